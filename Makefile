@@ -1,0 +1,66 @@
+# The two that everybody needs are `make demo` and `make test`: Python 3.11 or newer, git and make suffice.
+.PHONY: help demo test lock
+.DELETE_ON_ERROR:
+
+PYTHON ?=
+UV ?= uv
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+
+define REQUEST
+Create a Python class for managing a FIFO queue with these features:
+- Thread-safe operations
+- Max capacity with blocking
+- Timeout support
+- Statistics tracking (items in/out, avg wait time)
+endef
+export REQUEST
+
+help:
+	@echo "make demo   run the full workflow on the simulated model (no model server needed)"
+	@echo "make test   check format, style and types, and run the tests"
+	@echo "make lock   pin the newest versions of all dependencies again (needs uv)"
+
+demo: .venv/runtime
+	@$(BIN)/swarm-graph run --simulate --workflow full "$$REQUEST"
+
+test: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy swarm_graph tests
+	$(BIN)/pytest
+
+# Each stamp says: .venv has what this lock file pins. The dev lock holds the runtime lock's versions.
+.venv/runtime: requirements.txt pyproject.toml
+	$(install)
+	@touch $@
+
+.venv/dev: requirements-dev.txt requirements.txt pyproject.toml
+	$(install)
+	@touch $@ .venv/runtime
+
+define install
+@test -x $(BIN)/pip || { $(choose_python) \
+	echo "making .venv with $$("$$python" --version)"; "$$python" -m venv --clear .venv; }
+@echo "installing $< into .venv (the first time takes up to a minute)"
+@$(PIP) install --require-hashes -r $<
+@$(PIP) install --no-deps --no-build-isolation --no-index -e .
+endef
+
+define choose_python
+for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python); do \
+	"$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	python=; \
+done; \
+test "$$python" || { echo "no Python 3.11 or newer with venv found: install one (Debian: python3 and python3-venv)" \
+	"or name it: make PYTHON=/path/to/python3" >&2; exit 1; };
+endef
+
+# Newest versions, with hashes, for every Python from 3.11 on Linux, macOS and Windows.
+COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-config \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" pyproject.toml
+
+lock:
+	@$(UV) --version >/dev/null 2>&1 || { echo "make lock needs uv: pip install uv, or make lock UV=/path/to/uv" >&2; exit 1; }
+	$(COMPILE) --group build --output-file requirements.txt
+	$(COMPILE) --group dev --extra draw --constraint requirements.txt --output-file requirements-dev.txt

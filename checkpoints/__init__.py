@@ -1,0 +1,1 @@
+"""What a session leaves on disk: the saver, the session tables, the call journal."""

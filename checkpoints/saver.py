@@ -1,0 +1,329 @@
+"""The checkpointer: one SQLite file that keeps every step of every run, for sync and async callers alike."""
+
+import asyncio
+import json
+import os
+import secrets
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+)
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.checkpoint.sqlite.utils import search_where
+from typing_extensions import override
+
+from swarm_graph.errors import StorageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUSY_SECONDS = 30
+
+# `trusted_schema`: views and triggers of a received file may call no function with side effects.
+PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA trusted_schema=OFF;"
+
+CHANNEL_VALUES = """
+CREATE TABLE IF NOT EXISTS channel_values (
+    thread_id TEXT NOT NULL,
+    checkpoint_ns TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    version TEXT NOT NULL,
+    type TEXT NOT NULL,
+    value BLOB,
+    PRIMARY KEY (thread_id, checkpoint_ns, channel, version)
+)"""
+
+# CROSS JOIN makes SQLite look each wanted version up by the primary key.
+WANTED = """
+FROM json_each(?) AS wanted CROSS JOIN channel_values AS kept
+ON kept.thread_id = ? AND kept.checkpoint_ns = ?
+AND kept.channel = wanted.key AND kept.version = wanted.value"""
+
+WRITABLE = "make the file and its folder writable or name another place"
+CURES = {
+    sqlite3.SQLITE_NOTADB: "it is not a SQLite database; name another file (this one was left as it is)",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; restore a copy of it or name another file",
+    sqlite3.SQLITE_CANTOPEN: f"it cannot be opened; {WRITABLE}",
+    sqlite3.SQLITE_READONLY: f"it cannot be written; {WRITABLE}",
+    sqlite3.SQLITE_FULL: "the disk is full; free some space and resume",
+    sqlite3.SQLITE_BUSY: f"another program held its lock for {BUSY_SECONDS} s; end that program and resume",
+}
+
+
+class PlainSerializer(JsonPlusSerializer):
+    """Reads and writes plain data and LangGraph's own types; a received file can build nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None)
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """Return the stored value; raises StorageError for pickle and LangChain's JSON, which run code."""
+        if data[0] not in ("null", "bytes", "bytearray", "msgpack"):
+            raise StorageError(
+                f"a stored value is of type {data[0]!r}, which may run code; expected 'msgpack': "
+                "the file was written by another program, use one of swarm_graph's own"
+            )
+        return super().loads_typed(data)
+
+
+def _threaded(
+    method: Callable[Concatenate["SwarmSaver", P], T],
+) -> Callable[Concatenate["SwarmSaver", P], Coroutine[Any, Any, T]]:
+    @wraps(method)
+    async def call(self: "SwarmSaver", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        work = partial(method, self, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    return call
+
+
+class SwarmSaver(SqliteSaver):
+    """LangGraph's SqliteSaver for sync and async callers in any thread and event loop.
+
+    Each version of a channel's value is stored once, in `channel_values`, as LangGraph's PostgreSQL saver
+    does; small values stay in the checkpoint. One thread of its own serves async callers, so a finished
+    node's result never waits behind sync nodes that fill asyncio's pool. Use it as a value or in `with` or
+    `async with`; it closes itself at exit. Errors of the database are raised as StorageError.
+    """
+
+    def __init__(self, conn: sqlite3.Connection, *, path: str | Path = ":memory:") -> None:
+        super().__init__(conn, serde=PlainSerializer())
+        conn.isolation_level = None
+        self.path = path
+        self._lock = threading.RLock()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="swarm-saver")
+        self._close = weakref.finalize(self, conn.close)
+
+    def close(self) -> None:
+        """Close the database; a second call does nothing."""
+        with self._lock:
+            self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def setup(self) -> None:
+        """Make the tables that are missing and put the file in WAL mode; called by itself on first use."""
+        if self.is_setup:
+            return
+        deadline = time.monotonic() + BUSY_SECONDS
+        while not self._try_setup(may_be_busy=time.monotonic() < deadline):
+            time.sleep(0.01)
+
+    def _try_setup(self, *, may_be_busy: bool) -> bool:
+        # SQLite's busy timeout does not cover the switch to WAL when several processes make the file at once.
+        try:
+            self.conn.executescript(PRAGMAS)
+            self.conn.execute(CHANNEL_VALUES)
+            super().setup()
+        except sqlite3.OperationalError as error:
+            if not may_be_busy or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+        return self.is_setup
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Cursor]:
+        """Lend a cursor inside BEGIN IMMEDIATE; commit at the end, roll everything back on any error.
+
+        The saver's own methods may be called inside and are part of it; never await inside.
+        Raises StorageError, and sqlite3.IntegrityError as it is.
+        """
+        return self.cursor()
+
+    @contextmanager
+    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
+        """Lend a cursor in a write transaction, or in one view of the file if `transaction` is False."""
+        with self._lock, _storage_errors(self.path), closing(self.conn.cursor()) as cursor:
+            self.setup()
+            if self.conn.in_transaction:  # the caller's own: the lock is held
+                yield cursor
+                return
+            cursor.execute("BEGIN IMMEDIATE" if transaction else "BEGIN")
+            try:
+                yield cursor
+                self.conn.commit()
+            except BaseException:
+                self.conn.rollback()
+                raise
+
+    @override
+    def get_next_version(self, current: str | None, channel: None) -> str:
+        """Return a version above `current`; values are keyed by it, so it is unique even under a seed."""
+        number = int(str(current).split(".")[0]) + 1 if current else 1
+        return f"{number:010}.{secrets.token_hex(6)}"
+
+    @override
+    def with_allowlist(self, extra_allowlist: object) -> Self:
+        """Return this saver: it reads plain data only, whatever types a graph's state names."""
+        return self
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint and those of its channel versions that are not stored yet; return its config."""
+        values, versions = checkpoint["channel_values"], checkpoint["channel_versions"]
+        inline = {name: value for name, value in values.items() if name not in versions or _is_small(value)}
+        apart = {name: str(versions[name]) for name in values if name not in inline}
+        key = _key(config)
+        with self.transaction() as cursor:
+            kept = {name for (name,) in cursor.execute("SELECT channel" + WANTED, (json.dumps(apart), *key))}
+            for name in apart.keys() - kept:
+                row = (*key, name, apart[name], *self.serde.dumps_typed(values[name]))
+                cursor.execute("INSERT INTO channel_values VALUES (?, ?, ?, ?, ?, ?)", row)
+            return super().put(config, {**checkpoint, "channel_values": inline}, metadata, new_versions)
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return the checkpoint that `config` names, or the thread's latest; None if there is none."""
+        with self.cursor(transaction=False) as cursor:
+            found = super().get_tuple(config)
+            if found is None:
+                return None
+            values, versions = found.checkpoint["channel_values"], found.checkpoint["channel_versions"]
+            wanted = json.dumps({name: str(version) for name, version in versions.items()})
+            cursor.execute("SELECT channel, kept.type, kept.value" + WANTED, (wanted, *_key(found.config)))
+            for name, type_, value in cursor:
+                values[name] = self.serde.loads_typed((type_, value))
+            return found
+
+    @override
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Yield the matching checkpoints, newest first; nothing is locked while the caller works on one."""
+        for found in self._search(config, filter, before, limit):
+            if (item := self.get_tuple(found)) is not None:
+                yield item
+
+    def _search(
+        self,
+        config: RunnableConfig | None,
+        metadata: dict[str, Any] | None,
+        before: RunnableConfig | None,
+        limit: int | None,
+    ) -> Sequence[RunnableConfig]:
+        where, parameters = search_where(config, metadata, before)
+        names = ("thread_id", "checkpoint_ns", "checkpoint_id")
+        query = f"SELECT {', '.join(names)} FROM checkpoints {where} ORDER BY checkpoint_id DESC LIMIT ?"
+        with self.cursor(transaction=False) as cursor:
+            rows = cursor.execute(query, (*parameters, -1 if limit is None else limit)).fetchall()
+        return [{"configurable": dict(zip(names, row, strict=True))} for row in rows]
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Walk the ancestors by `get_tuple`: SqliteSaver's own walk sees values inside checkpoints only."""
+        return BaseCheckpointSaver.get_delta_channel_history(self, config=config, channels=channels)
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete everything that is stored of a thread."""
+        with self.transaction() as cursor:
+            super().delete_thread(thread_id)
+            cursor.execute("DELETE FROM channel_values WHERE thread_id = ?", (str(thread_id),))
+
+    @override
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """`list` for async callers."""
+        for found in await self._asearch(config, filter, before, limit):
+            if (item := await self.aget_tuple(found)) is not None:
+                yield item
+
+    aget_tuple = _threaded(get_tuple)
+    aput = _threaded(put)
+    aput_writes = _threaded(SqliteSaver.put_writes)
+    adelete_thread = _threaded(delete_thread)
+    aget_delta_channel_history = _threaded(get_delta_channel_history)
+    _asearch = _threaded(_search)
+
+
+def open_checkpointer(path: str | Path) -> SwarmSaver:
+    """Open the SQLite file at `path`; `:memory:` keeps no file.
+
+    A missing file is made with mode 0600, its missing folders with 0700.
+    Raises StorageError if it is a folder, no SQLite database, or cannot be written.
+    """
+    with _storage_errors(path):
+        if str(path) != ":memory:":
+            _make_file(Path(path))
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+        saver = SwarmSaver(connection, path=path)
+        try:
+            saver.setup()
+        except sqlite3.Error:
+            saver.close()
+            raise
+    return saver
+
+
+def _make_file(path: Path) -> None:
+    try:
+        for folder in reversed(path.parents):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except IsADirectoryError as error:
+        raise StorageError(
+            f"cannot use the database {str(path)!r}: it is a folder; name a file in it"
+        ) from error
+    except OSError as error:
+        raise StorageError(
+            f"cannot use the database {str(path)!r}: {error.filename!r}: {error.strerror}; {WRITABLE}"
+        ) from error
+
+
+def _is_small(value: object) -> bool:
+    return value is None or isinstance(value, (int, float)) or (isinstance(value, str) and len(value) <= 64)
+
+
+def _key(config: RunnableConfig) -> tuple[str, str]:
+    return str(config["configurable"]["thread_id"]), str(config["configurable"].get("checkpoint_ns", ""))
+
+
+@contextmanager
+def _storage_errors(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        raise StorageError(f"cannot use the database {str(path)!r}: {CURES.get(code, error)}") from error

@@ -1,0 +1,1 @@
+"""The nine roles, one short file each."""

@@ -1,0 +1,50 @@
+"""The clarifier turns the request into requirements, assumptions and open questions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from swarm_graph.answers import without_thoughts
+from swarm_graph.calls import Reply
+from swarm_graph.role import Answered, Role
+from swarm_graph.state import AgentRole
+
+ITEMS = {"maxItems": 40}
+
+
+class Clarification(BaseModel):
+    """What the clarifier answers."""
+
+    requirements: list[str] = Field(min_length=1, json_schema_extra=ITEMS)
+    assumptions: list[str] = Field([], json_schema_extra=ITEMS)
+    open_questions: list[str] = Field([], json_schema_extra=ITEMS)
+
+
+def update(answered: Answered[Clarification]) -> dict[str, Any]:
+    answer = answered.answer
+    sections = {
+        "Requirements": answer.requirements,
+        "Assumptions": answer.assumptions,
+        "Open questions": answer.open_questions,
+    }
+    parts = ["\n".join([f"## {title}", *(f"- {item}" for item in items)]) for title, items in sections.items() if items]
+    return {"requirements": "\n\n".join(parts)}
+
+
+def unreadable(reply: Reply) -> Clarification | None:
+    """Prose instead of JSON still says what is required; an answer that was cut off does not."""
+    text = without_thoughts(reply.text).strip()
+    return Clarification(requirements=[text]) if text and not reply.truncated else None
+
+
+clarifier = Role(
+    AgentRole.CLARIFIER,
+    task_type="clarification",
+    verb="clarify",
+    reads=("request", "requirements"),
+    answer=Clarification,
+    update=update,
+    unreadable=unreadable,
+)

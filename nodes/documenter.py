@@ -1,0 +1,22 @@
+"""The documenter writes the README of what was built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swarm_graph.role import Answered, Role
+from swarm_graph.state import AgentRole
+
+
+def update(answered: Answered[str]) -> dict[str, Any]:
+    return {"documentation": {"README.md": answered.answer + "\n"}}
+
+
+documenter = Role(
+    AgentRole.DOCUMENTER,
+    task_type="documentation",
+    verb="document",
+    reads=("request", "requirements", "code"),
+    answer=str,
+    update=update,
+)

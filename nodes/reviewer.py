@@ -1,0 +1,65 @@
+"""The reviewer reads the code against the requirements and says what must change."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pydantic import BaseModel, Field, field_validator
+
+from swarm_graph.calls import Reply
+from swarm_graph.role import Answered, Role
+from swarm_graph.state import AgentRole, Finding, Review, Severity
+
+
+SYNONYMS = {"blocker": "critical", "high": "major", "medium": "minor", "low": "minor", "nit": "info", "note": "info"}
+
+
+class Remark(BaseModel):
+    """One finding as a model writes it. The bounds are for the server's grammar, not for us."""
+
+    severity: Severity = "major"
+    location: str = Field("", json_schema_extra={"maxLength": 200})
+    problem: str = Field(min_length=1, json_schema_extra={"maxLength": 1000})
+    suggestion: str = Field("", json_schema_extra={"maxLength": 1000})
+
+    @field_validator("severity", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        """A word of the model's own for a severity must not cost the whole review."""
+        word = value.strip().lower() if isinstance(value, str) else ""
+        return SYNONYMS.get(word, word if word in get_args(Severity) else "major")
+
+
+class Judgement(BaseModel):
+    """What a reviewer answers."""
+
+    findings: list[Remark] = Field(json_schema_extra={"maxItems": 20})
+    approved: bool
+
+
+def update(answered: Answered[Judgement]) -> dict[str, Any]:
+    findings = [Finding(**remark.model_dump(), seen_by=[answered.node]) for remark in answered.answer.findings]
+    review = Review(
+        node=answered.node,
+        iteration=max(answered.iteration, 1),
+        approved=answered.answer.approved,
+        findings=findings,
+    )
+    return {"reviews": [review]}
+
+
+def unreadable(_reply: Reply) -> Judgement:
+    """A review that could not be understood is no approval."""
+    problem = "The answer of this review could not be read, so it counts as no approval."
+    return Judgement.model_construct(findings=[Remark(severity="info", problem=problem)], approved=None)
+
+
+reviewer = Role(
+    AgentRole.REVIEWER,
+    task_type="review",
+    verb="review",
+    reads=("request", "requirements", "code"),
+    answer=Judgement,
+    update=update,
+    unreadable=unreadable,
+)

@@ -1,0 +1,17 @@
+"""The security role audits the code; it answers like a reviewer."""
+
+from __future__ import annotations
+
+from swarm_graph.nodes.reviewer import Judgement, unreadable, update
+from swarm_graph.role import Role
+from swarm_graph.state import AgentRole
+
+security = Role(
+    AgentRole.SECURITY,
+    task_type="security",
+    verb="audit",
+    reads=("request", "code"),
+    answer=Judgement,
+    update=update,
+    unreadable=unreadable,
+)

@@ -1,0 +1,23 @@
+"""The tester writes tests for the code of this round."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swarm_graph.answers import Files
+from swarm_graph.role import Answered, Role
+from swarm_graph.state import AgentRole
+
+
+def update(answered: Answered[Files]) -> dict[str, Any]:
+    return {"tests": answered.answer.written}
+
+
+tester = Role(
+    AgentRole.TESTER,
+    task_type="testing",
+    verb="test",
+    reads=("request", "requirements", "code"),
+    answer=Files,
+    update=update,
+)

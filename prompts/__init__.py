@@ -1,0 +1,73 @@
+"""What each role is told: Markdown files, the system message above a line `---`, the data below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from swarm_graph.errors import ConfigError
+
+REPAIR = "repair"
+FOCUS = "review_"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt with `$holes`: what never changes (system) and what a call fills in (user)."""
+
+    name: str
+    system: Template
+    user: Template
+
+    @property
+    def holes(self) -> set[str]:
+        return {*self.system.get_identifiers(), *self.user.get_identifiers()}
+
+    def render(self, values: dict[str, str]) -> tuple[str, str]:
+        """The system and the user message; every hole must have a value."""
+        return self.system.substitute(values), self.user.substitute(values)
+
+
+def load(name: str, folder: str | Path | None = None, *, holes: tuple[str, ...] = ()) -> Prompt:
+    """The prompt of a name, from `folder` if it has one, else ours.
+
+    Raises ConfigError when there is none or when it has a hole that nothing fills (`holes` are the
+    ones that may stand in it; ours have exactly these).
+    """
+    text = read(name, folder)
+    system, divider, user = text.partition("\n---\n")
+    prompt = Prompt(name, Template(system.strip()), Template(user.strip() if divider else ""))
+    for template in (prompt.system, prompt.user):
+        if not template.is_valid():
+            raise ConfigError(f"prompt '{name}.md': a '$' that begins no hole; write '$$' for a dollar sign")
+    unknown = sorted(prompt.holes - set(holes))
+    if unknown:
+        known = ", ".join(f"${hole}" for hole in holes)
+        raise ConfigError(f"prompt '{name}.md': unknown hole '${unknown[0]}'; this role reads {known}")
+    if not divider and name != REPAIR:
+        raise ConfigError(f"prompt '{name}.md': expected a line '---' between the instructions and the data")
+    return prompt
+
+
+def read(name: str, folder: str | Path | None = None) -> str:
+    """The text of a prompt file. ConfigError when there is none of that name."""
+    try:
+        if folder is not None:
+            if not Path(folder).is_dir():
+                raise ConfigError(f"prompts_dir '{folder}' is no folder")
+            if (own := Path(folder) / f"{name}.md").is_file():
+                return own.read_text(encoding="utf-8")
+        return (resources.files(__package__) / f"{name}.md").read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"no prompt '{name}.md'; known: {', '.join(names(folder))}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the prompt '{name}.md': {error}") from error
+
+
+def names(folder: str | Path | None = None) -> list[str]:
+    """The names of all prompts, ours and those of `folder`."""
+    ours = {Path(entry.name).stem for entry in resources.files(__package__).iterdir() if entry.name.endswith(".md")}
+    theirs = {path.stem for path in Path(folder).glob("*.md")} if folder else set()
+    return sorted(ours | theirs)

@@ -1,0 +1,55 @@
+"""A multi-agent development swarm on LangGraph for people who run their own models."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from swarm_graph.checkpoints.saver import open_checkpointer
+    from swarm_graph.config import SwarmConfig, load_config
+    from swarm_graph.coordinator import SwarmCoordinator
+    from swarm_graph.errors import SwarmError
+    from swarm_graph.state import AgentRole, SwarmContext, SwarmState, Task, TaskStatus
+    from swarm_graph.workflows import build_graph
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AgentRole",
+    "SwarmConfig",
+    "SwarmContext",
+    "SwarmCoordinator",
+    "SwarmError",
+    "SwarmState",
+    "Task",
+    "TaskStatus",
+    "build_graph",
+    "load_config",
+    "open_checkpointer",
+]
+
+_HOMES = {
+    "AgentRole": "state",
+    "SwarmConfig": "config",
+    "SwarmContext": "state",
+    "SwarmCoordinator": "coordinator",
+    "SwarmError": "errors",
+    "SwarmState": "state",
+    "Task": "state",
+    "TaskStatus": "state",
+    "build_graph": "workflows",
+    "load_config": "config",
+    "open_checkpointer": "checkpoints.saver",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when first used: LangGraph's import costs seconds."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'swarm_graph' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"swarm_graph.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,200 @@
+"""The files of a session: the seed's text files, its state JSON, notes, and the code as real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from swarm_graph.answers import fenced
+from swarm_graph.errors import InputError, StorageError
+from swarm_graph.role import finding_line, findings_text
+from swarm_graph.state import AgentRole, Review, SwarmState, TaskRecord
+
+PROJECT = "project"
+
+
+def file_name(session: str) -> str:
+    """A session id as a file name; ids of others (`a/b`) are quoted."""
+    return quote(session, safe="")
+
+
+class Output:
+    """The output folder of one session. Every file is written whole or not at all, and only when it changed."""
+
+    def __init__(self, folder: str | Path, session: str) -> None:
+        self.folder = Path(folder)
+        self.session = session
+        self._written: dict[str, str] = {}
+
+    def prepare(self) -> None:
+        """Makes the folder. InputError when it cannot be written, before anything runs."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"cannot write to the output folder '{self.folder}': {error.strerror}; choose another with --output"
+            ) from error
+
+    def update(self, state: SwarmState) -> None:
+        """Writes what a state holds: text files, notes and the project's files."""
+        for name, text in texts(state).items():
+            self._write(name, text)
+        project = project_files(state)
+        for path in [path for path in self._written if path.startswith(f"{PROJECT}/")]:
+            if path.removeprefix(f"{PROJECT}/") not in project:
+                self._delete(path)
+        for path, text in project.items():
+            self._write(f"{PROJECT}/{path}", text)
+
+    def write_state(self, document: dict[str, Any]) -> None:
+        self._write(f"swarm_state_{file_name(self.session)}.json", to_json(document))
+
+    def files(self) -> list[str]:
+        """The paths that were written, relative to the folder, sorted."""
+        return sorted(self._written)
+
+    def _write(self, name: str, text: str) -> None:
+        if self._written.get(name) != text:
+            write_file(self.folder, name, text)
+            self._written[name] = text
+
+    def _delete(self, name: str) -> None:
+        del self._written[name]
+        target = _target(self.folder, name)
+        try:
+            target.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove '{target}': {error.strerror}") from error
+
+
+def write_file(folder: Path, name: str, text: str) -> None:
+    """Writes a file inside a folder through a temporary file and a rename, following no symlink.
+
+    Raises StorageError when it cannot be written or when the path leaves the folder.
+    """
+    target = _target(folder, name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".swarm-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as file:
+                file.write(text)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StorageError(f"cannot write '{target}': {error.strerror}; finished work is in the database") from error
+
+
+def _target(folder: Path, name: str) -> Path:
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or name.startswith("/"):
+        raise StorageError(f"the path '{name}' leaves the session's folder; it was not written")
+    target = folder
+    for part in parts[:-1]:
+        target = target / part
+        if target.is_symlink():
+            raise StorageError(f"'{target}' is a symlink; nothing is written through it")
+    return target / parts[-1]
+
+
+def project_files(state: SwarmState) -> dict[str, str]:
+    """Code, tests and documentation as one tree; where two roles wrote the same path the code's stays."""
+    merged: dict[str, str] = {}
+    for files in (state.get("documentation"), state.get("tests"), state.get("code")):
+        merged.update(files or {})
+    return merged
+
+
+def texts(state: SwarmState) -> dict[str, str]:
+    """The text files that a state is ready for, by name."""
+    found = {
+        "generated_code.txt": listing(state.get("code")),
+        "generated_tests.txt": listing(state.get("tests")),
+        "generated_docs.txt": listing(state.get("documentation")),
+        "review_results.txt": reviews_text(state),
+        "notes.md": notes(state),
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def listing(files: dict[str, str] | None) -> str:
+    """Files one after the other, each under a line with its path."""
+    return "\n".join(f"===== {path} =====\n{text}" for path, text in (files or {}).items())
+
+
+def reviews_text(state: SwarmState) -> str:
+    """All reviews by round, then the open findings and how the session stands."""
+    reviews = sorted(state.get("reviews", []), key=lambda review: (review["iteration"], review["node"]))
+    if not reviews:
+        return ""
+    parts = [f"Round {review['iteration']} - {review_text(review)}" for review in reviews]
+    findings = state.get("findings", [])
+    if findings:
+        parts.append(f"Open findings ({len(findings)}):\n{findings_text(findings)}")
+    parts.append(f"Approved: {'yes' if state.get('approved') else 'no'}, after round {reviews[-1]['iteration']}")
+    return "\n\n".join(parts) + "\n"
+
+
+def review_text(review: Review) -> str:
+    """One review: who, what it came to, and its findings."""
+    outcome = {True: "approved", False: "changes wanted", None: "could not be read: no approval"}[review["approved"]]
+    lines = [f"{review['node']}: {outcome}", *(f"  - {finding_line({**f, 'seen_by': []})}" for f in review["findings"])]
+    return "\n".join(lines)
+
+
+def notes(state: SwarmState) -> str:
+    """Requirements, design, diagnosis and proposals as one Markdown file."""
+    parts = [
+        ("Requirements", state.get("requirements")),
+        ("Design", state.get("design")),
+        ("Diagnosis of the last revise round", state.get("diagnosis")),
+        ("Proposed optimizations (not applied)", state.get("optimization")),
+    ]
+    return "\n".join(f"# {title}\n\n{text}\n" for title, text in parts if text)
+
+
+def result_of(record: TaskRecord, state: SwarmState) -> str:
+    """A task's result as text, from the state's own keys."""
+    by_role: dict[str, Callable[[], str]] = {
+        AgentRole.CLARIFIER: lambda: state.get("requirements", ""),
+        AgentRole.ARCHITECT: lambda: state.get("design", ""),
+        AgentRole.CODER: lambda: fenced(state.get("code", {})),
+        AgentRole.TESTER: lambda: fenced(state.get("tests", {})),
+        AgentRole.DOCUMENTER: lambda: fenced(state.get("documentation", {})),
+        AgentRole.OPTIMIZER: lambda: state.get("optimization", ""),
+        AgentRole.DEBUGGER: lambda: state.get("diagnosis", ""),
+    }
+    make = by_role.get(record["role"])
+    if make is not None:
+        return make()
+    own = [review for review in state.get("reviews", []) if review["node"] == record["node"]]
+    return review_text(own[-1]) if own else ""
+
+
+def to_json(document: Any) -> str:
+    """Readable JSON that ends with a newline."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def plain_text(text: str) -> str:
+    """Text of a model without control and escape characters, fit for a terminal."""
+    return "".join(char for char in text if char in "\n\t" or (char.isprintable() and not _is_bidi(char)))
+
+
+def _is_bidi(char: str) -> bool:
+    return "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
+
+
+def tree(paths: Iterable[str]) -> str:
+    """Paths as an indented list."""
+    return "\n".join(f"  {path}" for path in paths)

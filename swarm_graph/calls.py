@@ -1,0 +1,210 @@
+"""One call to a model: queue, stream, time-outs, retries, and a clear error when it fails for good."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.runnables import RunnableConfig
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from swarm_graph.config import ModelEntry
+from swarm_graph.errors import ModelError
+from swarm_graph.events import Kind
+from swarm_graph.limits import Slots
+
+Report = Callable[..., None]
+"""Called as report(kind, **data) for every event of a call."""
+
+TOKEN_EVENT_S = 0.2
+RETRY_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A finished answer. `truncated`: it was cut off at the token limit."""
+
+    text: str
+    truncated: bool
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Everything that a role's calls have in common."""
+
+    node: str
+    entry: ModelEntry
+    model: BaseChatModel
+    slots: tuple[Slots, ...]
+    config: RunnableConfig
+    report: Report
+
+    async def __call__(self, messages: list[BaseMessage], **arguments: Any) -> Reply:
+        """The model's answer. ModelError when retries are spent or cannot help."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: isinstance(error, ModelError) and error.retryable),
+            stop=stop_after_attempt(self.entry.retries + 1),
+            wait=wait_exponential_jitter(multiplier=0.5, max=20.0, jitter=0.5),
+            reraise=True,
+        )
+        return await retrying(self._attempt, messages, count(1), arguments)
+
+    async def _attempt(self, messages: list[BaseMessage], attempts: Iterator[int], arguments: dict[str, Any]) -> Reply:
+        queued, attempt = time.monotonic(), next(attempts)
+        async with self.slots[0], self.slots[1]:
+            record = _Record(self, attempt, time.monotonic() - queued)
+            try:
+                reply = await self._stream(messages, arguments, record)
+            except asyncio.CancelledError:
+                record.end("cancelled")
+                raise
+            except ModelError as error:
+                record.end("failed", error=str(error))
+                raise
+            except Exception as error:
+                failure = explain(error, self.node, self.entry)
+                record.end("failed", error=str(failure))
+                raise failure from error
+            record.end("truncated" if reply.truncated else "answered", reply=reply)
+            return reply
+
+    async def _stream(self, messages: list[BaseMessage], arguments: dict[str, Any], record: _Record) -> Reply:
+        chunks: list[AIMessageChunk] = []
+        async with asyncio.timeout(self.entry.timeout), asyncio.timeout(self.entry.idle_timeout) as idle:
+            loop = asyncio.get_running_loop()
+            config = {**self.config, "metadata": {**self.config["metadata"], "attempt": record.attempt}}
+            stream: Any = self.model.astream(messages, config, **arguments)
+            async with aclosing(stream) as parts:
+                async for chunk in parts:
+                    idle.reschedule(loop.time() + self.entry.idle_timeout)
+                    chunks.append(chunk)
+                    record.token(chunk)
+        return self._finished(chunks, record)
+
+    def _finished(self, chunks: list[AIMessageChunk], record: _Record) -> Reply:
+        if not chunks:
+            raise self._error("ended the stream without an answer", retryable=True)
+        whole = add_ai_message_chunks(chunks[0], *chunks[1:])
+        usage = whole.usage_metadata
+        metadata = whole.response_metadata
+        reason = metadata.get("finish_reason") or metadata.get("done_reason") or ""
+        record.reason = reason
+        if not reason:
+            raise self._error("cut the answer off before its end", retryable=True)
+        if reason not in ("stop", "length", "tool_calls"):
+            raise self._error(f"ended the answer with '{reason}' instead of 'stop'", retryable=False)
+        return Reply(
+            text=whole.text,
+            truncated=reason == "length",
+            input_tokens=usage["input_tokens"] if usage else 0,
+            output_tokens=usage["output_tokens"] if usage else 0,
+        )
+
+    def _error(self, what: str, *, retryable: bool) -> ModelError:
+        return ModelError(
+            f"{self.node}: {self.entry.label} at {self.entry.server} {what}; `swarm-graph doctor` checks the server",
+            node=self.node,
+            retryable=retryable,
+        )
+
+
+class _Record:
+    """The events of one attempt, from dispatch to its end."""
+
+    def __init__(self, caller: Caller, attempt: int, queued_s: float) -> None:
+        self._report = caller.report
+        self.attempt = attempt
+        self._about = {
+            "attempt": attempt,
+            "model": caller.entry.label,
+            "server": caller.entry.server,
+            "queued_s": queued_s,
+        }
+        self._started = time.monotonic()
+        self._reported = self._started
+        self._first_token_s: float | None = None
+        self._tokens = 0
+        self.reason = ""
+        self._send("call_started")
+
+    def token(self, chunk: AIMessageChunk) -> None:
+        if not chunk.content and not chunk.additional_kwargs:
+            return
+        now = time.monotonic()
+        if self._first_token_s is None:
+            self._first_token_s = now - self._started
+        self._tokens += 1
+        if now - self._reported >= TOKEN_EVENT_S:
+            self._reported = now
+            self._send("tokens", output_tokens=self._tokens)
+
+    def end(self, outcome: str, *, reply: Reply | None = None, error: str | None = None) -> None:
+        self._send(
+            "call_ended",
+            outcome=outcome,
+            finish_reason=self.reason,
+            first_token_s=self._first_token_s,
+            seconds=time.monotonic() - self._started,
+            input_tokens=reply.input_tokens if reply else 0,
+            output_tokens=reply.output_tokens if reply else 0,
+            error=error,
+        )
+
+    def _send(self, kind: Kind, **data: Any) -> None:
+        self._report(kind, **self._about, **data)
+
+
+def explain(error: Exception, node: str, entry: ModelEntry) -> ModelError:
+    """Any client library's exception as one line: role, model, server, and what to do."""
+    who = f"{node}: {entry.label} at {entry.server}"
+    status = getattr(error, "status_code", None)
+    detail = _detail(error)
+    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+        what = f"{who} did not answer in time (timeout {entry.timeout:g} s, idle_timeout {entry.idle_timeout:g} s)"
+        return ModelError(f"{what}; raise them in the config or use a smaller model", node=node, retryable=True)
+    if _overflows(detail):
+        what = f"{who} has too small a context for this prompt: {detail}"
+        return ModelError(f"{what}; give the server a larger context or shorten the request", node=node)
+    if status == 404:
+        what = f"{who} does not know this model or path (404: {detail})"
+        return ModelError(f"{what}; `swarm-graph doctor` lists what it has", node=node)
+    if status in (401, 403):
+        return ModelError(f"{who} refused the key ({status}: {detail}); set api_key_env to its variable", node=node)
+    if isinstance(status, int) and status > 0:
+        return ModelError(f"{who} answered {status}: {detail}", node=node, retryable=status in RETRY_STATUS)
+    if status == -1 or _is_connection(error):
+        cure = f"is the server running at {entry.server}? `swarm-graph doctor` checks it"
+        return ModelError(f"{who} cannot be reached: {detail}; {cure}", node=node, retryable=True)
+    return ModelError(f"{who} failed: {type(error).__name__}: {detail}", node=node)
+
+
+def _is_connection(error: BaseException) -> bool:
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return isinstance(error, ConnectionError) or bool(names & {"TransportError", "APIConnectionError"})
+
+
+def _overflows(detail: str) -> bool:
+    return "exceed_context_size" in detail or "context length" in detail or "context size" in detail
+
+
+def _detail(error: BaseException) -> str:
+    """The innermost message, on one line."""
+    body = getattr(error, "body", None)
+    if isinstance(body, dict):
+        text = str(body.get("message") or body.get("error") or body)
+        if "type" in body and str(body["type"]) not in text:
+            text = f"{body['type']}: {text}"
+    else:
+        cause = error.__cause__ or error
+        text = str(getattr(cause, "error", "") or cause or error) or type(cause).__name__
+    return " ".join(text.split())[:300]

@@ -1,0 +1,390 @@
+"""Running a session: the graph, its database, its files, its figures; the seed's SwarmCoordinator."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+
+from swarm_graph import portal
+from swarm_graph.artifacts import Output, file_name, result_of, to_json, write_file
+from swarm_graph.checkpoints.catalogue import Catalogue, Session
+from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.config import SwarmConfig, load_config
+from swarm_graph.errors import InputError, ModelError
+from swarm_graph.events import Event, event
+from swarm_graph.graph import SwarmGraph, checked
+from swarm_graph.metrics import call_row, summary
+from swarm_graph.models import api_key
+from swarm_graph.state import AgentRole, SwarmContext, SwarmState, Task, TaskStatus, append, merge
+from swarm_graph.workflows import build_graph
+
+log = logging.getLogger("swarm_graph")
+
+DATA_DIR = ".swarm"
+OUTPUT_DIR = "swarm-output"
+DATABASE = "swarm.db"
+SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class SwarmCoordinator:
+    """Runs workflows, keeps them resumable and writes their files.
+
+    `config_file`: a path, a dict, a SwarmConfig or None (see `load_config`). `output_dir`: where a
+    session's folder is made; `output` names that folder itself. `on_event` is called with every Event.
+    """
+
+    def __init__(
+        self,
+        config_file: SwarmConfig | str | Path | Mapping[str, Any] | None = None,
+        *,
+        data_dir: str | Path = DATA_DIR,
+        output_dir: str | Path = OUTPUT_DIR,
+        output: str | Path | None = None,
+        context: SwarmContext | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.config = load_config(config_file)
+        self.data_dir, self.output_dir, self.output = Path(data_dir), Path(output_dir), output
+        self.context, self.on_event = context, on_event
+        self.session_id, self.workflow = "", ""
+        self.state: SwarmState = {}
+        self.files: Output | None = None
+        self._calls: list[dict[str, Any]] = []
+        self._failed: dict[str, Task] = {}
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def run_workflow(
+        self,
+        user_request: str,
+        workflow_type: str = "standard",
+        *,
+        session_id: str | None = None,
+        follow_up: bool = False,
+    ) -> SwarmState:
+        """Runs a workflow to its end and returns the final state; also inside a running event loop.
+
+        A model's failure does not raise: the state's phase is `failed`, the task is among
+        `completed_tasks`, and `resume` asks only for what is missing. Raises InputError for an empty
+        request, an unknown workflow, or a session that exists (unless `follow_up`); ConfigError;
+        StorageError.
+        """
+        return portal.call(self.arun_workflow(user_request, workflow_type, session_id=session_id, follow_up=follow_up))
+
+    async def arun_workflow(
+        self,
+        user_request: str,
+        workflow_type: str = "standard",
+        *,
+        session_id: str | None = None,
+        follow_up: bool = False,
+    ) -> SwarmState:
+        """`run_workflow` for asynchronous callers."""
+        given = checked({"request": user_request})
+        session = checked_session_id(session_id) if session_id else new_session_id()
+        async with self._open(workflow_type) as desk:
+            known = await desk.known(session)
+            if known and not follow_up:
+                raise InputError(
+                    f"session '{session}' exists ({known.phase}); `swarm-graph resume {session}` goes on with it, "
+                    "--follow-up asks it for more, another --session begins a new one"
+                )
+            if follow_up and not known:
+                raise InputError(f"no session '{session}' to follow up; without --follow-up it begins anew")
+            output = self._place(session, known)
+            await desk.begin(session, workflow_type, user_request, output.folder)
+            return await self._run(desk, session, given, output)
+
+    def resume(self, session_id: str | None = None) -> SwarmState:
+        """Goes on with a session (None: the newest that has not ended); returns as `run_workflow` does.
+
+        A session that has ended gives its state. Raises InputError when there is none.
+        """
+        return portal.call(self.aresume(session_id))
+
+    async def aresume(self, session_id: str | None = None) -> SwarmState:
+        """`resume` for asynchronous callers."""
+        known = find_session(self.data_dir, session_id)
+        async with self._open(known.workflow) as desk:
+            output = self._place(known.session, known)
+            return await self._run(desk, known.session, None, output)
+
+    @asynccontextmanager
+    async def _open(self, workflow: str) -> AsyncIterator[_Desk]:
+        self.workflow = workflow
+        self._check_models(workflow)
+        if not self.config.features.enable_checkpointing:
+            yield _Desk(build_graph(workflow, config=self.config), self.config, None)
+            return
+        path = self.data_dir / DATABASE
+        with open_checkpointer(path) as saver:
+            graph = build_graph(workflow, config=self.config, checkpointer=saver)
+            catalogue = Catalogue(path)
+            try:
+                yield _Desk(graph, self.config, catalogue)
+            finally:
+                catalogue.close()
+
+    def _check_models(self, workflow: str) -> None:
+        """ConfigError, before anything is written, when a role of the workflow has no usable model."""
+        builder = build_graph(workflow, config=self.config).builder
+        for role in getattr(builder, "roles", ()) if self.context is None else ():
+            api_key(self.config.model_for(role))
+
+    def _place(self, session: str, known: Session | None) -> Output:
+        folder = self.output or (known.output if known else self.output_dir / file_name(session))
+        output = Output(folder, session)
+        output.prepare()
+        return output
+
+    async def _run(self, desk: _Desk, session: str, given: Any, output: Output) -> SwarmState:
+        self.session_id, self.files, self._failed = session, output, {}
+        self.state = await desk.saved(session)
+        self._calls = await desk.calls(session)
+        phase = "cancelled"
+        try:
+            async for mode, part in desk.stream(given, session, self.context):
+                await self._follow(desk, output, mode, part)
+            phase = self.state["phase"]
+        except ModelError as error:
+            phase = "failed"
+            log.error("session %s: %s", session, error)
+        except Exception:
+            phase = "failed"
+            raise
+        finally:
+            self.state = cast("SwarmState", {**self.state, "phase": phase})
+            desk.end(session, phase)
+            self._write(output)
+        return self.state
+
+    async def _follow(self, desk: _Desk, output: Output, mode: str, part: Any) -> None:
+        if mode == "custom" and (happened := event(part)):
+            await self._note(desk, happened)
+        elif mode == "values":
+            self.state = part
+            self._write(output)
+        elif mode == "updates":
+            self.state = folded(self.state, part)
+            self._write(output)
+
+    async def _note(self, desk: _Desk, happened: Event) -> None:
+        log.debug("%s", happened)
+        if happened.kind == "call_ended":
+            self._calls.append(call_row(happened))
+            await desk.add_call(self._calls[-1])
+        elif happened.kind == "task_failed":
+            self._failed[happened.task] = failed_task(happened)
+        elif happened.kind in ("task_started", "task_ended", "verdict"):
+            log.info("session %s: %s %s", self.session_id, happened.node, happened.kind)
+        if self.on_event:
+            self.on_event(happened)
+
+    def _write(self, output: Output) -> None:
+        output.update(self.state)
+        output.write_state(self.document())
+
+    # --- looking at the result -------------------------------------------------------------------
+
+    @property
+    def completed_tasks(self) -> list[Task]:
+        """The tasks that ended, failed ones included, in the order of their ids."""
+        records = self.state.get("tasks", {})
+        done = {task_id: finished_task(task_id, self.state) for task_id in records}
+        return [task for _, task in sorted({**done, **self._failed}.items())]
+
+    def get_metrics_summary(self) -> dict[str, Any]:
+        """Figures of the session: `["agents"][role]` as `metrics.summary` gives them."""
+        return {"session": self.session_id, "workflow": self.workflow, "agents": summary(self._calls)}
+
+    def save_state(self, path: str | Path) -> None:
+        """Writes the session's state JSON to a path. StorageError when it cannot be written."""
+        target = Path(path)
+        write_file(target.parent, target.name, to_json(self.document()))
+
+    def document(self) -> dict[str, Any]:
+        """The session as the seed's state JSON has it."""
+        tasks = self.completed_tasks
+        records = self.state.get("tasks", {})
+        done = {task.task_id: task for task in tasks if task.status == TaskStatus.COMPLETED}
+        return {
+            "workflow_id": self.session_id,
+            "workflow": self.workflow,
+            "simulated": is_simulated(self.config),
+            "phase": self.state.get("phase", "running"),
+            "approved": self.state.get("approved", False),
+            "iteration": self.state.get("iteration", 0),
+            "request": self.state.get("request", ""),
+            "findings": self.state.get("findings", []),
+            "context": {
+                f"{task.task_type}_{records[task_id]['node']}": {
+                    "task_id": task_id,
+                    "result": task.result,
+                    "completed_at": task.completed_at,
+                }
+                for task_id, task in done.items()
+            },
+            "completed_tasks": [_task_row(task) for task in tasks],
+            "metrics": summary(self._calls),
+            "files": self.files.files() if self.files else [],
+        }
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What one run works with: the graph and, with checkpointing, the catalogue."""
+
+    graph: SwarmGraph
+    config: SwarmConfig
+    catalogue: Catalogue | None
+
+    def stream(self, given: Any, session: str, context: SwarmContext | None) -> AsyncIterator[tuple[str, Any]]:
+        return self.graph.astream(given, _thread(session), context=context, stream_mode=["values", "updates", "custom"])
+
+    async def known(self, session: str) -> Session | None:
+        return await asyncio.to_thread(self.catalogue.get, session) if self.catalogue else None
+
+    async def saved(self, session: str) -> SwarmState:
+        """The state that earlier runs of a session left; empty for a new one."""
+        if self.catalogue is None:
+            return {}
+        return cast("SwarmState", (await self.graph.aget_state(_thread(session))).values)
+
+    async def calls(self, session: str) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(self.catalogue.calls, session) if self.catalogue else []
+
+    async def begin(self, session: str, workflow: str, request: str, folder: Path) -> None:
+        if self.catalogue is None:
+            return
+        now = time.time()
+        row = Session(
+            session=session,
+            workflow=workflow,
+            request=request,
+            config=self.config.model_dump(mode="json", by_alias=True, exclude_unset=True),
+            output=str(folder.resolve()),
+            simulated=is_simulated(self.config),
+            phase="running",
+            created_at=now,
+            updated_at=now,
+        )
+        await asyncio.to_thread(self.catalogue.put, row)
+
+    async def add_call(self, call: Mapping[str, Any]) -> None:
+        if self.catalogue is not None:
+            await asyncio.to_thread(self.catalogue.add_call, call)
+
+    def end(self, session: str, phase: str) -> None:
+        if self.catalogue is not None:
+            self.catalogue.set_phase(session, phase, time.time())
+
+
+def find_session(data_dir: Path, session_id: str | None) -> Session:
+    """A session by its id, or the newest that has not ended. InputError when there is none."""
+    path = data_dir / DATABASE
+    if not path.is_file():
+        raise InputError(f"no sessions in '{data_dir}'; run one first, or name its folder with --data-dir")
+    catalogue = Catalogue(path)
+    try:
+        found = catalogue.get(session_id) if session_id else catalogue.newest_unfinished()
+    finally:
+        catalogue.close()
+    if found is None:
+        what = f"no session '{session_id}'" if session_id else "no unfinished session"
+        raise InputError(f"{what} in '{data_dir}'")
+    return found
+
+
+def checked_session_id(session: str) -> str:
+    """A session id that may name files. InputError for others."""
+    if not SESSION_ID.fullmatch(session):
+        raise InputError(
+            f"session id {session[:80]!r} is not allowed; expected up to 64 of A-Z a-z 0-9 . _ -, "
+            "the first a letter or digit"
+        )
+    return session
+
+
+def new_session_id() -> str:
+    """The local time and four random characters, as in 20231205_143022_4f2a."""
+    return f"{time.strftime('%Y%m%d_%H%M%S')}_{secrets.token_hex(2)}"
+
+
+def is_simulated(config: SwarmConfig) -> bool:
+    """Whether every role asks a simulated model."""
+    models = config.models
+    entries = [models.single_model, *models.multi_model.values()]
+    given = [entry for entry in entries if entry is not None]
+    return bool(given) and all(entry.api_type == "simulated" for entry in given)
+
+
+def folded(state: SwarmState, updates: Mapping[str, Any]) -> SwarmState:
+    """A state with the updates of nodes that have ended while their siblings still work."""
+    result: dict[str, Any] = dict(state)
+    for update in updates.values():
+        for key, value in (update or {}).items() if isinstance(update, Mapping) else ():
+            if key == "reviews":
+                value = append(result.get("reviews", []), value)
+            elif key == "tasks":
+                value = merge(result.get("tasks", {}), value)
+            result[key] = value
+    return cast("SwarmState", result)
+
+
+def finished_task(task_id: str, state: SwarmState) -> Task:
+    """A task of the state with its result as text."""
+    record = state["tasks"][task_id]
+    return Task(
+        task_id=task_id,
+        task_type=record["task_type"],
+        description=f"{record['node']}: {state.get('request', '').strip()[:80]}",
+        assigned_role=AgentRole(record["role"]),
+        status=TaskStatus(record["status"]),
+        metadata={"node": record["node"], "iteration": record["iteration"]},
+        result=result_of(record, state),
+        created_at=record["created_at"],
+        completed_at=record["completed_at"],
+    )
+
+
+def failed_task(happened: Event) -> Task:
+    """The task of a `task_failed` event."""
+    return Task(
+        task_id=happened.task,
+        task_type=happened.data["task_type"],
+        description=happened.node,
+        assigned_role=AgentRole(happened.role),
+        status=TaskStatus.FAILED,
+        metadata={"node": happened.node, "iteration": happened.iteration},
+        error=happened.data["error"],
+        completed_at=happened.time,
+    )
+
+
+def _task_row(task: Task) -> dict[str, Any]:
+    return {
+        "task_id": task.task_id,
+        "task_type": task.task_type,
+        "role": str(task.assigned_role),
+        "node": task.metadata["node"],
+        "status": str(task.status),
+        "iteration": task.metadata["iteration"],
+        "result": task.result,
+        "error": task.error,
+        "created_at": task.created_at,
+        "completed_at": task.completed_at,
+    }
+
+
+def _thread(session: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": session}}

@@ -1,0 +1,26 @@
+"""A workflow's drawing as SVG or PNG, made offline from the Mermaid text that LangGraph writes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from swarm_graph.errors import SwarmError
+
+LOOK = "---\nconfig:\n  theme: default\n  look: classic\n"
+
+
+def draw(mermaid: str, format: Literal["svg", "png"]) -> bytes:
+    """Draw what `graph.get_graph().draw_mermaid()` returned; the same text gives the same bytes.
+
+    A PNG is 1200 pixels wide on white. Raises SwarmError without the `draw` extra, and when the text is
+    no Mermaid flowchart.
+    """
+    try:
+        import mmdr
+    except ImportError as error:
+        raise SwarmError("drawing an SVG or PNG needs the extra: pip install 'swarm-graph[draw]'") from error
+    diagram = mmdr.render(mermaid.replace("---\nconfig:\n", LOOK, 1))
+    try:
+        return diagram.svg().encode() if format == "svg" else diagram.png(width=1200, background="#ffffff")
+    except ValueError as error:
+        raise SwarmError(f"not a Mermaid flowchart that can be drawn: {error}") from error

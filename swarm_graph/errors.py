@@ -1,0 +1,51 @@
+"""What can go wrong, each with the exit code that the command line ends with.
+
+    SwarmError                 1
+    ├── ConfigError            2   a config file, environment variable or prompt that cannot be used
+    ├── InputError             2   a request, argument, file or session id that cannot be used
+    │   └── UnfinishedSession  2   a new request for a session that has not ended: resume it
+    ├── StorageError           1   the database or the output folder
+    └── ModelError             1   a model server's call that failed for good
+        └── AnswerError        1   the server answered, but the answer could not be used
+
+Every message is one line: what is wrong with the value quoted, what was expected, what to do.
+"""
+
+
+class SwarmError(Exception):
+    """Everything that swarm_graph raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(SwarmError):
+    """A setting, a prompt file or an environment variable that cannot be used."""
+
+    exit_code = 2
+
+
+class InputError(SwarmError):
+    """A request, an argument, a file or a session id that cannot be used."""
+
+    exit_code = 2
+
+
+class UnfinishedSession(InputError):
+    """A new request for a session that has not ended; nothing was changed."""
+
+
+class StorageError(SwarmError):
+    """The database or the output folder cannot be read or written."""
+
+
+class ModelError(SwarmError):
+    """A call to a model that failed for good; finished work is kept and the session can be resumed."""
+
+    def __init__(self, message: str, *, node: str = "", retryable: bool = False) -> None:
+        super().__init__(message)
+        self.node = node
+        self.retryable = retryable
+
+
+class AnswerError(ModelError):
+    """The model answered, and its answer could not be used (cut off, empty, no file in it)."""

@@ -1,0 +1,42 @@
+"""What happens in a run, as one type: it feeds progress, metrics and logs, and nobody measures twice.
+
+Nodes write events to LangGraph's `custom` stream as plain dicts (`Event.plain`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["task_started", "call_started", "tokens", "call_ended", "task_ended", "task_failed", "verdict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened.
+
+    `data` by kind: call_started: attempt, model, server, queued_s · tokens: output_tokens so far
+    (estimated) · call_ended: attempt, model, server, outcome, finish_reason, queued_s, first_token_s,
+    seconds, input_tokens, output_tokens, error · task_ended: note · task_failed: error · verdict:
+    approved, findings (their number).
+    """
+
+    kind: Kind
+    time: float
+    session: str
+    node: str
+    role: str = ""
+    task: str = ""
+    iteration: int = 0
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        return {"swarm_event": self.kind, **{k: v for k, v in asdict(self).items() if k != "kind"}}
+
+
+def event(plain: Any) -> Event | None:
+    """The event that a plain dict of the custom stream holds; None when it is somebody else's."""
+    if not isinstance(plain, dict) or "swarm_event" not in plain:
+        return None
+    fields = {key: value for key, value in plain.items() if key != "swarm_event"}
+    return Event(kind=plain["swarm_event"], **fields)

@@ -1,0 +1,120 @@
+"""How many model calls run at once: per server over the whole process, and per session."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from swarm_graph.errors import SwarmError
+
+
+class Slots:
+    """At most `limit` holders at once, over all threads and event loops; first come, first served.
+
+    `async with slots:` waits for one. (asyncio's own semaphores serve a single event loop.)
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._held = 0
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if self._held < self.limit and not self._waiting:
+                self._held += 1
+                return
+            ticket = (loop, loop.create_future())
+            self._waiting.append(ticket)
+        try:
+            await ticket[1]
+        except asyncio.CancelledError:
+            self._give_up(ticket)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._release()
+
+    def resize(self, limit: int) -> None:
+        """A new limit; holders above it end first."""
+        with self._lock:
+            self.limit = limit
+            self._admit()
+
+    def _release(self) -> None:
+        with self._lock:
+            self._held -= 1
+            self._admit()
+
+    def _give_up(self, ticket: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]) -> None:
+        with self._lock:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+                return
+        self._release()
+
+    def _admit(self) -> None:
+        while self._waiting and self._held < self.limit:
+            loop, ticket = self._waiting.popleft()
+            try:
+                loop.call_soon_threadsafe(_grant, ticket)
+            except RuntimeError:  # its event loop was closed: nobody waits there any more
+                continue
+            self._held += 1
+
+
+def _grant(ticket: asyncio.Future[None]) -> None:
+    if not ticket.done():
+        ticket.set_result(None)
+
+
+_SERVERS: dict[str, Slots] = {}
+_SERVERS_LOCK = threading.Lock()
+
+
+def server_slots(server: str, limit: int) -> Slots:
+    """The one limiter of a server (scheme://host:port); the latest configuration sets its limit."""
+    with _SERVERS_LOCK:
+        slots = _SERVERS.setdefault(server, Slots(limit))
+    if slots.limit != limit:
+        slots.resize(limit)
+    return slots
+
+
+class Run:
+    """What the branches of one run of a graph share: the session's cap, and how many are at work."""
+
+    def __init__(self) -> None:
+        self._slots: Slots | None = None
+        self._working = 0
+
+    def slots(self, limit: int) -> Slots:
+        """The cap on this run's calls; the first caller sets it."""
+        self._slots = self._slots or Slots(limit)
+        return self._slots
+
+    @asynccontextmanager
+    async def branch(self) -> AsyncIterator[None]:
+        """A node at work. One that fails raises only after its siblings have ended.
+
+        LangGraph cancels the siblings of a node that raises; what they had written would be lost.
+        """
+        self._working += 1
+        try:
+            yield
+        except SwarmError:
+            self._working -= 1
+            while self._working:
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # the last one's writes are on their way to the checkpointer
+            raise
+        except BaseException:
+            self._working -= 1
+            raise
+        else:
+            self._working -= 1

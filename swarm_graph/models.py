@@ -1,0 +1,195 @@
+"""The chat models behind the roles: OpenAI-compatible servers, Ollama and the simulated model.
+
+HTTP clients belong to one event loop each; they ignore the environment's proxies and follow no
+redirect, so nothing is asked but the configured servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+from langchain_core.language_models import BaseChatModel
+
+from swarm_graph.config import AgentParameters, ModelEntry, SwarmConfig
+from swarm_graph.errors import ConfigError
+from swarm_graph.limits import Slots, server_slots
+from swarm_graph.state import AgentRole
+
+CONNECT_TIMEOUT = 10.0
+
+
+class ModelPool:
+    """The chat model of each role, made when first asked for, one per event loop."""
+
+    def __init__(self, config: SwarmConfig) -> None:
+        self.config = config
+        self._models: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[AgentRole, BaseChatModel]] = (
+            WeakKeyDictionary()
+        )
+
+    def chat(self, role: AgentRole) -> BaseChatModel:
+        """The model of a role for the running event loop. ConfigError when none is configured."""
+        models = self._models.setdefault(asyncio.get_running_loop(), {})
+        if role not in models:
+            models[role] = chat_model(self.config, role)
+        return models[role]
+
+    def slots(self, role: AgentRole) -> Slots:
+        """The limiter of the server that a role asks."""
+        entry = self.config.model_for(role)
+        return server_slots(entry.server, entry.slots or self.config.workflow.max_parallel_agents)
+
+
+def chat_model(config: SwarmConfig, role: AgentRole) -> BaseChatModel:
+    """A new LangChain chat model for a role, bound to the running event loop."""
+    entry, parameters = config.model_for(role), config.parameters_for(role)
+    make = {"openai": _openai, "ollama": _ollama, "simulated": _simulated}[entry.api_type]
+    return make(entry, parameters, config.proxy)
+
+
+def api_key(entry: ModelEntry) -> str | None:
+    """The key from the variable that `api_key_env` names. ConfigError when it is not set."""
+    if entry.api_key_env is None:
+        return None
+    key = os.environ.get(entry.api_key_env)
+    if not key:
+        raise ConfigError(f"the environment variable '{entry.api_key_env}' (api_key_env of {entry.label}) is not set")
+    return key
+
+
+def typed_answer(model: BaseChatModel, schema: dict[str, Any]) -> dict[str, Any]:
+    """The call arguments that make a server answer by a JSON schema.
+
+    The schema goes through `extra_body`, past the openai client's own parser, which raises and
+    throws the answer away when it is cut off.
+    """
+    if model._llm_type == "chat-ollama":
+        return {"format": schema}
+    response_format = {"type": "json_schema", "json_schema": {"name": schema["title"].lower(), "schema": schema}}
+    if model._llm_type == "openai-chat":
+        return {"extra_body": {**(getattr(model, "extra_body", None) or {}), "response_format": response_format}}
+    return {"response_format": response_format}
+
+
+def _openai(entry: ModelEntry, parameters: AgentParameters, proxy: str | None) -> BaseChatModel:
+    from langchain_openai import ChatOpenAI
+
+    body = dict(parameters.extra_body)
+    if parameters.max_tokens:
+        body.setdefault("max_tokens", parameters.max_tokens)  # the name that every server knows
+    if isinstance(parameters.reasoning, str):
+        body.setdefault("reasoning_effort", parameters.reasoning)
+    elif parameters.reasoning is not None:
+        body.setdefault("chat_template_kwargs", {"enable_thinking": parameters.reasoning})
+    return ChatOpenAI(
+        model=entry.model,
+        base_url=entry.url,
+        api_key=cast("Any", api_key(entry) or "none"),
+        temperature=parameters.temperature,
+        top_p=parameters.top_p,
+        seed=parameters.seed,
+        extra_body=body or None,
+        stream_usage=True,
+        stream_chunk_timeout=None,
+        timeout=None,
+        max_retries=0,
+        use_responses_api=False,
+        http_client=_unused_sync_client(),
+        http_async_client=_openai_client(entry, proxy),
+    )
+
+
+def _ollama(entry: ModelEntry, parameters: AgentParameters, proxy: str | None) -> BaseChatModel:
+    from langchain_ollama import ChatOllama
+
+    key = api_key(entry)
+    return ChatOllama(
+        model=entry.model,
+        base_url=entry.url,
+        temperature=parameters.temperature,
+        top_p=parameters.top_p,
+        seed=parameters.seed,
+        num_predict=parameters.max_tokens,
+        num_ctx=parameters.num_ctx,
+        keep_alive=parameters.keep_alive,
+        reasoning=parameters.reasoning,
+        client_kwargs={
+            "trust_env": False,
+            "follow_redirects": False,
+            "timeout": None,
+            "verify": entry.url.startswith("https:"),
+            "headers": {"authorization": f"Bearer {key}"} if key else {},
+        },
+        async_client_kwargs={"transport": _ollama_transport(entry, proxy)},
+    )
+
+
+def _simulated(entry: ModelEntry, _parameters: AgentParameters, _proxy: str | None) -> BaseChatModel:
+    from swarm_graph.simulated import SimulatedChatModel
+
+    return SimulatedChatModel.of(entry)
+
+
+# --- HTTP clients, one per event loop and server -------------------------------------------------
+
+_CLIENTS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, ...], Any]] = WeakKeyDictionary()
+_SYNC_CLIENT: list[Any] = []
+
+
+def _openai_client(entry: ModelEntry, proxy: str | None) -> Any:
+    import httpx2
+
+    def make() -> Any:
+        return httpx2.AsyncClient(
+            transport=httpx2.AsyncHTTPTransport(
+                verify=entry.url.startswith("https:"), proxy=proxy, limits=httpx2.Limits(max_connections=None)
+            ),
+            timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    return _of_this_loop(("openai", entry.server, proxy or ""), make)
+
+
+def _ollama_transport(entry: ModelEntry, proxy: str | None) -> Any:
+    import httpx
+
+    def make() -> Any:
+        return httpx.AsyncHTTPTransport(
+            verify=entry.url.startswith("https:"), proxy=proxy, limits=httpx.Limits(max_connections=None)
+        )
+
+    return _of_this_loop(("ollama", entry.server, proxy or ""), make)
+
+
+def _unused_sync_client() -> Any:
+    """ChatOpenAI insists on a synchronous client too; ours never asks with it."""
+    import httpx2
+
+    if not _SYNC_CLIENT:
+        _SYNC_CLIENT.append(httpx2.Client(trust_env=False, follow_redirects=False, verify=False))
+    return _SYNC_CLIENT[0]
+
+
+def _of_this_loop(key: tuple[str, ...], make: Callable[[], Any]) -> Any:
+    clients = _CLIENTS.setdefault(asyncio.get_running_loop(), {})
+    if key not in clients:
+        clients[key] = make()
+        clients[(*key, "closer")] = closer = _close_at_the_end(clients[key])
+        with suppress(StopIteration):
+            closer.__anext__().send(None)
+    return clients[key]
+
+
+async def _close_at_the_end(client: Any) -> AsyncGenerator[None]:
+    """Closes a client when its event loop ends: `asyncio.run` closes every open async generator."""
+    try:
+        yield
+    finally:
+        await client.aclose()

@@ -1,0 +1,71 @@
+"""The end of a session as a person reads it in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swarm_graph.artifacts import plain_text
+from swarm_graph.coordinator import is_simulated
+from swarm_graph.role import finding_line
+
+if TYPE_CHECKING:
+    from swarm_graph.coordinator import SwarmCoordinator
+
+SIMULATED = "SIMULATED: no model was asked; every answer in this session is scripted or invented."
+SHOWN_FINDINGS = 20
+
+
+def session_text(coordinator: SwarmCoordinator, program: str) -> str:
+    """What came out, where the files are, what is still open, what to type next."""
+    lines = [SIMULATED, ""] if is_simulated(coordinator.config) else []
+    lines += [outcome(coordinator), *_findings(coordinator), *_files(coordinator), *_figures(coordinator)]
+    lines += _next(coordinator, program)
+    return plain_text("\n".join(lines) + "\n")
+
+
+def outcome(coordinator: SwarmCoordinator) -> str:
+    """One line: session, workflow, how it ended."""
+    state = coordinator.state
+    rounds = f"round {state.get('iteration', 0)} of {coordinator.config.workflow.max_iterations}"
+    how = {
+        "complete": f"approved in {rounds}" if state.get("approved") else f"complete, NOT approved after {rounds}",
+        "failed": f"failed in {rounds}; finished work is kept",
+    }.get(state["phase"], state["phase"])
+    return f"Session {coordinator.session_id} ({coordinator.workflow}): {how}"
+
+
+def _findings(coordinator: SwarmCoordinator) -> list[str]:
+    findings = coordinator.state.get("findings", [])
+    if not findings:
+        return []
+    shown = [f"  {number}. {finding_line(finding)}" for number, finding in enumerate(findings[:SHOWN_FINDINGS], 1)]
+    more = [f"  … and {len(findings) - SHOWN_FINDINGS} more in review_results.txt"] if len(findings) > len(shown) else []
+    return [f"Open findings ({len(findings)}):", *shown, *more]
+
+
+def _files(coordinator: SwarmCoordinator) -> list[str]:
+    if coordinator.files is None:
+        return []
+    folder = coordinator.files.folder
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    return [f"Files in {shown}:", *(f"  {path}" for path in coordinator.files.files())]
+
+
+def _figures(coordinator: SwarmCoordinator) -> list[str]:
+    agents = coordinator.get_metrics_summary()["agents"].values()
+    calls = sum(agent["total_calls"] for agent in agents)
+    sent, received = (sum(agent[key] for agent in agents) for key in ("input_tokens", "output_tokens"))
+    estimated = " (estimated)" if is_simulated(coordinator.config) else ""
+    return [f"{calls} calls, {sent} tokens in, {received} tokens out{estimated}"]
+
+
+def _next(coordinator: SwarmCoordinator, program: str) -> list[str]:
+    if not is_simulated(coordinator.config) or coordinator.state["phase"] != "complete":
+        return []
+    request = coordinator.state["request"].strip().splitlines()[0][:60]
+    return [
+        "",
+        "Next, on a model server of your own (writes config.json for the servers that it finds):",
+        f'  {program} init && {program} run --workflow {coordinator.workflow} "{request}"',
+    ]

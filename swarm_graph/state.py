@@ -1,0 +1,152 @@
+"""The words of the product as types: the shared state of a run, its tasks, reviews and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+
+class AgentRole(StrEnum):
+    """The nine roles that ask a model."""
+
+    ARCHITECT = "architect"
+    CLARIFIER = "clarifier"
+    CODER = "coder"
+    REVIEWER = "reviewer"
+    TESTER = "tester"
+    OPTIMIZER = "optimizer"
+    DOCUMENTER = "documenter"
+    DEBUGGER = "debugger"
+    SECURITY = "security"
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+
+
+Phase = Literal["running", "paused", "complete", "failed", "not_converged", "over_budget", "cancelled"]
+Severity = Literal["critical", "major", "minor", "info"]
+
+
+class Finding(TypedDict):
+    """One remark about the code."""
+
+    severity: Severity
+    location: str
+    problem: str
+    suggestion: str
+    seen_by: list[str]
+    """The nodes that made this remark."""
+
+
+class Review(TypedDict):
+    """What one branch says of one round."""
+
+    node: str
+    iteration: int
+    approved: bool | None
+    """None: the answer could not be understood, which never counts as an approval."""
+    findings: list[Finding]
+
+
+class TaskRecord(TypedDict):
+    """A task as the state keeps it; its result is in the state's own keys (code, design, reviews, ...)."""
+
+    task_id: str
+    task_type: str
+    node: str
+    role: str
+    status: str
+    iteration: int
+    """The round of its latest result."""
+    created_at: float
+    """When it first started, seconds since the epoch."""
+    completed_at: float
+    note: NotRequired[str]
+    """What a person should know of the answer: repaired, unreadable, files deleted."""
+
+
+@dataclass
+class Task:
+    """A unit of a session's work as the coordinator shows it.
+
+    `result` is text; `error` says why a task failed; times are seconds since the epoch.
+    """
+
+    task_id: str
+    task_type: str
+    description: str
+    assigned_role: AgentRole
+    status: TaskStatus = TaskStatus.PENDING
+    priority: int = 5
+    dependencies: list[str] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    result: str | None = None
+    error: str | None = None
+    created_at: float | None = None
+    completed_at: float | None = None
+
+
+def append(old: list[Review], new: list[Review]) -> list[Review]:
+    return [*old, *new]
+
+
+def merge(old: dict[str, TaskRecord], new: dict[str, TaskRecord]) -> dict[str, TaskRecord]:
+    return {**old, **new}
+
+
+def latest(_old: Phase, new: Phase) -> Phase:
+    return new
+
+
+class SwarmState(TypedDict, total=False):
+    """The state that all nodes share: plain JSON-like values."""
+
+    request: str
+    """What the user asked for; the caller writes it."""
+    requirements: str
+    """Markdown: requirements, assumptions, open questions; replaced by the clarifier."""
+    design: str
+    """Markdown; replaced by the architect."""
+    code: dict[str, str]
+    """Path to text, the latest complete files; replaced by the coder."""
+    tests: dict[str, str]
+    """Path to text; replaced by the tester."""
+    documentation: dict[str, str]
+    """Path to text; replaced by the documenter."""
+    optimization: str
+    """Markdown proposals; replaced by the optimizer, `code` stays what was approved."""
+    diagnosis: str
+    """Markdown, the causes of the open findings; replaced by the debugger."""
+    reviews: Annotated[list[Review], append]
+    """What each branch of each round said; appended by reviewers and security."""
+    findings: list[Finding]
+    """The open findings; replaced by the verdict."""
+    approved: bool
+    """Whether every review of the last round approved; replaced by the verdict."""
+    iteration: int
+    """The round of coding and reviewing, from 1; the coder opens the next."""
+    tasks: Annotated[dict[str, TaskRecord], merge]
+    """One record a node, by task id; a later round updates it."""
+    phase: Annotated[Phase, latest]
+    """How far the session is."""
+
+
+@dataclass(frozen=True)
+class SwarmContext:
+    """Overrides for one run: `graph.invoke(state, thread, context=SwarmContext(...))`; never saved.
+
+    `model`: a LangChain chat model for all roles, or one per role name. `temperature`: for all roles.
+    `clock`: seconds since the epoch, for the times of tasks.
+    """
+
+    model: Any | Mapping[str, Any] | None = None
+    temperature: float | None = None
+    clock: Callable[[], float] | None = None

@@ -1,0 +1,133 @@
+"""The shapes of the built-in workflows, and `build_graph`, which makes one ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+
+from swarm_graph.config import SwarmConfig, load_config
+from swarm_graph.errors import InputError
+from swarm_graph.graph import SwarmGraph
+from swarm_graph.nodes.architect import architect
+from swarm_graph.nodes.clarifier import clarifier
+from swarm_graph.nodes.coder import coder
+from swarm_graph.nodes.debugger import debugger
+from swarm_graph.nodes.documenter import documenter
+from swarm_graph.nodes.optimizer import optimizer
+from swarm_graph.nodes.reviewer import reviewer
+from swarm_graph.nodes.security import security
+from swarm_graph.nodes.tester import tester
+from swarm_graph.role import Crew, Role
+from swarm_graph.state import AgentRole, SwarmContext, SwarmState
+from swarm_graph.verdict import is_done, verdict_node
+
+
+class Draft(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]):
+    """A LangGraph under construction that places our roles and numbers their tasks."""
+
+    def __init__(self, crew: Crew) -> None:
+        super().__init__(SwarmState, SwarmContext)
+        self.crew = crew
+        self.rounds = crew.config.workflow.max_iterations
+        self.roles: list[AgentRole] = []
+
+    def place(self, role: Role[Any], name: str = "", focus: str | None = None, *, ends: bool = False) -> str:
+        """Adds a node for a role and returns its name. `ends`: the workflow is complete after it."""
+        name = name or str(role.role)
+        verb = f"{role.verb}{name.removeprefix('review')}" if focus and name != "reviewer" else role.verb
+        self.roles.append(role.role)
+        task_id = f"T{len(self.roles):03d}_{verb}"
+        self.add_node(name, self.crew.node(role, name, task_id, focus, ends=ends))
+        return name
+
+    def reviewers(self, workflow: str, *focuses: str) -> list[str]:
+        """One reviewer per focus, those of the configuration instead of the workflow's own."""
+        chosen = self.crew.config.workflow.focuses(workflow) or focuses
+        return [self.place(reviewer, f"review_{focus}", focus) for focus in chosen]
+
+    def verdict(self, rounds: int, *, ends: bool) -> str:
+        self.add_node("verdict", verdict_node(rounds, ends=ends))
+        return "verdict"
+
+
+def standard(crew: Crew) -> Draft:
+    """clarifier → architect → coder → reviewers → verdict → *revise*: coder | end."""
+    graph = Draft(crew)
+    graph.add_edge(START, graph.place(clarifier))
+    graph.add_edge("clarifier", graph.place(architect))
+    graph.add_edge("architect", graph.place(coder))
+    reviews = graph.reviewers("standard", "correctness", "performance", "style")
+    for review in reviews:
+        graph.add_edge("coder", review)
+    graph.add_edge(reviews, graph.verdict(graph.rounds, ends=True))
+    graph.add_conditional_edges(
+        "verdict", lambda state: "done" if is_done(state, graph.rounds) else "revise", {"revise": "coder", "done": END}
+    )
+    return graph
+
+
+def full(crew: Crew) -> Draft:
+    """… coder → [reviewer, security, tester] → verdict → *revise*: debugger → coder | [optimizer, documenter]."""
+    graph = Draft(crew)
+    graph.add_edge(START, graph.place(clarifier))
+    graph.add_edge("clarifier", graph.place(architect))
+    graph.add_edge("architect", graph.place(coder))
+    own = [] if crew.config.workflow.focuses("full") else [graph.place(reviewer, "reviewer", "general")]
+    branches = [*(own or graph.reviewers("full")), graph.place(security), graph.place(tester)]
+    for branch in branches:
+        graph.add_edge("coder", branch)
+    graph.add_edge(branches, graph.verdict(graph.rounds, ends=False))
+    graph.add_edge(graph.place(debugger), "coder")
+    graph.add_edge(graph.place(optimizer, ends=True), END)
+    graph.add_edge(graph.place(documenter, ends=True), END)
+    graph.add_conditional_edges(
+        "verdict",
+        lambda state: ["optimize", "document"] if is_done(state, graph.rounds) else ["revise"],
+        {"revise": "debugger", "optimize": "optimizer", "document": "documenter"},
+    )
+    return graph
+
+
+def review_only(crew: Crew) -> Draft:
+    """[reviewers] → verdict → end. The request is the code."""
+    graph = Draft(crew)
+    reviews = graph.reviewers("review_only", "correctness", "security", "performance", "style")
+    for review in reviews:
+        graph.add_edge(START, review)
+    graph.add_edge(reviews, graph.verdict(1, ends=True))
+    graph.add_edge("verdict", END)
+    return graph
+
+
+WORKFLOWS: dict[str, Callable[[Crew], Draft]] = {"standard": standard, "full": full, "review_only": review_only}
+
+
+def build_graph(
+    workflow: str = "standard",
+    *,
+    config: SwarmConfig | str | Path | Mapping[str, Any] | None = None,
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+) -> SwarmGraph:
+    """The compiled LangGraph of a workflow, for synchronous and asynchronous callers.
+
+    `config`: a SwarmConfig, a path, a dict, or None (see `load_config`). Without a configured model
+    the graph still builds, and the first call of one raises ConfigError. LangSmith is switched off
+    unless `features.langsmith`. Raises InputError for an unknown workflow.
+    """
+    if workflow not in WORKFLOWS:
+        raise InputError(f"unknown workflow '{workflow}'; known workflows: {', '.join(WORKFLOWS)}")
+    config = load_config(config)
+    if not config.features.langsmith:
+        _switch_off_langsmith()
+    compiled = WORKFLOWS[workflow](Crew(config)).compile(checkpointer, name=workflow)
+    return SwarmGraph(**{key: value for key, value in vars(compiled).items() if key != "__orig_class__"})
+
+
+def _switch_off_langsmith() -> None:
+    import langsmith
+
+    langsmith.configure(enabled=False)

@@ -1,0 +1,93 @@
+"""What a user installs: the wheel holds the tree's modules and texts, the locks name no host."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import swarm_graph
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+HOMES = {
+    "swarm_graph": "swarm_graph",
+    "nodes": "swarm_graph/nodes",
+    "prompts": "swarm_graph/prompts",
+    "checkpoints": "swarm_graph/checkpoints",
+}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Built, by way of a source distribution, from a copy of the tree, without network."""
+    tree, dist = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
+    for folder in HOMES:
+        shutil.copytree(
+            ROOT / folder, tree / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for path in (path for path in ROOT.iterdir() if path.is_file()):
+        shutil.copy(path, tree)
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, tree],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return zipfile.ZipFile(next(dist.glob("*.whl")))
+
+
+def test_wheel_holds_the_tree_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    tree = {
+        f"{home}/{path.name}"
+        for folder, home in HOMES.items()
+        for path in (ROOT / folder).iterdir()
+        if path.suffix in {".py", ".md"} or path.name == "py.typed"
+    }
+    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == tree
+
+
+def test_installed_wheel_is_one_import_name(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path)
+    top = {path.name for path in tmp_path.iterdir()}
+    assert top == {"swarm_graph", f"swarm_graph-{PROJECT['version']}.dist-info"}
+    script = "import swarm_graph.nodes as n, swarm_graph.prompts as p, swarm_graph.checkpoints as c\n"
+    script += "print(n.__file__, p.__file__, c.__file__, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [Path(line).parent.parent for line in done.stdout.splitlines()] == [tmp_path / "swarm_graph"] * 3
+
+
+def test_one_version() -> None:
+    assert swarm_graph.__version__ == PROJECT["version"] == version("swarm-graph")
+
+
+def pins(lock: str) -> set[str]:
+    return set(re.findall(r"^\S+==\S+", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def test_locks_name_no_host_and_no_path() -> None:
+    for lock in ("requirements.txt", "requirements-dev.txt"):
+        assert not re.search(r"://|file:|^-|^[./]", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_dev_lock_holds_the_runtime_lock() -> None:
+    assert pins("requirements.txt") < pins("requirements-dev.txt")
+
+
+def test_runtime_lock_holds_every_dependency() -> None:
+    names = {pin.split("==")[0] for pin in pins("requirements.txt")}
+    assert {re.split(r"[><=]", needed)[0] for needed in PROJECT["dependencies"]} <= names

@@ -60,7 +60,7 @@ class Catalogue:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         self._database = sqlite_utils.Database(connection)
         with self._using():
-            sessions = {name: str for name in ("session", "workflow", "request", "config", "output", "phase")}
+            sessions = dict.fromkeys(("session", "workflow", "request", "config", "output", "phase"), str)
             times = {"simulated": int, "created_at": float, "updated_at": float}
             self._database.table("sessions").create({**sessions, **times}, pk="session", if_not_exists=True)
             calls = self._database.table("calls")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, Field
+from pydantic.config import JsonDict
 
 from swarm_graph.answers import without_thoughts
 from swarm_graph.calls import Reply
 from swarm_graph.role import Answered, Role
 from swarm_graph.state import AgentRole
 
-ITEMS = {"maxItems": 40}
+ITEMS: JsonDict = {"maxItems": 40}
 
 
 class Clarification(BaseModel):
@@ -29,7 +30,11 @@ def update(answered: Answered[Clarification]) -> dict[str, Any]:
         "Assumptions": answer.assumptions,
         "Open questions": answer.open_questions,
     }
-    parts = ["\n".join([f"## {title}", *(f"- {item}" for item in items)]) for title, items in sections.items() if items]
+    parts = [
+        "\n".join([f"## {title}", *(f"- {item}" for item in items)])
+        for title, items in sections.items()
+        if items
+    ]
     return {"requirements": "\n\n".join(parts)}
 
 

@@ -10,8 +10,14 @@ from swarm_graph.calls import Reply
 from swarm_graph.role import Answered, Role
 from swarm_graph.state import AgentRole, Finding, Review, Severity
 
-
-SYNONYMS = {"blocker": "critical", "high": "major", "medium": "minor", "low": "minor", "nit": "info", "note": "info"}
+SYNONYMS = {
+    "blocker": "critical",
+    "high": "major",
+    "medium": "minor",
+    "low": "minor",
+    "nit": "info",
+    "note": "info",
+}
 
 
 class Remark(BaseModel):
@@ -37,8 +43,23 @@ class Judgement(BaseModel):
     approved: bool
 
 
+class Unjudged(Judgement):
+    """Stands for an answer that nobody could read; no model is asked for one."""
+
+    approved: bool | None = None  # type: ignore[assignment]
+
+
 def update(answered: Answered[Judgement]) -> dict[str, Any]:
-    findings = [Finding(**remark.model_dump(), seen_by=[answered.node]) for remark in answered.answer.findings]
+    findings = [
+        Finding(
+            severity=remark.severity,
+            location=remark.location,
+            problem=remark.problem,
+            suggestion=remark.suggestion,
+            seen_by=[answered.node],
+        )
+        for remark in answered.answer.findings
+    ]
     review = Review(
         node=answered.node,
         iteration=max(answered.iteration, 1),
@@ -51,7 +72,7 @@ def update(answered: Answered[Judgement]) -> dict[str, Any]:
 def unreadable(_reply: Reply) -> Judgement:
     """A review that could not be understood is no approval."""
     problem = "The answer of this review could not be read, so it counts as no approval."
-    return Judgement.model_construct(findings=[Remark(severity="info", problem=problem)], approved=None)
+    return Unjudged(findings=[Remark(severity="info", problem=problem)])
 
 
 reviewer = Role(

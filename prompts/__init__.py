@@ -68,6 +68,10 @@ def read(name: str, folder: str | Path | None = None) -> str:
 
 def names(folder: str | Path | None = None) -> list[str]:
     """The names of all prompts, ours and those of `folder`."""
-    ours = {Path(entry.name).stem for entry in resources.files(__package__).iterdir() if entry.name.endswith(".md")}
+    ours = {
+        Path(entry.name).stem
+        for entry in resources.files(__package__).iterdir()
+        if entry.name.endswith(".md")
+    }
     theirs = {path.stem for path in Path(folder).glob("*.md")} if folder else set()
     return sorted(ours | theirs)

@@ -14,7 +14,6 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-
 A = TypeVar("A")
 M = TypeVar("M", bound=BaseModel)
 
@@ -98,7 +97,9 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 _FENCE = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})(?P<info>[^\n]*)$")
 _NAMED = re.compile(r"""(?:path|file|filename|title|name)\s*[=:]\s*["'`]?(?P<path>[^\s"'`]+)""")
 _PATH = re.compile(r"^[\w.@+-]+(?:/[\w.@+ -]+)*$")
-_COMMENT = re.compile(r"^\s*(?:#|//|--|;|/\*|<!--)+\s*(?:(?:file|path|filename)\s*:\s*)?(?P<path>\S+?)\s*(?:\*/|-->)?\s*$")
+_COMMENT = re.compile(
+    r"^\s*(?:#|//|--|;|/\*|<!--)+\s*(?:(?:file|path|filename)\s*:\s*)?(?P<path>\S+?)\s*(?:\*/|-->)?\s*$"
+)
 _HEADING = re.compile(
     r"^\s*(?:#{1,6}\s+|\d+[.)]\s+|[-*]\s+)?(?:file(?:name)?\s*:?\s*|path\s*:\s*)?(?:\*\*|__)?`?"
     r"(?P<path>[^\s`*]+)`?(?:\*\*|__)?\s*:?\s*(?:\*\*)?\s*$",
@@ -139,11 +140,15 @@ def read_files(text: str) -> Files:
         language = (unnamed[0].info.split() or [""])[0].lower()
         written[f"main.{_EXTENSIONS.get(language, 'txt')}"] = unnamed[0].text
     elif not written and unnamed:
-        raise Unreadable("the answer holds no file: its blocks have no path, as in ```python path=src/queue.py")
+        raise Unreadable(
+            "the answer holds no file: its blocks have no path, as in ```python path=src/queue.py"
+        )
     outside = re.sub(r"^ {0,3}(`{3,}|~{3,}).*?^ {0,3}\1`*\s*$", "", text, flags=re.DOTALL | re.MULTILINE)
     deleted = tuple(_inside(match["path"]) for match in _DELETE.finditer(outside))
     if not written and not deleted:
-        raise Unreadable("the answer holds no file: write each as a fenced block, as in ```python path=src/queue.py")
+        raise Unreadable(
+            "the answer holds no file: write each as a fenced block, as in ```python path=src/queue.py"
+        )
     return Files(written, tuple(path for path in deleted if path not in written))
 
 
@@ -207,7 +212,9 @@ def _inside(path: str) -> str:
         or any(ord(char) < 32 or 127 <= ord(char) < 160 for char in clean)
     )
     if bad:
-        raise Unreadable(f"the path {path[:80]!r} is not allowed: write paths inside the project, as in src/queue.py")
+        raise Unreadable(
+            f"the path {path[:80]!r} is not allowed: write paths inside the project, as in src/queue.py"
+        )
     return str(PurePosixPath(clean))
 
 

@@ -24,7 +24,7 @@ def file_name(session: str) -> str:
 
 
 class Output:
-    """The output folder of one session. Every file is written whole or not at all, and only when it changed."""
+    """The output folder of one session. Files are written whole or not at all, and only when changed."""
 
     def __init__(self, folder: str | Path, session: str) -> None:
         self.folder = Path(folder)
@@ -39,7 +39,7 @@ class Output:
                 pass
         except OSError as error:
             raise InputError(
-                f"cannot write to the output folder '{self.folder}': {error.strerror}; choose another with --output"
+                f"cannot write to the output folder '{self.folder}': {error.strerror}; name another one"
             ) from error
 
     def update(self, state: SwarmState) -> None:
@@ -86,13 +86,15 @@ def write_file(folder: Path, name: str, text: str) -> None:
         try:
             with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as file:
                 file.write(text)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise StorageError(f"cannot write '{target}': {error.strerror}; finished work is in the database") from error
+        raise StorageError(
+            f"cannot write '{target}': {error.strerror}; finished work is in the database"
+        ) from error
 
 
 def _target(folder: Path, name: str) -> Path:
@@ -141,14 +143,21 @@ def reviews_text(state: SwarmState) -> str:
     findings = state.get("findings", [])
     if findings:
         parts.append(f"Open findings ({len(findings)}):\n{findings_text(findings)}")
-    parts.append(f"Approved: {'yes' if state.get('approved') else 'no'}, after round {reviews[-1]['iteration']}")
+    parts.append(
+        f"Approved: {'yes' if state.get('approved') else 'no'}, after round {reviews[-1]['iteration']}"
+    )
     return "\n\n".join(parts) + "\n"
 
 
 def review_text(review: Review) -> str:
     """One review: who, what it came to, and its findings."""
-    outcome = {True: "approved", False: "changes wanted", None: "could not be read: no approval"}[review["approved"]]
-    lines = [f"{review['node']}: {outcome}", *(f"  - {finding_line({**f, 'seen_by': []})}" for f in review["findings"])]
+    outcome = {True: "approved", False: "changes wanted", None: "could not be read: no approval"}[
+        review["approved"]
+    ]
+    lines = [
+        f"{review['node']}: {outcome}",
+        *(f"  - {finding_line({**f, 'seen_by': []})}" for f in review["findings"]),
+    ]
     return "\n".join(lines)
 
 

@@ -59,7 +59,9 @@ class Caller:
         )
         return await retrying(self._attempt, messages, count(1), arguments)
 
-    async def _attempt(self, messages: list[BaseMessage], attempts: Iterator[int], arguments: dict[str, Any]) -> Reply:
+    async def _attempt(
+        self, messages: list[BaseMessage], attempts: Iterator[int], arguments: dict[str, Any]
+    ) -> Reply:
         queued, attempt = time.monotonic(), next(attempts)
         async with self.slots[0], self.slots[1]:
             record = _Record(self, attempt, time.monotonic() - queued)
@@ -82,7 +84,10 @@ class Caller:
         chunks: list[AIMessageChunk] = []
         async with asyncio.timeout(self.entry.timeout), asyncio.timeout(self.entry.idle_timeout) as idle:
             loop = asyncio.get_running_loop()
-            config = {**self.config, "metadata": {**self.config["metadata"], "attempt": record.attempt}}
+            config: RunnableConfig = {
+                **self.config,
+                "metadata": {**self.config["metadata"], "attempt": record.attempt},
+            }
             stream: Any = self.model.astream(messages, config, **arguments)
             async with aclosing(stream) as parts:
                 async for chunk in parts:
@@ -112,7 +117,7 @@ class Caller:
 
     def _error(self, what: str, *, retryable: bool) -> ModelError:
         return ModelError(
-            f"{self.node}: {self.entry.label} at {self.entry.server} {what}; `swarm-graph doctor` checks the server",
+            f"{self.node}: {self.entry.label} at {self.entry.server} {what}; `swarm-graph doctor` checks it",
             node=self.node,
             retryable=retryable,
         )
@@ -170,8 +175,12 @@ def explain(error: Exception, node: str, entry: ModelEntry) -> ModelError:
     status = getattr(error, "status_code", None)
     detail = _detail(error)
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
-        what = f"{who} did not answer in time (timeout {entry.timeout:g} s, idle_timeout {entry.idle_timeout:g} s)"
-        return ModelError(f"{what}; raise them in the config or use a smaller model", node=node, retryable=True)
+        what = (
+            f"{who} did not answer in time (timeout {entry.timeout:g}, idle_timeout {entry.idle_timeout:g} s)"
+        )
+        return ModelError(
+            f"{what}; raise them in the config or use a smaller model", node=node, retryable=True
+        )
     if _overflows(detail):
         what = f"{who} has too small a context for this prompt: {detail}"
         return ModelError(f"{what}; give the server a larger context or shorten the request", node=node)
@@ -179,7 +188,9 @@ def explain(error: Exception, node: str, entry: ModelEntry) -> ModelError:
         what = f"{who} does not know this model or path (404: {detail})"
         return ModelError(f"{what}; `swarm-graph doctor` lists what it has", node=node)
     if status in (401, 403):
-        return ModelError(f"{who} refused the key ({status}: {detail}); set api_key_env to its variable", node=node)
+        return ModelError(
+            f"{who} refused the key ({status}: {detail}); set api_key_env to its variable", node=node
+        )
     if isinstance(status, int) and status > 0:
         return ModelError(f"{who} answered {status}: {detail}", node=node, retryable=status in RETRY_STATUS)
     if status == -1 or _is_connection(error):

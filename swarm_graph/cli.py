@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from swarm_graph.state import SwarmState
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NOT_APPROVED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 4, 130, 143
+MENU = """Select a workflow:
+  1. STANDARD  clarify, design, code, three reviews
+  2. FULL      all roles: also tests, security, docs
+  3. REVIEW    four reviews of code that you paste"""
 WORKFLOW_HELP = "standard, full or review_only."
 
 
@@ -33,7 +37,11 @@ def main() -> NoReturn:
         swarm_graph.main(standalone_mode=False, prog_name="swarm-graph")
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "swarm-graph"
-        _end(f"{error.format_message().rstrip('.')}; `{command} --help` shows what is allowed", EXIT_USAGE, as_json)
+        _end(
+            f"{error.format_message().rstrip('.')}; `{command} --help` shows what is allowed",
+            EXIT_USAGE,
+            as_json,
+        )
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.ClickException as error:
@@ -86,18 +94,30 @@ config_option: Option = click.option(
     "--config", "config_file", metavar="FILE", help="Configuration; default $SWARM_CONFIG, then config.json."
 )
 data_option: Option = click.option(
-    "--data-dir", default=".swarm", envvar="SWARM_DATA_DIR", show_default=True, help="Folder of the session database."
+    "--data-dir",
+    default=".swarm",
+    envvar="SWARM_DATA_DIR",
+    show_default=True,
+    help="Folder of the session database.",
 )
-simulate_option: Option = click.option("--simulate", is_flag=True, help="Ask no server; every answer is invented.")
+simulate_option: Option = click.option(
+    "--simulate", is_flag=True, help="Ask no server; every answer is invented."
+)
 output_option: Option = click.option("--output", metavar="DIR", help="Default: swarm-output/<session>.")
-approval_option: Option = click.option("--require-approval", is_flag=True, help="Exit with 4 when not approved.")
-json_option: Option = click.option("--json", "as_json", is_flag=True, help="Print the session as one JSON document.")
+approval_option: Option = click.option(
+    "--require-approval", is_flag=True, help="Exit with 4 when not approved."
+)
+json_option: Option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the session as one JSON document."
+)
 
 
 @swarm_graph.command(epilog='Example: swarm-graph run "Create a CSV parser" --workflow full --output parser')
 @click.argument("request", required=False)
 @click.option("--workflow", default="standard", show_default=True, help=WORKFLOW_HELP)
-@click.option("--input", "inputs", multiple=True, metavar="FILE", help="A file to add to the request; repeatable.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="FILE", help="A file to add to the request; repeatable."
+)
 @click.option("--session", metavar="ID", help="Default: the time and four characters.")
 @click.option("--follow-up", is_flag=True, help="Ask an ended --session for more.")
 @config_option
@@ -167,8 +187,7 @@ def interactive(config_file: str | None = None, data_dir: str = ".swarm", simula
         raise InputError("interactive needs a terminal; use `swarm-graph run REQUEST`")
     config = _config(config_file, simulate)
     workflows = {"1": "standard", "2": "full", "3": "review_only"}
-    click.echo("Select a workflow:\n  1. STANDARD  clarify, design, code, three reviews")
-    click.echo("  2. FULL      all roles: also tests, security, docs\n  3. REVIEW    four reviews of code that you paste")
+    click.echo(MENU)
     choice = click.prompt("Workflow", type=click.Choice(list(workflows)), default="1")
     click.echo(f"What would you like to build?\n{'=' * 80}")
     click.echo(f"(Type your input. Enter 'END' on a new line when done)\n{'-' * 80}")
@@ -180,7 +199,9 @@ def interactive(config_file: str | None = None, data_dir: str = ".swarm", simula
 
 @swarm_graph.command(epilog="Example: swarm-graph graph --workflow full --format svg --output full.svg")
 @click.option("--workflow", default="full", show_default=True, help=WORKFLOW_HELP)
-@click.option("--format", "form", default="mermaid", show_default=True, type=click.Choice(["mermaid", "svg", "png"]))
+@click.option(
+    "--format", "form", default="mermaid", show_default=True, type=click.Choice(["mermaid", "svg", "png"])
+)
 @click.option("--output", metavar="FILE", help="Default: stdout.")
 @config_option
 def graph(workflow: str, form: str, output: str | None, config_file: str | None) -> None:
@@ -211,7 +232,9 @@ def whole_request(request: str | None, inputs: tuple[str, ...]) -> str:
     files = {Path(name).as_posix(): _read(name) for name in inputs}
     whole = "\n\n".join(part for part in (text.strip(), fenced(files)) if part)
     if not whole:
-        raise InputError('the request is empty; type it in quotes, as in swarm-graph run "Create a CSV parser"')
+        raise InputError(
+            'the request is empty; type it in quotes, as in swarm-graph run "Create a CSV parser"'
+        )
     return whole
 
 
@@ -254,7 +277,10 @@ def _coordinator(config: SwarmConfig, data_dir: str, output: str | None) -> Swar
 
 
 def _carry_out(
-    coordinator: SwarmCoordinator, work: Callable[[], Awaitable[SwarmState]], require_approval: bool, as_json: bool
+    coordinator: SwarmCoordinator,
+    work: Callable[[], Awaitable[SwarmState]],
+    require_approval: bool,
+    as_json: bool,
 ) -> None:
     """Runs a session with its progress on stderr, prints the result, ends with its exit code."""
     from swarm_graph.artifacts import to_json

@@ -38,7 +38,9 @@ class Simulation(Settings):
     seed: int = Field(0, description="Another seed gives other answers; the same seed the same ones.")
     first_token_s: float = Field(0.0, ge=0, le=3600, description="Seconds before the first token.")
     tokens_per_s: float = Field(0.0, ge=0, description="Tokens per second; 0: all at once.")
-    failure_rate: Share = Field(0.0, description="Share of calls that fail as if the server had refused them.")
+    failure_rate: Share = Field(
+        0.0, description="Share of calls that fail as if the server had refused them."
+    )
     malformed_rate: Share = Field(0.0, description="Share of typed answers that are broken JSON.")
     script: str | None = Field(None, description="A script file that says what each role answers.")
 
@@ -49,11 +51,19 @@ class ModelEntry(Settings):
     url: str = Field("", description="http://localhost:1234/v1 (openai), http://localhost:11434 (ollama).")
     model: str = Field(min_length=1, description="The model's name as the server knows it.")
     model_name: str | None = Field(None, description="The name to show to people.")
-    api_type: ApiType = Field("openai", description="openai: LM Studio, llama.cpp, vLLM; ollama: its own API.")
+    api_type: ApiType = Field(
+        "openai", description="openai: LM Studio, llama.cpp, vLLM; ollama: its own API."
+    )
     timeout: Positive = Field(1800.0, description="Seconds for one call, from dispatch to the last token.")
-    idle_timeout: Positive = Field(600.0, description="Seconds without a new token before a call is given up.")
-    retries: int = Field(4, ge=0, le=20, description="How often a refused, cut or overloaded call is repeated.")
-    slots: int | None = Field(None, ge=1, description="Calls its server takes at once; default max_parallel_agents.")
+    idle_timeout: Positive = Field(
+        600.0, description="Seconds without a new token before a call is given up."
+    )
+    retries: int = Field(
+        4, ge=0, le=20, description="How often a refused, cut or overloaded call is repeated."
+    )
+    slots: int | None = Field(
+        None, ge=1, description="Calls its server takes at once; default max_parallel_agents."
+    )
     api_key_env: str | None = Field(None, description="The environment variable that holds the API key.")
     simulation: Simulation = Simulation()
 
@@ -66,7 +76,9 @@ class ModelEntry(Settings):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("expected a URL such as http://localhost:1234/v1")
         if parts.username or parts.password:
-            raise ValueError("expected no password in the URL; put a key into the variable that api_key_env names")
+            raise ValueError(
+                "expected no password in the URL; put a key into the variable that api_key_env names"
+            )
         _ = parts.port
         return url.rstrip("/")
 
@@ -91,8 +103,12 @@ class ModelEntry(Settings):
 class Models(Settings):
     """Which model each role asks (`model_config` in the file)."""
 
-    mode: Literal["single", "multi"] = Field("single", description="One model for all roles, or one per role.")
-    single_model: ModelEntry | None = Field(None, description="For all roles; in multi mode for roles not named.")
+    mode: Literal["single", "multi"] = Field(
+        "single", description="One model for all roles, or one per role."
+    )
+    single_model: ModelEntry | None = Field(
+        None, description="For all roles; in multi mode for roles not named."
+    )
     multi_model: dict[str, ModelEntry] = Field({}, description="Keyed by role.")
 
     @field_validator("multi_model", mode="before")
@@ -118,9 +134,13 @@ class AgentParameters(Settings):
     max_tokens: int | None = Field(None, ge=1, description="The longest answer, in tokens.")
     top_p: float | None = Field(None, gt=0, le=1)
     num_ctx: int | None = Field(None, ge=256, description="Ollama: context size in tokens.")
-    keep_alive: str | int | None = Field(None, description="Ollama: how long the model stays loaded, as in '10m'.")
+    keep_alive: str | int | None = Field(
+        None, description="Ollama: how long the model stays loaded, as in '10m'."
+    )
     seed: int | None = Field(None, description="The server's sampling seed.")
-    reasoning: bool | Literal["low", "medium", "high"] | None = Field(None, description="Let the model think first.")
+    reasoning: bool | Literal["low", "medium", "high"] | None = Field(
+        None, description="Let the model think first."
+    )
     extra_body: dict[str, Any] = Field({}, description="Sent along as it is with each call (openai).")
 
 
@@ -163,8 +183,12 @@ class SwarmConfig(Settings):
     agent_parameters: dict[AgentRole, AgentParameters] = Field({}, description="Per role.")
     workflow: WorkflowSettings = WorkflowSettings()
     features: Features = Features()
-    prompts_dir: str | None = Field(None, description="A folder whose files replace prompts of the same name.")
-    proxy: str | None = Field(None, description="The HTTP proxy for model servers; the environment's is not used.")
+    prompts_dir: str | None = Field(
+        None, description="A folder whose files replace prompts of the same name."
+    )
+    proxy: str | None = Field(
+        None, description="The HTTP proxy for model servers; the environment's is not used."
+    )
 
     @field_validator("agent_parameters", mode="before")
     @classmethod
@@ -185,10 +209,10 @@ class SwarmConfig(Settings):
             return entry
         if models.mode == "multi":
             raise ConfigError(
-                f"no model for the role '{role}'; add model_config.multi_model.{role} or model_config.single_model"
+                f"no model for the role '{role}'; add model_config.multi_model.{role} or .single_model"
             )
         raise ConfigError(
-            "no model is configured; `swarm-graph init` writes a config for your servers, --simulate needs none"
+            "no model is configured; `swarm-graph init` writes a config for your servers, or use --simulate"
         )
 
     def parameters_for(self, role: AgentRole) -> AgentParameters:
@@ -201,7 +225,9 @@ class SwarmConfig(Settings):
         entry = self.models.single_model
         if entry is None or entry.api_type != "simulated":
             entry = ModelEntry(model="simulated", api_type="simulated", slots=64)
-        kept = {name: model for name, model in self.models.multi_model.items() if model.api_type == "simulated"}
+        kept = {
+            name: model for name, model in self.models.multi_model.items() if model.api_type == "simulated"
+        }
         models = Models(mode="multi" if kept else "single", single_model=entry, multi_model=kept)
         return self.model_copy(update={"models": models})
 
@@ -253,7 +279,9 @@ def load_config(
     return config
 
 
-def _read(source: str | Path | Mapping[str, Any] | None, environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+def _read(
+    source: str | Path | Mapping[str, Any] | None, environ: Mapping[str, str]
+) -> tuple[dict[str, Any], str]:
     if isinstance(source, Mapping):
         return dict(source), "config"
     if source is None:
@@ -271,7 +299,9 @@ def read_json5(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"cannot read the config '{path}': {reason}; `swarm-graph init` writes one") from error
+        raise ConfigError(
+            f"cannot read the config '{path}': {reason}; `swarm-graph init` writes one"
+        ) from error
     try:
         data = json5.loads(text, allow_duplicate_keys=False)
     except (ValueError, RecursionError) as error:

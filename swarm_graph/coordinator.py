@@ -79,7 +79,9 @@ class SwarmCoordinator:
         request, an unknown workflow, or a session that exists (unless `follow_up`); ConfigError;
         StorageError.
         """
-        return portal.call(self.arun_workflow(user_request, workflow_type, session_id=session_id, follow_up=follow_up))
+        return portal.call(
+            self.arun_workflow(user_request, workflow_type, session_id=session_id, follow_up=follow_up)
+        )
 
     async def arun_workflow(
         self,
@@ -96,8 +98,8 @@ class SwarmCoordinator:
             known = await desk.known(session)
             if known and not follow_up:
                 raise InputError(
-                    f"session '{session}' exists ({known.phase}); `swarm-graph resume {session}` goes on with it, "
-                    "--follow-up asks it for more, another --session begins a new one"
+                    f"session '{session}' exists ({known.phase}); `swarm-graph resume {session}` goes on "
+                    "with it, --follow-up asks it for more, another --session begins a new one"
                 )
             if follow_up and not known:
                 raise InputError(f"no session '{session}' to follow up; without --follow-up it begins anew")
@@ -142,7 +144,7 @@ class SwarmCoordinator:
             api_key(self.config.model_for(role))
 
     def _place(self, session: str, known: Session | None) -> Output:
-        folder = self.output or (known.output if known else self.output_dir / file_name(session))
+        folder = self.output or (known.output if known else (self.output_dir / file_name(session)).absolute())
         output = Output(folder, session)
         output.prepare()
         return output
@@ -248,8 +250,12 @@ class _Desk:
     config: SwarmConfig
     catalogue: Catalogue | None
 
-    def stream(self, given: Any, session: str, context: SwarmContext | None) -> AsyncIterator[tuple[str, Any]]:
-        return self.graph.astream(given, _thread(session), context=context, stream_mode=["values", "updates", "custom"])
+    def stream(
+        self, given: Any, session: str, context: SwarmContext | None
+    ) -> AsyncIterator[tuple[str, Any]]:
+        return self.graph.astream(
+            given, _thread(session), context=context, stream_mode=["values", "updates", "custom"]
+        )
 
     async def known(self, session: str) -> Session | None:
         return await asyncio.to_thread(self.catalogue.get, session) if self.catalogue else None
@@ -272,7 +278,7 @@ class _Desk:
             workflow=workflow,
             request=request,
             config=self.config.model_dump(mode="json", by_alias=True, exclude_unset=True),
-            output=str(folder.resolve()),
+            output=str(folder),
             simulated=is_simulated(self.config),
             phase="running",
             created_at=now,

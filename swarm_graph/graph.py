@@ -32,14 +32,18 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         saved = saver.get_tuple(config) if (saver := self._saver(config)) else None
         yield from super().stream(self._begin(input, config, saved), config, **kwargs)
 
-    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+    async def astream(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
         config = with_run(config)
         saved = await saver.aget_tuple(config) if (saver := self._saver(config)) else None
         async for part in super().astream(self._begin(input, config, saved), config, **kwargs):
             yield part
 
     def _saver(self, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
-        if "thread_id" not in config["configurable"] or not isinstance(self.checkpointer, BaseCheckpointSaver):
+        if "thread_id" not in config["configurable"] or not isinstance(
+            self.checkpointer, BaseCheckpointSaver
+        ):
             return None
         return self.checkpointer
 

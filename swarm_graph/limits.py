@@ -86,12 +86,17 @@ def server_slots(server: str, limit: int) -> Slots:
     return slots
 
 
+GRACE_S = 0.02
+"""How long a failed branch waits for LangGraph to take what its last sibling returned."""
+
+
 class Run:
     """What the branches of one run of a graph share: the session's cap, and how many are at work."""
 
     def __init__(self) -> None:
         self._slots: Slots | None = None
         self._working = 0
+        self._idle = asyncio.Event()
 
     def slots(self, limit: int) -> Slots:
         """The cap on this run's calls; the first caller sets it."""
@@ -105,16 +110,20 @@ class Run:
         LangGraph cancels the siblings of a node that raises; what they had written would be lost.
         """
         self._working += 1
+        self._idle.clear()
         try:
             yield
         except SwarmError:
-            self._working -= 1
-            while self._working:
-                await asyncio.sleep(0.02)
-            await asyncio.sleep(0.02)  # the last one's writes are on their way to the checkpointer
+            self._leave()
+            await self._idle.wait()
+            await asyncio.sleep(GRACE_S)
             raise
         except BaseException:
-            self._working -= 1
+            self._leave()
             raise
-        else:
-            self._working -= 1
+        self._leave()
+
+    def _leave(self) -> None:
+        self._working -= 1
+        if not self._working:
+            self._idle.set()

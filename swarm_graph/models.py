@@ -58,7 +58,9 @@ def api_key(entry: ModelEntry) -> str | None:
         return None
     key = os.environ.get(entry.api_key_env)
     if not key:
-        raise ConfigError(f"the environment variable '{entry.api_key_env}' (api_key_env of {entry.label}) is not set")
+        raise ConfigError(
+            f"the environment variable '{entry.api_key_env}' (api_key_env of {entry.label}) is not set"
+        )
     return key
 
 
@@ -70,9 +72,14 @@ def typed_answer(model: BaseChatModel, schema: dict[str, Any]) -> dict[str, Any]
     """
     if model._llm_type == "chat-ollama":
         return {"format": schema}
-    response_format = {"type": "json_schema", "json_schema": {"name": schema["title"].lower(), "schema": schema}}
+    response_format = {
+        "type": "json_schema",
+        "json_schema": {"name": schema["title"].lower(), "schema": schema},
+    }
     if model._llm_type == "openai-chat":
-        return {"extra_body": {**(getattr(model, "extra_body", None) or {}), "response_format": response_format}}
+        return {
+            "extra_body": {**(getattr(model, "extra_body", None) or {}), "response_format": response_format}
+        }
     return {"response_format": response_format}
 
 

@@ -32,7 +32,9 @@ def _running_loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _loop is None:
             ready = threading.Event()
-            thread = threading.Thread(target=asyncio.run, args=(_serve(ready),), name="swarm_graph", daemon=True)
+            thread = threading.Thread(
+                target=asyncio.run, args=(_serve(ready),), name="swarm_graph", daemon=True
+            )
             thread.start()
             ready.wait()
             atexit.register(_stop, thread)

@@ -48,7 +48,9 @@ class Progress:
             self._ended(happened)
         elif happened.kind == "verdict":
             outcome = "approved" if happened.data["approved"] else "changes wanted"
-            self.console.print(Text(f"  round {happened.iteration}: {outcome}, {happened.data['findings']} findings"))
+            self.console.print(
+                Text(f"  round {happened.iteration}: {outcome}, {happened.data['findings']} findings")
+            )
 
     def _ended(self, happened: Event) -> None:
         work = self._working.pop(happened.node, None)
@@ -56,7 +58,9 @@ class Progress:
             return
         mark, style = ("✓", "green") if happened.kind == "task_ended" else ("✗", "red")
         note = happened.data.get("note") or ""
-        text = Text(f"{mark} ", style=style).append(f"{happened.node} {work.figures()} {note}".rstrip(), style="default")
+        text = Text(f"{mark} ", style=style).append(
+            f"{happened.node} {work.figures()} {note}".rstrip(), style="default"
+        )
         self.console.print(text)
 
     def __rich__(self) -> Group:

@@ -29,7 +29,9 @@ def outcome(coordinator: SwarmCoordinator) -> str:
     state = coordinator.state
     rounds = f"round {state.get('iteration', 0)} of {coordinator.config.workflow.max_iterations}"
     how = {
-        "complete": f"approved in {rounds}" if state.get("approved") else f"complete, NOT approved after {rounds}",
+        "complete": f"approved in {rounds}"
+        if state.get("approved")
+        else f"complete, NOT approved after {rounds}",
         "failed": f"failed in {rounds}; finished work is kept",
     }.get(state["phase"], state["phase"])
     return f"Session {coordinator.session_id} ({coordinator.workflow}): {how}"
@@ -39,8 +41,14 @@ def _findings(coordinator: SwarmCoordinator) -> list[str]:
     findings = coordinator.state.get("findings", [])
     if not findings:
         return []
-    shown = [f"  {number}. {finding_line(finding)}" for number, finding in enumerate(findings[:SHOWN_FINDINGS], 1)]
-    more = [f"  … and {len(findings) - SHOWN_FINDINGS} more in review_results.txt"] if len(findings) > len(shown) else []
+    shown = [
+        f"  {number}. {finding_line(finding)}" for number, finding in enumerate(findings[:SHOWN_FINDINGS], 1)
+    ]
+    more = (
+        [f"  … and {len(findings) - SHOWN_FINDINGS} more in review_results.txt"]
+        if len(findings) > len(shown)
+        else []
+    )
     return [f"Open findings ({len(findings)}):", *shown, *more]
 
 

@@ -98,7 +98,9 @@ class _Worker(Generic[A]):
     async def ainvoke(self, state: SwarmState, config: RunnableConfig) -> dict[str, Any]:
         return await self.run(state, config, get_runtime(SwarmContext))
 
-    async def run(self, state: SwarmState, config: RunnableConfig, runtime: Runtime[SwarmContext]) -> dict[str, Any]:
+    async def run(
+        self, state: SwarmState, config: RunnableConfig, runtime: Runtime[SwarmContext]
+    ) -> dict[str, Any]:
         """The node: asks the model and returns what changes in the state."""
         context = runtime.context or SwarmContext()
         clock = context.clock or time.time
@@ -109,13 +111,17 @@ class _Worker(Generic[A]):
             started = clock()
             report("task_started")
             try:
-                answer, note = await self._ask(state, self._caller(context, config, shared, iteration, report))
+                answer, note = await self._ask(
+                    state, self._caller(context, config, shared, iteration, report)
+                )
             except Exception as error:
                 report("task_failed", task_type=self.role.task_type, error=str(error))
                 raise
             record = self._record(state, iteration, started, clock(), note)
             report("task_ended", note=note)
-        update = self.role.update(Answered(answer, self.name, iteration, state)) | {"tasks": {self.task_id: record}}
+        update = self.role.update(Answered(answer, self.name, iteration, state)) | {
+            "tasks": {self.task_id: record}
+        }
         if self.role.opens_round:
             update["iteration"] = iteration
         if self.ends:
@@ -145,13 +151,17 @@ class _Worker(Generic[A]):
 
     def _read(self, reply: Reply) -> A:
         if reply.truncated:
-            raise Unreadable(f"the answer was cut off at its limit of {reply.output_tokens} tokens; answer more briefly")
+            raise Unreadable(
+                f"the answer was cut off at its limit of {reply.output_tokens} tokens; answer more briefly"
+            )
         return read(reply.text, self.role.answer)
 
     def _failure(self, problem: Unreadable) -> AnswerError:
         role = self.role.role
         what = str(problem).replace("the answer", f"the {role}'s answer", 1)
-        return AnswerError(f"{self.name}: {what} (after one repair question); try a stronger model", node=self.name)
+        return AnswerError(
+            f"{self.name}: {what} (after one repair question); try a stronger model", node=self.name
+        )
 
     def _arguments(self, model: BaseChatModel) -> dict[str, Any]:
         if not issubclass(self.role.answer, BaseModel):
@@ -187,7 +197,9 @@ class _Worker(Generic[A]):
 
         return report
 
-    def _record(self, state: SwarmState, iteration: int, started: float, ended: float, note: str) -> TaskRecord:
+    def _record(
+        self, state: SwarmState, iteration: int, started: float, ended: float, note: str
+    ) -> TaskRecord:
         earlier = state.get("tasks", {}).get(self.task_id)
         record = TaskRecord(
             task_id=self.task_id,

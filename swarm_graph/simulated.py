@@ -79,7 +79,9 @@ def load_script(path: str | None) -> Script:
         raise ConfigError(f"cannot read the simulation script '{path}': {error}") from error
     marks = list(_MARK.finditer(text))
     if not marks:
-        raise ConfigError(f"the simulation script '{path}' has no answer; begin each with a line <!-- coder 1 -->")
+        raise ConfigError(
+            f"the simulation script '{path}' has no answer; begin each with a line <!-- coder 1 -->"
+        )
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     when = _WHEN.search(text)
     return Script(
@@ -152,7 +154,9 @@ class SimulatedChatModel(BaseChatModel):
             )
         )
 
-    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+    async def astream(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
         """Streams an answer; who asks stands in the metadata of `config`, as `Caller` puts it there."""
         async for chunk in super().astream(input, config, about=(config or {}).get("metadata", {}), **kwargs):
             yield chunk
@@ -193,7 +197,9 @@ def invented(ask: Ask, dice: random.Random) -> str:
     """An answer in the form that the role's prompt asks for; its content is made up and says so."""
     mark = f"{dice.getrandbits(32):08x}"
     if ask.role == AgentRole.CLARIFIER:
-        return json.dumps({"requirements": [f"Simulated requirement {mark}."], "assumptions": [], "open_questions": []})
+        return json.dumps(
+            {"requirements": [f"Simulated requirement {mark}."], "assumptions": [], "open_questions": []}
+        )
     if ask.role in (AgentRole.REVIEWER, AgentRole.SECURITY):
         finding = {
             "severity": "major",
@@ -207,6 +213,7 @@ def invented(ask: Ask, dice: random.Random) -> str:
         code = f'"""Simulated code {mark}."""\n\n\ndef answer() -> int:\n    return {ask.iteration}\n'
         return f"```python path=src/simulated.py\n{code}```"
     if ask.role == AgentRole.TESTER:
-        test = f'"""Simulated test {mark}."""\n\nfrom simulated import answer\n\n\ndef test_answer():\n    assert answer() > 0\n'
+        head = f'"""Simulated test {mark}."""\n\nfrom simulated import answer\n\n\n'
+        test = f"{head}def test_answer():\n    assert answer() > 0\n"
         return f"```python path=tests/test_simulated.py\n{test}```"
     return f"Simulated {ask.role or 'answer'} {mark}."

@@ -48,7 +48,9 @@ def verdict_node(max_iterations: int, *, ends: bool) -> Callable[..., dict[str, 
         approved, findings = judge(this_round(state))
         iteration = max(state.get("iteration", 0), 1)
         data = {"approved": approved, "findings": len(findings)}
-        runtime.stream_writer(Event("verdict", time.time(), "", "verdict", iteration=iteration, data=data).plain())
+        runtime.stream_writer(
+            Event("verdict", time.time(), "", "verdict", iteration=iteration, data=data).plain()
+        )
         update: dict[str, Any] = {"approved": approved, "findings": findings, "iteration": iteration}
         if ends and (approved or iteration >= max_iterations):
             update["phase"] = "complete"

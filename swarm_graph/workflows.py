@@ -65,13 +65,15 @@ def standard(crew: Crew) -> Draft:
         graph.add_edge("coder", review)
     graph.add_edge(reviews, graph.verdict(graph.rounds, ends=True))
     graph.add_conditional_edges(
-        "verdict", lambda state: "done" if is_done(state, graph.rounds) else "revise", {"revise": "coder", "done": END}
+        "verdict",
+        lambda state: "done" if is_done(state, graph.rounds) else "revise",
+        {"revise": "coder", "done": END},
     )
     return graph
 
 
 def full(crew: Crew) -> Draft:
-    """… coder → [reviewer, security, tester] → verdict → *revise*: debugger → coder | [optimizer, documenter]."""
+    """… coder → [reviewer, security, tester] → verdict → *revise*: debugger | [optimizer, documenter]."""
     graph = Draft(crew)
     graph.add_edge(START, graph.place(clarifier))
     graph.add_edge("clarifier", graph.place(architect))
@@ -103,7 +105,11 @@ def review_only(crew: Crew) -> Draft:
     return graph
 
 
-WORKFLOWS: dict[str, Callable[[Crew], Draft]] = {"standard": standard, "full": full, "review_only": review_only}
+WORKFLOWS: dict[str, Callable[[Crew], Draft]] = {
+    "standard": standard,
+    "full": full,
+    "review_only": review_only,
+}
 
 
 def build_graph(

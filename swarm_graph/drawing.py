@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from swarm_graph.errors import SwarmError
@@ -12,8 +13,8 @@ LOOK = "---\nconfig:\n  theme: default\n  look: classic\n"
 def draw(mermaid: str, format: Literal["svg", "png"]) -> bytes:
     """Draw what `graph.get_graph().draw_mermaid()` returned; the same text gives the same bytes.
 
-    A PNG is 1200 pixels wide on white. Raises SwarmError without the `draw` extra, and when the text is
-    no Mermaid flowchart.
+    A PNG has twice the SVG's size, on white. Raises SwarmError without the `draw` extra, and when the
+    text is no Mermaid flowchart.
     """
     try:
         import mmdr
@@ -21,6 +22,10 @@ def draw(mermaid: str, format: Literal["svg", "png"]) -> bytes:
         raise SwarmError("drawing an SVG or PNG needs the extra: pip install 'swarm-graph[draw]'") from error
     diagram = mmdr.render(mermaid.replace("---\nconfig:\n", LOOK, 1))
     try:
-        return diagram.svg().encode() if format == "svg" else diagram.png(width=1200, background="#ffffff")
+        svg = diagram.svg()
+        if format == "svg":
+            return svg.encode()
+        box = re.search(r'viewBox="\S+ \S+ (\S+) ', svg)
+        return diagram.png(width=2 * float(box[1]) if box else None, background="#ffffff")
     except ValueError as error:
         raise SwarmError(f"not a Mermaid flowchart that can be drawn: {error}") from error

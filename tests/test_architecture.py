@@ -27,8 +27,8 @@ FLOORS = (
     ("role",),
     ("nodes",),
     ("verdict", "graph", "workflows"),
-    ("drawing", "setup_config", "doctor", "metrics", "artifacts", "progress", "coordinator"),
-    ("__init__", "served", "cli", "__main__"),
+    ("drawing", "setup_config", "doctor", "metrics", "artifacts", "progress", "coordinator", "report"),
+    ("__init__", "served", "cli_setup", "cli", "__main__"),
 )
 STEPS = [module for floor in FLOORS for module in floor]
 FOLDERS = ("nodes", "prompts", "checkpoints")

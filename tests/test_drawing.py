@@ -39,11 +39,12 @@ def test_svg_shows_every_node_and_every_label_as_text() -> None:
     assert texts == {"__start__", "coder", "verdict", "__end__", "revise", "approve"}
 
 
-def test_png_is_1200_pixels_wide() -> None:
+def test_png_has_twice_the_size_of_the_svg() -> None:
+    svg = ElementTree.fromstring(draw(MERMAID, "svg"))
+    natural = [float(number) for number in svg.attrib["viewBox"].split()[2:]]
     png = draw(MERMAID, "png")
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    width, height = struct.unpack(">II", png[16:24])
-    assert (width, height > 500) == (1200, True)
+    assert struct.unpack(">II", png[16:24]) == pytest.approx([2 * side for side in natural], abs=2)
 
 
 @pytest.mark.parametrize("format", ["svg", "png"])

@@ -208,7 +208,7 @@ def test_a_replayed_node_that_seeds_random_gets_a_version_of_its_own(saver: Swar
         random.seed(1)
         return {"big": next(answers)}
 
-    graph = StateGraph(State).add_node("node", node).add_edge(START, "node").compile(checkpointer=saver)
+    graph = StateGraph(State).add_node("node", both(node)).add_edge(START, "node").compile(checkpointer=saver)
     before = random.getstate()
     graph.invoke({"request": "r"}, thread("t"))
     first = graph.get_state(thread("t")).config

@@ -1,0 +1,18 @@
+"""The graphs for `langgraph dev` (langgraph.json); the server brings its own checkpointer."""
+
+from __future__ import annotations
+
+from swarm_graph.graph import SwarmGraph
+from swarm_graph.workflows import build_graph
+
+
+def standard() -> SwarmGraph:
+    return build_graph("standard")
+
+
+def full() -> SwarmGraph:
+    return build_graph("full")
+
+
+def review_only() -> SwarmGraph:
+    return build_graph("review_only")

@@ -1,0 +1,206 @@
+"""Running sessions as the seed's users do: files, state JSON, figures, resume, follow-up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import APPROVED, REFUSED, Crew, config
+
+from swarm_graph import SwarmCoordinator, TaskStatus
+from swarm_graph.config import SwarmConfig
+from swarm_graph.coordinator import checked_session_id, new_session_id
+from swarm_graph.errors import ConfigError, InputError, StorageError
+from swarm_graph.events import Event
+from swarm_graph.simulated import Ask
+
+NAMES = ["generated_code.txt", "generated_docs.txt", "generated_tests.txt", "notes.md", "review_results.txt"]
+
+
+def coordinator(
+    folder: Path, crew: Crew | None = None, settings: SwarmConfig | None = None
+) -> SwarmCoordinator:
+    return SwarmCoordinator(
+        settings or config(),
+        data_dir=folder / ".swarm",
+        output_dir=folder / "out",
+        context=crew.context if crew else None,
+    )
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {p.relative_to(folder).as_posix(): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_full_session_writes_the_seed_s_files(tmp_path: Path) -> None:
+    swarm = coordinator(tmp_path, Crew())
+    state = swarm.run_workflow("Build it", "full", session_id="s1")
+    assert state["phase"] == "complete"
+    written = files(tmp_path / "out" / "s1")
+    project = ["project/README.md", "project/src/a.py", "project/tests/test_a.py"]
+    assert sorted(written) == sorted([*NAMES, *project, "swarm_state_s1.json"])
+    assert written["project/src/a.py"] == "x = 1\n"
+    assert written["generated_code.txt"] == "===== src/a.py =====\nx = 1\n"
+    assert "reviewer: approved" in written["review_results.txt"]
+    assert swarm.files
+    assert swarm.files.files() == sorted(written)
+
+
+def test_state_json_has_the_seed_s_structure(tmp_path: Path) -> None:
+    swarm = coordinator(tmp_path, Crew())
+    swarm.run_workflow("Build it", "standard", session_id="s1")
+    document = json.loads((tmp_path / "out/s1/swarm_state_s1.json").read_text())
+    assert document["workflow_id"] == "s1"
+    assert document["phase"] == "complete"
+    assert document["iteration"] == 1
+    coding = document["context"]["coding_coder"]
+    assert coding["task_id"] == "T003_code"
+    assert "x = 1" in coding["result"]
+    assert coding["completed_at"] == 1000.0
+    first = document["completed_tasks"][0]
+    assert (first["task_id"], first["status"]) == ("T001_clarify", "COMPLETED")
+    assert document["metrics"]["reviewer"]["total_calls"] == 3
+    swarm.save_state(tmp_path / "mine.json")
+    assert json.loads((tmp_path / "mine.json").read_text()) == document
+
+
+def test_the_seed_s_way_to_read_results(tmp_path: Path) -> None:
+    swarm = coordinator(tmp_path, Crew())
+    swarm.run_workflow(user_request="Create a CSV parser with error handling", workflow_type="standard")
+    code_task = next(t for t in swarm.completed_tasks if t.task_type == "coding")
+    assert code_task.result == "```python path=src/a.py\nx = 1\n```"
+    metrics = swarm.get_metrics_summary()
+    assert sum(m["total_tokens"] for m in metrics["agents"].values()) > 0
+    assert metrics["agents"]["coder"]["successful_calls"] == 1
+
+
+def test_a_model_that_fails_does_not_raise_and_resume_asks_only_for_the_rest(tmp_path: Path) -> None:
+    crew = Crew({"coder": ValueError("out of memory")})
+    swarm = coordinator(tmp_path, crew)
+    state = swarm.run_workflow("Build it", "standard", session_id="s1")
+    assert state["phase"] == "failed"
+    failed = [t for t in swarm.completed_tasks if t.status == TaskStatus.FAILED]
+    assert [(t.task_id, t.task_type) for t in failed] == [("T003_code", "coding")]
+    assert "out of memory" in (failed[0].error or "")
+    assert (tmp_path / "out/s1/notes.md").is_file()
+    crew.script["coder"] = Crew().script["coder"]
+    before = len(crew.asks)
+    again = coordinator(tmp_path, crew)
+    assert again.resume("s1")["phase"] == "complete"
+    assert crew.asked[before] == "coder"
+    assert again.get_metrics_summary()["agents"]["coder"]["total_calls"] == 2
+    assert again.get_metrics_summary()["agents"]["coder"]["successful_calls"] == 1
+    assert all(t.status == TaskStatus.COMPLETED for t in again.completed_tasks)
+
+
+def test_files_after_a_failure_and_a_resume_are_those_of_an_unbroken_run(tmp_path: Path) -> None:
+    def late(ask: Ask) -> str:
+        return APPROVED if ask.iteration == 2 else REFUSED
+
+    coordinator(tmp_path / "a", Crew({"reviewer": late})).run_workflow("Build it", "full", session_id="s")
+    crew = Crew({"reviewer": late, "debugger": ValueError("broken")})
+    coordinator(tmp_path / "b", crew).run_workflow("Build it", "full", session_id="s")
+    crew.script["debugger"] = Crew().script["debugger"]
+    coordinator(tmp_path / "b", crew).resume()
+    unbroken, resumed = (files(tmp_path / name / "out" / "s") for name in "ab")
+    state = json.loads(unbroken.pop("swarm_state_s.json"))
+    resumed_state = json.loads(resumed.pop("swarm_state_s.json"))
+    assert resumed == unbroken
+    assert resumed_state["context"] == state["context"]
+
+
+def test_deleted_files_leave_the_project(tmp_path: Path) -> None:
+    def code(ask: Ask) -> str:
+        if ask.iteration == 1:
+            return "```python path=a.py\nx = 1\n```\n```python path=b.py\ny = 1\n```"
+        return "DELETE b.py\n```python path=a.py\nx = 2\n```"
+
+    crew = Crew({"coder": code, "reviewer": lambda ask: APPROVED if ask.iteration == 2 else REFUSED})
+    state = coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")
+    assert state["code"] == {"a.py": "x = 2\n"}
+    assert not (tmp_path / "out/s/project/b.py").exists()
+
+
+def test_an_existing_session_is_refused_and_a_follow_up_goes_on(tmp_path: Path) -> None:
+    crew = Crew()
+    coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")
+    with pytest.raises(InputError, match="session 's' exists"):
+        coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")
+    state = coordinator(tmp_path, crew).run_workflow("More", session_id="s", follow_up=True)
+    assert state["request"] == "More"
+    with pytest.raises(InputError, match="no session 'other' to follow up"):
+        coordinator(tmp_path, crew).run_workflow("More", session_id="other", follow_up=True)
+
+
+def test_resume_without_an_id_takes_the_newest_unfinished(tmp_path: Path) -> None:
+    crew = Crew({"coder": ValueError("broken")})
+    coordinator(tmp_path, crew).run_workflow("One", session_id="one")
+    coordinator(tmp_path, Crew()).run_workflow("Two", session_id="two")
+    crew.script["coder"] = Crew().script["coder"]
+    swarm = coordinator(tmp_path, crew)
+    swarm.resume()
+    assert swarm.session_id == "one"
+    with pytest.raises(InputError, match="no unfinished session"):
+        swarm.resume()
+
+
+def test_without_checkpointing_nothing_is_kept(tmp_path: Path) -> None:
+    settings = config(features={"enable_checkpointing": False})
+    state = coordinator(tmp_path, Crew(), settings).run_workflow("Build it")
+    assert state["phase"] == "complete"
+    assert not (tmp_path / ".swarm").exists()
+
+
+def test_events_reach_the_caller_and_a_running_loop_may_call_it(tmp_path: Path) -> None:
+    seen: list[Event] = []
+
+    async def in_jupyter() -> Any:
+        swarm = coordinator(tmp_path, Crew())
+        swarm.on_event = seen.append
+        return swarm.run_workflow("Build it", "review_only", session_id="s")
+
+    assert asyncio.run(in_jupyter())["phase"] == "complete"
+    ended = [event for event in seen if event.kind == "call_ended"]
+    assert {event.session for event in seen if event.kind != "verdict"} == {"s"}
+    assert [event.data["outcome"] for event in ended] == ["answered"] * 4
+
+
+def test_without_a_model_nothing_is_written(tmp_path: Path) -> None:
+    swarm = SwarmCoordinator({}, data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out")
+    with pytest.raises(ConfigError, match="no model is configured"):
+        swarm.run_workflow("Build it")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_symlink_in_the_project_is_never_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    project = tmp_path / "out/s/project"
+    project.mkdir(parents=True)
+    (project / "src").symlink_to(outside)
+    with pytest.raises(StorageError, match="is a symlink"):
+        coordinator(tmp_path, Crew()).run_workflow("Build it", session_id="s")
+    assert list(outside.iterdir()) == []
+
+
+def test_a_file_where_the_output_should_be_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    crew = Crew()
+    with pytest.raises(InputError, match="cannot write to the output folder"):
+        coordinator(tmp_path, crew).run_workflow("Build it")
+    assert crew.asks == []
+
+
+@pytest.mark.parametrize("bad", ["../x", ".hidden", "a/b", "a b", "x" * 65, "ä", "-x"])
+def test_session_ids_that_could_name_other_files_are_refused(bad: str) -> None:
+    with pytest.raises(InputError, match="is not allowed"):
+        checked_session_id(bad)
+
+
+def test_default_session_ids_are_legal_and_differ() -> None:
+    ids = {new_session_id() for _ in range(50)}
+    assert len(ids) > 45
+    assert {checked_session_id(session) for session in ids} == ids

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
-from pydantic.config import JsonDict
 
 from swarm_graph.answers import without_thoughts
 from swarm_graph.calls import Reply
 from swarm_graph.role import Answered, Role
 from swarm_graph.state import AgentRole
 
-ITEMS: JsonDict = {"maxItems": 40}
+Statement = Annotated[str, Field(json_schema_extra={"maxLength": 400})]
 
 
 class Clarification(BaseModel):
-    """What the clarifier answers."""
+    """What the clarifier answers. The bounds are for the server's grammar, not for us."""
 
-    requirements: list[str] = Field(min_length=1, json_schema_extra=ITEMS)
-    assumptions: list[str] = Field([], json_schema_extra=ITEMS)
-    open_questions: list[str] = Field([], json_schema_extra=ITEMS)
+    requirements: list[Statement] = Field(min_length=1, json_schema_extra={"maxItems": 20})
+    assumptions: list[Statement] = Field([], json_schema_extra={"maxItems": 10})
+    open_questions: list[Statement] = Field([], json_schema_extra={"maxItems": 6})
 
 
 def update(answered: Answered[Clarification]) -> dict[str, Any]:

@@ -216,7 +216,7 @@ def graph(workflow: str, form: str, output: str | None, config_file: str | None)
 
         picture = draw(mermaid, "svg" if form == "svg" else "png")
     if output is None:
-        click.get_binary_stream("stdout").write(picture)
+        sys.stdout.buffer.write(picture)
         return
     try:
         Path(output).write_bytes(picture)

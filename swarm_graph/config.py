@@ -141,7 +141,9 @@ class AgentParameters(Settings):
     reasoning: bool | Literal["low", "medium", "high"] | None = Field(
         None, description="Let the model think first."
     )
-    extra_body: dict[str, Any] = Field({}, description="Sent along as it is with each call (openai).")
+    extra_body: dict[str, Any] = Field(
+        {}, description="Sent along as it is with each call; Ollama takes it as options."
+    )
 
 
 class WorkflowSettings(Settings):

@@ -160,7 +160,7 @@ class SwarmCoordinator:
             phase = self.state["phase"]
         except ModelError as error:
             phase = "failed"
-            log.error("session %s: %s", session, error)
+            log.info("session %s failed: %s", session, error)
         except Exception:
             phase = "failed"
             raise

@@ -64,14 +64,19 @@ def api_key(entry: ModelEntry) -> str | None:
     return key
 
 
-def typed_answer(model: BaseChatModel, schema: dict[str, Any]) -> dict[str, Any]:
-    """The call arguments that make a server answer by a JSON schema.
+def call_arguments(
+    model: BaseChatModel, extra_body: dict[str, Any], schema: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What a call sends besides messages: a JSON schema for the answer, and the user's own fields.
 
-    The schema goes through `extra_body`, past the openai client's own parser, which raises and
-    throws the answer away when it is cut off.
+    OpenAI's schema goes through `extra_body`, past the openai client's own parser, which raises and
+    throws the answer away when it is cut off. Ollama takes the user's fields as `options`.
     """
     if model._llm_type == "chat-ollama":
-        return {"format": schema}
+        options = {"options": {**_ollama_options(model), **extra_body}} if extra_body else {}
+        return {**options, **({"format": schema} if schema else {})}
+    if schema is None:
+        return {}
     response_format = {
         "type": "json_schema",
         "json_schema": {"name": schema["title"].lower(), "schema": schema},
@@ -81,6 +86,11 @@ def typed_answer(model: BaseChatModel, schema: dict[str, Any]) -> dict[str, Any]
             "extra_body": {**(getattr(model, "extra_body", None) or {}), "response_format": response_format}
         }
     return {"response_format": response_format}
+
+
+def _ollama_options(model: BaseChatModel) -> dict[str, Any]:
+    names = ("temperature", "top_p", "seed", "num_predict", "num_ctx")
+    return {name: value for name in names if (value := getattr(model, name)) is not None}
 
 
 def _openai(entry: ModelEntry, parameters: AgentParameters, proxy: str | None) -> BaseChatModel:

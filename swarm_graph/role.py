@@ -20,7 +20,7 @@ from swarm_graph.config import ModelEntry, SwarmConfig
 from swarm_graph.errors import AnswerError
 from swarm_graph.events import Event, Kind
 from swarm_graph.limits import Run
-from swarm_graph.models import ModelPool, typed_answer
+from swarm_graph.models import ModelPool, call_arguments
 from swarm_graph.state import AgentRole, Finding, SwarmContext, SwarmState, TaskRecord, TaskStatus
 
 A = TypeVar("A")
@@ -164,9 +164,10 @@ class _Worker(Generic[A]):
         )
 
     def _arguments(self, model: BaseChatModel) -> dict[str, Any]:
-        if not issubclass(self.role.answer, BaseModel):
-            return {}
-        return typed_answer(model, self.role.answer.model_json_schema())
+        typed = issubclass(self.role.answer, BaseModel)
+        schema = self.role.answer.model_json_schema() if typed else None  # type: ignore[attr-defined]
+        extra_body = self.crew.config.parameters_for(self.role.role).extra_body
+        return call_arguments(model, extra_body, schema)
 
     def _caller(
         self, context: SwarmContext, config: RunnableConfig, shared: Run, iteration: int, report: Report
@@ -191,7 +192,14 @@ class _Worker(Generic[A]):
 
         def report(kind: Kind, **data: Any) -> None:
             event = Event(
-                kind, time.time(), session, self.name, self.role.role, self.task_id, max(iteration, 1), data
+                kind,
+                time.time(),
+                session,
+                self.name,
+                str(self.role.role),
+                self.task_id,
+                max(iteration, 1),
+                data,
             )
             runtime.stream_writer(event.plain())
 

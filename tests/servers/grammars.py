@@ -1,6 +1,6 @@
 """GBNF grammars that make even a random model answer in a role's form, in fewer than 100 tokens.
 
-Send one as `extra_body={"grammar": …}`; llama.cpp refuses one beside a JSON schema.
+Send one as `extra_body={"grammar": …}`; a `response_format` beside it goes before it.
 """
 
 FILES_GRAMMAR = r"""

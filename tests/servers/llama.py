@@ -52,7 +52,9 @@ def _ready(child: subprocess.Popen[str], log: Path) -> str:
     for line in child.stdout:
         if line.startswith("READY "):
             return line.split()[1]
-    raise RuntimeError(f"the llama.cpp server ended with {child.wait()} before it was ready:\n{log.read_text()}")
+    raise RuntimeError(
+        f"the llama.cpp server ended with {child.wait()} before it was ready:\n{log.read_text()}"
+    )
 
 
 def _end(child: subprocess.Popen[str]) -> None:

@@ -1,6 +1,6 @@
 """llama.cpp's own HTTP server on loopback. It prints `READY <root URL>` and ends when stdin closes.
 
-    python tests/servers/llama_server.py tiny.gguf --slots 4 --ctx-per-slot 32768 --alias tiny
+python tests/servers/llama_server.py tiny.gguf --slots 4 --ctx-per-slot 32768 --alias tiny
 """
 
 import argparse

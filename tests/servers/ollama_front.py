@@ -203,14 +203,13 @@ def _json(raw: bytes) -> dict[str, Any]:
 
 
 def _response_format(format: Any) -> dict[str, Any]:
-    """llama.cpp's form of Ollama's `format`, which takes a grammar's place."""
+    """llama.cpp's form of Ollama's `format`; it goes before a grammar there."""
     if not format:
         return {}
     if format == "json":
-        return {"grammar": None, "response_format": {"type": "json_object"}}
+        return {"response_format": {"type": "json_object"}}
     if isinstance(format, dict):
-        schema = {"type": "json_schema", "json_schema": {"schema": format}}
-        return {"grammar": None, "response_format": schema}
+        return {"response_format": {"type": "json_schema", "json_schema": {"schema": format}}}
     raise OllamaError(500, f'invalid format: "{format}"; expected "json" or a valid JSON Schema object')
 
 

@@ -1,9 +1,10 @@
-"""Writes a tiny llama model with random weights: 60,000 numbers, the same ones for the same seed.
+"""Writes a tiny llama model with random weights: 40,000 numbers, the same ones for the same seed.
 
-It answers at once, and what it says means nothing, but the server around it is the real one. Channel 0
-of the residual stream is constant, so the first column of the output matrix is a bias for each token:
-English words and printable ASCII are likely, other bytes never come, and the end token has the odds of
-one in `MEAN_TOKENS`, so free text ends by itself (greedy text, temperature 0, ends at `max_tokens`).
+It answers at once, and what it says means nothing, but the server around it is the real one. Two
+channels of the residual stream steer it. Channel 0 is constant, which makes a column of the output
+matrix a bias: English words are likely, letters possible, other bytes never come, and the end has odds
+of one in `MEAN_TOKENS`: free text ends by itself (at temperature 0 it does not: send `max_tokens`).
+Channel 1 is set at a newline only, as at the end of the prompt, and forbids the end: no answer is empty.
 
     python tests/servers/tiny_model.py tiny.gguf
 """
@@ -20,6 +21,7 @@ CONTEXT = 32768
 DIM, FEED_FORWARD = 32, 64  # one layer with one head: attention over a long prompt stays cheap
 MEAN_TOKENS = 40
 NEVER = -30.0
+STEER = 8.0
 
 TEMPLATE = """\
 {%- for m in messages %}<|im_start|>{{ m.role }}
@@ -121,34 +123,37 @@ def _weights(words: Vocabulary, rng: np.random.Generator) -> dict[str, NDArray[n
     def random(rows: int, columns: int) -> NDArray[np.float64]:
         return rng.normal(0, columns**-0.5, (rows, columns))
 
-    def beside_channel_0(rows: int, columns: int) -> NDArray[np.float64]:
+    def beside_the_two(rows: int, columns: int) -> NDArray[np.float64]:
         weights = random(rows, columns)
-        weights[0] = 0.0
+        weights[:2] = 0.0
         return weights
 
     embedding = rng.normal(0, 1, (len(words.tokens), DIM))
-    embedding[:, 0] = 8.0
+    embedding[:, :2] = STEER, 0.0
+    embedding[ord("\n"), 1] = STEER
     output = rng.normal(0, 0.6, (len(words.tokens), DIM))
     output[:, 0] = np.array(words.bias) / _channel_0_at_the_end()
+    output[:, 1] = 0.0
+    output[words.end_of_turn, 1] = NEVER
     return {
         "token_embd": embedding,
         "blk.0.attn_norm": np.ones(DIM),
         "blk.0.attn_q": random(DIM, DIM),
         "blk.0.attn_k": random(DIM, DIM),
         "blk.0.attn_v": random(DIM, DIM),
-        "blk.0.attn_output": beside_channel_0(DIM, DIM),
+        "blk.0.attn_output": beside_the_two(DIM, DIM),
         "blk.0.ffn_norm": np.ones(DIM),
         "blk.0.ffn_gate": random(FEED_FORWARD, DIM),
         "blk.0.ffn_up": random(FEED_FORWARD, DIM),
-        "blk.0.ffn_down": beside_channel_0(DIM, FEED_FORWARD),
-        "output_norm": np.array([1.0] + [0.35] * (DIM - 1)),  # how far the context moves the odds
+        "blk.0.ffn_down": beside_the_two(DIM, FEED_FORWARD),
+        "output_norm": np.array([1.0] * 2 + [0.05] * (DIM - 2)),  # 0.05: how far the context moves the odds
         "output": output,
     }
 
 
 def _channel_0_at_the_end() -> float:
     """The constant after the last norm, when the other channels are of about unit size."""
-    return float(8.0 / np.sqrt((8.0**2 + DIM - 1) / DIM))
+    return float(STEER / np.sqrt((STEER**2 + DIM - 2) / DIM))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,156 @@
+"""The workflows on a real llama.cpp server, through its own API, Ollama's, and both in one config."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers.counting_proxy import CountingProxy
+from servers.grammars import FILES_GRAMMAR, TESTS_GRAMMAR, TEXT_GRAMMAR
+from servers.llama import Llama
+from servers.ollama_front import OllamaFront
+
+from swarm_graph import SwarmCoordinator
+from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.config import load_config
+from swarm_graph.errors import ModelError
+from swarm_graph.state import AgentRole
+from swarm_graph.workflows import build_graph
+
+GRAMMARS = {"coder": FILES_GRAMMAR, "tester": TESTS_GRAMMAR, "debugger": TEXT_GRAMMAR}
+ALL_ROLES = [str(role) for role in AgentRole]
+
+Models = Callable[[CountingProxy, OllamaFront], dict[str, Any]]
+
+
+def parameters(grammars: dict[str, str]) -> dict[str, Any]:
+    def of(role: str) -> dict[str, Any]:
+        grammar = {"grammar": grammars[role]} if role in grammars else {}
+        return {"seed": 7, "max_tokens": 6000, "extra_body": grammar}
+
+    return {role: of(role) for role in ALL_ROLES}
+
+
+def llama_only(proxy: CountingProxy, _: OllamaFront) -> dict[str, Any]:
+    return {"single_model": {"url": proxy.url, "model": "tiny", "timeout": 120}}
+
+
+def ollama_only(_: CountingProxy, front: OllamaFront) -> dict[str, Any]:
+    return {"single_model": {"url": front.root, "model": "tiny", "api_type": "ollama", "timeout": 120}}
+
+
+def mixed(proxy: CountingProxy, front: OllamaFront) -> dict[str, Any]:
+    ollama = ollama_only(proxy, front)["single_model"]
+    return {
+        **llama_only(proxy, front),
+        "mode": "multi",
+        "multi_model": {"reviewer": ollama, "tester": ollama},
+    }
+
+
+def run(folder: Path, models: dict[str, Any], workflow: str, grammars: dict[str, str]) -> SwarmCoordinator:
+    settings = {
+        "model_config": models,
+        "agent_parameters": parameters(grammars),
+        "workflow": {"max_iterations": 2},
+    }
+    swarm = SwarmCoordinator(settings, data_dir=folder / ".swarm", output_dir=folder / "out")
+    swarm.run_workflow("Count to three", workflow, session_id="s")
+    return swarm
+
+
+@pytest.mark.parametrize("models", [llama_only, ollama_only, mixed])
+@pytest.mark.parametrize("workflow", ["review_only", "standard", "full"])
+def test_workflows_end_and_count_what_the_servers_count(
+    models: Models, workflow: str, counted: CountingProxy, ollama: OllamaFront, tmp_path: Path
+) -> None:
+    swarm = run(tmp_path, models(counted, ollama), workflow, GRAMMARS)
+    assert [task.error for task in swarm.completed_tasks if task.error] == []
+    assert swarm.state["phase"] == "complete"
+    document = json.loads((tmp_path / "out/s/swarm_state_s.json").read_text())
+    agents = document["metrics"].values()
+    assert sum(agent["total_calls"] for agent in agents) == len(counted.calls) + len(ollama.calls)
+    for key, name in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")):
+        server_s = getattr(counted.calls, name) + getattr(ollama.calls, name)
+        assert sum(agent[key] for agent in agents) == server_s > 0
+
+
+@pytest.mark.parametrize("models", [llama_only, ollama_only])
+@pytest.mark.parametrize("workflow", ["standard", "full"])
+def test_without_a_file_in_the_answer_the_coder_is_asked_twice_and_the_run_fails(
+    models: Models, workflow: str, counted: CountingProxy, ollama: OllamaFront, tmp_path: Path
+) -> None:
+    swarm = run(tmp_path, models(counted, ollama), workflow, {})
+    assert swarm.state["phase"] == "failed"
+    (failed,) = [task for task in swarm.completed_tasks if task.error]
+    assert failed.error
+    assert failed.error.startswith("coder: the coder's answer holds no file")
+    assert swarm.get_metrics_summary()["agents"]["coder"]["total_calls"] == 2
+
+
+@pytest.mark.parametrize("cap", [1, 2, 4])
+def test_the_server_never_sees_more_calls_at_once_than_the_cap(cap: int, counted: CountingProxy) -> None:
+    counted.delay = 0.1
+    settings = load_config(
+        {
+            "model_config": llama_only(counted, counted),  # type: ignore[arg-type]
+            "agent_parameters": {"reviewer": {"max_tokens": 40}},
+            "workflow": {"max_parallel_agents": cap},
+        }
+    )
+    build_graph("review_only", config=settings).invoke({"request": "x = 1"})
+    assert counted.calls.most_in_flight == cap
+
+
+def test_one_limiter_a_server_over_sessions_threads_and_event_loops(counted: CountingProxy) -> None:
+    counted.delay = 0.02
+    entry = {**llama_only(counted, counted)["single_model"], "slots": 3}  # type: ignore[arg-type]
+    settings = load_config(
+        {
+            "model_config": {"single_model": entry},
+            "agent_parameters": {"reviewer": {"max_tokens": 20}},
+        }
+    )
+    graph = build_graph("review_only", config=settings)
+
+    async def several() -> None:
+        in_threads = [asyncio.to_thread(graph.invoke, {"request": "x = 1"}) for _ in range(2)]
+        in_loop = [graph.ainvoke({"request": "x = 1"}) for _ in range(3)]
+        await asyncio.gather(*in_threads, *in_loop)
+
+    asyncio.run(several())
+    assert counted.calls.most_in_flight == 3
+
+
+def test_one_graph_over_several_event_loops_and_savers(counted: CountingProxy, tmp_path: Path) -> None:
+    """HTTP clients belong to one event loop; a second asyncio.run must not meet those of the first."""
+    settings = load_config(
+        {
+            "model_config": llama_only(counted, counted),  # type: ignore[arg-type]
+            "agent_parameters": {"reviewer": {"max_tokens": 20}},
+        }
+    )
+    with open_checkpointer(tmp_path / "swarm.db") as saver:
+        graph = build_graph("review_only", config=settings, checkpointer=saver)
+        for number in range(3):
+            thread: Any = {"configurable": {"thread_id": str(number)}}
+            asyncio.run(graph.ainvoke({"request": "x = 1"}, thread))
+            assert graph.invoke(None, thread)["phase"] == "complete"
+
+
+def test_a_context_that_is_too_small_is_a_clear_error(llama: Llama) -> None:
+    settings = load_config({"model_config": {"single_model": {"url": llama.url, "model": "tiny"}}})
+    with pytest.raises(ModelError, match="too small a context for this prompt"):
+        build_graph("review_only", config=settings).invoke({"request": "x" * 200_000})
+
+
+def test_an_unknown_model_is_a_clear_error(ollama: OllamaFront) -> None:
+    settings = load_config(
+        {"model_config": {"single_model": {"url": ollama.root, "model": "nosuch", "api_type": "ollama"}}}
+    )
+    with pytest.raises(ModelError, match="does not know this model or path .404: model 'nosuch' not found"):
+        build_graph("review_only", config=settings).invoke({"request": "x = 1"})

@@ -1,4 +1,4 @@
-"""What the counting proxy and the Ollama front share: a small HTTP server before llama.cpp, and its counts."""
+"""What the counting proxy and the Ollama front share: an HTTP server before llama.cpp, and its counts."""
 
 import json
 import sys

@@ -22,7 +22,7 @@ DETAILS = {
     "format": "gguf",
     "family": "llama",
     "families": ["llama"],
-    "parameter_size": "30K",
+    "parameter_size": "34K",
     "quantization_level": "F32",
 }
 OPTIONS = {
@@ -46,7 +46,10 @@ class OllamaError(Exception):
 
 
 class OllamaFront(Loopback):
-    """Serves `models`: name → its grammar or None. `context`: the model's, in tokens, and the default of `num_ctx`."""
+    """Serves `models`: name → its grammar or None.
+
+    `context` is the models' context in tokens, and the default of `num_ctx`.
+    """
 
     def __init__(
         self,
@@ -181,7 +184,7 @@ class OllamaHandler(Handler):
 
     def _lines(self, answer: httpx.Response, model: str, call: Call) -> Iterator[dict[str, Any]]:
         """Ollama's lines for llama.cpp's events. The call is over before the last one."""
-        reason, timings = "stop", {}
+        reason, timings = "stop", dict[str, Any]()
         for data in map(event_data, events(answer)):
             call.usage, timings = data.get("usage") or call.usage, data.get("timings") or timings
             for choice in data.get("choices", ()):
@@ -227,7 +230,7 @@ def _too_long(tokens: int, num_ctx: int) -> dict[str, Any]:
 
 def _entry(name: str) -> dict[str, Any]:
     name = f"{name}:latest"
-    about = {"modified_at": _now(), "size": 250_000, "digest": "0" * 64, "details": DETAILS}
+    about = {"modified_at": _now(), "size": 150_000, "digest": "0" * 64, "details": DETAILS}
     return {"name": name, "model": name, "capabilities": CAPABILITIES, **about}
 
 

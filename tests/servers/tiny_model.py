@@ -1,4 +1,4 @@
-"""Writes a tiny llama model with random weights: 40,000 numbers, the same ones for the same seed.
+"""Writes a tiny llama model with random weights: 34,000 numbers, the same ones for the same seed.
 
 It answers at once, and what it says means nothing, but the server around it is the real one. Two
 channels of the residual stream steer it. Channel 0 is constant, which makes a column of the output
@@ -33,7 +33,7 @@ TEMPLATE = """\
 WORDS = (
     "the a of to and is in we agent plan step task review code test result graph node state "
     "check done next model tool call data error fix build note idea risk goal"
-).split()
+)
 
 
 class Vocabulary(NamedTuple):
@@ -57,7 +57,7 @@ class Vocabulary(NamedTuple):
 
 
 def write_tiny_model(path: Path, *, seed: int = 0, context: int = CONTEXT) -> Path:
-    """Write the model as a GGUF file of a quarter of a megabyte."""
+    """Write the model as a GGUF file of 150 kB."""
     words = vocabulary()
     writer = GGUFWriter(path, "llama")
     _describe(writer, words, context)
@@ -75,7 +75,7 @@ def vocabulary() -> Vocabulary:
     bias = [0.0 if chr(b).isalnum() or chr(b) in '.,"{}[]:-_' else NEVER for b in range(128)] + [NEVER] * 128
     bias[ord(" ")] = 2.0
     merges = []
-    for word in WORDS:  # " word" is one token, which a chain of merges leads to
+    for word in WORDS.split():  # " word" is one token, which a chain of merges leads to
         part = tokens[ord(" ")]
         for letter in word:
             if part + letter not in tokens:

@@ -1,0 +1,67 @@
+"""What the README says is so: its Python runs, its commands exist, its demo output is the real one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_runs(code: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
+    request = re.search(r"define REQUEST\n(.*?)endef", (ROOT / "Makefile").read_text(), re.DOTALL)
+    assert request
+    done = subprocess.run(
+        [Path(sys.executable).parent / "swarm-graph", "run", "--simulate", "--workflow", "full"]
+        + ["--session", "demo", request[1].strip()],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("SWARM_")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    (shown,) = blocks("text")
+    assert done.stdout.startswith(shown)
+
+
+def test_every_command_has_an_example_that_names_it() -> None:
+    from swarm_graph.cli import swarm_graph
+
+    for name, command in swarm_graph.commands.items():
+        assert f"swarm-graph {name}" in (command.epilog or ""), name
+
+
+def test_commands_of_the_readme_exist() -> None:
+    from swarm_graph.cli import swarm_graph
+
+    named = set(re.findall(r"swarm-graph ([a-z]+)", README)) - {"alone"}
+    assert named <= set(swarm_graph.commands)
+    assert set(re.findall(r"^\$ (make [a-z]+)", README, re.MULTILINE)) == {"make demo", "make test"}
+
+
+def test_every_runtime_dependency_is_named_with_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    table = README.partition("## What it depends on")[2]
+    for requirement in [*project["dependencies"], *project["optional-dependencies"]["draw"]]:
+        name = re.split(r"[><=\[]", requirement)[0]
+        assert re.search(rf"\b{re.escape(name)}\b", table), name

@@ -13,9 +13,8 @@ from typing import Any
 
 import sqlite_utils
 
-from swarm_graph.errors import StorageError
+from swarm_graph.checkpoints.saver import BUSY_SECONDS, storage_errors
 
-BUSY_TIMEOUT_S = 30.0
 CALL_COLUMNS = {
     "session": str,
     "time": float,
@@ -56,8 +55,8 @@ class Catalogue:
     """The tables `sessions` and `calls` beside LangGraph's own, in one SQLite file."""
 
     def __init__(self, path: str | Path) -> None:
-        self._lock = threading.Lock()
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        self._path, self._lock = path, threading.Lock()
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
         self._database = sqlite_utils.Database(connection)
         with self._using():
             sessions = dict.fromkeys(("session", "workflow", "request", "config", "output", "phase"), str)
@@ -112,8 +111,5 @@ class Catalogue:
 
     @contextmanager
     def _using(self) -> Iterator[None]:
-        with self._lock:
-            try:
-                yield
-            except sqlite3.Error as error:
-                raise StorageError(f"the session database cannot be used: {error}") from error
+        with self._lock, storage_errors(self._path):
+            yield

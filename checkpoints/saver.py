@@ -158,7 +158,7 @@ class SwarmSaver(SqliteSaver):
     @contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
         """Lend a cursor in a write transaction, or in one view of the file if `transaction` is False."""
-        with self._lock, _storage_errors(self.path), closing(self.conn.cursor()) as cursor:
+        with self._lock, storage_errors(self.path), closing(self.conn.cursor()) as cursor:
             self.setup()
             if self.conn.in_transaction:  # the caller's own: the lock is held
                 yield cursor
@@ -282,7 +282,7 @@ def open_checkpointer(path: str | Path) -> SwarmSaver:
     A missing file is made with mode 0600, its missing folders with 0700.
     Raises StorageError if it is a folder, no SQLite database, or cannot be written.
     """
-    with _storage_errors(path):
+    with storage_errors(path):
         if str(path) != ":memory:":
             _make_file(Path(path))
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
@@ -319,7 +319,8 @@ def _key(config: RunnableConfig) -> tuple[str, str]:
 
 
 @contextmanager
-def _storage_errors(path: str | Path) -> Iterator[None]:
+def storage_errors(path: str | Path) -> Iterator[None]:
+    """Raises SQLite's errors as StorageError with the file and a cure; IntegrityError passes as it is."""
     try:
         yield
     except sqlite3.IntegrityError:

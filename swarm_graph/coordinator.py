@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +24,7 @@ from swarm_graph.errors import InputError, ModelError
 from swarm_graph.events import Event, event
 from swarm_graph.graph import SwarmGraph, checked
 from swarm_graph.metrics import call_row, summary
-from swarm_graph.models import api_key
+from swarm_graph.models import check_model
 from swarm_graph.state import AgentRole, SwarmContext, SwarmState, Task, TaskStatus, append, merge
 from swarm_graph.workflows import build_graph
 
@@ -94,16 +94,17 @@ class SwarmCoordinator:
         """`run_workflow` for asynchronous callers."""
         given = checked({"request": user_request})
         session = checked_session_id(session_id) if session_id else new_session_id()
+        self._check_models(workflow_type)
+        known = known_session(self.data_dir, session) if self.config.features.enable_checkpointing else None
+        if known and not follow_up:
+            raise InputError(
+                f"session '{session}' exists ({known.phase}); `swarm-graph resume {session}` goes on "
+                "with it, --follow-up asks it for more, another --session begins a new one"
+            )
+        if follow_up and not known:
+            raise InputError(f"no session '{session}' to follow up; without --follow-up it begins anew")
+        output = self._place(session, known)
         async with self._open(workflow_type) as desk:
-            known = await desk.known(session)
-            if known and not follow_up:
-                raise InputError(
-                    f"session '{session}' exists ({known.phase}); `swarm-graph resume {session}` goes on "
-                    "with it, --follow-up asks it for more, another --session begins a new one"
-                )
-            if follow_up and not known:
-                raise InputError(f"no session '{session}' to follow up; without --follow-up it begins anew")
-            output = self._place(session, known)
             await desk.begin(session, workflow_type, user_request, output.folder)
             return await self._run(desk, session, given, output)
 
@@ -117,31 +118,28 @@ class SwarmCoordinator:
     async def aresume(self, session_id: str | None = None) -> SwarmState:
         """`resume` for asynchronous callers."""
         known = find_session(self.data_dir, session_id)
+        self._check_models(known.workflow)
+        output = self._place(known.session, known)
         async with self._open(known.workflow) as desk:
-            output = self._place(known.session, known)
             return await self._run(desk, known.session, None, output)
 
     @asynccontextmanager
     async def _open(self, workflow: str) -> AsyncIterator[_Desk]:
         self.workflow = workflow
-        self._check_models(workflow)
         if not self.config.features.enable_checkpointing:
             yield _Desk(build_graph(workflow, config=self.config), self.config, None)
             return
         path = self.data_dir / DATABASE
         with open_checkpointer(path) as saver:
             graph = build_graph(workflow, config=self.config, checkpointer=saver)
-            catalogue = Catalogue(path)
-            try:
+            with closing(Catalogue(path)) as catalogue:
                 yield _Desk(graph, self.config, catalogue)
-            finally:
-                catalogue.close()
 
     def _check_models(self, workflow: str) -> None:
         """ConfigError, before anything is written, when a role of the workflow has no usable model."""
         builder = build_graph(workflow, config=self.config).builder
         for role in getattr(builder, "roles", ()) if self.context is None else ():
-            api_key(self.config.model_for(role))
+            check_model(self.config.model_for(role))
 
     def _place(self, session: str, known: Session | None) -> Output:
         folder = self.output or (known.output if known else (self.output_dir / file_name(session)).absolute())
@@ -257,9 +255,6 @@ class _Desk:
             given, _thread(session), context=context, stream_mode=["values", "updates", "custom"]
         )
 
-    async def known(self, session: str) -> Session | None:
-        return await asyncio.to_thread(self.catalogue.get, session) if self.catalogue else None
-
     async def saved(self, session: str) -> SwarmState:
         """The state that earlier runs of a session left; empty for a new one."""
         if self.catalogue is None:
@@ -297,18 +292,22 @@ class _Desk:
 
 def find_session(data_dir: Path, session_id: str | None) -> Session:
     """A session by its id, or the newest that has not ended. InputError when there is none."""
-    path = data_dir / DATABASE
-    if not path.is_file():
+    if not (data_dir / DATABASE).is_file():
         raise InputError(f"no sessions in '{data_dir}'; run one first, or name its folder with --data-dir")
-    catalogue = Catalogue(path)
-    try:
+    with closing(Catalogue(data_dir / DATABASE)) as catalogue:
         found = catalogue.get(session_id) if session_id else catalogue.newest_unfinished()
-    finally:
-        catalogue.close()
     if found is None:
         what = f"no session '{session_id}'" if session_id else "no unfinished session"
         raise InputError(f"{what} in '{data_dir}'")
     return found
+
+
+def known_session(data_dir: Path, session: str) -> Session | None:
+    """A session by its id; None when the database or the session does not exist."""
+    if not (data_dir / DATABASE).is_file():
+        return None
+    with closing(Catalogue(data_dir / DATABASE)) as catalogue:
+        return catalogue.get(session)
 
 
 def checked_session_id(session: str) -> str:

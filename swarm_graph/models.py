@@ -64,6 +64,15 @@ def api_key(entry: ModelEntry) -> str | None:
     return key
 
 
+def check_model(entry: ModelEntry) -> None:
+    """ConfigError when a model's key is not set or its simulation script cannot be read. Asks no server."""
+    api_key(entry)
+    if entry.api_type == "simulated":
+        from swarm_graph.simulated import load_script
+
+        load_script(entry.simulation.script)
+
+
 def call_arguments(
     model: BaseChatModel, extra_body: dict[str, Any], schema: dict[str, Any] | None
 ) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
+
 from swarm_graph.config import SwarmConfig, load_config
 from swarm_graph.simulated import Ask, SimulatedChatModel
 from swarm_graph.state import SwarmContext
@@ -80,7 +82,7 @@ def config(**sections: Any) -> SwarmConfig:
     return load_config({**SIMULATED, **sections}, environ={})
 
 
-def thread(name: str = "t") -> dict[str, dict[str, str]]:
+def thread(name: str = "t") -> RunnableConfig:
     return {"configurable": {"thread_id": name}}
 
 

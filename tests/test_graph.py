@@ -20,10 +20,10 @@ from support import APPROVED, REFUSED, Crew, config, thread
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.errors import InputError, ModelError, UnfinishedSession
 from swarm_graph.simulated import Ask
-from swarm_graph.state import SwarmContext
+from swarm_graph.state import SwarmContext, SwarmState
 from swarm_graph.workflows import build_graph
 
-REQUEST = {"request": "Build it"}
+REQUEST: SwarmState = {"request": "Build it"}
 
 Saver = BaseCheckpointSaver[Any]
 

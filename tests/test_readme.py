@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PROGRAM = Path(sys.executable).parent / "swarm-graph"
 README = (ROOT / "README.md").read_text()
 
 
@@ -31,8 +32,7 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     request = re.search(r"define REQUEST\n(.*?)endef", (ROOT / "Makefile").read_text(), re.DOTALL)
     assert request
     done = subprocess.run(
-        [Path(sys.executable).parent / "swarm-graph", "run", "--simulate", "--workflow", "full"]
-        + ["--session", "demo", request[1].strip()],
+        [PROGRAM, "run", request[1].strip(), "--simulate", "--workflow", "full", "--session", "demo"],
         cwd=tmp_path,
         env={name: value for name, value in os.environ.items() if not name.startswith("SWARM_")},
         capture_output=True,

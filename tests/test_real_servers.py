@@ -35,8 +35,12 @@ def parameters(grammars: dict[str, str]) -> dict[str, Any]:
     return {role: of(role) for role in ALL_ROLES}
 
 
-def llama_only(proxy: CountingProxy, _: OllamaFront) -> dict[str, Any]:
+def one_model(proxy: CountingProxy) -> dict[str, Any]:
     return {"single_model": {"url": proxy.url, "model": "tiny", "timeout": 120}}
+
+
+def llama_only(proxy: CountingProxy, _: OllamaFront) -> dict[str, Any]:
+    return one_model(proxy)
 
 
 def ollama_only(_: CountingProxy, front: OllamaFront) -> dict[str, Any]:
@@ -97,7 +101,7 @@ def test_the_server_never_sees_more_calls_at_once_than_the_cap(cap: int, counted
     counted.delay = 0.1
     settings = load_config(
         {
-            "model_config": llama_only(counted, counted),  # type: ignore[arg-type]
+            "model_config": one_model(counted),
             "agent_parameters": {"reviewer": {"max_tokens": 40}},
             "workflow": {"max_parallel_agents": cap},
         }
@@ -108,7 +112,7 @@ def test_the_server_never_sees_more_calls_at_once_than_the_cap(cap: int, counted
 
 def test_one_limiter_a_server_over_sessions_threads_and_event_loops(counted: CountingProxy) -> None:
     counted.delay = 0.02
-    entry = {**llama_only(counted, counted)["single_model"], "slots": 3}  # type: ignore[arg-type]
+    entry = {**one_model(counted)["single_model"], "slots": 3}
     settings = load_config(
         {
             "model_config": {"single_model": entry},
@@ -118,7 +122,7 @@ def test_one_limiter_a_server_over_sessions_threads_and_event_loops(counted: Cou
     graph = build_graph("review_only", config=settings)
 
     async def several() -> None:
-        in_threads = [asyncio.to_thread(graph.invoke, {"request": "x = 1"}) for _ in range(2)]
+        in_threads = [asyncio.to_thread(lambda: graph.invoke({"request": "x = 1"})) for _ in range(2)]
         in_loop = [graph.ainvoke({"request": "x = 1"}) for _ in range(3)]
         await asyncio.gather(*in_threads, *in_loop)
 
@@ -130,7 +134,7 @@ def test_one_graph_over_several_event_loops_and_savers(counted: CountingProxy, t
     """HTTP clients belong to one event loop; a second asyncio.run must not meet those of the first."""
     settings = load_config(
         {
-            "model_config": llama_only(counted, counted),  # type: ignore[arg-type]
+            "model_config": one_model(counted),
             "agent_parameters": {"reviewer": {"max_tokens": 20}},
         }
     )
@@ -152,5 +156,5 @@ def test_an_unknown_model_is_a_clear_error(ollama: OllamaFront) -> None:
     settings = load_config(
         {"model_config": {"single_model": {"url": ollama.root, "model": "nosuch", "api_type": "ollama"}}}
     )
-    with pytest.raises(ModelError, match="does not know this model or path .404: model 'nosuch' not found"):
+    with pytest.raises(ModelError, match=r"does not know this model or path .404: model 'nosuch' not found"):
         build_graph("review_only", config=settings).invoke({"request": "x = 1"})

@@ -14,10 +14,11 @@ from support import APPROVED, REFUSED, Crew, config
 
 from swarm_graph.errors import AnswerError, ConfigError, InputError
 from swarm_graph.simulated import Ask
+from swarm_graph.state import SwarmState
 from swarm_graph.workflows import WORKFLOWS, build_graph
 
 GOLDEN = Path(__file__).parent / "golden"
-REQUEST = {"request": "Build it"}
+REQUEST: SwarmState = {"request": "Build it"}
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)

@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 
-import xllamacpp
+import xllamacpp  # type: ignore[import-untyped]
 
 
 def parameters(arguments: argparse.Namespace) -> xllamacpp.CommonParams:

@@ -1,0 +1,385 @@
+"""The command line from the outside: real processes, exit codes, one clear line for every wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers.llama import Llama
+from servers.ollama_front import OllamaFront
+from support import SIMULATED, write_config
+
+PROGRAM = Path(sys.executable).parent / "swarm-graph"
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SWARM_")}
+SIMULATE = ["run", "x", "--simulate"]
+
+
+def swarm(
+    *arguments: str, cwd: Path, stdin: bytes = b"", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [PROGRAM, *arguments],
+        cwd=cwd,
+        input=stdin,
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        check=False,
+    )
+
+
+def dead_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def test_run_prints_what_came_out(tmp_path: Path) -> None:
+    done = swarm(*SIMULATE, "--session", "s", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr == b""
+    text = done.stdout.decode()
+    assert text.startswith("SIMULATED: ")
+    assert "Session s (standard): approved" in text
+    assert (tmp_path / "swarm-output/s/project/src/simulated.py").is_file()
+
+
+def test_json_is_one_document_and_nothing_else(tmp_path: Path) -> None:
+    done = swarm(*SIMULATE, "--json", cwd=tmp_path)
+    document = json.loads(done.stdout)
+    assert document["phase"] == "complete"
+    assert document["simulated"] is True
+    refused = swarm("run", "--json", cwd=tmp_path)
+    assert json.loads(refused.stdout)["exit_code"] == refused.returncode == 2
+
+
+def test_request_from_stdin_and_files(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("x = 1\n")
+    done = swarm("run", "-", "--input", "app.py", "--simulate", "--json", cwd=tmp_path, stdin=b"Review this")
+    request = json.loads(done.stdout)["request"]
+    assert request == "Review this\n\n```python path=app.py\nx = 1\n```"
+
+
+def test_require_approval_exits_with_4(tmp_path: Path) -> None:
+    write_config(tmp_path, workflow={"max_iterations": 1})
+    script = tmp_path / "script.md"
+    refused = '{"findings": [{"severity": "major", "problem": "No."}], "approved": false}'
+    script.write_text(f"<!-- reviewer 1 -->\n{refused}\n")
+    entry = {"model": "s", "api_type": "simulated", "simulation": {"script": str(script)}}
+    write_config(tmp_path, model_config={"single_model": entry})
+    arguments = ["run", "x", "--workflow", "review_only"]
+    assert swarm(*arguments, cwd=tmp_path).returncode == 0
+    done = swarm(*arguments, "--require-approval", cwd=tmp_path)
+    assert done.returncode == 4
+    assert b"complete, NOT approved" in done.stdout
+    assert b"Open findings (1)" in done.stdout
+
+
+def test_follow_up_and_resume(tmp_path: Path) -> None:
+    assert swarm(*SIMULATE, "--session", "s", cwd=tmp_path).returncode == 0
+    again = swarm(*SIMULATE, "--session", "s", cwd=tmp_path)
+    assert again.returncode == 2
+    assert b"`swarm-graph resume s` goes on" in again.stderr
+    done = swarm("run", "More", "--simulate", "--session", "s", "--follow-up", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["request"] == "More"
+    assert json.loads(swarm("resume", "s", "--json", cwd=tmp_path).stdout)["phase"] == "complete"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_how_to_go_on_and_goes_on(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    entry = {"model": "s", "api_type": "simulated", "simulation": {"first_token_s": 600}}
+    models = {"single_model": SIMULATED["model_config"]["single_model"], "multi_model": {"coder": entry}}
+    write_config(tmp_path, model_config={"mode": "multi", **models})
+    process = subprocess.Popen(
+        [PROGRAM, "run", "x", "--session", "s"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    notes = tmp_path / "swarm-output/s/notes.md"
+    while process.poll() is None and not (notes.is_file() and "# Design" in notes.read_text()):
+        pass
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert errors == b"swarm-graph: stopped; `swarm-graph resume s` goes on\n"
+    write_config(tmp_path)
+    done = swarm("resume", "--json", cwd=tmp_path)
+    document = json.loads(done.stdout)
+    assert document["phase"] == "complete"
+    assert document["metrics"]["architect"]["total_calls"] == 1
+
+
+def test_graph_draws(tmp_path: Path) -> None:
+    drawing = swarm("graph", "--workflow", "standard", cwd=tmp_path).stdout.decode()
+    assert "coder --> review_style" in drawing
+    assert swarm("graph", "--format", "svg", cwd=tmp_path).stdout.startswith(b"<svg")
+    swarm("graph", "--format", "png", "--output", "g.png", cwd=tmp_path)
+    assert (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_help_of_every_command_has_an_example(tmp_path: Path) -> None:
+    commands = ["run", "resume", "interactive", "init", "doctor", "graph"]
+    for command in commands:
+        assert f"Example: swarm-graph {command}" in swarm(command, "--help", cwd=tmp_path).stdout.decode()
+    assert swarm("--version", cwd=tmp_path).stdout == b"swarm-graph, version 0.1.0\n"
+
+
+def test_model_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    script = tmp_path / "script.md"
+    finding = {"severity": "major", "problem": "\x1b]0;owned\x07\x1b[2Jgone \u202e", "location": "a"}
+    script.write_text(f"<!-- reviewer 1 -->\n{json.dumps({'findings': [finding], 'approved': False})}\n")
+    entry = {"model": "s", "api_type": "simulated", "simulation": {"script": str(script)}}
+    write_config(tmp_path, model_config={"single_model": entry})
+    done = swarm("run", "x", "--workflow", "review_only", cwd=tmp_path)
+    assert b"gone" in done.stdout
+    assert b"\x1b" not in done.stdout
+    assert "\u202e" not in done.stdout.decode()
+
+
+# --- wrong input ---------------------------------------------------------------------------------
+
+Prepare = Callable[[Path], object]
+
+
+def settings(**sections: Any) -> Prepare:
+    return lambda folder: write_config(folder, **sections)
+
+
+def text(name: str, content: str | bytes) -> Prepare:
+    data = content if isinstance(content, bytes) else content.encode()
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def both(*steps: Prepare) -> Prepare:
+    return lambda folder: [step(folder) for step in steps]
+
+
+def folder(name: str) -> Prepare:
+    return lambda parent: (parent / name).mkdir()
+
+
+def nothing(_: Path) -> None:
+    return None
+
+
+def model(**entry: Any) -> Prepare:
+    return settings(model_config={"single_model": {"model": "m", **entry}})
+
+
+RUN = ["run", "x"]
+WRONG: dict[str, tuple[Sequence[str], Prepare, int, str]] = {
+    # arguments
+    "no request": (["run", "--simulate"], nothing, 2, "the request is empty"),
+    "blank request": (["run", "  ", "--simulate"], nothing, 2, "the request is empty"),
+    "empty stdin": (["run", "-", "--simulate"], nothing, 2, "the request is empty"),
+    "unknown command": (["rnu"], nothing, 2, "No such command 'rnu'"),
+    "unknown option": (["run", "x", "--simulte"], nothing, 2, "No such option"),
+    "option without value": (["run", "x", "--session"], nothing, 2, "requires an argument"),
+    "two requests": (["run", "x", "y", "--simulate"], nothing, 2, "unexpected extra argument"),
+    "unknown workflow": ([*SIMULATE, "--workflow", "ful"], nothing, 2, "unknown workflow 'ful'; known"),
+    "bad session id": ([*SIMULATE, "--session", "../etc"], nothing, 2, "session id '../etc' is not allowed"),
+    "session id with newline": ([*SIMULATE, "--session", "a\nb"], nothing, 2, "is not allowed"),
+    "follow-up without session": ([*SIMULATE, "--follow-up"], nothing, 2, "--follow-up needs --session"),
+    "follow-up of nothing": ([*SIMULATE, "--follow-up", "--session", "s"], nothing, 2, "no session 's'"),
+    "resume nothing": (["resume"], nothing, 2, "no sessions in '.swarm'"),
+    "resume unknown": (["resume", "s", "--simulate"], nothing, 2, "no sessions in '.swarm'"),
+    "interactive, no terminal": (["interactive"], nothing, 2, "interactive needs a terminal"),
+    "graph of what": (["graph", "--workflow", "zz"], nothing, 2, "unknown workflow 'zz'"),
+    "graph as what": (["graph", "--format", "pdf"], nothing, 2, "'pdf' is not one of"),
+    "graph to nowhere": (["graph", "--output", "no/such/f"], nothing, 2, "cannot write 'no/such/f'"),
+    # files
+    "input missing": ([*SIMULATE, "--input", "no.py"], nothing, 2, "cannot read the input file 'no.py'"),
+    "input folder": ([*SIMULATE, "--input", "d"], folder("d"), 2, "cannot read the input file 'd'"),
+    "input binary": ([*SIMULATE, "--input", "b"], text("b", b"\xff\xfe\x00"), 2, "'b' is not UTF-8"),
+    "output is a file": (
+        [*SIMULATE, "--output", "f"],
+        text("f", ""),
+        2,
+        "cannot write to the output folder 'f'",
+    ),
+    "output in /proc": ([*SIMULATE, "--output", "/proc/x"], nothing, 2, "cannot write to the output folder"),
+    "data dir is a file": ([*SIMULATE, "--data-dir", "f"], text("f", ""), 1, "'?f/swarm.db'?"),
+    "database is none": (
+        [*SIMULATE, "--data-dir", "d"],
+        both(folder("d"), text("d/swarm.db", "hello " * 99)),
+        1,
+        "not a SQLite database",
+    ),
+    # config
+    "config missing": ([*RUN, "--config", "no.json"], nothing, 2, "cannot read the config 'no.json'"),
+    "config folder": ([*RUN, "--config", "d"], folder("d"), 2, "cannot read the config 'd'"),
+    "config binary": (RUN, text("config.json", b"\xff\xfe"), 2, "cannot read the config"),
+    "config no JSON": (
+        RUN,
+        text("config.json", "{\n  nope nope\n}"),
+        2,
+        "config.json: not valid JSON: line 2",
+    ),
+    "config a list": (RUN, text("config.json", "[1]"), 2, "expected an object"),
+    "no config": (RUN, nothing, 2, "no model is configured; `swarm-graph init`"),
+    "iterations a word": (
+        RUN,
+        settings(workflow={"max_iterations": "many"}),
+        2,
+        'workflow.max_iterations: "many" is not allowed',
+    ),
+    "iterations zero": (
+        RUN,
+        settings(workflow={"max_iterations": 0}),
+        2,
+        "workflow.max_iterations: 0 is not",
+    ),
+    "parallel negative": (
+        RUN,
+        settings(workflow={"max_parallel_agents": -1}),
+        2,
+        "max_parallel_agents: -1 is not",
+    ),
+    "misspelt key": (RUN, settings(workflow={"max_iteration": 2}), 2, "did you mean 'max_iterations'"),
+    "misspelt section": (RUN, settings(workflw={}), 2, "did you mean 'workflow'"),
+    "temperature high": (
+        RUN,
+        settings(agent_parameters={"coder": {"temperature": 9}}),
+        2,
+        "coder.temperature: 9",
+    ),
+    "unknown role": (
+        RUN,
+        settings(agent_parameters={"codr": {}}),
+        2,
+        "unknown role 'codr'; did you mean 'coder'",
+    ),
+    "unknown api type": (RUN, model(api_type="gpt"), 2, 'api_type: "gpt" is not allowed'),
+    "no url": (RUN, model(), 2, "expected a url"),
+    "bad url": (RUN, model(url="localhost:1"), 2, "expected a URL such as"),
+    "password in url": (RUN, model(url="http://a:b@c/"), 2, "expected no password in the URL"),
+    "multi without models": (
+        RUN,
+        settings(model_config={"mode": "multi"}),
+        2,
+        "needs entries in multi_model",
+    ),
+    "multi without this role": (
+        RUN,
+        settings(
+            model_config={
+                "mode": "multi",
+                "multi_model": {"coder": SIMULATED["model_config"]["single_model"]},
+            }
+        ),
+        2,
+        "no model for the role 'clarifier'",
+    ),
+    "key not set": (
+        RUN,
+        model(url="http://127.0.0.1:9/v1", api_key_env="NO_SUCH_KEY"),
+        2,
+        "'NO_SUCH_KEY'.*is not set",
+    ),
+    "unknown focus": (RUN, settings(workflow={"reviewers": ["beauty"]}), 2, "no prompt 'review_beauty.md'"),
+    "prompts missing": (RUN, settings(prompts_dir="no"), 2, "prompts_dir 'no' is no folder"),
+    "prompt with a bad hole": (
+        RUN,
+        both(folder("p"), text("p/coder.md", "a\n---\n$nope"), settings(prompts_dir="p")),
+        2,
+        "unknown hole '\\$nope'",
+    ),
+    "script missing": (
+        RUN,
+        model(api_type="simulated", simulation={"script": "no.md"}),
+        2,
+        "simulation script 'no.md'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_one_clear_line_and_writes_nothing(name: str, tmp_path: Path) -> None:
+    arguments, prepare, code, message = WRONG[name]
+    prepare(tmp_path)
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    done = swarm(*arguments, cwd=tmp_path)
+    errors = done.stderr.decode()
+    assert done.returncode == code, errors
+    assert re.fullmatch(rf"swarm-graph: .*{message}.*\n", errors), errors
+    assert done.stdout == b""
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_there_are_at_least_forty_wrong_inputs() -> None:
+    assert len(WRONG) >= 40
+
+
+def server(url: str, **more: Any) -> Prepare:
+    entry = {"url": url, "model": "tiny", "retries": 0, **more}
+    return settings(model_config={"single_model": entry})
+
+
+def failed_run(tmp_path: Path, prepare: Prepare, message: str, *arguments: str) -> None:
+    """The run fails with 1, one line names the cure, and the session can be resumed."""
+    prepare(tmp_path)
+    done = swarm(*RUN, "--workflow", "review_only", "--session", "s", *arguments, cwd=tmp_path)
+    errors = done.stderr.decode()
+    assert done.returncode == 1, errors
+    assert re.search(message, errors), errors
+    assert "`swarm-graph resume s` asks only for what is missing" in errors
+    assert "Traceback" not in errors + done.stdout.decode()
+    assert errors.count("\n") == 1
+
+
+def test_dead_server(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{dead_port()}"
+    failed_run(tmp_path, server(f"{url}/v1"), rf"cannot be reached: .*is the server running at {url}\?")
+
+
+def test_dead_ollama(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{dead_port()}"
+    failed_run(
+        tmp_path, server(url, api_type="ollama"), rf"cannot be reached: .*is the server running at {url}\?"
+    )
+
+
+def test_unknown_host(tmp_path: Path) -> None:
+    failed_run(tmp_path, server("http://no-such-host.invalid/v1"), "cannot be reached")
+
+
+def test_wrong_path_is_a_404(llama: Llama, tmp_path: Path) -> None:
+    failed_run(tmp_path, server(f"{llama.root}/nope"), r"does not know this model or path \(404")
+
+
+def test_unknown_model(ollama: OllamaFront, tmp_path: Path) -> None:
+    prepare = server(ollama.root, api_type="ollama", model="nosuch")
+    failed_run(tmp_path, prepare, r"\(404: model 'nosuch' not found\)")
+
+
+def test_not_a_model_server_at_all(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        failed_run(tmp_path, server(url, timeout=0.3), "did not answer in time")
+
+
+@pytest.mark.parametrize(
+    "path", ["../evil.py", "/tmp/evil.py", "a/../../evil.py", "C:/evil.py", "~/evil.py", ".git/hooks/x"]
+)
+def test_a_path_that_leaves_the_folder_is_asked_again_and_refused(path: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.md"
+    script.write_text(f"<!-- coder 1 -->\n```python path={path}\nx = 1\n```\n")
+    entry = {"model": "s", "api_type": "simulated", "simulation": {"script": "script.md"}}
+    write_config(tmp_path, model_config={"single_model": entry})
+    done = swarm(*RUN, "--session", "s", cwd=tmp_path)
+    assert done.returncode == 1
+    assert b"is not allowed: write paths inside the project" in done.stderr
+    assert not list(tmp_path.rglob("evil.py"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -168,11 +167,14 @@ def resume(
     require_approval: bool,
     as_json: bool,
 ) -> None:
-    """Go on with SESSION (default: the newest that has not ended); finished work is not asked for again."""
+    """Go on with SESSION (default: the newest that has not ended); finished work is not asked for again.
+
+    The configuration is today's; without one, that which the session began with.
+    """
     from swarm_graph.coordinator import find_session
 
     known = find_session(Path(data_dir), session)
-    config = _config(config_file, simulate or known.simulated)
+    config = _config(config_file, simulate or known.simulated, kept=known.config)
     coordinator = _coordinator(config, data_dir, output)
     _carry_out(coordinator, lambda: coordinator.aresume(known.session), require_approval, as_json)
 
@@ -261,12 +263,13 @@ def _until_end(lines: Any) -> Any:
         yield line
 
 
-def _config(config_file: str | None, simulate: bool) -> SwarmConfig:
+def _config(config_file: str | None, simulate: bool, kept: dict[str, Any] | None = None) -> SwarmConfig:
+    """The configuration; `kept`: what a session began with, for when there is no file any more."""
     from swarm_graph.config import load_config
 
     config = load_config(config_file)
-    if config.workflow.verbose_logging:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if kept and config == load_config({}):
+        config = load_config(kept)
     return config.simulated() if simulate else config
 
 

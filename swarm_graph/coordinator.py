@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import secrets
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
@@ -54,6 +55,8 @@ class SwarmCoordinator:
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.config = load_config(config_file)
+        if self.config.workflow.verbose_logging:
+            log_to_stderr()
         self.data_dir, self.output_dir, self.output = Path(data_dir), Path(output_dir), output
         self.context, self.on_event = context, on_event
         self.session_id, self.workflow = "", ""
@@ -288,6 +291,27 @@ class _Desk:
     def end(self, session: str, phase: str) -> None:
         if self.catalogue is not None:
             self.catalogue.set_phase(session, phase, time.time())
+
+
+class _Stderr(logging.StreamHandler[Any]):
+    """Writes to what `sys.stderr` is now: a live view may stand in its place."""
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: Any) -> None:
+        return
+
+
+def log_to_stderr() -> None:
+    """Shows the log of every step, unless the program has set up logging itself."""
+    log.setLevel(min(log.level or logging.INFO, logging.INFO))
+    if not log.hasHandlers():
+        handler = _Stderr()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
 
 
 def find_session(data_dir: Path, session_id: str | None) -> Session:

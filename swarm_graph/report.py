@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,9 +72,9 @@ def _figures(coordinator: SwarmCoordinator) -> list[str]:
 def _next(coordinator: SwarmCoordinator, program: str) -> list[str]:
     if not is_simulated(coordinator.config) or coordinator.state["phase"] != "complete":
         return []
-    request = coordinator.state["request"].strip().splitlines()[0][:60]
+    request = shlex.quote(coordinator.state["request"].strip().splitlines()[0])
     return [
         "",
         "Next, on a model server of your own (writes config.json for the servers that it finds):",
-        f'  {program} init && {program} run --workflow {coordinator.workflow} "{request}"',
+        f"  {program} init && {program} run --workflow {coordinator.workflow} {request}",
     ]

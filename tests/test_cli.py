@@ -122,6 +122,16 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(
     assert document["metrics"]["architect"]["total_calls"] == 1
 
 
+def test_resume_without_a_config_uses_the_one_that_the_session_began_with(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{dead_port()}/v1"
+    path = write_config(tmp_path, model_config={"single_model": {"url": url, "model": "m", "retries": 0}})
+    assert swarm("run", "x", "--session", "s", cwd=tmp_path).returncode == 1
+    path.unlink()
+    done = swarm("resume", cwd=tmp_path)
+    assert done.returncode == 1
+    assert url.removesuffix("/v1") in done.stderr.decode()
+
+
 def test_graph_draws(tmp_path: Path) -> None:
     drawing = swarm("graph", "--workflow", "standard", cwd=tmp_path).stdout.decode()
     assert "coder --> review_style" in drawing

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import APPROVED, REFUSED, Crew, config
+from support import APPROVED, REFUSED, SIMULATED, Crew, config
 
 from swarm_graph import SwarmCoordinator, TaskStatus
 from swarm_graph.config import SwarmConfig
@@ -204,3 +206,15 @@ def test_default_session_ids_are_legal_and_differ() -> None:
     ids = {new_session_id() for _ in range(50)}
     assert len(ids) > 45
     assert {checked_session_id(session) for session in ids} == ids
+
+
+def test_verbose_logging_shows_every_step_on_stderr(tmp_path: Path) -> None:
+    code = (
+        "from swarm_graph import SwarmCoordinator\n"
+        f"settings = {SIMULATED | {'workflow': {'verbose_logging': True}}!r}\n"
+        "SwarmCoordinator(settings).run_workflow('x', 'review_only', session_id='s')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "INFO session s: review_style task_ended" in done.stderr

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -45,7 +45,7 @@ class Caller:
     node: str
     entry: ModelEntry
     model: BaseChatModel
-    slots: tuple[Slots, ...]
+    slots: Sequence[Slots]
     config: RunnableConfig
     report: Report
 
@@ -63,7 +63,9 @@ class Caller:
         self, messages: list[BaseMessage], attempts: Iterator[int], arguments: dict[str, Any]
     ) -> Reply:
         queued, attempt = time.monotonic(), next(attempts)
-        async with self.slots[0], self.slots[1]:
+        async with AsyncExitStack() as held:
+            for slots in self.slots:
+                await held.enter_async_context(slots)
             record = _Record(self, attempt, time.monotonic() - queued)
             try:
                 reply = await self._stream(messages, arguments, record)

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from swarm_graph import portal, prompts
 from swarm_graph.answers import Unreadable, fenced, read
-from swarm_graph.calls import Caller, Reply, Report
+from swarm_graph.calls import Caller, Reply
 from swarm_graph.config import ModelEntry, SwarmConfig
 from swarm_graph.errors import AnswerError
 from swarm_graph.events import Event, Kind
@@ -75,12 +75,12 @@ class Crew:
         self, role: Role[Any], name: str, task_id: str, focus: str | None = None, *, ends: bool = False
     ) -> RunnableLambda[Any, Any]:
         """A LangGraph node for a role that serves synchronous and asynchronous callers."""
-        worker = _Worker(self, role, name, task_id, focus, ends)
-        return RunnableLambda(worker.invoke, worker.ainvoke, name=name)
+        place = _Place(self, role, name, task_id, focus, ends)
+        return RunnableLambda(place.invoke, place.ainvoke, name=name)
 
 
-class _Worker(Generic[A]):
-    """A role at its place in a graph."""
+class _Place(Generic[A]):
+    """A role at its place in a graph: everything about it that no run changes."""
 
     def __init__(
         self, crew: Crew, role: Role[A], name: str, task_id: str, focus: str | None, ends: bool
@@ -91,139 +91,126 @@ class _Worker(Generic[A]):
         self.prompt = prompts.load(role.role, folder, holes=holes)
         self.repair = prompts.load(prompts.REPAIR, folder, holes=("problem",))
         self.fixed = {"focus": prompts.read(prompts.FOCUS + focus, folder).strip()} if focus else {}
+        self.schema = role.answer.model_json_schema() if issubclass(role.answer, BaseModel) else None
+        self.extra_body = crew.config.parameters_for(role.role).extra_body
 
     def invoke(self, state: SwarmState, config: RunnableConfig) -> dict[str, Any]:
-        return portal.call(self.run(state, config, get_runtime(SwarmContext)))
+        return portal.call(_Turn(self, state, config, get_runtime(SwarmContext)).take())
 
     async def ainvoke(self, state: SwarmState, config: RunnableConfig) -> dict[str, Any]:
-        return await self.run(state, config, get_runtime(SwarmContext))
+        return await _Turn(self, state, config, get_runtime(SwarmContext)).take()
 
-    async def run(
-        self, state: SwarmState, config: RunnableConfig, runtime: Runtime[SwarmContext]
-    ) -> dict[str, Any]:
-        """The node: asks the model and returns what changes in the state."""
-        context = runtime.context or SwarmContext()
-        clock = context.clock or time.time
-        shared: Run = config["configurable"].get(RUN) or Run()
-        iteration = state.get("iteration", 0) + self.role.opens_round
-        report = self._reporter(runtime, config, iteration)
+    def messages(self, state: SwarmState) -> list[BaseMessage]:
+        values = self.fixed | {key: rendered(key, state) for key in self.role.reads}
+        system, user = self.prompt.render(values)
+        return [SystemMessage(system), HumanMessage(user)]
+
+    def read(self, reply: Reply) -> A:
+        if reply.truncated:
+            limit = f"its limit of {reply.output_tokens} tokens"
+            raise Unreadable(f"the answer was cut off at {limit}; answer more briefly")
+        return read(reply.text, self.role.answer)
+
+    def failure(self, problem: Unreadable) -> AnswerError:
+        what = str(problem).replace("the answer", f"the {self.role.role}'s answer", 1)
+        message = f"{self.name}: {what} (after one repair question); try a stronger model"
+        return AnswerError(message, node=self.name)
+
+
+class _Turn(Generic[A]):
+    """One time that a role is at work: over which state, in which run and round."""
+
+    def __init__(
+        self, place: _Place[A], state: SwarmState, config: RunnableConfig, runtime: Runtime[SwarmContext]
+    ) -> None:
+        self.place, self.state, self.config = place, state, config
+        self.context = runtime.context or SwarmContext()
+        self.write = runtime.stream_writer
+        self.iteration = state.get("iteration", 0) + place.role.opens_round
+        self.about: dict[str, Any] = {
+            "session": str(config["configurable"].get("thread_id", "")),
+            "role": str(place.role.role),
+            "node": place.name,
+            "task": place.task_id,
+            "iteration": max(self.iteration, 1),
+        }
+
+    async def take(self) -> dict[str, Any]:
+        """Asks the model and returns what changes in the state."""
+        place, clock = self.place, self.context.clock or time.time
+        shared: Run = self.config["configurable"].get(RUN) or Run()
         async with shared.branch():
             started = clock()
-            report("task_started")
+            self.report("task_started")
             try:
-                answer, note = await self._ask(
-                    state, self._caller(context, config, shared, iteration, report)
-                )
+                answer, note = await self._ask(self._caller(shared))
             except Exception as error:
-                report("task_failed", task_type=self.role.task_type, error=str(error))
+                self.report("task_failed", task_type=place.role.task_type, error=str(error))
                 raise
-            record = self._record(state, iteration, started, clock(), note)
-            report("task_ended", note=note)
-        update = self.role.update(Answered(answer, self.name, iteration, state)) | {
-            "tasks": {self.task_id: record}
-        }
-        if self.role.opens_round:
-            update["iteration"] = iteration
-        if self.ends:
+            self.report("task_ended", note=note)
+        update = place.role.update(Answered(answer, place.name, self.iteration, self.state))
+        update["tasks"] = {place.task_id: self._record(started, clock(), note)}
+        if place.role.opens_round:
+            update["iteration"] = self.iteration
+        if place.ends:
             update["phase"] = "complete"
         return update
 
-    async def _ask(self, state: SwarmState, call: Caller) -> tuple[A, str]:
+    def report(self, kind: Kind, **data: Any) -> None:
+        self.write(Event(kind, time.time(), **self.about, data=data).plain())
+
+    async def _ask(self, call: Caller) -> tuple[A, str]:
         """The answer, and a note for people when it could not be read at once."""
-        values = self.fixed | {key: rendered(key, state) for key in self.role.reads}
-        system, user = self.prompt.render(values)
-        messages: list[BaseMessage] = [SystemMessage(system), HumanMessage(user)]
-        arguments = self._arguments(call.model)
+        place = self.place
+        messages = place.messages(self.state)
+        arguments = call_arguments(call.model, place.extra_body, place.schema)
         reply = await call(messages, **arguments)
         try:
-            return self._read(reply), ""
+            return place.read(reply), ""
         except Unreadable as problem:
-            question = self.repair.system.substitute(problem=problem)
+            question = place.repair.system.substitute(problem=problem)
         said = AIMessage(reply.text[:QUOTED_CHARACTERS] or NONE)
         reply = await call([*messages, said, HumanMessage(question)], **arguments)
         try:
-            return self._read(reply), "repaired"
+            return place.read(reply), "repaired"
         except Unreadable as problem:
-            answer = self.role.unreadable(reply) if self.role.unreadable else None
+            answer = place.role.unreadable(reply) if place.role.unreadable else None
             if answer is None:
-                raise self._failure(problem) from problem
+                raise place.failure(problem) from problem
             return answer, f"unreadable: {problem}"
 
-    def _read(self, reply: Reply) -> A:
-        if reply.truncated:
-            raise Unreadable(
-                f"the answer was cut off at its limit of {reply.output_tokens} tokens; answer more briefly"
-            )
-        return read(reply.text, self.role.answer)
-
-    def _failure(self, problem: Unreadable) -> AnswerError:
-        role = self.role.role
-        what = str(problem).replace("the answer", f"the {role}'s answer", 1)
-        return AnswerError(
-            f"{self.name}: {what} (after one repair question); try a stronger model", node=self.name
-        )
-
-    def _arguments(self, model: BaseChatModel) -> dict[str, Any]:
-        typed = issubclass(self.role.answer, BaseModel)
-        schema = self.role.answer.model_json_schema() if typed else None  # type: ignore[attr-defined]
-        extra_body = self.crew.config.parameters_for(self.role.role).extra_body
-        return call_arguments(model, extra_body, schema)
-
-    def _caller(
-        self, context: SwarmContext, config: RunnableConfig, shared: Run, iteration: int, report: Report
-    ) -> Caller:
-        crew, role = self.crew, self.role.role
-        model = _model(context, role) or crew.models.chat(role)
-        if context.temperature is not None and "temperature" in type(model).model_fields:
-            model = model.model_copy(update={"temperature": context.temperature})
-        about = {"role": str(role), "node": self.name, "task": self.task_id, "iteration": max(iteration, 1)}
-        session = {"session": _session(config)}
+    def _caller(self, shared: Run) -> Caller:
+        crew, role = self.place.crew, self.place.role.role
+        own = _model(self.context, role)
+        model = own or crew.models.chat(role)
+        slots = [shared.slots(crew.config.workflow.parallel)]
+        if own is None:
+            slots.append(crew.models.slots(role))
+        if self.context.temperature is not None and "temperature" in type(model).model_fields:
+            model = model.model_copy(update={"temperature": self.context.temperature})
         return Caller(
-            node=self.name,
-            entry=OVERRIDDEN if _model(context, role) else crew.config.model_for(role),
+            node=self.place.name,
+            entry=OVERRIDDEN if own else crew.config.model_for(role),
             model=model,
-            slots=(shared.slots(crew.config.workflow.parallel), crew.models.slots(role)),
-            config={**config, "metadata": {**config.get("metadata", {}), **about, **session}},
-            report=report,
+            slots=slots,
+            config={**self.config, "metadata": {**self.config.get("metadata", {}), **self.about}},
+            report=self.report,
         )
 
-    def _reporter(self, runtime: Runtime[SwarmContext], config: RunnableConfig, iteration: int) -> Report:
-        session = _session(config)
-
-        def report(kind: Kind, **data: Any) -> None:
-            event = Event(
-                kind,
-                time.time(),
-                session,
-                self.name,
-                str(self.role.role),
-                self.task_id,
-                max(iteration, 1),
-                data,
-            )
-            runtime.stream_writer(event.plain())
-
-        return report
-
-    def _record(
-        self, state: SwarmState, iteration: int, started: float, ended: float, note: str
-    ) -> TaskRecord:
-        earlier = state.get("tasks", {}).get(self.task_id)
+    def _record(self, started: float, ended: float, note: str) -> TaskRecord:
+        place = self.place
+        earlier = self.state.get("tasks", {}).get(place.task_id)
         record = TaskRecord(
-            task_id=self.task_id,
-            task_type=self.role.task_type,
-            node=self.name,
-            role=str(self.role.role),
+            task_id=place.task_id,
+            task_type=place.role.task_type,
+            node=place.name,
+            role=str(place.role.role),
             status=str(TaskStatus.COMPLETED),
-            iteration=max(iteration, 1),
+            iteration=max(self.iteration, 1),
             created_at=earlier["created_at"] if earlier else started,
             completed_at=ended,
         )
         return {**record, "note": note} if note else record
-
-
-def _session(config: RunnableConfig) -> str:
-    return str(config["configurable"].get("thread_id", ""))
 
 
 def _model(context: SwarmContext, role: AgentRole) -> BaseChatModel | None:

@@ -240,3 +240,9 @@ def test_a_context_may_name_a_model_per_role() -> None:
     state = build_graph("standard", config=config()).invoke(REQUEST, context=context)
     assert "mine.py" in state["code"]
     assert set(coder.asked) == {"coder"}
+
+
+def test_a_context_s_model_needs_no_configured_one() -> None:
+    crew = Crew()
+    state = build_graph("standard", config={}).invoke(REQUEST, context=crew.context)
+    assert state["phase"] == "complete"

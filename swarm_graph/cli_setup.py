@@ -1,11 +1,77 @@
+"""The commands that set a machine up: `init` and `doctor`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
 import click
 
 
-@click.command(epilog="Example: swarm-graph doctor")
-def doctor():
-    pass
+@click.command(epilog="Example: swarm-graph doctor --config config.json")
+@click.option("--config", "config_file", metavar="FILE", help="Default: $SWARM_CONFIG, then config.json.")
+@click.option(
+    "--data-dir", default=".swarm", envvar="SWARM_DATA_DIR", show_default=True, help="Its folder is tried."
+)
+@click.option(
+    "--output", metavar="DIR", default="swarm-output", show_default=True, help="Its folder is tried."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as one JSON document.")
+def doctor(config_file: str | None, data_dir: str, output: str, as_json: bool) -> None:
+    """Check config, servers, models, context, slots and folders, and say how to mend each.
+
+    No prompt is sent. Exit code 1 when a check failed.
+    """
+    import asyncio
+
+    from swarm_graph.artifacts import plain_text, to_json
+    from swarm_graph.config import load_config
+    from swarm_graph.doctor import checks_text, examine
+
+    config = load_config(config_file)
+    checks = asyncio.run(examine(config, data_dir=Path(data_dir), output_dir=Path(output)))
+    text = to_json([vars(check) for check in checks]) if as_json else plain_text(checks_text(checks))
+    sys.stdout.write(text)
+    if any(check.ok is False for check in checks):
+        sys.exit(1)
 
 
-@click.command(epilog="Example: swarm-graph init")
-def init():
-    pass
+@click.command(epilog="Example: swarm-graph init --preset minimal")
+@click.argument("path", default="config.json")
+@click.option(
+    "--preset",
+    type=click.Choice(["minimal", "optimal", "high-performance"]),
+    default="optimal",
+    show_default=True,
+    help="Hardware: a laptop, a server with one GPU, one with several.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--yes", is_flag=True, help="Do not ask before the file is written.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of a config file instead.")
+def init(path: str, preset: str, force: bool, yes: bool, schema: bool) -> None:
+    """Look for model servers on this machine and write a commented config to PATH.
+
+    Only 127.0.0.1 is looked at, and what OPENAI_BASE_URL and OLLAMA_HOST name. No prompt is sent.
+    """
+    import asyncio
+
+    from swarm_graph.artifacts import to_json
+    from swarm_graph.config import config_schema
+    from swarm_graph.errors import InputError
+    from swarm_graph.servers import discover
+    from swarm_graph.setup_config import config_text, write_config
+
+    if schema:
+        sys.stdout.write(to_json(config_schema()))
+        return
+    if Path(path).exists() and not force:
+        raise InputError(f"'{path}' exists; --force replaces it, or name another file")
+    reports = asyncio.run(discover())
+    for report in reports:
+        click.echo(f"found {report.kind} at {report.url}: {', '.join(report.models) or 'no model'}")
+    if not reports:
+        click.echo("found no model server; the config will have a place for yours, marked PUT-THE-MODEL-HERE")
+    if sys.stdin.isatty() and not yes and not click.confirm(f"Write {path}?", default=True):
+        return
+    write_config(Path(path), config_text(reports, preset), force=force)
+    click.echo(f"wrote {path}; `swarm-graph doctor` checks it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -90,3 +91,11 @@ def write_config(folder: Path, **sections: Any) -> Path:
     path = folder / "config.json"
     path.write_text(json.dumps({**SIMULATED, **sections}))
     return path
+
+
+def dead_port() -> int:
+    """A port of this machine on which nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port

@@ -27,7 +27,7 @@ FLOORS = (
     ("role",),
     ("nodes",),
     ("verdict", "graph", "workflows"),
-    ("drawing", "setup_config", "doctor", "metrics", "artifacts", "progress", "coordinator", "report"),
+    ("drawing", "metrics", "artifacts", "setup_config", "doctor", "progress", "coordinator", "report"),
     ("__init__", "served", "cli_setup", "cli", "__main__"),
 )
 STEPS = [module for floor in FLOORS for module in floor]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from servers.llama import Llama
 from servers.ollama_front import OllamaFront
-from support import SIMULATED, write_config
+from support import SIMULATED, dead_port, write_config
 
 PROGRAM = Path(sys.executable).parent / "swarm-graph"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SWARM_")}
@@ -34,13 +34,6 @@ def swarm(
         capture_output=True,
         check=False,
     )
-
-
-def dead_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def test_run_prints_what_came_out(tmp_path: Path) -> None:

@@ -1,0 +1,205 @@
+"""`swarm-graph doctor`: checks config, servers, models, context, slots and folders; says how to mend each."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from swarm_graph.config import ModelEntry, SwarmConfig
+from swarm_graph.errors import ConfigError
+from swarm_graph.models import api_key, check_model
+from swarm_graph.servers import ServerReport, inspect
+from swarm_graph.state import AgentRole
+
+PROMPT_TOKENS = 4000
+"""What a prompt of the later rounds usually needs beside the answer."""
+LOW_DISK_BYTES = 10**9
+OLLAMA_DEFAULT_CONTEXT = 4096
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. `ok` None: a warning; `cure`: what to do about it."""
+
+    name: str
+    ok: bool | None
+    text: str
+    cure: str = ""
+
+
+async def examine(config: SwarmConfig, *, data_dir: Path, output_dir: Path) -> list[Check]:
+    """All checks, in the order in which a person would go through them. No model is asked anything."""
+    assigned = _assigned(config)
+    reports = await asyncio.gather(*(_inspect(entry) for entry, _ in assigned))
+    checks = [Check("python", True, f"{platform.python_version()}, langgraph {version('langgraph')}")]
+    checks += _missing(config)
+    for (entry, roles), report in zip(assigned, reports, strict=True):
+        checks += [*_assignment(config, entry, roles), *_server(config, entry, roles, report)]
+    return [*checks, *_folder("data folder", data_dir), *_folder("output folder", output_dir)]
+
+
+def _assigned(config: SwarmConfig) -> list[tuple[ModelEntry, list[AgentRole]]]:
+    """Each model that is asked, and the roles that ask it."""
+    found: list[tuple[ModelEntry, list[AgentRole]]] = []
+    for role in AgentRole:
+        with suppress(ConfigError):
+            entry = config.model_for(role)
+            known = next((roles for other, roles in found if other == entry), None)
+            if known is None:
+                found.append((entry, [role]))
+            else:
+                known.append(role)
+    return found
+
+
+def _missing(config: SwarmConfig) -> Iterator[Check]:
+    """The roles without a model, those with the same reason together."""
+    without: dict[str, list[str]] = {}
+    for role in AgentRole:
+        try:
+            config.model_for(role)
+        except ConfigError as error:
+            without.setdefault(str(error), []).append(str(role))
+    for reason, roles in without.items():
+        text, _, cure = reason.partition("; ")
+        yield Check(f"roles {', '.join(roles)}", False, text, cure)
+
+
+def _assignment(config: SwarmConfig, entry: ModelEntry, roles: list[AgentRole]) -> Iterator[Check]:
+    name = f"model {entry.label}"
+    try:
+        check_model(entry)
+    except ConfigError as error:
+        yield Check(name, False, str(error), "set it, or correct the config")
+        return
+    yield Check(name, True, f"at {entry.server}, asked by {', '.join(roles)}")
+    parameters = [config.parameters_for(role) for role in roles]
+    if entry.api_type == "openai" and any(p.num_ctx or p.keep_alive for p in parameters):
+        text = "num_ctx and keep_alive have no effect: only Ollama knows them"
+        yield Check(name, None, text, "start the server with its own context option")
+
+
+async def _inspect(entry: ModelEntry) -> ServerReport | None:
+    if entry.api_type == "simulated":
+        return None
+    try:
+        key = api_key(entry)
+    except ConfigError:
+        key = None
+    return await inspect(entry.url, key=key)
+
+
+def _server(
+    config: SwarmConfig, entry: ModelEntry, roles: list[AgentRole], report: ServerReport | None
+) -> Iterator[Check]:
+    name = f"server {entry.server}"
+    if report is None:
+        yield Check(name, True, f"{entry.label} is simulated: nothing is asked, every answer is invented")
+        return
+    if not report.reachable:
+        yield Check(
+            name, False, f"not reachable: {report.error}", "start it, or correct its url in the config"
+        )
+        return
+    yield from _kind(name, entry, report)
+    if report.kind == "unknown" or report.api_type != entry.api_type:
+        return
+    yield _model(name, entry, report)
+    yield from _context(config, name, entry, roles, report)
+    slots = entry.slots or config.workflow.parallel
+    if report.slots is not None and slots > report.slots:
+        text = f"{report.slots} slots, but up to {slots} calls at once are sent"
+        yield Check(name, None, text, f'set "slots": {report.slots} for this model')
+    elif report.slots is not None:
+        yield Check(name, True, f"{report.slots} slots for up to {slots} calls at once")
+    for model in report.loaded:
+        yield Check(name, True, f"loaded: {model}")
+
+
+def _kind(name: str, entry: ModelEntry, report: ServerReport) -> Iterator[Check]:
+    if report.kind == "ollama" and entry.api_type == "openai":
+        cure = f'set "api_type": "ollama" and "url": "{entry.server}"'
+        yield Check(
+            name, False, "this is Ollama, configured as openai: it would cut long prompts silently", cure
+        )
+    elif report.kind != "ollama" and entry.api_type == "ollama":
+        yield Check(name, False, "this is not Ollama", 'set "api_type": "openai" and a url that ends in /v1')
+    elif report.kind == "unknown":
+        cure = "" if entry.url.endswith("/v1") else f'set "url": "{entry.server}/v1"'
+        yield Check(name, False, report.error, cure or "is this the model server's port?")
+    else:
+        yield Check(name, True, " ".join(filter(None, [report.kind, report.version])))
+
+
+def _model(name: str, entry: ModelEntry, report: ServerReport) -> Check:
+    names = {entry.model, f"{entry.model}:latest"}
+    if names & set(report.models):
+        return Check(name, True, f"has the model {entry.model}")
+    has = ", ".join(report.models) or "none"
+    if report.kind == "llama.cpp":
+        return Check(
+            name, None, f"serves {has} whatever model is asked for ({entry.model})", "correct its name"
+        )
+    cure = f"ollama pull {entry.model}" if report.kind == "ollama" else "load it, or name one that is there"
+    return Check(name, False, f"does not have the model {entry.model}; it has {has}", cure)
+
+
+def _context(
+    config: SwarmConfig, name: str, entry: ModelEntry, roles: list[AgentRole], report: ServerReport
+) -> Iterator[Check]:
+    parameters = [config.parameters_for(role) for role in roles]
+    answer = max(p.max_tokens or 0 for p in parameters)
+    context = report.context
+    if entry.api_type == "ollama":
+        asked = [p.num_ctx for p in parameters if p.num_ctx]
+        context = min(asked or [report.context or OLLAMA_DEFAULT_CONTEXT])
+    if context is None:
+        return
+    needed = answer + PROMPT_TOKENS
+    if context >= needed:
+        yield Check(name, True, f"context of {context} tokens")
+        return
+    option = {
+        "ollama": f"set num_ctx to {needed} or more in agent_parameters",
+        "llama.cpp": "start it with a larger -c",
+    }
+    cure = option.get(report.kind, "give the model a larger context") + ", or lower max_tokens"
+    text = f"context of {context} tokens; the longest answer ({answer}) and its prompt need about {needed}"
+    yield Check(name, None, text, cure)
+
+
+def _folder(name: str, folder: Path) -> Iterator[Check]:
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        yield Check(
+            name, False, f"{folder}: cannot write in {existing}: {error.strerror}", "name another folder"
+        )
+        return
+    free = shutil.disk_usage(existing).free
+    low = free < LOW_DISK_BYTES
+    cure = "make room, or name a folder on another disk" if low else ""
+    yield Check(name, None if low else True, f"{folder} can be written, {free / 1e9:.1f} GB free", cure)
+
+
+def checks_text(checks: list[Check]) -> str:
+    """The checks as lines for people."""
+    marks = {True: "ok  ", None: "warn", False: "FAIL"}
+    lines = []
+    for check in checks:
+        cure = f" → {check.cure}" if check.cure else ""
+        lines.append(f"{marks[check.ok]}  {check.name}: {check.text}{cure}")
+    failed = sum(check.ok is False for check in checks)
+    lines.append(
+        f"{failed} of {len(checks)} checks failed" if failed else "everything that is needed is there"
+    )
+    return "\n".join(lines) + "\n"

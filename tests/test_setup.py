@@ -113,8 +113,10 @@ def test_doctor_says_how_to_mend_each(
     only_coder = {"model_config": {"mode": "multi", "multi_model": {"coder": coder}}}
     cases: list[tuple[dict[str, Any], str]] = [
         (one(dead), "not reachable"),
-        (one(llama.root), f'set "url": "{llama.url}"'),
-        (one(something_else), "does not list models"),
+        (
+            one(something_else),
+            f'does not list models as an OpenAI-compatible server does → set "url": "{something_else}/v1"',
+        ),
         (one(f"{ollama.root}/v1"), f'set "api_type": "ollama" and "url": "{ollama.root}"'),
         (one(llama.url, api_type="ollama"), "this is not Ollama"),
         (one(ollama.root, api_type="ollama", model="nosuch"), "ollama pull nosuch"),

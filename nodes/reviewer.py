@@ -35,6 +35,12 @@ class Remark(BaseModel):
         word = value.strip().lower() if isinstance(value, str) else ""
         return SYNONYMS.get(word, word if word in get_args(Severity) else "major")
 
+    @field_validator("location", "suggestion", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        """Nor must a null, or the bare number of a line."""
+        return "" if value is None else str(value) if isinstance(value, int) else value
+
 
 class Judgement(BaseModel):
     """What a reviewer answers."""

@@ -37,8 +37,8 @@ def load(name: str, folder: str | Path | None = None, *, holes: tuple[str, ...] 
     ones that may stand in it; ours have exactly these).
     """
     text = read(name, folder)
-    system, divider, user = text.partition("\n---\n")
-    prompt = Prompt(name, Template(system.strip()), Template(user.strip() if divider else ""))
+    system, divider, user = text.partition("\n---\n") if name != REPAIR else (text, "", "")
+    prompt = Prompt(name, Template(system.strip()), Template(user.strip()))
     for template in (prompt.system, prompt.user):
         if not template.is_valid():
             raise ConfigError(f"prompt '{name}.md': a '$' that begins no hole; write '$$' for a dollar sign")
@@ -58,7 +58,7 @@ def read(name: str, folder: str | Path | None = None) -> str:
             if not Path(folder).is_dir():
                 raise ConfigError(f"prompts_dir '{folder}' is no folder")
             if (own := Path(folder) / f"{name}.md").is_file():
-                return own.read_text(encoding="utf-8")
+                return own.read_text(encoding="utf-8-sig")
         return (resources.files(__package__) / f"{name}.md").read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(f"no prompt '{name}.md'; known: {', '.join(names(folder))}") from error

@@ -30,36 +30,69 @@ class Files:
     deleted: tuple[str, ...] = ()
 
     def over(self, old: dict[str, str]) -> dict[str, str]:
-        """The old files with these written over them."""
-        return {path: text for path, text in {**old, **self.written}.items() if path not in self.deleted}
+        """The old files with these written over them. An old one goes where a new one needs its place."""
+        gone = {*self.deleted, *filter(self._displaces, old)}
+        return {**{path: text for path, text in old.items() if path not in gone}, **self.written}
+
+    def _displaces(self, path: str) -> bool:
+        return any(new.startswith(f"{path}/") or path.startswith(f"{new}/") for new in self.written)
 
 
 def read(text: str, kind: type[A]) -> A:
     """The answer in a text: a pydantic model from JSON, Files from fenced blocks, or str as it stands."""
-    text = without_thoughts(text).strip()
-    if not text:
+    text = without_thoughts(_encodable(text).replace("\r\n", "\n"))
+    if not text.strip():
         raise Unreadable("the answer is empty")
     if kind is Files:
         return cast("A", read_files(text))
     if issubclass(kind, BaseModel):
         return cast("A", _read_json(text, kind))
-    return cast("A", _unwrapped(text))
+    return cast("A", _read_markdown(text))
+
+
+_THOUGHT = re.compile(r"\s*<think(?:ing)?>")
+_THOUGHT_OPENS = re.compile(r"^[ \t]*<think(?:ing)?>", re.MULTILINE)
+_THOUGHT_CLOSES = re.compile(r"^[ \t]*</think(?:ing)?>|</think(?:ing)?>[ \t]*$", re.MULTILINE)
+_CLOSES = re.compile(r"</think(?:ing)?>")
 
 
 def without_thoughts(text: str) -> str:
-    """A reasoning model's text without its `<think>` block, also one whose opening tag is missing."""
-    text = re.sub(r"<think(?:ing)?>.*?</think(?:ing)?>", "", text, flags=re.DOTALL)
-    opened = re.match(r"\s*<think(?:ing)?>", text)
-    if opened:
-        return ""
-    head, closed, rest = text.partition("</think>")
-    return rest if closed and "```" not in head else text
+    """A reasoning model's text without its `<think>` block, also when one of the two tags is missing.
+
+    Tags in fences and in the middle of a line are part of the answer.
+    """
+    position = 0
+    while opened := _THOUGHT.match(text, position):
+        closed = _CLOSES.search(text, opened.end())
+        position = closed.end() if closed else len(text)
+    text = text[position:]
+    opened, closed = _THOUGHT_OPENS.search(text), _THOUGHT_CLOSES.search(text)
+    if opened and closed and closed.start() < opened.start():
+        opened = None
+    start = opened.start() if opened else 0
+    end = closed.end() if closed else len(text) if opened else 0
+    return text if _in_fence(text[: start or end]) else text[:start] + text[end:]
 
 
-def _unwrapped(text: str) -> str:
+def _in_fence(head: str) -> bool:
+    """Whether a text ends inside of a fenced block."""
+    blocks, _ = _parts(head)
+    return bool(blocks) and not blocks[-1].closed
+
+
+def _encodable(text: str) -> str:
+    """A text without halves of characters, which no file and no database takes."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _read_markdown(text: str) -> str:
     """Markdown without the one fence that some models put around the whole of it."""
-    match = re.fullmatch(r"(`{3,}|~{3,})(?:markdown|md)?[ \t]*\n(.*)\n\1", text, flags=re.DOTALL)
-    return match[2] if match and f"\n{match[1]}" not in match[2] else text
+    blocks, outside = _parts(text)
+    if len(blocks) == 1 and not outside.strip() and _language(blocks[0]) in ("", "markdown", "md"):
+        text = blocks[0].text
+    if not text.strip():
+        raise Unreadable("the answer is empty")
+    return text.strip()
 
 
 # --- typed answers -------------------------------------------------------------------------------
@@ -67,50 +100,91 @@ def _unwrapped(text: str) -> str:
 
 def _read_json(text: str, model: type[M]) -> M:
     problem = "the answer holds no JSON object"
+    fitting: list[M] = []
     for candidate in _objects(text):
         try:
-            return model.model_validate(candidate)
+            answer = model.model_validate(candidate)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            problem = f"the JSON object does not fit: {where}: {first['msg']}"
-    raise Unreadable(problem)
+            problem = f"the JSON object does not fit: {where or 'it'}: {first['msg']}"
+        else:
+            if answer not in fitting:
+                fitting.append(answer)
+    if len(fitting) > 1:
+        problem = "the answer holds several JSON objects that differ; write one"
+    if len(fitting) != 1:
+        raise Unreadable(problem)
+    return fitting[0]
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The outermost JSON objects in a text, in order."""
-    decoder = json.JSONDecoder()
+    """The outermost JSON objects in a text, in order; nothing from inside a broken one."""
+    decoder = json.JSONDecoder(object_pairs_hook=_once, strict=False)
     position = text.find("{")
     while position >= 0:
         try:
             value, end = decoder.raw_decode(text, position)
+            value = json.loads(_encodable(json.dumps(value, ensure_ascii=False)))
         except (ValueError, RecursionError):
-            end = position + 1
+            end = _closing(text, position)
         else:
-            if isinstance(value, dict):
+            if not _VALUE_OF_A_KEY.search(text, max(0, position - 40), position):
                 yield value
         position = text.find("{", end)
 
 
+_VALUE_OF_A_KEY = re.compile(r'"\s*:[\s\[]*$')
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
+
+
+_BRACES = re.compile(r'[{}]|"(?:[^"\\]|\\.)*(?:"|$)', re.DOTALL)
+_OBJECT = re.compile(r'\{\s*"')
+
+
+def _closing(text: str, start: int) -> int:
+    """The end of a broken object that begins at `start`; of a lone brace in prose, where one may begin."""
+    depth = 0
+    for match in _BRACES.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if not depth:
+            return match.end()
+    if _OBJECT.match(text, start):
+        raise Unreadable("the JSON object is cut off")
+    following = _OBJECT.search(text, start)
+    return following.start() if following else len(text)
+
+
 # --- files ---------------------------------------------------------------------------------------
 
-_FENCE = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})(?P<info>[^\n]*)$")
-_NAMED = re.compile(r"""(?:path|file|filename|title|name)\s*[=:]\s*["'`]?(?P<path>[^\s"'`]+)""")
-_PATH = re.compile(r"^[\w.@+-]+(?:/[\w.@+ -]+)*$")
+_FENCE = re.compile(r"(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>.*)")
+_KEY = r"(?:file|filename|filepath|file_path|path)"
+_NAMED = re.compile(
+    rf"""(?<![\w-])(?P<key>{_KEY}|title|name)\s*[=:]\s*"""
+    r"""(?:"(?P<double>[^"]+)"|'(?P<single>[^']+)'|["']?(?P<bare>[^\s"'{},]+))"""
+)
+_PATH = re.compile(r"[\w.@+\[\]-]+(?:[\\/][\w.@+\[\]-]+)*")
+_FILE_NAME = re.compile(r".*\.(?:[a-z]\w*|[A-Z]+)|Makefile|Dockerfile|LICENSE")
 _COMMENT = re.compile(
-    r"^\s*(?:#|//|--|;|/\*|<!--)+\s*(?:(?:file|path|filename)\s*:\s*)?(?P<path>\S+?)\s*(?:\*/|-->)?\s*$"
+    rf"\s*(?:#|//|--|;|/\*|<!--)\s*(?:{_KEY}\s*:\s*)?(?P<path>\S+?)\s*(?:\*/|-->)?\s*", re.IGNORECASE
 )
 _HEADING = re.compile(
-    r"^\s*(?:#{1,6}\s+|\d+[.)]\s+|[-*]\s+)?(?:file(?:name)?\s*:?\s*|path\s*:\s*)?(?:\*\*|__)?`?"
-    r"(?P<path>[^\s`*]+)`?(?:\*\*|__)?\s*:?\s*(?:\*\*)?\s*$",
+    rf"\s*(?:#{{1,6}}\s+|[-+]\s+)?(?:\d+[.)]\s+)?(?:{_KEY}\s*\d*\s*:\s*)?(?P<path>\S+?)\s*:?\s*",
     re.IGNORECASE,
 )
-_DELETE = re.compile(r"^\s*DELETE\s+`?(?P<path>[^\s`]+)`?\s*$", re.MULTILINE)
+_LONGEST_NAME_LINE = 300
+_DELETE = re.compile(r"^[ \t]*DELETE[ \t]+`?(?P<path>[^\s`]+)`?[ \t]*$", re.MULTILINE)
 _EXTENSIONS = {
-    "python": "py", "py": "py", "javascript": "js", "js": "js", "typescript": "ts", "ts": "ts", "bash": "sh",
-    "sh": "sh", "shell": "sh", "c": "c", "cpp": "cpp", "c++": "cpp", "java": "java", "go": "go", "rust": "rs",
-    "sql": "sql", "html": "html", "css": "css", "json": "json", "yaml": "yaml", "yml": "yaml", "toml": "toml",
-    "markdown": "md", "md": "md", "xml": "xml", "csharp": "cs", "ruby": "rb",
+    "python": "py", "python3": "py", "py": "py", "javascript": "js", "js": "js", "typescript": "ts",
+    "ts": "ts", "bash": "sh", "sh": "sh", "shell": "sh", "c": "c", "cpp": "cpp", "c++": "cpp",
+    "java": "java", "go": "go", "rust": "rs", "sql": "sql", "html": "html", "css": "css", "json": "json",
+    "yaml": "yaml", "yml": "yaml", "toml": "toml", "markdown": "md", "md": "md", "xml": "xml",
+    "csharp": "cs", "ruby": "rb",
 }  # fmt: skip
 
 
@@ -118,16 +192,22 @@ _EXTENSIONS = {
 class _Block:
     info: str
     before: str
+    """The last line of text before it."""
     text: str
+    closed: bool
 
 
 def read_files(text: str) -> Files:
     """The files of an answer: fenced blocks with a path in or right before them.
 
     One lone block without a path is `main.<ext>`. Raises Unreadable when the answer holds no file,
-    several blocks that have no name, or a path that leaves the project's folder.
+    several blocks that have no name, a path that leaves the project's folder, or a file in a file.
     """
-    blocks = list(_blocks(text))
+    blocks, outside = _parts(text)
+    if len(blocks) == 1 and _language(blocks[0]) in ("markdown", "md") and not _named(blocks[0])[0]:
+        inner, inner_outside = _parts(blocks[0].text)
+        if any(_named(block)[0] for block in inner):
+            blocks, outside = inner, f"{outside}\n{inner_outside}"
     written: dict[str, str] = {}
     unnamed = []
     for block in blocks:
@@ -137,79 +217,130 @@ def read_files(text: str) -> Files:
         elif body.strip():
             unnamed.append(block)
     if not written and len(unnamed) == 1:
-        language = (unnamed[0].info.split() or [""])[0].lower()
-        written[f"main.{_EXTENSIONS.get(language, 'txt')}"] = unnamed[0].text
+        written[f"main.{_EXTENSIONS.get(_language(unnamed[0]), 'txt')}"] = unnamed[0].text
     elif not written and unnamed:
         raise Unreadable(
             "the answer holds no file: its blocks have no path, as in ```python path=src/queue.py"
         )
-    outside = re.sub(r"^ {0,3}(`{3,}|~{3,}).*?^ {0,3}\1`*\s*$", "", text, flags=re.DOTALL | re.MULTILINE)
-    deleted = tuple(_inside(match["path"]) for match in _DELETE.finditer(outside))
+    deleted = [_inside(match["path"]) for match in _DELETE.finditer(outside)]
     if not written and not deleted:
         raise Unreadable(
             "the answer holds no file: write each as a fenced block, as in ```python path=src/queue.py"
         )
+    for path in written:
+        for parent in PurePosixPath(path).parents:
+            if str(parent) in written:
+                raise Unreadable(f"'{parent}' stands in the answer both as a file and as a folder")
     return Files(written, tuple(path for path in deleted if path not in written))
 
 
-def _blocks(text: str) -> Iterator[_Block]:
-    """The fenced blocks of a Markdown text; a fence left open ends with the text."""
-    before, info, fence = "", "", ""
-    lines: list[str] = []
-    for line in text.splitlines():
-        match = _FENCE.match(line)
-        if not fence:
-            if match and not (match["fence"][0] == "`" and "`" in match["info"]):
-                fence, info, lines = match["fence"], match["info"].strip(), []
-            elif line.strip():
-                before = line
-        elif match and not match["info"].strip() and match["fence"].startswith(fence):
-            yield _Block(info, before, _joined(lines))
-            before, fence = "", ""
+def _parts(text: str) -> tuple[list[_Block], str]:
+    """The fenced blocks of a Markdown text, and what stands outside of them."""
+    lines = text.replace("\r\n", "\n").rstrip().split("\n")
+    fences = [_fence_line(line) for line in lines]
+    blocks: list[_Block] = []
+    outside: list[str] = []
+    before, number = "", 0
+    while number < len(lines):
+        line, opening = lines[number], fences[number]
+        number += 1
+        if opening is None:
+            outside.append(line)
+            before = line if line.strip() else before
+            continue
+        end = _end(fences, number, opening)
+        closed = end < len(lines)
+        body = [re.sub(f"^ {{0,{len(opening['indent'])}}}", "", line) for line in lines[number:end]]
+        blocks.append(_Block(opening["info"].strip(), before, "".join(f"{line}\n" for line in body), closed))
+        before = ""
+        number = end + (closed and _is_bare(fences[end]))
+    return blocks, "\n".join(outside)
+
+
+def _fence_line(line: str) -> re.Match[str] | None:
+    match = _FENCE.fullmatch(line)
+    return None if match and match["fence"][0] == "`" and "`" in match["info"] else match
+
+
+def _is_bare(fence: re.Match[str] | None) -> bool:
+    return fence is not None and not fence["info"].strip()
+
+
+def _end(fences: list[re.Match[str] | None], start: int, opening: re.Match[str]) -> int:
+    """The line at which a block ends; the number of lines when its fence is left open.
+
+    Models put fences inside of equally long ones: those that name a language are closed first, unless
+    that leaves the block open. One that names a file shows that the file before it was never closed;
+    only Markdown may hold it.
+    """
+    markdown = bool(re.match(r"\s*(?:markdown|md)\b", opening["info"]))
+    depth, first = 0, None
+    for number in range(start, len(fences)):
+        fence = fences[number]
+        if fence is None or not fence["fence"].startswith(opening["fence"]):
+            continue
+        if len(fence["indent"]) > len(opening["indent"]) + 3:
+            continue
+        if not _is_bare(fence):
+            if not markdown and _NAMED.search(fence["info"]):
+                return number if first is None else first
+            depth += 1
+        elif depth:
+            depth -= 1
+            first = number if first is None else first
         else:
-            lines.append(line)
-    if fence:
-        yield _Block(info, before, _joined(lines))
+            return number
+    return len(fences) if first is None or (markdown and not depth) else first
 
 
-def _joined(lines: list[str]) -> str:
-    return "\n".join(lines) + "\n" if lines else ""
+def _language(block: _Block) -> str:
+    match = re.match(r"[{.]*([\w+#]+)", block.info)
+    return match[1].lower() if match else ""
 
 
 def _named(block: _Block) -> tuple[str | None, str]:
     """The path of a block and its text; a first line that only names the path is dropped."""
     if match := _NAMED.search(block.info):
-        return match["path"].strip("\"'`{}[],"), block.text
+        path = match["double"] or match["single"] or match["bare"]
+        if match["key"] not in ("title", "name") or _looks_like_path(path.replace(" ", "_")):
+            return path, block.text
     for word in block.info.replace(":", " ").split():
         if _looks_like_path(word):
             return word, block.text
     first, _, rest = block.text.partition("\n")
-    if (match := _COMMENT.match(first)) and _looks_like_path(match["path"]):
-        return match["path"], rest.lstrip("\n")
-    if (match := _HEADING.match(block.before)) and _looks_like_path(match["path"]):
-        return match["path"].rstrip(":"), block.text
-    return None, block.text
+    if (path := _only_path(_COMMENT, first)) is not None:
+        return path, rest.lstrip("\n")
+    return _only_path(_HEADING, block.before.replace("*", "").replace("`", "")), block.text
+
+
+def _only_path(form: re.Pattern[str], line: str) -> str | None:
+    """The path in a line that holds nothing else."""
+    match = form.fullmatch(line) if len(line) <= _LONGEST_NAME_LINE else None
+    if match is None:
+        return None
+    bold = re.fullmatch("__(.+)__", match["path"])
+    path = bold[1] if bold else match["path"]
+    return path if _looks_like_path(path) else None
 
 
 def _looks_like_path(word: str) -> bool:
-    name = word.rstrip(":").rpartition("/")[2]
-    return bool(_PATH.match(word.rstrip(":").removeprefix("./").lstrip("/"))) and (
-        "." in name.strip(".") or name in ("Makefile", "Dockerfile", "LICENSE")
-    )
+    """Whether a word is a file's path, also one that is not allowed."""
+    name = re.split(r"[\\/]", word)[-1]
+    return bool(_PATH.fullmatch(word.lstrip("\\/"))) and bool(_FILE_NAME.fullmatch(name))
 
 
 def _inside(path: str) -> str:
     """A relative path with `/`; Unreadable when it could leave the folder or is no file name."""
-    clean = path.strip().replace("\\", "/").removeprefix("./")
+    clean = path.strip().replace("\\", "/")
     parts = PurePosixPath(clean).parts
     bad = (
         not parts
+        or not clean.isprintable()
         or clean.startswith(("/", "~"))
         or ".." in parts
-        or ":" in clean
+        or any(char in '<>:"|?*`' for char in clean)
         or len(clean) > 200
-        or any(len(part.encode()) > 120 or part.startswith(".git") for part in parts)
-        or any(ord(char) < 32 or 127 <= ord(char) < 160 for char in clean)
+        or any(len(part.encode()) > 120 or part.rstrip(". ").lower() in ("", ".git") for part in parts)
     )
     if bad:
         raise Unreadable(
@@ -229,4 +360,6 @@ def _fence(path: str, text: str) -> str:
     extension = PurePosixPath(path).suffix.removeprefix(".")
     language = next((name for name, ext in _EXTENSIONS.items() if ext == extension), "text")
     body = text if text.endswith("\n") else text + "\n"
-    return f"{fence}{language} path={path}\n{body}{fence}"
+    match = _NAMED.fullmatch(f"path={path}")
+    named = path if match and match["bare"] == path else f'"{path}"'
+    return f"{fence}{language} path={named}\n{body}{fence}"

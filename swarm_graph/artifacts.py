@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from swarm_graph.answers import fenced
+from swarm_graph.answers import Files, fenced
 from swarm_graph.errors import InputError, StorageError
 from swarm_graph.role import finding_line, findings_text
 from swarm_graph.state import AgentRole, Review, SwarmState, TaskRecord
@@ -113,7 +113,7 @@ def project_files(state: SwarmState) -> dict[str, str]:
     """Code, tests and documentation as one tree; where two roles wrote the same path the code's stays."""
     merged: dict[str, str] = {}
     for files in (state.get("documentation"), state.get("tests"), state.get("code")):
-        merged.update(files or {})
+        merged = Files(files or {}).over(merged)
     return merged
 
 

@@ -173,51 +173,51 @@ class _Record:
 
 def explain(error: Exception, node: str, entry: ModelEntry) -> ModelError:
     """Any client library's exception as one line: role, model, server, and what to do."""
-    who = f"{node}: {entry.label} at {entry.server}"
     status = getattr(error, "status_code", None)
-    detail = _detail(error)
-    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
-        what = (
-            f"{who} did not answer in time (timeout {entry.timeout:g}, idle_timeout {entry.idle_timeout:g} s)"
-        )
-        return ModelError(
-            f"{what}; raise them in the config or use a smaller model", node=node, retryable=True
-        )
-    if _overflows(detail):
-        what = f"{who} has too small a context for this prompt: {detail}"
-        return ModelError(f"{what}; give the server a larger context or shorten the request", node=node)
-    if status == 404:
-        what = f"{who} does not know this model or path (404: {detail})"
-        return ModelError(f"{what}; `swarm-graph doctor` lists what it has", node=node)
-    if status in (401, 403):
-        return ModelError(
-            f"{who} refused the key ({status}: {detail}); set api_key_env to its variable", node=node
-        )
-    if isinstance(status, int) and status > 0:
-        return ModelError(f"{who} answered {status}: {detail}", node=node, retryable=status in RETRY_STATUS)
-    if status == -1 or _is_connection(error):
+    root, detail = _root(error), _detail(error)
+    retryable = False
+    if isinstance(root, OSError) and not isinstance(root, TimeoutError):
+        what = f"cannot be reached: {detail}"
         cure = f"is the server running at {entry.server}? `swarm-graph doctor` checks it"
-        return ModelError(f"{who} cannot be reached: {detail}; {cure}", node=node, retryable=True)
-    return ModelError(f"{who} failed: {type(error).__name__}: {detail}", node=node)
+        retryable = True
+    elif isinstance(root, TimeoutError) or "Timeout" in type(error).__name__:
+        limits = f"timeout {entry.timeout:g} s, idle_timeout {entry.idle_timeout:g} s"
+        what, cure = f"did not answer in time ({limits})", "raise them in the config or use a smaller model"
+        retryable = True
+    elif any(words in detail for words in ("exceed_context_size", "context length", "context size")):
+        what = f"has too small a context for this prompt: {detail}"
+        cure = "give the server a larger context or shorten the request"
+    elif status == 404:
+        what = f"does not know this model or path (404: {detail})"
+        cure = "`swarm-graph doctor` lists what it has"
+    elif status in (401, 403):
+        what, cure = f"refused the key ({status}: {detail})", "set api_key_env to the variable that holds it"
+    elif isinstance(status, int) and status > 0:
+        what, cure = f"answered {status}: {detail}", "`swarm-graph doctor` checks the server"
+        retryable = status in RETRY_STATUS
+    else:
+        names = {cls.__name__ for cls in type(error).__mro__}
+        retryable = status == -1 or bool(names & {"TransportError", "APIConnectionError"})
+        what, cure = f"failed: {type(root).__name__}: {detail}", "`swarm-graph doctor` checks the server"
+    line = f"{node}: {entry.label} at {entry.server} {what}; {cure}"
+    return ModelError(line, node=node, retryable=retryable)
 
 
-def _is_connection(error: BaseException) -> bool:
-    names = {cls.__name__ for cls in type(error).__mro__}
-    return isinstance(error, ConnectionError) or bool(names & {"TransportError", "APIConnectionError"})
-
-
-def _overflows(detail: str) -> bool:
-    return "exceed_context_size" in detail or "context length" in detail or "context size" in detail
+def _root(error: BaseException) -> BaseException:
+    """What an exception was raised from in the first place."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _detail(error: BaseException) -> str:
-    """The innermost message, on one line."""
+    """What the server said, else the first exception's words, on one line."""
     body = getattr(error, "body", None)
     if isinstance(body, dict):
         text = str(body.get("message") or body.get("error") or body)
         if "type" in body and str(body["type"]) not in text:
             text = f"{body['type']}: {text}"
     else:
-        cause = error.__cause__ or error
-        text = str(getattr(cause, "error", "") or cause or error) or type(cause).__name__
+        root = _root(error)
+        text = str(getattr(error, "error", "") or root) or type(root).__name__
     return " ".join(text.split())[:300]

@@ -288,7 +288,7 @@ def _carry_out(
     """Runs a session with its progress on stderr, prints the result, ends with its exit code."""
     from swarm_graph.artifacts import to_json
     from swarm_graph.progress import Progress
-    from swarm_graph.report import session_text
+    from swarm_graph.report import failures_text, session_text
 
     with Progress(coordinator.config.workflow.max_iterations) as progress:
         coordinator.on_event = progress.on_event
@@ -302,10 +302,8 @@ def _carry_out(
     sys.stdout.write(to_json(coordinator.document()) if as_json else session_text(coordinator, program()))
     sys.stdout.flush()
     if coordinator.state["phase"] == "failed":
-        errors = [task.error or "" for task in coordinator.completed_tasks if task.error]
         cure = f"`{program()} resume {coordinator.session_id}` asks only for what is missing"
-        sys.stderr.write(f"swarm-graph: {'; '.join(errors)}; {cure}\n")
-        sys.exit(EXIT_FAILED)
+        _end(f"{failures_text(coordinator.completed_tasks)}; {cure}", EXIT_FAILED)
     if require_approval and not coordinator.state.get("approved"):
         sys.exit(EXIT_NOT_APPROVED)
 

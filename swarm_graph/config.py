@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,8 +23,11 @@ from swarm_graph.state import AgentRole
 ApiType = Literal["openai", "ollama", "simulated"]
 Workflow = Literal["standard", "full", "review_only"]
 ReviewFocus = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Whole = Annotated[int, Field(strict=True)]
+"""Strict, so that `true` is no number."""
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 class Settings(BaseModel):
@@ -32,12 +36,25 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True, hide_input_in_errors=False)
 
 
+def checked_url(url: str, example: str) -> str:
+    """An HTTP URL without a password, or an empty one. ValueError says what was expected."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url)):
+        raise ValueError(f"expected a URL such as {example}")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "expected no password in the URL; put a key into the variable that api_key_env names"
+        )
+    _ = parts.port
+    return url
+
+
 class Simulation(Settings):
     """How a simulated model behaves. It asks no server, and everything it says is invented."""
 
-    seed: int = Field(0, description="Another seed gives other answers; the same seed the same ones.")
-    first_token_s: float = Field(0.0, ge=0, le=3600, description="Seconds before the first token.")
-    tokens_per_s: float = Field(0.0, ge=0, description="Tokens per second; 0: all at once.")
+    seed: Whole = Field(0, description="Another seed gives other answers; the same seed the same ones.")
+    first_token_s: Number = Field(0.0, ge=0, le=3600, description="Seconds before the first token.")
+    tokens_per_s: Number = Field(0.0, ge=0, description="Tokens per second; 0: all at once.")
     failure_rate: Share = Field(
         0.0, description="Share of calls that fail as if the server had refused them."
     )
@@ -58,10 +75,10 @@ class ModelEntry(Settings):
     idle_timeout: Positive = Field(
         600.0, description="Seconds without a new token before a call is given up."
     )
-    retries: int = Field(
+    retries: Whole = Field(
         4, ge=0, le=20, description="How often a refused, cut or overloaded call is repeated."
     )
-    slots: int | None = Field(
+    slots: Whole | None = Field(
         None, ge=1, description="Calls its server takes at once; default max_parallel_agents."
     )
     api_key_env: str | None = Field(None, description="The environment variable that holds the API key.")
@@ -70,17 +87,14 @@ class ModelEntry(Settings):
     @field_validator("url")
     @classmethod
     def _http_url(cls, url: str) -> str:
-        if not url:
-            return url
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("expected a URL such as http://localhost:1234/v1")
-        if parts.username or parts.password:
-            raise ValueError(
-                "expected no password in the URL; put a key into the variable that api_key_env names"
-            )
-        _ = parts.port
-        return url.rstrip("/")
+        return checked_url(url, "http://localhost:1234/v1").rstrip("/")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _variable(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise ValueError("expected the name of an environment variable, not a key itself")
+        return name
 
     @model_validator(mode="after")
     def _needs_url(self) -> Self:
@@ -97,7 +111,7 @@ class ModelEntry(Settings):
     def server(self) -> str:
         """Scheme, host and port: models with the same one share a server."""
         parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc}" if self.url else "simulated"
+        return f"{parts.scheme}://{parts.netloc.lower()}" if self.url else "simulated"
 
 
 class Models(Settings):
@@ -116,7 +130,7 @@ class Models(Settings):
     def _role_names(cls, entries: Any) -> Any:
         for name in entries if isinstance(entries, Mapping) else ():
             near = _near(str(name), list(AgentRole))
-            if near and near != name:
+            if near and near != name and not re.match(rf"{near}[\d_-]", str(name)):
                 raise ValueError(f"unknown role {name!r}; did you mean {near!r}?")
         return entries
 
@@ -130,14 +144,14 @@ class Models(Settings):
 class AgentParameters(Settings):
     """How a role's model samples; what is not given is left to the defaults of the role or the server."""
 
-    temperature: float | None = Field(None, ge=0, le=2)
-    max_tokens: int | None = Field(None, ge=1, description="The longest answer, in tokens.")
-    top_p: float | None = Field(None, gt=0, le=1)
-    num_ctx: int | None = Field(None, ge=256, description="Ollama: context size in tokens.")
-    keep_alive: str | int | None = Field(
+    temperature: Number | None = Field(None, ge=0, le=2)
+    max_tokens: Whole | None = Field(None, ge=1, description="The longest answer, in tokens.")
+    top_p: Number | None = Field(None, gt=0, le=1)
+    num_ctx: Whole | None = Field(None, ge=256, description="Ollama: context size in tokens.")
+    keep_alive: str | Whole | None = Field(
         None, description="Ollama: how long the model stays loaded, as in '10m'."
     )
-    seed: int | None = Field(None, description="The server's sampling seed.")
+    seed: Whole | None = Field(None, description="The server's sampling seed.")
     reasoning: bool | Literal["low", "medium", "high"] | None = Field(
         None, description="Let the model think first."
     )
@@ -147,8 +161,8 @@ class AgentParameters(Settings):
 
 
 class WorkflowSettings(Settings):
-    max_iterations: int = Field(3, ge=1, le=100, description="Rounds of coding and reviewing at the most.")
-    max_parallel_agents: int = Field(4, ge=1, le=1024, description="Calls of one session at once.")
+    max_iterations: Whole = Field(3, ge=1, le=100, description="Rounds of coding and reviewing at the most.")
+    max_parallel_agents: Whole = Field(4, ge=1, le=1024, description="Calls of one session at once.")
     enable_parallel: bool = Field(True, description="false: one call at a time.")
     verbose_logging: bool = Field(False, description="Log every step to stderr.")
     reviewers: list[ReviewFocus] | dict[Workflow, list[ReviewFocus]] | None = Field(
@@ -192,6 +206,11 @@ class SwarmConfig(Settings):
         None, description="The HTTP proxy for model servers; the environment's is not used."
     )
 
+    @field_validator("proxy")
+    @classmethod
+    def _http_proxy(cls, url: str | None) -> str | None:
+        return checked_url(url, "http://localhost:3128") or None if url else None
+
     @field_validator("agent_parameters", mode="before")
     @classmethod
     def _known_roles(cls, value: Any) -> Any:
@@ -227,9 +246,8 @@ class SwarmConfig(Settings):
         entry = self.models.single_model
         if entry is None or entry.api_type != "simulated":
             entry = ModelEntry(model="simulated", api_type="simulated", slots=64)
-        kept = {
-            name: model for name, model in self.models.multi_model.items() if model.api_type == "simulated"
-        }
+        entries = self.models.multi_model if self.models.mode == "multi" else {}
+        kept = {name: model for name, model in entries.items() if model.api_type == "simulated"}
         models = Models(mode="multi" if kept else "single", single_model=entry, multi_model=kept)
         return self.model_copy(update={"models": models})
 
@@ -247,7 +265,7 @@ DEFAULT_PARAMETERS: dict[AgentRole, AgentParameters] = {
 }
 """The seed's tuning table; every value can be set in `agent_parameters`."""
 
-ENVIRONMENT_SECTIONS = ("model_config", "agent_parameters", "workflow", "features")
+ENVIRONMENT_TEXTS = ("SWARM_PROMPTS_DIR", "SWARM_PROXY")
 
 
 def load_config(
@@ -264,21 +282,46 @@ def load_config(
     near a known one are errors, others warn.
     """
     if isinstance(source, SwarmConfig):
-        return source
+        if not overrides:
+            return source
+        source, environ = source.model_dump(by_alias=True, exclude_unset=True), {}
     environ = os.environ if environ is None else environ
     data, where = _read(source, environ)
-    data = _merged(data, _from_environment(environ))
-    data = _merged(data, overrides or {})
+    layers = [(where, data), ("the environment", _from_environment(environ))]
+    layers.append(("the command line", dict(overrides or {})))
+    for _, layer in layers:
+        data = _merged(data, layer)
     try:
         config = SwarmConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_first_problem(error)}") from error
-    for path, key, known in _unknown_keys(config, ""):
-        near = _near(key, known)
+        path, problem = _first_problem(error)
+        raise ConfigError(
+            _line(f"{_origin(path, layers)}: {'.'.join(path) or 'the file'}: {problem}")
+        ) from error
+    for path, known in _unknown_keys(config, ()):
+        name = f"{_origin(path, layers)}: {'.'.join(path)}"
+        near = _near(path[-1], known)
         if near:
-            raise ConfigError(f"{where}: {path}: unknown key; did you mean {near!r}?")
-        warnings.warn(f"{where}: {path}: unknown key, it has no effect", stacklevel=2)
+            raise ConfigError(_line(f"{name}: unknown key; did you mean {near!r}?"))
+        warnings.warn(_line(f"{name}: unknown key, it has no effect"), stacklevel=2)
+    _forget_unknown_keys(config)
     return config
+
+
+def _origin(path: tuple[str, ...], layers: list[tuple[str, dict[str, Any]]]) -> str:
+    """The last of the layers that sets a key: that is where its value comes from."""
+    return next((name for name, layer in reversed(layers) if _sets(layer, path)), layers[0][0])
+
+
+def _sets(layer: Any, path: tuple[str, ...]) -> bool:
+    if not path or not isinstance(layer, Mapping):
+        return layer is not None and not isinstance(layer, Mapping)
+    return path[0] in layer and _sets(layer[path[0]], path[1:])
+
+
+def _line(text: str) -> str:
+    """A message on one line, whatever a key or a value holds."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _read(
@@ -299,16 +342,18 @@ def read_json5(path: Path) -> dict[str, Any]:
 
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(
-            f"cannot read the config '{path}': {reason}; `swarm-graph init` writes one"
+            _line(f"cannot read the config '{path}': {reason}; `swarm-graph init` writes one")
         ) from error
     try:
         data = json5.loads(text, allow_duplicate_keys=False)
-    except (ValueError, RecursionError) as error:
-        reason = str(error).replace("<string>:", "line ").splitlines()[0] or "it is nested too deep"
-        raise ConfigError(f"{path}: not valid JSON: {reason}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid JSON: it is nested too deep") from error
+    except ValueError as error:
+        reason = str(error).replace("<string>:", "line ")
+        raise ConfigError(_line(f"{path}: not valid JSON: {reason}")) from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected an object {{...}}, found {type(data).__name__}")
     return data
@@ -318,16 +363,16 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """SWARM_WORKFLOW__MAX_ITERATIONS=2 as {"workflow": {"max_iterations": 2}}."""
     data: dict[str, Any] = {}
     for name, text in environ.items():
-        section, _, rest = name.removeprefix("SWARM_").lower().partition("__")
-        if not name.startswith("SWARM_") or not rest or section not in ENVIRONMENT_SECTIONS:
+        path = name.removeprefix("SWARM_").lower().split("__")
+        if not name.startswith("SWARM_") or (len(path) == 1 and name not in ENVIRONMENT_TEXTS):
             continue
         try:
-            value = json.loads(text)
-        except ValueError:
+            value = text if name in ENVIRONMENT_TEXTS else json.loads(text)
+        except (ValueError, RecursionError):
             value = text
-        for key in reversed([section, *rest.split("__")]):
+        for key in reversed(path[1:]):
             value = {key: value}
-        data = _merged(data, value)
+        data = _merged(data, {path[0]: value})
     return data
 
 
@@ -340,15 +385,32 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def _first_problem(error: ValidationError) -> str:
-    problem, *others = error.errors(include_url=False)
-    path = ".".join(str(part) for part in problem["loc"] if part not in ("list[constrained-str]",))
-    message = problem["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    value = problem["input"]
-    shown = "" if isinstance(value, dict) else f"{_shortened(value)} is not allowed: "
-    more = f" (and {len(others)} more)" if others else ""
-    return f"{path or 'the file'}: {shown}{message}{more}"
+_ALTERNATIVE = re.compile(r"(?:bool|str|int|\[key\]|(?:list|dict|literal|constrained-\w+|function-\w+).*)")
+"""What pydantic puts into a path to say which alternative of a type it tried."""
+
+
+def _first_problem(error: ValidationError) -> tuple[tuple[str, ...], str]:
+    """The most specific problem: its path, and what is wrong there."""
+    problems: dict[tuple[str, ...], list[Any]] = {}
+    for problem in error.errors(include_url=False):
+        parts = (str(part) for part in problem["loc"])
+        path = tuple(part for part in parts if not _ALTERNATIVE.fullmatch(part))
+        problems.setdefault(path, []).append(problem)
+    path = max(problems, key=len)
+    messages = dict.fromkeys(
+        re.sub("valid dictionary.*", "valid object", problem["msg"].removeprefix("Value error, "))
+        for problem in problems[path]
+    )
+    message = ", or ".join(message[:1].lower() + message[1:] for message in messages)
+    value = problems[path][0]["input"]
+    secret = path[-1:] == ("api_key_env",) or "@" in str(value)
+    shown = "" if isinstance(value, dict) or secret else f"{_shortened(value)} is not allowed: "
+    others = sum(not _within(path, other) for other in problems)
+    return path, f"{shown}{message}" + (f" (and {others} more)" if others else "")
+
+
+def _within(path: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    return path[: len(other)] == other
 
 
 def _shortened(value: Any) -> str:
@@ -357,22 +419,35 @@ def _shortened(value: Any) -> str:
 
 
 def _near(name: str, known: list[Any]) -> str | None:
-    matches = difflib.get_close_matches(name.lower(), [str(item) for item in known], n=1, cutoff=0.8)
-    return matches[0] if matches else None
+    """The known word that a name is a misspelling or the beginning of."""
+    words = [str(item) for item in known]
+    plain = re.sub(r"[\W_]", "", name.lower())
+    begun = [word for word in words if len(plain) > 3 and word.replace("_", "").startswith(plain)]
+    return next(iter([*difflib.get_close_matches(name.lower(), words, n=1, cutoff=0.8), *begun]), None)
 
 
-def _unknown_keys(group: Settings, path: str) -> Iterator[tuple[str, str, list[str]]]:
+def _unknown_keys(group: Settings, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[str]]]:
     fields = type(group).model_fields
-    known = [field.alias or name for name, field in fields.items()]
     for key in group.__pydantic_extra__ or {}:
-        yield f"{path}{key}", key, known
-    for name, field in fields.items():
+        yield (*path, key), [field.alias or name for name, field in fields.items()]
+    for inner, child in _groups(group):
+        yield from _unknown_keys(child, (*path, *inner))
+
+
+def _forget_unknown_keys(group: Settings) -> None:
+    """What has no effect is not kept either: it may be a secret, and configurations are saved."""
+    (group.__pydantic_extra__ or {}).clear()
+    for _, child in _groups(group):
+        _forget_unknown_keys(child)
+
+
+def _groups(group: Settings) -> Iterator[tuple[tuple[str, ...], Settings]]:
+    """The groups of settings in a group, each with its keys."""
+    for name, field in type(group).model_fields.items():
         value = getattr(group, name)
-        children = value.items() if isinstance(value, dict) else [("", value)]
-        for child_name, child in children:
+        for key, child in value.items() if isinstance(value, dict) else [(None, value)]:
             if isinstance(child, Settings):
-                inner = ".".join(filter(None, [field.alias or name, str(child_name)]))
-                yield from _unknown_keys(child, f"{path}{inner}.")
+                yield (field.alias or name, *([] if key is None else [str(key)])), child
 
 
 def config_schema() -> dict[str, Any]:

@@ -7,8 +7,16 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from swarm_graph.errors import SwarmError
+
+
+@dataclass(eq=False)
+class _Ticket:
+    loop: asyncio.AbstractEventLoop
+    called: asyncio.Future[None]
+    holds: bool = False
 
 
 class Slots:
@@ -20,8 +28,8 @@ class Slots:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._held = 0
-        self._lock = threading.Lock()
-        self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+        self._lock = threading.RLock()  # the garbage collector may end an abandoned waiter at any moment
+        self._waiting: deque[_Ticket] = deque()
 
     async def __aenter__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -29,11 +37,11 @@ class Slots:
             if self._held < self.limit and not self._waiting:
                 self._held += 1
                 return
-            ticket = (loop, loop.create_future())
+            ticket = _Ticket(loop, loop.create_future())
             self._waiting.append(ticket)
         try:
-            await ticket[1]
-        except asyncio.CancelledError:
+            await ticket.called
+        except BaseException:  # cancelled, or its event loop was closed under it
             self._give_up(ticket)
             raise
 
@@ -51,26 +59,27 @@ class Slots:
             self._held -= 1
             self._admit()
 
-    def _give_up(self, ticket: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]) -> None:
+    def _give_up(self, ticket: _Ticket) -> None:
         with self._lock:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
-                return
-        self._release()
+            elif ticket.holds:
+                self._release()
 
     def _admit(self) -> None:
         while self._waiting and self._held < self.limit:
-            loop, ticket = self._waiting.popleft()
+            ticket = self._waiting.popleft()
             try:
-                loop.call_soon_threadsafe(_grant, ticket)
+                ticket.loop.call_soon_threadsafe(_call, ticket.called)
             except RuntimeError:  # its event loop was closed: nobody waits there any more
                 continue
+            ticket.holds = True
             self._held += 1
 
 
-def _grant(ticket: asyncio.Future[None]) -> None:
-    if not ticket.done():
-        ticket.set_result(None)
+def _call(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 _SERVERS: dict[str, Slots] = {}
@@ -115,13 +124,20 @@ class Run:
             yield
         except SwarmError:
             self._leave()
-            await self._idle.wait()
-            await asyncio.sleep(GRACE_S)
+            await self._quiet()
             raise
         except BaseException:
             self._leave()
             raise
         self._leave()
+
+    async def _quiet(self) -> None:
+        """Waits until nobody works, and nobody begins while LangGraph takes what the last one returned."""
+        while True:
+            await self._idle.wait()
+            await asyncio.sleep(GRACE_S)
+            if self._idle.is_set():
+                return
 
     def _leave(self) -> None:
         self._working -= 1

@@ -12,6 +12,7 @@ from swarm_graph.role import finding_line
 
 if TYPE_CHECKING:
     from swarm_graph.coordinator import SwarmCoordinator
+    from swarm_graph.state import Task
 
 SIMULATED = "SIMULATED: no model was asked; every answer in this session is scripted or invented."
 SHOWN_FINDINGS = 20
@@ -36,6 +37,16 @@ def outcome(coordinator: SwarmCoordinator) -> str:
         "failed": f"failed in {rounds}; finished work is kept",
     }.get(state["phase"], state["phase"])
     return f"Session {coordinator.session_id} ({coordinator.workflow}): {how}"
+
+
+def failures_text(tasks: list[Task]) -> str:
+    """Why tasks failed; nodes that failed for the same reason are named together."""
+    nodes: dict[str, list[str]] = {}
+    for task in tasks:
+        if task.error:
+            node, _, reason = task.error.partition(": ")
+            nodes.setdefault(reason, []).append(node)
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in nodes.items())
 
 
 def _findings(coordinator: SwarmCoordinator) -> list[str]:

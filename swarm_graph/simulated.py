@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -69,12 +69,11 @@ class Script:
         return None
 
 
-@cache
 def load_script(path: str | None) -> Script:
     """A script file; None: the demo that comes with swarm_graph. ConfigError when it cannot be read."""
     try:
         source = Path(path) if path else resources.files("swarm_graph") / DEMO
-        text = source.read_text(encoding="utf-8")
+        text = source.read_text(encoding="utf-8").removeprefix("\ufeff")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the simulation script '{path}': {error}") from error
     marks = list(_MARK.finditer(text))
@@ -102,8 +101,14 @@ class SimulatedChatModel(BaseChatModel):
 
     @classmethod
     def of(cls, entry: ModelEntry) -> SimulatedChatModel:
-        load_script(entry.simulation.script)
-        return cls(model_name=entry.model, simulation=entry.simulation)
+        model = cls(model_name=entry.model, simulation=entry.simulation)
+        _ = model.script  # a script that cannot be read is an error now, not at the first call
+        return model
+
+    @cached_property
+    def script(self) -> Script:
+        """What the model answers before it invents anything."""
+        return load_script(self.simulation.script)
 
     @property
     def _llm_type(self) -> str:
@@ -125,7 +130,7 @@ class SimulatedChatModel(BaseChatModel):
         if isinstance(answer, Exception):
             raise answer
         if answer is None:
-            answer = load_script(self.simulation.script).answer(ask)
+            answer = self.script.answer(ask)
         if answer is None:
             answer = invented(ask, _dice(self.simulation.seed, ask))
         broken = "response_format" in arguments and dice.random() < self.simulation.malformed_rate

@@ -1,0 +1,250 @@
+"""The configuration: the seed's files as they stand, precedence, secrets, and what a wrong value says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import SIMULATED
+
+from swarm_graph.config import SwarmConfig, config_schema, load_config
+from swarm_graph.errors import ConfigError
+from swarm_graph.models import api_key, chat_model
+from swarm_graph.state import AgentRole
+
+SEED = """
+{
+  "model_config": {
+    "mode": "multi",  // "single" or "multi"
+
+    "single_model": {
+      "url": "http://localhost:1234/v1",
+      "model": "qwen2.5-coder:7b",
+      "api_type": "openai",  // "openai" or "ollama"
+      "timeout": 7200
+    },
+
+    "multi_model": {
+      "coder": {
+        "url": "http://localhost:1234/v1",
+        "model": "openai/gpt-oss-20b",
+        "model_name": "GPT-OSS-20B (Display name)",
+        "api_type": "openai",
+        "timeout": 7200
+      },
+      "reviewer": {
+        "url": "http://localhost:11434",
+        "model": "qwen2.5-coder:7b",
+        "model_name": "Qwen Coder",
+        "api_type": "ollama",
+        "timeout": 7200
+      }
+      // ... other agents
+    }
+  },
+  "agent_parameters": {
+    "coder": {
+      "temperature": 0.5,     // Lower = more deterministic
+      "max_tokens": 6000,     // Max response length
+      "top_p": 0.85          // Nucleus sampling
+    },
+    "reviewer": {
+      "temperature": 0.8,
+      "max_tokens": 3000,
+      "top_p": 0.95,
+    }
+  },
+  "workflow": {
+    "max_iterations": 3,           // Max review cycles
+    "max_parallel_agents": 4,      // Max concurrent agents
+    "enable_parallel": true,       // Enable parallel execution
+    "verbose_logging": true        // Detailed logs
+  },
+  "features": {
+    "enable_checkpointing": true
+  },
+}
+"""
+
+
+def from_text(folder: Path, text: str, **environ: str) -> SwarmConfig:
+    path = folder / "config.json"
+    path.write_text(text)
+    return load_config(path, environ=environ)
+
+
+def test_the_seed_s_file_is_accepted_as_it_stands(tmp_path: Path) -> None:
+    config = from_text(tmp_path, SEED)
+    coder, reviewer = config.model_for(AgentRole.CODER), config.model_for(AgentRole.REVIEWER)
+    assert (coder.model, coder.label, coder.timeout) == (
+        "openai/gpt-oss-20b",
+        "GPT-OSS-20B (Display name)",
+        7200,
+    )
+    assert (reviewer.api_type, reviewer.server) == ("ollama", "http://localhost:11434")
+    assert config.model_for(AgentRole.TESTER).model == "qwen2.5-coder:7b"
+    parameters = config.parameters_for(AgentRole.CODER)
+    assert (parameters.temperature, parameters.max_tokens, parameters.top_p) == (0.5, 6000, 0.85)
+    assert config.workflow.verbose_logging
+    assert config.workflow.parallel == 4
+    assert config.features.enable_checkpointing
+
+
+def test_every_sampling_setting_reaches_the_model(tmp_path: Path) -> None:
+    import asyncio
+
+    settings = json.loads(json.dumps(SIMULATED))
+    settings["model_config"] = {
+        "mode": "multi",
+        "single_model": {"url": "http://localhost:1/v1", "model": "m"},
+        "multi_model": {"reviewer": {"url": "http://localhost:2", "model": "n", "api_type": "ollama"}},
+    }
+    sampling = {"temperature": 0.1, "max_tokens": 77, "top_p": 0.5, "seed": 9}
+    settings["agent_parameters"] = {
+        "coder": {**sampling, "reasoning": "low", "extra_body": {"x": 1}},
+        "tester": {"reasoning": False},
+        "reviewer": {**sampling, "num_ctx": 2048, "keep_alive": "5m", "reasoning": True},
+    }
+    config = load_config(settings, environ={})
+
+    async def models() -> tuple[Any, Any, Any]:
+        roles = (AgentRole.CODER, AgentRole.TESTER, AgentRole.REVIEWER)
+        coder, tester, reviewer = (chat_model(config, role) for role in roles)
+        return coder, tester, reviewer
+
+    coder, tester, reviewer = asyncio.run(models())
+    assert (coder.temperature, coder.top_p, coder.seed) == (0.1, 0.5, 9)
+    assert coder.extra_body == {"x": 1, "max_tokens": 77, "reasoning_effort": "low"}
+    assert coder.max_retries == 0
+    assert tester.extra_body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert (reviewer.temperature, reviewer.top_p, reviewer.seed) == (0.1, 0.5, 9)
+    assert (reviewer.num_predict, reviewer.num_ctx, reviewer.keep_alive) == (77, 2048, "5m")
+    assert reviewer.reasoning is True
+
+
+def test_roles_have_defaults_of_their_own() -> None:
+    config = load_config(SIMULATED, environ={})
+    assert config.parameters_for(AgentRole.CODER).temperature == 0.4
+    assert config.parameters_for(AgentRole.REVIEWER).max_tokens == 3000
+
+
+def test_precedence_is_overrides_environment_file_defaults(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"workflow": {"max_iterations": 5, "max_parallel_agents": 6}}')
+    environ = {"SWARM_WORKFLOW__MAX_ITERATIONS": "7", "SWARM_WORKFLOW__ENABLE_PARALLEL": "false"}
+    path = tmp_path / "config.json"
+    workflow = load_config(path, environ=environ).workflow
+    assert (workflow.max_iterations, workflow.max_parallel_agents, workflow.parallel) == (7, 6, 1)
+    overridden = load_config(path, environ=environ, overrides={"workflow": {"max_iterations": 9}})
+    assert overridden.workflow.max_iterations == 9
+    assert load_config({}, environ={}).workflow.max_iterations == 3
+
+
+def test_the_environment_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text('{"workflow": {"max_iterations": 8}}')
+    assert load_config(environ={"SWARM_CONFIG": str(path)}).workflow.max_iterations == 8
+
+
+def test_a_key_that_nothing_is_near_to_warns_once() -> None:
+    with pytest.warns(UserWarning, match=r"config: workflow.colour: unknown key, it has no effect") as caught:
+        load_config({"workflow": {"colour": "blue"}}, environ={})
+    assert len(caught) == 1
+
+
+def test_a_key_never_appears_in_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret")
+    entry = {"url": "http://localhost:1/v1", "model": "m", "api_key_env": "MY_KEY"}
+    config = load_config({"model_config": {"single_model": entry}}, environ={})
+    assert api_key(config.model_for(AgentRole.CODER)) == "sk-secret"
+    assert "sk-secret" not in repr(config) + config.model_dump_json()
+
+
+def test_reviewers_are_a_list_for_all_or_an_object_per_workflow() -> None:
+    everywhere = load_config({"workflow": {"reviewers": ["style"]}}, environ={}).workflow
+    assert (everywhere.focuses("full"), everywhere.focuses("standard")) == (["style"], ["style"])
+    one = load_config({"workflow": {"reviewers": {"full": ["style"]}}}, environ={}).workflow
+    assert (one.focuses("full"), one.focuses("standard")) == (["style"], None)
+
+
+def test_simulated_puts_a_simulated_model_everywhere_and_keeps_a_simulation() -> None:
+    real = load_config({"model_config": {"single_model": {"url": "http://x/v1", "model": "m"}}}, environ={})
+    assert real.simulated().model_for(AgentRole.CODER).api_type == "simulated"
+    own = json.loads(json.dumps(SIMULATED))
+    own["model_config"]["single_model"]["simulation"] = {"seed": 4}
+    assert load_config(own, environ={}).simulated().model_for(AgentRole.CODER).simulation.seed == 4
+
+
+def test_the_schema_uses_the_file_s_names() -> None:
+    schema = config_schema()
+    assert {"model_config", "agent_parameters", "workflow", "features"} <= set(schema["properties"])
+
+
+def entry(**more: Any) -> dict[str, Any]:
+    return {"model_config": {"single_model": {"url": "http://localhost:1/v1", "model": "m", **more}}}
+
+
+WRONG: list[tuple[Any, str]] = [
+    ({"workflow": 3}, r"workflow: 3 is not allowed: "),
+    (
+        {"workflow": {"max_iterations": 101}},
+        r"workflow.max_iterations: 101 is not allowed: .*less than or equal",
+    ),
+    ({"workflow": {"max_iterations": 1.5}}, r"workflow.max_iterations: 1.5 is not allowed"),
+    ({"workflow": {"enable_parallel": "perhaps"}}, r'workflow.enable_parallel: "perhaps" is not allowed'),
+    (
+        {"workflow": {"reviewers": []}},
+        r"workflow.reviewers: \[\] is not allowed: expected at least one focus",
+    ),
+    ({"workflow": {"reviewers": ["style", "style"]}}, r"workflow.reviewers: .*none twice"),
+    ({"workflow": {"reviewers": ["../x"]}}, r"workflow.reviewers.*is not allowed"),
+    ({"workflow": {"verbose_loging": True}}, r"workflow.verbose_loging: .*did you mean 'verbose_logging'"),
+    ({"featurs": {}}, r"featurs: unknown key; did you mean 'features'"),
+    ({"features": {"enable_checkpoint": True}}, r"did you mean 'enable_checkpointing'"),
+    ({"agent_parameters": {"coder": {"max_token": 3}}}, r"agent_parameters.coder.max_token: .*'max_tokens'"),
+    ({"agent_parameters": {"cook": {}}}, r"unknown role 'cook'; known roles: architect"),
+    ({"agent_parameters": {"coder": {"top_p": 0}}}, r"agent_parameters.coder.top_p: 0 is not allowed"),
+    ({"agent_parameters": {"coder": {"temperature": float("nan")}}}, r"agent_parameters.coder.temperature"),
+    (
+        {"agent_parameters": {"coder": {"max_tokens": 0}}},
+        r"agent_parameters.coder.max_tokens: 0 is not allowed",
+    ),
+    ({"agent_parameters": {"coder": {"reasoning": "huge"}}}, r"agent_parameters.coder.reasoning"),
+    ({"model_config": {"mode": "both"}}, r'model_config.mode: "both" is not allowed: .*single.*multi'),
+    ({"model_config": {"multi_model": {"revewer": {}}}}, r"unknown role 'revewer'; did you mean 'reviewer'"),
+    (entry(timeout=0), r"model_config.single_model.timeout: 0 is not allowed: .*greater than 0"),
+    (entry(timeout="long"), r'model_config.single_model.timeout: "long" is not allowed'),
+    (entry(url="ftp://x"), r'single_model.url: "ftp://x" is not allowed: expected a URL such as'),
+    (entry(url="http://x:99999/v1"), r"single_model.url: .*is not allowed"),
+    (entry(model=""), r'single_model.model: "" is not allowed'),
+    (entry(retries=-1), r"single_model.retries: -1 is not allowed"),
+    (entry(slots=0), r"single_model.slots: 0 is not allowed"),
+    (entry(modell="x"), r"single_model.modell: unknown key; did you mean 'model'"),
+    (entry(simulation={"failure_rate": 2}), r"single_model.simulation.failure_rate: 2 is not allowed"),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), WRONG)
+def test_a_wrong_value_is_one_line_with_its_place_and_what_is_allowed(data: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^config: .*{message}") as caught:
+        load_config(data, environ={})
+    assert "\n" not in str(caught.value)
+
+
+BROKEN = [
+    ("{", r"not valid JSON"),
+    ('{"a": 1,\n "b" 2}', r"not valid JSON: line 2"),
+    ('{"workflow": {}, "workflow": {}}', r"not valid JSON: .*[Dd]uplicate key"),
+    ('"text"', r"expected an object"),
+    ("[" * 5000, r"not valid JSON"),
+    ("", r"not valid JSON"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BROKEN)
+def test_a_broken_file_is_one_line_with_the_place(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        from_text(tmp_path, text)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "config.json") in str(caught.value)

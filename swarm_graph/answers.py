@@ -357,7 +357,7 @@ def fenced(files: dict[str, str]) -> str:
 def _fence(path: str, text: str) -> str:
     longest = max((len(run) for run in re.findall(r"^ {0,3}(`{3,})", text, flags=re.MULTILINE)), default=2)
     fence = "`" * (longest + 1)
-    extension = PurePosixPath(path).suffix.removeprefix(".")
+    extension = path.rpartition(".")[2]
     language = next((name for name, ext in _EXTENSIONS.items() if ext == extension), "text")
     body = text if text.endswith("\n") else text + "\n"
     match = _NAMED.fullmatch(f"path={path}")

@@ -5,13 +5,13 @@ Nodes write events to LangGraph's `custom` stream as plain dicts (`Event.plain`)
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["task_started", "call_started", "tokens", "call_ended", "task_ended", "task_failed", "verdict"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Event:
     """One thing that happened.
 
@@ -31,7 +31,10 @@ class Event:
     data: dict[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        return {"swarm_event": self.kind, **{k: v for k, v in asdict(self).items() if k != "kind"}}
+        return {
+            "swarm_event": self.kind,
+            **{name: value for name, value in vars(self).items() if name != "kind"},
+        }
 
 
 def event(plain: Any) -> Event | None:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
-from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.runtime import Runtime, get_runtime
 from pydantic import BaseModel
 
@@ -73,14 +73,15 @@ class Crew:
 
     def node(
         self, role: Role[Any], name: str, task_id: str, focus: str | None = None, *, ends: bool = False
-    ) -> RunnableLambda[Any, Any]:
+    ) -> Runnable[SwarmState, dict[str, Any]]:
         """A LangGraph node for a role that serves synchronous and asynchronous callers."""
-        place = _Place(self, role, name, task_id, focus, ends)
-        return RunnableLambda(place.invoke, place.ainvoke, name=name)
+        return _Place(self, role, name, task_id, focus, ends)
 
 
-class _Place(Generic[A]):
+class _Place(Runnable[SwarmState, dict[str, Any]], Generic[A]):
     """A role at its place in a graph: everything about it that no run changes."""
+
+    name: str
 
     def __init__(
         self, crew: Crew, role: Role[A], name: str, task_id: str, focus: str | None, ends: bool
@@ -94,11 +95,13 @@ class _Place(Generic[A]):
         self.schema = role.answer.model_json_schema() if issubclass(role.answer, BaseModel) else None
         self.extra_body = crew.config.parameters_for(role.role).extra_body
 
-    def invoke(self, state: SwarmState, config: RunnableConfig) -> dict[str, Any]:
-        return portal.call(_Turn(self, state, config, get_runtime(SwarmContext)).take())
+    def invoke(self, input: SwarmState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
+        return portal.call(_Turn(self, input, config or {}, get_runtime(SwarmContext)).take())
 
-    async def ainvoke(self, state: SwarmState, config: RunnableConfig) -> dict[str, Any]:
-        return await _Turn(self, state, config, get_runtime(SwarmContext)).take()
+    async def ainvoke(
+        self, input: SwarmState, config: RunnableConfig | None = None, **_: Any
+    ) -> dict[str, Any]:
+        return await _Turn(self, input, config or {}, get_runtime(SwarmContext)).take()
 
     def messages(self, state: SwarmState) -> list[BaseMessage]:
         values = self.fixed | {key: rendered(key, state) for key in self.role.reads}

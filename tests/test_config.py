@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
+import json5
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from support import SIMULATED
 
@@ -92,9 +95,33 @@ def test_the_seed_s_file_is_accepted_as_it_stands(tmp_path: Path) -> None:
     assert config.features.enable_checkpointing
 
 
-def test_every_sampling_setting_reaches_the_model(tmp_path: Path) -> None:
-    import asyncio
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"workflow": {"enable_parallel": false, "max_parallel_agents": 1}}',
+        '{"workflow": {"enable_parallel": false  // Disable parallel execution\n}}',
+        '{"features": {"enable_checkpointing": true}}',
+        "\ufeff{}",
+        "/* nothing */ {}",
+    ],
+)
+def test_the_seed_s_shorter_snippets_are_accepted_too(text: str, tmp_path: Path) -> None:
+    assert from_text(tmp_path, text).workflow.parallel in (1, 4)
 
+
+def test_the_seed_s_file_fits_the_schema() -> None:
+    schema = config_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.validate(json5.loads(SEED))
+    wrong = {"workflow": {"max_iterations": 0}, "model_config": {"mode": "both"}}
+    assert sorted(error.json_path for error in validator.iter_errors(wrong)) == [
+        "$.model_config.mode",
+        "$.workflow.max_iterations",
+    ]
+
+
+def test_every_sampling_setting_reaches_the_model() -> None:
     settings = json.loads(json.dumps(SIMULATED))
     settings["model_config"] = {
         "mode": "multi",
@@ -139,6 +166,38 @@ def test_precedence_is_overrides_environment_file_defaults(tmp_path: Path) -> No
     overridden = load_config(path, environ=environ, overrides={"workflow": {"max_iterations": 9}})
     assert overridden.workflow.max_iterations == 9
     assert load_config({}, environ={}).workflow.max_iterations == 3
+    ready = load_config(path, environ=environ)
+    assert load_config(ready) is ready
+    again = load_config(ready, overrides={"workflow": {"max_iterations": 9}})
+    assert (again.workflow.max_iterations, again.workflow.parallel) == (9, 1)
+
+
+def test_the_environment_sets_what_a_file_can_set() -> None:
+    environ = {
+        "SWARM_MODEL_CONFIG__SINGLE_MODEL__URL": "http://localhost:1/v1",
+        "SWARM_MODEL_CONFIG__SINGLE_MODEL__MODEL": "m",
+        "SWARM_AGENT_PARAMETERS__CODER__TEMPERATURE": "0.25",
+        "SWARM_WORKFLOW__REVIEWERS": '["style"]',
+        "SWARM_PROMPTS_DIR": "2024",
+        "SWARM_PROXY": "http://localhost:3128",
+        "SWARM_UNRELATED": "1",
+        "OTHER_WORKFLOW__MAX_ITERATIONS": "0",
+    }
+    config = load_config({}, environ=environ)
+    assert config.model_for(AgentRole.CODER).model == "m"
+    assert config.parameters_for(AgentRole.CODER).temperature == 0.25
+    assert config.workflow.reviewers == ["style"]
+    assert (config.prompts_dir, config.proxy) == ("2024", "http://localhost:3128")
+
+
+def test_a_wrong_value_names_the_layer_that_it_comes_from(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"workflow": {"max_iterations": 5}}')
+    for name, where in {"MAX_ITERATIONS": "the environment", "MAX_ITERATION": "the environment"}.items():
+        with pytest.raises(ConfigError, match=rf"^{where}: workflow\.{name.lower()}: "):
+            load_config(path, environ={f"SWARM_WORKFLOW__{name}": "many"})
+    with pytest.raises(ConfigError, match=r"^the command line: workflow\.max_iterations: 0 is not allowed"):
+        load_config(path, environ={}, overrides={"workflow": {"max_iterations": 0}})
 
 
 def test_the_environment_names_the_file(tmp_path: Path) -> None:
@@ -151,6 +210,17 @@ def test_a_key_that_nothing_is_near_to_warns_once() -> None:
     with pytest.warns(UserWarning, match=r"config: workflow.colour: unknown key, it has no effect") as caught:
         load_config({"workflow": {"colour": "blue"}}, environ={})
     assert len(caught) == 1
+
+
+def test_an_unknown_key_is_not_kept() -> None:
+    entry = {"url": "http://localhost:1/v1", "model": "m", "password": "sk-secret"}
+    with pytest.warns(UserWarning, match="unknown key") as caught:
+        config = load_config({"model_config": {"single_model": entry}, "sécret\n": "sk-secret"}, environ={})
+    assert [str(warning.message) for warning in caught] == [
+        r"config: sécret\n: unknown key, it has no effect",
+        "config: model_config.single_model.password: unknown key, it has no effect",
+    ]
+    assert "sk-secret" not in repr(config) + config.model_dump_json()
 
 
 def test_a_key_never_appears_in_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +244,18 @@ def test_simulated_puts_a_simulated_model_everywhere_and_keeps_a_simulation() ->
     own = json.loads(json.dumps(SIMULATED))
     own["model_config"]["single_model"]["simulation"] = {"seed": 4}
     assert load_config(own, environ={}).simulated().model_for(AgentRole.CODER).simulation.seed == 4
+    assert load_config({}, environ={}).simulated().model_for(AgentRole.CODER).api_type == "simulated"
+
+
+@pytest.mark.parametrize(("mode", "seed"), [("multi", 5), ("single", 0)])
+def test_simulated_keeps_the_simulations_that_the_mode_uses(mode: str, seed: int) -> None:
+    server = {"url": "http://localhost:1/v1", "model": "m"}
+    simulation = {"model": "s", "api_type": "simulated", "simulation": {"seed": 5}}
+    entries = {"coder": simulation, "tester": server}
+    settings = {"model_config": {"mode": mode, "single_model": server, "multi_model": entries}}
+    config = load_config(settings, environ={}).simulated()
+    assert {config.model_for(role).api_type for role in AgentRole} == {"simulated"}
+    assert config.model_for(AgentRole.CODER).simulation.seed == seed
 
 
 def test_the_schema_uses_the_file_s_names() -> None:
@@ -225,11 +307,63 @@ WRONG: list[tuple[Any, str]] = [
 ]
 
 
+WRONG += [
+    ({"workflow": None}, r"workflow: null is not allowed: input should be a valid object$"),
+    ({"workflow": {"max_iterations": True}}, r"max_iterations: true is not allowed: .*valid integer$"),
+    ({"workflow": {"max_iterations": "3"}}, r'max_iterations: "3" is not allowed: .*valid integer$'),
+    ({"workflow": {"max_iterations": "a\nb\x1b[1m"}}, r"max_iterations: .*is not allowed"),
+    ({"workflow": {"max_iterations": 0, "max_parallel_agents": 0}}, r"max_iterations: 0 .*\(and 1 more\)$"),
+    ({"workflow": {"reviewers": "style"}}, r"workflow.reviewers: .*valid list, or .*valid object$"),
+    ({"workflow": {"reviewers": ["Style!"]}}, r'workflow.reviewers.0: "Style!" is not allowed: .*pattern'),
+    (
+        {"workflow": {"reviewers": {"fll": ["style"]}}},
+        r"reviewers.fll: .*'standard', 'full' or 'review_only'$",
+    ),
+    ({"workflow": {"reviewers": {"full": ["style", 3]}}}, r"reviewers.full.1: 3 is not allowed: .*string$"),
+    ({"agent_parameters": {"coder": 3}}, r"agent_parameters.coder: 3 is not allowed"),
+    ({"agent_parameters": {"coder": {"temp": 1}}}, r"coder.temp: unknown key; did you mean 'temperature'"),
+    (
+        {"agent_parameters": {"coder": {"reasoning": "huge"}}},
+        r"coder.reasoning: .*, or .*'medium' or 'high'$",
+    ),
+    (
+        {"agent_parameters": {"coder": {"keep_alive": True}}},
+        r"coder.keep_alive: true .*string, or .*integer$",
+    ),
+    ({"agent_parameters": {"coder": {"extra_body": [1]}}}, r"coder.extra_body: \[1\] .*valid object$"),
+    ({"model_config": {"multi_model": {"Coder": {}}}}, r"unknown role 'Coder'; did you mean 'coder'"),
+    (
+        {"model_config": {"single_model": {"url": "http://x/v1"}}},
+        r"model_config.single_model.model: field required$",
+    ),
+    (entry(url="localhost:1234"), r"single_model.url: .*expected a URL such as http://localhost:1234/v1$"),
+    (entry(url="http://a b/v1"), r"single_model.url: .*expected a URL such as"),
+    (entry(url="http://[::1"), r"single_model.url: .*is not allowed"),
+    (entry(timeout=float("inf")), r"single_model.timeout: Infinity is not allowed: .*finite"),
+    (entry(apiKey="sk-1"), r"single_model.apiKey: unknown key; did you mean 'api_key_env'"),
+    ({"proxy": "proxy:3128"}, r'proxy: "proxy:3128" is not allowed: expected a URL such as'),
+    ({"prompts_dir": 3}, r"prompts_dir: 3 is not allowed: .*string$"),
+]
+SECRETS = [
+    entry(url="http://me:sk-secret@h/v1"),
+    entry(api_key_env="sk-secret"),
+    entry(api_key="sk-secret"),
+    {"proxy": "http://me:sk-secret@h:1"},
+]
+
+
+@pytest.mark.parametrize("data", SECRETS)
+def test_a_secret_is_refused_and_not_shown(data: Any) -> None:
+    with pytest.raises(ConfigError, match=r"expected no password|expected the name|'api_key_env'") as caught:
+        load_config(data, environ={})
+    assert "sk-secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("data", "message"), WRONG)
 def test_a_wrong_value_is_one_line_with_its_place_and_what_is_allowed(data: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=rf"^config: .*{message}") as caught:
         load_config(data, environ={})
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 BROKEN = [
@@ -239,6 +373,9 @@ BROKEN = [
     ('"text"', r"expected an object"),
     ("[" * 5000, r"not valid JSON"),
     ("", r"not valid JSON"),
+    ('{"a": 1', r"not valid JSON: line 1 "),
+    ('{"a\x1b": 1, "a\x1b": 2}', r"not valid JSON: "),
+    ("null", r"expected an object"),
 ]
 
 
@@ -246,5 +383,27 @@ BROKEN = [
 def test_a_broken_file_is_one_line_with_the_place(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         from_text(tmp_path, text)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
     assert str(tmp_path / "config.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "No such file"), (b"\xff\xfe{", "not UTF-8"), ("", "directory")]
+)
+def test_a_file_that_cannot_be_read_is_one_line(
+    content: bytes | str | None, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.json"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        path.mkdir()
+    with pytest.raises(ConfigError, match=rf"cannot read the config '{path}': .*{reason}") as caught:
+        load_config(path, environ={})
+    assert str(caught.value).isprintable()
+
+
+def test_entries_may_have_other_names_than_roles() -> None:
+    entries = {name: {"url": "http://localhost:1/v1", "model": name} for name in ("coder", "coder_2", "fast")}
+    models = load_config({"model_config": {"mode": "multi", "multi_model": entries}}, environ={}).models
+    assert list(models.multi_model) == ["coder", "coder_2", "fast"]

@@ -1,0 +1,181 @@
+"""What each role is told: holes that its role fills, golden renderings, and a user's own prompts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import config
+
+from swarm_graph import prompts
+from swarm_graph.errors import ConfigError
+from swarm_graph.nodes.architect import architect
+from swarm_graph.nodes.clarifier import clarifier
+from swarm_graph.nodes.coder import coder
+from swarm_graph.nodes.debugger import debugger
+from swarm_graph.nodes.documenter import documenter
+from swarm_graph.nodes.optimizer import optimizer
+from swarm_graph.nodes.reviewer import reviewer
+from swarm_graph.nodes.security import security
+from swarm_graph.nodes.tester import tester
+from swarm_graph.role import Role, rendered
+from swarm_graph.state import AgentRole, Finding, SwarmState
+from swarm_graph.workflows import build_graph
+
+GOLDEN = Path(__file__).parent / "golden" / "prompts"
+ROLES: list[Role[Any]] = [
+    architect,
+    clarifier,
+    coder,
+    debugger,
+    documenter,
+    optimizer,
+    reviewer,
+    security,
+    tester,
+]
+FOCUSES = ["correctness", "general", "performance", "security", "style"]
+STATE = SwarmState(
+    request="Create a FIFO queue for $5.",
+    requirements="## Requirements\n- It is a queue.",
+    design="",
+    code={
+        "src/fifo_queue.py": 'PRICE = "$5"\n',
+        "README.md": "# Queue\n\n```python\nimport fifo_queue\n```\n",
+    },
+    tests={"tests/test_fifo_queue.py": "def test_price():\n    assert True"},
+    findings=[
+        Finding(
+            severity="major",
+            location="src/fifo_queue.py:1",
+            problem="It is no queue.",
+            suggestion="Write one.",
+            seen_by=["review_correctness", "review_style"],
+        ),
+        Finding(severity="info", location="README.md", problem="It is short.", suggestion="", seen_by=["a"]),
+    ],
+    diagnosis="Nobody wrote one.",
+)
+
+by_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.role.value)
+
+
+def load(role: Role[Any], folder: Path | None = None) -> prompts.Prompt:
+    holes = (*role.reads, "focus") if role is reviewer else role.reads
+    return prompts.load(role.role, folder, holes=holes)
+
+
+def build(folder: Path, **sections: Any) -> None:
+    """Builds the graph that has every role, with a folder of own prompts."""
+    build_graph("full", config=config(prompts_dir=str(folder), **sections))
+
+
+def test_there_is_a_prompt_for_every_role_and_none_for_nobody() -> None:
+    assert [role.role for role in ROLES] == sorted(AgentRole)
+    known = {*AgentRole, prompts.REPAIR, *(prompts.FOCUS + focus for focus in FOCUSES)}
+    assert prompts.names() == sorted(known)
+
+
+@by_role
+def test_a_prompt_s_holes_are_what_its_role_reads(role: Role[Any]) -> None:
+    focus = {"focus"} if role is reviewer else set()
+    assert load(role).holes == {*role.reads} | focus
+
+
+@by_role
+def test_what_never_changes_stands_above_the_data(role: Role[Any]) -> None:
+    prompt = load(role)
+    assert set(prompt.system.get_identifiers()) == ({"focus"} if role is reviewer else set())
+    assert set(prompt.user.get_identifiers()) == set(role.reads)
+
+
+def test_the_repair_question_has_one_hole() -> None:
+    assert prompts.load(prompts.REPAIR, holes=("problem",)).holes == {"problem"}
+
+
+@pytest.mark.parametrize("focus", FOCUSES)
+def test_a_focus_is_plain_text(focus: str) -> None:
+    text = prompts.read(prompts.FOCUS + focus)
+    assert text.startswith("**")
+    assert "$" not in text
+
+
+@by_role
+def test_golden_rendering(role: Role[Any]) -> None:
+    """UPDATE_GOLDEN=1 writes them anew."""
+    values = {key: rendered(key, STATE) for key in role.reads}
+    focus = {"focus": prompts.read("review_correctness").strip()} if role is reviewer else {}
+    system, user = load(role).render(values | focus)
+    text = f"{system}\n\n======== user ========\n\n{user}\n"
+    path = GOLDEN / f"{role.role}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_there_is_a_golden_rendering_for_every_role_and_no_other() -> None:
+    assert sorted(path.stem for path in GOLDEN.iterdir()) == sorted(AgentRole)
+
+
+def test_values_are_data_even_when_they_hold_holes() -> None:
+    prompt = prompts.load("optimizer", holes=("requirements", "code"))
+    _, user = prompt.render({"requirements": "$code ${code} $", "code": "x"})
+    assert "$code ${code} $" in user
+
+
+def test_a_hole_without_a_value_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        load(optimizer).render({"code": "x"})
+
+
+def test_own_prompts_replace_ours_file_by_file(tmp_path: Path) -> None:
+    (tmp_path / "coder.md").write_text("\ufeffBe brief.\n---\n$request for $$5\n", encoding="utf-8")
+    (tmp_path / "review_units.md").write_text("Look at the units, all 5 $ of them.")
+    (tmp_path / "repair.md").write_text("Once more.\n---\n$problem\n")
+    assert load(coder, tmp_path).render({"request": "r"}) == ("Be brief.", "r for $5")
+    assert load(tester, tmp_path).system.template == load(tester).system.template
+    assert prompts.read("review_units", tmp_path).startswith("Look at")
+    repair = prompts.load(prompts.REPAIR, tmp_path, holes=("problem",))
+    assert repair.system.substitute(problem="p") == "Once more.\n---\np"
+    assert "review_units" in prompts.names(tmp_path)
+    build(tmp_path, workflow={"reviewers": ["units", "style"]})
+
+
+WRONG: dict[str, tuple[str | bytes, str]] = {
+    "a hole that nobody fills": (
+        "Be brief.\n---\n$wishes",
+        r"unknown hole '\$wishes'; this role reads \$request",
+    ),
+    "a hole that another role reads": ("Be brief.\n---\n$tests", r"unknown hole '\$tests'"),
+    "a focus for no reviewer": ("$focus\n---\n$request", r"unknown hole '\$focus'"),
+    "a stray dollar sign": ("Be brief.\n---\n$request for 5 $", r"a '\$' that begins no hole; write '\$\$'"),
+    "a stray dollar sign above": ("Be brief for $5.\n---\n$request", r"a '\$' that begins no hole"),
+    "no divider": ("Be brief.\n$request", "expected a line '---'"),
+    "an empty file": ("", "expected a line '---'"),
+    "no text": (b"\xff\xfe", "cannot read the prompt"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_an_own_prompt_that_cannot_be_used_is_one_line(case: str, tmp_path: Path) -> None:
+    text, message = WRONG[case]
+    (tmp_path / "coder.md").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=rf"prompt 'coder\.md'.*{message}|{message}.*'coder\.md'") as caught:
+        build(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_none_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "missing", tmp_path / "file"):
+        with pytest.raises(ConfigError, match=f"^prompts_dir '{folder}' is no folder$"):
+            build(folder)
+
+
+def test_an_unknown_focus_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^no prompt 'review_beauty.md'; known: .*review_style") as caught:
+        build(tmp_path, workflow={"reviewers": ["beauty"]})
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,111 @@
+"""The verdict: remarks of all reviews become one list, and only unanimous reviews approve."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import get_args
+
+import pytest
+
+from swarm_graph.state import Finding, Review, Severity, SwarmState
+from swarm_graph.verdict import SEVERITIES, is_done, judge, this_round
+
+
+def finding(
+    problem: str, severity: Severity = "major", place: str = "src/a.py:1", suggestion: str = "", by: str = "a"
+) -> Finding:
+    return Finding(severity=severity, location=place, problem=problem, suggestion=suggestion, seen_by=[by])
+
+
+def review(node: str, approved: bool | None = True, *findings: Finding, iteration: int = 1) -> Review:
+    return Review(node=node, iteration=iteration, approved=approved, findings=list(findings))
+
+
+def test_all_reviews_approve_or_nothing_is_approved() -> None:
+    assert judge([review("a"), review("b")]) == (True, [])
+    for other in (False, None):
+        for reviews in permutations([review("a"), review("b", other), review("c")]):
+            assert judge(list(reviews))[0] is False
+
+
+def test_no_review_is_no_approval() -> None:
+    assert judge([]) == (False, [])
+
+
+def test_an_approval_keeps_its_remarks() -> None:
+    remark = finding("A better name is needed.", "info")
+    assert judge([review("a", True, remark)]) == (True, [remark])
+
+
+def test_the_same_problem_at_the_same_place_is_one_finding_that_names_who_saw_it() -> None:
+    reviews = [
+        review("a", False, finding("It fails on  zero.", "minor", "src/A.py:1", by="a")),
+        review("b", False, finding("it fails on zero", "critical", suggestion="Mend it.", by="b")),
+        review("c", False, finding("It fails on zero.", "info", suggestion="Or not.", by="c")),
+    ]
+    assert judge(reviews) == (
+        False,
+        [
+            Finding(
+                severity="critical",
+                location="src/A.py:1",
+                problem="It fails on  zero.",
+                suggestion="Mend it.",
+                seen_by=["a", "b", "c"],
+            )
+        ],
+    )
+
+
+def test_who_says_it_twice_is_named_once() -> None:
+    _, findings = judge([review("a", False, finding("It fails."), finding("It fails"))])
+    assert [found["seen_by"] for found in findings] == [["a"]]
+
+
+def test_another_place_or_another_problem_is_another_finding() -> None:
+    one = review("a", False, finding("It fails."), finding("It fails.", place="src/a.py:2"))
+    other = review("b", False, finding("It hangs."))
+    assert len(judge([one, other])[1]) == 3
+
+
+def test_the_gravest_come_first_and_equals_stay_in_the_order_of_their_reviews() -> None:
+    one = review("a", False, finding("1", "minor"), finding("2", "info"), finding("3", "critical"))
+    other = review("b", False, finding("4", "minor"), finding("5", "critical"), finding("6", "major"))
+    assert [found["problem"] for found in judge([one, other])[1]] == ["3", "5", "6", "1", "4", "2"]
+
+
+def test_a_finding_moves_up_with_its_graver_twin() -> None:
+    one = review("a", False, finding("first", "major"), finding("second", "info"))
+    other = review("b", False, finding("second", "critical", by="b"))
+    assert [found["problem"] for found in judge([one, other])[1]] == ["second", "first"]
+
+
+def test_merging_leaves_the_reviews_as_they_were() -> None:
+    first, second = finding("It fails.", "info", by="a"), finding("It fails.", "critical", by="b")
+    judge([review("a", False, first), review("b", False, second)])
+    assert (first["severity"], first["seen_by"], second["seen_by"]) == ("info", ["a"], ["b"])
+
+
+def test_only_this_round_counts_in_the_order_of_the_nodes_whoever_was_first() -> None:
+    old, late, early = review("a", False), review("c", iteration=2), review("b", iteration=2)
+    for reviews in permutations([old, late, early]):
+        state = SwarmState(reviews=list(reviews), iteration=2)
+        assert this_round(state) == [early, late]
+
+
+def test_without_a_coder_the_first_round_is_this_one() -> None:
+    only = review("a")
+    assert this_round(SwarmState(reviews=[only])) == [only]
+    assert this_round(SwarmState()) == []
+
+
+@pytest.mark.parametrize(
+    ("approved", "iteration", "done"),
+    [(True, 1, True), (False, 1, False), (False, 2, False), (False, 3, True), (False, 4, True)],
+)
+def test_rounds_end_with_an_approval_or_with_the_last(approved: bool, iteration: int, done: bool) -> None:
+    assert is_done(SwarmState(approved=approved, iteration=iteration), 3) is done
+
+
+def test_every_severity_has_its_rank() -> None:
+    assert get_args(Severity) == SEVERITIES

@@ -6,11 +6,16 @@ from typing import Any
 
 from swarm_graph.answers import Files
 from swarm_graph.role import Answered, Role
-from swarm_graph.state import AgentRole
+from swarm_graph.state import AgentRole, SwarmState
 
 
 def update(answered: Answered[Files]) -> dict[str, Any]:
     return {"code": answered.answer.over(answered.state.get("code", {}))}
+
+
+def complaint(answer: Files, state: SwarmState) -> str | None:
+    emptied = not answer.over(state.get("code", {}))
+    return "the answer holds no file and deletes the last one" if emptied else None
 
 
 coder = Role(
@@ -20,5 +25,6 @@ coder = Role(
     reads=("request", "requirements", "design", "code", "findings", "diagnosis"),
     answer=Files,
     update=update,
+    complaint=complaint,
     opens_round=True,
 )

@@ -20,6 +20,10 @@ SYNONYMS = {
 }
 
 
+GRAVE = ("critical", "major")
+"""A review with such a finding is no approval, even when it says that it is one."""
+
+
 class Remark(BaseModel):
     """One finding as a model writes it. The bounds are for the server's grammar, not for us."""
 
@@ -66,10 +70,11 @@ def update(answered: Answered[Judgement]) -> dict[str, Any]:
         )
         for remark in answered.answer.findings
     ]
+    grave = any(finding["severity"] in GRAVE for finding in findings)
     review = Review(
         node=answered.node,
         iteration=max(answered.iteration, 1),
-        approved=answered.answer.approved,
+        approved=False if grave else answered.answer.approved,
         findings=findings,
     )
     return {"reviews": [review]}

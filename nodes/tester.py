@@ -6,11 +6,15 @@ from typing import Any
 
 from swarm_graph.answers import Files
 from swarm_graph.role import Answered, Role
-from swarm_graph.state import AgentRole
+from swarm_graph.state import AgentRole, SwarmState
 
 
 def update(answered: Answered[Files]) -> dict[str, Any]:
     return {"tests": answered.answer.written}
+
+
+def complaint(answer: Files, _state: SwarmState) -> str | None:
+    return None if answer.written else "the answer holds no file"
 
 
 tester = Role(
@@ -20,4 +24,5 @@ tester = Role(
     reads=("request", "requirements", "code"),
     answer=Files,
     update=update,
+    complaint=complaint,
 )

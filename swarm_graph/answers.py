@@ -40,7 +40,7 @@ class Files:
 
 def read(text: str, kind: type[A]) -> A:
     """The answer in a text: a pydantic model from JSON, Files from fenced blocks, or str as it stands."""
-    text = without_thoughts(_encodable(text).replace("\r\n", "\n"))
+    text = without_thoughts(encodable(text).replace("\r\n", "\n"))
     if not text.strip():
         raise Unreadable("the answer is empty")
     if kind is Files:
@@ -80,7 +80,7 @@ def _in_fence(head: str) -> bool:
     return bool(blocks) and not blocks[-1].closed
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """A text without halves of characters, which no file and no database takes."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -125,7 +125,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
     while position >= 0:
         try:
             value, end = decoder.raw_decode(text, position)
-            value = json.loads(_encodable(json.dumps(value, ensure_ascii=False)))
+            value = json.loads(encodable(json.dumps(value, ensure_ascii=False)))
         except (ValueError, RecursionError):
             end = _closing(text, position)
         else:

@@ -16,6 +16,7 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import RunnableConfig
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
+from swarm_graph.answers import encodable
 from swarm_graph.config import ModelEntry
 from swarm_graph.errors import ModelError
 from swarm_graph.events import Kind
@@ -111,7 +112,7 @@ class Caller:
         if reason not in ("stop", "length", "tool_calls"):
             raise self._error(f"ended the answer with '{reason}' instead of 'stop'", retryable=False)
         return Reply(
-            text=whole.text,
+            text=encodable(whole.text),
             truncated=reason == "length",
             input_tokens=usage["input_tokens"] if usage else 0,
             output_tokens=usage["output_tokens"] if usage else 0,

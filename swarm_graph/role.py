@@ -47,7 +47,8 @@ class Answered(Generic[A]):
 class Role(Generic[A]):
     """One of the nine: what it reads, the form of its answer, and what it changes in the state.
 
-    `answer`: a pydantic model (asked for as JSON), Files or str. `unreadable` makes an answer of one
+    `answer`: a pydantic model (asked for as JSON), Files or str. `complaint` says what is wrong with an
+    answer that could be read, for the repair question. `unreadable` makes an answer of one
     that no repair question could mend; without it, or when it gives None, the task fails.
     """
 
@@ -57,6 +58,7 @@ class Role(Generic[A]):
     reads: tuple[str, ...]
     answer: type[A]
     update: Callable[[Answered[A]], dict[str, Any]]
+    complaint: Callable[[A, SwarmState], str | None] = lambda _answer, _state: None
     unreadable: Callable[[Reply], A | None] | None = None
     opens_round: bool = False
 
@@ -108,11 +110,15 @@ class _Place(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         system, user = self.prompt.render(values)
         return [SystemMessage(system), HumanMessage(user)]
 
-    def read(self, reply: Reply) -> A:
+    def read(self, reply: Reply, state: SwarmState) -> A:
+        """The answer in a reply; Unreadable when it is cut off, cannot be read, or is of no use."""
         if reply.truncated:
             limit = f"its limit of {reply.output_tokens} tokens"
             raise Unreadable(f"the answer was cut off at {limit}; answer more briefly")
-        return read(reply.text, self.role.answer)
+        answer = read(reply.text, self.role.answer)
+        if complaint := self.role.complaint(answer, state):
+            raise Unreadable(complaint)
+        return answer
 
     def failure(self, problem: Unreadable) -> AnswerError:
         what = str(problem).replace("the answer", f"the {self.role.role}'s answer", 1)
@@ -169,13 +175,13 @@ class _Turn(Generic[A]):
         arguments = call_arguments(call.model, place.extra_body, place.schema)
         reply = await call(messages, **arguments)
         try:
-            return place.read(reply), ""
+            return place.read(reply, self.state), ""
         except Unreadable as problem:
             question = place.repair.system.substitute(problem=problem)
         said = AIMessage(reply.text[:QUOTED_CHARACTERS] or NONE)
         reply = await call([*messages, said, HumanMessage(question)], **arguments)
         try:
-            return place.read(reply), "repaired"
+            return place.read(reply, self.state), "repaired"
         except Unreadable as problem:
             answer = place.role.unreadable(reply) if place.role.unreadable else None
             if answer is None:

@@ -90,4 +90,4 @@ def test_dev_lock_holds_the_runtime_lock() -> None:
 
 def test_runtime_lock_holds_every_dependency() -> None:
     names = {pin.split("==")[0] for pin in pins("requirements.txt")}
-    assert {re.split(r"[><=]", needed)[0] for needed in PROJECT["dependencies"]} <= names
+    assert {re.split(r"[><=\[]", needed)[0] for needed in PROJECT["dependencies"]} <= names

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import APPROVED, REFUSED, Crew, config
+from support import APPROVED, CODE, REFUSED, Crew, config
 
 from swarm_graph.errors import AnswerError, ConfigError, InputError
 from swarm_graph.simulated import Ask
@@ -149,6 +149,23 @@ def test_coder_without_a_file_is_asked_once_more_and_then_fails() -> None:
     with pytest.raises(AnswerError, match=r"^coder: the coder's answer holds no file"):
         build_graph("standard", config=config()).invoke(REQUEST, context=crew.context)
     assert crew.asked.count("coder") == 2
+
+
+def test_a_coder_that_deletes_everything_is_asked_again() -> None:
+    crew = Crew({"coder": lambda ask: "DELETE src/a.py" if "could not be used" not in ask.prompt else CODE})
+    state = build_graph("standard", config=config()).invoke(REQUEST, context=crew.context)
+    assert crew.asked.count("coder") == 2
+    assert "deletes the last one" in crew.prompts("coder")[1]
+    assert list(state["code"]) == ["src/a.py"]
+
+
+def test_an_approval_beside_a_grave_finding_is_none() -> None:
+    contradiction = REFUSED.replace("false", "true")
+    crew = Crew({"review_style": contradiction})
+    settings = config(workflow={"max_iterations": 1})
+    state = build_graph("standard", config=settings).invoke(REQUEST, context=crew.context)
+    assert state["approved"] is False
+    assert [finding["severity"] for finding in state["findings"]] == ["major"]
 
 
 def test_prose_instead_of_json_is_good_enough_for_requirements() -> None:

@@ -171,7 +171,7 @@ def resume(
 
     The configuration is today's; without one, that which the session began with.
     """
-    from swarm_graph.coordinator import find_session
+    from swarm_graph.session import find_session
 
     known = find_session(Path(data_dir), session)
     config = _config(config_file, simulate or known.simulated, kept=known.config)

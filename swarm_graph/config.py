@@ -241,6 +241,13 @@ class SwarmConfig(Settings):
         given = self.agent_parameters.get(role, AgentParameters())
         return DEFAULT_PARAMETERS[role].model_copy(update=given.model_dump(exclude_unset=True))
 
+    @property
+    def is_simulated(self) -> bool:
+        """Whether every configured model is simulated."""
+        entries = [self.models.single_model, *self.models.multi_model.values()]
+        given = [entry for entry in entries if entry is not None]
+        return bool(given) and all(entry.api_type == "simulated" for entry in given)
+
     def simulated(self) -> SwarmConfig:
         """The same with a simulated model for every role that is not simulated already."""
         entry = self.models.single_model

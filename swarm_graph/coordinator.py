@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import re
-import secrets
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from langchain_core.runnables import RunnableConfig
-
 from swarm_graph import portal
-from swarm_graph.artifacts import Output, file_name, result_of, to_json, write_file
+from swarm_graph.artifacts import Output, file_name, to_json, write_file
 from swarm_graph.checkpoints.catalogue import Catalogue, Session
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig, load_config
+from swarm_graph.document import failed_task, finished_task, folded, task_row
 from swarm_graph.errors import InputError, ModelError
 from swarm_graph.events import Event, event
-from swarm_graph.graph import SwarmGraph, checked
+from swarm_graph.graph import checked
 from swarm_graph.metrics import call_row, summary
 from swarm_graph.models import check_model
-from swarm_graph.state import AgentRole, SwarmContext, SwarmState, Task, TaskStatus, append, merge
+from swarm_graph.session import (
+    DATABASE,
+    Desk,
+    checked_session_id,
+    find_session,
+    known_session,
+    new_session_id,
+)
+from swarm_graph.state import SwarmContext, SwarmState, Task, TaskStatus
 from swarm_graph.workflows import build_graph
 
 log = logging.getLogger("swarm_graph")
 
 DATA_DIR = ".swarm"
 OUTPUT_DIR = "swarm-output"
-DATABASE = "swarm.db"
-SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class SwarmCoordinator:
@@ -127,16 +127,16 @@ class SwarmCoordinator:
             return await self._run(desk, known.session, None, output)
 
     @asynccontextmanager
-    async def _open(self, workflow: str) -> AsyncIterator[_Desk]:
+    async def _open(self, workflow: str) -> AsyncIterator[Desk]:
         self.workflow = workflow
         if not self.config.features.enable_checkpointing:
-            yield _Desk(build_graph(workflow, config=self.config), self.config, None)
+            yield Desk(build_graph(workflow, config=self.config), self.config, None)
             return
         path = self.data_dir / DATABASE
         with open_checkpointer(path) as saver:
             graph = build_graph(workflow, config=self.config, checkpointer=saver)
             with closing(Catalogue(path)) as catalogue:
-                yield _Desk(graph, self.config, catalogue)
+                yield Desk(graph, self.config, catalogue)
 
     def _check_models(self, workflow: str) -> None:
         """ConfigError, before anything is written, when a role of the workflow has no usable model."""
@@ -150,7 +150,7 @@ class SwarmCoordinator:
         output.prepare()
         return output
 
-    async def _run(self, desk: _Desk, session: str, given: Any, output: Output) -> SwarmState:
+    async def _run(self, desk: Desk, session: str, given: Any, output: Output) -> SwarmState:
         self.session_id, self.files, self._failed = session, output, {}
         self.state = await desk.saved(session)
         self._calls = await desk.calls(session)
@@ -171,7 +171,7 @@ class SwarmCoordinator:
             self._write(output)
         return self.state
 
-    async def _follow(self, desk: _Desk, output: Output, mode: str, part: Any) -> None:
+    async def _follow(self, desk: Desk, output: Output, mode: str, part: Any) -> None:
         if mode == "custom" and (happened := event(part)):
             await self._note(desk, happened)
         elif mode == "values":
@@ -181,7 +181,7 @@ class SwarmCoordinator:
             self.state = folded(self.state, part)
             self._write(output)
 
-    async def _note(self, desk: _Desk, happened: Event) -> None:
+    async def _note(self, desk: Desk, happened: Event) -> None:
         log.debug("%s", happened)
         if happened.kind == "call_ended":
             self._calls.append(call_row(happened))
@@ -223,7 +223,7 @@ class SwarmCoordinator:
         return {
             "workflow_id": self.session_id,
             "workflow": self.workflow,
-            "simulated": is_simulated(self.config),
+            "simulated": self.config.is_simulated,
             "phase": self.state.get("phase", "running"),
             "approved": self.state.get("approved", False),
             "iteration": self.state.get("iteration", 0),
@@ -237,60 +237,10 @@ class SwarmCoordinator:
                 }
                 for task_id, task in done.items()
             },
-            "completed_tasks": [_task_row(task) for task in tasks],
+            "completed_tasks": [task_row(task) for task in tasks],
             "metrics": summary(self._calls),
             "files": self.files.files() if self.files else [],
         }
-
-
-@dataclass(frozen=True)
-class _Desk:
-    """What one run works with: the graph and, with checkpointing, the catalogue."""
-
-    graph: SwarmGraph
-    config: SwarmConfig
-    catalogue: Catalogue | None
-
-    def stream(
-        self, given: Any, session: str, context: SwarmContext | None
-    ) -> AsyncIterator[tuple[str, Any]]:
-        return self.graph.astream(
-            given, _thread(session), context=context, stream_mode=["values", "updates", "custom"]
-        )
-
-    async def saved(self, session: str) -> SwarmState:
-        """The state that earlier runs of a session left; empty for a new one."""
-        if self.catalogue is None:
-            return {}
-        return cast("SwarmState", (await self.graph.aget_state(_thread(session))).values)
-
-    async def calls(self, session: str) -> list[dict[str, Any]]:
-        return await asyncio.to_thread(self.catalogue.calls, session) if self.catalogue else []
-
-    async def begin(self, session: str, workflow: str, request: str, folder: Path) -> None:
-        if self.catalogue is None:
-            return
-        now = time.time()
-        row = Session(
-            session=session,
-            workflow=workflow,
-            request=request,
-            config=self.config.model_dump(mode="json", by_alias=True, exclude_unset=True),
-            output=str(folder),
-            simulated=is_simulated(self.config),
-            phase="running",
-            created_at=now,
-            updated_at=now,
-        )
-        await asyncio.to_thread(self.catalogue.put, row)
-
-    async def add_call(self, call: Mapping[str, Any]) -> None:
-        if self.catalogue is not None:
-            await asyncio.to_thread(self.catalogue.add_call, call)
-
-    def end(self, session: str, phase: str) -> None:
-        if self.catalogue is not None:
-            self.catalogue.set_phase(session, phase, time.time())
 
 
 class _Stderr(logging.StreamHandler[Any]):
@@ -312,108 +262,3 @@ def log_to_stderr() -> None:
         handler = _Stderr()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(handler)
-
-
-def find_session(data_dir: Path, session_id: str | None) -> Session:
-    """A session by its id, or the newest that has not ended. InputError when there is none."""
-    if not (data_dir / DATABASE).is_file():
-        raise InputError(f"no sessions in '{data_dir}'; run one first, or name its folder with --data-dir")
-    with closing(Catalogue(data_dir / DATABASE)) as catalogue:
-        found = catalogue.get(session_id) if session_id else catalogue.newest_unfinished()
-    if found is None:
-        what = f"no session '{session_id}'" if session_id else "no unfinished session"
-        raise InputError(f"{what} in '{data_dir}'")
-    return found
-
-
-def known_session(data_dir: Path, session: str) -> Session | None:
-    """A session by its id; None when the database or the session does not exist."""
-    if not (data_dir / DATABASE).is_file():
-        return None
-    with closing(Catalogue(data_dir / DATABASE)) as catalogue:
-        return catalogue.get(session)
-
-
-def checked_session_id(session: str) -> str:
-    """A session id that may name files. InputError for others."""
-    if not SESSION_ID.fullmatch(session):
-        raise InputError(
-            f"session id {session[:80]!r} is not allowed; expected up to 64 of A-Z a-z 0-9 . _ -, "
-            "the first a letter or digit"
-        )
-    return session
-
-
-def new_session_id() -> str:
-    """The local time and four random characters, as in 20231205_143022_4f2a."""
-    return f"{time.strftime('%Y%m%d_%H%M%S')}_{secrets.token_hex(2)}"
-
-
-def is_simulated(config: SwarmConfig) -> bool:
-    """Whether every role asks a simulated model."""
-    models = config.models
-    entries = [models.single_model, *models.multi_model.values()]
-    given = [entry for entry in entries if entry is not None]
-    return bool(given) and all(entry.api_type == "simulated" for entry in given)
-
-
-def folded(state: SwarmState, updates: Mapping[str, Any]) -> SwarmState:
-    """A state with the updates of nodes that have ended while their siblings still work."""
-    result: dict[str, Any] = dict(state)
-    for update in updates.values():
-        for key, value in (update or {}).items() if isinstance(update, Mapping) else ():
-            if key == "reviews":
-                value = append(result.get("reviews", []), value)
-            elif key == "tasks":
-                value = merge(result.get("tasks", {}), value)
-            result[key] = value
-    return cast("SwarmState", result)
-
-
-def finished_task(task_id: str, state: SwarmState) -> Task:
-    """A task of the state with its result as text."""
-    record = state["tasks"][task_id]
-    return Task(
-        task_id=task_id,
-        task_type=record["task_type"],
-        description=f"{record['node']}: {state.get('request', '').strip()[:80]}",
-        assigned_role=AgentRole(record["role"]),
-        status=TaskStatus(record["status"]),
-        metadata={"node": record["node"], "iteration": record["iteration"]},
-        result=result_of(record, state),
-        created_at=record["created_at"],
-        completed_at=record["completed_at"],
-    )
-
-
-def failed_task(happened: Event) -> Task:
-    """The task of a `task_failed` event."""
-    return Task(
-        task_id=happened.task,
-        task_type=happened.data["task_type"],
-        description=happened.node,
-        assigned_role=AgentRole(happened.role),
-        status=TaskStatus.FAILED,
-        metadata={"node": happened.node, "iteration": happened.iteration},
-        error=happened.data["error"],
-        completed_at=happened.time,
-    )
-
-
-def _task_row(task: Task) -> dict[str, Any]:
-    return {
-        "task_id": task.task_id,
-        "task_type": task.task_type,
-        "role": str(task.assigned_role),
-        "node": task.metadata["node"],
-        "status": str(task.status),
-        "iteration": task.metadata["iteration"],
-        "result": task.result,
-        "error": task.error,
-        "created_at": task.created_at,
-        "completed_at": task.completed_at,
-    }
-
-
-def _thread(session: str) -> RunnableConfig:
-    return {"configurable": {"thread_id": session}}

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swarm_graph.artifacts import plain_text
-from swarm_graph.coordinator import is_simulated
 from swarm_graph.role import finding_line
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ SHOWN_FINDINGS = 20
 
 def session_text(coordinator: SwarmCoordinator, program: str) -> str:
     """What came out, where the files are, what is still open, what to type next."""
-    lines = [SIMULATED, ""] if is_simulated(coordinator.config) else []
+    lines = [SIMULATED, ""] if coordinator.config.is_simulated else []
     lines += [outcome(coordinator), *_findings(coordinator), *_files(coordinator), *_figures(coordinator)]
     lines += _next(coordinator, program)
     return plain_text("\n".join(lines) + "\n")
@@ -76,12 +75,12 @@ def _figures(coordinator: SwarmCoordinator) -> list[str]:
     agents = coordinator.get_metrics_summary()["agents"].values()
     calls = sum(agent["total_calls"] for agent in agents)
     sent, received = (sum(agent[key] for agent in agents) for key in ("input_tokens", "output_tokens"))
-    estimated = " (estimated)" if is_simulated(coordinator.config) else ""
+    estimated = " (estimated)" if coordinator.config.is_simulated else ""
     return [f"{calls} calls, {sent} tokens in, {received} tokens out{estimated}"]
 
 
 def _next(coordinator: SwarmCoordinator, program: str) -> list[str]:
-    if not is_simulated(coordinator.config) or coordinator.state["phase"] != "complete":
+    if not coordinator.config.is_simulated or coordinator.state["phase"] != "complete":
         return []
     request = shlex.quote(coordinator.state["request"].strip().splitlines()[0])
     return [

@@ -27,7 +27,18 @@ FLOORS = (
     ("role",),
     ("nodes",),
     ("verdict", "graph", "workflows"),
-    ("drawing", "metrics", "artifacts", "setup_config", "doctor", "progress", "coordinator", "report"),
+    (
+        "drawing",
+        "metrics",
+        "artifacts",
+        "setup_config",
+        "doctor",
+        "progress",
+        "session",
+        "document",
+        "coordinator",
+        "report",
+    ),
     ("__init__", "served", "cli_setup", "cli", "__main__"),
 )
 STEPS = [module for floor in FLOORS for module in floor]

@@ -14,9 +14,9 @@ from support import APPROVED, REFUSED, SIMULATED, Crew, config
 
 from swarm_graph import SwarmCoordinator, TaskStatus
 from swarm_graph.config import SwarmConfig
-from swarm_graph.coordinator import checked_session_id, new_session_id
 from swarm_graph.errors import ConfigError, InputError, StorageError
 from swarm_graph.events import Event
+from swarm_graph.session import checked_session_id, new_session_id
 from swarm_graph.simulated import Ask
 
 NAMES = ["generated_code.txt", "generated_docs.txt", "generated_tests.txt", "notes.md", "review_results.txt"]

@@ -1,5 +1,5 @@
 # The two that everybody needs are `make demo` and `make test`: Python 3.11 or newer, git and make suffice.
-.PHONY: help demo test lock
+.PHONY: help demo test bench lock
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -19,6 +19,7 @@ export REQUEST
 help:
 	@echo "make demo   run the full workflow on the simulated model (no model server needed)"
 	@echo "make test   check format, style and types, and run the tests"
+	@echo "make bench  measure start-up, fan-out, prompt sizes and overhead (some minutes)"
 	@echo "make lock   pin the newest versions of all dependencies again (needs uv)"
 
 demo: .venv/runtime
@@ -29,6 +30,13 @@ test: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy swarm_graph tests
 	$(BIN)/pytest
+
+bench: .venv/dev
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/prompt_bytes.py
+	$(BIN)/python benchmarks/fan_out.py
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/profiled.py
 
 # Each stamp says: .venv has what this lock file pins. The dev lock holds the runtime lock's versions.
 .venv/runtime: requirements.txt pyproject.toml

@@ -85,8 +85,10 @@ class Caller:
 
     async def _stream(self, messages: list[BaseMessage], arguments: dict[str, Any], record: _Record) -> Reply:
         chunks: list[AIMessageChunk] = []
-        async with asyncio.timeout(self.entry.timeout), asyncio.timeout(self.entry.idle_timeout) as idle:
-            loop = asyncio.get_running_loop()
+        patience = self.entry.idle_timeout
+        async with asyncio.timeout(self.entry.timeout), asyncio.timeout(patience) as idle:
+            clock = asyncio.get_running_loop().time
+            moved = clock()
             config: RunnableConfig = {
                 **self.config,
                 "metadata": {**self.config["metadata"], "attempt": record.attempt},
@@ -94,7 +96,10 @@ class Caller:
             stream: Any = self.model.astream(messages, config, **arguments)
             async with aclosing(stream) as parts:
                 async for chunk in parts:
-                    idle.reschedule(loop.time() + self.entry.idle_timeout)
+                    now = clock()
+                    if now - moved > patience / 100:  # moving a timeout for every token costs too much
+                        moved = now
+                        idle.reschedule(now + patience)
                     chunks.append(chunk)
                     record.token(chunk)
         return self._finished(chunks, record)

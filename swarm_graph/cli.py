@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,6 +33,7 @@ WORKFLOW_HELP = "standard, full or review_only."
 def main() -> NoReturn:
     """Runs the command line. Every failure ends as one line on stderr and an exit code."""
     as_json = "--json" in sys.argv
+    warnings.showwarning = _show_warning
     try:
         swarm_graph.main(standalone_mode=False, prog_name="swarm-graph")
     except click.UsageError as error:
@@ -57,6 +59,10 @@ def main() -> NoReturn:
             raise
         _end(f"unexpected {type(error).__name__}: {error}; SWARM_DEBUG=1 shows where", EXIT_FAILED, as_json)
     sys.exit(0)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    sys.stderr.write(f"swarm-graph: warning: {message}\n")
 
 
 def _end(message: str, code: int, as_json: bool = False) -> NoReturn:

@@ -28,7 +28,8 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
 def outcome(coordinator: SwarmCoordinator) -> str:
     """One line: session, workflow, how it ended."""
     state = coordinator.state
-    rounds = f"round {state.get('iteration', 0)} of {coordinator.config.workflow.max_iterations}"
+    last = 1 if coordinator.workflow == "review_only" else coordinator.config.workflow.max_iterations
+    rounds = f"round {max(state.get('iteration', 0), 1)} of {last}"
     how = {
         "complete": f"approved in {rounds}"
         if state.get("approved")

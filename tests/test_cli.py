@@ -155,6 +155,14 @@ def test_model_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
     assert "\u202e" not in done.stdout.decode()
 
 
+def test_a_key_without_effect_is_one_line_of_warning(tmp_path: Path) -> None:
+    write_config(tmp_path, colour="blue")
+    done = swarm("run", "x", "--workflow", "review_only", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr == b"swarm-graph: warning: config.json: colour: unknown key, it has no effect\n"
+    assert b"round 1 of 1" in done.stdout
+
+
 # --- wrong input ---------------------------------------------------------------------------------
 
 Prepare = Callable[[Path], object]

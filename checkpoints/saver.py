@@ -27,7 +27,6 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.utils import search_where
-from typing_extensions import override
 
 from swarm_graph.errors import StorageError
 
@@ -171,13 +170,11 @@ class SwarmSaver(SqliteSaver):
                 self.conn.rollback()
                 raise
 
-    @override
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Return a version above `current`; values are keyed by it, so it is unique even under a seed."""
         number = int(str(current).split(".")[0]) + 1 if current else 1
         return f"{number:010}.{secrets.token_hex(6)}"
 
-    @override
     def with_allowlist(self, extra_allowlist: object) -> Self:
         """Return this saver: it reads plain data only, whatever types a graph's state names."""
         return self
@@ -214,7 +211,6 @@ class SwarmSaver(SqliteSaver):
                 values[name] = self.serde.loads_typed((type_, value))
             return found
 
-    @override
     def list(
         self,
         config: RunnableConfig | None,
@@ -254,7 +250,6 @@ class SwarmSaver(SqliteSaver):
             super().delete_thread(thread_id)
             cursor.execute("DELETE FROM channel_values WHERE thread_id = ?", (str(thread_id),))
 
-    @override
     async def alist(
         self,
         config: RunnableConfig | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -202,8 +202,3 @@ def plain_text(text: str) -> str:
 
 def _is_bidi(char: str) -> bool:
     return "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
-
-
-def tree(paths: Iterable[str]) -> str:
-    """Paths as an indented list."""
-    return "\n".join(f"  {path}" for path in paths)

@@ -117,6 +117,13 @@ json_option: Option = click.option(
 )
 
 
+def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What `run` and `resume` have in common."""
+    for option in (json_option, approval_option, simulate_option, output_option, data_option, config_option):
+        command = option(command)
+    return command
+
+
 @swarm_graph.command(epilog='Example: swarm-graph run "Create a CSV parser" --workflow full --output parser')
 @click.argument("request", required=False)
 @click.option("--workflow", default="standard", show_default=True, help=WORKFLOW_HELP)
@@ -125,12 +132,7 @@ json_option: Option = click.option(
 )
 @click.option("--session", metavar="ID", help="Default: the time and four characters.")
 @click.option("--follow-up", is_flag=True, help="Ask an ended --session for more.")
-@config_option
-@data_option
-@output_option
-@simulate_option
-@approval_option
-@json_option
+@session_options
 def run(
     request: str | None,
     workflow: str,
@@ -158,12 +160,7 @@ def run(
 
 @swarm_graph.command(epilog="Example: swarm-graph resume 20231205_143022_4f2a")
 @click.argument("session", required=False)
-@config_option
-@data_option
-@output_option
-@simulate_option
-@approval_option
-@json_option
+@session_options
 def resume(
     session: str | None,
     config_file: str | None,

@@ -20,7 +20,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """The seed's hardware: a laptop with 6-8 GB of VRAM, a server with 16-24 GB, one with 32-48 GB."""
 
-CODE_ROLES = (AgentRole.CODER, AgentRole.TESTER, AgentRole.DEBUGGER)
 REVIEW_ROLES = (AgentRole.REVIEWER, AgentRole.SECURITY)
 OLLAMA_NUM_CTX = 16384
 NOT_FOUND = (

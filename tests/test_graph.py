@@ -203,7 +203,7 @@ def test_never_more_calls_at_once_than_the_cap(cap: int, asynchronously: bool) -
                 "model": "s",
                 "api_type": "simulated",
                 "slots": 64,
-                "simulation": {"first_token_s": 0.03},
+                "simulation": {"first_token_s": 0.3},
             }
         },
         workflow={"max_parallel_agents": cap},

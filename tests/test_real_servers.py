@@ -98,7 +98,7 @@ def test_without_a_file_in_the_answer_the_coder_is_asked_twice_and_the_run_fails
 
 @pytest.mark.parametrize("cap", [1, 2, 4])
 def test_the_server_never_sees_more_calls_at_once_than_the_cap(cap: int, counted: CountingProxy) -> None:
-    counted.delay = 0.1
+    counted.delay = 0.4
     settings = load_config(
         {
             "model_config": one_model(counted),
@@ -111,7 +111,7 @@ def test_the_server_never_sees_more_calls_at_once_than_the_cap(cap: int, counted
 
 
 def test_one_limiter_a_server_over_sessions_threads_and_event_loops(counted: CountingProxy) -> None:
-    counted.delay = 0.02
+    counted.delay = 0.2
     entry = {**one_model(counted)["single_model"], "slots": 3}
     settings = load_config(
         {

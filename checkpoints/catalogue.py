@@ -36,6 +36,10 @@ CALL_COLUMNS = {
 }
 
 
+ENDED = ("complete", "not_converged")
+"""The phases of sessions that have ended; every other one can be resumed."""
+
+
 @dataclass(frozen=True)
 class Session:
     """A session as the catalogue knows it. `config` holds no secret, only names of variables."""
@@ -86,7 +90,7 @@ class Catalogue:
 
     def newest_unfinished(self) -> Session | None:
         """The session that was worked on last among those that have not ended."""
-        rows = self._rows("phase not in ('complete', 'not_converged')", [])
+        rows = self._rows(f"phase not in ({', '.join('?' * len(ENDED))})", list(ENDED))
         return rows[0] if rows else None
 
     def add_call(self, call: Mapping[str, Any]) -> None:

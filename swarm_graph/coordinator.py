@@ -11,11 +11,11 @@ from typing import Any, cast
 
 from swarm_graph import portal
 from swarm_graph.artifacts import Output, file_name, to_json, write_file
-from swarm_graph.checkpoints.catalogue import Catalogue, Session
+from swarm_graph.checkpoints.catalogue import ENDED, Catalogue, Session
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig, load_config
 from swarm_graph.document import failed_task, finished_task, folded, task_row
-from swarm_graph.errors import InputError, ModelError
+from swarm_graph.errors import InputError, ModelError, UnfinishedSession
 from swarm_graph.events import Event, event
 from swarm_graph.graph import checked
 from swarm_graph.metrics import call_row, summary
@@ -106,9 +106,14 @@ class SwarmCoordinator:
             )
         if follow_up and not known:
             raise InputError(f"no session '{session}' to follow up; without --follow-up it begins anew")
+        if known and known.phase not in ENDED:
+            raise UnfinishedSession(
+                f"session '{session}' has not ended ({known.phase}); `swarm-graph resume {session}` goes on "
+                "with it, then it can be followed up"
+            )
         output = self._place(session, known)
         async with self._open(workflow_type) as desk:
-            await desk.begin(session, workflow_type, user_request, output.folder)
+            await desk.begin(session, workflow_type, user_request, output.folder, known)
             return await self._run(desk, session, given, output)
 
     def resume(self, session_id: str | None = None) -> SwarmState:

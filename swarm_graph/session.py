@@ -83,7 +83,10 @@ class Desk:
     async def calls(self, session: str) -> list[dict[str, Any]]:
         return await asyncio.to_thread(self.catalogue.calls, session) if self.catalogue else []
 
-    async def begin(self, session: str, workflow: str, request: str, folder: Path) -> None:
+    async def begin(
+        self, session: str, workflow: str, request: str, folder: Path, known: Session | None
+    ) -> None:
+        """Records a session before its first call; a follow-up keeps when it first began."""
         if self.catalogue is None:
             return
         now = time.time()
@@ -95,7 +98,7 @@ class Desk:
             output=str(folder),
             simulated=self.config.is_simulated,
             phase="running",
-            created_at=now,
+            created_at=known.created_at if known else now,
             updated_at=now,
         )
         await asyncio.to_thread(self.catalogue.put, row)

@@ -14,7 +14,7 @@ from support import APPROVED, REFUSED, SIMULATED, Crew, config
 
 from swarm_graph import SwarmCoordinator, TaskStatus
 from swarm_graph.config import SwarmConfig
-from swarm_graph.errors import ConfigError, InputError, StorageError
+from swarm_graph.errors import ConfigError, InputError, StorageError, UnfinishedSession
 from swarm_graph.events import Event
 from swarm_graph.session import checked_session_id, new_session_id
 from swarm_graph.simulated import Ask
@@ -135,6 +135,17 @@ def test_an_existing_session_is_refused_and_a_follow_up_goes_on(tmp_path: Path) 
     assert state["request"] == "More"
     with pytest.raises(InputError, match="no session 'other' to follow up"):
         coordinator(tmp_path, crew).run_workflow("More", session_id="other", follow_up=True)
+
+
+def test_a_follow_up_of_an_unfinished_session_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    crew = Crew({"coder": ValueError("broken")})
+    coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")
+    before = files(tmp_path / "out")
+    with pytest.raises(UnfinishedSession, match=r"has not ended \(failed\); `swarm-graph resume s`"):
+        coordinator(tmp_path, crew).run_workflow("More", session_id="s", follow_up=True)
+    assert files(tmp_path / "out") == before
+    crew.script["coder"] = Crew().script["coder"]
+    assert coordinator(tmp_path, crew).resume("s")["request"] == "Build it"
 
 
 def test_resume_without_an_id_takes_the_newest_unfinished(tmp_path: Path) -> None:

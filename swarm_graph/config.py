@@ -5,8 +5,6 @@ Precedence: command line, environment (`SWARM_WORKFLOW__MAX_ITERATIONS=2`), file
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 import re
 import warnings
@@ -17,6 +15,15 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from swarm_graph.config_source import (
+    first_problem,
+    from_environment,
+    merged,
+    near,
+    one_line,
+    origin,
+    read_source,
+)
 from swarm_graph.errors import ConfigError
 from swarm_graph.state import AgentRole
 
@@ -129,9 +136,9 @@ class Models(Settings):
     @classmethod
     def _role_names(cls, entries: Any) -> Any:
         for name in entries if isinstance(entries, Mapping) else ():
-            near = _near(str(name), list(AgentRole))
-            if near and near != name and not re.match(rf"{near}[\d_-]", str(name)):
-                raise ValueError(f"unknown role {name!r}; did you mean {near!r}?")
+            meant = near(str(name), list(AgentRole))
+            if meant and meant != name and not re.match(rf"{meant}[\d_-]", str(name)):
+                raise ValueError(f"unknown role {name!r}; did you mean {meant!r}?")
         return entries
 
     @model_validator(mode="after")
@@ -216,8 +223,8 @@ class SwarmConfig(Settings):
     def _known_roles(cls, value: Any) -> Any:
         for name in value if isinstance(value, Mapping) else ():
             if name not in list(AgentRole):
-                near = _near(str(name), list(AgentRole))
-                hint = f"did you mean {near!r}?" if near else f"known roles: {', '.join(AgentRole)}"
+                meant = near(str(name), list(AgentRole))
+                hint = f"did you mean {meant!r}?" if meant else f"known roles: {', '.join(AgentRole)}"
                 raise ValueError(f"unknown role {name!r}; {hint}")
         return value
 
@@ -272,8 +279,6 @@ DEFAULT_PARAMETERS: dict[AgentRole, AgentParameters] = {
 }
 """The seed's tuning table; every value can be set in `agent_parameters`."""
 
-ENVIRONMENT_TEXTS = ("SWARM_PROMPTS_DIR", "SWARM_PROXY")
-
 
 def load_config(
     source: SwarmConfig | str | Path | Mapping[str, Any] | None = None,
@@ -293,144 +298,25 @@ def load_config(
             return source
         source, environ = source.model_dump(by_alias=True, exclude_unset=True), {}
     environ = os.environ if environ is None else environ
-    data, where = _read(source, environ)
-    layers = [(where, data), ("the environment", _from_environment(environ))]
+    data, where = read_source(source, environ)
+    layers = [(where, data), ("the environment", from_environment(environ))]
     layers.append(("the command line", dict(overrides or {})))
     for _, layer in layers:
-        data = _merged(data, layer)
+        data = merged(data, layer)
     try:
         config = SwarmConfig.model_validate(data)
     except ValidationError as error:
-        path, problem = _first_problem(error)
+        path, problem = first_problem(error)
         raise ConfigError(
-            _line(f"{_origin(path, layers)}: {'.'.join(path) or 'the file'}: {problem}")
+            one_line(f"{origin(path, layers)}: {'.'.join(path) or 'the file'}: {problem}")
         ) from error
     for path, known in _unknown_keys(config, ()):
-        name = f"{_origin(path, layers)}: {'.'.join(path)}"
-        near = _near(path[-1], known)
-        if near:
-            raise ConfigError(_line(f"{name}: unknown key; did you mean {near!r}?"))
-        warnings.warn(_line(f"{name}: unknown key, it has no effect"), stacklevel=2)
+        name = f"{origin(path, layers)}: {'.'.join(path)}"
+        if meant := near(path[-1], known):
+            raise ConfigError(one_line(f"{name}: unknown key; did you mean {meant!r}?"))
+        warnings.warn(one_line(f"{name}: unknown key, it has no effect"), stacklevel=2)
     _forget_unknown_keys(config)
     return config
-
-
-def _origin(path: tuple[str, ...], layers: list[tuple[str, dict[str, Any]]]) -> str:
-    """The last of the layers that sets a key: that is where its value comes from."""
-    return next((name for name, layer in reversed(layers) if _sets(layer, path)), layers[0][0])
-
-
-def _sets(layer: Any, path: tuple[str, ...]) -> bool:
-    if not path or not isinstance(layer, Mapping):
-        return layer is not None and not isinstance(layer, Mapping)
-    return path[0] in layer and _sets(layer[path[0]], path[1:])
-
-
-def _line(text: str) -> str:
-    """A message on one line, whatever a key or a value holds."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
-def _read(
-    source: str | Path | Mapping[str, Any] | None, environ: Mapping[str, str]
-) -> tuple[dict[str, Any], str]:
-    if isinstance(source, Mapping):
-        return dict(source), "config"
-    if source is None:
-        source = environ.get("SWARM_CONFIG") or ("config.json" if Path("config.json").is_file() else None)
-    if source is None:
-        return {}, "config"
-    return read_json5(Path(source)), str(source)
-
-
-def read_json5(path: Path) -> dict[str, Any]:
-    """A JSON file with comments and trailing commas; ConfigError names the line that is wrong."""
-    import json5
-
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(
-            _line(f"cannot read the config '{path}': {reason}; `swarm-graph init` writes one")
-        ) from error
-    try:
-        data = json5.loads(text, allow_duplicate_keys=False)
-    except RecursionError as error:
-        raise ConfigError(f"{path}: not valid JSON: it is nested too deep") from error
-    except ValueError as error:
-        reason = str(error).replace("<string>:", "line ")
-        raise ConfigError(_line(f"{path}: not valid JSON: {reason}")) from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected an object {{...}}, found {type(data).__name__}")
-    return data
-
-
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """SWARM_WORKFLOW__MAX_ITERATIONS=2 as {"workflow": {"max_iterations": 2}}."""
-    data: dict[str, Any] = {}
-    for name, text in environ.items():
-        path = name.removeprefix("SWARM_").lower().split("__")
-        if not name.startswith("SWARM_") or (len(path) == 1 and name not in ENVIRONMENT_TEXTS):
-            continue
-        try:
-            value = text if name in ENVIRONMENT_TEXTS else json.loads(text)
-        except (ValueError, RecursionError):
-            value = text
-        for key in reversed(path[1:]):
-            value = {key: value}
-        data = _merged(data, {path[0]: value})
-    return data
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(below)
-    for key, value in above.items():
-        old = result.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
-    return result
-
-
-_ALTERNATIVE = re.compile(r"(?:bool|str|int|\[key\]|(?:list|dict|literal|constrained-\w+|function-\w+).*)")
-"""What pydantic puts into a path to say which alternative of a type it tried."""
-
-
-def _first_problem(error: ValidationError) -> tuple[tuple[str, ...], str]:
-    """The most specific problem: its path, and what is wrong there."""
-    problems: dict[tuple[str, ...], list[Any]] = {}
-    for problem in error.errors(include_url=False):
-        parts = (str(part) for part in problem["loc"])
-        path = tuple(part for part in parts if not _ALTERNATIVE.fullmatch(part))
-        problems.setdefault(path, []).append(problem)
-    path = max(problems, key=len)
-    messages = dict.fromkeys(
-        re.sub("valid dictionary.*", "valid object", problem["msg"].removeprefix("Value error, "))
-        for problem in problems[path]
-    )
-    message = ", or ".join(message[:1].lower() + message[1:] for message in messages)
-    value = problems[path][0]["input"]
-    secret = path[-1:] == ("api_key_env",) or "@" in str(value)
-    shown = "" if isinstance(value, dict) or secret else f"{_shortened(value)} is not allowed: "
-    others = sum(not _within(path, other) for other in problems)
-    return path, f"{shown}{message}" + (f" (and {others} more)" if others else "")
-
-
-def _within(path: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    return path[: len(other)] == other
-
-
-def _shortened(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _near(name: str, known: list[Any]) -> str | None:
-    """The known word that a name is a misspelling or the beginning of."""
-    words = [str(item) for item in known]
-    plain = re.sub(r"[\W_]", "", name.lower())
-    begun = [word for word in words if len(plain) > 3 and word.replace("_", "").startswith(plain)]
-    return next(iter([*difflib.get_close_matches(name.lower(), words, n=1, cutoff=0.8), *begun]), None)
 
 
 def _unknown_keys(group: Settings, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[str]]]:

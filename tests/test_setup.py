@@ -17,7 +17,8 @@ from servers.ollama_front import OllamaFront
 from support import dead_port
 
 from swarm_graph.cli_setup import init
-from swarm_graph.config import load_config, read_json5
+from swarm_graph.config import load_config
+from swarm_graph.config_source import read_json5
 from swarm_graph.doctor import Check, checks_text, examine
 from swarm_graph.errors import InputError
 from swarm_graph.servers import ServerReport, discover, inspect

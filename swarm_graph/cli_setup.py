@@ -57,20 +57,18 @@ def init(path: str, preset: str, force: bool, yes: bool, schema: bool) -> None:
 
     from swarm_graph.artifacts import to_json
     from swarm_graph.config import config_schema
-    from swarm_graph.errors import InputError
     from swarm_graph.servers import discover
-    from swarm_graph.setup_config import config_text, write_config
+    from swarm_graph.setup_config import YOUR_MODEL, config_text, keep_existing, write_config
 
     if schema:
         sys.stdout.write(to_json(config_schema()))
         return
-    if Path(path).exists() and not force:
-        raise InputError(f"'{path}' exists; --force replaces it, or name another file")
+    keep_existing(Path(path), force=force)
     reports = asyncio.run(discover())
     for report in reports:
         click.echo(f"found {report.kind} at {report.url}: {', '.join(report.models) or 'no model'}")
     if not reports:
-        click.echo("found no model server; the config will have a place for yours, marked PUT-THE-MODEL-HERE")
+        click.echo(f"found no model server; the config will have a place for yours, marked {YOUR_MODEL}")
     if sys.stdin.isatty() and not yes and not click.confirm(f"Write {path}?", default=True):
         return
     write_config(Path(path), config_text(reports, preset), force=force)

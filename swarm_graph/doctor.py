@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ from swarm_graph.state import AgentRole
 
 PROMPT_TOKENS = 4000
 """What a prompt of the later rounds usually needs beside the answer."""
+PACKAGES = ("langgraph", "langchain-core", "langchain-openai", "langchain-ollama")
 LOW_DISK_BYTES = 10**9
 OLLAMA_DEFAULT_CONTEXT = 4096
 
@@ -37,12 +39,14 @@ class Check:
 async def examine(config: SwarmConfig, *, data_dir: Path, output_dir: Path) -> list[Check]:
     """All checks, in the order in which a person would go through them. No model is asked anything."""
     assigned = _assigned(config)
-    reports = await asyncio.gather(*(_inspect(entry) for entry, _ in assigned))
-    checks = [Check("python", True, f"{platform.python_version()}, langgraph {version('langgraph')}")]
+    reports = await asyncio.gather(*(_inspect(entry, config.proxy) for entry, _ in assigned))
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    checks = [Check("python", True, f"{platform.python_version()}, {packages}")]
     checks += _missing(config)
     for (entry, roles), report in zip(assigned, reports, strict=True):
         checks += [*_assignment(config, entry, roles), *_server(config, entry, roles, report)]
-    return [*checks, *_folder("data folder", data_dir), *_folder("output folder", output_dir)]
+    checks += [*_folder("data folder", data_dir), *_folder("output folder", output_dir)]
+    return list(dict.fromkeys(checks))  # models of one server have much in common
 
 
 def _assigned(config: SwarmConfig) -> list[tuple[ModelEntry, list[AgentRole]]]:
@@ -86,14 +90,14 @@ def _assignment(config: SwarmConfig, entry: ModelEntry, roles: list[AgentRole]) 
         yield Check(name, None, text, "start the server with its own context option")
 
 
-async def _inspect(entry: ModelEntry) -> ServerReport | None:
+async def _inspect(entry: ModelEntry, proxy: str | None) -> ServerReport | None:
     if entry.api_type == "simulated":
         return None
     try:
         key = api_key(entry)
     except ConfigError:
         key = None
-    return await inspect(entry.url, key=key)
+    return await inspect(entry.url, key=key, proxy=proxy)
 
 
 def _server(
@@ -109,7 +113,7 @@ def _server(
         )
         return
     yield from _kind(name, entry, report)
-    if report.kind == "unknown" or report.api_type != entry.api_type:
+    if report.kind == "unknown" or (report.api_type, report.url) != (entry.api_type, entry.url):
         return
     yield _model(name, entry, report)
     yield from _context(config, name, entry, roles, report)
@@ -124,16 +128,21 @@ def _server(
 
 
 def _kind(name: str, entry: ModelEntry, report: ServerReport) -> Iterator[Check]:
-    if report.kind == "ollama" and entry.api_type == "openai":
-        cure = f'set "api_type": "ollama" and "url": "{entry.server}"'
-        yield Check(
-            name, False, "this is Ollama, configured as openai: it would cut long prompts silently", cure
-        )
-    elif report.kind != "ollama" and entry.api_type == "ollama":
-        yield Check(name, False, "this is not Ollama", 'set "api_type": "openai" and a url that ends in /v1')
+    right = f'"api_type": "{report.api_type}" and "url": "{report.url}"'
+    if report.key_refused:
+        cure = "set api_key_env to the name of the environment variable that holds its key"
+        yield Check(name, False, report.error, cure)
     elif report.kind == "unknown":
-        cure = "" if entry.url.endswith("/v1") else f'set "url": "{entry.server}/v1"'
-        yield Check(name, False, report.error, cure or "is this the model server's port?")
+        cure = f'set "url": "{entry.server}/v1", if this is the model server\'s port'
+        at_v1 = entry.api_type == "ollama" or entry.url.endswith("/v1")
+        yield Check(name, False, report.error, "is this the model server's port?" if at_v1 else cure)
+    elif report.kind == "ollama" and entry.api_type == "openai":
+        text = "this is Ollama, configured as openai: it would cut long prompts silently"
+        yield Check(name, False, text, f"set {right}")
+    elif report.api_type != entry.api_type:
+        yield Check(name, False, f"this is not Ollama but {report.kind}", f"set {right}")
+    elif report.url != entry.url:
+        yield Check(name, False, f"{entry.url} is not where it answers", f'set "url": "{report.url}"')
     else:
         yield Check(name, True, " ".join(filter(None, [report.kind, report.version])))
 
@@ -154,29 +163,34 @@ def _model(name: str, entry: ModelEntry, report: ServerReport) -> Check:
 def _context(
     config: SwarmConfig, name: str, entry: ModelEntry, roles: list[AgentRole], report: ServerReport
 ) -> Iterator[Check]:
-    parameters = [config.parameters_for(role) for role in roles]
-    answer = max(p.max_tokens or 0 for p in parameters)
-    context = report.context
-    if entry.api_type == "ollama":
-        asked = [p.num_ctx for p in parameters if p.num_ctx]
-        context = min(asked or [report.context or OLLAMA_DEFAULT_CONTEXT])
-    if context is None:
-        return
+    answers: dict[int, int] = {}
+    """The longest answer by context: Ollama's may differ from role to role."""
+    for parameters in map(config.parameters_for, roles):
+        context = report.context_of(entry.model)
+        if entry.api_type == "ollama":
+            context = parameters.num_ctx or context or OLLAMA_DEFAULT_CONTEXT
+        if context is not None:
+            answers[context] = max(answers.get(context, 0), parameters.max_tokens or 0)
+    for context, answer in answers.items():
+        yield _room(name, context, answer, report)
+
+
+def _room(name: str, context: int, answer: int, report: ServerReport) -> Check:
+    """Whether a context has room for a prompt and the answer."""
     needed = answer + PROMPT_TOKENS
     if context >= needed:
-        yield Check(name, True, f"context of {context} tokens")
-        return
+        return Check(name, True, f"context of {context} tokens")
     option = {
         "ollama": f"set num_ctx to {needed} or more in agent_parameters",
         "llama.cpp": "start it with a larger -c",
     }
     cure = option.get(report.kind, "give the model a larger context") + ", or lower max_tokens"
     text = f"context of {context} tokens; the longest answer ({answer}) and its prompt need about {needed}"
-    yield Check(name, None, text, cure)
+    return Check(name, None, text, cure)
 
 
 def _folder(name: str, folder: Path) -> Iterator[Check]:
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass

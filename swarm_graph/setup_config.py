@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from swarm_graph.artifacts import write_file
 from swarm_graph.config import DEFAULT_PARAMETERS
-from swarm_graph.errors import InputError
+from swarm_graph.errors import InputError, StorageError
 from swarm_graph.servers import ServerReport
 from swarm_graph.state import AgentRole
 
@@ -25,13 +26,15 @@ OLLAMA_NUM_CTX = 16384
 NOT_FOUND = (
     "// No server was found: put the address and the model's name of yours here. `swarm-graph doctor` checks."
 )
-PLACEHOLDER = {"url": "http://localhost:1234/v1", "model": "PUT-THE-MODEL-HERE", "api_type": "openai"}
+YOUR_MODEL = "PUT-THE-MODEL-HERE"
+PLACEHOLDER = {"url": "http://localhost:1234/v1", "model": YOUR_MODEL, "api_type": "openai"}
+OLLAMA_PLACEHOLDER = {"url": "http://localhost:11434", "model": YOUR_MODEL, "api_type": "ollama"}
 
 
 def config_text(reports: Sequence[ServerReport], preset: str) -> str:
     """A config file with comments, in the seed's shape, for these servers and this hardware."""
     offered = [(report, model) for report in reports for model in report.models]
-    entries = _entries(offered)
+    entries = _entries(offered or [(report, YOUR_MODEL) for report in reports[:1]])
     single = next(iter(entries.values()), PLACEHOLDER)
     multi = {role: entry for role, entry in entries.items() if entry != single}
     found = [f"// Found: {r.kind} at {r.url} with {', '.join(r.models) or 'no model'}" for r in reports]
@@ -40,8 +43,9 @@ def config_text(reports: Sequence[ServerReport], preset: str) -> str:
         *(found or [NOT_FOUND]),
         "{",
         '  "model_config": {',
-        '    "mode": "multi",  // per role; the single model is for the rest ("single": for all)',
+        *_mode(multi),
         f'    "single_model": {_inline(single)},',
+        *([] if reports else [f'    // or, with Ollama: "single_model": {_inline(OLLAMA_PLACEHOLDER)},']),
         '    "multi_model": {',
         *(f'      "{role}": {_inline(entry)},' for role, entry in multi.items()),
         "    },",
@@ -60,11 +64,26 @@ def config_text(reports: Sequence[ServerReport], preset: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_config(path: Path, text: str, *, force: bool) -> None:
-    """Writes the config whole or not at all. InputError when the file exists and `force` is not given."""
-    if path.exists() and not force:
+def keep_existing(path: Path, *, force: bool) -> None:
+    """InputError when the file exists and `force` is not given."""
+    if os.path.lexists(path) and not force:
         raise InputError(f"'{path}' exists; --force replaces it, or name another file")
-    write_file(path.parent, path.name, text)
+
+
+def write_config(path: Path, text: str, *, force: bool) -> None:
+    """Writes the config whole or not at all. InputError when it cannot, or may not replace what is there."""
+    keep_existing(path, force=force)
+    try:
+        write_file(path.parent, path.name, text)
+    except StorageError as error:
+        reason = getattr(error.__cause__, "strerror", None) or "that is no file's name"
+        raise InputError(f"cannot write '{path}': {reason}; name another file") from error
+
+
+def _mode(multi: dict[AgentRole, Any]) -> list[str]:
+    if multi:
+        return ['    "mode": "multi",  // per role; the single model is for the rest ("single": for all)']
+    return ['    "mode": "single",  // one model for all roles ("multi": per role, entries in multi_model)']
 
 
 def _entries(offered: list[tuple[ServerReport, str]]) -> dict[AgentRole, dict[str, Any]]:
@@ -72,7 +91,7 @@ def _entries(offered: list[tuple[ServerReport, str]]) -> dict[AgentRole, dict[st
     if not offered:
         return {}
     coder = next((pair for pair in offered if "code" in pair[1].lower()), offered[0])
-    other = next((pair for pair in offered if pair != coder), coder)
+    other = next((pair for pair in offered if pair[1] != coder[1]), coder)
     return {role: _entry(*(other if role in REVIEW_ROLES else coder)) for role in AgentRole}
 
 

@@ -115,7 +115,8 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(
     done = swarm("resume", "--json", cwd=tmp_path)
     document = json.loads(done.stdout)
     assert document["phase"] == "complete"
-    assert document["metrics"]["architect"]["total_calls"] == 1
+    if number != signal.SIGKILL:  # which may fall between the answer and its checkpoint
+        assert document["metrics"]["architect"]["total_calls"] == 1
 
 
 def test_resume_without_a_config_uses_the_one_that_the_session_began_with(tmp_path: Path) -> None:

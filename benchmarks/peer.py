@@ -18,7 +18,7 @@ from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
-from openai import DefaultAsyncHttpxClient
+from openai import DefaultAioHttpClient, DefaultAsyncHttpxClient
 from pydantic import SecretStr
 
 from swarm_graph import prompts
@@ -102,10 +102,10 @@ def peer_graph(model: ChatOpenAI, saver: AsyncSqliteSaver | None) -> Graph:
 
 
 @asynccontextmanager
-async def open_peer(url: str, database: Path) -> AsyncIterator[Graph]:
-    """The peer's graph over a server and a SQLite file."""
+async def open_peer(url: str, database: Path, *, aiohttp: bool = False) -> AsyncIterator[Graph]:
+    """The peer's graph over a server and a SQLite file; `aiohttp`: on the transport that we use."""
     async with (
-        DefaultAsyncHttpxClient() as client,
+        DefaultAioHttpClient() if aiohttp else DefaultAsyncHttpxClient() as client,
         AsyncSqliteSaver.from_conn_string(str(database)) as saver,
     ):
         model = ChatOpenAI(

@@ -85,7 +85,8 @@ class Caller:
 
     async def _stream(self, messages: list[BaseMessage], arguments: dict[str, Any], record: _Record) -> Reply:
         chunks: list[AIMessageChunk] = []
-        patience = self.entry.idle_timeout
+        slack = self.entry.idle_timeout / 100  # moving a timeout for every token costs too much
+        patience = self.entry.idle_timeout + slack
         async with asyncio.timeout(self.entry.timeout), asyncio.timeout(patience) as idle:
             clock = asyncio.get_running_loop().time
             moved = clock()
@@ -97,7 +98,7 @@ class Caller:
             async with aclosing(stream) as parts:
                 async for chunk in parts:
                     now = clock()
-                    if now - moved > patience / 100:  # moving a timeout for every token costs too much
+                    if now - moved > slack:
                         moved = now
                         idle.reschedule(now + patience)
                     chunks.append(chunk)
@@ -182,7 +183,7 @@ def explain(error: Exception, node: str, entry: ModelEntry) -> ModelError:
     status = getattr(error, "status_code", None)
     root, detail = _root(error), _detail(error)
     retryable = False
-    if isinstance(root, OSError) and not isinstance(root, TimeoutError):
+    if _is_lost_connection(root):
         what = f"cannot be reached: {detail}"
         cure = f"is the server running at {entry.server}? `swarm-graph doctor` checks it"
         retryable = True
@@ -207,6 +208,12 @@ def explain(error: Exception, node: str, entry: ModelEntry) -> ModelError:
         what, cure = f"failed: {type(root).__name__}: {detail}", "`swarm-graph doctor` checks the server"
     line = f"{node}: {entry.label} at {entry.server} {what}; {cure}"
     return ModelError(line, node=node, retryable=retryable)
+
+
+def _is_lost_connection(root: BaseException) -> bool:
+    """Refused, reset, or closed without an answer, which is no OSError but aiohttp's own class."""
+    named = "ClientConnectionError" in {cls.__name__ for cls in type(root).__mro__}
+    return (isinstance(root, OSError) or named) and not isinstance(root, TimeoutError)
 
 
 def _root(error: BaseException) -> BaseException:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -384,6 +385,26 @@ def test_not_a_model_server_at_all(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         failed_run(tmp_path, server(url, timeout=0.3), "did not answer in time")
+
+
+@pytest.mark.parametrize("api_type", ["openai", "ollama"])
+def test_a_server_that_hangs_up_is_not_reached_and_not_late(api_type: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        Thread(target=hang_up, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        prepare = server(url + ("/v1" if api_type == "openai" else ""), api_type=api_type)
+        failed_run(tmp_path, prepare, "cannot be reached: Server disconnected")
+
+
+def hang_up(listening: socket.socket) -> None:
+    """Reads each of the four reviews' requests and closes its connection without an answer."""
+    for _ in range(4):
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1 << 16):
+                pass
 
 
 @pytest.mark.parametrize(

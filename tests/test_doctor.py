@@ -1,0 +1,163 @@
+"""`swarm-graph doctor`: what it finds wrong, the cure it names, its output and exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from servers.llama import Llama, running_llama
+from servers.ollama_front import OllamaFront
+from support import dead_port, write_config
+from test_servers_probe import LISTED, OLLAMA, serving
+
+from swarm_graph.cli_setup import doctor
+from swarm_graph.config import load_config
+from swarm_graph.doctor import Check, checks_text, examine
+
+SIMULATED_ENTRY = {"model": "s", "api_type": "simulated"}
+
+
+def examined(folder: Path, settings: dict[str, Any]) -> list[Check]:
+    config = load_config(settings, environ={})
+    return asyncio.run(examine(config, data_dir=folder / ".swarm", output_dir=folder / "out"))
+
+
+def one(url: str, api_type: str = "openai", **more: Any) -> dict[str, Any]:
+    return {"model_config": {"single_model": {"url": url, "model": "tiny", "api_type": api_type, **more}}}
+
+
+def failed(checks: list[Check]) -> list[tuple[str, str]]:
+    return [(check.text, check.cure) for check in checks if check.ok is False]
+
+
+def warned(checks: list[Check]) -> list[tuple[str, str]]:
+    return [(check.text, check.cure) for check in checks if check.ok is None]
+
+
+def test_an_ollama_url_with_v1_would_fail_at_the_first_call(ollama: OllamaFront, tmp_path: Path) -> None:
+    [(text, cure)] = failed(examined(tmp_path, one(f"{ollama.root}/v1", "ollama")))
+    assert text == f"{ollama.root}/v1 is not where it answers"
+    assert cure == f'set "url": "{ollama.root}"'
+
+
+def test_a_missing_v1_is_named(tmp_path: Path) -> None:
+    with serving(LISTED) as url:
+        assert failed(examined(tmp_path, one(url)))[0][1] == f'set "url": "{url}/v1"'
+
+
+def test_a_wrong_api_type_names_both_settings(llama: Llama, ollama: OllamaFront, tmp_path: Path) -> None:
+    [(text, cure)] = failed(examined(tmp_path, one(llama.root, "ollama")))
+    assert text == "this is not Ollama but llama.cpp"
+    assert cure == f'set "api_type": "openai" and "url": "{llama.root}"'
+    assert failed(examined(tmp_path, one(llama.root))) == []
+    [(text, cure)] = failed(examined(tmp_path, one(f"{ollama.root}/v1")))
+    assert cure == f'set "api_type": "ollama" and "url": "{ollama.root}"'
+
+
+def test_a_key_that_a_server_wants_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCTOR_TEST_KEY", "wrong")
+    with serving({"/v1/models": (401, {"error": "no"})}) as url:
+        [(text, cure)] = failed(examined(tmp_path, one(f"{url}/v1")))
+        assert text == "it wants an API key"
+        assert "api_key_env" in cure
+        checks = examined(tmp_path, one(f"{url}/v1", api_key_env="DOCTOR_TEST_KEY"))
+    assert failed(checks)[0][0] == "it refuses the API key"
+    assert "wrong" not in checks_text(checks)
+
+
+def test_doctor_asks_through_the_configured_proxy(llama: Llama, tmp_path: Path) -> None:
+    settings = one("http://models.invalid/v1") | {"proxy": f"http://127.0.0.1:{dead_port()}"}
+    assert "not reachable" in failed(examined(tmp_path, settings))[0][0]
+    checks = examined(tmp_path, one("http://models.invalid/v1") | {"proxy": llama.root})
+    assert not any("not reachable" in text for text, _ in failed(checks))
+
+
+def test_the_context_of_every_role_counts(tmp_path: Path) -> None:
+    settings = {"agent_parameters": {"coder": {"num_ctx": 20000}}}
+    with serving(OLLAMA) as url:
+        [(text, cure)] = warned(examined(tmp_path, one(url, "ollama", model="m") | settings))
+    assert text == "context of 4096 tokens; the longest answer (6000) and its prompt need about 10000"
+    assert cure == "set num_ctx to 10000 or more in agent_parameters, or lower max_tokens"
+
+
+def test_a_context_of_another_model_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    loaded = {"models": [{"name": "other:latest", "context_length": 100000}]}
+    with serving({**OLLAMA, "/api/ps": loaded}) as url:
+        checks = examined(tmp_path, one(url, "ollama", model="m"))
+    assert "context of 4096 tokens" in warned(checks)[0][0]
+
+
+def test_a_small_llama_cpp_context_names_its_own_option(tmp_path: Path) -> None:
+    with running_llama(tmp_path, slots=1, ctx_per_slot=2048) as small:
+        settings = one(small.url) | {"workflow": {"enable_parallel": False}}
+        [(text, cure)] = warned(examined(tmp_path, settings))
+    assert "context of 2048 tokens" in text
+    assert cure == "start it with a larger -c, or lower max_tokens"
+
+
+def test_models_of_one_server_are_not_reported_twice(llama: Llama, tmp_path: Path) -> None:
+    entry = one(llama.url)["model_config"]["single_model"]
+    entries = {"coder": entry, "reviewer": {**entry, "timeout": 60}}
+    models = {"mode": "multi", "multi_model": entries, "single_model": entry}
+    checks = examined(tmp_path, {"model_config": models})
+    assert len(checks) == len(set(checks))
+    assert sum("llama.cpp" in check.text for check in checks) == 1
+
+
+def test_a_broken_simulation_script_is_found(tmp_path: Path) -> None:
+    entry = {**SIMULATED_ENTRY, "simulation": {"script": str(tmp_path / "nosuch.json")}}
+    [(text, _)] = failed(examined(tmp_path, {"model_config": {"single_model": entry}}))
+    assert "nosuch.json" in text
+
+
+def test_a_file_or_a_dangling_link_in_the_place_of_a_folder_is_found(tmp_path: Path) -> None:
+    (tmp_path / ".swarm").write_text("")
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    checks = examined(tmp_path, {"model_config": {"single_model": SIMULATED_ENTRY}})
+    texts = [text for text, _ in failed(checks)]
+    assert len(texts) == 2
+    assert all("cannot write in" in text for text in texts)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".swarm", "out"]
+
+
+def test_the_versions_are_named(tmp_path: Path) -> None:
+    [python, *_] = examined(tmp_path, {"model_config": {"single_model": SIMULATED_ENTRY}})
+    assert all(name in python.text for name in ("3.", "langgraph", "langchain-openai", "langchain-ollama"))
+
+
+def test_the_command_prints_one_json_document_and_its_exit_code(llama: Llama, tmp_path: Path) -> None:
+    folders = ["--data-dir", str(tmp_path / "data"), "--output", str(tmp_path / "out")]
+    good = write_config(tmp_path, **one(llama.url))
+    result = CliRunner().invoke(doctor, ["--config", str(good), "--json", *folders])
+    assert result.exit_code == 0
+    assert {tuple(check) for check in json.loads(result.stdout)} == {("name", "ok", "text", "cure")}
+    bad = write_config(tmp_path, **one(f"http://127.0.0.1:{dead_port()}/v1"))
+    result = CliRunner().invoke(doctor, ["--config", str(bad), "--json", *folders])
+    assert result.exit_code == 1
+    assert [check["ok"] for check in json.loads(result.stdout)].count(False) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_piped_doctor_is_plain_text(llama: Llama, tmp_path: Path) -> None:
+    path = write_config(tmp_path, **one(llama.url))
+    command = [sys.executable, "-m", "swarm_graph", "doctor", "--config", str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "\x1b" not in ended.stdout
+    assert ended.stdout.endswith("everything that is needed is there\n")
+
+
+def test_a_config_that_does_not_load_ends_with_one_line_and_2(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"workflow": {"max_iterations": 0}}')
+    command = [sys.executable, "-m", "swarm_graph", "doctor", "--config", str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert len(ended.stderr.splitlines()) == 1
+    assert "workflow.max_iterations" in ended.stderr

@@ -1,0 +1,153 @@
+"""`swarm-graph init` and the example: every config that it writes loads, and says what a person must do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from servers.llama import Llama
+from servers.ollama_front import OllamaFront
+from support import dead_port
+
+from swarm_graph.cli_setup import init
+from swarm_graph.config import SwarmConfig, config_schema, load_config
+from swarm_graph.config_source import read_json5
+from swarm_graph.doctor import examine
+from swarm_graph.errors import InputError
+from swarm_graph.servers import ServerReport, inspect
+from swarm_graph.setup_config import PRESETS, YOUR_MODEL, config_text, write_config
+from swarm_graph.state import AgentRole
+
+ROOT = Path(__file__).parents[1]
+STUDIO = ServerReport("http://127.0.0.1:1234/v1", "lm-studio", True, models=("gpt-oss-20b", "qwen-coder"))
+OLLAMA = ServerReport("http://127.0.0.1:11434", "ollama", True, models=("qwen-coder", "llama3.1:8b"))
+
+
+def written(folder: Path, *reports: ServerReport, preset: str = "optimal") -> SwarmConfig:
+    path = folder / "config.json"
+    write_config(path, config_text(reports, preset), force=True)
+    return load_config(path, environ={})
+
+
+def invoked(*arguments: str) -> Result:
+    """`init` where a dead port is named, so that what is found is what listens on the usual ports."""
+    return CliRunner().invoke(init, arguments, env={"OLLAMA_HOST": f"127.0.0.1:{dead_port()}"})
+
+
+def test_roles_get_the_models_that_suit_them(tmp_path: Path) -> None:
+    config = written(tmp_path, STUDIO, OLLAMA)
+    models = {role: (config.model_for(role).server, config.model_for(role).model) for role in AgentRole}
+    assert models[AgentRole.CODER] == ("http://127.0.0.1:1234", "qwen-coder")
+    assert models[AgentRole.TESTER] == models[AgentRole.DEBUGGER] == models[AgentRole.CODER]
+    assert models[AgentRole.REVIEWER] == ("http://127.0.0.1:1234", "gpt-oss-20b")
+    assert models[AgentRole.SECURITY] == models[AgentRole.REVIEWER]
+
+
+def test_the_same_model_on_another_server_is_no_diversity(tmp_path: Path) -> None:
+    alone = ServerReport("http://127.0.0.1:8080/v1", "llama.cpp", True, models=("qwen-coder",))
+    config = written(tmp_path, alone, OLLAMA)
+    assert config.model_for(AgentRole.REVIEWER).model == "llama3.1:8b"
+
+
+def test_one_model_makes_a_config_of_one_model(llama: Llama, tmp_path: Path) -> None:
+    config = written(tmp_path, asyncio.run(inspect(llama.url)))
+    assert config.models.mode == "single"
+    assert config.models.multi_model == {}
+    assert config.model_for(AgentRole.SECURITY).slots == llama.slots
+
+
+def test_a_server_without_a_model_keeps_its_address(tmp_path: Path) -> None:
+    config = written(tmp_path, ServerReport("http://127.0.0.1:11434", "ollama", True))
+    entry = config.model_for(AgentRole.CODER)
+    assert (entry.url, entry.api_type, entry.model) == ("http://127.0.0.1:11434", "ollama", YOUR_MODEL)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_without_a_server_there_are_places_for_both_kinds(preset: str, tmp_path: Path) -> None:
+    config = written(tmp_path, preset=preset)
+    assert config.workflow.parallel == PRESETS[preset]["max_parallel_agents"]
+    text = (tmp_path / "config.json").read_text()
+    assert text.count(YOUR_MODEL) == 2
+    hint = next(line for line in text.splitlines() if "with Ollama" in line)
+    other = hint.partition("Ollama: ")[2]
+    kept = "\n".join(line for line in text.splitlines() if not line.strip().startswith('"single_model"'))
+    (tmp_path / "config.json").write_text(kept.replace(hint, other))
+    assert load_config(tmp_path / "config.json", environ={}).model_for(AgentRole.CODER).api_type == "ollama"
+
+
+def test_doctor_passes_what_init_wrote(llama: Llama, ollama: OllamaFront, tmp_path: Path) -> None:
+    reports = [asyncio.run(inspect(url)) for url in (llama.url, f"{ollama.root}/v1")]
+    for found in (reports, reports[:1], reports[1:]):
+        config = written(tmp_path, *found)
+        checks = asyncio.run(examine(config, data_dir=tmp_path / "data", output_dir=tmp_path / "out"))
+        assert [check for check in checks if not check.ok] == []
+
+
+@pytest.mark.parametrize("name", ["folder", ".", "..", "x" * 300, "file/config.json"], ids=len)
+def test_what_cannot_be_written_is_an_input_error(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="name another file"):
+        write_config(tmp_path / name, "{}", force=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_an_existing_file_or_link_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "config.json").symlink_to(tmp_path / "nowhere")
+    result = invoked(str(tmp_path / "config.json"))
+    assert isinstance(result.exception, InputError)
+    assert result.exception.exit_code == 2
+    assert result.stdout == ""
+    assert (tmp_path / "config.json").is_symlink()
+
+
+def test_nothing_is_asked_without_a_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    result = invoked(str(path), "--preset", "minimal")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert f"wrote {path}" in result.stdout
+    assert load_config(path, environ={}).workflow.parallel == 1
+    assert invoked(str(path), "--force").exit_code == 0
+    assert load_config(path, environ={}).workflow.parallel == 4
+
+
+@pytest.mark.parametrize(("answer", "is_there"), [("n", False), ("y", True)])
+def test_on_a_terminal_it_asks_first(answer: str, is_there: bool, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "swarm_graph", "init", "config.json"]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, cwd=tmp_path) as child:
+        os.close(theirs)
+        os.write(ours, f"{answer}\n".encode())
+        output, _ = child.communicate(timeout=60)
+    os.close(ours)
+    assert b"Write config.json?" in output
+    assert child.returncode == 0
+    assert (tmp_path / "config.json").exists() == is_there
+
+
+def test_the_example_has_every_key_in_its_place() -> None:
+    schema, example = config_schema(), read_json5(ROOT / "config.example.json")
+    models = example["model_config"]
+    entries = [models["single_model"], *models["multi_model"].values()]
+    places: dict[str, list[dict[str, Any]]] = {
+        "SwarmConfig": [example],
+        "Models": [models],
+        "ModelEntry": entries,
+        "Simulation": [entry["simulation"] for entry in entries if "simulation" in entry],
+        "AgentParameters": list(example["agent_parameters"].values()),
+        "WorkflowSettings": [example["workflow"]],
+        "Features": [example["features"]],
+    }
+    groups = {name: group for name, group in schema["$defs"].items() if "properties" in group}
+    groups["SwarmConfig"] = schema
+    assert groups.keys() == places.keys()
+    for name, group in groups.items():
+        shown = set().union(*places[name])
+        assert shown == set(group["properties"]), name

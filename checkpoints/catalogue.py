@@ -1,40 +1,18 @@
-"""What a database knows of its sessions besides their checkpoints: who they are, and every model call."""
+"""What a database knows of its sessions besides their checkpoints: runs, tasks, model calls, files."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from hashlib import sha256
 from typing import Any
 
-import sqlite_utils
-
-from swarm_graph.checkpoints.saver import BUSY_SECONDS, storage_errors
-
-CALL_COLUMNS = {
-    "session": str,
-    "time": float,
-    "node": str,
-    "role": str,
-    "task": str,
-    "iteration": int,
-    "attempt": int,
-    "model": str,
-    "server": str,
-    "outcome": str,
-    "finish_reason": str,
-    "queued_s": float,
-    "first_token_s": float,
-    "seconds": float,
-    "input_tokens": int,
-    "output_tokens": int,
-    "error": str,
-}
-
+from swarm_graph.checkpoints.database import Database
+from swarm_graph.state import TaskRecord
 
 ENDED = ("complete", "not_converged")
 """The phases of sessions that have ended; every other one can be resumed."""
@@ -42,78 +20,214 @@ ENDED = ("complete", "not_converged")
 
 @dataclass(frozen=True)
 class Session:
-    """A session as the catalogue knows it. `config` holds no secret, only names of variables."""
+    """A session as the catalogue knows it; it holds no secret, only names of variables.
+
+    `config`: what it began with, in the file's shape. `output`: the folder of its files, empty when
+    the graph was called directly. `parent`: the session that it was forked from, at `parent_checkpoint`.
+    """
 
     session: str
     workflow: str
     request: str
     config: dict[str, Any]
-    output: str
-    simulated: bool
     phase: str
     created_at: float
     updated_at: float
+    output: str = ""
+    simulated: bool = False
+    config_file: str = ""
+    parent: str = ""
+    parent_checkpoint: str = ""
+
+
+@dataclass(frozen=True)
+class WorkingRun:
+    """One time that a process worked on a session. `config` is None where it is the session's own."""
+
+    id: int
+    session: str
+    kind: str
+    """begin, follow_up, resume, replay or fork."""
+    config: dict[str, Any] | None
+    pid: int
+    host: str
+    phase: str
+    error: str
+    started_at: float
+    ended_at: float | None
+
+    @property
+    def owner(self) -> str:
+        """Who it is, for people."""
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.started_at))
+        return f"process {self.pid} on {self.host}, since {since}"
 
 
 class Catalogue:
-    """The tables `sessions` and `calls` beside LangGraph's own, in one SQLite file."""
+    """The tables `sessions`, `runs`, `tasks`, `calls` and `artifacts` of a database."""
 
-    def __init__(self, path: str | Path) -> None:
-        self._path, self._lock = path, threading.Lock()
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
-        self._database = sqlite_utils.Database(connection)
-        with self._using():
-            sessions = dict.fromkeys(("session", "workflow", "request", "config", "output", "phase"), str)
-            times = {"simulated": int, "created_at": float, "updated_at": float}
-            self._database.table("sessions").create({**sessions, **times}, pk="session", if_not_exists=True)
-            calls = self._database.table("calls")
-            if not calls.exists():
-                calls.create(CALL_COLUMNS, if_not_exists=True)
-                calls.create_index(["session"], if_not_exists=True)
+    def __init__(self, database: Database) -> None:
+        self.database, self._tables = database, database.tables
 
-    def close(self) -> None:
-        self._database.close()
+    # --- sessions and runs -----------------------------------------------------------------------
 
-    def put(self, session: Session) -> None:
-        """Records a session, or what changed of it."""
-        row = {**vars(session), "config": json.dumps(session.config), "simulated": int(session.simulated)}
-        with self._using():
-            self._database.table("sessions").upsert(row, pk="session")
+    def begin(self, session: Session, kind: str) -> int:
+        """Records that this process begins to work on a session; returns the run's number.
 
-    def set_phase(self, session: str, phase: str, now: float) -> None:
-        with self._using():
-            self._database.table("sessions").update(session, {"phase": phase, "updated_at": now})
+        A session that is known keeps its beginning: configuration, time, and where it was forked from.
+        A request asked anew (`begin`, `follow_up`, `replay`) is never answered from the journal.
+        """
+        with self.database.transaction():
+            known = self.get(session.session)
+            row = _session_row(session)
+            if known is not None:
+                row = {
+                    "session": session.session,
+                    "request": session.request,
+                    "workflow": session.workflow,
+                    "output": session.output or known.output,
+                    "phase": session.phase,
+                    "updated_at": session.updated_at,
+                }
+            self._tables.table("sessions").upsert(row, pk="session")
+            if kind != "resume":
+                self.forget_answers(session.session)
+            if kind == "follow_up":
+                self._tables.table("tasks").delete_where("session = ?", [session.session])
+            changed = known is not None and known.config != session.config
+            run = {
+                "session": session.session,
+                "kind": kind,
+                "config": json.dumps(session.config) if changed else None,
+                "pid": os.getpid(),
+                "host": platform.node(),
+                "phase": session.phase,
+                "error": "",
+                "started_at": session.updated_at,
+                "ended_at": None,
+            }
+            return int(self._tables.table("runs").insert(run).last_pk or 0)
+
+    def end(self, session: str, run: int, phase: str, error: str = "") -> None:
+        """Records how a run ended; answers of a session that has ended are in its state and go."""
+        now = time.time()
+        with self.database.transaction():
+            self._tables.table("sessions").update(session, {"phase": phase, "updated_at": now})
+            self._tables.table("runs").update(run, {"phase": phase, "error": error, "ended_at": now})
+            if phase in ENDED:
+                self.forget_answers(session)
+
+    def add(self, session: Session) -> None:
+        """Records a session that no run has worked on yet, such as a fork."""
+        with self.database.transaction():
+            self._tables.table("sessions").insert(_session_row(session))
 
     def get(self, session: str) -> Session | None:
-        rows = self._rows("session = ?", [session])
+        rows = self._sessions("session = ?", [session])
         return rows[0] if rows else None
 
-    def newest_unfinished(self) -> Session | None:
-        """The session that was worked on last among those that have not ended."""
-        rows = self._rows(f"phase not in ({', '.join('?' * len(ENDED))})", list(ENDED))
-        return rows[0] if rows else None
+    def sessions(self) -> list[Session]:
+        """All sessions, the one that was worked on last first."""
+        return self._sessions("1", [])
 
-    def add_call(self, call: Mapping[str, Any]) -> None:
-        """Records one attempt of a model call; keys that are no column are left out."""
-        with self._using():
-            self._database.table("calls").insert({name: call.get(name) for name in CALL_COLUMNS})
+    def unfinished(self) -> list[Session]:
+        """Those that have not ended, the one that was worked on last first."""
+        return self._sessions(f"phase not in ({', '.join('?' * len(ENDED))})", list(ENDED))
 
-    def calls(self, session: str) -> list[dict[str, Any]]:
-        """All attempts of a session, in the order in which they ended."""
-        with self._using():
-            return list(self._database.table("calls").rows_where("session = ?", [session], order_by="rowid"))
-
-    def _rows(self, where: str, values: list[str]) -> list[Session]:
-        with self._using():
-            rows = list(
-                self._database.table("sessions").rows_where(where, values, order_by="updated_at desc")
-            )
+    def runs(self, session: str) -> list[WorkingRun]:
+        """Every run of a session, the first one first."""
+        with self.database.view():
+            rows = list(self._tables.table("runs").rows_where("session = ?", [session], order_by="id"))
         return [
-            Session(**{**row, "config": json.loads(row["config"]), "simulated": bool(row["simulated"])})
+            WorkingRun(**{**row, "config": json.loads(row["config"]) if row["config"] else None})
             for row in rows
         ]
 
-    @contextmanager
-    def _using(self) -> Iterator[None]:
-        with self._lock, storage_errors(self._path):
-            yield
+    def delete(self, session: str) -> None:
+        """Forgets a session; its checkpoints are the saver's to delete."""
+        with self.database.transaction():
+            for table in ("sessions", "runs", "tasks", "calls", "artifacts"):
+                self._tables.table(table).delete_where("session = ?", [session])
+
+    def _sessions(self, where: str, values: list[str]) -> list[Session]:
+        with self.database.view():
+            rows = list(
+                self._tables.table("sessions").rows_where(
+                    where, values, order_by="updated_at desc, rowid desc"
+                )
+            )
+        names = [field.name for field in fields(Session)]
+        return [
+            Session(
+                **{
+                    **{name: row[name] for name in names},
+                    "config": json.loads(row["config"]),
+                    "simulated": bool(row["simulated"]),
+                }
+            )
+            for row in rows
+        ]
+
+    # --- tasks, calls, files ---------------------------------------------------------------------
+
+    def put_task(self, session: str, task: TaskRecord, error: str = "") -> None:
+        """Records how a task stands; `error`: why it failed."""
+        row = {"note": "", **task, "session": session, "error": error}
+        with self.database.transaction():
+            self._tables.table("tasks").upsert(row, pk=("session", "task_id"))
+
+    def tasks(self, session: str) -> list[dict[str, Any]]:
+        """The tasks of a session that ended or failed, by id."""
+        return self._rows("tasks", session, "task_id")
+
+    def calls(self, session: str) -> list[dict[str, Any]]:
+        """All attempts of a session, in the order in which they ended; without answers."""
+        rows = self._rows("calls", session, "rowid")
+        return [{name: row[name] for name in row if name not in ("key", "answer")} for row in rows]
+
+    def forget_answers(self, session: str) -> None:
+        """Empties a session's journal; the records of its calls stay."""
+        with self.database.transaction() as cursor:
+            cursor.execute(
+                "UPDATE calls SET answer = NULL WHERE session = ? AND answer IS NOT NULL", (session,)
+            )
+
+    def artifacts(self, session: str, folder: str) -> set[str]:
+        """The paths in a folder that were, or were about to be, written for a session."""
+        with self.database.view() as cursor:
+            rows = cursor.execute(
+                "SELECT path FROM artifacts WHERE session = ? AND folder = ?", (session, folder)
+            )
+            return {path for (path,) in rows}
+
+    def put_artifacts(self, session: str, folder: str, files: Mapping[str, str]) -> None:
+        """Records files that are about to be written."""
+        rows = [
+            {
+                "session": session,
+                "folder": folder,
+                "path": path,
+                "bytes": len(data := text.encode(errors="replace")),
+                "sha256": sha256(data).hexdigest(),
+                "written_at": time.time(),
+            }
+            for path, text in files.items()
+        ]
+        with self.database.transaction():
+            self._tables.table("artifacts").upsert_all(rows, pk=("session", "folder", "path"))
+
+    def remove_artifacts(self, session: str, folder: str, paths: Iterable[str]) -> None:
+        """Forgets files that were removed."""
+        with self.database.transaction() as cursor:
+            cursor.executemany(
+                "DELETE FROM artifacts WHERE session = ? AND folder = ? AND path = ?",
+                [(session, folder, path) for path in paths],
+            )
+
+    def _rows(self, table: str, session: str, order: str) -> list[dict[str, Any]]:
+        with self.database.view():
+            return list(self._tables.table(table).rows_where("session = ?", [session], order_by=order))
+
+
+def _session_row(session: Session) -> dict[str, Any]:
+    return {**vars(session), "config": json.dumps(session.config), "simulated": int(session.simulated)}

@@ -1,17 +1,11 @@
 """The checkpointer: one SQLite file that keeps every step of every run, for sync and async callers alike."""
 
-import asyncio
 import json
-import os
 import secrets
 import sqlite3
-import threading
-import time
-import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
-from functools import partial, wraps
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -28,42 +22,18 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.utils import search_where
 
+from swarm_graph.checkpoints.catalogue import Catalogue
+from swarm_graph.checkpoints.database import Database, patiently, storage_errors
 from swarm_graph.errors import StorageError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-BUSY_SECONDS = 30
-
-# `trusted_schema`: views and triggers of a received file may call no function with side effects.
-PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA trusted_schema=OFF;"
-
-CHANNEL_VALUES = """
-CREATE TABLE IF NOT EXISTS channel_values (
-    thread_id TEXT NOT NULL,
-    checkpoint_ns TEXT NOT NULL,
-    channel TEXT NOT NULL,
-    version TEXT NOT NULL,
-    type TEXT NOT NULL,
-    value BLOB,
-    PRIMARY KEY (thread_id, checkpoint_ns, channel, version)
-)"""
 
 # CROSS JOIN makes SQLite look each wanted version up by the primary key.
 WANTED = """
 FROM json_each(?) AS wanted CROSS JOIN channel_values AS kept
 ON kept.thread_id = ? AND kept.checkpoint_ns = ?
 AND kept.channel = wanted.key AND kept.version = wanted.value"""
-
-WRITABLE = "make the file and its folder writable or name another place"
-CURES = {
-    sqlite3.SQLITE_NOTADB: "it is not a SQLite database; name another file (this one was left as it is)",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged; restore a copy of it or name another file",
-    sqlite3.SQLITE_CANTOPEN: f"it cannot be opened; {WRITABLE}",
-    sqlite3.SQLITE_READONLY: f"it cannot be written; {WRITABLE}",
-    sqlite3.SQLITE_FULL: "the disk is full; free some space and resume",
-    sqlite3.SQLITE_BUSY: f"another program held its lock for {BUSY_SECONDS} s; end that program and resume",
-}
 
 
 class PlainSerializer(JsonPlusSerializer):
@@ -87,8 +57,7 @@ def _threaded(
 ) -> Callable[Concatenate["SwarmSaver", P], Coroutine[Any, Any, T]]:
     @wraps(method)
     async def call(self: "SwarmSaver", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        work = partial(method, self, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await self.database.run(method, self, *args, **kwargs)
 
     return call
 
@@ -97,23 +66,20 @@ class SwarmSaver(SqliteSaver):
     """LangGraph's SqliteSaver for sync and async callers in any thread and event loop.
 
     Each version of a channel's value is stored once, in `channel_values`, as LangGraph's PostgreSQL saver
-    does; small values stay in the checkpoint. One thread of its own serves async callers, so a finished
+    does; small values stay in the checkpoint. The database's own thread serves async callers, so a finished
     node's result never waits behind sync nodes that fill asyncio's pool. Use it as a value or in `with` or
     `async with`; it closes itself at exit. Errors of the database are raised as StorageError.
+    `catalogue`: the sessions of the file, their runs, tasks, calls and files.
     """
 
-    def __init__(self, conn: sqlite3.Connection, *, path: str | Path = ":memory:") -> None:
-        super().__init__(conn, serde=PlainSerializer())
-        conn.isolation_level = None
-        self.path = path
-        self._lock = threading.RLock()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="swarm-saver")
-        self._close = weakref.finalize(self, conn.close)
+    def __init__(self, database: Database) -> None:
+        super().__init__(database.connection, serde=PlainSerializer())
+        self.database, self.path = database, database.path
+        self.catalogue = Catalogue(database)
 
     def close(self) -> None:
         """Close the database; a second call does nothing."""
-        with self._lock:
-            self._close()
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -128,47 +94,25 @@ class SwarmSaver(SqliteSaver):
         self.close()
 
     def setup(self) -> None:
-        """Make the tables that are missing and put the file in WAL mode; called by itself on first use."""
-        if self.is_setup:
-            return
-        deadline = time.monotonic() + BUSY_SECONDS
-        while not self._try_setup(may_be_busy=time.monotonic() < deadline):
-            time.sleep(0.01)
-
-    def _try_setup(self, *, may_be_busy: bool) -> bool:
-        # SQLite's busy timeout does not cover the switch to WAL when several processes make the file at once.
-        try:
-            self.conn.executescript(PRAGMAS)
-            self.conn.execute(CHANNEL_VALUES)
-            super().setup()
-        except sqlite3.OperationalError as error:
-            if not may_be_busy or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise
-        return self.is_setup
+        """Make LangGraph's tables where they are missing; called by itself on first use."""
+        if not self.is_setup:
+            with storage_errors(self.path):
+                patiently(super().setup)
 
     def transaction(self) -> AbstractContextManager[sqlite3.Cursor]:
         """Lend a cursor inside BEGIN IMMEDIATE; commit at the end, roll everything back on any error.
 
-        The saver's own methods may be called inside and are part of it; never await inside.
-        Raises StorageError, and sqlite3.IntegrityError as it is.
+        The methods of the saver and of its catalogue may be called inside and are part of it; never await
+        inside. Raises StorageError, and sqlite3.IntegrityError as it is.
         """
         return self.cursor()
 
     @contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
         """Lend a cursor in a write transaction, or in one view of the file if `transaction` is False."""
-        with self._lock, storage_errors(self.path), closing(self.conn.cursor()) as cursor:
-            self.setup()
-            if self.conn.in_transaction:  # the caller's own: the lock is held
-                yield cursor
-                return
-            cursor.execute("BEGIN IMMEDIATE" if transaction else "BEGIN")
-            try:
-                yield cursor
-                self.conn.commit()
-            except BaseException:
-                self.conn.rollback()
-                raise
+        self.setup()
+        with self.database.transaction() if transaction else self.database.view() as cursor:
+            yield cursor
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Return a version above `current`; values are keyed by it, so it is unique even under a seed."""
@@ -274,35 +218,12 @@ class SwarmSaver(SqliteSaver):
 def open_checkpointer(path: str | Path) -> SwarmSaver:
     """Open the SQLite file at `path`; `:memory:` keeps no file.
 
-    A missing file is made with mode 0600, its missing folders with 0700.
-    Raises StorageError if it is a folder, no SQLite database, or cannot be written.
+    A missing file is made with mode 0600, its missing folders with 0700; an older file is upgraded.
+    Raises StorageError if it is a folder, no SQLite database, newer than this version, or cannot be written.
     """
-    with storage_errors(path):
-        if str(path) != ":memory:":
-            _make_file(Path(path))
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
-        saver = SwarmSaver(connection, path=path)
-        try:
-            saver.setup()
-        except sqlite3.Error:
-            saver.close()
-            raise
+    saver = SwarmSaver(Database(path))
+    saver.setup()
     return saver
-
-
-def _make_file(path: Path) -> None:
-    try:
-        for folder in reversed(path.parents):
-            folder.mkdir(mode=0o700, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    except IsADirectoryError as error:
-        raise StorageError(
-            f"cannot use the database {str(path)!r}: it is a folder; name a file in it"
-        ) from error
-    except OSError as error:
-        raise StorageError(
-            f"cannot use the database {str(path)!r}: {error.filename!r}: {error.strerror}; {WRITABLE}"
-        ) from error
 
 
 def _is_small(value: object) -> bool:
@@ -311,15 +232,3 @@ def _is_small(value: object) -> bool:
 
 def _key(config: RunnableConfig) -> tuple[str, str]:
     return str(config["configurable"]["thread_id"]), str(config["configurable"].get("checkpoint_ns", ""))
-
-
-@contextmanager
-def storage_errors(path: str | Path) -> Iterator[None]:
-    """Raises SQLite's errors as StorageError with the file and a cure; IntegrityError passes as it is."""
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        raise StorageError(f"cannot use the database {str(path)!r}: {CURES.get(code, error)}") from error

@@ -17,6 +17,8 @@ architect = Role(
     task_type="architecture",
     verb="design",
     reads=("request", "requirements", "design"),
+    writes="design",
+    works_from="requirements",
     answer=str,
     update=update,
 )

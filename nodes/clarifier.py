@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from swarm_graph.answers import without_thoughts
-from swarm_graph.calls import Reply
+from swarm_graph.answers import Reply, without_thoughts
 from swarm_graph.role import Answered, Role
 from swarm_graph.state import AgentRole
 
@@ -48,6 +47,8 @@ clarifier = Role(
     task_type="clarification",
     verb="clarify",
     reads=("request", "requirements"),
+    writes="requirements",
+    works_from="request",
     answer=Clarification,
     update=update,
     unreadable=unreadable,

@@ -17,6 +17,8 @@ debugger = Role(
     task_type="debugging",
     verb="debug",
     reads=("code", "tests", "findings"),
+    writes="diagnosis",
+    works_from="findings",
     answer=str,
     update=update,
 )

@@ -17,6 +17,7 @@ documenter = Role(
     task_type="documentation",
     verb="document",
     reads=("request", "requirements", "code"),
+    writes="documentation",
     answer=str,
     update=update,
 )

@@ -17,6 +17,7 @@ optimizer = Role(
     task_type="optimization",
     verb="optimize",
     reads=("requirements", "code"),
+    writes="optimization",
     answer=str,
     update=update,
 )

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, Field, field_validator
 
-from swarm_graph.calls import Reply
+from swarm_graph.answers import Reply
 from swarm_graph.role import Answered, Role
 from swarm_graph.state import AgentRole, Finding, Review, Severity
 
@@ -91,6 +91,7 @@ reviewer = Role(
     task_type="review",
     verb="review",
     reads=("request", "requirements", "code"),
+    writes="reviews",
     answer=Judgement,
     update=update,
     unreadable=unreadable,

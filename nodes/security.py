@@ -11,6 +11,7 @@ security = Role(
     task_type="security",
     verb="audit",
     reads=("request", "code"),
+    writes="reviews",
     answer=Judgement,
     update=update,
     unreadable=unreadable,

@@ -22,6 +22,7 @@ tester = Role(
     task_type="testing",
     verb="test",
     reads=("request", "requirements", "code"),
+    writes="tests",
     answer=Files,
     update=update,
     complaint=complaint,

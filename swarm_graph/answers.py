@@ -23,6 +23,16 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True)
+class Reply:
+    """A model's finished answer. `truncated`: it was cut off at the token limit."""
+
+    text: str
+    truncated: bool
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True)
 class Files:
     """Files of an answer: path to text, and the paths that it says to delete."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from swarm_graph.answers import Files, fenced
@@ -23,13 +23,25 @@ def file_name(session: str) -> str:
     return quote(session, safe="")
 
 
-class Output:
-    """The output folder of one session. Files are written whole or not at all, and only when changed."""
+class Ledger(Protocol):
+    """Where an output's files are recorded before they are written; the catalogue is one."""
 
-    def __init__(self, folder: str | Path, session: str) -> None:
-        self.folder = Path(folder)
-        self.session = session
+    def artifacts(self, session: str, folder: str) -> set[str]: ...
+    def put_artifacts(self, session: str, folder: str, files: Mapping[str, str]) -> None: ...
+    def remove_artifacts(self, session: str, folder: str, paths: Iterable[str]) -> None: ...
+
+
+class Output:
+    """The output folder of one session. Files are written whole or not at all, and only when changed.
+
+    With a `ledger` files of the project that an earlier run wrote go too when the session deletes them.
+    """
+
+    def __init__(self, folder: str | Path, session: str, ledger: Ledger | None = None) -> None:
+        self.folder, self.session, self.ledger = Path(folder), session, ledger
+        self._place = str(self.folder.absolute())
         self._written: dict[str, str] = {}
+        self._earlier: set[str] | None = None
 
     def prepare(self) -> None:
         """Makes the folder. InputError when it cannot be written, before anything runs."""
@@ -43,35 +55,47 @@ class Output:
             ) from error
 
     def update(self, state: SwarmState) -> None:
-        """Writes what a state holds: text files, notes and the project's files."""
-        for name, text in texts(state).items():
-            self._write(name, text)
-        project = project_files(state)
-        for path in [path for path in self._written if path.startswith(f"{PROJECT}/")]:
-            if path.removeprefix(f"{PROJECT}/") not in project:
-                self._delete(path)
-        for path, text in project.items():
-            self._write(f"{PROJECT}/{path}", text)
+        """Writes what a state holds, text files, notes and the project's files; removes what is gone."""
+        project = {f"{PROJECT}/{path}": text for path, text in project_files(state).items()}
+        self._write({**texts(state), **project})
+        if gone := [path for path in self._known() if path.startswith(f"{PROJECT}/") and path not in project]:
+            self._delete(gone)
 
     def write_state(self, document: dict[str, Any]) -> None:
-        self._write(f"swarm_state_{file_name(self.session)}.json", to_json(document))
+        self._write({f"swarm_state_{file_name(self.session)}.json": to_json(document)})
 
     def files(self) -> list[str]:
         """The paths that were written, relative to the folder, sorted."""
         return sorted(self._written)
 
-    def _write(self, name: str, text: str) -> None:
-        if self._written.get(name) != text:
+    def _known(self) -> set[str]:
+        """What this run or an earlier one has written."""
+        if self._earlier is None:
+            self._earlier = self.ledger.artifacts(self.session, self._place) if self.ledger else set()
+        return self._earlier | self._written.keys()
+
+    def _write(self, files: Mapping[str, str]) -> None:
+        changed = {name: text for name, text in files.items() if not self._is_written(name, text)}
+        if changed and self.ledger:
+            self.ledger.put_artifacts(self.session, self._place, changed)
+        for name, text in changed.items():
             write_file(self.folder, name, text)
             self._written[name] = text
 
-    def _delete(self, name: str) -> None:
-        del self._written[name]
-        target = _target(self.folder, name)
-        try:
-            target.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageError(f"cannot remove '{target}': {error.strerror}") from error
+    def _is_written(self, name: str, text: str) -> bool:
+        return self._written.get(name) == text and (self.folder / name).exists()
+
+    def _delete(self, names: list[str]) -> None:
+        for name in names:
+            target = _target(self.folder, name)
+            try:
+                target.unlink(missing_ok=True)
+            except OSError as error:
+                raise StorageError(f"cannot remove '{target}': {error.strerror}") from error
+            self._written.pop(name, None)
+        if self.ledger:
+            self.ledger.remove_artifacts(self.session, self._place, names)
+        self._earlier = self._known() - {*names}
 
 
 def write_file(folder: Path, name: str, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from itertools import count
@@ -16,11 +16,13 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import RunnableConfig
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from swarm_graph.answers import encodable
+from swarm_graph.answers import Reply, encodable
+from swarm_graph.checkpoints.journal import question_key
 from swarm_graph.config import ModelEntry
 from swarm_graph.errors import ModelError
 from swarm_graph.events import Kind
 from swarm_graph.limits import Slots
+from swarm_graph.run import Run
 
 Report = Callable[..., None]
 """Called as report(kind, **data) for every event of a call."""
@@ -30,18 +32,11 @@ RETRY_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True)
-class Reply:
-    """A finished answer. `truncated`: it was cut off at the token limit."""
-
-    text: str
-    truncated: bool
-    input_tokens: int
-    output_tokens: int
-
-
-@dataclass(frozen=True)
 class Caller:
-    """Everything that a role's calls have in common."""
+    """Everything that the calls of a role at its place have in common.
+
+    `about`: who asks, for records and events. `parameters`: what an answer depends on besides messages.
+    """
 
     node: str
     entry: ModelEntry
@@ -49,38 +44,50 @@ class Caller:
     slots: Sequence[Slots]
     config: RunnableConfig
     report: Report
+    run: Run
+    about: Mapping[str, Any]
+    parameters: Mapping[str, Any]
 
     async def __call__(self, messages: list[BaseMessage], **arguments: Any) -> Reply:
-        """The model's answer. ModelError when retries are spent or cannot help."""
+        """The model's answer, or the journal's when this question was answered before a kill or a pause.
+
+        ModelError when retries are spent or cannot help; Stopped when the run is to stop.
+        """
+        said = [(message.type, message.text) for message in messages]
+        key = question_key([self.parameters, arguments, said])
+        journal = self.run.journal
+        if journal and (known := await journal.find(self.about["task"], self.about["iteration"], key)):
+            return known
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, ModelError) and error.retryable),
             stop=stop_after_attempt(self.entry.retries + 1),
             wait=wait_exponential_jitter(multiplier=0.5, max=20.0, jitter=0.5),
             reraise=True,
         )
-        return await retrying(self._attempt, messages, count(1), arguments)
+        return await retrying(self._attempt, messages, key, count(1), arguments)
 
     async def _attempt(
-        self, messages: list[BaseMessage], attempts: Iterator[int], arguments: dict[str, Any]
+        self, messages: list[BaseMessage], key: str, attempts: Iterator[int], arguments: dict[str, Any]
     ) -> Reply:
         queued, attempt = time.monotonic(), next(attempts)
         async with AsyncExitStack() as held:
             for slots in self.slots:
                 await held.enter_async_context(slots)
-            record = _Record(self, attempt, time.monotonic() - queued)
+            self.run.check()
+            record = _Record(self, key, attempt, time.monotonic() - queued)
             try:
                 reply = await self._stream(messages, arguments, record)
             except asyncio.CancelledError:
-                record.end("cancelled")
+                await record.end("cancelled")
                 raise
             except ModelError as error:
-                record.end("failed", error=str(error))
+                await record.end("failed", error=str(error))
                 raise
             except Exception as error:
                 failure = explain(error, self.node, self.entry)
-                record.end("failed", error=str(failure))
+                await record.end("failed", error=str(failure))
                 raise failure from error
-            record.end("truncated" if reply.truncated else "answered", reply=reply)
+            await record.end("truncated" if reply.truncated else "answered", reply=reply)
             return reply
 
     async def _stream(self, messages: list[BaseMessage], arguments: dict[str, Any], record: _Record) -> Reply:
@@ -133,11 +140,10 @@ class Caller:
 
 
 class _Record:
-    """The events of one attempt, from dispatch to its end."""
+    """One attempt, from dispatch to its end: its events, and its row in the journal."""
 
-    def __init__(self, caller: Caller, attempt: int, queued_s: float) -> None:
-        self._report = caller.report
-        self.attempt = attempt
+    def __init__(self, caller: Caller, key: str, attempt: int, queued_s: float) -> None:
+        self._caller, self._key, self.attempt = caller, key, attempt
         self._about = {
             "attempt": attempt,
             "model": caller.entry.label,
@@ -162,20 +168,24 @@ class _Record:
             self._reported = now
             self._send("tokens", output_tokens=self._tokens)
 
-    def end(self, outcome: str, *, reply: Reply | None = None, error: str | None = None) -> None:
-        self._send(
-            "call_ended",
-            outcome=outcome,
-            finish_reason=self.reason,
-            first_token_s=self._first_token_s,
-            seconds=time.monotonic() - self._started,
-            input_tokens=reply.input_tokens if reply else 0,
-            output_tokens=reply.output_tokens if reply else 0,
-            error=error,
-        )
+    async def end(self, outcome: str, *, reply: Reply | None = None, error: str | None = None) -> None:
+        """Commits the attempt, with its answer, before anybody hears of it."""
+        ended = {
+            "outcome": outcome,
+            "finish_reason": self.reason,
+            "first_token_s": self._first_token_s,
+            "seconds": time.monotonic() - self._started,
+            "input_tokens": reply.input_tokens if reply else 0,
+            "output_tokens": reply.output_tokens if reply else 0,
+            "error": error,
+        }
+        if journal := self._caller.run.journal:
+            row = {**self._caller.about, **self._about, **ended, "time": time.time()}
+            await journal.record(row, self._key, reply)
+        self._send("call_ended", **ended)
 
     def _send(self, kind: Kind, **data: Any) -> None:
-        self._report(kind, **self._about, **data)
+        self._caller.report(kind, **self._about, **data)
 
 
 def explain(error: Exception, node: str, entry: ModelEntry) -> ModelError:

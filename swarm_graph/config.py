@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -23,6 +23,7 @@ from swarm_graph.config_source import (
     one_line,
     origin,
     read_source,
+    source_path,
 )
 from swarm_graph.errors import ConfigError
 from swarm_graph.state import AgentRole
@@ -52,6 +53,8 @@ def checked_url(url: str, example: str) -> str:
         raise ValueError(
             "expected no password in the URL; put a key into the variable that api_key_env names"
         )
+    if parts.query:
+        raise ValueError("expected no '?' in the URL; put a key into the variable that api_key_env names")
     _ = parts.port
     return url
 
@@ -176,6 +179,12 @@ class WorkflowSettings(Settings):
         None, description="Focuses (correctness, security, performance, style or a prompt's name)."
     )
 
+    pause_before: list[AgentRole] = Field([], description="Roles before which a person is asked.")
+    pause_after: list[AgentRole] = Field([], description="Roles whose answers a person sees first.")
+    grace_period: Number = Field(
+        30.0, ge=0, description="Seconds that calls in flight get to end after Ctrl-C."
+    )
+
     @field_validator("reviewers")
     @classmethod
     def _some_once(cls, value: Any) -> Any:
@@ -183,6 +192,11 @@ class WorkflowSettings(Settings):
             if not names or len(set(names)) != len(names):
                 raise ValueError("expected at least one focus and none twice")
         return value
+
+    @property
+    def pauses(self) -> bool:
+        """Whether a person is asked anywhere."""
+        return bool(self.pause_before or self.pause_after)
 
     @property
     def parallel(self) -> int:
@@ -255,9 +269,16 @@ class SwarmConfig(Settings):
         given = [entry for entry in entries if entry is not None]
         return bool(given) and all(entry.api_type == "simulated" for entry in given)
 
+    def kept(self) -> dict[str, Any]:
+        """What is given, in the file's shape, without anything that looks like a secret: sessions keep it."""
+        plain = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return cast("dict[str, Any]", _without_secrets(plain))
+
     def simulated(self) -> SwarmConfig:
         """The same with a simulated model for every role that is not simulated already."""
         entry = self.models.single_model
+        if self.is_simulated and entry:
+            return self
         if entry is None or entry.api_type != "simulated":
             entry = ModelEntry(model="simulated", api_type="simulated", slots=64)
         entries = self.models.multi_model if self.models.mode == "multi" else {}
@@ -319,6 +340,14 @@ def load_config(
     return config
 
 
+def config_path(source: SwarmConfig | str | Path | Mapping[str, Any] | None) -> str:
+    """The file that `load_config` reads for a source, as an absolute path; empty when there is none."""
+    if isinstance(source, (SwarmConfig, Mapping)):
+        return ""
+    path = source_path(source, os.environ)
+    return str(path.absolute()) if path else ""
+
+
 def _unknown_keys(group: Settings, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[str]]]:
     fields = type(group).model_fields
     for key in group.__pydantic_extra__ or {}:
@@ -332,6 +361,20 @@ def _forget_unknown_keys(group: Settings) -> None:
     (group.__pydantic_extra__ or {}).clear()
     for _, child in _groups(group):
         _forget_unknown_keys(child)
+
+
+SECRET = re.compile(r"key|token|secret|passw|auth|credential", re.IGNORECASE)
+
+
+def _without_secrets(value: Any, *, own: bool = False) -> Any:
+    """Plain data without the entries of `extra_body`, the user's `own`, that are named like secrets."""
+    if isinstance(value, dict):
+        return {
+            key: _without_secrets(inner, own=own or key == "extra_body")
+            for key, inner in value.items()
+            if not (own and SECRET.search(key))
+        }
+    return [_without_secrets(item, own=own) for item in value] if isinstance(value, list) else value
 
 
 def _groups(group: Settings) -> Iterator[tuple[tuple[str, ...], Settings]]:

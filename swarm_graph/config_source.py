@@ -32,16 +32,28 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
+def changed_keys(old: Any, new: Any, path: tuple[str, ...] = ()) -> list[str]:
+    """The dotted paths of the settings in which two configurations, as plain data, differ."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return [] if old == new else [".".join(path)]
+    keys = dict.fromkeys([*old, *new])
+    return [name for key in keys for name in changed_keys(old.get(key), new.get(key), (*path, key))]
+
+
 def read_source(
     source: str | Path | Mapping[str, Any] | None, environ: Mapping[str, str]
 ) -> tuple[dict[str, Any], str]:
     if isinstance(source, Mapping):
         return dict(source), "config"
+    path = source_path(source, environ)
+    return (read_json5(path), str(path)) if path else ({}, "config")
+
+
+def source_path(source: str | Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The config file that is read: the given one, else `SWARM_CONFIG`, else ./config.json if it is there."""
     if source is None:
         source = environ.get("SWARM_CONFIG") or ("config.json" if Path("config.json").is_file() else None)
-    if source is None:
-        return {}, "config"
-    return read_json5(Path(source)), str(source)
+    return Path(source) if source else None
 
 
 def read_json5(path: Path) -> dict[str, Any]:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from langgraph.types import Command
+
 from swarm_graph import portal
 from swarm_graph.artifacts import Output, file_name, to_json, write_file
-from swarm_graph.checkpoints.catalogue import ENDED, Catalogue, Session
+from swarm_graph.checkpoints.catalogue import ENDED, Session
 from swarm_graph.checkpoints.saver import open_checkpointer
-from swarm_graph.config import SwarmConfig, load_config
+from swarm_graph.config import SwarmConfig, config_path, load_config
 from swarm_graph.document import failed_task, finished_task, folded, task_row
-from swarm_graph.errors import InputError, ModelError, UnfinishedSession
+from swarm_graph.errors import ConfigError, InputError, ModelError, Stopped, UnfinishedSession
 from swarm_graph.events import Event, event
-from swarm_graph.graph import checked
+from swarm_graph.graph import SwarmGraph, checked
 from swarm_graph.metrics import call_row, summary
 from swarm_graph.models import check_model
+from swarm_graph.pauses import Decision, Pause
+from swarm_graph.run import Run
 from swarm_graph.session import (
     DATABASE,
     Desk,
@@ -55,6 +58,7 @@ class SwarmCoordinator:
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.config = load_config(config_file)
+        self.config_file = config_path(config_file)
         if self.config.workflow.verbose_logging:
             log_to_stderr()
         self.data_dir, self.output_dir, self.output = Path(data_dir), Path(output_dir), output
@@ -62,8 +66,11 @@ class SwarmCoordinator:
         self.session_id, self.workflow = "", ""
         self.state: SwarmState = {}
         self.files: Output | None = None
+        self.pauses: list[Pause] = []
         self._calls: list[dict[str, Any]] = []
         self._failed: dict[str, Task] = {}
+        self._working: Run | None = None
+        self.calls_in_flight = 0
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -97,7 +104,7 @@ class SwarmCoordinator:
         """`run_workflow` for asynchronous callers."""
         given = checked({"request": user_request})
         session = checked_session_id(session_id) if session_id else new_session_id()
-        self._check_models(workflow_type)
+        graph = self._graph(workflow_type)
         known = known_session(self.data_dir, session) if self.config.features.enable_checkpointing else None
         if known and not follow_up:
             raise InputError(
@@ -111,86 +118,96 @@ class SwarmCoordinator:
                 f"session '{session}' has not ended ({known.phase}); `swarm-graph resume {session}` goes on "
                 "with it, then it can be followed up"
             )
-        output = self._place(session, known)
-        async with self._open(workflow_type) as desk:
-            await desk.begin(session, workflow_type, user_request, output.folder, known)
-            return await self._run(desk, session, given, output)
+        return await self._run(graph, session, known, given)
 
-    def resume(self, session_id: str | None = None) -> SwarmState:
+    def resume(self, session_id: str | None = None, decision: Decision | None = None) -> SwarmState:
         """Goes on with a session (None: the newest that has not ended); returns as `run_workflow` does.
 
-        A session that has ended gives its state. Raises InputError when there is none.
+        `decision` answers the pauses at which it waits for a person: `"approve"`, `{"edit": ...}` or
+        `{"reject": remark}`; without one it goes on waiting (phase `paused`, see `pauses`). A session that
+        has ended gives its state. Raises InputError when there is none, SessionInUse when it is at work.
         """
-        return portal.call(self.aresume(session_id))
+        return portal.call(self.aresume(session_id, decision))
 
-    async def aresume(self, session_id: str | None = None) -> SwarmState:
+    async def aresume(self, session_id: str | None = None, decision: Decision | None = None) -> SwarmState:
         """`resume` for asynchronous callers."""
         known = find_session(self.data_dir, session_id)
-        self._check_models(known.workflow)
-        output = self._place(known.session, known)
-        async with self._open(known.workflow) as desk:
-            return await self._run(desk, known.session, None, output)
+        given: Any = None if decision is None else Command(resume=decision)
+        return await self._run(self._graph(known.workflow), known.session, known, given)
 
-    @asynccontextmanager
-    async def _open(self, workflow: str) -> AsyncIterator[Desk]:
-        self.workflow = workflow
-        if not self.config.features.enable_checkpointing:
-            yield Desk(build_graph(workflow, config=self.config), self.config, None)
-            return
-        path = self.data_dir / DATABASE
-        with open_checkpointer(path) as saver:
-            graph = build_graph(workflow, config=self.config, checkpointer=saver)
-            with closing(Catalogue(path)) as catalogue:
-                yield Desk(graph, self.config, catalogue)
+    def stop(self) -> None:
+        """Lets the model calls in flight end, begins no other, and ends the run (phase `cancelled`)."""
+        if self._working:
+            self._working.stop()
 
-    def _check_models(self, workflow: str) -> None:
+    def _graph(self, workflow: str) -> SwarmGraph:
         """ConfigError, before anything is written, when a role of the workflow has no usable model."""
-        builder = build_graph(workflow, config=self.config).builder
-        for role in getattr(builder, "roles", ()) if self.context is None else ():
+        graph = build_graph(workflow, config=self.config)
+        for role in getattr(graph.builder, "roles", ()) if self.context is None else ():
             check_model(self.config.model_for(role))
+        if self.config.workflow.pauses and not self.config.features.enable_checkpointing:
+            raise ConfigError(
+                "workflow.pause_before and pause_after need features.enable_checkpointing: "
+                "a session that waits for a person is kept in the database"
+            )
+        return graph
 
-    def _place(self, session: str, known: Session | None) -> Output:
-        folder = self.output or (known.output if known else (self.output_dir / file_name(session)).absolute())
-        output = Output(folder, session)
-        output.prepare()
-        return output
+    async def _run(self, graph: SwarmGraph, session: str, known: Session | None, given: Any) -> SwarmState:
+        folder = self._folder(session, known)
+        self._working = run = Run(output=str(folder.absolute()), config_file=self.config_file)
+        self.session_id, self.workflow = session, graph.name
+        self.files = Output(folder, session)
+        self.files.prepare()
+        if not self.config.features.enable_checkpointing:
+            return await self._work(Desk(session, graph, run, None), given)
+        with open_checkpointer(self.data_dir / DATABASE) as saver:
+            graph.checkpointer = saver
+            self.files.ledger = saver.catalogue
+            return await self._work(Desk(session, graph, run, saver), given)
 
-    async def _run(self, desk: Desk, session: str, given: Any, output: Output) -> SwarmState:
-        self.session_id, self.files, self._failed = session, output, {}
-        self.state = await desk.saved(session)
-        self._calls = await desk.calls(session)
+    def _folder(self, session: str, known: Session | None) -> Path:
+        folder = self.output or (known and known.output) or (self.output_dir / file_name(session)).absolute()
+        return Path(folder)
+
+    async def _work(self, desk: Desk, given: Any) -> SwarmState:
+        self.state, self._calls = await desk.saved(), await desk.calls()
+        self._failed, self.pauses, self.calls_in_flight = {}, [], 0
         phase = "cancelled"
         try:
-            async for mode, part in desk.stream(given, session, self.context):
-                await self._follow(desk, output, mode, part)
-            phase = self.state["phase"]
+            async for mode, part in desk.stream(given, self.context):
+                self._follow(mode, part)
+            self.pauses = await desk.pauses()
+            phase = "paused" if self.pauses else self.state["phase"]
         except ModelError as error:
             phase = "failed"
-            log.info("session %s failed: %s", session, error)
+            log.info("session %s failed: %s", desk.session, error)
+        except Stopped:
+            log.info("session %s stopped", desk.session)
         except Exception:
             phase = "failed"
             raise
         finally:
             self.state = cast("SwarmState", {**self.state, "phase": phase})
-            desk.end(session, phase)
-            self._write(output)
+            self._working = None
+            self._write()
         return self.state
 
-    async def _follow(self, desk: Desk, output: Output, mode: str, part: Any) -> None:
+    def _follow(self, mode: str, part: Any) -> None:
         if mode == "custom" and (happened := event(part)):
-            await self._note(desk, happened)
+            self._note(happened)
         elif mode == "values":
             self.state = part
-            self._write(output)
         elif mode == "updates":
             self.state = folded(self.state, part)
-            self._write(output)
+            self._write()
 
-    async def _note(self, desk: Desk, happened: Event) -> None:
+    def _note(self, happened: Event) -> None:
         log.debug("%s", happened)
-        if happened.kind == "call_ended":
+        if happened.kind == "call_started":
+            self.calls_in_flight += 1
+        elif happened.kind == "call_ended":
+            self.calls_in_flight -= 1
             self._calls.append(call_row(happened))
-            await desk.add_call(self._calls[-1])
         elif happened.kind == "task_failed":
             self._failed[happened.task] = failed_task(happened)
         elif happened.kind in ("task_started", "task_ended", "verdict"):
@@ -198,9 +215,10 @@ class SwarmCoordinator:
         if self.on_event:
             self.on_event(happened)
 
-    def _write(self, output: Output) -> None:
-        output.update(self.state)
-        output.write_state(self.document())
+    def _write(self) -> None:
+        assert self.files is not None
+        self.files.update(self.state)
+        self.files.write_state(self.document())
 
     # --- looking at the result -------------------------------------------------------------------
 
@@ -242,6 +260,7 @@ class SwarmCoordinator:
                 }
                 for task_id, task in done.items()
             },
+            "pauses": [vars(pause) for pause in self.pauses],
             "completed_tasks": [task_row(task) for task in tasks],
             "metrics": summary(self._calls),
             "files": self.files.files() if self.files else [],

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from swarm_graph.artifacts import result_of
 from swarm_graph.events import Event
-from swarm_graph.state import AgentRole, SwarmState, Task, TaskStatus, append, merge
+from swarm_graph.state import AgentRole, SwarmState, Task, TaskStatus, merge, reviewed
 
 
 def folded(state: SwarmState, updates: Mapping[str, Any]) -> SwarmState:
@@ -16,7 +16,7 @@ def folded(state: SwarmState, updates: Mapping[str, Any]) -> SwarmState:
     for update in updates.values():
         for key, value in (update or {}).items() if isinstance(update, Mapping) else ():
             if key == "reviews":
-                value = append(result.get("reviews", []), value)
+                value = reviewed(result.get("reviews", []), value)
             elif key == "tasks":
                 value = merge(result.get("tasks", {}), value)
             result[key] = value

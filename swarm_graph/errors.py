@@ -3,7 +3,9 @@
     SwarmError                 1
     ├── ConfigError            2   a config file, environment variable or prompt that cannot be used
     ├── InputError             2   a request, argument, file or session id that cannot be used
-    │   └── UnfinishedSession  2   a new request for a session that has not ended: resume it
+    │   ├── UnfinishedSession  2   a new request for a session that has not ended: resume it
+    │   └── SessionInUse       2   a session that another process or thread works on
+    ├── Stopped              130   a person stopped the run; it can be resumed
     ├── StorageError           1   the database or the output folder
     └── ModelError             1   a model server's call that failed for good
         └── AnswerError        1   the server answered, but the answer could not be used
@@ -32,6 +34,16 @@ class InputError(SwarmError):
 
 class UnfinishedSession(InputError):
     """A new request for a session that has not ended; nothing was changed."""
+
+
+class SessionInUse(InputError):
+    """Somebody else works on the session; nothing was changed."""
+
+
+class Stopped(SwarmError):
+    """The run was stopped; what had been finished is kept and the session can be resumed."""
+
+    exit_code = 130
 
 
 class StorageError(SwarmError):

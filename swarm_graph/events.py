@@ -8,7 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["task_started", "call_started", "tokens", "call_ended", "task_ended", "task_failed", "verdict"]
+Kind = Literal[
+    "task_started",
+    "call_started",
+    "tokens",
+    "call_ended",
+    "task_ended",
+    "task_failed",
+    "task_stopped",
+    "verdict",
+]
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command
+from langgraph.types import Command, StateUpdate
 
+from swarm_graph import pauses
+from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import InputError, UnfinishedSession
-from swarm_graph.limits import Run
-from swarm_graph.role import RUN
+from swarm_graph.record import Record, changing
+from swarm_graph.run import RUN, Run
 from swarm_graph.state import SwarmContext, SwarmState
 
 UNFINISHED = ("running", "paused")
@@ -24,21 +28,45 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
 
     A request on a finished thread is a follow-up: rounds, reviews, findings and verdict start anew,
     requirements, design and code stay. On an unfinished thread it raises UnfinishedSession, and
-    nothing is written. None resumes.
+    nothing is written. None resumes; `Command(resume=decision)` answers the pauses at which it waits
+    (see `pauses.Decision`). With the checkpointer of `open_checkpointer` every run is recorded in its
+    catalogue, and a session that is at work elsewhere raises SessionInUse.
     """
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         config = with_run(config)
-        saved = saver.get_tuple(config) if (saver := self._saver(config)) else None
-        yield from super().stream(self._begin(input, config, saved), config, **kwargs)
+        saver = self._saver(config)
+        with self._record(saver, config) as record:
+            saved = saver.get_tuple(config) if saver else None
+            given = self._begin(input, config, saved)
+            if record:
+                self._put(record, input, config, saved)
+            yield from super().stream(given, config, **kwargs)
 
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         config = with_run(config)
-        saved = await saver.aget_tuple(config) if (saver := self._saver(config)) else None
-        async for part in super().astream(self._begin(input, config, saved), config, **kwargs):
-            yield part
+        saver = self._saver(config)
+        with self._record(saver, config) as record:
+            saved = await saver.aget_tuple(config) if saver else None
+            given = self._begin(input, config, saved)
+            if record:
+                await record.saver.database.run(self._put, record, input, config, saved)
+            async for part in super().astream(given, config, **kwargs):
+                yield part
+
+    def bulk_update_state(
+        self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> RunnableConfig:
+        with self._changing(config):
+            return super().bulk_update_state(config, supersteps)
+
+    async def abulk_update_state(
+        self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> RunnableConfig:
+        with self._changing(config):
+            return await super().abulk_update_state(config, supersteps)
 
     def _saver(self, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
         if "thread_id" not in config["configurable"] or not isinstance(
@@ -48,12 +76,14 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         return self.checkpointer
 
     def _begin(self, given: Any, config: RunnableConfig, saved: CheckpointTuple | None) -> Any:
-        """The input for LangGraph: None and commands as they are, a request with the state it starts anew."""
+        """The input for LangGraph: None as it is, answers to pauses, a request with what it starts anew."""
         session = config["configurable"].get("thread_id", "")
         if given is None and saved is None:
             raise InputError(f"no session '{session}' to resume: nothing was saved under this thread_id")
-        if given is None or isinstance(given, Command):
+        if given is None:
             return given
+        if isinstance(given, Command):
+            return self._answered(given, session, saved)
         if saved is not None and unfinished(saved):
             raise UnfinishedSession(
                 f"session '{session}' has not ended; resume it with `graph.invoke(None, thread)` or "
@@ -61,12 +91,53 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             )
         return self.start(checked(given))
 
+    def _answered(self, given: Command[Any], session: str, saved: CheckpointTuple | None) -> Command[Any]:
+        if given.resume is None:
+            return given
+        waiting = pauses.waiting(saved)
+        if not waiting or saved is None:
+            raise InputError(f"session '{session}' does not wait for a person; None resumes it")
+        state = cast("SwarmState", saved.checkpoint["channel_values"])
+        return Command(resume=pauses.answer(given.resume, waiting, state))
+
     def start(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """A request with everything that it starts anew; other keys given with it stay as given."""
         first = 0 if "coder" in self.nodes else 1
         anew = {"approved": False, "findings": [], "diagnosis": "", "phase": "running", "iteration": first}
         empty = {"reviews": {"__overwrite__": []}, "tasks": {"__overwrite__": {}}}
         return {**anew, **empty, **given}
+
+    # --- the catalogue ---------------------------------------------------------------------------
+
+    def _record(
+        self, saver: BaseCheckpointSaver[Any] | None, config: RunnableConfig
+    ) -> AbstractContextManager[Record | None]:
+        """Holds the session's lock and records how the run ends; nothing with a saver that is not ours."""
+        if not isinstance(saver, SwarmSaver):
+            return nullcontext()
+        return Record(saver, config)
+
+    def _put(self, record: Record, given: Any, config: RunnableConfig, saved: CheckpointTuple | None) -> None:
+        """Records that this run begins."""
+        if given is None and saved is not None and not unfinished(saved) and not _is_replay(config):
+            return
+        values = saved.checkpoint["channel_values"] if saved else {}
+        begun = given if isinstance(given, Mapping) else values.get(START_CHANNEL, values)
+        kind = "replay" if _is_replay(config) else "resume"
+        if isinstance(given, Mapping):
+            kind = "follow_up" if saved else "begin"
+        record.begin(self.name, str(begun.get("request", "")), self._config, kind)
+
+    @property
+    def _config(self) -> SwarmConfig:
+        return cast("SwarmConfig", cast("Any", self.builder).crew.config)
+
+    def _changing(self, config: RunnableConfig) -> AbstractContextManager[None]:
+        """Nobody works on the session while its state is changed; what it answered before is asked anew."""
+        saver = self._saver(with_run(config))
+        if not isinstance(saver, SwarmSaver):
+            return nullcontext()
+        return changing(saver.catalogue, str(config["configurable"]["thread_id"]))
 
 
 def unfinished(saved: CheckpointTuple) -> bool:
@@ -84,6 +155,10 @@ def checked(given: Any) -> Mapping[str, Any]:
 
 
 def with_run(config: RunnableConfig | None) -> RunnableConfig:
-    """The config with what the branches of one run share."""
-    config = config or {}
-    return {**config, "configurable": {**config.get("configurable", {}), RUN: Run()}}
+    """The config with what the nodes of one run share."""
+    configurable = (config or {}).get("configurable", {})
+    return {**(config or {}), "configurable": {**configurable, RUN: configurable.get(RUN) or Run()}}
+
+
+def _is_replay(config: RunnableConfig) -> bool:
+    return "checkpoint_id" in config["configurable"]

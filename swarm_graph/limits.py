@@ -5,11 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-
-from swarm_graph.errors import SwarmError
 
 
 @dataclass(eq=False)
@@ -93,53 +89,3 @@ def server_slots(server: str, limit: int) -> Slots:
     if slots.limit != limit:
         slots.resize(limit)
     return slots
-
-
-GRACE_S = 0.02
-"""How long a failed branch waits for LangGraph to take what its last sibling returned."""
-
-
-class Run:
-    """What the branches of one run of a graph share: the session's cap, and how many are at work."""
-
-    def __init__(self) -> None:
-        self._slots: Slots | None = None
-        self._working = 0
-        self._idle = asyncio.Event()
-
-    def slots(self, limit: int) -> Slots:
-        """The cap on this run's calls; the first caller sets it."""
-        self._slots = self._slots or Slots(limit)
-        return self._slots
-
-    @asynccontextmanager
-    async def branch(self) -> AsyncIterator[None]:
-        """A node at work. One that fails raises only after its siblings have ended.
-
-        LangGraph cancels the siblings of a node that raises; what they had written would be lost.
-        """
-        self._working += 1
-        self._idle.clear()
-        try:
-            yield
-        except SwarmError:
-            self._leave()
-            await self._quiet()
-            raise
-        except BaseException:
-            self._leave()
-            raise
-        self._leave()
-
-    async def _quiet(self) -> None:
-        """Waits until nobody works, and nobody begins while LangGraph takes what the last one returned."""
-        while True:
-            await self._idle.wait()
-            await asyncio.sleep(GRACE_S)
-            if self._idle.is_set():
-                return
-
-    def _leave(self) -> None:
-        self._working -= 1
-        if not self._working:
-            self._idle.set()

@@ -44,7 +44,7 @@ class Progress:
             self._working[happened.node] = _Work(happened.iteration, time.monotonic())
         elif happened.kind in ("tokens", "call_ended") and happened.node in self._working:
             self._working[happened.node].tokens = happened.data["output_tokens"]
-        elif happened.kind in ("task_ended", "task_failed"):
+        elif happened.kind in ("task_ended", "task_failed", "task_stopped"):
             self._ended(happened)
         elif happened.kind == "verdict":
             outcome = "approved" if happened.data["approved"] else "changes wanted"
@@ -52,11 +52,16 @@ class Progress:
                 Text(f"  round {happened.iteration}: {outcome}, {happened.data['findings']} findings")
             )
 
+    def say(self, text: str) -> None:
+        """A line for people, above the live view if there is one."""
+        self.console.print(Text(text), soft_wrap=True)
+
     def _ended(self, happened: Event) -> None:
         work = self._working.pop(happened.node, None)
         if work is None:
             return
-        mark, style = ("✓", "green") if happened.kind == "task_ended" else ("✗", "red")
+        marks = {"task_ended": ("✓", "green"), "task_failed": ("✗", "red"), "task_stopped": ("■", "yellow")}
+        mark, style = marks[happened.kind]
         note = happened.data.get("note") or ""
         text = Text(f"{mark} ", style=style).append(
             f"{happened.node} {work.figures()} {note}".rstrip(), style="default"

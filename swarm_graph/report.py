@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING
 
-from swarm_graph.artifacts import plain_text
+from swarm_graph.answers import fenced
+from swarm_graph.artifacts import plain_text, to_json
+from swarm_graph.pauses import FILES, Pause
 from swarm_graph.role import finding_line
 
 if TYPE_CHECKING:
@@ -20,7 +23,14 @@ SHOWN_FINDINGS = 20
 def session_text(coordinator: SwarmCoordinator, program: str) -> str:
     """What came out, where the files are, what is still open, what to type next."""
     lines = [SIMULATED, ""] if coordinator.config.is_simulated else []
-    lines += [outcome(coordinator), *_findings(coordinator), *_files(coordinator), *_figures(coordinator)]
+    pauses = [line for pause in coordinator.pauses for line in ("", pause_text(pause), "")]
+    lines += [
+        outcome(coordinator),
+        *pauses,
+        *_findings(coordinator),
+        *_files(coordinator),
+        *_figures(coordinator),
+    ]
     lines += _next(coordinator, program)
     return plain_text("\n".join(lines) + "\n")
 
@@ -35,8 +45,19 @@ def outcome(coordinator: SwarmCoordinator) -> str:
         if state.get("approved")
         else f"complete, NOT approved after {rounds}",
         "failed": f"failed in {rounds}; finished work is kept",
+        "paused": f"waiting for a person {', '.join(pause.place for pause in coordinator.pauses)}, {rounds}",
     }.get(state["phase"], state["phase"])
     return f"Session {coordinator.session_id} ({coordinator.workflow}): {how}"
+
+
+def pause_text(pause: Pause) -> str:
+    """What a person decides about."""
+    if not pause.edits:
+        return f"Waiting {pause.place}: approve it, or reject it with a remark."
+    value = pause.value
+    text = fenced(value) if pause.edits in FILES and value else value
+    shown = text if isinstance(text, str) else to_json(text).rstrip()
+    return f"Waiting {pause.place}; its {pause.edits}:\n{indent(shown or '(none)', '  ')}"
 
 
 def failures_text(tasks: list[Task]) -> str:

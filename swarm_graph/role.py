@@ -14,19 +14,16 @@ from langgraph.runtime import Runtime, get_runtime
 from pydantic import BaseModel
 
 from swarm_graph import portal, prompts
-from swarm_graph.answers import Unreadable, fenced, read
-from swarm_graph.calls import Caller, Reply
+from swarm_graph.answers import Reply, Unreadable, fenced, read
+from swarm_graph.calls import Caller
 from swarm_graph.config import ModelEntry, SwarmConfig
-from swarm_graph.errors import AnswerError
+from swarm_graph.errors import AnswerError, Stopped
 from swarm_graph.events import Event, Kind
-from swarm_graph.limits import Run
 from swarm_graph.models import ModelPool, call_arguments
+from swarm_graph.run import RUN, Run
 from swarm_graph.state import AgentRole, Finding, SwarmContext, SwarmState, TaskRecord, TaskStatus
 
 A = TypeVar("A")
-
-RUN = "swarm_run"
-"""The key in a run's `configurable` under which its branches find what they share."""
 
 OVERRIDDEN = ModelEntry(model="the model of this run's context", api_type="simulated")
 NONE = "(none)"
@@ -50,17 +47,20 @@ class Role(Generic[A]):
     `answer`: a pydantic model (asked for as JSON), Files or str. `complaint` says what is wrong with an
     answer that could be read, for the repair question. `unreadable` makes an answer of one
     that no repair question could mend; without it, or when it gives None, the task fails.
+    `works_from`: the key that it carries on from, for a role that works alone and not beside others.
     """
 
     role: AgentRole
     task_type: str
     verb: str
     reads: tuple[str, ...]
+    writes: str
     answer: type[A]
     update: Callable[[Answered[A]], dict[str, Any]]
     complaint: Callable[[A, SwarmState], str | None] = lambda _answer, _state: None
     unreadable: Callable[[Reply], A | None] | None = None
     opens_round: bool = False
+    works_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,18 +147,27 @@ class _Turn(Generic[A]):
     async def take(self) -> dict[str, Any]:
         """Asks the model and returns what changes in the state."""
         place, clock = self.place, self.context.clock or time.time
-        shared: Run = self.config["configurable"].get(RUN) or Run()
-        async with shared.branch():
+        run: Run = self.config["configurable"].get(RUN) or Run()
+        async with run.branch():
             started = clock()
             self.report("task_started")
             try:
-                answer, note = await self._ask(self._caller(shared))
+                answer, note = await self._ask(self._caller(run))
+            except Stopped:
+                self.report("task_stopped")
+                raise
             except Exception as error:
+                if run.journal:
+                    failed = self._record(started, clock(), TaskStatus.FAILED)
+                    await run.journal.fail_task(failed, error)
                 self.report("task_failed", task_type=place.role.task_type, error=str(error))
                 raise
+            record = self._record(started, clock(), TaskStatus.COMPLETED, note)
+            if run.journal:
+                await run.journal.put_task(record)
             self.report("task_ended", note=note)
         update = place.role.update(Answered(answer, place.name, self.iteration, self.state))
-        update["tasks"] = {place.task_id: self._record(started, clock(), note)}
+        update["tasks"] = {place.task_id: record}
         if place.role.opens_round:
             update["iteration"] = self.iteration
         if place.ends:
@@ -188,11 +197,11 @@ class _Turn(Generic[A]):
                 raise place.failure(problem) from problem
             return answer, f"unreadable: {problem}"
 
-    def _caller(self, shared: Run) -> Caller:
+    def _caller(self, run: Run) -> Caller:
         crew, role = self.place.crew, self.place.role.role
         own = _model(self.context, role)
         model = own or crew.models.chat(role)
-        slots = [shared.slots(crew.config.workflow.parallel)]
+        slots = [run.slots(crew.config.workflow.parallel)]
         if own is None:
             slots.append(crew.models.slots(role))
         if self.context.temperature is not None and "temperature" in type(model).model_fields:
@@ -204,9 +213,19 @@ class _Turn(Generic[A]):
             slots=slots,
             config={**self.config, "metadata": {**self.config.get("metadata", {}), **self.about}},
             report=self.report,
+            run=run,
+            about=self.about,
+            parameters=self._parameters(own),
         )
 
-    def _record(self, started: float, ended: float, note: str) -> TaskRecord:
+    def _parameters(self, own: BaseChatModel | None) -> dict[str, Any]:
+        """What an answer depends on besides the messages."""
+        config, role = self.place.crew.config, self.place.role.role
+        model = own._llm_type if own else config.model_for(role).model
+        given = config.parameters_for(role).model_dump(exclude_none=True)
+        return {**given, "model": model, "override": self.context.temperature}
+
+    def _record(self, started: float, ended: float, status: TaskStatus, note: str = "") -> TaskRecord:
         place = self.place
         earlier = self.state.get("tasks", {}).get(place.task_id)
         record = TaskRecord(
@@ -214,7 +233,7 @@ class _Turn(Generic[A]):
             task_type=place.role.task_type,
             node=place.name,
             role=str(place.role.role),
-            status=str(TaskStatus.COMPLETED),
+            status=str(status),
             iteration=max(self.iteration, 1),
             created_at=earlier["created_at"] if earlier else started,
             completed_at=ended,

@@ -1,13 +1,12 @@
-"""A session: its id, its entry in the catalogue, and what one run of it works with."""
+"""Sessions by their ids: naming, finding, and what one run of a session works with."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,9 +14,13 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig
 
 from swarm_graph.checkpoints.catalogue import Catalogue, Session
-from swarm_graph.config import SwarmConfig
+from swarm_graph.checkpoints.database import Database
+from swarm_graph.checkpoints.locks import is_at_work
+from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import InputError
 from swarm_graph.graph import SwarmGraph
+from swarm_graph.pauses import Pause, waiting
+from swarm_graph.run import RUN, Run
 from swarm_graph.state import SwarmContext, SwarmState
 
 DATABASE = "swarm.db"
@@ -39,15 +42,26 @@ def new_session_id() -> str:
     return f"{time.strftime('%Y%m%d_%H%M%S')}_{secrets.token_hex(2)}"
 
 
-def find_session(data_dir: Path, session_id: str | None) -> Session:
-    """A session by its id, or the newest that has not ended. InputError when there is none."""
+@contextmanager
+def open_catalogue(data_dir: Path) -> Iterator[Catalogue]:
+    """The catalogue of a data folder that exists. InputError when nothing was ever run there."""
     if not (data_dir / DATABASE).is_file():
         raise InputError(f"no sessions in '{data_dir}'; run one first, or name its folder with --data-dir")
-    with closing(Catalogue(data_dir / DATABASE)) as catalogue:
-        found = catalogue.get(session_id) if session_id else catalogue.newest_unfinished()
+    with Database(data_dir / DATABASE) as database:
+        yield Catalogue(database)
+
+
+def find_session(data_dir: Path, session_id: str | None) -> Session:
+    """A session by its id, or the newest that waits to be resumed. InputError when there is none."""
+    with open_catalogue(data_dir) as catalogue:
+        if session_id:
+            found = catalogue.get(session_id)
+        else:
+            idle = (known for known in catalogue.unfinished() if not is_at_work(catalogue, known.session))
+            found = next(idle, None)
     if found is None:
         what = f"no session '{session_id}'" if session_id else "no unfinished session"
-        raise InputError(f"{what} in '{data_dir}'")
+        raise InputError(f"{what} in '{data_dir}'; `swarm-graph sessions list` shows all")
     return found
 
 
@@ -55,62 +69,40 @@ def known_session(data_dir: Path, session: str) -> Session | None:
     """A session by its id; None when the database or the session does not exist."""
     if not (data_dir / DATABASE).is_file():
         return None
-    with closing(Catalogue(data_dir / DATABASE)) as catalogue:
+    with open_catalogue(data_dir) as catalogue:
         return catalogue.get(session)
 
 
 @dataclass(frozen=True)
 class Desk:
-    """What one run works with: the graph and, with checkpointing, the catalogue."""
+    """What one run of a session works with: the graph and, with checkpointing, its saver."""
 
+    session: str
     graph: SwarmGraph
-    config: SwarmConfig
-    catalogue: Catalogue | None
+    run: Run
+    saver: SwarmSaver | None
 
-    def stream(
-        self, given: Any, session: str, context: SwarmContext | None
-    ) -> AsyncIterator[tuple[str, Any]]:
-        return self.graph.astream(
-            given, _thread(session), context=context, stream_mode=["values", "updates", "custom"]
-        )
+    @property
+    def thread(self) -> RunnableConfig:
+        return {"configurable": {"thread_id": self.session, RUN: self.run}}
 
-    async def saved(self, session: str) -> SwarmState:
-        """The state that earlier runs of a session left; empty for a new one."""
-        if self.catalogue is None:
+    def stream(self, given: Any, context: SwarmContext | None) -> AsyncIterator[tuple[str, Any]]:
+        modes = ["values", "updates", "custom"]
+        return self.graph.astream(given, self.thread, context=context, stream_mode=modes)
+
+    async def saved(self) -> SwarmState:
+        """The state that earlier runs of the session left; empty for a new one."""
+        if self.saver is None:
             return {}
-        return cast("SwarmState", (await self.graph.aget_state(_thread(session))).values)
+        saved = await self.saver.aget_tuple(self.thread)
+        return cast("SwarmState", saved.checkpoint["channel_values"] if saved else {})
 
-    async def calls(self, session: str) -> list[dict[str, Any]]:
-        return await asyncio.to_thread(self.catalogue.calls, session) if self.catalogue else []
+    async def calls(self) -> list[dict[str, Any]]:
+        """The calls that earlier runs of the session made."""
+        if self.saver is None:
+            return []
+        return await self.saver.database.run(self.saver.catalogue.calls, self.session)
 
-    async def begin(
-        self, session: str, workflow: str, request: str, folder: Path, known: Session | None
-    ) -> None:
-        """Records a session before its first call; a follow-up keeps when it first began."""
-        if self.catalogue is None:
-            return
-        now = time.time()
-        row = Session(
-            session=session,
-            workflow=workflow,
-            request=request,
-            config=self.config.model_dump(mode="json", by_alias=True, exclude_unset=True),
-            output=str(folder),
-            simulated=self.config.is_simulated,
-            phase="running",
-            created_at=known.created_at if known else now,
-            updated_at=now,
-        )
-        await asyncio.to_thread(self.catalogue.put, row)
-
-    async def add_call(self, call: Mapping[str, Any]) -> None:
-        if self.catalogue is not None:
-            await asyncio.to_thread(self.catalogue.add_call, call)
-
-    def end(self, session: str, phase: str) -> None:
-        if self.catalogue is not None:
-            self.catalogue.set_phase(session, phase, time.time())
-
-
-def _thread(session: str) -> RunnableConfig:
-    return {"configurable": {"thread_id": session}}
+    async def pauses(self) -> list[Pause]:
+        """Where the session waits for a person."""
+        return waiting(await self.saver.aget_tuple(self.thread)) if self.saver else []

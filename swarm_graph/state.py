@@ -94,8 +94,10 @@ class Task:
     completed_at: float | None = None
 
 
-def append(old: list[Review], new: list[Review]) -> list[Review]:
-    return [*old, *new]
+def reviewed(old: list[Review], new: list[Review]) -> list[Review]:
+    """Reviews with new ones; a node's second review of a round takes the place of its first."""
+    again = {(review["node"], review["iteration"]) for review in new}
+    return [*(review for review in old if (review["node"], review["iteration"]) not in again), *new]
 
 
 def merge(old: dict[str, TaskRecord], new: dict[str, TaskRecord]) -> dict[str, TaskRecord]:
@@ -125,8 +127,8 @@ class SwarmState(TypedDict, total=False):
     """Markdown proposals; replaced by the optimizer, `code` stays what was approved."""
     diagnosis: str
     """Markdown, the causes of the open findings; replaced by the debugger."""
-    reviews: Annotated[list[Review], append]
-    """What each branch of each round said; appended by reviewers and security."""
+    reviews: Annotated[list[Review], reviewed]
+    """What each branch of each round said; appended by reviewers, security and people who reject."""
     findings: list[Finding]
     """The open findings; replaced by the verdict."""
     approved: bool

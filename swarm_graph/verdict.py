@@ -59,6 +59,12 @@ def verdict_node(max_iterations: int, *, ends: bool) -> Callable[..., dict[str, 
     return verdict
 
 
+def completed(state: SwarmState) -> dict[str, Any]:
+    """The end of a workflow whose last roles have pauses: a rejection there takes the approval back."""
+    approved, findings = judge(this_round(state))
+    return {"approved": approved, "findings": findings, "phase": "complete"}
+
+
 def _same(text: str) -> str:
     return " ".join(text.lower().split()).rstrip(".")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
@@ -21,9 +21,10 @@ from swarm_graph.nodes.optimizer import optimizer
 from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.nodes.security import security
 from swarm_graph.nodes.tester import tester
+from swarm_graph.pauses import gate
 from swarm_graph.role import Crew, Role
 from swarm_graph.state import AgentRole, SwarmContext, SwarmState
-from swarm_graph.verdict import is_done, verdict_node
+from swarm_graph.verdict import completed, is_done, this_round, verdict_node
 
 
 class Draft(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]):
@@ -34,6 +35,7 @@ class Draft(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]):
         self.crew = crew
         self.rounds = crew.config.workflow.max_iterations
         self.roles: list[AgentRole] = []
+        self.after_coder: list[str] = []
 
     def place(self, role: Role[Any], name: str = "", focus: str | None = None, *, ends: bool = False) -> str:
         """Adds a node for a role and returns its name. `ends`: the workflow is complete after it."""
@@ -42,7 +44,59 @@ class Draft(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]):
         self.roles.append(role.role)
         task_id = f"T{len(self.roles):03d}_{verb}"
         self.add_node(name, self.crew.node(role, name, task_id, focus, ends=ends))
+        settings = self.crew.config.workflow
+        if role.role in settings.pause_before:
+            self.add_node(f"before_{name}", gate("before", name, role))
+            super().add_edge(f"before_{name}", name)
+        if role.role in settings.pause_after:
+            self.add_node(f"after_{name}", gate("after", name, role))
+            super().add_edge(name, f"after_{name}")
         return name
+
+    def end(self, *roles: Role[Any]) -> None:
+        """Adds the roles, side by side, after which the workflow is complete."""
+        settings = self.crew.config.workflow
+        gated = any(role.role in [*settings.pause_before, *settings.pause_after] for role in roles)
+        names = [self.place(role, ends=not gated) for role in roles]
+        if gated:
+            self.add_node("complete", completed)
+            self.add_edge(names, "complete")
+            names = ["complete"]
+        for name in names:
+            self.add_edge(name, END)
+
+    def add_edge(self, start_key: str | list[str], end_key: str) -> Self:
+        """An edge between nodes; where they have pauses it leads from pause to pause."""
+        end = self._at("before", end_key)
+        if isinstance(start_key, list):
+            return super().add_edge([self._at("after", name) for name in start_key], end)
+        start = self._at("after", start_key)
+        if start == "after_coder":
+            self.after_coder.append(end)
+            return self
+        return super().add_edge(start, end)
+
+    def add_conditional_edges(
+        self, source: str, path: Any, path_map: dict[Hashable, str] | list[str] | None = None
+    ) -> Self:
+        """Conditional edges, each to the pause before its target where there is one."""
+        assert isinstance(path_map, dict)
+        targets = {label: self._at("before", name) for label, name in path_map.items()}
+        return super().add_conditional_edges(source, path, targets)
+
+    def compile(self, *args: Any, **kwargs: Any) -> Any:
+        """The graph; code that a person rejects goes back to the coder while rounds are left."""
+        if self.after_coder:
+            targets: dict[Hashable, str] = {"rejected": "coder", **{name: name for name in self.after_coder}}
+            self.add_conditional_edges("after_coder", self._leave_coder, targets)
+        return super().compile(*args, **kwargs)
+
+    def _leave_coder(self, state: SwarmState) -> list[str]:
+        rejected = any(review["node"] == "person_after_coder" for review in this_round(state))
+        return ["rejected"] if rejected and state["iteration"] < self.rounds else self.after_coder
+
+    def _at(self, when: str, name: str) -> str:
+        return gated if (gated := f"{when}_{name}") in self.nodes else name
 
     def reviewers(self, workflow: str, *focuses: str) -> list[str]:
         """One reviewer per focus, those of the configuration instead of the workflow's own."""
@@ -84,8 +138,7 @@ def full(crew: Crew) -> Draft:
         graph.add_edge("coder", branch)
     graph.add_edge(branches, graph.verdict(graph.rounds, ends=False))
     graph.add_edge(graph.place(debugger), "coder")
-    graph.add_edge(graph.place(optimizer, ends=True), END)
-    graph.add_edge(graph.place(documenter, ends=True), END)
+    graph.end(optimizer, documenter)
     graph.add_conditional_edges(
         "verdict",
         lambda state: ["optimize", "document"] if is_done(state, graph.rounds) else ["revise"],

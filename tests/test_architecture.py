@@ -21,12 +21,13 @@ FLOORS = (
         "servers",
         "simulated",
         "models",
-        "calls",
         "checkpoints",
+        "run",
+        "calls",
     ),
     ("role",),
     ("nodes",),
-    ("verdict", "graph", "workflows"),
+    ("verdict", "pauses", "record", "graph", "workflows"),
     (
         "drawing",
         "metrics",
@@ -35,11 +36,13 @@ FLOORS = (
         "doctor",
         "progress",
         "session",
+        "history",
+        "past",
         "document",
         "coordinator",
         "report",
     ),
-    ("__init__", "served", "cli_setup", "cli", "__main__"),
+    ("__init__", "served", "cli_setup", "cli_work", "cli_run", "cli_sessions", "cli", "__main__"),
 )
 STEPS = [module for floor in FLOORS for module in floor]
 FOLDERS = ("nodes", "prompts", "checkpoints")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from swarm_graph.errors import ModelError
-from swarm_graph.limits import Run, Slots, server_slots
+from swarm_graph.limits import Slots, server_slots
+from swarm_graph.run import Run
 
 PATIENCE = 30
 """Seconds that only a bug makes a test wait."""

@@ -425,13 +425,13 @@ def test_a_failed_transaction_leaves_nothing(saver: SwarmSaver) -> None:
 
 def test_a_transaction_takes_more_tables(saver: SwarmSaver) -> None:
     with saver.transaction() as cursor:
-        cursor.execute("CREATE TABLE sessions (id TEXT PRIMARY KEY)")
-        cursor.execute("INSERT INTO sessions VALUES ('one')")
+        cursor.execute("CREATE TABLE extras (id TEXT PRIMARY KEY)")
+        cursor.execute("INSERT INTO extras VALUES ('one')")
     with pytest.raises(sqlite3.IntegrityError), saver.transaction() as cursor:
-        cursor.execute("INSERT INTO sessions VALUES ('two'), ('one')")
-    with pytest.raises(StorageError, match="no such table: tasks"):
-        rows(saver, "SELECT * FROM tasks")
-    assert rows(saver, "SELECT * FROM sessions") == [("one",)]
+        cursor.execute("INSERT INTO extras VALUES ('two'), ('one')")
+    with pytest.raises(StorageError, match="no such table: nowhere"):
+        rows(saver, "SELECT * FROM nowhere")
+    assert rows(saver, "SELECT * FROM extras") == [("one",)]
 
 
 class Bomb:

@@ -1,0 +1,110 @@
+"""Keeping a database small: ended sessions are removed or compacted, and the file gives its space back."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from swarm_graph.checkpoints.catalogue import ENDED, Session
+from swarm_graph.checkpoints.database import MEMORY, storage_errors
+from swarm_graph.checkpoints.locks import held
+from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.errors import SessionInUse
+
+History = Literal["all", "last"]
+
+
+@dataclass
+class Cleanup:
+    """What a cleanup did, or would do: sessions removed, compacted, and at work; sizes in bytes."""
+
+    removed: list[str] = field(default_factory=list)
+    compacted: list[str] = field(default_factory=list)
+    at_work: list[str] = field(default_factory=list)
+    bytes_before: int = 0
+    bytes_after: int = 0
+
+
+def clean_up(
+    saver: SwarmSaver,
+    *,
+    older_than_s: float | None,
+    keep: int,
+    unfinished: bool = False,
+    history: History = "all",
+    dry_run: bool = False,
+) -> Cleanup:
+    """Removes sessions not worked on for `older_than_s` seconds, compacts the rest, and vacuums.
+
+    The `keep` newest stay whatever their age, and those that have not ended unless `unfinished`. `history`:
+    which checkpoints of ended sessions stay; `last` is enough to follow up and to report, `all` also to look
+    back and to fork. Sessions at work are left alone. None removes nothing.
+    """
+    done = Cleanup(bytes_before=size(saver.path))
+    before = time.time() - (older_than_s if older_than_s is not None else float("inf"))
+    for number, session in enumerate(saver.catalogue.sessions()):
+        ended = session.phase in ENDED
+        old = older_than_s is not None and number >= keep and session.updated_at < before
+        try:
+            with held(saver.catalogue, session.session):
+                if old and (ended or unfinished):
+                    done.removed.append(session.session)
+                    if not dry_run:
+                        remove(saver, session)
+                elif ended:
+                    done.compacted.append(session.session)
+                    if not dry_run:
+                        compact(saver, session.session, history)
+        except SessionInUse:
+            done.at_work.append(session.session)
+    if not dry_run:
+        vacuum(saver)
+    done.bytes_after = size(saver.path)
+    return done
+
+
+def remove(saver: SwarmSaver, session: Session) -> None:
+    """Deletes a session from the database; its output folder stays."""
+    with saver.transaction():
+        saver.delete_thread(session.session)
+        saver.catalogue.delete(session.session)
+
+
+def compact(saver: SwarmSaver, session: str, history: History) -> None:
+    """Deletes what an ended session does not need: its steps' separate writes, answers, old checkpoints."""
+    latest = "SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = :session AND checkpoint_ns = ''"
+    with saver.transaction() as cursor:
+        saver.catalogue.forget_answers(session)
+        own = {"session": session}
+        cursor.execute(f"DELETE FROM writes WHERE thread_id = :session AND checkpoint_id < ({latest})", own)
+        if history == "last":
+            cursor.execute(
+                f"DELETE FROM checkpoints WHERE thread_id = :session AND checkpoint_id < ({latest})", own
+            )
+            kept = saver.get_tuple({"configurable": {"thread_id": session}})
+            versions = kept.checkpoint["channel_versions"] if kept else {}
+            stored = cursor.execute(
+                "SELECT channel, version FROM channel_values WHERE thread_id = :session", own
+            )
+            gone = [row for row in stored.fetchall() if str(versions.get(row[0])) != row[1]]
+            cursor.executemany(
+                "DELETE FROM channel_values WHERE thread_id = ? AND channel = ? AND version = ?",
+                [(session, *row) for row in gone],
+            )
+
+
+def vacuum(saver: SwarmSaver) -> None:
+    """Gives the space of what was deleted back to the disk."""
+    with storage_errors(saver.path):
+        saver.conn.execute("VACUUM")
+        saver.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def size(path: str | Path) -> int:
+    """The bytes of a database with the files beside it."""
+    if str(path) == MEMORY:
+        return 0
+    files = [Path(path), *(Path(f"{path}{suffix}") for suffix in ("-wal", "-shm"))]
+    return sum(file.stat().st_size for file in files if file.exists())

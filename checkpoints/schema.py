@@ -1,0 +1,82 @@
+"""The tables beside LangGraph's own, as a list of migrations: an older file is upgraded when it is opened.
+
+Append a step for every change; never edit one that was released.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Migrations
+from sqlite_utils.db import Database
+
+from swarm_graph.errors import StorageError
+
+
+def sessions_and_calls(database: Database) -> None:
+    """What the first version made by itself: some files have it without a record of this step."""
+    sessions = dict.fromkeys(("session", "workflow", "request", "config", "output", "phase"), str)
+    times = {"simulated": int, "created_at": float, "updated_at": float}
+    database.table("sessions").create({**sessions, **times}, pk="session", if_not_exists=True)
+    words = dict.fromkeys(("node", "role", "task", "model", "server", "outcome", "finish_reason"), str)
+    counts = dict.fromkeys(("iteration", "attempt", "input_tokens", "output_tokens"), int)
+    seconds = dict.fromkeys(("time", "queued_s", "first_token_s", "seconds"), float)
+    calls = {"session": str, **words, **counts, **seconds, "error": str}
+    database.table("calls").create(calls, if_not_exists=True)
+    database.table("calls").create_index(["session"], if_not_exists=True)
+
+
+def values_by_version(database: Database) -> None:
+    """Each version of a channel's value once; the saver of the first version made it by itself too."""
+    database.execute(
+        """CREATE TABLE IF NOT EXISTS channel_values (
+            thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL, channel TEXT NOT NULL,
+            version TEXT NOT NULL, type TEXT NOT NULL, value BLOB,
+            PRIMARY KEY (thread_id, checkpoint_ns, channel, version))"""
+    )
+
+
+def runs_tasks_artifacts(database: Database) -> None:
+    """Who worked on a session with which configuration, its tasks, its files, where it was forked from."""
+    sessions = database.table("sessions")
+    for column in ("config_file", "parent", "parent_checkpoint"):
+        sessions.add_column(column, str, not_null_default="")
+    words = dict.fromkeys(("session", "kind", "config", "host", "phase", "error"), str)
+    database.table("runs").create(
+        {"id": int, **words, "pid": int, "started_at": float, "ended_at": float}, pk="id"
+    )
+    database.table("runs").create_index(["session"])
+    words = dict.fromkeys(("session", "task_id", "task_type", "node", "role", "status", "note", "error"), str)
+    database.table("tasks").create(
+        {**words, "iteration": int, "created_at": float, "completed_at": float}, pk=("session", "task_id")
+    )
+    database.table("artifacts").create(
+        {"session": str, "folder": str, "path": str, "bytes": int, "sha256": str, "written_at": float},
+        pk=("session", "folder", "path"),
+    )
+
+
+def journal(database: Database) -> None:
+    """An answer beside the record of its call, under the key of its question, until its session has ended."""
+    calls = database.table("calls")
+    calls.add_column("key", str)
+    calls.add_column("answer", str)
+    calls.create_index(["session", "task", "iteration"])
+    database.execute("DROP INDEX IF EXISTS idx_calls_session")
+
+
+STEPS = (sessions_and_calls, values_by_version, runs_tasks_artifacts, journal)
+
+MIGRATIONS = Migrations("swarm_graph")
+for step in STEPS:
+    MIGRATIONS()(step)
+
+
+def migrate(database: Database, path: str) -> None:
+    """Brings a file up to date, inside the caller's transaction. StorageError when it is too new."""
+    applied = [applied.name for applied in MIGRATIONS.applied(database)]
+    if newer := set(applied) - {step.__name__ for step in STEPS}:
+        raise StorageError(
+            f"cannot use the database {path!r}: a newer swarm_graph wrote it "
+            f"(it has {', '.join(sorted(newer))}); update swarm_graph, or name another file"
+        )
+    if len(applied) < len(STEPS):
+        MIGRATIONS.apply(database)

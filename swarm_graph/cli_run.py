@@ -1,0 +1,177 @@
+"""The commands that run sessions: `run`, `resume` and `interactive`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from swarm_graph.cli_work import (
+    carry_out,
+    config_option,
+    coordinator_for,
+    data_option,
+    json_option,
+    output_option,
+    read_file,
+    simulate_option,
+    text_or_object,
+)
+from swarm_graph.errors import InputError
+
+if TYPE_CHECKING:
+    from swarm_graph.pauses import Decision
+    from swarm_graph.state import SwarmState
+
+MENU = """Select a workflow:
+  1. STANDARD  clarify, design, code, three reviews
+  2. FULL      all roles: also tests, security, docs
+  3. REVIEW    four reviews of code that you paste"""
+WORKFLOW_HELP = "standard, full or review_only."
+
+approval_option: Callable[..., Any] = click.option(
+    "--require-approval", is_flag=True, help="Exit with 4 when not approved."
+)
+
+
+def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What `run` and `resume` have in common."""
+    for option in (json_option, approval_option, simulate_option, output_option, data_option, config_option):
+        command = option(command)
+    return command
+
+
+@click.command(epilog='Example: swarm-graph run "Create a CSV parser" --workflow full --output parser')
+@click.argument("request", required=False)
+@click.option("--workflow", default="standard", show_default=True, help=WORKFLOW_HELP)
+@click.option(
+    "--input", "inputs", multiple=True, metavar="FILE", help="A file to add to the request; repeatable."
+)
+@click.option("--session", metavar="ID", help="Default: the time and four characters.")
+@click.option("--follow-up", is_flag=True, help="Ask an ended --session for more.")
+@session_options
+def run(
+    request: str | None,
+    workflow: str,
+    inputs: tuple[str, ...],
+    session: str | None,
+    follow_up: bool,
+    config_file: str | None,
+    data_dir: str,
+    output: str | None,
+    simulate: bool,
+    require_approval: bool,
+    as_json: bool,
+) -> None:
+    """Run a workflow on REQUEST (`-`: read it from stdin)."""
+    text = whole_request(request, inputs)
+    if follow_up and not session:
+        raise InputError("--follow-up needs --session ID: which session is asked for more?")
+    coordinator = coordinator_for(config_file, simulate, data_dir, output)
+
+    async def work() -> SwarmState:
+        return await coordinator.arun_workflow(text, workflow, session_id=session, follow_up=follow_up)
+
+    carry_out(coordinator, work, require_approval, as_json)
+
+
+@click.command(epilog="Example: swarm-graph resume 20231205_143022_4f2a")
+@click.argument("session", required=False)
+@click.option("--approve", is_flag=True, help="Answer to a pause: go on.")
+@click.option(
+    "--edit", metavar="FILE", help="Answer to a pause: go on with this text (or JSON object of keys)."
+)
+@click.option("--reject", metavar="TEXT", help="Answer to a pause: TEXT becomes an open finding.")
+@click.option("--only", metavar="NODE", help="Answer only the pause at this node; default: all that wait.")
+@session_options
+def resume(
+    session: str | None,
+    approve: bool,
+    edit: str | None,
+    reject: str | None,
+    only: str | None,
+    config_file: str | None,
+    data_dir: str,
+    output: str | None,
+    simulate: bool,
+    require_approval: bool,
+    as_json: bool,
+) -> None:
+    """Go on with SESSION (default: the newest that has not ended); finished work is not asked for again.
+
+    Without --config it uses the file that the session began with, as it is today; if that is gone,
+    the configuration that was kept. A session that waits for a person needs one of the answers.
+    """
+    from swarm_graph.session import find_session
+
+    decision = given_decision(approve, edit, reject, only)
+    known = find_session(Path(data_dir), session)
+    coordinator = coordinator_for(config_file, simulate, data_dir, output, known=known)
+    carry_out(coordinator, lambda: coordinator.aresume(known.session, decision), require_approval, as_json)
+
+
+def given_decision(approve: bool, edit: str | None, reject: str | None, only: str | None) -> Decision | None:
+    """The answer to a pause that the options give. InputError when they give two."""
+    answers: dict[str, Decision] = {}
+    if approve:
+        answers["--approve"] = "approve"
+    if edit is not None:
+        answers["--edit"] = {"edit": text_or_object(read_file(edit))}
+    if reject is not None:
+        answers["--reject"] = {"reject": reject}
+    if len(answers) > 1:
+        raise InputError(f"{' and '.join(answers)} are two answers; give one")
+    if only and not answers:
+        raise InputError("--only needs an answer: --approve, --edit FILE or --reject TEXT")
+    decision = next(iter(answers.values()), None)
+    return {only: decision} if only and decision else decision
+
+
+@click.command(epilog="Example: swarm-graph interactive --simulate")
+@config_option
+@data_option
+@simulate_option
+def interactive(config_file: str | None = None, data_dir: str = ".swarm", simulate: bool = False) -> None:
+    """Choose a workflow from a menu and type the request, ended by a line END."""
+    if not sys.stdin.isatty():
+        raise InputError("interactive needs a terminal; use `swarm-graph run REQUEST`")
+    coordinator = coordinator_for(config_file, simulate, data_dir, None)
+    workflows = {"1": "standard", "2": "full", "3": "review_only"}
+    click.echo(MENU)
+    choice = click.prompt("Workflow", type=click.Choice(list(workflows)), default="1")
+    click.echo(f"What would you like to build?\n{'=' * 80}")
+    click.echo(f"(Type your input. Enter 'END' on a new line when done)\n{'-' * 80}")
+    lines = iter(sys.stdin.readline, "")
+    text = "".join(line for line in _until_end(lines))
+    carry_out(coordinator, lambda: coordinator.arun_workflow(text, workflows[choice]))
+
+
+def whole_request(request: str | None, inputs: tuple[str, ...]) -> str:
+    """The request with the files given to it, each as a fenced block with its path."""
+    from swarm_graph.answers import fenced
+
+    text = _stdin() if request == "-" else request or ""
+    files = {Path(name).as_posix(): read_file(name) for name in inputs}
+    whole = "\n\n".join(part for part in (text.strip(), fenced(files)) if part)
+    if not whole:
+        raise InputError(
+            'the request is empty; type it in quotes, as in swarm-graph run "Create a CSV parser"'
+        )
+    return whole
+
+
+def _stdin() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise InputError("the request on stdin is not UTF-8 text") from error
+
+
+def _until_end(lines: Any) -> Any:
+    for line in lines:
+        if line.strip() == "END":
+            return
+        yield line

@@ -1,0 +1,226 @@
+"""The commands that look at past sessions and tend them: `sessions list|show|history|fork|cleanup`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from swarm_graph.cli_work import (
+    carry_out,
+    config_option,
+    coordinator_for,
+    data_option,
+    json_option,
+    output_option,
+    program,
+    read_file,
+    say,
+    simulate_option,
+    text_or_object,
+)
+from swarm_graph.errors import InputError
+
+if TYPE_CHECKING:
+    from swarm_graph.checkpoints.saver import SwarmSaver
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@click.group(epilog="Example: swarm-graph sessions list")
+def sessions() -> None:
+    """Look at sessions, go back to a moment of one, and keep their database small."""
+
+
+@sessions.command("list", epilog="Example: swarm-graph sessions list --json")
+@data_option
+@json_option
+def list_(data_dir: str, as_json: bool) -> None:
+    """List all sessions, the one that was worked on last first."""
+    from swarm_graph.past import rows, table
+    from swarm_graph.session import open_catalogue
+
+    with open_catalogue(Path(data_dir)) as catalogue:
+        found = rows(catalogue)
+    _print(found, table(found), as_json)
+
+
+@sessions.command(epilog="Example: swarm-graph sessions show 20231205_143022_4f2a --at coder")
+@click.argument("session")
+@click.option("--at", metavar="CHECKPOINT", help="The state at this moment (see `sessions history`).")
+@data_option
+@json_option
+def show(session: str, at: str | None, data_dir: str, as_json: bool) -> None:
+    """Show who worked on SESSION and when, its tasks and calls; with --at its state at a moment."""
+    from swarm_graph.history import find_moment, moments
+    from swarm_graph.past import account, account_text, state_text
+    from swarm_graph.session import find_session, open_catalogue
+
+    known = find_session(Path(data_dir), session)
+    if at is None:
+        with open_catalogue(Path(data_dir)) as catalogue:
+            told = account(catalogue, known)
+        _print(told, account_text(told), as_json)
+        return
+    with _saver(data_dir) as saver:
+        moment = find_moment(moments(saver, known), at)
+    _print(moment.state, state_text(moment.state), as_json)
+
+
+@sessions.command(epilog="Example: swarm-graph sessions history 20231205_143022_4f2a")
+@click.argument("session")
+@data_option
+@json_option
+def history(session: str, data_dir: str, as_json: bool) -> None:
+    """List the checkpoints of SESSION: when, which round, what had ended, what came next."""
+    from swarm_graph.history import moments
+    from swarm_graph.past import history_rows, history_table
+    from swarm_graph.session import find_session
+
+    known = find_session(Path(data_dir), session)
+    with _saver(data_dir) as saver:
+        found = history_rows(moments(saver, known))
+    _print(found, history_table(found), as_json)
+
+
+@sessions.command(
+    epilog="Example: swarm-graph sessions fork 20231205_143022_4f2a --from coder --edit design.md"
+)
+@click.argument("session")
+@click.option(
+    "--from",
+    "start",
+    required=True,
+    metavar="CHECKPOINT",
+    help="A number, an id, or the node that comes next.",
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A key of the state to set; repeatable."
+)
+@click.option(
+    "--edit", metavar="FILE", help="A JSON object of keys to set, or text for what the next node works from."
+)
+@click.option(
+    "--session", "name", metavar="ID", help="The new session's id; default: the time and four characters."
+)
+@click.option("--no-run", is_flag=True, help="Only make the session; `resume` goes on with it.")
+@json_option
+@simulate_option
+@output_option
+@data_option
+@config_option
+def fork(
+    session: str,
+    start: str,
+    settings: tuple[str, ...],
+    edit: str | None,
+    name: str | None,
+    no_run: bool,
+    as_json: bool,
+    simulate: bool,
+    output: str | None,
+    data_dir: str,
+    config_file: str | None,
+) -> None:
+    """Begin another session at a checkpoint of SESSION, which stays as it is; only later roles are asked."""
+    from swarm_graph.history import find_moment, moments
+    from swarm_graph.history import fork as begin_fork
+    from swarm_graph.session import checked_session_id, find_session, new_session_id
+
+    known = find_session(Path(data_dir), session)
+    new = checked_session_id(name) if name else new_session_id()
+    with _saver(data_dir) as saver:
+        moment = find_moment(moments(saver, known), start)
+        forked = begin_fork(saver, known, moment, new, _edits(settings, edit, moment.next))
+    if no_run:
+        place = ", ".join(moment.next) or "its end"
+        say(f"made session {new} from {session} before {place}; `{program()} resume {new}` goes on")
+        return
+    coordinator = coordinator_for(config_file, simulate, data_dir, output, known=forked)
+    carry_out(coordinator, lambda: coordinator.aresume(new), as_json=as_json)
+
+
+def _edits(settings: tuple[str, ...], edit: str | None, following: tuple[str, ...]) -> dict[str, Any]:
+    """The keys of the state that the options set."""
+    from swarm_graph.history import works_from
+    from swarm_graph.pauses import EDITABLE
+
+    edits: dict[str, Any] = {}
+    if edit is not None:
+        given = text_or_object(read_file(edit))
+        edits = given if isinstance(given, dict) else {works_from(following): given}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"--set {setting!r} is not KEY=VALUE; keys: {', '.join(EDITABLE)}")
+        edits[key] = value
+    return edits
+
+
+@sessions.command(epilog="Example: swarm-graph sessions cleanup --older-than 30d --keep 10 --dry-run")
+@click.option(
+    "--older-than", metavar="AGE", help="Remove ended sessions not worked on for this long: 12h, 30d, 8w."
+)
+@click.option(
+    "--keep", default=10, show_default=True, type=click.IntRange(min=0), help="The newest that stay anyway."
+)
+@click.option("--unfinished", is_flag=True, help="Remove old sessions that have not ended, too.")
+@click.option(
+    "--history",
+    default="all",
+    show_default=True,
+    type=click.Choice(["all", "last"]),
+    help="Checkpoints of ended sessions that stay: all, or the last (no looking back, no forks).",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@data_option
+@json_option
+def cleanup(
+    older_than: str | None,
+    keep: int,
+    unfinished: bool,
+    history: Any,
+    dry_run: bool,
+    data_dir: str,
+    as_json: bool,
+) -> None:
+    """Remove old sessions from the database, compact the others, give the space back. Output folders stay."""
+    from swarm_graph.checkpoints.retention import clean_up
+    from swarm_graph.past import cleanup_text
+
+    age = seconds(older_than) if older_than else None
+    with _saver(data_dir) as saver:
+        done = clean_up(
+            saver, older_than_s=age, keep=keep, unfinished=unfinished, history=history, dry_run=dry_run
+        )
+    _print(vars(done), cleanup_text(done, dry_run), as_json)
+
+
+def seconds(age: str) -> float:
+    """An age such as 12h, 30d or 8w in seconds. InputError for others."""
+    given = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", age.strip())
+    if not given:
+        raise InputError(f"the age '{age}' cannot be read; expected a number with s, m, h, d or w, as in 30d")
+    return float(given[1]) * SECONDS[given[2]]
+
+
+@contextmanager
+def _saver(data_dir: str) -> Iterator[SwarmSaver]:
+    from swarm_graph.checkpoints.saver import open_checkpointer
+    from swarm_graph.session import DATABASE, open_catalogue
+
+    with open_catalogue(Path(data_dir)):
+        pass
+    with open_checkpointer(Path(data_dir) / DATABASE) as saver:
+        yield saver
+
+
+def _print(document: Any, text: str, as_json: bool) -> None:
+    from swarm_graph.artifacts import plain_text, to_json
+
+    sys.stdout.write(to_json(document) if as_json else plain_text(text))

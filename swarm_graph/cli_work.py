@@ -1,0 +1,196 @@
+"""What the commands that work on sessions share: options, signals, pauses, the result and its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from swarm_graph.errors import InputError
+
+if TYPE_CHECKING:
+    from swarm_graph.checkpoints.catalogue import Session
+    from swarm_graph.config import SwarmConfig
+    from swarm_graph.coordinator import SwarmCoordinator
+    from swarm_graph.pauses import Decision, Pause
+    from swarm_graph.progress import Progress
+    from swarm_graph.state import SwarmState
+
+EXIT_FAILED, EXIT_USAGE, EXIT_PAUSED, EXIT_NOT_APPROVED, EXIT_INTERRUPTED, EXIT_TERMINATED = (
+    1, 2, 3, 4, 130, 143,
+)  # fmt: skip
+
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+config_option: Option = click.option(
+    "--config", "config_file", metavar="FILE", help="Configuration; default $SWARM_CONFIG, then config.json."
+)
+data_option: Option = click.option(
+    "--data-dir",
+    default=".swarm",
+    envvar="SWARM_DATA_DIR",
+    show_default=True,
+    help="Folder of the session database.",
+)
+simulate_option: Option = click.option(
+    "--simulate", is_flag=True, help="Ask no server; every answer is invented."
+)
+output_option: Option = click.option("--output", metavar="DIR", help="Default: swarm-output/<session>.")
+json_option: Option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def coordinator_for(
+    config_file: str | None, simulate: bool, data_dir: str, output: str | None, known: Session | None = None
+) -> SwarmCoordinator:
+    """A coordinator; for a session that is `known`, with the configuration that it is to be resumed with."""
+    from swarm_graph.config import config_path, load_config
+    from swarm_graph.coordinator import SwarmCoordinator
+
+    source: Any = config_file
+    if source is None and known is not None:
+        kept = Path(known.config_file)
+        source = kept if known.config_file and kept.is_file() else known.config
+    config = load_config(source)
+    if simulate or (known is not None and known.simulated):
+        config = config.simulated()
+    if known is not None:
+        _note_changes(known, config)
+    coordinator = SwarmCoordinator(config, data_dir=data_dir, output=output)
+    coordinator.config_file = known.config_file if isinstance(source, dict) and known else config_path(source)
+    return coordinator
+
+
+def _note_changes(known: Session, config: SwarmConfig) -> None:
+    """Says which settings are not those that a session began with; its run records them too."""
+    from swarm_graph.config_source import changed_keys
+
+    if changed := changed_keys(known.config, config.kept()):
+        say(f"note: the session began with other settings: {', '.join(changed)}")
+
+
+def carry_out(
+    coordinator: SwarmCoordinator,
+    work: Callable[[], Awaitable[SwarmState]],
+    require_approval: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Runs a session with its progress on stderr, prints the result, ends with its exit code."""
+    from swarm_graph.artifacts import to_json
+    from swarm_graph.progress import Progress
+    from swarm_graph.report import failures_text, session_text
+
+    with Progress(coordinator.config.workflow.max_iterations) as progress:
+        coordinator.on_event = progress.on_event
+        stopped_by = asyncio.run(_until_stopped(work(), coordinator, progress))
+    phase, session = coordinator.state.get("phase"), coordinator.session_id
+    if stopped_by and phase not in ("complete", "paused"):
+        how = f"; `{program()} resume {session}` goes on" if session else ""
+        end(f"stopped{how}", EXIT_TERMINATED if stopped_by == signal.SIGTERM else EXIT_INTERRUPTED, as_json)
+    if phase == "paused" and not as_json and sys.stdin.isatty() and sys.stdout.isatty():
+        decisions = {pause.id: _ask(pause) for pause in coordinator.pauses}
+        carry_out(coordinator, lambda: coordinator.aresume(session, decisions), require_approval)
+        return
+    sys.stdout.write(to_json(coordinator.document()) if as_json else session_text(coordinator, program()))
+    sys.stdout.flush()
+    if phase == "paused":
+        cure = f"`{program()} resume {session} --approve` (or --edit FILE, --reject TEXT) goes on"
+        say(f"waiting for a person; {cure}")
+        sys.exit(EXIT_PAUSED)
+    if phase == "failed":
+        cure = f"`{program()} resume {session}` asks only for what is missing"
+        end(f"{failures_text(coordinator.completed_tasks)}; {cure}", EXIT_FAILED)
+    if require_approval and not coordinator.state.get("approved"):
+        sys.exit(EXIT_NOT_APPROVED)
+
+
+async def _until_stopped(
+    work: Awaitable[SwarmState], coordinator: SwarmCoordinator, progress: Progress
+) -> int | None:
+    """Runs the work; one signal lets calls in flight end, a second stops at once. Returns the first."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    received: list[int] = []
+
+    def stop(number: int) -> None:
+        received.append(number)
+        if len(received) > 1:
+            task.cancel()
+            return
+        coordinator.stop()
+        grace = coordinator.config.workflow.grace_period
+        loop.call_later(grace, task.cancel)
+        if calls := coordinator.calls_in_flight:
+            what = f"{calls} calls in flight get" if calls > 1 else "the call in flight gets"
+            progress.say(f"swarm-graph: stopping: {what} {grace:g} s to end; again stops at once")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop, number)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not received:
+            raise
+    return received[0] if received else None
+
+
+def _ask(pause: Pause) -> Decision:
+    """What a person at the terminal decides about a pause."""
+    from swarm_graph.artifacts import plain_text
+    from swarm_graph.report import pause_text
+
+    click.echo(plain_text(pause_text(pause)))
+    choices = ["approve", *(["edit"] if pause.edits else []), "reject"]
+    choice = click.prompt(f"Waiting {pause.place}", type=click.Choice(choices), default="approve")
+    if choice == "edit":
+        shown = pause.value if isinstance(pause.value, str) else json.dumps(pause.value, indent=2)
+        edited = click.edit(shown)
+        return "approve" if edited is None else {"edit": edited}
+    return {"reject": click.prompt("What is wrong")} if choice == "reject" else "approve"
+
+
+def read_file(name: str) -> str:
+    """A text file that an option names. InputError when it cannot be read."""
+    try:
+        return Path(name).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot read the input file '{name}': {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the input file '{name}' is not UTF-8 text") from error
+
+
+def text_or_object(text: str) -> Any:
+    """An edit from a file: a JSON object of keys and values, or plain text."""
+    if text.lstrip().startswith("{"):
+        with suppress(ValueError):
+            return json.loads(text)
+    return text
+
+
+def say(message: str) -> None:
+    """A line for people on stderr."""
+    from swarm_graph.artifacts import plain_text
+
+    sys.stderr.write(f"swarm-graph: {plain_text(' '.join(message.split()))}\n")
+
+
+def end(message: str, code: int, as_json: bool = False) -> NoReturn:
+    """Ends the program with a line on stderr, and with a JSON document on stdout if one was asked for."""
+    from swarm_graph.artifacts import plain_text, to_json
+
+    if as_json:
+        sys.stdout.write(to_json({"error": plain_text(" ".join(message.split())), "exit_code": code}))
+    say(message)
+    sys.exit(code)
+
+
+def program() -> str:
+    """How this program was called, for the commands that it prints."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "swarm-graph" and not called.is_absolute() else "swarm-graph"

@@ -1,0 +1,179 @@
+"""Past sessions as people and programs read them: lists, accounts, histories, states."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from swarm_graph.artifacts import listing, notes, reviews_text
+from swarm_graph.checkpoints.catalogue import Catalogue, Session
+from swarm_graph.checkpoints.locks import is_at_work
+from swarm_graph.config_source import changed_keys
+from swarm_graph.metrics import summary
+from swarm_graph.role import findings_text
+from swarm_graph.state import SwarmState
+
+if TYPE_CHECKING:
+    from swarm_graph.checkpoints.retention import Cleanup
+    from swarm_graph.history import Moment
+
+SHOWN_REQUEST = 60
+
+
+def phase_now(catalogue: Catalogue, session: Session) -> str:
+    """A session's phase; one that is running although nobody works on it was interrupted."""
+    if session.phase != "running":
+        return session.phase
+    return "running" if is_at_work(catalogue, session.session) else "interrupted"
+
+
+def rows(catalogue: Catalogue) -> list[dict[str, Any]]:
+    """All sessions, the one that was worked on last first."""
+    return [
+        {
+            "session": known.session,
+            "workflow": known.workflow,
+            "phase": phase_now(catalogue, known),
+            "created_at": known.created_at,
+            "updated_at": known.updated_at,
+            "simulated": known.simulated,
+            "request": known.request,
+        }
+        for known in catalogue.sessions()
+    ]
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> str:
+    """Sessions, one on a line."""
+    cells = [
+        (row["session"], row["workflow"], row["phase"], _when(row["updated_at"]), _short(row["request"]))
+        for row in found
+    ]
+    return _aligned(("session", "workflow", "phase", "worked on", "request"), cells)
+
+
+def account(catalogue: Catalogue, known: Session) -> dict[str, Any]:
+    """Everything that the catalogue has of a session."""
+    runs = [
+        {**vars(run), "changed": changed_keys(known.config, run.config) if run.config is not None else []}
+        for run in catalogue.runs(known.session)
+    ]
+    return {
+        **vars(known),
+        "phase": phase_now(catalogue, known),
+        "runs": runs,
+        "tasks": catalogue.tasks(known.session),
+        "metrics": summary(catalogue.calls(known.session)),
+    }
+
+
+def account_text(told: Mapping[str, Any]) -> str:
+    """A session for people: where it is, who worked on it, its tasks and calls."""
+    lines = [
+        f"Session {told['session']} ({told['workflow']}): {told['phase']}",
+        f"Request: {_short(told['request'])}",
+        f"Begun {_when(told['created_at'])}, last worked on {_when(told['updated_at'])}",
+    ]
+    if told["parent"]:
+        lines.append(f"Forked from {told['parent']} at checkpoint {told['parent_checkpoint']}")
+    lines += [f"Files in {told['output']}"] if told["output"] else []
+    lines += ["", "Runs:", *map(_run_line, told["runs"])]
+    tasks = [
+        (task["task_id"], task["status"].lower(), f"round {task['iteration']}", task["error"] or task["note"])
+        for task in told["tasks"]
+    ]
+    calls = [
+        (role, str(agent["total_calls"]), str(agent["input_tokens"]), str(agent["output_tokens"]))
+        for role, agent in told["metrics"].items()
+    ]
+    parts = ["\n".join(lines) + "\n"]
+    parts += ["\n" + _aligned(("task", "status", "round", "note"), tasks)] if tasks else []
+    parts += ["\n" + _aligned(("role", "calls", "tokens in", "out"), calls)] if calls else []
+    return "".join(parts)
+
+
+def _run_line(run: Mapping[str, Any]) -> str:
+    ended = f"{run['ended_at'] - run['started_at']:.0f} s" if run["ended_at"] else "no end"
+    changed = f"; other settings: {', '.join(run['changed'])}" if run["changed"] else ""
+    error = f"; {run['error']}" if run["error"] else ""
+    who = f"process {run['pid']} on {run['host']}"
+    return f"  {_when(run['started_at'])}  {run['kind']}, {run['phase']}, {ended}, {who}{changed}{error}"
+
+
+def history_rows(moments: Iterable[Moment]) -> list[dict[str, Any]]:
+    """Moments as plain data, without their states."""
+    return [
+        {
+            "number": moment.number,
+            "checkpoint": moment.checkpoint,
+            "time": moment.time,
+            "round": moment.round,
+            "done": list(moment.done),
+            "next": list(moment.next),
+        }
+        for moment in moments
+    ]
+
+
+def history_table(found: Sequence[Mapping[str, Any]]) -> str:
+    """Moments, one on a line."""
+    cells = [
+        (
+            str(row["number"]),
+            _when(row["time"]),
+            str(row["round"]),
+            ", ".join(row["done"]) or "(begin)",
+            ", ".join(row["next"]) or "(end)",
+            row["checkpoint"],
+        )
+        for row in found
+    ]
+    return _aligned(("#", "time", "round", "done", "next", "checkpoint"), cells)
+
+
+def state_text(state: SwarmState) -> str:
+    """A state for people: notes, files, reviews, open findings."""
+    parts = [
+        ("Request", state.get("request", "")),
+        ("", notes(state)),
+        ("Code", listing(state.get("code"))),
+        ("Tests", listing(state.get("tests"))),
+        ("Documentation", listing(state.get("documentation"))),
+        ("Reviews", reviews_text(state)),
+        ("Open findings", findings_text(state.get("findings", []))),
+    ]
+    shown = [f"# {title}\n\n{text.rstrip()}\n" if title else text for title, text in parts if text]
+    return "\n".join(shown)
+
+
+def cleanup_text(done: Cleanup, dry_run: bool) -> str:
+    """What a cleanup did."""
+    would = "would be " if dry_run else ""
+    lines = [
+        f"{would}removed: {', '.join(done.removed) or 'none'}",
+        f"{would}compacted: {len(done.compacted)}",
+    ]
+    if done.at_work:
+        lines.append(f"left alone, at work: {', '.join(done.at_work)}")
+    before, after = (f"{size / 1e6:.2f} MB" for size in (done.bytes_before, done.bytes_after))
+    lines.append(f"database: {before}" if dry_run else f"database: {before} before, {after} after")
+    return "\n".join(lines) + "\n"
+
+
+def _aligned(heads: tuple[str, ...], cells: Sequence[tuple[str, ...]]) -> str:
+    lines = [heads, *cells]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    padded = (
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+    )
+    return "".join(f"{line.rstrip()}\n" for line in padded)
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_REQUEST else f"{line[: SHOWN_REQUEST - 1]}…"

@@ -1,0 +1,85 @@
+"""How one run of a graph is recorded: its session's lock, its row in the catalogue, its journal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Self
+
+from langchain_core.runnables import RunnableConfig
+
+from swarm_graph.checkpoints.catalogue import Catalogue, Session
+from swarm_graph.checkpoints.journal import Journal
+from swarm_graph.checkpoints.locks import SessionLock, held
+from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.config import SwarmConfig
+from swarm_graph.errors import Stopped, StorageError
+from swarm_graph.run import RUN, Run
+
+
+class Record:
+    """One run of a session. Use it in `with`; nothing is written before `begin`.
+
+    Raises SessionInUse when somebody else works on the session.
+    """
+
+    def __init__(self, saver: SwarmSaver, config: RunnableConfig) -> None:
+        self.saver, self._catalogue = saver, saver.catalogue
+        self._session = str(config["configurable"]["thread_id"])
+        self._shared: Run = config["configurable"][RUN]
+        self._lock = SessionLock(self._catalogue, self._session)
+        self._run: int | None = None
+
+    def __enter__(self) -> Self:
+        self._lock.acquire()
+        return self
+
+    def begin(self, workflow: str, request: str, config: SwarmConfig, kind: str) -> None:
+        """Records the run and opens the journal."""
+        now = time.time()
+        session = Session(
+            session=self._session,
+            workflow=workflow,
+            request=request,
+            config=config.kept(),
+            phase="running",
+            created_at=now,
+            updated_at=now,
+            output=self._shared.output,
+            simulated=config.is_simulated,
+            config_file=self._shared.config_file,
+        )
+        self._run = self._catalogue.begin(session, kind)
+        self._shared.journal = Journal(self._catalogue, self._session)
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        try:
+            if self._run is None:
+                return
+            if error is None:
+                self._catalogue.end(self._session, self._run, self._phase())
+                return
+            stopped = isinstance(error, Stopped) or not isinstance(error, Exception)
+            phase, text = ("cancelled", "") if stopped else ("failed", str(error))
+            with suppress(StorageError):  # the first error says what is wrong
+                self._catalogue.end(self._session, self._run, phase, text)
+        finally:
+            self._lock.release()
+
+    def _phase(self) -> str:
+        """The phase that the run left in the state; a run that stops before its end waits for a person."""
+        saved = self.saver.get_tuple({"configurable": {"thread_id": self._session}})
+        phase = str(saved.checkpoint["channel_values"].get("phase", "running")) if saved else "running"
+        return "paused" if phase == "running" else phase
+
+
+@contextmanager
+def changing(catalogue: Catalogue, session: str) -> Iterator[None]:
+    """Hold a session's lock while its state is changed by hand; its journal does not fit it any more."""
+    with held(catalogue, session):
+        yield
+        catalogue.forget_answers(session)

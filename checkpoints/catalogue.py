@@ -42,12 +42,17 @@ class Session:
 
 @dataclass(frozen=True)
 class WorkingRun:
-    """One time that a process worked on a session. `config` is None where it is the session's own."""
+    """One time that a process worked on a session. `config` is None where it is the session's own.
+
+    `input`: what the graph was given, None for a resume; `base`: the checkpoint that it began at.
+    """
 
     id: int
     session: str
     kind: str
-    """begin, follow_up, resume, replay or fork."""
+    """begin, follow_up, resume or replay."""
+    input: dict[str, Any] | None
+    base: str
     config: dict[str, Any] | None
     pid: int
     host: str
@@ -71,7 +76,9 @@ class Catalogue:
 
     # --- sessions and runs -----------------------------------------------------------------------
 
-    def begin(self, session: Session, kind: str) -> int:
+    def begin(
+        self, session: Session, kind: str, given: Mapping[str, Any] | None = None, base: str = ""
+    ) -> int:
         """Records that this process begins to work on a session; returns the run's number.
 
         A session that is known keeps its beginning: configuration, time, and where it was forked from.
@@ -98,6 +105,8 @@ class Catalogue:
             run = {
                 "session": session.session,
                 "kind": kind,
+                "input": None if given is None else json.dumps(dict(given)),
+                "base": base,
                 "config": json.dumps(session.config) if changed else None,
                 "pid": os.getpid(),
                 "host": platform.node(),
@@ -139,9 +148,22 @@ class Catalogue:
         with self.database.view():
             rows = list(self._tables.table("runs").rows_where("session = ?", [session], order_by="id"))
         return [
-            WorkingRun(**{**row, "config": json.loads(row["config"]) if row["config"] else None})
+            WorkingRun(**{**row, **{key: row[key] and json.loads(row[key]) for key in ("input", "config")}})
             for row in rows
         ]
+
+    def pending_input(self, session: str, checkpoint: str) -> dict[str, Any] | None:
+        """What a session was given and has not taken in: it was killed before its first checkpoint.
+
+        `checkpoint`: its latest one, empty when there is none.
+        """
+        with self.database.view() as cursor:
+            row = cursor.execute(
+                "SELECT input, base FROM runs WHERE session = ? AND input IS NOT NULL "
+                "ORDER BY id DESC LIMIT 1",
+                (session,),
+            ).fetchone()
+        return dict(json.loads(row[0])) if row and row[1] == checkpoint else None
 
     def delete(self, session: str) -> None:
         """Forgets a session; its checkpoints are the saver's to delete."""

@@ -39,7 +39,7 @@ def runs_tasks_artifacts(database: Database) -> None:
     sessions = database.table("sessions")
     for column in ("config_file", "parent", "parent_checkpoint"):
         sessions.add_column(column, str, not_null_default="")
-    words = dict.fromkeys(("session", "kind", "config", "host", "phase", "error"), str)
+    words = dict.fromkeys(("session", "kind", "input", "base", "config", "host", "phase", "error"), str)
     database.table("runs").create(
         {"id": int, **words, "pid": int, "started_at": float, "ended_at": float}, pk="id"
     )

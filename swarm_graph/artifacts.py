@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -40,6 +41,7 @@ class Output:
     def __init__(self, folder: str | Path, session: str, ledger: Ledger | None = None) -> None:
         self.folder, self.session, self.ledger = Path(folder), session, ledger
         self._place = str(self.folder.absolute())
+        self._state_name = f"swarm_state_{file_name(session)}.json"
         self._written: dict[str, str] = {}
         self._earlier: set[str] | None = None
 
@@ -62,11 +64,11 @@ class Output:
             self._delete(gone)
 
     def write_state(self, document: dict[str, Any]) -> None:
-        self._write({f"swarm_state_{file_name(self.session)}.json": to_json(document)})
+        self._write({self._state_name: to_json(document)})
 
     def files(self) -> list[str]:
-        """The paths that were written, relative to the folder, sorted."""
-        return sorted(self._written)
+        """The session's files, relative to the folder, sorted; its state JSON is always one."""
+        return sorted({*self._written, self._state_name})
 
     def _known(self) -> set[str]:
         """What this run or an earlier one has written."""
@@ -106,14 +108,16 @@ def write_file(folder: Path, name: str, text: str) -> None:
     target = _target(folder, name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".swarm-")
+        temporary = target.with_name(f".swarm-{sha256(target.name.encode()).hexdigest()[:16]}")
+        temporary.unlink(missing_ok=True)  # of a process that was killed here
         try:
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as file:
                 file.write(text)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(target)
+            temporary.chmod(0o644)
+            temporary.replace(target)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise StorageError(

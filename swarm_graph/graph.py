@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -38,9 +39,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         saver = self._saver(config)
         with self._record(saver, config) as record:
             saved = saver.get_tuple(config) if saver else None
-            given = self._begin(input, config, saved)
-            if record:
-                self._put(record, input, config, saved)
+            given = self._begin(input, config, saved, record)
             yield from super().stream(given, config, **kwargs)
 
     async def astream(
@@ -50,9 +49,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         saver = self._saver(config)
         with self._record(saver, config) as record:
             saved = await saver.aget_tuple(config) if saver else None
-            given = self._begin(input, config, saved)
-            if record:
-                await record.saver.database.run(self._put, record, input, config, saved)
+            begin = partial(self._begin, input, config, saved, record)
+            given = await record.saver.database.run(begin) if record else begin()
             async for part in super().astream(given, config, **kwargs):
                 yield part
 
@@ -75,8 +73,22 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             return None
         return self.checkpointer
 
-    def _begin(self, given: Any, config: RunnableConfig, saved: CheckpointTuple | None) -> Any:
-        """The input for LangGraph: None as it is, answers to pauses, a request with what it starts anew."""
+    def _begin(
+        self, given: Any, config: RunnableConfig, saved: CheckpointTuple | None, record: Record | None
+    ) -> Any:
+        """The input for LangGraph, and with a catalogue the record that this run begins."""
+        open_, resumed = saved is not None and unfinished(saved), given is None
+        if resumed and record and not open_:
+            given = record.pending(saved)
+        taken = self._taken(given, config, saved)
+        if record and (given is not None or open_ or _is_replay(config)):
+            request = given if isinstance(given, Mapping) else None
+            kind = "resume" if resumed or not request else "follow_up" if saved else "begin"
+            record.begin(self.name, self._config, "replay" if _is_replay(config) else kind, request, saved)
+        return taken
+
+    def _taken(self, given: Any, config: RunnableConfig, saved: CheckpointTuple | None) -> Any:
+        """None as it is, answers to pauses, a request with what it starts anew; refuses what does not fit."""
         session = config["configurable"].get("thread_id", "")
         if given is None and saved is None:
             raise InputError(f"no session '{session}' to resume: nothing was saved under this thread_id")
@@ -116,17 +128,6 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         if not isinstance(saver, SwarmSaver):
             return nullcontext()
         return Record(saver, config)
-
-    def _put(self, record: Record, given: Any, config: RunnableConfig, saved: CheckpointTuple | None) -> None:
-        """Records that this run begins."""
-        if given is None and saved is not None and not unfinished(saved) and not _is_replay(config):
-            return
-        values = saved.checkpoint["channel_values"] if saved else {}
-        begun = given if isinstance(given, Mapping) else values.get(START_CHANNEL, values)
-        kind = "replay" if _is_replay(config) else "resume"
-        if isinstance(given, Mapping):
-            kind = "follow_up" if saved else "begin"
-        record.begin(self.name, str(begun.get("request", "")), self._config, kind)
 
     @property
     def _config(self) -> SwarmConfig:

@@ -22,7 +22,7 @@ def call_row(happened: Event) -> dict[str, Any]:
 
 
 def summary(calls: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Per role, in the order of their first calls: the seed's figures and where the time went.
+    """Per role, in the order of their names: the seed's figures and where the time went.
 
     `total_calls` counts every attempt; `avg_response_time` is seconds per answered call, from
     dispatch to the last token, without the time in our queue (`queued_seconds`, all calls together).
@@ -40,7 +40,7 @@ def summary(calls: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         if answered:
             agent["model_seconds"] += call["seconds"]
             agent["avg_response_time"] = agent["model_seconds"] / agent["successful_calls"]
-    return agents
+    return dict(sorted(agents.items()))
 
 
 def _nothing() -> dict[str, Any]:

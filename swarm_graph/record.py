@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
 
 from swarm_graph.checkpoints.catalogue import Catalogue, Session
 from swarm_graph.checkpoints.journal import Journal
@@ -36,13 +37,26 @@ class Record:
         self._lock.acquire()
         return self
 
-    def begin(self, workflow: str, request: str, config: SwarmConfig, kind: str) -> None:
-        """Records the run and opens the journal."""
+    def pending(self, saved: CheckpointTuple | None) -> dict[str, Any] | None:
+        """The request that a killed run had been given and that no checkpoint holds yet."""
+        return self._catalogue.pending_input(self._session, _id(saved))
+
+    def begin(
+        self,
+        workflow: str,
+        config: SwarmConfig,
+        kind: str,
+        given: Mapping[str, Any] | None,
+        saved: CheckpointTuple | None,
+    ) -> None:
+        """Records the run, which was given a request or None, and opens the journal."""
+        values = saved.checkpoint["channel_values"] if saved else {}
+        begun = given or values.get("__start__") or values
         now = time.time()
         session = Session(
             session=self._session,
             workflow=workflow,
-            request=request,
+            request=str(begun.get("request", "")),
             config=config.kept(),
             phase="running",
             created_at=now,
@@ -51,7 +65,7 @@ class Record:
             simulated=config.is_simulated,
             config_file=self._shared.config_file,
         )
-        self._run = self._catalogue.begin(session, kind)
+        self._run = self._catalogue.begin(session, kind, given, _id(saved))
         self._shared.journal = Journal(self._catalogue, self._session)
 
     def __exit__(
@@ -75,6 +89,10 @@ class Record:
         saved = self.saver.get_tuple({"configurable": {"thread_id": self._session}})
         phase = str(saved.checkpoint["channel_values"].get("phase", "running")) if saved else "running"
         return "paused" if phase == "running" else phase
+
+
+def _id(saved: CheckpointTuple | None) -> str:
+    return saved.checkpoint["id"] if saved else ""
 
 
 @contextmanager

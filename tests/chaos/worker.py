@@ -1,0 +1,140 @@
+"""A warm process that forks one for every job, so that a thousand kills do not cost a thousand imports.
+
+It reads one JSON job a line and answers with the new process's pid, then with its exit status. A job runs or
+resumes a session; `die_at` kills it (SIGKILL, by itself) right after that commit, rename or removal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from swarm_graph import SwarmCoordinator, checkpoints
+from swarm_graph.checkpoints import database
+
+__all__ = ["checkpoints"]
+
+PRELOADED = (
+    "httpcore2",
+    "httpx_aiohttp.httpx2",
+    "jiter",
+    "langchain_core.tracers.stdout",
+    "langchain_openai",
+    "openai.lib.streaming.chat",
+    "openai.resources.chat.completions",
+    "swarm_graph.simulated",
+    "truststore",
+)
+"""What a session imports when it first needs it."""
+
+
+class Points:
+    """Counts the places where a process may die, and lets it die at one of them."""
+
+    def __init__(self, die_at: int) -> None:
+        self.passed, self.die_at = 0, die_at
+
+    def here(self) -> None:
+        self.passed += 1
+        if self.passed == self.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(self) -> None:
+        """Every commit, rename and removal from here on is such a place."""
+        points, connect = self, sqlite3.connect
+        rename, remove = Path.replace, Path.unlink
+
+        class Connection(sqlite3.Connection):
+            def commit(self) -> None:
+                super().commit()
+                points.here()
+
+        def replace(self: Path, target: Any) -> Path:
+            done = rename(self, target)
+            points.here()
+            return done
+
+        def unlink(self: Path, missing_ok: bool = False) -> None:
+            remove(self, missing_ok=missing_ok)
+            points.here()
+
+        database.sqlite3.connect = lambda *args, **kwargs: connect(*args, factory=Connection, **kwargs)  # type: ignore[attr-defined,assignment]
+        Path.replace = replace  # type: ignore[assignment,method-assign]
+        Path.unlink = unlink  # type: ignore[method-assign]
+
+
+def run(job: dict[str, Any]) -> int:
+    """Runs or resumes the job's session; 0 when it has ended."""
+    points = Points(job.get("die_at", 0))
+    points.watch()
+    folder = Path(job["folder"])
+    swarm = SwarmCoordinator(job["config"], data_dir=folder / ".swarm", output=folder / "output")
+    known = (folder / ".swarm" / "swarm.db").is_file() and _is_known(folder, job["session"])
+    if known:
+        state = swarm.resume(job["session"])
+    else:
+        state = swarm.run_workflow(job["request"], job["workflow"], session_id=job["session"])
+    (folder / "points").write_text(str(points.passed))
+    return 0 if state["phase"] == "complete" else 1
+
+
+def _is_known(folder: Path, session: str) -> bool:
+    from swarm_graph.session import known_session
+
+    return known_session(folder / ".swarm", session) is not None
+
+
+def crowd(job: dict[str, Any]) -> int:
+    """Several processes at once, each with sessions one after the other, on a database that all share."""
+    children = []
+    for process in range(job["processes"]):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(_guarded(_one_of_crowd, {**job, "process": process}))
+        children.append(pid)
+    return sum(os.waitpid(pid, 0)[1] != 0 for pid in children)
+
+
+def _one_of_crowd(job: dict[str, Any]) -> int:
+    folder = Path(job["folder"])
+    for number in range(job["sessions"]):
+        name = f"p{job['process']}_{number}"
+        swarm = SwarmCoordinator(job["config"], data_dir=folder / ".swarm", output_dir=folder / "output")
+        if swarm.run_workflow(name, job["workflow"], session_id=name)["phase"] != "complete":
+            return 1
+    return 0
+
+
+def _guarded(work: Callable[[dict[str, Any]], int], job: dict[str, Any]) -> int:
+    try:
+        return work(job)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        return 2
+
+
+def main() -> None:
+    import importlib
+
+    for name in PRELOADED:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        job = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(_guarded(crowd if "processes" in job else run, job))
+        print(pid, flush=True)  # noqa: T201
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Sessions are killed (SIGKILL, real processes) wherever it may happen, and go on as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from chaos.driver import Session, Worker, moments, unbroken
+from chaos.model_server import ModelServer
+
+WORKFLOWS = ("standard", "full", "review_only")
+REQUEST = "Request 1: a queue."
+MARGIN_S = 5.0
+"""Wide, for a machine under load; `make soak` holds it to 50 ms, the points below to nothing at all."""
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    with Worker(tmp_path_factory.mktemp("worker") / "log") as started:
+        yield started
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_killed_at_random_moments_a_session_ends_as_if_nothing_had_been(
+    workflow: str, worker: Worker, tmp_path: Path
+) -> None:
+    expected, _ = unbroken(worker, tmp_path / "unbroken", workflow, REQUEST)
+    with ModelServer(latency=0.05) as server:
+        session = Session(tmp_path, workflow, REQUEST, server)
+        for moment in moments(seed=WORKFLOWS.index(workflow), count=6, longest=0.6):
+            session.kill_after(worker, moment)
+        session.finish(worker)
+        assert session.files() == expected
+        assert session.asked_again(MARGIN_S) == []
+
+
+@pytest.mark.parametrize("workflow", ["full", "review_only"])
+def test_killed_after_any_commit_or_write_nothing_is_asked_again(workflow: str, tmp_path: Path) -> None:
+    """Each point is tried once: an answer that is committed is never asked for again."""
+    with Worker(tmp_path / "log") as worker:
+        expected, points = unbroken(worker, tmp_path / "unbroken", workflow, REQUEST)
+    processes = os.cpu_count() or 1
+
+    def part(first: int) -> int:
+        with Worker(tmp_path / f"log{first}") as worker:
+            for point in range(first, points + 1, processes):
+                die_and_go_on(worker, workflow, tmp_path / str(point), point, expected)
+        return len(range(first, points + 1, processes))
+
+    with ThreadPoolExecutor(processes) as pool:
+        assert sum(pool.map(part, range(1, processes + 1))) == points > 30
+
+
+def die_and_go_on(worker: Worker, workflow: str, folder: Path, point: int, expected: dict[str, str]) -> None:
+    folder.mkdir()
+    with ModelServer(latency=0) as server:
+        session = Session(folder, workflow, REQUEST, server)
+        session.kill_at(worker, point)
+        answers = committed_answers(folder / ".swarm" / "swarm.db")
+        asked = len(server.asked)
+        session.finish(worker)
+    assert session.files() == expected, point
+    questions = len({ask.key for ask in server.asked})
+    assert len(server.asked) - asked <= questions - answers, point
+
+
+def committed_answers(database: Path) -> int:
+    """How many answers a database holds the records of."""
+    if not database.is_file():
+        return 0
+    connection = sqlite3.connect(database)
+    try:
+        (count,) = connection.execute("SELECT count(*) FROM calls WHERE outcome = 'answered'").fetchone()
+    except sqlite3.OperationalError:  # killed before the tables were made
+        count = 0
+    connection.close()
+    return int(count)
+
+
+def test_a_model_server_that_dies_and_comes_back_changes_nothing(worker: Worker, tmp_path: Path) -> None:
+    expected, _ = unbroken(worker, tmp_path / "unbroken", "full", REQUEST)
+    with ModelServer(latency=0.1) as server:
+        session = Session(tmp_path, "full", REQUEST, server)
+        worker.start(session.job())
+        for _ in range(2):
+            threading.Event().wait(0.3)
+            server.stop()
+            threading.Event().wait(0.3)
+            server.start()
+        code = worker.wait()
+        while code != 0:  # its retries were spent while the server was away
+            code = worker.do(session.job())
+        assert session.files() == expected
+
+
+def test_calls_that_fail_change_nothing(worker: Worker, tmp_path: Path) -> None:
+    expected, _ = unbroken(worker, tmp_path / "unbroken", "review_only", REQUEST)
+    with ModelServer(latency=0.02, failing=0.2, seed=3) as server:
+        session = Session(tmp_path, "review_only", REQUEST, server)
+        session.finish(worker)
+        assert session.files() == expected
+        assert len(server.asked) > len({ask.key for ask in server.asked}), "nothing failed"
+
+
+def test_many_processes_share_one_database(tmp_path: Path) -> None:
+    """8 processes with 25 sessions each: all end, none meets a lock, the file is whole."""
+    entry = {"model": "simulated", "api_type": "simulated"}
+    job = {
+        "folder": str(tmp_path),
+        "workflow": "review_only",
+        "config": {"model_config": {"single_model": entry}},
+        "sessions": 25,
+        "processes": 8,
+    }
+    with Worker(tmp_path / "log") as worker:
+        assert worker.do(job) == 0, (tmp_path / "log").read_text()
+    connection = sqlite3.connect(tmp_path / ".swarm" / "swarm.db")
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    phases = connection.execute("SELECT phase, count(*) FROM sessions GROUP BY phase").fetchall()
+    connection.close()
+    assert phases == [("complete", 200)]
+    assert len(list((tmp_path / "output").glob("*/swarm_state_*.json"))) == 200
+    assert not list((tmp_path / ".swarm").glob("*.lock"))
+    state = json.loads((tmp_path / "output" / "p7_24" / "swarm_state_p7_24.json").read_text())
+    assert state["request"] == "p7_24"

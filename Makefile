@@ -1,5 +1,5 @@
 # The two that everybody needs are `make demo` and `make test`: Python 3.11 or newer, git and make suffice.
-.PHONY: help demo test bench lock
+.PHONY: help demo test soak bench lock
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -19,6 +19,7 @@ export REQUEST
 help:
 	@echo "make demo   run the full workflow on the simulated model (no model server needed)"
 	@echo "make test   check format, style and types, and run the tests"
+	@echo "make soak   kill sessions 500 times and compare what comes out (some minutes)"
 	@echo "make bench  measure start-up, fan-out, prompt sizes and overhead (some minutes)"
 	@echo "make lock   pin the newest versions of all dependencies again (needs uv)"
 
@@ -30,6 +31,12 @@ test: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy swarm_graph tests
 	$(BIN)/pytest
+
+KILLS ?= 500
+SEED ?= 1
+
+soak: .venv/dev
+	$(BIN)/python tests/soak.py --kills $(KILLS) --seed $(SEED)
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/startup.py

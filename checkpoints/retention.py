@@ -72,11 +72,13 @@ def remove(saver: SwarmSaver, session: Session) -> None:
         saver.catalogue.delete(session.session)
 
 
-def compact(saver: SwarmSaver, session: str, history: History) -> None:
-    """Deletes what an ended session does not need: its steps' separate writes, answers, old checkpoints."""
+def compact(saver: SwarmSaver, session: str, history: History = "all") -> None:
+    """Deletes what an ended session does not need: the writes that its checkpoints hold, old checkpoints.
+
+    Answers go when it ends.
+    """
     latest = "SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = :session AND checkpoint_ns = ''"
     with saver.transaction() as cursor:
-        saver.catalogue.forget_answers(session)
         own = {"session": session}
         cursor.execute(f"DELETE FROM writes WHERE thread_id = :session AND checkpoint_id < ({latest})", own)
         if history == "last":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
 
@@ -174,8 +175,9 @@ class SwarmCoordinator:
         self._failed, self.pauses, self.calls_in_flight = {}, [], 0
         phase = "cancelled"
         try:
-            async for mode, part in desk.stream(given, self.context):
-                self._follow(mode, part)
+            async with aclosing(desk.stream(given, self.context)) as parts:
+                async for mode, part in parts:
+                    self._follow(mode, part)
             self.pauses = await desk.pauses()
             phase = "paused" if self.pauses else self.state["phase"]
         except ModelError as error:

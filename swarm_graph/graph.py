@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -51,8 +51,10 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             saved = await saver.aget_tuple(config) if saver else None
             begin = partial(self._begin, input, config, saved, record)
             given = await record.saver.database.run(begin) if record else begin()
-            async for part in super().astream(given, config, **kwargs):
-                yield part
+            stream: Any = super().astream(given, config, **kwargs)
+            async with aclosing(stream) as parts:
+                async for part in parts:
+                    yield part
 
     def bulk_update_state(
         self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]

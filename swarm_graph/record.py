@@ -11,9 +11,10 @@ from typing import Any, Self
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
-from swarm_graph.checkpoints.catalogue import Catalogue, Session
+from swarm_graph.checkpoints.catalogue import ENDED, Catalogue, Session
 from swarm_graph.checkpoints.journal import Journal
 from swarm_graph.checkpoints.locks import SessionLock, held
+from swarm_graph.checkpoints.retention import compact
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import Stopped, StorageError
@@ -75,14 +76,20 @@ class Record:
             if self._run is None:
                 return
             if error is None:
-                self._catalogue.end(self._session, self._run, self._phase())
+                self._end(self._run, self._phase())
                 return
             stopped = isinstance(error, Stopped) or not isinstance(error, Exception)
             phase, text = ("cancelled", "") if stopped else ("failed", str(error))
             with suppress(StorageError):  # the first error says what is wrong
-                self._catalogue.end(self._session, self._run, phase, text)
+                self._end(self._run, phase, text)
         finally:
             self._lock.release()
+
+    def _end(self, run: int, phase: str, error: str = "") -> None:
+        with self.saver.transaction():
+            self._catalogue.end(self._session, run, phase, error)
+            if phase in ENDED:
+                compact(self.saver, self._session)
 
     def _phase(self) -> str:
         """The phase that the run left in the state; a run that stops before its end waits for a person."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,9 +86,10 @@ class Desk:
     def thread(self) -> RunnableConfig:
         return {"configurable": {"thread_id": self.session, RUN: self.run}}
 
-    def stream(self, given: Any, context: SwarmContext | None) -> AsyncIterator[tuple[str, Any]]:
+    def stream(self, given: Any, context: SwarmContext | None) -> AsyncGenerator[tuple[str, Any]]:
         modes = ["values", "updates", "custom"]
-        return self.graph.astream(given, self.thread, context=context, stream_mode=modes)
+        parts = self.graph.astream(given, self.thread, context=context, stream_mode=modes)
+        return cast("AsyncGenerator[tuple[str, Any]]", parts)
 
     async def saved(self) -> SwarmState:
         """The state that earlier runs of the session left; empty for a new one."""

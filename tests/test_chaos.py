@@ -15,7 +15,9 @@ from chaos.driver import Session, Worker, moments, unbroken
 from chaos.model_server import ModelServer
 
 WORKFLOWS = ("standard", "full", "review_only")
-REQUEST = "Request 1: a queue."
+REQUEST = "Request 7: a queue."
+"""It takes full and standard three rounds."""
+TWO_ROUNDS = {"workflow": {"max_iterations": 2}}
 MARGIN_S = 5.0
 """Wide, for a machine under load; `make soak` holds it to 50 ms, the points below to nothing at all."""
 
@@ -44,7 +46,7 @@ def test_killed_at_random_moments_a_session_ends_as_if_nothing_had_been(
 def test_killed_after_any_commit_or_write_nothing_is_asked_again(workflow: str, tmp_path: Path) -> None:
     """Each point is tried once: an answer that is committed is never asked for again."""
     with Worker(tmp_path / "log") as worker:
-        expected, points = unbroken(worker, tmp_path / "unbroken", workflow, REQUEST)
+        expected, points = unbroken(worker, tmp_path / "unbroken", workflow, REQUEST, TWO_ROUNDS)
     processes = os.cpu_count() or 1
 
     def part(first: int) -> int:
@@ -60,7 +62,7 @@ def test_killed_after_any_commit_or_write_nothing_is_asked_again(workflow: str, 
 def die_and_go_on(worker: Worker, workflow: str, folder: Path, point: int, expected: dict[str, str]) -> None:
     folder.mkdir()
     with ModelServer(latency=0) as server:
-        session = Session(folder, workflow, REQUEST, server)
+        session = Session(folder, workflow, REQUEST, server, TWO_ROUNDS)
         session.kill_at(worker, point)
         answers = committed_answers(folder / ".swarm" / "swarm.db")
         asked = len(server.asked)

@@ -151,11 +151,13 @@ def steady(value: Any) -> Any:
     return [steady(item) for item in value] if isinstance(value, list) else value
 
 
-def unbroken(worker: Worker, folder: Path, workflow: str, request: str) -> tuple[dict[str, str], int]:
+def unbroken(
+    worker: Worker, folder: Path, workflow: str, request: str, settings: dict[str, Any] | None = None
+) -> tuple[dict[str, str], int]:
     """The files of a run that nobody interrupts, and the number of its commits and writes."""
     folder.mkdir(parents=True)
     with ModelServer(latency=0) as server:
-        session = Session(folder, workflow, request, server)
+        session = Session(folder, workflow, request, server, settings or {})
         session.finish(worker)
         return session.files(), int((folder / "points").read_text())
 

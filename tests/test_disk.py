@@ -1,0 +1,108 @@
+"""Faults of the disk: one clear line, and what was finished is there when the disk is well again."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import Crew, config, thread
+
+from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
+from swarm_graph.errors import StorageError
+
+PROGRAM = Path(sys.executable).parent / "swarm-graph"
+RUN = ["run", "Create a queue", "--simulate", "--workflow", "full", "--session", "s"]
+
+
+def swarm(*arguments: str, cwd: Path, largest_file: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs the command; `largest_file`: the bytes at which the system refuses to let a file grow."""
+
+    def limit() -> None:
+        if largest_file:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+    return subprocess.run(
+        [PROGRAM, *arguments], cwd=cwd, capture_output=True, text=True, check=False, preexec_fn=limit
+    )
+
+
+@pytest.mark.parametrize("largest_file", [40_000, 250_000])
+def test_a_file_that_may_not_grow_is_one_line_and_the_rest_is_kept(largest_file: int, tmp_path: Path) -> None:
+    failed = swarm(*RUN, cwd=tmp_path, largest_file=largest_file)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("swarm-graph: cannot use the database")
+    assert failed.stderr.count("\n") == 1
+    if "s" in swarm("sessions", "list", cwd=tmp_path).stdout.split():
+        done = swarm("resume", "s", cwd=tmp_path)
+    else:
+        done = swarm(*RUN, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "(full): approved" in done.stdout
+
+
+def test_a_full_database_loses_no_answer(tmp_path: Path) -> None:
+    """The limit of pages is SQLite's own way to say that there is no room."""
+    crew = Crew()
+    with open_checkpointer(tmp_path / "swarm.db") as saver:
+        graph = build_graph("full", config=config(), checkpointer=saver)
+        given: dict[str, str] | None = {"request": "Create a queue"}
+        failures = 0
+        for room in range(2, 100, 3):
+            saver.conn.execute(f"PRAGMA max_page_count = {room + 20}")
+            before = len(saver.catalogue.calls("t"))
+            asked = len(crew.asked)
+            try:
+                state = graph.invoke(given, thread(), context=crew.context)
+                break
+            except StorageError as error:
+                failures += 1
+                told = str(error)
+            given = None if saver.catalogue.get("t") else given
+            kept = len(saver.catalogue.calls("t")) - before
+            assert "the disk is full; free some space and resume" in told
+            assert len(crew.asked) - asked - kept <= 3, "more was lost than the branches at work"
+        assert state["phase"] == "complete"
+        assert failures
+        assert len(saver.catalogue.calls("t")) == 8
+
+
+def test_an_output_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
+    crew = Crew()
+    swarm = SwarmCoordinator(
+        config(), data_dir=tmp_path / ".swarm", output=tmp_path / "out", context=crew.context
+    )
+    swarm.on_event = lambda happened: (
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        if (happened.kind, happened.node) == ("task_started", "reviewer")
+        else None
+    )
+    swarm.run_workflow("Create a queue", "full")
+    whole = {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    shutil.rmtree(tmp_path / "out")
+    swarm.on_event = None
+    swarm.resume(swarm.session_id)
+    again = {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert whole == again
+    assert Path("project/src/a.py") in whole
+
+
+def test_a_file_in_the_way_of_a_folder_is_one_line_and_the_run_can_be_resumed(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "project").write_text("not a folder")
+    crew = Crew()
+    swarm = SwarmCoordinator(
+        config(), data_dir=tmp_path / ".swarm", output=tmp_path / "out", context=crew.context
+    )
+    with pytest.raises(
+        StorageError, match=r"cannot write '.*project/src/a.py'.*finished work is in the database"
+    ):
+        swarm.run_workflow("Create a queue", "standard", session_id="s")
+    (tmp_path / "out" / "project").unlink()
+    asked = len(crew.asked)
+    assert swarm.resume("s")["phase"] == "complete"
+    assert "coder" not in crew.asked[asked:]
+    assert (tmp_path / "out" / "project" / "src" / "a.py").is_file()

@@ -1,0 +1,136 @@
+"""Ctrl-C and SIGTERM: the first lets calls in flight end, the second stops at once; both can be resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from chaos.model_server import ModelServer
+from support import Crew, config, thread
+
+from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
+from swarm_graph.errors import Stopped
+from swarm_graph.events import Event
+from swarm_graph.run import RUN, Run
+
+PROGRAM = Path(sys.executable).parent / "swarm-graph"
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SWARM_")}
+
+
+def begun(server: ModelServer, folder: Path, grace: float) -> subprocess.Popen[str]:
+    """A review session with all four calls in flight."""
+    entry = {"url": server.url, "model": "m", "retries": 0}
+    settings = {"model_config": {"single_model": entry}, "workflow": {"grace_period": grace}}
+    (folder / "config.json").write_text(json.dumps(settings))
+    process = subprocess.Popen(
+        [PROGRAM, "run", "x = 1", "--workflow", "review_only", "--session", "s"],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while len(server.asked) < 4 and process.poll() is None:
+        time.sleep(0.01)
+    return process
+
+
+def resumed(folder: Path) -> dict[str, object]:
+    done = subprocess.run(
+        [PROGRAM, "resume", "s", "--json"],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_calls_in_flight_end_and_are_kept(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    with ModelServer(latency=1.0) as server:
+        process = begun(server, tmp_path, grace=60)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode in (0, code)
+        assert "stopping: 4 calls in flight get 60 s to end; again stops at once" in errors
+        assert resumed(tmp_path)["phase"] == "complete"
+        assert len(server.asked) == 4, "an answer was asked for again"
+
+
+def test_the_second_signal_stops_at_once_and_so_does_the_end_of_the_grace_period(tmp_path: Path) -> None:
+    for name, grace, signals in (("second", 600.0, 2), ("grace", 0.3, 1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        with ModelServer(latency=600) as server:
+            process = begun(server, folder, grace)
+            for _ in range(signals):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.2)
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 130
+            assert errors.endswith("swarm-graph: stopped; `swarm-graph resume s` goes on\n")
+            server.latency = 0
+            assert resumed(folder)["phase"] == "complete"
+
+
+def test_stop_ends_a_run_between_two_calls(tmp_path: Path) -> None:
+    crew = Crew()
+    swarm = SwarmCoordinator(
+        config(), data_dir=tmp_path / ".swarm", output=tmp_path / "out", context=crew.context
+    )
+
+    def stop_at_the_architect(happened: Event) -> None:
+        if (happened.kind, happened.node) == ("call_started", "architect"):
+            swarm.stop()
+
+    swarm.on_event = stop_at_the_architect
+    assert swarm.run_workflow("Create a queue")["phase"] == "cancelled"
+    assert crew.asked == ["clarifier", "architect"]
+    swarm.on_event = None
+    assert swarm.resume()["phase"] == "complete"
+    assert crew.asked.count("architect") == 1
+
+
+def test_a_stopped_run_of_the_graph_raises_and_can_be_resumed(tmp_path: Path) -> None:
+    crew, run = Crew(), Run()
+    run.stop()
+    with open_checkpointer(tmp_path / "swarm.db") as saver:
+        graph = build_graph("standard", config=config(), checkpointer=saver)
+        with pytest.raises(Stopped):
+            graph.invoke(
+                {"request": "x"}, {"configurable": {"thread_id": "t", RUN: run}}, context=crew.context
+            )
+        assert crew.asked == []
+        session = saver.catalogue.get("t")
+        assert session
+        assert session.phase == "cancelled"
+        assert graph.invoke(None, thread(), context=crew.context)["phase"] == "complete"
+
+
+def test_a_stop_does_not_wait_for_calls_that_queue(tmp_path: Path) -> None:
+    """With one slot three of four reviews wait in the queue: they never begin."""
+    entry = {"model": "s", "api_type": "simulated", "simulation": {"first_token_s": 0.2}}
+    settings = {"model_config": {"single_model": entry}, "workflow": {"enable_parallel": False}}
+    swarm = SwarmCoordinator(settings, data_dir=tmp_path / ".swarm", output=tmp_path / "out")
+    calls: list[str] = []
+
+    def stop(happened: Event) -> None:
+        if happened.kind == "call_started":
+            calls.append(happened.node)
+            swarm.stop()
+
+    swarm.on_event = stop
+    assert swarm.run_workflow("x = 1", "review_only")["phase"] == "cancelled"
+    assert len(calls) == 1
+    swarm.on_event = lambda happened: calls.append(happened.node) if happened.kind == "call_started" else None
+    assert swarm.resume()["phase"] == "complete"
+    assert len(calls) == len(set(calls)) == 4

@@ -17,7 +17,7 @@ from typing import ParamSpec, Self, TypeVar
 
 import sqlite_utils
 
-from swarm_graph.checkpoints.schema import migrate
+from swarm_graph.checkpoints.schema import migrate, refuse_newer
 from swarm_graph.errors import StorageError
 
 P = ParamSpec("P")
@@ -55,7 +55,7 @@ class Database:
 
         A missing file is made with mode 0600, its missing folders with 0700; an older one is upgraded.
         """
-        self.path = path
+        self.path, self.file = path, Path(path).resolve()
         self._lock = threading.RLock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="swarm-database")
         with storage_errors(path):
@@ -83,8 +83,9 @@ class Database:
         self.close()
 
     def _prepare(self) -> None:
-        patiently(lambda: self.connection.executescript(PRAGMAS))
         self.tables = sqlite_utils.Database(self.connection, execute_plugins=False)
+        refuse_newer(self.tables, str(self.path))
+        patiently(lambda: self.connection.executescript(PRAGMAS))
         with self.transaction():
             migrate(self.tables, str(self.path))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
-from pathlib import Path
 from urllib.parse import quote
 
 from filelock import FileLock, Timeout
@@ -24,7 +23,7 @@ class SessionLock:
 
     def __init__(self, catalogue: Catalogue, session: str) -> None:
         self._catalogue, self._session = catalogue, session
-        database = Path(catalogue.database.path)
+        database = catalogue.database.file
         name = quote(session, safe="")
         if len(name) > LONGEST_NAME:
             name = sha256(session.encode()).hexdigest()
@@ -58,7 +57,8 @@ class SessionLock:
 
     def _owner(self) -> str:
         runs = self._catalogue.runs(self._session)
-        return runs[-1].owner if runs else "it was begun a moment ago"
+        at_work = runs and runs[-1].ended_at is None
+        return runs[-1].owner if at_work else "another process began a moment ago"
 
 
 @contextmanager

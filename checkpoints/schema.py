@@ -70,13 +70,18 @@ for step in STEPS:
     MIGRATIONS()(step)
 
 
-def migrate(database: Database, path: str) -> None:
-    """Brings a file up to date, inside the caller's transaction. StorageError when it is too new."""
+def refuse_newer(database: Database, path: str) -> list[str]:
+    """The steps that a file has; it is only read. StorageError when a newer version wrote it."""
     applied = [applied.name for applied in MIGRATIONS.applied(database)]
     if newer := set(applied) - {step.__name__ for step in STEPS}:
         raise StorageError(
             f"cannot use the database {path!r}: a newer swarm_graph wrote it "
             f"(it has {', '.join(sorted(newer))}); update swarm_graph, or name another file"
         )
-    if len(applied) < len(STEPS):
+    return applied
+
+
+def migrate(database: Database, path: str) -> None:
+    """Brings a file up to date, inside the caller's transaction. StorageError when it is too new."""
+    if len(refuse_newer(database, path)) < len(STEPS):
         MIGRATIONS.apply(database)

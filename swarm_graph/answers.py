@@ -223,7 +223,7 @@ def read_files(text: str) -> Files:
     for block in blocks:
         path, body = _named(block)
         if path:
-            written[_inside(path)] = body
+            written[inside(path)] = body
         elif body.strip():
             unnamed.append(block)
     if not written and len(unnamed) == 1:
@@ -232,7 +232,7 @@ def read_files(text: str) -> Files:
         raise Unreadable(
             "the answer holds no file: its blocks have no path, as in ```python path=src/queue.py"
         )
-    deleted = [_inside(match["path"]) for match in _DELETE.finditer(outside)]
+    deleted = [inside(match["path"]) for match in _DELETE.finditer(outside)]
     if not written and not deleted:
         raise Unreadable(
             "the answer holds no file: write each as a fenced block, as in ```python path=src/queue.py"
@@ -339,7 +339,7 @@ def _looks_like_path(word: str) -> bool:
     return bool(_PATH.fullmatch(word.lstrip("\\/"))) and bool(_FILE_NAME.fullmatch(name))
 
 
-def _inside(path: str) -> str:
+def inside(path: str) -> str:
     """A relative path with `/`; Unreadable when it could leave the folder or is no file name."""
     clean = path.strip().replace("\\", "/")
     parts = PurePosixPath(clean).parts

@@ -193,7 +193,7 @@ def cleanup(
     from swarm_graph.checkpoints.retention import clean_up
     from swarm_graph.past import cleanup_text
 
-    age = seconds(older_than) if older_than else None
+    age = seconds(older_than) if older_than is not None else None
     with _saver(data_dir) as saver:
         done = clean_up(
             saver, older_than_s=age, keep=keep, unfinished=unfinished, history=history, dry_run=dry_run

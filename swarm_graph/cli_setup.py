@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from swarm_graph.errors import InputError
+
 
 @click.command(epilog="Example: swarm-graph doctor --config config.json")
 @click.option("--config", "config_file", metavar="FILE", help="Default: $SWARM_CONFIG, then config.json.")
@@ -16,8 +18,14 @@ import click
 @click.option(
     "--output", metavar="DIR", default="swarm-output", show_default=True, help="Its folder is tried."
 )
+@click.option("--database", is_flag=True, help="Check the sessions' database in the data folder, only that.")
+@click.option(
+    "--repair", is_flag=True, help="With --database: save what can be read; the old file is kept beside it."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as one JSON document.")
-def doctor(config_file: str | None, data_dir: str, output: str, as_json: bool) -> None:
+def doctor(
+    config_file: str | None, data_dir: str, output: str, database: bool, repair: bool, as_json: bool
+) -> None:
     """Check config, servers, models, context, slots and folders, and say how to mend each.
 
     No prompt is sent. Exit code 1 when a check failed.
@@ -26,10 +34,16 @@ def doctor(config_file: str | None, data_dir: str, output: str, as_json: bool) -
 
     from swarm_graph.artifacts import plain_text, to_json
     from swarm_graph.config import load_config
-    from swarm_graph.doctor import checks_text, examine
+    from swarm_graph.doctor import checks_text, examine, examine_database
+    from swarm_graph.session import DATABASE
 
-    config = load_config(config_file)
-    checks = asyncio.run(examine(config, data_dir=Path(data_dir), output_dir=Path(output)))
+    if repair and not database:
+        raise InputError("--repair needs --database; `swarm-graph doctor --database --repair` repairs it")
+    if database:
+        checks = examine_database(Path(data_dir) / DATABASE, repair=repair)
+    else:
+        config = load_config(config_file)
+        checks = asyncio.run(examine(config, data_dir=Path(data_dir), output_dir=Path(output)))
     text = to_json([vars(check) for check in checks]) if as_json else plain_text(checks_text(checks))
     sys.stdout.write(text)
     if any(check.ok is False for check in checks):

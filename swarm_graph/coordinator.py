@@ -185,13 +185,17 @@ class SwarmCoordinator:
             log.info("session %s failed: %s", desk.session, error)
         except Stopped:
             log.info("session %s stopped", desk.session)
+        except InputError:  # refused before it began: the files may be those of another process at work
+            phase = ""
+            raise
         except Exception:
             phase = "failed"
             raise
         finally:
-            self.state = cast("SwarmState", {**self.state, "phase": phase})
             self._working = None
-            self._write()
+            if phase:
+                self.state = cast("SwarmState", {**self.state, "phase": phase})
+                self._write()
         return self.state
 
     def _follow(self, mode: str, part: Any) -> None:

@@ -1,4 +1,4 @@
-"""`swarm-graph doctor`: checks config, servers, models, context, slots and folders; says how to mend each."""
+"""`swarm-graph doctor`: checks config, servers, folders and the database; says how to mend each."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from swarm_graph.checkpoints.repair import Repair, check_database, repair_database
 from swarm_graph.config import ModelEntry, SwarmConfig
-from swarm_graph.errors import ConfigError
+from swarm_graph.errors import ConfigError, StorageError
 from swarm_graph.models import api_key, check_model
 from swarm_graph.servers import ServerReport, inspect
 from swarm_graph.state import AgentRole
@@ -38,42 +38,38 @@ class Check:
 
 async def examine(config: SwarmConfig, *, data_dir: Path, output_dir: Path) -> list[Check]:
     """All checks, in the order in which a person would go through them. No model is asked anything."""
-    assigned = _assigned(config)
+    assigned, missing = _assign(config)
     reports = await asyncio.gather(*(_inspect(entry, config.proxy) for entry, _ in assigned))
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    checks = [Check("python", True, f"{platform.python_version()}, {packages}")]
-    checks += _missing(config)
+    checks = [Check("python", True, f"{platform.python_version()}, {packages}"), *missing]
     for (entry, roles), report in zip(assigned, reports, strict=True):
         checks += [*_assignment(config, entry, roles), *_server(config, entry, roles, report)]
     checks += [*_folder("data folder", data_dir), *_folder("output folder", output_dir)]
     return list(dict.fromkeys(checks))  # models of one server have much in common
 
 
-def _assigned(config: SwarmConfig) -> list[tuple[ModelEntry, list[AgentRole]]]:
-    """Each model that is asked, and the roles that ask it."""
+def _assign(config: SwarmConfig) -> tuple[list[tuple[ModelEntry, list[AgentRole]]], list[Check]]:
+    """Each model that is asked with the roles that ask it, and the roles without one, by the reason."""
     found: list[tuple[ModelEntry, list[AgentRole]]] = []
-    for role in AgentRole:
-        with suppress(ConfigError):
-            entry = config.model_for(role)
-            known = next((roles for other, roles in found if other == entry), None)
-            if known is None:
-                found.append((entry, [role]))
-            else:
-                known.append(role)
-    return found
-
-
-def _missing(config: SwarmConfig) -> Iterator[Check]:
-    """The roles without a model, those with the same reason together."""
     without: dict[str, list[str]] = {}
     for role in AgentRole:
         try:
-            config.model_for(role)
+            entry = config.model_for(role)
         except ConfigError as error:
             without.setdefault(str(error), []).append(str(role))
-    for reason, roles in without.items():
-        text, _, cure = reason.partition("; ")
-        yield Check(f"roles {', '.join(roles)}", False, text, cure)
+            continue
+        known = next((roles for other, roles in found if other == entry), None)
+        if known is None:
+            found.append((entry, [role]))
+        else:
+            known.append(role)
+    return found, [_failed(f"roles {', '.join(roles)}", reason) for reason, roles in without.items()]
+
+
+def _failed(name: str, reason: str) -> Check:
+    """A check that an error's line failed: what is wrong, then what to do."""
+    text, _, cure = reason.partition("; ")
+    return Check(name, False, text, cure)
 
 
 def _assignment(config: SwarmConfig, entry: ModelEntry, roles: list[AgentRole]) -> Iterator[Check]:
@@ -203,6 +199,43 @@ def _folder(name: str, folder: Path) -> Iterator[Check]:
     low = free < LOW_DISK_BYTES
     cure = "make room, or name a folder on another disk" if low else ""
     yield Check(name, None if low else True, f"{folder} can be written, {free / 1e9:.1f} GB free", cure)
+
+
+def examine_database(path: Path, *, repair: bool = False) -> list[Check]:
+    """Whether the sessions of a database can be read; with `repair`, what was saved comes first.
+
+    Raises SessionInUse when it is to be repaired while a session is at work.
+    """
+    checks: list[Check] = []
+    try:
+        if repair:
+            checks += _repaired(repair_database(path))
+        health = check_database(path)
+    except StorageError as error:
+        return [*checks, _failed("database", str(error))]
+    for problem in health.problems:
+        checks.append(Check("database", False if problem.serious else None, problem.text, problem.cure))
+    if not health.problems:
+        checks.append(Check("database", True, f"'{path}' is sound, sessions: {health.sessions}"))
+    return checks
+
+
+def _repaired(done: Repair) -> Iterator[Check]:
+    if done.copy is None:
+        return
+    text = "rebuilt from what could be read" if done.rebuilt else "mended"
+    yield Check("repair", True, f"{text}; as it was, it is kept in '{done.copy}'")
+    if done.leftovers:
+        yield Check("repair", True, f"removed {done.leftovers} rows that belonged to no session")
+    for table, rows in done.kept.items():
+        lost = done.lost.get(table, 0)
+        if lost != 0:
+            yield Check("repair", None, f"{table}: kept {rows} rows, lost {lost or 'an unknown number'}")
+    for session in done.lost_sessions:
+        yield Check("repair", None, f"session {session!r} is lost", "its output folder, if it has one, stays")
+    for session, steps in done.set_back.items():
+        cure = f"`swarm-graph resume {session}` goes on from there"
+        yield Check("repair", None, f"session {session!r} was set back by {steps} checkpoints", cure)
 
 
 def checks_text(checks: list[Check]) -> str:

@@ -44,7 +44,7 @@ class Moment:
     @property
     def round(self) -> int:
         """The round in which the next nodes work."""
-        return max(self.state.get("iteration", 0) + ("coder" in self.next), 1)
+        return max(self.state.get("iteration", 0) + bool({"coder", "before_coder"} & {*self.next}), 1)
 
 
 def moments(saver: SwarmSaver, session: Session) -> list[Moment]:

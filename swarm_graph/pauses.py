@@ -15,7 +15,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import interrupt
 from pydantic import TypeAdapter, ValidationError
 
-from swarm_graph.answers import Unreadable, read_files
+from swarm_graph.answers import Unreadable, inside, read_files
 from swarm_graph.errors import InputError
 from swarm_graph.role import Role
 from swarm_graph.state import Finding, Review, SwarmState
@@ -120,14 +120,23 @@ def checked(key: str, value: Any, state: SwarmState) -> Any:
     """
     if key not in EDITABLE:
         raise InputError(f"'{key}' cannot be set; allowed: {', '.join(EDITABLE)}")
+    if key == "request" and not (isinstance(value, str) and value.strip()):
+        raise InputError("the request is empty; say what you want built or reviewed")
     if key in TEXTS:
         return _in_form(str, key, value)
-    if key in FILES and isinstance(value, str) and not value.lstrip().startswith("{"):
-        try:
+    if key in FILES:
+        return _files(key, value, state)
+    return _in_form(list[Finding], key, _from_json(key, value))
+
+
+def _files(key: str, value: Any, state: SwarmState) -> dict[str, str]:
+    try:
+        if isinstance(value, str) and not value.lstrip().startswith("{"):
             return read_files(value).over(cast("dict[str, str]", state.get(key, {})))
-        except Unreadable as problem:
-            raise InputError(f"'{key}' cannot be read as files: {problem}") from problem
-    return _in_form(dict[str, str] if key in FILES else list[Finding], key, _from_json(key, value))
+        files = _in_form(dict[str, str], key, _from_json(key, value))
+        return {inside(path): text for path, text in files.items()}
+    except Unreadable as problem:
+        raise InputError(f"'{key}' cannot be read as files: {problem}") from problem
 
 
 def _from_json(key: str, value: Any) -> Any:

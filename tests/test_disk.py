@@ -13,6 +13,7 @@ from support import Crew, config, thread
 
 from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
 from swarm_graph.errors import StorageError
+from swarm_graph.state import SwarmState
 
 PROGRAM = Path(sys.executable).parent / "swarm-graph"
 RUN = ["run", "Create a queue", "--simulate", "--workflow", "full", "--session", "s"]
@@ -49,7 +50,7 @@ def test_a_full_database_loses_no_answer(tmp_path: Path) -> None:
     crew = Crew()
     with open_checkpointer(tmp_path / "swarm.db") as saver:
         graph = build_graph("full", config=config(), checkpointer=saver)
-        given: dict[str, str] | None = {"request": "Create a queue"}
+        given: SwarmState | None = {"request": "Create a queue"}
         failures = 0
         for room in range(2, 100, 3):
             saver.conn.execute(f"PRAGMA max_page_count = {room + 20}")

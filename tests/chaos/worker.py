@@ -65,7 +65,7 @@ class Points:
             remove(self, missing_ok=missing_ok)
             points.here()
 
-        database.sqlite3.connect = lambda *args, **kwargs: connect(*args, factory=Connection, **kwargs)  # type: ignore[attr-defined,assignment]
+        database.sqlite3.connect = lambda *args, **kwargs: connect(*args, factory=Connection, **kwargs)  # type: ignore[attr-defined]
         Path.replace = replace  # type: ignore[assignment,method-assign]
         Path.unlink = unlink  # type: ignore[method-assign]
 

@@ -119,6 +119,12 @@ class Database:
                 self.connection.rollback()
                 raise
 
+    def vacuum(self) -> None:
+        """Give the space of what was deleted back to the disk."""
+        with self._lock, storage_errors(self.path):
+            self.connection.execute("VACUUM")
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Do blocking work in the database's own thread; it ends even when the caller is cancelled."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from swarm_graph.checkpoints.catalogue import ENDED, Session
-from swarm_graph.checkpoints.database import MEMORY, storage_errors
+from swarm_graph.checkpoints.database import MEMORY
 from swarm_graph.checkpoints.locks import held
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import SessionInUse
@@ -44,11 +44,14 @@ def clean_up(
     """
     done = Cleanup(bytes_before=size(saver.path))
     before = time.time() - (older_than_s if older_than_s is not None else float("inf"))
-    for number, session in enumerate(saver.catalogue.sessions()):
-        ended = session.phase in ENDED
-        old = older_than_s is not None and number >= keep and session.updated_at < before
+    for number, listed in enumerate(saver.catalogue.sessions()):
         try:
-            with held(saver.catalogue, session.session):
+            with held(saver.catalogue, listed.session):
+                session = saver.catalogue.get(listed.session)
+                if session is None:
+                    continue
+                ended = session.phase in ENDED
+                old = older_than_s is not None and number >= keep and session.updated_at < before
                 if old and (ended or unfinished):
                     done.removed.append(session.session)
                     if not dry_run:
@@ -58,9 +61,9 @@ def clean_up(
                     if not dry_run:
                         compact(saver, session.session, history)
         except SessionInUse:
-            done.at_work.append(session.session)
+            done.at_work.append(listed.session)
     if not dry_run:
-        vacuum(saver)
+        saver.database.vacuum()
     done.bytes_after = size(saver.path)
     return done
 
@@ -95,13 +98,6 @@ def compact(saver: SwarmSaver, session: str, history: History = "all") -> None:
                 "DELETE FROM channel_values WHERE thread_id = ? AND channel = ? AND version = ?",
                 [(session, *row) for row in gone],
             )
-
-
-def vacuum(saver: SwarmSaver) -> None:
-    """Gives the space of what was deleted back to the disk."""
-    with storage_errors(saver.path):
-        saver.conn.execute("VACUUM")
-        saver.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def size(path: str | Path) -> int:

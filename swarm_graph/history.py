@@ -81,7 +81,7 @@ def find_moment(found: list[Moment], name: str) -> Moment:
         comes_next = node in moment.next and text in ("", str(moment.round))
         if comes_next or name in (moment.checkpoint, str(moment.number)):
             return moment
-    nodes = ", ".join(dict.fromkeys(node for moment in found for node in moment.next))
+    nodes = ", ".join(dict.fromkeys(node for moment in found for node in moment.next)) or "none"
     raise InputError(
         f"no checkpoint '{name}'; expected a number from 0 to {len(found) - 1}, a checkpoint's id, "
         f"or a node that came next: {nodes}"
@@ -105,7 +105,8 @@ def fork(saver: SwarmSaver, session: Session, moment: Moment, name: str, edits: 
     Its state is a copy; the old session stays as it is. InputError when a key cannot be set, or the
     session exists.
     """
-    if saver.catalogue.get(name):
+    thread: RunnableConfig = {"configurable": {"thread_id": name, "checkpoint_ns": ""}}
+    if saver.catalogue.get(name) or saver.get_tuple(thread):
         raise InputError(f"session '{name}' exists; name another one")
     values = {key: checked(key, value, moment.state) for key, value in edits.items()}
     saved = saver.get_tuple(moment.config)
@@ -129,7 +130,6 @@ def fork(saver: SwarmSaver, session: Session, moment: Moment, name: str, edits: 
         parent_checkpoint=moment.checkpoint,
     )
     with saver.transaction():
-        thread: RunnableConfig = {"configurable": {"thread_id": name, "checkpoint_ns": ""}}
         saver.put(thread, checkpoint, {"source": "fork", "step": step, "parents": {}}, versions)
         saver.catalogue.add(forked)
     return forked

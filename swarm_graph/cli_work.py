@@ -60,6 +60,7 @@ def coordinator_for(
     if simulate or (known is not None and known.simulated):
         config = config.simulated()
     if known is not None:
+        config = config.shaped_like(known.config)
         _note_changes(known, config)
     coordinator = SwarmCoordinator(config, data_dir=data_dir, output=output)
     coordinator.config_file = known.config_file if isinstance(source, dict) and known else config_path(source)

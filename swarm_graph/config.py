@@ -274,6 +274,12 @@ class SwarmConfig(Settings):
         plain = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return cast("dict[str, Any]", _without_secrets(plain))
 
+    def shaped_like(self, kept: Mapping[str, Any]) -> SwarmConfig:
+        """The same with the settings of a session's kept configuration that give its graph its nodes."""
+        began = SwarmConfig.model_validate(kept).workflow
+        shape = {name: getattr(began, name) for name in ("reviewers", "pause_before", "pause_after")}
+        return self.model_copy(update={"workflow": self.workflow.model_copy(update=shape)})
+
     def simulated(self) -> SwarmConfig:
         """The same with a simulated model for every role that is not simulated already."""
         entry = self.models.single_model

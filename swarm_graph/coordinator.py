@@ -131,9 +131,14 @@ class SwarmCoordinator:
         return portal.call(self.aresume(session_id, decision))
 
     async def aresume(self, session_id: str | None = None, decision: Decision | None = None) -> SwarmState:
-        """`resume` for asynchronous callers."""
+        """`resume` for asynchronous callers.
+
+        A session that has not ended keeps its reviewers and pauses, whatever today's configuration says.
+        """
         known = find_session(self.data_dir, session_id)
         given: Any = None if decision is None else Command(resume=decision)
+        if known.phase not in ENDED:
+            self.config = self.config.shaped_like(known.config)
         return await self._run(self._graph(known.workflow), known.session, known, given)
 
     def stop(self) -> None:

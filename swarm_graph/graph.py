@@ -92,6 +92,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
     def _taken(self, given: Any, config: RunnableConfig, saved: CheckpointTuple | None) -> Any:
         """None as it is, answers to pauses, a request with what it starts anew; refuses what does not fit."""
         session = config["configurable"].get("thread_id", "")
+        if saved is not None and unfinished(saved):
+            self._refuse_other_shape(session, saved)
         if given is None and saved is None:
             raise InputError(f"no session '{session}' to resume: nothing was saved under this thread_id")
         if given is None:
@@ -104,6 +106,15 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
                 f"`swarm-graph resume {session}`, or use another thread_id"
             )
         return self.start(checked(given))
+
+    def _refuse_other_shape(self, session: str, saved: CheckpointTuple) -> None:
+        """InputError when a session is on its way to a node that this graph does not have."""
+        channels = saved.checkpoint["channel_values"]
+        if missing := [name for name in channels if name not in self.channels]:
+            raise InputError(
+                f"session '{session}' began in a graph of another shape ({', '.join(missing)}); build it with "
+                "the workflow, reviewers and pauses that the session began with"
+            )
 
     def _answered(self, given: Command[Any], session: str, saved: CheckpointTuple | None) -> Command[Any]:
         if given.resume is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -18,7 +19,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from swarm_graph.answers import Reply, encodable
 from swarm_graph.checkpoints.journal import question_key
-from swarm_graph.config import ModelEntry
+from swarm_graph.config import SECRET, ModelEntry
 from swarm_graph.errors import ModelError
 from swarm_graph.events import Kind
 from swarm_graph.limits import Slots
@@ -84,7 +85,7 @@ class Caller:
                 await record.end("failed", error=str(error))
                 raise
             except Exception as error:
-                failure = explain(error, self.node, self.entry)
+                failure = explain(error, self.node, self.entry, self._secrets())
                 await record.end("failed", error=str(failure))
                 raise failure from error
             await record.end("truncated" if reply.truncated else "answered", reply=reply)
@@ -130,6 +131,12 @@ class Caller:
             input_tokens=usage["input_tokens"] if usage else 0,
             output_tokens=usage["output_tokens"] if usage else 0,
         )
+
+    def _secrets(self) -> list[str]:
+        """What no message may repeat, even where a server does."""
+        key = os.environ.get(self.entry.api_key_env or "")
+        own = self.parameters.get("extra_body", {})
+        return [*filter(None, [key]), *(str(own[name]) for name in own if SECRET.search(name))]
 
     def _error(self, what: str, *, retryable: bool) -> ModelError:
         return ModelError(
@@ -188,10 +195,10 @@ class _Record:
         self._caller.report(kind, **self._about, **data)
 
 
-def explain(error: Exception, node: str, entry: ModelEntry) -> ModelError:
+def explain(error: Exception, node: str, entry: ModelEntry, secrets: Sequence[str] = ()) -> ModelError:
     """Any client library's exception as one line: role, model, server, and what to do."""
     status = getattr(error, "status_code", None)
-    root, detail = _root(error), _detail(error)
+    root, detail = _root(error), _detail(error, secrets)
     retryable = False
     if _is_lost_connection(root):
         what = f"cannot be reached: {detail}"
@@ -233,8 +240,8 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _detail(error: BaseException) -> str:
-    """What the server said, else the first exception's words, on one line."""
+def _detail(error: BaseException, secrets: Sequence[str]) -> str:
+    """What the server said, else the first exception's words, on one line, without secrets."""
     body = getattr(error, "body", None)
     if isinstance(body, dict):
         text = str(body.get("message") or body.get("error") or body)
@@ -243,4 +250,6 @@ def _detail(error: BaseException) -> str:
     else:
         root = _root(error)
         text = str(getattr(error, "error", "") or root) or type(root).__name__
+    for secret in secrets:
+        text = text.replace(secret, "***")
     return " ".join(text.split())[:300]

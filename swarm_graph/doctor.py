@@ -233,9 +233,9 @@ def _repaired(done: Repair) -> Iterator[Check]:
             yield Check("repair", None, f"{table}: kept {rows} rows, lost {lost or 'an unknown number'}")
     for session in done.lost_sessions:
         yield Check("repair", None, f"session {session!r} is lost", "its output folder, if it has one, stays")
-    for session, steps in done.set_back.items():
-        cure = f"`swarm-graph resume {session}` goes on from there"
-        yield Check("repair", None, f"session {session!r} was set back by {steps} checkpoints", cure)
+    for session in done.set_back:
+        cure = f"`swarm-graph resume {session}` goes on from what is left"
+        yield Check("repair", None, f"session {session!r} lost its last checkpoints", cure)
 
 
 def checks_text(checks: list[Check]) -> str:

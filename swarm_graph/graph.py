@@ -112,8 +112,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         channels = saved.checkpoint["channel_values"]
         if missing := [name for name in channels if name not in self.channels]:
             raise InputError(
-                f"session '{session}' began in a graph of another shape ({', '.join(missing)}); build it with "
-                "the workflow, reviewers and pauses that the session began with"
+                f"session '{session}' began in a graph of another shape ({', '.join(missing)}); build it "
+                "with the workflow, reviewers and pauses that the session began with"
             )
 
     def _answered(self, given: Command[Any], session: str, saved: CheckpointTuple | None) -> Command[Any]:

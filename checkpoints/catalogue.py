@@ -18,6 +18,17 @@ ENDED = ("complete", "not_converged")
 """The phases of sessions that have ended; every other one can be resumed."""
 
 
+TASK_COLUMNS = (
+    "session", "task_id", "task_type", "node", "role", "status", "iteration", "created_at", "completed_at",
+    "note", "error",
+)  # fmt: skip
+PUT_TASK = (
+    f"INSERT INTO tasks ({', '.join(TASK_COLUMNS)}) VALUES (:{', :'.join(TASK_COLUMNS)}) "
+    f"ON CONFLICT (session, task_id) DO UPDATE SET ({', '.join(TASK_COLUMNS)}) = "
+    f"(excluded.{', excluded.'.join(TASK_COLUMNS)}) WHERE excluded.iteration >= tasks.iteration"
+)
+
+
 @dataclass(frozen=True)
 class Session:
     """A session as the catalogue knows it; it holds no secret, only names of variables.
@@ -192,11 +203,11 @@ class Catalogue:
 
     # --- tasks, calls, files ---------------------------------------------------------------------
 
-    def put_task(self, session: str, task: TaskRecord, error: str = "") -> None:
-        """Records how a task stands; `error`: why it failed."""
-        row = {"note": "", **task, "session": session, "error": error}
-        with self.database.transaction():
-            self._tables.table("tasks").upsert(row, pk=("session", "task_id"))
+    def put_tasks(self, session: str, tasks: Iterable[TaskRecord], error: str = "") -> None:
+        """Records how tasks stand, unless a later round is known. `error`: why they failed."""
+        rows = [{"note": "", **task, "session": session, "error": error} for task in tasks]
+        with self.database.transaction() as cursor:
+            cursor.executemany(PUT_TASK, rows)
 
     def tasks(self, session: str) -> list[dict[str, Any]]:
         """The tasks of a session that ended or failed, by id."""

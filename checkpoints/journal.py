@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -22,24 +21,31 @@ CALL_COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Journal:
-    """The journal of one session."""
+INSERT = (
+    f"INSERT INTO calls (session, key, answer, {', '.join(CALL_COLUMNS)}) "
+    f"VALUES (?, ?, ?{', ?' * len(CALL_COLUMNS)})"
+)
 
-    catalogue: Catalogue
-    session: str
+
+class Journal:
+    """The journal of one session, for one run of it. `ended`: the tasks that have ended in this run.
+
+    `answered`: whether earlier runs may have left answers; those of a new request never did.
+    """
+
+    def __init__(self, catalogue: Catalogue, session: str, *, answered: bool) -> None:
+        self.catalogue, self.session, self.answered = catalogue, session, answered
+        self.ended: dict[str, TaskRecord] = {}
 
     async def find(self, task: str, iteration: int, key: str) -> Reply | None:
         """The answer that a task got to a question in a round, if it got one."""
+        if not self.answered:
+            return None
         return await self.catalogue.database.run(self._find, task, iteration, key)
 
     async def record(self, call: Mapping[str, Any], key: str, reply: Reply | None) -> None:
         """Commits one attempt of a call, with its answer if there is one."""
         await self.catalogue.database.run(self._record, call, key, reply)
-
-    async def put_task(self, task: TaskRecord) -> None:
-        """Commits that a task has ended."""
-        await self.catalogue.database.run(self.catalogue.put_task, self.session, task)
 
     async def fail_task(self, task: TaskRecord, error: Exception) -> None:
         """Commits that a task failed. Answers that nobody could use go, so that it is asked again."""
@@ -56,15 +62,13 @@ class Journal:
         return Reply(row[0], row[1] == "truncated", row[2], row[3]) if row else None
 
     def _record(self, call: Mapping[str, Any], key: str, reply: Reply | None) -> None:
-        row = {name: call.get(name) for name in CALL_COLUMNS}
-        with self.catalogue.database.transaction():
-            self.catalogue.database.tables.table("calls").insert(
-                {"session": self.session, **row, "key": key, "answer": reply.text if reply else None}
-            )
+        row = [call.get(name) for name in CALL_COLUMNS]
+        with self.catalogue.database.transaction() as cursor:
+            cursor.execute(INSERT, (self.session, key, reply.text if reply else None, *row))
 
     def _fail_task(self, task: TaskRecord, error: Exception) -> None:
         with self.catalogue.database.transaction() as cursor:
-            self.catalogue.put_task(self.session, task, str(error))
+            self.catalogue.put_tasks(self.session, [task], str(error))
             if isinstance(error, AnswerError):
                 cursor.execute(
                     "UPDATE calls SET answer = NULL WHERE session = ? AND task = ? AND iteration = ?",

@@ -277,7 +277,10 @@ class SwarmConfig(Settings):
     def shaped_like(self, kept: Mapping[str, Any]) -> SwarmConfig:
         """The same with the settings of a session's kept configuration that give its graph its nodes."""
         began = SwarmConfig.model_validate(kept).workflow
-        shape = {name: getattr(began, name) for name in ("reviewers", "pause_before", "pause_after")}
+        names = [name for name in SHAPING if getattr(began, name) != getattr(self.workflow, name)]
+        if not names:
+            return self
+        shape = {name: getattr(began, name) for name in names}
         return self.model_copy(update={"workflow": self.workflow.model_copy(update=shape)})
 
     def simulated(self) -> SwarmConfig:
@@ -292,6 +295,9 @@ class SwarmConfig(Settings):
         models = Models(mode="multi" if kept else "single", single_model=entry, multi_model=kept)
         return self.model_copy(update={"models": models})
 
+
+SHAPING = ("reviewers", "pause_before", "pause_after")
+"""The settings of `workflow` that give a graph its nodes."""
 
 DEFAULT_PARAMETERS: dict[AgentRole, AgentParameters] = {
     AgentRole.CLARIFIER: AgentParameters(temperature=0.6, max_tokens=3000),

@@ -67,7 +67,8 @@ class Record:
             config_file=self._shared.config_file,
         )
         self._run = self._catalogue.begin(session, kind, given, _id(saved))
-        self._shared.journal = Journal(self._catalogue, self._session)
+        self._journal = Journal(self._catalogue, self._session, answered=kind == "resume")
+        self._shared.journal = self._journal
 
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _at: TracebackType | None
@@ -76,7 +77,7 @@ class Record:
             if self._run is None:
                 return
             if error is None:
-                self._end(self._run, self._phase())
+                self._end(self._run)
                 return
             stopped = isinstance(error, Stopped) or not isinstance(error, Exception)
             phase, text = ("cancelled", "") if stopped else ("failed", str(error))
@@ -85,17 +86,21 @@ class Record:
         finally:
             self._lock.release()
 
-    def _end(self, run: int, phase: str, error: str = "") -> None:
+    def _end(self, run: int, phase: str = "", error: str = "") -> None:
+        """Records the end in the given phase, or in the one that the run left in the state.
+
+        A run that stops before its end, without an error, waits for a person.
+        """
+        saved = self.saver.get_tuple({"configurable": {"thread_id": self._session}})
+        values = saved.checkpoint["channel_values"] if saved else {}
+        left = values.get("phase", "running")
+        phase = phase or ("paused" if left == "running" else left)
         with self.saver.transaction():
+            tasks = {**values.get("tasks", {}), **self._journal.ended}
+            self._catalogue.put_tasks(self._session, tasks.values())
             self._catalogue.end(self._session, run, phase, error)
             if phase in ENDED:
                 compact(self.saver, self._session)
-
-    def _phase(self) -> str:
-        """The phase that the run left in the state; a run that stops before its end waits for a person."""
-        saved = self.saver.get_tuple({"configurable": {"thread_id": self._session}})
-        phase = str(saved.checkpoint["channel_values"].get("phase", "running")) if saved else "running"
-        return "paused" if phase == "running" else phase
 
 
 def _id(saved: CheckpointTuple | None) -> str:

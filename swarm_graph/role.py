@@ -164,7 +164,7 @@ class _Turn(Generic[A]):
                 raise
             record = self._record(started, clock(), TaskStatus.COMPLETED, note)
             if run.journal:
-                await run.journal.put_task(record)
+                run.journal.ended[place.task_id] = record
             self.report("task_ended", note=note)
         update = place.role.update(Answered(answer, place.name, self.iteration, self.state))
         update["tasks"] = {place.task_id: record}

@@ -256,7 +256,7 @@ def test_a_fork_is_a_session_of_its_own(tmp_path: Path) -> None:
     assert (tmp_path / "out/s/project/src/a.py").read_text() == "x = 2\n"
     told = cli_json(tmp_path, "show", "f")
     assert [run["kind"] for run in told["runs"]] == ["resume"]
-    assert [task["node"] for task in told["tasks"]] == ["coder", *REVIEWS]
+    assert [task["node"] for task in told["tasks"]] == ["clarifier", "architect", "coder", *REVIEWS]
     assert {role: agent["total_calls"] for role, agent in told["metrics"].items()} == {
         "coder": 1,
         "reviewer": 3,

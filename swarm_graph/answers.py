@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeVar, cast
@@ -237,11 +237,17 @@ def read_files(text: str) -> Files:
         raise Unreadable(
             "the answer holds no file: write each as a fenced block, as in ```python path=src/queue.py"
         )
-    for path in written:
-        for parent in PurePosixPath(path).parents:
-            if str(parent) in written:
-                raise Unreadable(f"'{parent}' stands in the answer both as a file and as a folder")
+    no_file_is_a_folder(written)
     return Files(written, tuple(path for path in deleted if path not in written))
+
+
+def no_file_is_a_folder(paths: Iterable[str]) -> None:
+    """Unreadable when one path lies inside another."""
+    paths = set(paths)
+    for path in paths:
+        for parent in PurePosixPath(path).parents:
+            if str(parent) in paths:
+                raise Unreadable(f"'{parent}' stands in the answer both as a file and as a folder")
 
 
 def _parts(text: str) -> tuple[list[_Block], str]:

@@ -16,9 +16,9 @@ from swarm_graph.cli_work import (
     data_option,
     json_option,
     output_option,
+    read_edit,
     read_file,
     simulate_option,
-    text_or_object,
 )
 from swarm_graph.errors import InputError
 
@@ -119,7 +119,7 @@ def given_decision(approve: bool, edit: str | None, reject: str | None, only: st
     if approve:
         answers["--approve"] = "approve"
     if edit is not None:
-        answers["--edit"] = {"edit": text_or_object(read_file(edit))}
+        answers["--edit"] = {"edit": read_edit(edit)}
     if reject is not None:
         answers["--reject"] = {"reject": reject}
     if len(answers) > 1:

@@ -19,10 +19,9 @@ from swarm_graph.cli_work import (
     json_option,
     output_option,
     program,
-    read_file,
+    read_edit,
     say,
     simulate_option,
-    text_or_object,
 )
 from swarm_graph.errors import InputError
 
@@ -152,7 +151,7 @@ def _edits(settings: tuple[str, ...], edit: str | None, following: tuple[str, ..
 
     edits: dict[str, Any] = {}
     if edit is not None:
-        given = text_or_object(read_file(edit))
+        given = read_edit(edit)
         edits = given if isinstance(given, dict) else {works_from(following): given}
     for setting in settings:
         key, equals, value = setting.partition("=")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -27,13 +28,15 @@ EXIT_FAILED, EXIT_USAGE, EXIT_PAUSED, EXIT_NOT_APPROVED, EXIT_INTERRUPTED, EXIT_
     1, 2, 3, 4, 130, 143,
 )  # fmt: skip
 
+DATA_DIR = ".swarm"
+
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 config_option: Option = click.option(
     "--config", "config_file", metavar="FILE", help="Configuration; default $SWARM_CONFIG, then config.json."
 )
 data_option: Option = click.option(
     "--data-dir",
-    default=".swarm",
+    default=DATA_DIR,
     envvar="SWARM_DATA_DIR",
     show_default=True,
     help="Folder of the session database.",
@@ -91,7 +94,7 @@ def carry_out(
         stopped_by = asyncio.run(_until_stopped(work(), coordinator, progress))
     phase, session = coordinator.state.get("phase"), coordinator.session_id
     if stopped_by and phase not in ("complete", "paused"):
-        how = f"; `{program()} resume {session}` goes on" if session else ""
+        how = f"; `{resume_command(coordinator)}` goes on" if session else ""
         end(f"stopped{how}", EXIT_TERMINATED if stopped_by == signal.SIGTERM else EXIT_INTERRUPTED, as_json)
     if phase == "paused" and not as_json and sys.stdin.isatty() and sys.stdout.isatty():
         decisions = {pause.id: _ask(pause) for pause in coordinator.pauses}
@@ -100,11 +103,11 @@ def carry_out(
     sys.stdout.write(to_json(coordinator.document()) if as_json else session_text(coordinator, program()))
     sys.stdout.flush()
     if phase == "paused":
-        cure = f"`{program()} resume {session} --approve` (or --edit FILE, --reject TEXT) goes on"
+        cure = f"`{resume_command(coordinator)} --approve` (or --edit FILE, --reject TEXT) goes on"
         say(f"waiting for a person; {cure}")
         sys.exit(EXIT_PAUSED)
     if phase == "failed":
-        cure = f"`{program()} resume {session}` asks only for what is missing"
+        cure = f"`{resume_command(coordinator)}` asks only for what is missing"
         end(f"{failures_text(coordinator.completed_tasks)}; {cure}", EXIT_FAILED)
     if require_approval and not coordinator.state.get("approved"):
         sys.exit(EXIT_NOT_APPROVED)
@@ -166,12 +169,17 @@ def read_file(name: str) -> str:
         raise InputError(f"the input file '{name}' is not UTF-8 text") from error
 
 
-def text_or_object(text: str) -> Any:
+def read_edit(name: str) -> Any:
     """An edit from a file: a JSON object of keys and values, or plain text."""
-    if text.lstrip().startswith("{"):
-        with suppress(ValueError):
-            return json.loads(text)
-    return text
+    text = read_file(name)
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+    except RecursionError as error:
+        raise InputError(f"the JSON in '{name}' is nested too deep") from error
 
 
 def say(message: str) -> None:
@@ -189,6 +197,13 @@ def end(message: str, code: int, as_json: bool = False) -> NoReturn:
         sys.stdout.write(to_json({"error": plain_text(" ".join(message.split())), "exit_code": code}))
     say(message)
     sys.exit(code)
+
+
+def resume_command(coordinator: SwarmCoordinator) -> str:
+    """What to type to go on with a session."""
+    elsewhere = coordinator.data_dir != Path(DATA_DIR)
+    place = f" --data-dir {shlex.quote(str(coordinator.data_dir))}" if elsewhere else ""
+    return f"{program()} resume {coordinator.session_id}{place}"
 
 
 def program() -> str:

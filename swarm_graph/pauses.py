@@ -15,7 +15,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import interrupt
 from pydantic import TypeAdapter, ValidationError
 
-from swarm_graph.answers import Unreadable, inside, read_files
+from swarm_graph.answers import Unreadable, inside, no_file_is_a_folder, read_files
 from swarm_graph.errors import InputError
 from swarm_graph.role import Role
 from swarm_graph.state import Finding, Review, SwarmState
@@ -83,11 +83,9 @@ def own_review(node: str, state: SwarmState) -> Review | None:
 def rejected(remark: str, pause: Pause, state: SwarmState) -> dict[str, Any]:
     """What a rejection changes: the remark is an open finding, and the round is not approved."""
     finding = Finding(severity="major", location="", problem=remark, suggestion="", seen_by=["a person"])
-    update: dict[str, Any] = {}
-    if pause.iteration:
-        name = f"person_{pause.when}_{pause.node}"
-        review = Review(node=name, iteration=pause.iteration, approved=False, findings=[finding])
-        update["reviews"] = [review]
+    name = f"person_{pause.when}_{pause.node}"
+    review = Review(node=name, iteration=pause.iteration, approved=False, findings=[finding])
+    update: dict[str, Any] = {"reviews": [review]}
     if "findings" in pause.editable:
         update["findings"] = [*state.get("findings", []), finding]
     return update
@@ -134,6 +132,7 @@ def _files(key: str, value: Any, state: SwarmState) -> dict[str, str]:
         if isinstance(value, str) and not value.lstrip().startswith("{"):
             return read_files(value).over(cast("dict[str, str]", state.get(key, {})))
         files = _in_form(dict[str, str], key, _from_json(key, value))
+        no_file_is_a_folder(files)
         return {inside(path): text for path, text in files.items()}
     except Unreadable as problem:
         raise InputError(f"'{key}' cannot be read as files: {problem}") from problem
@@ -144,17 +143,26 @@ def _from_json(key: str, value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"'{key}' is not valid JSON: {error}") from error
 
 
 def _in_form(form: Any, key: str, value: Any) -> Any:
+    _refuse_half_characters(key, value)
     try:
         return TypeAdapter(form).validate_python(value, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, (key, *first["loc"])))
         raise InputError(f"'{where}' is not allowed: {first['msg'].lower()}") from error
+
+
+def _refuse_half_characters(name: str, value: Any) -> None:
+    """InputError for text that no file can hold: a surrogate without its other half."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"'{name}' holds half of a character; expected UTF-8 text") from error
 
 
 # --- answering -----------------------------------------------------------------------------------
@@ -183,10 +191,18 @@ def answer(decision: Any, pauses: list[Pause], state: SwarmState) -> dict[str, D
     if isinstance(decision, Mapping) and decision and decision.keys() <= named.keys():
         chosen = {named[name].id: (named[name], one) for name, one in decision.items()}
     else:
+        _refuse_unknown_nodes(decision, pauses)
         chosen = {pause.id: (pause, decision) for pause in pauses}
     for pause, one in chosen.values():
         _check(one, pause, state)
     return {id: one for id, (_, one) in chosen.items()}
+
+
+def _refuse_unknown_nodes(decision: Any, pauses: list[Pause]) -> None:
+    names = decision.keys() - {"edit", "reject"} if isinstance(decision, Mapping) else ()
+    if unknown := [name for name in names if name not in {pause.node for pause in pauses}]:
+        places = ", ".join(pause.place for pause in pauses)
+        raise InputError(f"nothing waits at {unknown[0]!r}, only {places}; {FORMS}")
 
 
 def _check(decision: Any, pause: Pause, state: SwarmState) -> None:
@@ -198,3 +214,5 @@ def _check(decision: Any, pause: Pause, state: SwarmState) -> None:
         edited(decision["edit"], pause, state)
     elif not isinstance(decision["reject"], str) or not decision["reject"].strip():
         raise InputError("a rejection needs a remark: what is wrong?")
+    else:
+        _refuse_half_characters("the remark", decision["reject"])

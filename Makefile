@@ -42,6 +42,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/prompt_bytes.py
 	$(BIN)/python benchmarks/fan_out.py
+	$(BIN)/python benchmarks/database_bytes.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/profiled.py
 

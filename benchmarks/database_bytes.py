@@ -70,7 +70,7 @@ def cleaned(path: Path, history: Any) -> int:
 
 
 async def main() -> None:
-    print("| workflow, rounds | ours | AsyncSqliteSaver | ratio | ours cleaned up | only the last checkpoint |")
+    print("| workflow, rounds | ours | AsyncSqliteSaver | ratio | cleaned up | only the last checkpoint |")
     print("|---|---|---|---|---|---|")
     for workflow, rounds in (("standard", 1), ("standard", 3), ("standard", 10), ("full", 3), ("review_only", 1)):
         with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,8 @@ import pytest
 from chaos.driver import Session, Worker, moments, unbroken
 from chaos.model_server import ModelServer
 
+from swarm_graph import open_checkpointer
+
 WORKFLOWS = ("standard", "full", "review_only")
 REQUEST = "Request 7: a queue."
 """It takes full and standard three rounds."""
@@ -108,6 +110,18 @@ def test_calls_that_fail_change_nothing(worker: Worker, tmp_path: Path) -> None:
         session.finish(worker)
         assert session.files() == expected
         assert len(server.asked) > len({ask.key for ask in server.asked}), "nothing failed"
+
+
+def test_answers_that_must_be_repaired_are_repaired_once_and_recorded(worker: Worker, tmp_path: Path) -> None:
+    expected, _ = unbroken(worker, tmp_path / "unbroken", "full", REQUEST, TWO_ROUNDS, malformed=0.5)
+    with ModelServer(latency=0.05, malformed=0.5) as server:
+        session = Session(tmp_path, "full", REQUEST, server, TWO_ROUNDS)
+        for moment in moments(seed=7, count=4, longest=0.6):
+            session.kill_after(worker, moment)
+        session.finish(worker)
+        assert session.files() == expected
+    with open_checkpointer(tmp_path / ".swarm" / "swarm.db") as saver:
+        assert "repaired" in {task["note"] for task in saver.catalogue.tasks("s")}
 
 
 def test_many_processes_share_one_database(tmp_path: Path) -> None:

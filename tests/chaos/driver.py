@@ -152,11 +152,16 @@ def steady(value: Any) -> Any:
 
 
 def unbroken(
-    worker: Worker, folder: Path, workflow: str, request: str, settings: dict[str, Any] | None = None
+    worker: Worker,
+    folder: Path,
+    workflow: str,
+    request: str,
+    settings: dict[str, Any] | None = None,
+    malformed: float = 0.0,
 ) -> tuple[dict[str, str], int]:
     """The files of a run that nobody interrupts, and the number of its commits and writes."""
     folder.mkdir(parents=True)
-    with ModelServer(latency=0) as server:
+    with ModelServer(latency=0, malformed=malformed) as server:
         session = Session(folder, workflow, request, server, settings or {})
         session.finish(worker)
         return session.files(), int((folder / "points").read_text())

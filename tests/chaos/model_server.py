@@ -32,10 +32,13 @@ class ModelServer:
     """Use it in `with`. `stop` and `start` are its death and restart on the same port.
 
     `latency`: seconds for an answer, spread over it. `failing`: the share of questions that fail, by `seed`.
+    `malformed`: the share of first answers that are broken off; they follow from the messages, too.
     """
 
-    def __init__(self, *, latency: float = 0.04, failing: float = 0.0, seed: int = 0) -> None:
-        self.latency, self.failing, self.seed = latency, failing, seed
+    def __init__(
+        self, *, latency: float = 0.04, failing: float = 0.0, malformed: float = 0.0, seed: int = 0
+    ) -> None:
+        self.latency, self.failing, self.malformed, self.seed = latency, failing, malformed, seed
         self.asked: list[Asked] = []
         self.port = 0
         self._lock = threading.Lock()
@@ -107,7 +110,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault in ("500", "503", "429"):
             self._error(int(fault))
         else:
-            self._answer(answer(body, key), asked, fault)
+            text = answer(body, key)
+            first = len(body["messages"]) == 2
+            broken = first and int(key, 16) // 7 % 1000 < self.server.model.malformed * 1000
+            self._answer(text[: len(text) // 2] if broken else text, asked, fault)
 
     def _error(self, status: int) -> None:
         text = json.dumps({"error": {"message": "as planned", "code": status}}).encode()

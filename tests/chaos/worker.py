@@ -6,6 +6,7 @@ resumes a session; `die_at` kills it (SIGKILL, by itself) right after that commi
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -126,6 +127,7 @@ def main() -> None:
 
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()  # a collection in a forked process would copy every page
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from swarm_graph.checkpoints.catalogue import ENDED, Session
+from swarm_graph.checkpoints.catalogue import ENDED
 from swarm_graph.checkpoints.database import MEMORY
 from swarm_graph.checkpoints.locks import held
 from swarm_graph.checkpoints.saver import SwarmSaver
@@ -43,23 +45,22 @@ def clean_up(
     back and to fork. Sessions at work are left alone. None removes nothing.
     """
     done = Cleanup(bytes_before=size(saver.path))
-    before = time.time() - (older_than_s if older_than_s is not None else float("inf"))
+    before = time.time() - older_than_s if older_than_s is not None else float("-inf")
     for number, listed in enumerate(saver.catalogue.sessions()):
         try:
             with held(saver.catalogue, listed.session):
-                session = saver.catalogue.get(listed.session)
-                if session is None:
-                    continue
-                ended = session.phase in ENDED
-                old = older_than_s is not None and number >= keep and session.updated_at < before
-                if old and (ended or unfinished):
-                    done.removed.append(session.session)
-                    if not dry_run:
-                        remove(saver, session)
+                session = saver.catalogue.get(listed.session)  # it may have been worked on meanwhile
+                ended = session is not None and session.phase in ENDED
+                if session and number >= keep and session.updated_at < before and (ended or unfinished):
+                    done.removed.append(listed.session)
+                    work: Callable[[SwarmSaver, str], None] = remove
                 elif ended:
-                    done.compacted.append(session.session)
-                    if not dry_run:
-                        compact(saver, session.session, history)
+                    done.compacted.append(listed.session)
+                    work = partial(compact, history=history)
+                else:
+                    continue
+                if not dry_run:
+                    work(saver, listed.session)
         except SessionInUse:
             done.at_work.append(listed.session)
     if not dry_run:
@@ -68,11 +69,11 @@ def clean_up(
     return done
 
 
-def remove(saver: SwarmSaver, session: Session) -> None:
+def remove(saver: SwarmSaver, session: str) -> None:
     """Deletes a session from the database; its output folder stays."""
     with saver.transaction():
-        saver.delete_thread(session.session)
-        saver.catalogue.delete(session.session)
+        saver.delete_thread(session)
+        saver.catalogue.delete(session)
 
 
 def compact(saver: SwarmSaver, session: str, history: History = "all") -> None:

@@ -79,11 +79,11 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         self, given: Any, config: RunnableConfig, saved: CheckpointTuple | None, record: Record | None
     ) -> Any:
         """The input for LangGraph, and with a catalogue the record that this run begins."""
-        open_, resumed = saved is not None and unfinished(saved), given is None
-        if resumed and record and not open_:
+        going, resumed = saved is not None and unfinished(saved), given is None
+        if resumed and record and not going:
             given = record.pending(saved)
         taken = self._taken(given, config, saved)
-        if record and (given is not None or open_ or _is_replay(config)):
+        if record and (given is not None or going or _is_replay(config)):
             request = given if isinstance(given, Mapping) else None
             kind = "resume" if resumed or not request else "follow_up" if saved else "begin"
             record.begin(self.name, self._config, "replay" if _is_replay(config) else kind, request, saved)

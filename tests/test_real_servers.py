@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +85,34 @@ def test_workflows_end_and_count_what_the_servers_count(
     for key, name in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")):
         server_s = getattr(counted.calls, name) + getattr(ollama.calls, name)
         assert sum(agent[key] for agent in agents) == server_s > 0
+
+
+@pytest.mark.parametrize("models", [llama_only, ollama_only])
+def test_killed_at_work_on_a_real_server_a_session_goes_on(
+    models: Models, counted: CountingProxy, ollama: OllamaFront, tmp_path: Path
+) -> None:
+    counted.delay = ollama.delay = 0.3
+    settings = {
+        "model_config": models(counted, ollama),
+        "agent_parameters": parameters(GRAMMARS),
+        "workflow": {"max_iterations": 1},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    calls = ollama.calls if models is ollama_only else counted.calls
+    program = str(Path(sys.executable).parent / "swarm-graph")
+    run = [program, "run", "Count to three", "--workflow", "full", "--session", "s"]
+    with subprocess.Popen(run, cwd=tmp_path) as process:
+        while len(calls) < 5:  # two of three branches at work, or the third too
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    in_flight = calls.in_flight
+    done = subprocess.run([program, "resume", "--json"], cwd=tmp_path, capture_output=True, check=True)
+    assert json.loads(done.stdout)["phase"] == "complete"
+    asked = Counter(json.dumps(body) for body in calls.bodies)
+    assert sum(times - 1 for times in asked.values()) <= max(in_flight, 3)
+    assert max(asked.values()) <= 2
+    assert all(asked[json.dumps(body)] == 1 for body in calls.bodies[:3]), "finished work was asked for again"
 
 
 @pytest.mark.parametrize("models", [llama_only, ollama_only])

@@ -1,4 +1,4 @@
-"""Bytes that a session adds to its database: ours, catalogue and journal included, beside AsyncSqliteSaver alone.
+"""Bytes that a session adds to its database: ours, catalogue and journal included, beside AsyncSqliteSaver.
 
 The same workflow, model and requests; `rounds` review rounds a session. Sizes after the file was closed.
 
@@ -21,6 +21,7 @@ from swarm_graph.checkpoints.retention import clean_up
 from swarm_graph.simulated import Ask, SimulatedChatModel
 
 SESSIONS = 20
+CASES = (("standard", 1), ("standard", 3), ("standard", 10), ("full", 3), ("review_only", 1))
 FILE = "".join(f"def function_{line}() -> int:\n    return {line}\n\n\n" for line in range(60))
 MODEL = {"model_config": {"single_model": {"model": "simulated", "api_type": "simulated"}}}
 REFUSED = (
@@ -48,19 +49,23 @@ async def ours(path: Path) -> AsyncIterator[Any]:
         yield saver
 
 
-async def bytes_a_session(open_: Any, path: Path, workflow: str, rounds: int) -> int:
+def bytes_a_session(open_: Any, path: Path, workflow: str, rounds: int) -> int:
     """Bytes of the file after many sessions, less those of an empty one, for each."""
-    async with open_(path) as saver:
-        await saver.aget_tuple({"configurable": {"thread_id": "none"}})
+    asyncio.run(run_sessions(open_, path, workflow, rounds, 0))
     empty = path.stat().st_size
+    asyncio.run(run_sessions(open_, path, workflow, rounds, SESSIONS))
+    return (path.stat().st_size - empty) // SESSIONS
+
+
+async def run_sessions(open_: Any, path: Path, workflow: str, rounds: int, sessions: int) -> None:
     config = {**MODEL, "workflow": {"max_iterations": rounds}}
     async with open_(path) as saver:
+        await saver.aget_tuple({"configurable": {"thread_id": "none"}})
         graph = build_graph(workflow, config=config, checkpointer=saver)
         context = SwarmContext(model=SimulatedChatModel(play=play))
-        for number in range(SESSIONS):
+        for number in range(sessions):
             thread: Any = {"configurable": {"thread_id": f"s{number}"}}
             await graph.ainvoke({"request": f"Create part {number}"}, thread, context=context)
-    return (path.stat().st_size - empty) // SESSIONS
 
 
 def cleaned(path: Path, history: Any) -> int:
@@ -69,17 +74,18 @@ def cleaned(path: Path, history: Any) -> int:
     return path.stat().st_size // SESSIONS
 
 
-async def main() -> None:
+def main() -> None:
     print("| workflow, rounds | ours | AsyncSqliteSaver | ratio | cleaned up | only the last checkpoint |")
     print("|---|---|---|---|---|---|")
-    for workflow, rounds in (("standard", 1), ("standard", 3), ("standard", 10), ("full", 3), ("review_only", 1)):
+    for workflow, rounds in CASES:
         with tempfile.TemporaryDirectory() as folder:
             own = Path(folder, "ours.db")
-            mine = await bytes_a_session(ours, own, workflow, rounds)
-            theirs = await bytes_a_session(stock, Path(folder, "stock.db"), workflow, rounds)
+            mine = bytes_a_session(ours, own, workflow, rounds)
+            theirs = bytes_a_session(stock, Path(folder, "stock.db"), workflow, rounds)
             all_, last = cleaned(own, "all"), cleaned(own, "last")
-        print(f"| `{workflow}`, {rounds} | {mine:,} | {theirs:,} | {mine / theirs:.2f} | {all_:,} | {last:,} |")
+        figures = f"{mine:,} | {theirs:,} | {mine / theirs:.2f} | {all_:,} | {last:,}"
+        print(f"| `{workflow}`, {rounds} | {figures} |")
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

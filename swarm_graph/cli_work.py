@@ -72,9 +72,9 @@ def coordinator_for(
 
 def _note_changes(known: Session, config: SwarmConfig) -> None:
     """Says which settings are not those that a session began with; its run records them too."""
-    from swarm_graph.config_source import changed_keys
+    from swarm_graph.config import changed_settings
 
-    if changed := changed_keys(known.config, config.kept()):
+    if changed := changed_settings(known.config, config.kept()):
         say(f"note: the session began with other settings: {', '.join(changed)}")
 
 
@@ -155,7 +155,7 @@ def _ask(pause: Pause) -> Decision:
     if choice == "edit":
         shown = pause.value if isinstance(pause.value, str) else json.dumps(pause.value, indent=2)
         edited = click.edit(shown)
-        return "approve" if edited is None else {"edit": edited}
+        return _ask(pause) if edited is None else {"edit": edited}
     return {"reject": click.prompt("What is wrong")} if choice == "reject" else "approve"
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from swarm_graph.config_source import (
+    changed_keys,
     first_problem,
     from_environment,
     merged,
@@ -350,6 +351,14 @@ def load_config(
         warnings.warn(one_line(f"{name}: unknown key, it has no effect"), stacklevel=2)
     _forget_unknown_keys(config)
     return config
+
+
+def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The dotted paths of the settings in which two kept configurations differ."""
+    before, after = (
+        SwarmConfig.model_validate(kept).model_dump(mode="json", by_alias=True) for kept in (old, new)
+    )
+    return changed_keys(before, after)
 
 
 def config_path(source: SwarmConfig | str | Path | Mapping[str, Any] | None) -> str:

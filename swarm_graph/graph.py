@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -123,7 +124,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         if not waiting or saved is None:
             raise InputError(f"session '{session}' does not wait for a person; None resumes it")
         state = cast("SwarmState", saved.checkpoint["channel_values"])
-        return Command(resume=pauses.answer(given.resume, waiting, state))
+        return replace(given, resume=pauses.answer(given.resume, waiting, state))
 
     def start(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """A request with everything that it starts anew; other keys given with it stay as given."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from swarm_graph.artifacts import listing, notes, reviews_text
 from swarm_graph.checkpoints.catalogue import Catalogue, Session
 from swarm_graph.checkpoints.locks import is_at_work
-from swarm_graph.config_source import changed_keys
+from swarm_graph.config import changed_settings
 from swarm_graph.metrics import summary
 from swarm_graph.role import findings_text
 from swarm_graph.state import SwarmState
@@ -56,7 +56,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
 def account(catalogue: Catalogue, known: Session) -> dict[str, Any]:
     """Everything that the catalogue has of a session."""
     runs = [
-        {**vars(run), "changed": changed_keys(known.config, run.config) if run.config is not None else []}
+        {**vars(run), "changed": changed_settings(known.config, run.config or known.config)}
         for run in catalogue.runs(known.session)
     ]
     return {

@@ -98,6 +98,8 @@ def edited(edit: Any, pause: Pause, state: SwarmState) -> dict[str, Any]:
     if not isinstance(edit, Mapping):
         what = "nothing can be edited" if isinstance(edit, str) else f"a {type(edit).__name__} is no edit"
         raise InputError(f"{what} {pause.place}; approve it, or reject it with a remark")
+    if not edit:
+        raise InputError(f"the edit {pause.place} is empty; approve it, or say what to change")
     if wrong := [key for key in edit if key not in pause.editable]:
         allowed = ", ".join(pause.editable) or "nothing"
         raise InputError(f"'{wrong[0]}' cannot be edited {pause.place}; allowed here: {allowed}")
@@ -118,6 +120,7 @@ def checked(key: str, value: Any, state: SwarmState) -> Any:
     """
     if key not in EDITABLE:
         raise InputError(f"'{key}' cannot be set; allowed: {', '.join(EDITABLE)}")
+    _refuse_half_characters(key, value)
     if key == "request" and not (isinstance(value, str) and value.strip()):
         raise InputError("the request is empty; say what you want built or reviewed")
     if key in TEXTS:
@@ -132,10 +135,13 @@ def _files(key: str, value: Any, state: SwarmState) -> dict[str, str]:
         if isinstance(value, str) and not value.lstrip().startswith("{"):
             return read_files(value).over(cast("dict[str, str]", state.get(key, {})))
         files = _in_form(dict[str, str], key, _from_json(key, value))
-        no_file_is_a_folder(files)
-        return {inside(path): text for path, text in files.items()}
+        clean = {inside(path): text for path, text in files.items()}
+        no_file_is_a_folder(clean)
     except Unreadable as problem:
         raise InputError(f"'{key}' cannot be read as files: {problem}") from problem
+    if key == "code" and not clean:
+        raise InputError("'code' would hold no file")
+    return clean
 
 
 def _from_json(key: str, value: Any) -> Any:
@@ -163,6 +169,10 @@ def _refuse_half_characters(name: str, value: Any) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise InputError(f"'{name}' holds half of a character; expected UTF-8 text") from error
+    except RecursionError as error:
+        raise InputError(f"'{name}' is nested too deep") from error
+    except TypeError:  # no plain data: its form says so
+        return
 
 
 # --- answering -----------------------------------------------------------------------------------

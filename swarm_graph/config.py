@@ -333,6 +333,7 @@ def load_config(
         source, environ = source.model_dump(by_alias=True, exclude_unset=True), {}
     environ = os.environ if environ is None else environ
     data, where = read_source(source, environ)
+    data.pop("$schema", None)  # what editors write to find the schema
     layers = [(where, data), ("the environment", from_environment(environ))]
     layers.append(("the command line", dict(overrides or {})))
     for _, layer in layers:

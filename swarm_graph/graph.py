@@ -122,7 +122,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             return given
         waiting = pauses.waiting(saved)
         if not waiting or saved is None:
-            raise InputError(f"session '{session}' does not wait for a person; None resumes it")
+            raise InputError(f"session '{session}' does not wait for a person; resume it without an answer")
         state = cast("SwarmState", saved.checkpoint["channel_values"])
         return replace(given, resume=pauses.answer(given.resume, waiting, state))
 

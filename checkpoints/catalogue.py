@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -75,8 +75,7 @@ class WorkingRun:
     @property
     def owner(self) -> str:
         """Who it is, for people."""
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.started_at))
-        return f"process {self.pid} on {self.host}, since {since}"
+        return f"process {self.pid} on {self.host}, since {local_time(self.started_at)}"
 
 
 class Catalogue:
@@ -189,15 +188,8 @@ class Catalogue:
                     where, values, order_by="updated_at desc, rowid desc"
                 )
             )
-        names = [field.name for field in fields(Session)]
         return [
-            Session(
-                **{
-                    **{name: row[name] for name in names},
-                    "config": json.loads(row["config"]),
-                    "simulated": bool(row["simulated"]),
-                }
-            )
+            Session(**{**row, "config": json.loads(row["config"]), "simulated": bool(row["simulated"])})
             for row in rows
         ]
 
@@ -260,6 +252,11 @@ class Catalogue:
     def _rows(self, table: str, session: str, order: str) -> list[dict[str, Any]]:
         with self.database.view():
             return list(self._tables.table(table).rows_where("session = ?", [session], order_by=order))
+
+
+def local_time(seconds: float) -> str:
+    """Seconds since the epoch, for people."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _session_row(session: Session) -> dict[str, Any]:

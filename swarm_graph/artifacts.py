@@ -15,6 +15,7 @@ from swarm_graph.answers import Files, fenced
 from swarm_graph.errors import InputError, StorageError
 from swarm_graph.role import finding_line, findings_text
 from swarm_graph.state import AgentRole, Review, SwarmState, TaskRecord
+from swarm_graph.verdict import own_review
 
 PROJECT = "project"
 
@@ -214,8 +215,8 @@ def result_of(record: TaskRecord, state: SwarmState) -> str:
     make = by_role.get(record["role"])
     if make is not None:
         return make()
-    own = [review for review in state.get("reviews", []) if review["node"] == record["node"]]
-    return review_text(own[-1]) if own else ""
+    review = own_review(record["node"], state)
+    return review_text(review) if review else ""
 
 
 def to_json(document: Any) -> str:

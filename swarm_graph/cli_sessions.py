@@ -211,11 +211,9 @@ def seconds(age: str) -> float:
 @contextmanager
 def _saver(data_dir: str) -> Iterator[SwarmSaver]:
     from swarm_graph.checkpoints.saver import open_checkpointer
-    from swarm_graph.session import DATABASE, open_catalogue
+    from swarm_graph.session import database_in
 
-    with open_catalogue(Path(data_dir)):
-        pass
-    with open_checkpointer(Path(data_dir) / DATABASE) as saver:
+    with open_checkpointer(database_in(Path(data_dir))) as saver:
         yield saver
 
 

@@ -93,7 +93,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
     def _taken(self, given: Any, config: RunnableConfig, saved: CheckpointTuple | None) -> Any:
         """None as it is, answers to pauses, a request with what it starts anew; refuses what does not fit."""
         session = config["configurable"].get("thread_id", "")
-        if saved is not None and unfinished(saved):
+        going = saved is not None and unfinished(saved)
+        if saved is not None and going:
             self._refuse_other_shape(session, saved)
         if given is None and saved is None:
             raise InputError(f"no session '{session}' to resume: nothing was saved under this thread_id")
@@ -101,7 +102,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             return given
         if isinstance(given, Command):
             return self._answered(given, session, saved)
-        if saved is not None and unfinished(saved):
+        if going:
             raise UnfinishedSession(
                 f"session '{session}' has not ended; resume it with `graph.invoke(None, thread)` or "
                 f"`swarm-graph resume {session}`, or use another thread_id"

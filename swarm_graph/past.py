@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from swarm_graph.artifacts import listing, notes, reviews_text
-from swarm_graph.checkpoints.catalogue import Catalogue, Session
+from swarm_graph.checkpoints.catalogue import Catalogue, Session, local_time
 from swarm_graph.checkpoints.locks import is_at_work
 from swarm_graph.config import changed_settings
 from swarm_graph.metrics import summary
@@ -47,7 +46,7 @@ def rows(catalogue: Catalogue) -> list[dict[str, Any]]:
 def table(found: Sequence[Mapping[str, Any]]) -> str:
     """Sessions, one on a line."""
     cells = [
-        (row["session"], row["workflow"], row["phase"], _when(row["updated_at"]), _short(row["request"]))
+        (row["session"], row["workflow"], row["phase"], local_time(row["updated_at"]), _short(row["request"]))
         for row in found
     ]
     return _aligned(("session", "workflow", "phase", "worked on", "request"), cells)
@@ -73,7 +72,7 @@ def account_text(told: Mapping[str, Any]) -> str:
     lines = [
         f"Session {told['session']} ({told['workflow']}): {told['phase']}",
         f"Request: {_short(told['request'])}",
-        f"Begun {_when(told['created_at'])}, last worked on {_when(told['updated_at'])}",
+        f"Begun {local_time(told['created_at'])}, last worked on {local_time(told['updated_at'])}",
     ]
     if told["parent"]:
         lines.append(f"Forked from {told['parent']} at checkpoint {told['parent_checkpoint']}")
@@ -98,7 +97,7 @@ def _run_line(run: Mapping[str, Any]) -> str:
     changed = f"; other settings: {', '.join(run['changed'])}" if run["changed"] else ""
     error = f"; {run['error']}" if run["error"] else ""
     who = f"process {run['pid']} on {run['host']}"
-    return f"  {_when(run['started_at'])}  {run['kind']}, {run['phase']}, {ended}, {who}{changed}{error}"
+    return f"  {local_time(run['started_at'])}  {run['kind']}, {run['phase']}, {ended}, {who}{changed}{error}"
 
 
 def history_rows(moments: Iterable[Moment]) -> list[dict[str, Any]]:
@@ -121,7 +120,7 @@ def history_table(found: Sequence[Mapping[str, Any]]) -> str:
     cells = [
         (
             str(row["number"]),
-            _when(row["time"]),
+            local_time(row["time"]),
             str(row["round"]),
             ", ".join(row["done"]) or "(begin)",
             ", ".join(row["next"]) or "(end)",
@@ -168,10 +167,6 @@ def _aligned(heads: tuple[str, ...], cells: Sequence[tuple[str, ...]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
     )
     return "".join(f"{line.rstrip()}\n" for line in padded)
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _short(text: str) -> str:

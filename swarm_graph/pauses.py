@@ -19,6 +19,7 @@ from swarm_graph.answers import Unreadable, inside, no_file_is_a_folder, read_fi
 from swarm_graph.errors import InputError
 from swarm_graph.role import Role
 from swarm_graph.state import Finding, Review, SwarmState
+from swarm_graph.verdict import own_review
 
 INTERRUPT = "__interrupt__"
 
@@ -74,12 +75,6 @@ def gate(when: Literal["before", "after"], node: str, role: Role[Any]) -> Callab
     return wait
 
 
-def own_review(node: str, state: SwarmState) -> Review | None:
-    """The latest review of a node."""
-    own = [review for review in state.get("reviews", []) if review["node"] == node]
-    return own[-1] if own else None
-
-
 def rejected(remark: str, pause: Pause, state: SwarmState) -> dict[str, Any]:
     """What a rejection changes: the remark is an open finding, and the round is not approved."""
     finding = Finding(severity="major", location="", problem=remark, suggestion="", seen_by=["a person"])
@@ -120,7 +115,6 @@ def checked(key: str, value: Any, state: SwarmState) -> Any:
     """
     if key not in EDITABLE:
         raise InputError(f"'{key}' cannot be set; allowed: {', '.join(EDITABLE)}")
-    _refuse_half_characters(key, value)
     if key == "request" and not (isinstance(value, str) and value.strip()):
         raise InputError("the request is empty; say what you want built or reviewed")
     if key in TEXTS:
@@ -133,6 +127,7 @@ def checked(key: str, value: Any, state: SwarmState) -> Any:
 def _files(key: str, value: Any, state: SwarmState) -> dict[str, str]:
     try:
         if isinstance(value, str) and not value.lstrip().startswith("{"):
+            _refuse_half_characters(key, value)
             return read_files(value).over(cast("dict[str, str]", state.get(key, {})))
         files = _in_form(dict[str, str], key, _from_json(key, value))
         clean = {inside(path): text for path, text in files.items()}

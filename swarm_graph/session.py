@@ -42,12 +42,18 @@ def new_session_id() -> str:
     return f"{time.strftime('%Y%m%d_%H%M%S')}_{secrets.token_hex(2)}"
 
 
+def database_in(data_dir: Path) -> Path:
+    """The database of a data folder. InputError when nothing was ever run there."""
+    path = data_dir / DATABASE
+    if not path.is_file():
+        raise InputError(f"no sessions in '{data_dir}'; run one first, or name its folder with --data-dir")
+    return path
+
+
 @contextmanager
 def open_catalogue(data_dir: Path) -> Iterator[Catalogue]:
-    """The catalogue of a data folder that exists. InputError when nothing was ever run there."""
-    if not (data_dir / DATABASE).is_file():
-        raise InputError(f"no sessions in '{data_dir}'; run one first, or name its folder with --data-dir")
-    with Database(data_dir / DATABASE) as database:
+    """The catalogue of a data folder. InputError when nothing was ever run there."""
+    with Database(database_in(data_dir)) as database:
         yield Catalogue(database)
 
 

@@ -36,6 +36,12 @@ def this_round(state: SwarmState) -> list[Review]:
     return sorted(reviews, key=lambda review: review["node"])
 
 
+def own_review(node: str, state: SwarmState) -> Review | None:
+    """The latest review of a node."""
+    own = [review for review in state.get("reviews", []) if review["node"] == node]
+    return own[-1] if own else None
+
+
 def is_done(state: SwarmState, max_iterations: int) -> bool:
     """Whether the rounds end here: approved, or no round is left."""
     return state["approved"] or state.get("iteration", 0) >= max_iterations

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,19 @@ def write_config(folder: Path, **sections: Any) -> Path:
     path = folder / "config.json"
     path.write_text(json.dumps({**SIMULATED, **sections}))
     return path
+
+
+def stored_rows(database: Path, session: str, columns: str = "*") -> dict[str, list[Any]]:
+    """Every row that a database has of a session, byte for byte, by table."""
+    found: dict[str, list[Any]] = {}
+    with closing(sqlite3.connect(database)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            names = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+            for key in {"session", "thread_id"} & names:
+                query = f"SELECT {columns} FROM {table} WHERE {key} = ?"
+                found[table] = connection.execute(query, (session,)).fetchall()
+    return found
 
 
 def dead_port() -> int:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from support import APPROVED, REFUSED, Crew, Script, config, thread
+from support import APPROVED, REFUSED, Crew, Script, config, stored_rows, thread
 
 from swarm_graph import SwarmCoordinator
 from swarm_graph.checkpoints.saver import open_checkpointer
@@ -77,14 +75,7 @@ def cli_json(folder: Path, *arguments: str) -> Any:
 
 def kept(folder: Path, session: str = "s") -> dict[str, list[Any]]:
     """Every row that a database has of a session, byte for byte."""
-    found: dict[str, list[Any]] = {}
-    with closing(sqlite3.connect(folder / "swarm.db")) as connection:
-        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-        for (table,) in tables:
-            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-            for column in {"session", "thread_id"} & {*columns}:
-                query = f"SELECT rowid, * FROM {table} WHERE {column} = ?"
-                found[table] = connection.execute(query, (session,)).fetchall()
+    found = stored_rows(folder / "swarm.db", session, "rowid, *")
     assert {"sessions", "runs", "calls", "checkpoints", "channel_values", "writes"} <= found.keys()
     return found
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner, Result
-from support import APPROVED, REFUSED, Crew, config, thread
+from support import APPROVED, REFUSED, Crew, config, stored_rows, thread
 
 from swarm_graph import SwarmCoordinator
 from swarm_graph.checkpoints.retention import clean_up, size
@@ -81,16 +81,8 @@ def names(folder: Path) -> set[str]:
 
 def kept(folder: Path, session: str) -> dict[str, list[Any]]:
     """Every row that a database has of a session, byte for byte; their order is none of its business."""
-    found: dict[str, list[Any]] = {}
-    with closing(sqlite3.connect(folder / "swarm.db")) as connection:
-        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-        for (table,) in tables:
-            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-            for column in {"session", "thread_id"} & {*columns}:
-                query = f"SELECT * FROM {table} WHERE {column} = ?"
-                if rows := connection.execute(query, (session,)).fetchall():
-                    found[table] = rows
-    return found
+    found = stored_rows(folder / "swarm.db", session)
+    return {table: rows for table, rows in found.items() if rows}
 
 
 def past(folder: Path, session: str) -> list[Moment]:

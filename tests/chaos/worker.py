@@ -7,6 +7,7 @@ resumes a session; `die_at` kills it (SIGKILL, by itself) right after that commi
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import signal
@@ -17,10 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from swarm_graph import SwarmCoordinator, checkpoints
+from swarm_graph import SwarmCoordinator
 from swarm_graph.checkpoints import database
-
-__all__ = ["checkpoints"]
+from swarm_graph.session import known_session
 
 PRELOADED = (
     "httpcore2",
@@ -77,19 +77,12 @@ def run(job: dict[str, Any]) -> int:
     points.watch()
     folder = Path(job["folder"])
     swarm = SwarmCoordinator(job["config"], data_dir=folder / ".swarm", output=folder / "output")
-    known = (folder / ".swarm" / "swarm.db").is_file() and _is_known(folder, job["session"])
-    if known:
+    if known_session(folder / ".swarm", job["session"]):
         state = swarm.resume(job["session"])
     else:
         state = swarm.run_workflow(job["request"], job["workflow"], session_id=job["session"])
     (folder / "points").write_text(str(points.passed))
     return 0 if state["phase"] == "complete" else 1
-
-
-def _is_known(folder: Path, session: str) -> bool:
-    from swarm_graph.session import known_session
-
-    return known_session(folder / ".swarm", session) is not None
 
 
 def crowd(job: dict[str, Any]) -> int:
@@ -123,8 +116,6 @@ def _guarded(work: Callable[[dict[str, Any]], int], job: dict[str, Any]) -> int:
 
 
 def main() -> None:
-    import importlib
-
     for name in PRELOADED:
         importlib.import_module(name)
     gc.freeze()  # a collection in a forked process would copy every page

@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 from swarm_graph.checkpoints.database import Database
-from swarm_graph.state import TaskRecord
+from swarm_graph.state import Evidence, TaskRecord
 
 ENDED = ("complete", "not_converged")
 """The phases of sessions that have ended; every other one can be resumed."""
@@ -27,6 +27,11 @@ PUT_TASK = (
     f"ON CONFLICT (session, task_id) DO UPDATE SET ({', '.join(TASK_COLUMNS)}) = "
     f"(excluded.{', excluded.'.join(TASK_COLUMNS)}) WHERE excluded.iteration >= tasks.iteration"
 )
+
+
+TEST_RUN_COLUMNS = (
+    "outcome", "reason", "exit_code", "passed", "failed", "errored", "skipped", "sandbox", "seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class WorkingRun:
 
 
 class Catalogue:
-    """The tables `sessions`, `runs`, `tasks`, `calls` and `artifacts` of a database."""
+    """The tables `sessions`, `runs`, `tasks`, `calls`, `artifacts` and `test_runs` of a database."""
 
     def __init__(self, database: Database) -> None:
         self.database, self._tables = database, database.tables
@@ -110,7 +115,8 @@ class Catalogue:
             if kind != "resume":
                 self.forget_answers(session.session)
             if kind == "follow_up":
-                self._tables.table("tasks").delete_where("session = ?", [session.session])
+                for table in ("tasks", "test_runs"):
+                    self._tables.table(table).delete_where("session = ?", [session.session])
             changed = known is not None and known.config != session.config
             run = {
                 "session": session.session,
@@ -178,7 +184,7 @@ class Catalogue:
     def delete(self, session: str) -> None:
         """Forgets a session; its checkpoints are the saver's to delete."""
         with self.database.transaction():
-            for table in ("sessions", "runs", "tasks", "calls", "artifacts"):
+            for table in ("sessions", "runs", "tasks", "calls", "artifacts", "test_runs"):
                 self._tables.table(table).delete_where("session = ?", [session])
 
     def _sessions(self, where: str, values: list[str]) -> list[Session]:
@@ -209,6 +215,28 @@ class Catalogue:
         """All attempts of a session, in the order in which they ended; without answers."""
         rows = self._rows("calls", session, "rowid")
         return [{name: row[name] for name in row if name not in ("key", "answer")} for row in rows]
+
+    def put_test_run(
+        self, session: str, kind: Literal["run", "verify"], iteration: int, attempt: int, shown: Evidence
+    ) -> None:
+        """Records what a run of the tests showed: in a round of the session, or in `verify`."""
+        known = {name: shown[name] for name in TEST_RUN_COLUMNS}  # type: ignore[literal-required]
+        row = {"session": session, "kind": kind, "iteration": iteration, **known, "attempt": attempt}
+        with self.database.transaction():
+            self._tables.table("test_runs").upsert(
+                {**row, "time": time.time()}, pk=("session", "kind", "iteration", "attempt")
+            )
+
+    def add_verification(self, session: str, iteration: int, shown: Evidence) -> None:
+        """Records one more run of a session's tests by `verify`."""
+        with self.database.transaction():
+            earlier = [run for run in self.test_runs(session) if run["kind"] == "verify"]
+            number = 1 + sum(run["iteration"] == iteration for run in earlier)
+            self.put_test_run(session, "verify", iteration, number, shown)
+
+    def test_runs(self, session: str) -> list[dict[str, Any]]:
+        """All runs of a session's tests, in the order of their time."""
+        return self._rows("test_runs", session, "time")
 
     def forget_answers(self, session: str) -> None:
         """Empties a session's journal; the records of its calls stay."""

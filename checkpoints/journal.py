@@ -13,7 +13,7 @@ from typing import Any
 from swarm_graph.answers import Reply
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.errors import AnswerError
-from swarm_graph.state import TaskRecord
+from swarm_graph.state import Evidence, TaskRecord
 
 CALL_COLUMNS = (
     "time", "node", "role", "task", "iteration", "attempt", "model", "server", "outcome", "finish_reason",
@@ -46,6 +46,12 @@ class Journal:
     async def record(self, call: Mapping[str, Any], key: str, reply: Reply | None) -> None:
         """Commits one attempt of a call, with its answer if there is one."""
         await self.catalogue.database.run(self._record, call, key, reply)
+
+    async def tested(self, shown: Evidence, iteration: int) -> None:
+        """Commits what a run of the tests showed; the same run again takes the place of the first."""
+        await self.catalogue.database.run(
+            self.catalogue.put_test_run, self.session, "run", iteration, shown["attempt"], shown
+        )
 
     async def fail_task(self, task: TaskRecord, error: Exception) -> None:
         """Commits that a task failed. Answers that nobody could use go, so that it is asked again."""

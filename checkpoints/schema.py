@@ -63,7 +63,15 @@ def journal(database: Database) -> None:
     database.execute("DROP INDEX IF EXISTS idx_calls_session")
 
 
-STEPS = (sessions_and_calls, values_by_version, runs_tasks_artifacts, journal)
+def test_runs(database: Database) -> None:
+    """What each run of the tests showed, in a session's rounds and in `verify`."""
+    words = dict.fromkeys(("session", "kind", "outcome", "reason", "sandbox"), str)
+    counts = ("iteration", "attempt", "exit_code", "passed", "failed", "errored", "skipped")
+    columns = {**words, **dict.fromkeys(counts, int), "time": float, "seconds": float}
+    database.table("test_runs").create(columns, pk=("session", "kind", "iteration", "attempt"))
+
+
+STEPS = (sessions_and_calls, values_by_version, runs_tasks_artifacts, journal, test_runs)
 
 MIGRATIONS = Migrations("swarm_graph")
 for step in STEPS:

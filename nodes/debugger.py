@@ -16,7 +16,7 @@ debugger = Role(
     AgentRole.DEBUGGER,
     task_type="debugging",
     verb="debug",
-    reads=("code", "tests", "findings"),
+    reads=("code", "tests", "findings", "test_run"),
     writes="diagnosis",
     works_from="findings",
     answer=str,

@@ -21,7 +21,7 @@ tester = Role(
     AgentRole.TESTER,
     task_type="testing",
     verb="test",
-    reads=("request", "requirements", "code"),
+    reads=("request", "requirements", "code", "broken_tests"),
     writes="tests",
     answer=Files,
     update=update,

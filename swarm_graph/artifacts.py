@@ -8,14 +8,15 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from textwrap import indent
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from swarm_graph import evidence
 from swarm_graph.answers import Files, fenced
 from swarm_graph.errors import InputError, StorageError
 from swarm_graph.role import finding_line, findings_text
-from swarm_graph.state import AgentRole, Review, SwarmState, TaskRecord
-from swarm_graph.verdict import own_review
+from swarm_graph.state import AgentRole, Review, SwarmState, TaskRecord, own_review
 
 PROJECT = "project"
 
@@ -172,8 +173,10 @@ def reviews_text(state: SwarmState) -> str:
     findings = state.get("findings", [])
     if findings:
         parts.append(f"Open findings ({len(findings)}):\n{findings_text(findings)}")
+    tested = evidence.latest(state)
+    shown = f"; {evidence.line(tested)}" if tested else ""
     parts.append(
-        f"Approved: {'yes' if state.get('approved') else 'no'}, after round {reviews[-1]['iteration']}"
+        f"Approved: {'yes' if state.get('approved') else 'no'}, after round {reviews[-1]['iteration']}{shown}"
     )
     return "\n\n".join(parts) + "\n"
 
@@ -183,10 +186,14 @@ def review_text(review: Review) -> str:
     outcome = {True: "approved", False: "changes wanted", None: "could not be read: no approval"}[
         review["approved"]
     ]
+    if "evidence" in review:
+        outcome = evidence.line(review["evidence"])
     lines = [
         f"{review['node']}: {outcome}",
         *(f"  - {finding_line({**f, 'seen_by': []})}" for f in review["findings"]),
     ]
+    failures = review["evidence"]["failures"] if "evidence" in review else []
+    lines += [indent(f"{failure['test']}\n{failure['text']}", "    ") for failure in failures]
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ import click
 
 from swarm_graph import __version__
 from swarm_graph.cli_run import WORKFLOW_HELP, interactive, resume, run
-from swarm_graph.cli_sessions import sessions
+from swarm_graph.cli_sessions import sessions, verify
 from swarm_graph.cli_setup import doctor, init
 from swarm_graph.cli_work import (
     EXIT_FAILED,
@@ -75,7 +75,7 @@ def swarm_graph(context: click.Context) -> None:
             click.echo(context.get_help())
 
 
-for command in (run, resume, interactive, sessions, init, doctor):
+for command in (run, resume, interactive, sessions, verify, init, doctor):
     swarm_graph.add_command(command)
 
 

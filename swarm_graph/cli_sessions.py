@@ -1,4 +1,4 @@
-"""The commands that look at past sessions and tend them: `sessions list|show|history|fork|cleanup`."""
+"""The commands for past sessions: `sessions list|show|history|fork|cleanup` and `verify`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from swarm_graph.cli_work import (
+    EXIT_FAILED,
+    EXIT_NOT_APPROVED,
     carry_out,
     config_option,
     coordinator_for,
@@ -221,3 +223,30 @@ def _print(document: Any, text: str, as_json: bool) -> None:
     from swarm_graph.artifacts import plain_text, to_json
 
     sys.stdout.write(to_json(document) if as_json else plain_text(text))
+
+
+@click.command(epilog="Example: swarm-graph verify 20231205_143022_4f2a")
+@click.argument("session")
+@config_option
+@data_option
+@json_option
+def verify(session: str, config_file: str | None, data_dir: str, as_json: bool) -> None:
+    """Run the tests of a past session again, on its code, and say what they show.
+
+    Exit code 0 when they passed, 4 when not, 1 when they cannot be run.
+    """
+    from swarm_graph.artifacts import plain_text, to_json
+    from swarm_graph.evidence import details, line
+    from swarm_graph.session import find_session
+
+    known = find_session(Path(data_dir), session)
+    shown = coordinator_for(config_file, False, data_dir, None, known).verify(session)
+    if as_json:
+        sys.stdout.write(to_json({"session": session, **shown}))
+    else:
+        said = "" if shown["outcome"] in ("passed", "not_run") else f"\n{details(shown)}"
+        sys.stdout.write(plain_text(f"Session {session}: {line(shown)}{said}\n"))
+    if shown["outcome"] == "not_run":
+        sys.exit(EXIT_FAILED)
+    if shown["outcome"] != "passed":
+        sys.exit(EXIT_NOT_APPROVED)

@@ -209,8 +209,50 @@ class WorkflowSettings(Settings):
         return self.reviewers.get(workflow) if isinstance(self.reviewers, dict) else self.reviewers  # type: ignore[call-overload]
 
 
+class ExecutionLimits(Settings):
+    """What one run of the tests may use."""
+
+    seconds: Positive = Field(60.0, description="Wall clock.")
+    memory_mb: Whole = Field(1024, ge=64, description="MiB, all processes together.")
+    processes: Whole = Field(128, ge=4, description="Processes and threads at once.")
+    disk_mb: Whole = Field(256, ge=1, description="MiB of files.")
+    files: Whole = Field(10_000, ge=10, description="Files and folders.")
+    output_mb: Whole = Field(4, ge=1, description="MiB of text on stdout and stderr.")
+
+
+class Execution(Settings):
+    """How the generated tests are run on the generated code."""
+
+    mode: Literal["auto", "required", "off"] = Field(
+        "auto", description="auto: where a sandbox is possible; required: no approval without a passing run."
+    )
+    sandbox: Literal["auto", "bubblewrap", "docker", "podman", "landlock"] = Field(
+        "auto", description="auto: the first one that can be used, in this order."
+    )
+    python: str | None = Field(
+        None, description="A Python or a virtual environment, used read-only; default swarm_graph's own."
+    )
+    packages: list[str] | None = Field(
+        None,
+        description="Packages that code and tests may import; default all of `python` or `image`, else none.",
+    )
+    command: list[str] = Field(
+        [], description='Instead of pytest, for other languages, as in ["node", "--test"].'
+    )
+    image: str | None = Field(None, description="The local image for docker or podman; it is never pulled.")
+    unsafe: bool = Field(False, description="Run the tests without a sandbox where none is possible.")
+    limits: ExecutionLimits = ExecutionLimits()
+
+    @property
+    def allowed_packages(self) -> list[str] | None:
+        """The packages that may be imported; None: all that are there."""
+        own = self.python is None and self.image is None
+        return [] if self.packages is None and own else self.packages
+
+
 class Features(Settings):
     enable_checkpointing: bool = Field(True, description="Save every step, so that a run can be resumed.")
+    execute_tests: bool = Field(False, description="`standard` too writes tests and runs them.")
     langsmith: bool = Field(False, description="Leave LangSmith tracing as the environment sets it.")
 
 
@@ -220,6 +262,7 @@ class SwarmConfig(Settings):
     models: Models = Field(default=Models(), alias="model_config")
     agent_parameters: dict[AgentRole, AgentParameters] = Field({}, description="Per role.")
     workflow: WorkflowSettings = WorkflowSettings()
+    execution: Execution = Execution()
     features: Features = Features()
     prompts_dir: str | None = Field(
         None, description="A folder whose files replace prompts of the same name."
@@ -277,12 +320,17 @@ class SwarmConfig(Settings):
 
     def shaped_like(self, kept: Mapping[str, Any]) -> SwarmConfig:
         """The same with the settings of a session's kept configuration that give its graph its nodes."""
-        began = SwarmConfig.model_validate(kept).workflow
-        names = [name for name in SHAPING if getattr(began, name) != getattr(self.workflow, name)]
-        if not names:
+        began = SwarmConfig.model_validate(kept)
+        if self.shape == began.shape:
             return self
-        shape = {name: getattr(began, name) for name in names}
-        return self.model_copy(update={"workflow": self.workflow.model_copy(update=shape)})
+        workflow = self.workflow.model_copy(update={name: getattr(began.workflow, name) for name in SHAPING})
+        features = self.features.model_copy(update={"execute_tests": began.features.execute_tests})
+        return self.model_copy(update={"workflow": workflow, "features": features})
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """The settings that give a graph its nodes."""
+        return (*(getattr(self.workflow, name) for name in SHAPING), self.features.execute_tests)
 
     def simulated(self) -> SwarmConfig:
         """The same with a simulated model for every role that is not simulated already."""
@@ -298,7 +346,7 @@ class SwarmConfig(Settings):
 
 
 SHAPING = ("reviewers", "pause_before", "pause_after")
-"""The settings of `workflow` that give a graph its nodes."""
+"""Those of `workflow` that give a graph its nodes."""
 
 DEFAULT_PARAMETERS: dict[AgentRole, AgentParameters] = {
     AgentRole.CLARIFIER: AgentParameters(temperature=0.6, max_tokens=3000),

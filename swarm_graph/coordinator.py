@@ -20,10 +20,11 @@ from swarm_graph.document import failed_task, finished_task, folded, task_row
 from swarm_graph.errors import ConfigError, InputError, ModelError, Stopped, UnfinishedSession
 from swarm_graph.events import Event, event
 from swarm_graph.graph import SwarmGraph, checked
-from swarm_graph.metrics import call_row, summary
+from swarm_graph.metrics import call_row, summary, test_run_row, test_summary
 from swarm_graph.models import check_model
 from swarm_graph.pauses import Decision, Pause
 from swarm_graph.run import Run
+from swarm_graph.run_tests import in_thread
 from swarm_graph.session import (
     DATABASE,
     Desk,
@@ -32,7 +33,7 @@ from swarm_graph.session import (
     known_session,
     new_session_id,
 )
-from swarm_graph.state import SwarmContext, SwarmState, Task, TaskStatus
+from swarm_graph.state import Evidence, SwarmContext, SwarmState, Task, TaskStatus
 from swarm_graph.workflows import build_graph
 
 log = logging.getLogger("swarm_graph")
@@ -69,6 +70,7 @@ class SwarmCoordinator:
         self.files: Output | None = None
         self.pauses: list[Pause] = []
         self._calls: list[dict[str, Any]] = []
+        self._test_runs: list[dict[str, Any]] = []
         self._failed: dict[str, Task] = {}
         self._working: Run | None = None
         self.calls_in_flight = 0
@@ -141,16 +143,40 @@ class SwarmCoordinator:
             self.config = self.config.shaped_like(known.config)
         return await self._run(self._graph(known.workflow), known.session, known, given)
 
+    def verify(self, session_id: str) -> Evidence:
+        """Runs the tests of a session's latest state again, records what they showed, and returns it.
+
+        The session itself stays as it is. Raises InputError when there is no such session, ConfigError and
+        SandboxError when its tests cannot be run.
+        """
+        return portal.call(self.averify(session_id))
+
+    async def averify(self, session_id: str) -> Evidence:
+        """`verify` for asynchronous callers."""
+        known = find_session(self.data_dir, session_id)
+        with open_checkpointer(self.data_dir / DATABASE) as saver:
+            saved = await saver.aget_tuple({"configurable": {"thread_id": known.session}})
+            state = cast("SwarmState", saved.checkpoint["channel_values"] if saved else {})
+            shown = await in_thread(state, self.config.execution)
+            iteration = state.get("iteration", 0)
+            catalogue = saver.catalogue
+            await saver.database.run(catalogue.add_verification, known.session, iteration, shown)
+        return shown
+
     def stop(self) -> None:
         """Lets the model calls in flight end, begins no other, and ends the run (phase `cancelled`)."""
         if self._working:
             self._working.stop()
 
     def _graph(self, workflow: str) -> SwarmGraph:
-        """ConfigError, before anything is written, when a role of the workflow has no usable model."""
+        """The graph, checked before anything is written.
+
+        Raises ConfigError when a role has no usable model, SandboxError when tests are required and cannot run.
+        """
         graph = build_graph(workflow, config=self.config)
         for role in getattr(graph.builder, "roles", ()) if self.context is None else ():
             check_model(self.config.model_for(role))
+        graph.check()
         if self.config.workflow.pauses and not self.config.features.enable_checkpointing:
             raise ConfigError(
                 "workflow.pause_before and pause_after need features.enable_checkpointing: "
@@ -177,6 +203,7 @@ class SwarmCoordinator:
 
     async def _work(self, desk: Desk, given: Any) -> SwarmState:
         self.state, self._calls = await desk.saved(), await desk.calls()
+        self._test_runs = await desk.test_runs()
         self._failed, self.pauses, self.calls_in_flight = {}, [], 0
         phase = "cancelled"
         try:
@@ -219,9 +246,11 @@ class SwarmCoordinator:
         elif happened.kind == "call_ended":
             self.calls_in_flight -= 1
             self._calls.append(call_row(happened))
+        elif happened.kind == "tests_ended":
+            self._test_runs.append(test_run_row(happened))
         elif happened.kind == "task_failed":
             self._failed[happened.task] = failed_task(happened)
-        elif happened.kind in ("task_started", "task_ended", "verdict"):
+        elif happened.kind in ("task_started", "task_ended", "tests_ended", "verdict"):
             log.info("session %s: %s %s", self.session_id, happened.node, happened.kind)
         if self.on_event:
             self.on_event(happened)
@@ -241,8 +270,13 @@ class SwarmCoordinator:
         return [task for _, task in sorted({**done, **self._failed}.items())]
 
     def get_metrics_summary(self) -> dict[str, Any]:
-        """Figures of the session: `["agents"][role]` as `metrics.summary` gives them."""
-        return {"session": self.session_id, "workflow": self.workflow, "agents": summary(self._calls)}
+        """Figures of the session: `["agents"][role]` as `metrics.summary` gives them, and `["tests"]`."""
+        return {
+            "session": self.session_id,
+            "workflow": self.workflow,
+            "agents": summary(self._calls),
+            "tests": test_summary(self._test_runs),
+        }
 
     def save_state(self, path: str | Path) -> None:
         """Writes the session's state JSON to a path. StorageError when it cannot be written."""
@@ -273,7 +307,13 @@ class SwarmCoordinator:
             },
             "pauses": [vars(pause) for pause in self.pauses],
             "completed_tasks": [task_row(task) for task in tasks],
+            "evidence": [
+                {"iteration": review["iteration"], **review["evidence"]}
+                for review in self.state.get("reviews", [])
+                if "evidence" in review
+            ],
             "metrics": summary(self._calls),
+            "test_metrics": test_summary(self._test_runs),
             "files": self.files.files() if self.files else [],
         }
 

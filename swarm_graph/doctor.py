@@ -13,9 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from swarm_graph.checkpoints.repair import Repair, check_database, repair_database
-from swarm_graph.config import ModelEntry, SwarmConfig
+from swarm_graph.config import Execution, ModelEntry, SwarmConfig
 from swarm_graph.errors import ConfigError, StorageError
 from swarm_graph.models import api_key, check_model
+from swarm_graph.sandbox import problems
+from swarm_graph.sandbox.bare import UNSAFE
+from swarm_graph.sandbox.interpreter import interpreter
 from swarm_graph.servers import ServerReport, inspect
 from swarm_graph.state import AgentRole
 
@@ -44,6 +47,7 @@ async def examine(config: SwarmConfig, *, data_dir: Path, output_dir: Path) -> l
     checks = [Check("python", True, f"{platform.python_version()}, {packages}"), *missing]
     for (entry, roles), report in zip(assigned, reports, strict=True):
         checks += [*_assignment(config, entry, roles), *_server(config, entry, roles, report)]
+    checks += _execution(config.execution)
     checks += [*_folder("data folder", data_dir), *_folder("output folder", output_dir)]
     return list(dict.fromkeys(checks))  # models of one server have much in common
 
@@ -183,6 +187,34 @@ def _room(name: str, context: int, answer: int, report: ServerReport) -> Check:
     cure = option.get(report.kind, "give the model a larger context") + ", or lower max_tokens"
     text = f"context of {context} tokens; the longest answer ({answer}) and its prompt need about {needed}"
     return Check(name, None, text, cure)
+
+
+def _execution(settings: Execution) -> Iterator[Check]:
+    """Which sandbox the generated tests run in, and what each that can be used lacks."""
+    name = "generated tests"
+    if settings.mode == "off":
+        yield Check(name, None, "are not run (execution.mode is off)", 'set "mode": "auto" in execution')
+        return
+    try:
+        python = interpreter(settings.python)
+        tried = list(problems(settings))
+    except ConfigError as error:
+        yield _failed(name, str(error))
+        return
+    usable = [sandbox for sandbox, problem in tried if not problem]
+    yield Check(name, True, f"run by Python {python.version} at {python.path}")
+    for sandbox in usable:
+        said = (
+            f"{'is used' if sandbox is usable[0] else 'could be used'}; it lacks: {'; '.join(sandbox.lacks)}"
+        )
+        yield Check(f"sandbox {sandbox.name}", None if sandbox.name == UNSAFE else True, said)
+    if usable:
+        return
+    for sandbox, problem in tried:
+        reason, _, cure = problem.partition("; ")
+        yield Check(f"sandbox {sandbox.name}", None, reason, cure)
+    cure = "install bubblewrap, or `pip install 'swarm-graph[sandbox]'`"
+    yield Check(name, False if settings.mode == "required" else None, "no sandbox: they are not run", cure)
 
 
 def _folder(name: str, folder: Path) -> Iterator[Check]:

@@ -7,6 +7,7 @@
     │   └── SessionInUse       2   a session that another process or thread works on
     ├── Stopped              130   a person stopped the run; it can be resumed
     ├── StorageError           1   the database or the output folder
+    ├── SandboxError           1   no sandbox for the generated tests
     └── ModelError             1   a model server's call that failed for good
         └── AnswerError        1   the server answered, but the answer could not be used
 
@@ -48,6 +49,10 @@ class Stopped(SwarmError):
 
 class StorageError(SwarmError):
     """The database or the output folder cannot be read or written."""
+
+
+class SandboxError(SwarmError):
+    """The generated tests cannot be run away from the machine; finished work is kept."""
 
 
 class ModelError(SwarmError):

@@ -16,6 +16,8 @@ Kind = Literal[
     "task_ended",
     "task_failed",
     "task_stopped",
+    "tests_started",
+    "tests_ended",
     "verdict",
 ]
 
@@ -27,7 +29,8 @@ class Event:
     `data` by kind: call_started: attempt, model, server, queued_s · tokens: output_tokens so far
     (estimated) · call_ended: attempt, model, server, outcome, finish_reason, queued_s, first_token_s,
     seconds, input_tokens, output_tokens, error · task_ended: note · task_failed: error · verdict:
-    approved, findings (their number).
+    approved, findings (their number), exit_code (of the tests) · tests_ended: a run's evidence without its
+    failures.
     """
 
     kind: Kind

@@ -17,6 +17,8 @@ from swarm_graph import pauses
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import InputError, UnfinishedSession
+from swarm_graph.evidence import RUN_TESTS
+from swarm_graph.execution import check
 from swarm_graph.record import Record, changing
 from swarm_graph.run import RUN, Run
 from swarm_graph.state import SwarmContext, SwarmState
@@ -69,6 +71,11 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         with self._changing(config):
             return await super().abulk_update_state(config, supersteps)
 
+    def check(self) -> None:
+        """Raises ConfigError or SandboxError when its tests can never be run as the configuration wants it."""
+        if RUN_TESTS in self.nodes:
+            check(self._config.execution)
+
     def _saver(self, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
         if "thread_id" not in config["configurable"] or not isinstance(
             self.checkpointer, BaseCheckpointSaver
@@ -80,6 +87,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         self, given: Any, config: RunnableConfig, saved: CheckpointTuple | None, record: Record | None
     ) -> Any:
         """The input for LangGraph, and with a catalogue the record that this run begins."""
+        self.check()
         going, resumed = saved is not None and unfinished(saved), given is None
         if resumed and record and not going:
             given = record.pending(saved)

@@ -1,4 +1,4 @@
-"""Figures of a session, added up from the calls that ended."""
+"""Figures of a session, added up from the calls and the runs of its tests that ended."""
 
 from __future__ import annotations
 
@@ -41,6 +41,22 @@ def summary(calls: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
             agent["model_seconds"] += call["seconds"]
             agent["avg_response_time"] = agent["model_seconds"] / agent["successful_calls"]
     return dict(sorted(agents.items()))
+
+
+def test_run_row(happened: Event) -> dict[str, Any]:
+    """A `tests_ended` event as one flat row, as the catalogue keeps it."""
+    known = {name: value for name, value in happened.data.items() if name != "output"}
+    return {"kind": "run", "time": happened.time, "iteration": happened.iteration, **known}
+
+
+def test_summary(runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """How often the tests ran, for how many seconds, and what each run came to (a count by outcome)."""
+    outcomes: dict[str, int] = {}
+    seconds = 0.0
+    for run in runs:
+        outcomes[run["outcome"]] = outcomes.get(run["outcome"], 0) + 1
+        seconds += run["seconds"]
+    return {"runs": sum(outcomes.values()), "seconds": seconds, "outcomes": dict(sorted(outcomes.items()))}
 
 
 def _nothing() -> dict[str, Any]:

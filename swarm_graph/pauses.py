@@ -18,8 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from swarm_graph.answers import Unreadable, inside, no_file_is_a_folder, read_files
 from swarm_graph.errors import InputError
 from swarm_graph.role import Role
-from swarm_graph.state import Finding, Review, SwarmState
-from swarm_graph.verdict import own_review
+from swarm_graph.state import Finding, Review, SwarmState, own_review
 
 INTERRUPT = "__interrupt__"
 

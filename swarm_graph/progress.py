@@ -12,6 +12,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from swarm_graph.events import Event
+from swarm_graph.evidence import evidence, line
 
 
 class Progress:
@@ -46,15 +47,28 @@ class Progress:
             self._working[happened.node].tokens = happened.data["output_tokens"]
         elif happened.kind in ("task_ended", "task_failed", "task_stopped"):
             self._ended(happened)
+        elif happened.kind == "tests_started":
+            self._working[happened.node] = _Work(happened.iteration, time.monotonic())
+        elif happened.kind == "tests_ended":
+            self._tested(happened)
         elif happened.kind == "verdict":
             outcome = "approved" if happened.data["approved"] else "changes wanted"
+            code = happened.data["exit_code"]
+            tests = "" if code is None else f", tests ended with exit code {code}"
             self.console.print(
-                Text(f"  round {happened.iteration}: {outcome}, {happened.data['findings']} findings")
+                Text(f"  round {happened.iteration}: {outcome}, {happened.data['findings']} findings{tests}")
             )
 
     def say(self, text: str) -> None:
         """A line for people, above the live view if there is one."""
         self.console.print(Text(text), soft_wrap=True)
+
+    def _tested(self, happened: Event) -> None:
+        """A run of the tests has ended."""
+        self._working.pop(happened.node, None)
+        shown = evidence(**{"failures": [], **happened.data})
+        mark = {"passed": ("✓", "green"), "not_run": ("-", "yellow")}.get(shown["outcome"], ("✗", "red"))
+        self.console.print(Text(f"{mark[0]} ", style=mark[1]).append(f"run_tests {line(shown)}", "default"))
 
     def _ended(self, happened: Event) -> None:
         work = self._working.pop(happened.node, None)

@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING
 
+from swarm_graph import evidence
 from swarm_graph.answers import fenced
 from swarm_graph.artifacts import plain_text, to_json
 from swarm_graph.pauses import FILES, Pause
@@ -26,6 +27,7 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
     pauses = [line for pause in coordinator.pauses for line in ("", pause_text(pause), "")]
     lines += [
         outcome(coordinator),
+        *_tests(coordinator),
         *pauses,
         *_findings(coordinator),
         *_files(coordinator),
@@ -68,6 +70,15 @@ def failures_text(tasks: list[Task]) -> str:
             node, _, reason = task.error.partition(": ")
             nodes.setdefault(reason, []).append(node)
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in nodes.items())
+
+
+def _tests(coordinator: SwarmCoordinator) -> list[str]:
+    """What the tests showed in each round: an approval cites their exit code."""
+    return [
+        f"Tests in round {review['iteration']}: {evidence.line(review['evidence'])}"
+        for review in coordinator.state.get("reviews", [])
+        if "evidence" in review
+    ]
 
 
 def _findings(coordinator: SwarmCoordinator) -> list[str]:

@@ -19,6 +19,7 @@ from swarm_graph.calls import Caller
 from swarm_graph.config import ModelEntry, SwarmConfig
 from swarm_graph.errors import AnswerError, Stopped
 from swarm_graph.events import Event, Kind
+from swarm_graph.evidence import broken_tests, test_run
 from swarm_graph.models import ModelPool, call_arguments
 from swarm_graph.run import RUN, Run
 from swarm_graph.state import AgentRole, Finding, SwarmContext, SwarmState, TaskRecord, TaskStatus
@@ -27,6 +28,8 @@ A = TypeVar("A")
 
 OVERRIDDEN = ModelEntry(model="the model of this run's context", api_type="simulated")
 NONE = "(none)"
+VIEWS: dict[str, Callable[[SwarmState], str]] = {"test_run": test_run, "broken_tests": broken_tests}
+"""What prompts show besides the keys of the state."""
 QUOTED_CHARACTERS = 2000
 
 
@@ -249,8 +252,8 @@ def _model(context: SwarmContext, role: AgentRole) -> BaseChatModel | None:
 
 
 def rendered(key: str, state: SwarmState) -> str:
-    """A value of the state as a prompt shows it."""
-    value = state.get(key)
+    """A value of the state, or a view of it, as a prompt shows it."""
+    value = VIEWS[key](state) if key in VIEWS else state.get(key)
     if not value:
         return NONE
     if isinstance(value, dict):

@@ -110,6 +110,12 @@ class Desk:
             return []
         return await self.saver.database.run(self.saver.catalogue.calls, self.session)
 
+    async def test_runs(self) -> list[dict[str, Any]]:
+        """The runs of its tests in earlier runs of the session."""
+        if self.saver is None:
+            return []
+        return await self.saver.database.run(self.saver.catalogue.test_runs, self.session)
+
     async def pauses(self) -> list[Pause]:
         """Where the session waits for a person."""
         return waiting(await self.saver.aget_tuple(self.thread)) if self.saver else []

@@ -48,6 +48,47 @@ class Finding(TypedDict):
     """The nodes that made this remark."""
 
 
+Outcome = Literal["passed", "failed", "broken", "no_tests", "timed_out", "stopped", "tampered", "not_run"]
+"""What a run of the tests came to. broken: the tests are at fault themselves; stopped: it broke a limit;
+tampered: its report cannot be believed."""
+
+
+class Failure(TypedDict):
+    """One test that did not pass, or a file that could not be read as Python."""
+
+    test: str
+    place: str
+    """path:line inside the project."""
+    problem: str
+    """One line."""
+    text: str
+    """The trimmed traceback."""
+    by_tests: bool
+    """Whether the test is at fault itself."""
+
+
+class Evidence(TypedDict):
+    """What a run of the tests showed."""
+
+    outcome: Outcome
+    exit_code: int | None
+    """None where it was stopped or not run."""
+    passed: int
+    failed: int
+    errored: int
+    skipped: int
+    failures: list[Failure]
+    """The first of them."""
+    reason: str
+    """Why it was not run, was stopped, or cannot be believed; empty otherwise."""
+    output: str
+    """The end of what a command printed."""
+    sandbox: str
+    seconds: float
+    attempt: int
+    """Which run of its round it was; more than 1 when the tester had to write the tests again."""
+
+
 class Review(TypedDict):
     """What one branch says of one round."""
 
@@ -56,6 +97,8 @@ class Review(TypedDict):
     approved: bool | None
     """None: the answer could not be understood, which never counts as an approval."""
     findings: list[Finding]
+    evidence: NotRequired[Evidence]
+    """What the run of the tests showed; only `run_tests` has it."""
 
 
 class TaskRecord(TypedDict):
@@ -94,6 +137,12 @@ class Task:
     error: str | None = None
     created_at: float | None = None
     completed_at: float | None = None
+
+
+def own_review(node: str, state: SwarmState) -> Review | None:
+    """The latest review of a node."""
+    own = [review for review in state.get("reviews", []) if review["node"] == node]
+    return own[-1] if own else None
 
 
 def reviewed(old: list[Review], new: list[Review]) -> list[Review]:

@@ -9,13 +9,14 @@ from typing import Any
 from langgraph.runtime import Runtime
 
 from swarm_graph.events import Event
-from swarm_graph.state import Finding, Review, SwarmContext, SwarmState
+from swarm_graph.evidence import RUN_TESTS
+from swarm_graph.state import Finding, Review, SwarmContext, SwarmState, own_review
 
 SEVERITIES = ("critical", "major", "minor", "info")
 
 
 def judge(reviews: list[Review]) -> tuple[bool, list[Finding]]:
-    """Approved only when there are reviews and every one approved; the findings of all, merged.
+    """Approved only when every review that does not abstain approved; the findings of all, merged.
 
     Two remarks about the same place and problem become one that names who saw it, with the graver
     severity; the gravest come first, and among equals the order of the reviews stays.
@@ -26,7 +27,14 @@ def judge(reviews: list[Review]) -> tuple[bool, list[Finding]]:
             key = (_same(finding["location"]), _same(finding["problem"]))
             merged[key] = _merge(merged[key], finding) if key in merged else finding
     findings = sorted(merged.values(), key=lambda finding: SEVERITIES.index(finding["severity"]))
-    return bool(reviews) and all(review["approved"] is True for review in reviews), findings
+    votes = [review["approved"] for review in reviews if not abstains(review)]
+    return bool(votes) and all(vote is True for vote in votes), findings
+
+
+def abstains(review: Review) -> bool:
+    """Whether a review neither approves nor refuses: tests that were not run, and need not be."""
+    not_run = review.get("evidence", {}).get("outcome") == "not_run"
+    return not_run and review["approved"] is None
 
 
 def this_round(state: SwarmState) -> list[Review]:
@@ -34,12 +42,6 @@ def this_round(state: SwarmState) -> list[Review]:
     iteration = max(state.get("iteration", 0), 1)
     reviews = [review for review in state.get("reviews", []) if review["iteration"] == iteration]
     return sorted(reviews, key=lambda review: review["node"])
-
-
-def own_review(node: str, state: SwarmState) -> Review | None:
-    """The latest review of a node."""
-    own = [review for review in state.get("reviews", []) if review["node"] == node]
-    return own[-1] if own else None
 
 
 def is_done(state: SwarmState, max_iterations: int) -> bool:
@@ -53,7 +55,7 @@ def verdict_node(max_iterations: int, *, ends: bool) -> Callable[..., dict[str, 
     def verdict(state: SwarmState, runtime: Runtime[SwarmContext]) -> dict[str, Any]:
         approved, findings = judge(this_round(state))
         iteration = max(state.get("iteration", 0), 1)
-        data = {"approved": approved, "findings": len(findings)}
+        data = {"approved": approved, "findings": len(findings), "exit_code": _exit_code(state, iteration)}
         runtime.stream_writer(
             Event("verdict", time.time(), "", "verdict", iteration=iteration, data=data).plain()
         )
@@ -63,6 +65,12 @@ def verdict_node(max_iterations: int, *, ends: bool) -> Callable[..., dict[str, 
         return update
 
     return verdict
+
+
+def _exit_code(state: SwarmState, iteration: int) -> int | None:
+    """The exit code of this round's run of the tests; None where none ran to its end."""
+    review = own_review(RUN_TESTS, state)
+    return review["evidence"]["exit_code"] if review and review["iteration"] == iteration else None
 
 
 def completed(state: SwarmState) -> dict[str, Any]:

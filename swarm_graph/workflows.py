@@ -11,6 +11,7 @@ from langgraph.graph import END, START, StateGraph
 
 from swarm_graph.config import SwarmConfig, load_config
 from swarm_graph.errors import InputError
+from swarm_graph.evidence import RUN_TESTS
 from swarm_graph.graph import SwarmGraph
 from swarm_graph.nodes.architect import architect
 from swarm_graph.nodes.clarifier import clarifier
@@ -23,6 +24,7 @@ from swarm_graph.nodes.security import security
 from swarm_graph.nodes.tester import tester
 from swarm_graph.pauses import gate
 from swarm_graph.role import Crew, Role
+from swarm_graph.run_tests import RunTests, next_step
 from swarm_graph.state import AgentRole, SwarmContext, SwarmState
 from swarm_graph.verdict import completed, is_done, this_round, verdict_node
 
@@ -103,21 +105,36 @@ class Draft(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]):
         chosen = self.crew.config.workflow.focuses(workflow) or focuses
         return [self.place(reviewer, f"review_{focus}", focus) for focus in chosen]
 
-    def verdict(self, rounds: int, *, ends: bool) -> str:
-        self.add_node("verdict", verdict_node(rounds, ends=ends))
-        return "verdict"
+    def verdict(self, reviews: list[str], rounds: int, *, ends: bool, tested: bool = False) -> None:
+        """The verdict once all reviews have ended, and with `tested` the run of the tester's tests.
+
+        It is deferred then: the tester may have to write the tests again before they are done.
+        """
+        self.add_node("verdict", verdict_node(rounds, ends=ends), defer=tested)
+        if not tested:
+            self.add_edge(reviews, "verdict")
+            return
+        for review in reviews:
+            self.add_edge(review, "verdict")
+        self.add_node(RUN_TESTS, RunTests(self.crew.config.execution))
+        self.add_edge("tester", RUN_TESTS)
+        self.add_conditional_edges(RUN_TESTS, next_step, {"rewrite": "tester", "done": "verdict"})
 
 
 def standard(crew: Crew) -> Draft:
-    """clarifier → architect → coder → reviewers → verdict → *revise*: coder | end."""
+    """clarifier → architect → coder → reviewers → verdict → *revise*: coder | end.
+
+    With `features.execute_tests` the fan-out has tester → run_tests as well.
+    """
+    tested = crew.config.features.execute_tests
     graph = Draft(crew)
     graph.add_edge(START, graph.place(clarifier))
     graph.add_edge("clarifier", graph.place(architect))
     graph.add_edge("architect", graph.place(coder))
     reviews = graph.reviewers("standard", "correctness", "performance", "style")
-    for review in reviews:
-        graph.add_edge("coder", review)
-    graph.add_edge(reviews, graph.verdict(graph.rounds, ends=True))
+    for branch in [*reviews, *([graph.place(tester)] if tested else [])]:
+        graph.add_edge("coder", branch)
+    graph.verdict(reviews, graph.rounds, ends=True, tested=tested)
     graph.add_conditional_edges(
         "verdict",
         lambda state: "done" if is_done(state, graph.rounds) else "revise",
@@ -127,16 +144,19 @@ def standard(crew: Crew) -> Draft:
 
 
 def full(crew: Crew) -> Draft:
-    """… coder → [reviewer, security, tester] → verdict → *revise*: debugger | [optimizer, documenter]."""
+    """… coder → [reviewer, security, tester → run_tests] → verdict → *revise*: debugger | the end's roles.
+
+    The end's roles are [optimizer, documenter].
+    """
     graph = Draft(crew)
     graph.add_edge(START, graph.place(clarifier))
     graph.add_edge("clarifier", graph.place(architect))
     graph.add_edge("architect", graph.place(coder))
     own = [] if crew.config.workflow.focuses("full") else [graph.place(reviewer, "reviewer", "general")]
-    branches = [*(own or graph.reviewers("full")), graph.place(security), graph.place(tester)]
-    for branch in branches:
+    reviews = [*(own or graph.reviewers("full")), graph.place(security)]
+    for branch in [*reviews, graph.place(tester)]:
         graph.add_edge("coder", branch)
-    graph.add_edge(branches, graph.verdict(graph.rounds, ends=False))
+    graph.verdict(reviews, graph.rounds, ends=False, tested=True)
     graph.add_edge(graph.place(debugger), "coder")
     graph.end(optimizer, documenter)
     graph.add_conditional_edges(
@@ -153,7 +173,7 @@ def review_only(crew: Crew) -> Draft:
     reviews = graph.reviewers("review_only", "correctness", "security", "performance", "style")
     for review in reviews:
         graph.add_edge(START, review)
-    graph.add_edge(reviews, graph.verdict(1, ends=True))
+    graph.verdict(reviews, 1, ends=True)
     graph.add_edge("verdict", END)
     return graph
 

@@ -19,7 +19,8 @@ from swarm_graph.simulated import Ask, SimulatedChatModel
 from swarm_graph.state import SwarmContext
 
 SIMULATED: dict[str, Any] = {
-    "model_config": {"single_model": {"model": "simulated", "api_type": "simulated"}}
+    "model_config": {"single_model": {"model": "simulated", "api_type": "simulated"}},
+    "execution": {"mode": "off"},
 }
 
 APPROVED = json.dumps({"findings": [], "approved": True})

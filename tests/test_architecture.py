@@ -17,6 +17,7 @@ FLOORS = (
         "limits",
         "portal",
         "answers",
+        "evidence",
         "prompts",
         "servers",
         "simulated",
@@ -24,10 +25,12 @@ FLOORS = (
         "checkpoints",
         "run",
         "calls",
+        "sandbox",
+        "execution",
     ),
     ("role",),
     ("nodes",),
-    ("verdict", "pauses", "record", "graph", "workflows"),
+    ("run_tests", "verdict", "pauses", "record", "graph", "workflows"),
     (
         "drawing",
         "metrics",
@@ -51,6 +54,7 @@ FOLDERS = ("nodes", "prompts", "checkpoints")
 def sources() -> dict[str, Path]:
     """Every module's name below swarm_graph, such as `role` or `nodes.coder`, and its file."""
     modules = {path.stem: path for path in (ROOT / "swarm_graph").glob("*.py")}
+    modules |= {f"sandbox.{path.stem}": path for path in (ROOT / "swarm_graph" / "sandbox").glob("*.py")}
     for folder in FOLDERS:
         modules |= {f"{folder}.{path.stem}": path for path in (ROOT / folder).rglob("*.py")}
     return modules
@@ -84,6 +88,6 @@ def test_every_module_has_its_place() -> None:
 
 @pytest.mark.parametrize("module", sorted(module for module in sources() if place(module) in STEPS))
 def test_imports_go_down(module: str) -> None:
-    below = set(STEPS[: STEPS.index(place(module))]) | ({place(module)} & set(FOLDERS))
+    below = set(STEPS[: STEPS.index(place(module))]) | ({place(module)} & {*FOLDERS, "sandbox"})
     upward = [name for name in imports(sources()[module]) if place(name) not in below]
     assert not upward, f"{module} imports {', '.join(upward)}, which FLOORS has on its own step or above"

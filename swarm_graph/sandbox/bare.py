@@ -1,0 +1,33 @@
+"""No sandbox at all, for those who ask for it with `execution.unsafe`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from swarm_graph.sandbox.bubblewrap import plain_environment
+from swarm_graph.sandbox.jobs import Disk, Interpreter, Limits
+
+UNSAFE = "none (unsafe)"
+
+
+class Bare:
+    """The command as it is, with the limits that hold for each process and those that are looked at."""
+
+    name = UNSAFE
+    disk: Disk = "host"
+    lacks: tuple[str, ...] = ("everything: the code can read, change and send whatever you can",)
+
+    def problem(self, _interpreter: Interpreter) -> str:
+        return ""
+
+    def place(self, folder: str) -> str:
+        return folder
+
+    def environment(self, folder: str) -> Mapping[str, str]:
+        return plain_environment(folder)
+
+    def kernel_limits(self, limits: Limits) -> dict[str, int]:
+        return limits.for_each_process(processes=False)
+
+    def command(self, inside: list[str], interpreter: Interpreter, limits: Limits, folder: str) -> list[str]:
+        return inside

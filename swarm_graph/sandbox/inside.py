@@ -1,0 +1,330 @@
+"""The program that runs inside a sandbox: it writes the project, limits itself, runs the tests, reports.
+
+It is handed to the interpreter as text, so nothing of swarm_graph has to be there; that may be any Python
+from 3.9 on, with pytest. It reads one JSON document from stdin. Its report goes to what was stdout when it
+began, a line of JSON each behind its signature; everything that tests and commands print goes to stderr.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.abc
+import importlib.metadata as metadata
+import json
+import os
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+FAILURES = 20
+FAILURE_CHARACTERS = 4000
+NAME = re.compile(r"[A-Za-z0-9._-]+")
+NOT_NATIVE = "async def functions are not natively supported"
+
+
+class Report:
+    """Signed lines: whatever else is written where they go shows. The key itself is not kept."""
+
+    def __init__(self, file_descriptor: int, key: bytes) -> None:
+        self._descriptor, self._seal = file_descriptor, hashlib.blake2b(key=key, digest_size=16)
+
+    def send(self, kind: str, **data: Any) -> None:
+        line = json.dumps({"kind": kind, **data}).encode()
+        seal = self._seal.copy()
+        seal.update(line)
+        text = seal.hexdigest().encode() + b" " + line + b"\n"
+        while text:
+            text = text[os.write(self._descriptor, text) :]
+
+
+def main() -> None:
+    job = json.loads(sys.stdin.buffer.read())
+    sys.path[:] = [entry for entry in sys.path if entry]
+    sys.dont_write_bytecode = True
+    report = Report(os.dup(1), bytes.fromhex(job.pop("key")))
+    os.dup2(2, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    limit(job["limits"])
+    project = Path(job["folder"], "project")
+    write(project, {**job["code"], **job["tests"]})
+    for name in ("home", "tmp"):
+        Path(job["folder"], name).mkdir(exist_ok=True)
+    os.chdir(project)
+    report.send("ready")
+    if job["command"]:
+        run_command(job["command"])
+    sys.exit(run_pytest(job, project, report))
+
+
+def limit(limits: dict[str, int]) -> None:
+    """The limits that hold for each process; nothing below can raise them again."""
+    import resource
+
+    for name, value in limits.items():
+        kind = getattr(resource, "RLIMIT_" + name)
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def write(project: Path, files: dict[str, str]) -> None:
+    project.mkdir()
+    for path, text in files.items():
+        target = project / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8", errors="replace", newline="")
+
+
+def run_command(command: list[str]) -> None:
+    """Becomes the command; its exit code is the run's."""
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        sys.stderr.write(f"cannot run '{command[0]}': {error.strerror}\n")
+        os._exit(127)
+
+
+# --- pytest -------------------------------------------------------------------------------------------
+
+
+def run_pytest(job: dict[str, Any], project: Path, report: Report) -> int:
+    """Checks that everything parses, then runs the tests. The exit code is pytest's."""
+    if problems := list(syntax_errors(job, project)):
+        for problem in problems:
+            report.send("failure", **problem)
+        report.send("end", exit_code=2)
+        return 2
+    report.send("defined", tests=sorted(defined_tests(job["tests"])))
+    sys.path[:0] = [str(folder) for folder in (project / "src", project) if folder.is_dir()]
+    options = ["-q", "--color=no", "--tb=short", "-c", os.devnull]
+    options += ["--rootdir", str(project), "--confcutdir", str(project)]
+    options += ["-p", "no:cacheprovider", *allowed_plugins(job["packages"])]
+    for folder in sorted({str(Path(path).parent) for path in job["tests"] if is_test_file(path)}):
+        Path(project, folder, job["canary"] + ".py").write_text(CANARY.format(name=job["canary"]))
+        options.append(folder)
+    try:
+        import pytest
+    except ImportError as error:
+        report.send("unusable", problem=f"this interpreter has no pytest ({error})")
+        return 2
+    observer = Observer(pytest, report, project, job)
+    code = int(pytest.main(options, plugins=[observer]))
+    report.send("end", exit_code=code)
+    sys.stderr.flush()
+    os._exit(code)  # nothing that the code left behind (exit handlers, threads) has a say in it
+
+
+CANARY = "import pytest\n\n\n@pytest.mark.xfail(strict=True)\ndef {name}():\n    raise AssertionError\n"
+"""A test that must fail, under a name that nobody can know: who makes every test pass makes this one pass."""
+
+
+def is_test_file(path: str) -> bool:
+    name = Path(path).name
+    return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
+
+
+def syntax_errors(job: dict[str, Any], project: Path) -> Iterator[dict[str, Any]]:
+    """What cannot be read as Python, as failures."""
+    for path, text in {**job["code"], **job["tests"]}.items():
+        if not path.endswith(".py"):
+            continue
+        try:
+            compile(text, str(project / path), "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            line = getattr(error, "lineno", None) or 0
+            problem = f"{type(error).__name__}: {getattr(error, 'msg', None) or error}"
+            shown = f"{path}:{line}: {(getattr(error, 'text', None) or '').strip()}\n{problem}"
+            yield {
+                "test": path,
+                "when": "parse",
+                "place": f"{path}:{line}",
+                "problem": problem,
+                "text": shown,
+                "by_tests": path in job["tests"],
+            }
+
+
+def defined_tests(tests: dict[str, str]) -> Iterator[str]:
+    """The tests that can be seen in the files: each must be reported on, or somebody left it out."""
+    for path, text in tests.items():
+        if is_test_file(path):
+            body = ast.parse(text).body
+            yield from (f"{path}::{name}" for name in test_names(body))
+            for node in body:
+                if isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
+                    yield from (f"{path}::{node.name}::{name}" for name in test_names(node.body))
+
+
+def test_names(body: list[ast.stmt]) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            is_fixture = any("fixture" in ast.dump(decorator) for decorator in node.decorator_list)
+            if node.name.startswith("test") and not is_fixture:
+                yield node.name
+
+
+def allowed_plugins(packages: list[str] | None) -> list[str]:
+    """pytest's options for the plugins of the packages that may be used; None: of all that are there."""
+    if packages is None:
+        return []
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    allowed = distributions(["pytest", *packages])
+    sys.meta_path.insert(0, Guard(allowed))
+    names = [
+        point.name
+        for distribution in metadata.distributions()
+        if same(distribution.metadata["Name"]) in allowed
+        for point in distribution.entry_points
+        if point.group == "pytest11"
+    ]
+    return [option for name in names for option in ("-p", name)]
+
+
+def same(name: str) -> str:
+    """A distribution's name in its normal form."""
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def distributions(names: Iterable[str]) -> set[str]:
+    """Distributions by their normalized names, with everything that they require."""
+    found: set[str] = set()
+    waiting = [same(name) for name in names]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            required = metadata.distribution(name).requires or []
+        except metadata.PackageNotFoundError:
+            continue
+        plain = [line for line in required if "extra ==" not in line.partition(";")[2]]
+        waiting += [same(match[0]) for match in map(NAME.match, plain) if match]
+    return found
+
+
+class Guard(importlib.abc.MetaPathFinder):
+    """Lets code and tests import of the installed packages only those that they may use."""
+
+    def __init__(self, allowed: set[str]) -> None:
+        self._allowed = set(modules(allowed))
+        self._folders = tuple(sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib"))
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if path is not None or name in self._allowed:
+            return
+        spec = PathFinder.find_spec(name)
+        places = [str(spec.origin), *(spec.submodule_search_locations or [])] if spec else []
+        if any(place.startswith(self._folders) for place in places):
+            raise ModuleNotFoundError(f"No module named {name!r} (not in execution.packages)", name=name)
+
+
+def modules(allowed: set[str]) -> Iterator[str]:
+    """The top-level modules of distributions."""
+    for name in allowed:
+        with suppress(metadata.PackageNotFoundError):
+            for file in metadata.files(name) or []:
+                yield file.parts[0].partition(".")[0]
+
+
+class Observer:
+    """The pytest plugin that reports each test's outcome, and of the failing ones what a debugger needs."""
+
+    def __init__(self, pytest: Any, report: Report, project: Path, job: dict[str, Any]) -> None:
+        self.pytest, self.report, self.project = pytest, report, str(project) + os.sep
+        self.tests, self.canary, self.failures = set(job["tests"]), job["canary"], 0
+        self.errors: dict[str, BaseException | None] = {}
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        if self.canary not in nodeid:
+            self.report.send("started", test=nodeid)
+
+    def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
+        self.errors[item.nodeid] = call.excinfo.value if call.excinfo else None
+
+    def pytest_exception_interact(self, call: Any, report: Any) -> None:
+        error = call.excinfo.value
+        collecting = isinstance(error, self.pytest.Collector.CollectError)
+        self.errors[report.nodeid] = error.__cause__ or error if collecting else error
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self.send_failure(report, "collect")
+        elif report.skipped:
+            self.report.send("skipped_file", test=report.nodeid)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if self.canary in report.nodeid:
+            if report.when == "call" or report.failed:
+                self.report.send("canary", failed=report.skipped and hasattr(report, "wasxfail"))
+            return
+        expected = hasattr(report, "wasxfail")
+        self.report.send(
+            "outcome", test=report.nodeid, when=report.when, outcome=report.outcome, expected=expected
+        )
+        if report.failed:
+            self.send_failure(report, report.when)
+
+    def send_failure(self, report: Any, when: str) -> None:
+        self.failures += 1
+        if self.failures <= FAILURES:
+            self.report.send("failure", test=report.nodeid, when=when, **self.cause(report))
+
+    def cause(self, report: Any) -> dict[str, Any]:
+        error = self.errors.pop(report.nodeid, None)
+        text = report.longreprtext
+        if len(text) > FAILURE_CHARACTERS:
+            half = FAILURE_CHARACTERS // 2
+            text = text[:half] + "\n[...]\n" + text[-half:]
+        frames = list(self.frames(error))
+        place = frames[-1] if frames else ("", 0)
+        return {
+            "place": f"{place[0]}:{place[1]}" if frames else report.nodeid,
+            "problem": summary(error, text),
+            "text": text,
+            "by_tests": self.is_by_tests(error, report, place[0], text),
+        }
+
+    def frames(self, error: BaseException | None) -> Iterator[tuple[str, int]]:
+        """The places inside the project that a traceback passes through, the innermost last."""
+        if isinstance(error, SyntaxError) and str(error.filename).startswith(self.project):
+            yield str(error.filename)[len(self.project) :], error.lineno or 0
+            return
+        trace = getattr(error, "__traceback__", None)
+        while trace is not None:
+            name = trace.tb_frame.f_code.co_filename
+            if name.startswith(self.project):
+                yield name[len(self.project) :], trace.tb_lineno
+            trace = trace.tb_next
+
+    def is_by_tests(self, error: BaseException | None, report: Any, place: str, text: str) -> bool:
+        """Whether the test is at fault by itself: it never got to judge the code."""
+        if NOT_NATIVE in text or ("fixture '" in text and "' not found" in text):
+            return True
+        if place not in self.tests:
+            return False
+        if not hasattr(report, "when") or report.when == "collect":
+            return True
+        return isinstance(error, (ImportError, NameError, SyntaxError))
+
+
+def summary(error: BaseException | None, text: str) -> str:
+    """One line: what went wrong."""
+    if error is None:
+        lines = [line for line in text.splitlines() if line.strip()]
+        return lines[-1][:500] if lines else "no reason given"
+    said = str(error).strip().splitlines()
+    name = type(error).__name__
+    if name == "AssertionError" and said:
+        return said[0][:500]
+    return (f"{name}: {said[0]}" if said else name)[:500]
+
+
+main()

@@ -1,0 +1,59 @@
+"""Landlock and seccomp through the package sandlock, where nothing can be installed but Python packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from swarm_graph.sandbox.bubblewrap import READABLE, SYSTEM, is_root, plain_environment
+from swarm_graph.sandbox.jobs import PROBE, Disk, Interpreter, Limits
+from swarm_graph.sandbox.process import trial
+
+PROGRAM = Path(__file__).with_name("confine.py")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+
+
+class Landlock:
+    """Each run writes into a folder of the host that is removed after it."""
+
+    name = "landlock"
+    disk: Disk = "host"
+    lacks: tuple[str, ...] = (
+        "files lie on the host's disk while it runs; their size is looked at a few times a second",
+        "no server of its own: tests cannot listen on a port",
+        "the names of the host's processes, its users' ids and its clock can be seen",
+        "killed with kill -9 it may leave a process behind, for as long as its CPU limit lasts",
+    )
+
+    def problem(self, interpreter: Interpreter) -> str:
+        if importlib.util.find_spec("sandlock") is None:
+            return "the package sandlock is not installed; `pip install 'swarm-graph[sandbox]'`"
+        command = self.command([interpreter.path, "-s", "-c", "pass"], interpreter, PROBE, "/nonexistent")
+        said = trial(command, self.environment("/nonexistent"))
+        return f"Landlock does not work here: {said}" if said else ""
+
+    def place(self, folder: str) -> str:
+        return folder
+
+    def environment(self, folder: str) -> Mapping[str, str]:
+        return plain_environment(folder)
+
+    def kernel_limits(self, limits: Limits) -> dict[str, int]:
+        return limits.for_each_process(processes=False)
+
+    def command(self, inside: list[str], interpreter: Interpreter, limits: Limits, folder: str) -> list[str]:
+        readable = [name for name in (*READABLE, *SYSTEM, "/proc", *DEVICES) if Path(name).exists()]
+        policy = {
+            "fs_readable": [*readable, *interpreter.folders],
+            "fs_writable": ["/dev/null", *([folder] if Path(folder).is_dir() else [])],
+            "max_memory": limits.memory,
+            "max_processes": limits.processes,
+            "cwd": folder if Path(folder).is_dir() else "/",
+        }
+        powerless = [shutil.which("setpriv") or "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"]
+        confined = [sys.executable, "-I", str(PROGRAM), json.dumps(policy), *inside]
+        return [*powerless, *confined] if is_root() else confined

@@ -173,10 +173,10 @@ def reviews_text(state: SwarmState) -> str:
     findings = state.get("findings", [])
     if findings:
         parts.append(f"Open findings ({len(findings)}):\n{findings_text(findings)}")
-    tested = evidence.latest(state)
-    shown = f"; {evidence.line(tested)}" if tested else ""
+    if tested := evidence.latest(state):
+        parts.append(f"Tests: {evidence.line(tested)}")
     parts.append(
-        f"Approved: {'yes' if state.get('approved') else 'no'}, after round {reviews[-1]['iteration']}{shown}"
+        f"Approved: {'yes' if state.get('approved') else 'no'}, after round {reviews[-1]['iteration']}"
     )
     return "\n\n".join(parts) + "\n"
 

@@ -20,7 +20,7 @@ from swarm_graph.document import failed_task, finished_task, folded, task_row
 from swarm_graph.errors import ConfigError, InputError, ModelError, Stopped, UnfinishedSession
 from swarm_graph.events import Event, event
 from swarm_graph.graph import SwarmGraph, checked
-from swarm_graph.metrics import call_row, summary, test_run_row, test_summary
+from swarm_graph.metrics import call_row, same_run, summary, test_run_row, test_summary
 from swarm_graph.models import check_model
 from swarm_graph.pauses import Decision, Pause
 from swarm_graph.run import Run
@@ -171,7 +171,7 @@ class SwarmCoordinator:
     def _graph(self, workflow: str) -> SwarmGraph:
         """The graph, checked before anything is written.
 
-        Raises ConfigError when a role has no usable model, SandboxError when tests are required and cannot run.
+        Raises ConfigError when a role has no usable model, SandboxError when required tests cannot run.
         """
         graph = build_graph(workflow, config=self.config)
         for role in getattr(graph.builder, "roles", ()) if self.context is None else ():
@@ -247,7 +247,9 @@ class SwarmCoordinator:
             self.calls_in_flight -= 1
             self._calls.append(call_row(happened))
         elif happened.kind == "tests_ended":
-            self._test_runs.append(test_run_row(happened))
+            row = test_run_row(happened)
+            again = [run for run in self._test_runs if not same_run(run, row)]
+            self._test_runs = [*again, row]
         elif happened.kind == "task_failed":
             self._failed[happened.task] = failed_task(happened)
         elif happened.kind in ("task_started", "task_ended", "tests_ended", "verdict"):

@@ -72,7 +72,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             return await super().abulk_update_state(config, supersteps)
 
     def check(self) -> None:
-        """Raises ConfigError or SandboxError when its tests can never be run as the configuration wants it."""
+        """Raises ConfigError or SandboxError when its tests can never be run as the config wants it."""
         if RUN_TESTS in self.nodes:
             check(self._config.execution)
 

@@ -49,6 +49,11 @@ def test_run_row(happened: Event) -> dict[str, Any]:
     return {"kind": "run", "time": happened.time, "iteration": happened.iteration, **known}
 
 
+def same_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two rows are of the same run of the tests, which a killed session runs again."""
+    return all(one[name] == other[name] for name in ("kind", "iteration", "attempt"))
+
+
 def test_summary(runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """How often the tests ran, for how many seconds, and what each run came to (a count by outcome)."""
     outcomes: dict[str, int] = {}

@@ -44,6 +44,19 @@ def test_killed_at_random_moments_a_session_ends_as_if_nothing_had_been(
         assert session.asked_again(MARGIN_S) == []
 
 
+def test_killed_at_random_moments_tests_are_run_again(worker: Worker, tmp_path: Path) -> None:
+    settings = {"execution": {"mode": "auto"}}
+    expected, _ = unbroken(worker, tmp_path / "unbroken", "full", REQUEST, settings)
+    with ModelServer(latency=0.02) as server:
+        session = Session(tmp_path, "full", REQUEST, server, settings)
+        for moment in moments(seed=4, count=8, longest=1.2):
+            session.kill_after(worker, moment)
+        session.finish(worker)
+        assert session.files() == expected
+        assert '"sandbox": "bubblewrap"' in expected["swarm_state_s.json"]
+        assert session.asked_again(MARGIN_S) == []
+
+
 @pytest.mark.parametrize("workflow", ["full", "review_only"])
 def test_killed_after_any_commit_or_write_nothing_is_asked_again(workflow: str, tmp_path: Path) -> None:
     """Each point is tried once: an answer that is committed is never asked for again."""

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 HOMES = {
     "swarm_graph": "swarm_graph",
+    "swarm_graph/sandbox": "swarm_graph/sandbox",
     "nodes": "swarm_graph/nodes",
     "prompts": "swarm_graph/prompts",
     "checkpoints": "swarm_graph/checkpoints",
@@ -30,7 +31,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     tree, dist = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
     for folder in HOMES:
         shutil.copytree(
-            ROOT / folder, tree / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+            ROOT / folder,
+            tree / folder,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("__pycache__"),
+            dirs_exist_ok=True,
         )
     for path in (path for path in ROOT.iterdir() if path.is_file()):
         shutil.copy(path, tree)

@@ -330,7 +330,7 @@ def test_a_review_is_edited_as_json(edit: Any, tmp_path: Path) -> None:
     paused(tmp_path, crew, "full", pause_after=["security"], max_iterations=1)
     state = coordinator(tmp_path, crew).resume("s", {"edit": edit})
     assert (state["approved"], state["findings"]) == (True, [])
-    assert [review["node"] for review in state["reviews"]] == ["reviewer", "security"]
+    assert [review["node"] for review in state["reviews"]] == ["reviewer", "security", "run_tests"]
     assert "security: approved" in (tmp_path / "out/s/review_results.txt").read_text()
 
 
@@ -398,7 +398,8 @@ def test_code_rejected_in_the_last_round_is_reviewed_and_not_approved(kind: str,
     assert crew.asked.count("coder") == 2
     assert "debugger" not in crew.asked
     reviews = [review["node"] for review in state["reviews"] if review["iteration"] == 2]
-    assert reviews == ["person_after_coder", *(REVIEWS if kind == "standard" else ["reviewer", "security"])]
+    branches = REVIEWS if kind == "standard" else ["reviewer", "security", "run_tests"]
+    assert reviews == ["person_after_coder", *branches]
 
 
 @pytest.mark.parametrize("setting", ["pause_before", "pause_after"])
@@ -413,7 +414,9 @@ def test_a_rejection_beside_a_review_outweighs_all_approvals(setting: str, role:
     assert (state["phase"], state["approved"], problems(state)) == ("paused", False, [REMARK])
     state = swarm.resume("s", {"reject": "Still."})
     assert (state["phase"], state["approved"], problems(state)) == ("complete", False, ["Still."])
-    assert all(review["approved"] for review in state["reviews"] if "person" not in review["node"])
+    assert all(
+        review["approved"] for review in state["reviews"] if review["node"] in ("reviewer", "security")
+    )
     results = (tmp_path / "out/s/review_results.txt").read_text()
     assert f"Round 1 - person_{setting.removeprefix('pause_')}_{role}: changes wanted" in results
     assert REMARK in results

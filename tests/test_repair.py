@@ -90,7 +90,8 @@ def overwrite(path: Path, *pages: int, offset: int = 0, data: bytes = b"\xa5" * 
 
 
 def counts(path: Path) -> dict[str, int]:
-    tables = ("checkpoints", "writes", "channel_values", "sessions", "runs", "tasks", "calls", "artifacts")
+    langgraphs = ("checkpoints", "writes", "channel_values")
+    tables = (*langgraphs, "sessions", "runs", "tasks", "calls", "artifacts", "test_runs")
     with closing(sqlite3.connect(path)) as connection:
         return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
 
@@ -123,7 +124,7 @@ def test_what_only_the_wal_holds_is_seen_and_left_there(path: Path, tmp_path: Pa
     assert len(before["swarm.db-wal"]) > 0
     health = check_database(killed / "swarm.db")
     assert health.sessions == 5
-    assert [problem.text for problem in health.problems] == ["16 rows of channel_values belong to no session"]
+    assert [problem.text for problem in health.problems] == ["17 rows of channel_values belong to no session"]
     after = files(killed)
     assert {name: after[name] for name in ("swarm.db", "swarm.db-wal")} == {
         name: before[name] for name in ("swarm.db", "swarm.db-wal")
@@ -186,7 +187,7 @@ def test_rows_around_damaged_pages_are_kept(path: Path, table: str) -> None:
     assert {name: count for name, count in done.kept.items() if name != table}.items() <= rows.items()
     after = states(path)
     assert len(after) >= 3
-    untouched = [name for name in after if name not in done.set_back]
+    untouched = {*after} - {*done.set_back, "s5"}  # of one that has not ended nobody can say how far it was
     assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
     for name in NAMES:
         swarm = coordinator(path.parent, Crew())

@@ -143,6 +143,8 @@ def test_the_example_has_every_key_in_its_place() -> None:
         "Simulation": [entry["simulation"] for entry in entries if "simulation" in entry],
         "AgentParameters": list(example["agent_parameters"].values()),
         "WorkflowSettings": [example["workflow"]],
+        "Execution": [example["execution"]],
+        "ExecutionLimits": [example["execution"]["limits"]],
         "Features": [example["features"]],
     }
     groups = {name: group for name, group in schema["$defs"].items() if "properties" in group}

@@ -279,7 +279,8 @@ class Observer:
 
     def cause(self, report: Any) -> dict[str, Any]:
         error = self.errors.pop(report.nodeid, None)
-        text = report.longreprtext
+        lines = report.longreprtext.splitlines()
+        text = "\n".join(line for line in lines if line.strip(" ^~"))
         if len(text) > FAILURE_CHARACTERS:
             half = FAILURE_CHARACTERS // 2
             text = text[:half] + "\n[...]\n" + text[-half:]

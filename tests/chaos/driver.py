@@ -21,6 +21,7 @@ from chaos.model_server import ModelServer
 TESTS = Path(__file__).parents[1]
 VOLATILE = {
     "completed_at", "created_at", "total_calls", "avg_response_time", "model_seconds", "queued_seconds",
+    "seconds",
 }  # fmt: skip
 
 
@@ -77,7 +78,7 @@ class Session:
 
     def job(self, die_at: int = 0) -> dict[str, Any]:
         entry = {"url": self.server.url, "model": "chaos", "retries": 9, "idle_timeout": 0.5}
-        config = {"model_config": {"single_model": entry}, **self.settings}
+        config = {"model_config": {"single_model": entry}, "execution": {"mode": "off"}, **self.settings}
         return {
             "folder": str(self.folder),
             "session": "s",

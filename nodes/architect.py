@@ -16,7 +16,7 @@ architect = Role(
     AgentRole.ARCHITECT,
     task_type="architecture",
     verb="design",
-    reads=("request", "requirements", "design"),
+    reads=("request", "requirements", "design", "packages"),
     writes="design",
     works_from="requirements",
     answer=str,

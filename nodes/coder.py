@@ -22,7 +22,7 @@ coder = Role(
     AgentRole.CODER,
     task_type="coding",
     verb="code",
-    reads=("request", "requirements", "design", "code", "findings", "diagnosis", "test_run"),
+    reads=("request", "requirements", "design", "code", "findings", "diagnosis", "test_run", "packages"),
     writes="code",
     works_from="design",
     answer=Files,

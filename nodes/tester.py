@@ -21,7 +21,7 @@ tester = Role(
     AgentRole.TESTER,
     task_type="testing",
     verb="test",
-    reads=("request", "requirements", "code", "broken_tests"),
+    reads=("request", "requirements", "code", "broken_tests", "packages"),
     writes="tests",
     answer=Files,
     update=update,

@@ -249,6 +249,14 @@ class Execution(Settings):
         own = self.python is None and self.image is None
         return [] if self.packages is None and own else self.packages
 
+    @property
+    def packages_text(self) -> str:
+        """The packages that may be imported, as a prompt shows them."""
+        allowed = None if self.mode == "off" or self.command else self.allowed_packages
+        if allowed is None:
+            return "whatever the request and the design name"
+        return ", ".join(allowed) or "none"
+
 
 class Features(Settings):
     enable_checkpointing: bool = Field(True, description="Save every step, so that a run can be resumed.")

@@ -106,8 +106,6 @@ class _Job:
         finally:
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
-        if cancelled and cancelled.is_set():
-            raise SandboxError("the run of the tests was cancelled")
         return self._judged(finished, place)
 
     def _finish(self, folder: str, place: str, cancelled: threading.Event | None) -> Finished:

@@ -97,6 +97,7 @@ class _Place(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         self.prompt = prompts.load(role.role, folder, holes=holes)
         self.repair = prompts.load(prompts.REPAIR, folder, holes=("problem",))
         self.fixed = {"focus": prompts.read(prompts.FOCUS + focus, folder).strip()} if focus else {}
+        self.fixed["packages"] = crew.config.execution.packages_text
         self.schema = role.answer.model_json_schema() if issubclass(role.answer, BaseModel) else None
         self.extra_body = crew.config.parameters_for(role.role).extra_body
 
@@ -109,7 +110,7 @@ class _Place(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         return await _Turn(self, input, config or {}, get_runtime(SwarmContext)).take()
 
     def messages(self, state: SwarmState) -> list[BaseMessage]:
-        values = self.fixed | {key: rendered(key, state) for key in self.role.reads}
+        values = {key: rendered(key, state) for key in self.role.reads} | self.fixed
         system, user = self.prompt.render(values)
         return [SystemMessage(system), HumanMessage(user)]
 

@@ -67,7 +67,7 @@ async def in_thread(state: SwarmState, settings: Execution) -> Evidence:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         cancelled.set()
-        await asyncio.wait([work])
+        await asyncio.gather(work, return_exceptions=True)
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sqlite3
 import threading
@@ -14,7 +15,8 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from swarm_graph.config import SwarmConfig, load_config
+from swarm_graph.config import Execution, SwarmConfig, load_config
+from swarm_graph.sandbox import choose
 from swarm_graph.simulated import Ask, SimulatedChatModel
 from swarm_graph.state import SwarmContext
 
@@ -107,6 +109,13 @@ def stored_rows(database: Path, session: str, columns: str = "*") -> dict[str, l
                 query = f"SELECT {columns} FROM {table} WHERE {key} = ?"
                 found[table] = connection.execute(query, (session,)).fetchall()
     return found
+
+
+def sandbox() -> str:
+    """The sandbox that runs of generated tests use on this machine; bubblewrap, and nothing else, in CI."""
+    name = choose(Execution()).name
+    assert name == "bubblewrap" or not os.environ.get("CI"), "install bubblewrap"
+    return name
 
 
 def dead_port() -> int:

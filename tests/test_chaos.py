@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from chaos.driver import Session, Worker, moments, unbroken
 from chaos.model_server import ModelServer
+from support import sandbox
 
 from swarm_graph import open_checkpointer
 
@@ -53,7 +54,7 @@ def test_killed_at_random_moments_tests_are_run_again(worker: Worker, tmp_path: 
             session.kill_after(worker, moment)
         session.finish(worker)
         assert session.files() == expected
-        assert '"sandbox": "bubblewrap"' in expected["swarm_state_s.json"]
+        assert f'"sandbox": "{sandbox()}"' in expected["swarm_state_s.json"]
         assert session.asked_again(MARGIN_S) == []
 
 

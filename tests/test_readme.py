@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from support import sandbox
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).parent / "swarm-graph"
@@ -41,7 +42,7 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     )
     assert done.stderr == ""
     (shown,) = blocks("text")
-    assert done.stdout.startswith(shown)
+    assert done.stdout.startswith(shown.replace("bubblewrap", sandbox()))
 
 
 def test_every_command_has_an_example_that_names_it() -> None:

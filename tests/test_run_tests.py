@@ -9,8 +9,9 @@ from langgraph.types import Command
 from support import Crew, config, thread
 
 from swarm_graph import build_graph, open_checkpointer
-from swarm_graph.config import SwarmConfig
+from swarm_graph.config import Execution, SwarmConfig
 from swarm_graph.errors import SandboxError
+from swarm_graph.execution import run_tests
 from swarm_graph.state import Evidence, SwarmState
 
 RIGHT = "```python path=src/sums.py\ndef add(a, b):\n    return a + b\n```"
@@ -214,3 +215,31 @@ def test_the_same_failure_reads_the_same_again() -> None:
         prompts.append(crew.prompts("debugger"))
     assert prompts[0] == prompts[1]
     assert "0x…" in prompts[0][0]
+
+
+# --- Files that cannot be used -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ({"src/a.py": "x = 1", "src/a.py/b.py": "x = 1"}, "src/a.py/b.py cannot be written: "),
+        ({f"src/{'long' * 100}.py": "x = 1"}, "File name too long"),
+        ({"src/big.txt": "x" * (3 << 20)}, "cannot be written: "),
+        ({"../evil.py": "x = 1"}, "its path leaves the project"),
+        ({"/tmp/evil.py": "x = 1"}, "its path leaves the project"),
+    ],
+)
+def test_files_that_cannot_be_written_are_a_failed_run(code: dict[str, str], why: str) -> None:
+    settings = Execution.model_validate({"limits": {"disk_mb": 1}})
+    shown = run_tests(code, {"tests/test_a.py": "def test_a():\n    pass\n"}, settings)
+    assert (shown["outcome"], shown["exit_code"]) == ("failed", 2)
+    assert why in f"{shown['failures'][0]['test']} {shown['failures'][0]['problem']}"
+
+
+def test_a_project_too_big_for_one_line_of_input_is_run() -> None:
+    code = {f"src/part_{number}.py": f"text = '{'x' * 100_000}'\n" for number in range(50)}
+    shown = run_tests(
+        code, {"tests/test_a.py": "import part_49\ndef test_a():\n    assert part_49.text\n"}, Execution()
+    )
+    assert shown["outcome"] == "passed"

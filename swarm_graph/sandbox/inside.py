@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 FAILURES = 20
+INTERRUPTED = 2
 FAILURE_CHARACTERS = 4000
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 NOT_NATIVE = "async def functions are not natively supported"
@@ -52,12 +53,13 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     limit(job["limits"])
-    project = Path(job["folder"], "project")
-    write(project, {**job["code"], **job["tests"]})
-    for name in ("home", "tmp"):
-        Path(job["folder"], name).mkdir(exist_ok=True)
-    os.chdir(project)
     report.send("ready")
+    for name in ("project", "home", "tmp"):
+        Path(job["folder"], name).mkdir(exist_ok=True)
+    project = Path(job["folder"], "project")
+    os.chdir(project)
+    if problems := list(write(project, {**job["code"], **job["tests"]})):
+        sys.exit(refuse(problems, job, report))
     if job["command"]:
         run_command(job["command"])
     sys.exit(run_pytest(job, project, report))
@@ -74,12 +76,39 @@ def limit(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (value, value))
 
 
-def write(project: Path, files: dict[str, str]) -> None:
-    project.mkdir()
+def write(project: Path, files: dict[str, str]) -> Iterator[tuple[str, int, str, str]]:
+    """Writes the files, and says which cannot be written: path, line, problem, text."""
     for path, text in files.items():
         target = project / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8", errors="replace", newline="")
+        try:
+            if ".." in target.parts or not target.is_relative_to(project):
+                raise ValueError("its path leaves the project")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(text.encode(errors="replace"))
+        except (OSError, ValueError) as error:
+            yield path, 0, f"cannot be written: {error}", ""
+
+
+def refuse(problems: list[tuple[str, int, str, str]], job: dict[str, Any], report: Report) -> int:
+    """Reports files with which nothing can be run. The exit code is pytest's for an interrupted run.
+
+    The tests are at fault only where nothing is wrong with the code.
+    """
+    by_tests = all(path in job["tests"] for path, *_ in problems)
+    for path, line, problem, text in problems:
+        place = f"{path}:{line}" if line else path
+        sys.stderr.write(f"{place}: {problem}\n")
+        report.send(
+            "failure",
+            test=path,
+            when="parse",
+            place=place,
+            problem=problem,
+            text=f"{place}: {text}\n{problem}",
+            by_tests=by_tests,
+        )
+    report.send("end", exit_code=INTERRUPTED)
+    return INTERRUPTED
 
 
 def run_command(command: list[str]) -> None:
@@ -96,11 +125,8 @@ def run_command(command: list[str]) -> None:
 
 def run_pytest(job: dict[str, Any], project: Path, report: Report) -> int:
     """Checks that everything parses, then runs the tests. The exit code is pytest's."""
-    if problems := list(syntax_errors(job, project)):
-        for problem in problems:
-            report.send("failure", **problem)
-        report.send("end", exit_code=2)
-        return 2
+    if problems := list(syntax_errors({**job["code"], **job["tests"]})):
+        return refuse(problems, job, report)
     report.send("defined", tests=sorted(defined_tests(job["tests"])))
     sys.path[:0] = [str(folder) for folder in (project / "src", project) if folder.is_dir()]
     options = ["-q", "--color=no", "--tb=short", "-c", os.devnull]
@@ -113,7 +139,7 @@ def run_pytest(job: dict[str, Any], project: Path, report: Report) -> int:
         import pytest
     except ImportError as error:
         report.send("unusable", problem=f"this interpreter has no pytest ({error})")
-        return 2
+        return INTERRUPTED
     observer = Observer(pytest, report, project, job)
     code = int(pytest.main(options, plugins=[observer]))
     report.send("end", exit_code=code)
@@ -130,25 +156,17 @@ def is_test_file(path: str) -> bool:
     return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
 
 
-def syntax_errors(job: dict[str, Any], project: Path) -> Iterator[dict[str, Any]]:
-    """What cannot be read as Python, as failures."""
-    for path, text in {**job["code"], **job["tests"]}.items():
+def syntax_errors(files: dict[str, str]) -> Iterator[tuple[str, int, str, str]]:
+    """What cannot be read as Python: path, line, problem, the line's text."""
+    for path, text in files.items():
         if not path.endswith(".py"):
             continue
         try:
-            compile(text, str(project / path), "exec", dont_inherit=True)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            line = getattr(error, "lineno", None) or 0
-            problem = f"{type(error).__name__}: {getattr(error, 'msg', None) or error}"
-            shown = f"{path}:{line}: {(getattr(error, 'text', None) or '').strip()}\n{problem}"
-            yield {
-                "test": path,
-                "when": "parse",
-                "place": f"{path}:{line}",
-                "problem": problem,
-                "text": shown,
-                "by_tests": path in job["tests"],
-            }
+            compile(text, path, "exec", dont_inherit=True)
+        except SyntaxError as error:
+            yield path, error.lineno or 0, f"{type(error).__name__}: {error.msg}", (error.text or "").strip()
+        except (ValueError, RecursionError, MemoryError) as error:
+            yield path, 0, f"{type(error).__name__}: {error}", ""
 
 
 def defined_tests(tests: dict[str, str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from swarm_graph.answers import fenced
@@ -48,8 +49,8 @@ def latest(state: SwarmState) -> Evidence | None:
     return review.get("evidence") if review else None
 
 
-def line(shown: Evidence) -> str:
-    """One line for people: how it ended, the exit code, the counts, where it ran."""
+def line(shown: Mapping[str, Any]) -> str:
+    """One line for people, of evidence or its row: how it ended, exit code, counts, where it ran."""
     words = WORDS[shown["outcome"]]
     if shown["reason"]:
         words = f"{words}: {shown['reason']}"

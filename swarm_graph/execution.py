@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import secrets
 import shutil
@@ -22,9 +23,12 @@ from swarm_graph.config import Execution, ExecutionLimits
 from swarm_graph.errors import SandboxError
 from swarm_graph.evidence import evidence
 from swarm_graph.sandbox import choose, process
+from swarm_graph.sandbox.bare import UNSAFE
 from swarm_graph.sandbox.interpreter import interpreter
 from swarm_graph.sandbox.jobs import MIB, Finished, Limits, Sandbox
 from swarm_graph.state import Evidence, Failure, Outcome
+
+log = logging.getLogger("swarm_graph")
 
 SHOWN_FAILURES = 10
 SHOWN_CHARACTERS = 2000
@@ -54,6 +58,8 @@ def run_tests(
         if settings.mode == "required":
             raise
         return evidence("not_run", reason=str(error))
+    if sandbox.name == UNSAFE:
+        log.warning("the tests run WITHOUT a sandbox (execution.unsafe): they can do whatever you can")
     return _Job(code, tests, settings, sandbox).run(cancelled)
 
 
@@ -247,19 +253,19 @@ class _Run:
             return f"it reported exit code {end['exit_code']}, its process ended with {finished.exit_code}"
         if self.broken_files:
             return ""
-        canaries = self._of("canary")
-        if any(not line["failed"] for line in canaries) or (self.tests and not canaries):
+        defined = self.said("defined") or {"tests": [], "canaries": 0}
+        failed = sum(line["failed"] for line in self._of("canary"))
+        if failed != defined["canaries"] and "passed" in self.tests.values():
             return "a test that must fail did not"
         if finished.exit_code == 0 and any(value in ("failed", "errored") for value in self.tests.values()):
             return "tests failed, and its exit code is 0"
-        return self._left_out()
+        return self._left_out(defined["tests"])
 
-    def _left_out(self) -> str:
+    def _left_out(self, defined: list[str]) -> str:
         """Tests that their files define and nobody reported on."""
-        defined = self.said("defined") or {"tests": []}
         reported = {test.partition("[")[0] for test in self.tests}
         skipped = tuple(f"{line['test']}::" for line in self._of("skipped_file"))
-        missing = [test for test in defined["tests"] if test not in reported and not test.startswith(skipped)]
+        missing = [test for test in defined if test not in reported and not test.startswith(skipped)]
         return f"tests were left out: {', '.join(missing[:5])}" if missing and self.tests else ""
 
     def _while(self) -> str:

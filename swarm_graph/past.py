@@ -9,6 +9,7 @@ from swarm_graph.artifacts import listing, notes, reviews_text
 from swarm_graph.checkpoints.catalogue import Catalogue, Session, local_time
 from swarm_graph.checkpoints.locks import is_at_work
 from swarm_graph.config import changed_settings
+from swarm_graph.evidence import line
 from swarm_graph.metrics import summary
 from swarm_graph.role import findings_text
 from swarm_graph.state import SwarmState
@@ -64,11 +65,12 @@ def account(catalogue: Catalogue, known: Session) -> dict[str, Any]:
         "runs": runs,
         "tasks": catalogue.tasks(known.session),
         "metrics": summary(catalogue.calls(known.session)),
+        "test_runs": catalogue.test_runs(known.session),
     }
 
 
 def account_text(told: Mapping[str, Any]) -> str:
-    """A session for people: where it is, who worked on it, its tasks and calls."""
+    """A session for people: where it is, who worked on it, its tasks, calls and runs of tests."""
     lines = [
         f"Session {told['session']} ({told['workflow']}): {told['phase']}",
         f"Request: {_short(told['request'])}",
@@ -89,6 +91,11 @@ def account_text(told: Mapping[str, Any]) -> str:
     parts = ["\n".join(lines) + "\n"]
     parts += ["\n" + _aligned(("task", "status", "round", "note"), tasks)] if tasks else []
     parts += ["\n" + _aligned(("role", "calls", "tokens in", "out"), calls)] if calls else []
+    heads = ("tests", "round", "outcome", "seconds")
+    tests = [
+        (run["kind"], str(run["iteration"]), line(run), f"{run['seconds']:.1f}") for run in told["test_runs"]
+    ]
+    parts += ["\n" + _aligned(heads, tests)] if tests else []
     return "".join(parts)
 
 

@@ -62,6 +62,7 @@ def test_what_the_tests_showed_stands_everywhere(tmp_path: Path) -> None:
     assert state["test_metrics"]["outcomes"] == {"failed": 1}
     assert state["test_metrics"]["seconds"] == shown["seconds"] > 0
     assert recorded(tmp_path) == [("run", 1, 1, "failed", 1, 1, 1)]
+    assert said in swarm("sessions", "show", "s", cwd=tmp_path).stdout.decode()
 
 
 def test_verify_runs_the_tests_of_a_past_session_again(tmp_path: Path) -> None:
@@ -126,7 +127,9 @@ def test_required_without_a_sandbox_is_refused_before_anything_is_asked(tmp_path
 def test_unsafe_says_so_on_every_run(tmp_path: Path) -> None:
     scripted(tmp_path, sandbox="docker", unsafe=True)
     assert "passed (exit code 0, 2 passed, sandbox: none (unsafe))" in run_full(tmp_path)
-    assert b"sandbox: none (unsafe)" in swarm("verify", "s", cwd=tmp_path).stdout
+    done = swarm("verify", "s", cwd=tmp_path)
+    assert b"sandbox: none (unsafe)" in done.stdout
+    assert b"the tests run WITHOUT a sandbox (execution.unsafe)" in done.stderr
 
 
 def test_doctor_says_which_sandbox_is_used_and_what_it_lacks(tmp_path: Path) -> None:

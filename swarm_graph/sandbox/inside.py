@@ -113,6 +113,7 @@ def refuse(problems: list[tuple[str, int, str, str]], job: dict[str, Any], repor
 
 def run_command(command: list[str]) -> None:
     """Becomes the command; its exit code is the run's."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     try:
         os.execvp(command[0], command)
     except OSError as error:
@@ -127,21 +128,20 @@ def run_pytest(job: dict[str, Any], project: Path, report: Report) -> int:
     """Checks that everything parses, then runs the tests. The exit code is pytest's."""
     if problems := list(syntax_errors({**job["code"], **job["tests"]})):
         return refuse(problems, job, report)
-    report.send("defined", tests=sorted(defined_tests(job["tests"])))
-    sys.path[:0] = [str(folder) for folder in (project / "src", project) if folder.is_dir()]
-    options = ["-q", "--color=no", "--tb=short", "-c", os.devnull]
-    options += ["--rootdir", str(project), "--confcutdir", str(project)]
-    options += ["-p", "no:cacheprovider", *allowed_plugins(job["packages"])]
-    for folder in sorted({str(Path(path).parent) for path in job["tests"] if is_test_file(path)}):
-        Path(project, folder, job["canary"] + ".py").write_text(CANARY.format(name=job["canary"]))
-        options.append(folder)
     try:
         import pytest
     except ImportError as error:
         report.send("unusable", problem=f"this interpreter has no pytest ({error})")
         return INTERRUPTED
-    observer = Observer(pytest, report, project, job)
-    code = int(pytest.main(options, plugins=[observer]))
+    folders = sorted({str(Path(path).parent) for path in job["tests"] if is_test_file(path)})
+    for folder in folders:
+        Path(project, folder, job["canary"] + ".py").write_text(CANARY.format(name=job["canary"]))
+    report.send("defined", tests=sorted(defined_tests(job["tests"])), canaries=len(folders))
+    options = ["-q", "--color=no", "--tb=short", "-c", os.devnull, "-p", "no:cacheprovider"]
+    options += ["--rootdir", str(project), "--confcutdir", str(project)]
+    options += [*allowed_plugins(job["packages"]), *folders]
+    sys.path[:0] = [str(folder) for folder in (project / "src", project) if folder.is_dir()]
+    code = int(pytest.main(options, plugins=[Observer(pytest, report, project, job)]))
     report.send("end", exit_code=code)
     sys.stderr.flush()
     os._exit(code)  # nothing that the code left behind (exit handlers, threads) has a say in it
@@ -176,8 +176,15 @@ def defined_tests(tests: dict[str, str]) -> Iterator[str]:
             body = ast.parse(text).body
             yield from (f"{path}::{name}" for name in test_names(body))
             for node in body:
-                if isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
+                if isinstance(node, ast.ClassDef) and is_test_class(node):
                     yield from (f"{path}::{node.name}::{name}" for name in test_names(node.body))
+
+
+def is_test_class(node: ast.ClassDef) -> bool:
+    """Whether pytest collects a class: by its name, unless it has a constructor or says no."""
+    methods = {inner.name for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    says_no = any("__test__" in ast.dump(inner) for inner in node.body if isinstance(inner, ast.Assign))
+    return node.name.startswith("Test") and not methods & {"__init__", "__new__"} and not says_no
 
 
 def test_names(body: list[ast.stmt]) -> Iterator[str]:
@@ -280,13 +287,13 @@ class Observer:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if self.canary in report.nodeid:
-            if report.when == "call" or report.failed:
+            if report.when == "call" or not report.passed:
                 self.report.send("canary", failed=report.skipped and hasattr(report, "wasxfail"))
             return
-        expected = hasattr(report, "wasxfail")
-        self.report.send(
-            "outcome", test=report.nodeid, when=report.when, outcome=report.outcome, expected=expected
-        )
+        if report.when == "call" or not report.passed:
+            expected = hasattr(report, "wasxfail")
+            about = {"test": report.nodeid, "when": report.when, "outcome": report.outcome}
+            self.report.send("outcome", **about, expected=expected)
         if report.failed:
             self.send_failure(report, report.when)
 
@@ -327,11 +334,9 @@ class Observer:
         """Whether the test is at fault by itself: it never got to judge the code."""
         if NOT_NATIVE in text or ("fixture '" in text and "' not found" in text):
             return True
-        if place not in self.tests:
-            return False
         if not hasattr(report, "when") or report.when == "collect":
-            return True
-        return isinstance(error, (ImportError, NameError, SyntaxError))
+            return not place or place in self.tests
+        return place in self.tests and isinstance(error, (ImportError, NameError, SyntaxError))
 
 
 def summary(error: BaseException | None, text: str) -> str:

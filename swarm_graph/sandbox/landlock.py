@@ -26,7 +26,7 @@ class Landlock:
         "files lie on the host's disk while it runs; their size is looked at a few times a second",
         "no server of its own: tests cannot listen on a port",
         "the names of the host's processes, its users' ids and its clock can be seen",
-        "killed with kill -9 it may leave a process behind, for as long as its CPU limit lasts",
+        "killed with kill -9 it leaves its folder behind",
     )
 
     def problem(self, interpreter: Interpreter) -> str:

@@ -16,7 +16,7 @@ import psutil
 from swarm_graph.sandbox.jobs import MIB, Disk, Finished, Limits, Tail
 
 LOOK_EVERY_S = 0.05
-REPORT_BYTES = 4 * MIB
+REPORT_BYTES = 32 * MIB
 SECONDS_TO_DIE = 5
 
 

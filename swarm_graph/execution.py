@@ -32,7 +32,8 @@ log = logging.getLogger("swarm_graph")
 
 SHOWN_FAILURES = 10
 SHOWN_CHARACTERS = 2000
-NO_TESTS_COLLECTED = 5
+USAGE_ERROR, NO_TESTS_COLLECTED = 4, 5
+"""Exit codes of pytest; the first is also that of a conftest.py that cannot be imported."""
 ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 Line = dict[str, Any]
 
@@ -143,7 +144,7 @@ class _Job:
             return evidence("not_run", **{**known, "reason": reason})
         if self.settings.command:
             return _of_command(finished, known, said)
-        return _of_pytest(lines, genuine, finished, known)
+        return _of_pytest(lines, genuine, finished, known, said)
 
 
 def _limits(settings: ExecutionLimits) -> Limits:
@@ -180,12 +181,16 @@ def _stopped(finished: Finished) -> Outcome:
     return "timed_out" if finished.stopped.startswith("was still running") else "stopped"
 
 
-def _of_pytest(lines: list[Line], genuine: bool, finished: Finished, known: Mapping[str, Any]) -> Evidence:
+def _of_pytest(
+    lines: list[Line], genuine: bool, finished: Finished, known: Mapping[str, Any], said: str
+) -> Evidence:
     run = _Run(lines, genuine)
     if problem := run.said("unusable"):
         return evidence("not_run", **{**known, "reason": str(problem["problem"])})
     outcome, reason = run.outcome(finished)
-    return evidence(outcome, **{**known, **run.counts(), "failures": run.failures, "reason": reason})
+    output = said if outcome in ("failed", "broken") and not run.failures else ""
+    found = {"failures": run.failures, "reason": reason, "output": output}
+    return evidence(outcome, **{**known, **run.counts(), **found})
 
 
 class _Run:
@@ -237,6 +242,8 @@ class _Run:
             return "broken", ""
         if counts["failed"] or counts["errored"]:
             return "failed", ""
+        if finished.exit_code == USAGE_ERROR:
+            return "broken", "pytest could not begin"
         if finished.exit_code not in (0, NO_TESTS_COLLECTED):
             return "failed", f"pytest ended with {_code(finished.exit_code)}"
         if not counts["passed"]:

@@ -42,8 +42,10 @@ def outcome(coordinator: SwarmCoordinator) -> str:
     state = coordinator.state
     last = 1 if coordinator.workflow == "review_only" else coordinator.config.workflow.max_iterations
     rounds = f"round {max(state.get('iteration', 0), 1)} of {last}"
+    tested = evidence.latest(state)
+    alone = " by the reviewers alone" if tested and tested["outcome"] == "not_run" else ""
     how = {
-        "complete": f"approved in {rounds}"
+        "complete": f"approved in {rounds}{alone}"
         if state.get("approved")
         else f"complete, NOT approved after {rounds}",
         "failed": f"failed in {rounds}; finished work is kept",

@@ -134,8 +134,9 @@ def run_pytest(job: dict[str, Any], project: Path, report: Report) -> int:
         report.send("unusable", problem=f"this interpreter has no pytest ({error})")
         return INTERRUPTED
     folders = sorted({str(Path(path).parent) for path in job["tests"] if is_test_file(path)})
-    for folder in folders:
-        Path(project, folder, job["canary"] + ".py").write_text(CANARY.format(name=job["canary"]))
+    for number, folder in enumerate(folders):
+        name = f"{job['canary']}_{number}"
+        Path(project, folder, f"{name}.py").write_text(CANARY.format(name=name))
     report.send("defined", tests=sorted(defined_tests(job["tests"])), canaries=len(folders))
     options = ["-q", "--color=no", "--tb=short", "-c", os.devnull, "-p", "no:cacheprovider"]
     options += ["--rootdir", str(project), "--confcutdir", str(project)]

@@ -58,7 +58,7 @@ def bytes_a_session(open_: Any, path: Path, workflow: str, rounds: int) -> int:
 
 
 async def run_sessions(open_: Any, path: Path, workflow: str, rounds: int, sessions: int) -> None:
-    config = {**MODEL, "workflow": {"max_iterations": rounds}}
+    config = {**MODEL, "workflow": {"max_iterations": rounds}, "execution": {"mode": "off"}}
     async with open_(path) as saver:
         await saver.aget_tuple({"configurable": {"thread_id": "none"}})
         graph = build_graph(workflow, config=config, checkpointer=saver)

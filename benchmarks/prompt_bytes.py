@@ -13,6 +13,7 @@ import json
 from collections import Counter
 
 from swarm_graph import SwarmContext, SwarmState, build_graph, load_config, prompts
+from swarm_graph.role import VIEWS
 from swarm_graph.simulated import Ask, SimulatedChatModel
 
 REQUEST = """Create a Python class for managing a FIFO queue with these features:
@@ -23,7 +24,7 @@ REQUEST = """Create a Python class for managing a FIFO queue with these features
 CONFIG = {"model_config": {"single_model": {"model": "simulated", "api_type": "simulated"}}}
 
 
-HOLES = (*SwarmState.__annotations__, "focus")
+HOLES = (*SwarmState.__annotations__, *VIEWS, "focus", "packages")
 
 
 def instructions(ask: Ask) -> int:

@@ -11,13 +11,13 @@ UNSAFE = "none (unsafe)"
 
 
 class Bare:
-    """The command as it is, with the limits that hold for each process and those that are looked at."""
+    """The command as it is, in a folder of the host that is removed after it, within limits."""
 
     name = UNSAFE
     disk: Disk = "host"
     lacks: tuple[str, ...] = ("everything: the code can read, change and send whatever you can",)
 
-    def problem(self, _interpreter: Interpreter) -> str:
+    def problem(self, interpreter: Interpreter) -> str:
         return ""
 
     def place(self, folder: str) -> str:

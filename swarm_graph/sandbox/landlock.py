@@ -6,22 +6,21 @@ import importlib.util
 import json
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-from swarm_graph.sandbox.bubblewrap import READABLE, SYSTEM, is_root, plain_environment
-from swarm_graph.sandbox.jobs import PROBE, Disk, Interpreter, Limits
+from swarm_graph.sandbox.bare import Bare
+from swarm_graph.sandbox.bubblewrap import READABLE, SYSTEM, is_root
+from swarm_graph.sandbox.jobs import PROBE, Interpreter, Limits
 from swarm_graph.sandbox.process import trial
 
 PROGRAM = Path(__file__).with_name("confine.py")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
-class Landlock:
-    """Each run writes into a folder of the host that is removed after it."""
+class Landlock(Bare):
+    """As `Bare`, with rules that the kernel holds for the command and all that it starts."""
 
     name = "landlock"
-    disk: Disk = "host"
     lacks: tuple[str, ...] = (
         "files lie on the host's disk while it runs; their size is looked at a few times a second",
         "no server of its own: tests cannot listen on a port",
@@ -35,15 +34,6 @@ class Landlock:
         command = self.command([interpreter.path, "-s", "-c", "pass"], interpreter, PROBE, "/nonexistent")
         said = trial(command, self.environment("/nonexistent"))
         return f"Landlock does not work here: {said}" if said else ""
-
-    def place(self, folder: str) -> str:
-        return folder
-
-    def environment(self, folder: str) -> Mapping[str, str]:
-        return plain_environment(folder)
-
-    def kernel_limits(self, limits: Limits) -> dict[str, int]:
-        return limits.for_each_process(processes=False)
 
     def command(self, inside: list[str], interpreter: Interpreter, limits: Limits, folder: str) -> list[str]:
         readable = [name for name in (*READABLE, *SYSTEM, "/proc", *DEVICES) if Path(name).exists()]

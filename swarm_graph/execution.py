@@ -12,11 +12,11 @@ import json
 import logging
 import re
 import secrets
-import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import PurePosixPath
 from typing import Any
 
 from swarm_graph.config import Execution, ExecutionLimits
@@ -94,14 +94,19 @@ class _Job:
         self.limits = _limits(settings.limits)
         self.key, self.canary = secrets.token_bytes(32), f"test_{secrets.token_hex(8)}"
         self.given = {
-            "code": dict(code),
+            "code": {path: text for path, text in code.items() if self._may_be_there(path)},
             "tests": dict(tests),
             "command": settings.command,
             "packages": settings.allowed_packages,
             "limits": sandbox.kernel_limits(self.limits),
+            "filter": sandbox.filter().hex(),
             "key": self.key.hex(),
             "canary": self.canary,
         }
+
+    def _may_be_there(self, path: str) -> bool:
+        """A conftest.py steers pytest: the tests may have one, the code that they judge may not."""
+        return bool(self.settings.command) or PurePosixPath(path).name != "conftest.py"
 
     def run(self, cancelled: threading.Event | None) -> Evidence:
         folder = tempfile.mkdtemp(prefix="swarm-run-") if self.sandbox.disk == "host" else ""
@@ -112,7 +117,7 @@ class _Job:
             raise SandboxError(f"the tests could not be started in {self.sandbox.name}: {error}") from error
         finally:
             if folder:
-                shutil.rmtree(folder, ignore_errors=True)
+                process.remove(folder)
         return self._judged(finished, place)
 
     def _finish(self, folder: str, place: str, cancelled: threading.Event | None) -> Finished:
@@ -256,6 +261,8 @@ class _Run:
             return f"its process ended with exit code 0 before the tests were over{self._while()}"
         if not self.genuine:
             return "something else wrote into its report"
+        if changed := self._of("changed"):
+            return f"{changed[0]['path']} was changed while the tests ran"
         if end["exit_code"] != finished.exit_code:
             return f"it reported exit code {end['exit_code']}, its process ended with {finished.exit_code}"
         if self.broken_files:

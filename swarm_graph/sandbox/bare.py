@@ -26,6 +26,9 @@ class Bare:
     def environment(self, folder: str) -> Mapping[str, str]:
         return plain_environment(folder)
 
+    def filter(self) -> bytes:
+        return b""
+
     def kernel_limits(self, limits: Limits) -> dict[str, int]:
         return limits.for_each_process(processes=False)
 

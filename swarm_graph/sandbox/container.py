@@ -47,6 +47,9 @@ class Container:
     def environment(self, folder: str) -> Mapping[str, str]:
         return os.environ
 
+    def filter(self) -> bytes:
+        return b""
+
     def kernel_limits(self, limits: Limits) -> dict[str, int]:
         return limits.for_each_process(processes=False)
 

@@ -90,6 +90,9 @@ class Sandbox(Protocol):
     def environment(self, folder: str) -> Mapping[str, str]:
         """The environment of the host's command."""
 
+    def filter(self) -> bytes:
+        """The filter of system calls (see `seccomp`) that the program inside sets up; empty: none."""
+
     def kernel_limits(self, limits: Limits) -> dict[str, int]:
         """The limits that the program inside sets for itself and all its children."""
 

@@ -12,6 +12,7 @@ from swarm_graph.sandbox.bare import Bare
 from swarm_graph.sandbox.bubblewrap import READABLE, SYSTEM, is_root
 from swarm_graph.sandbox.jobs import PROBE, Interpreter, Limits
 from swarm_graph.sandbox.process import trial
+from swarm_graph.sandbox.seccomp import ON_THE_HOST, program
 
 PROGRAM = Path(__file__).with_name("confine.py")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
@@ -34,6 +35,9 @@ class Landlock(Bare):
         command = self.command([interpreter.path, "-s", "-c", "pass"], interpreter, PROBE, "/nonexistent")
         said = trial(command, self.environment("/nonexistent"))
         return f"Landlock does not work here: {said}" if said else ""
+
+    def filter(self) -> bytes:
+        return program(ON_THE_HOST)
 
     def command(self, inside: list[str], interpreter: Interpreter, limits: Limits, folder: str) -> list[str]:
         readable = [name for name in (*READABLE, *SYSTEM, "/proc", *DEVICES) if Path(name).exists()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import threading
 import time
@@ -18,6 +19,8 @@ from swarm_graph.sandbox.jobs import MIB, Disk, Finished, Limits, Tail
 LOOK_EVERY_S = 0.05
 REPORT_BYTES = 32 * MIB
 SECONDS_TO_DIE = 5
+ROUNDS_TO_DIE = 100
+DEEPEST = 100
 
 
 def run(
@@ -98,14 +101,28 @@ def _started(
 
 
 def _kill(child: Popen[bytes]) -> None:
-    """Ends a process and everything below it."""
+    """Ends everything below a process, then itself: what loses its parents there comes to be below it."""
     with suppress(psutil.NoSuchProcess):
-        below = psutil.Process(child.pid).children(recursive=True) if child.poll() is None else []
+        for _ in range(ROUNDS_TO_DIE):
+            below = [] if child.poll() is not None else _living(psutil.Process(child.pid))
+            for process in below:
+                with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    process.kill()
+            if not below:
+                break
+            psutil.wait_procs(below, timeout=LOOK_EVERY_S)
         child.kill()
-        for process in below:
-            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                process.kill()
     child.wait()
+
+
+def _living(process: psutil.Process) -> list[psutil.Process]:
+    """The processes below one, without those that have ended and are not yet forgotten."""
+    found = []
+    for below in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if below.status() != psutil.STATUS_ZOMBIE:
+                found.append(below)
+    return found
 
 
 def _feed(pipe: IO[bytes], data: bytes) -> None:
@@ -153,7 +170,10 @@ class _Watch:
         memory = sum(_memory(process) for process in processes)
         if memory > limits.memory:
             return f"used more than {limits.memory // MIB} MiB of memory"
-        files, size = self._files(processes)
+        try:
+            files, size = self._files(processes)
+        except _TooDeep:
+            return f"made folders more than {DEEPEST} deep"
         if files > limits.files:
             return f"made more than {limits.files} files"
         return f"wrote more than {limits.disk // MIB} MiB of files" if size > limits.disk else ""
@@ -162,7 +182,7 @@ class _Watch:
         """How many files there are and their bytes, as far as that can be seen from here."""
         if self.disk == "closed":
             return 0, 0
-        return self._inodes(processes) if self.disk == "own" else self._walked()
+        return self._inodes(processes) if self.disk == "own" else self._walked(processes)
 
     def _inodes(self, processes: list[psutil.Process]) -> tuple[int, int]:
         """The files on the disk of the sandbox, as its youngest process sees it; its size is the kernel's."""
@@ -172,21 +192,67 @@ class _Watch:
                 return found.f_files - found.f_ffree, 0
         return 0, 0
 
-    def _walked(self) -> tuple[int, int]:
+    def _walked(self, processes: list[psutil.Process]) -> tuple[int, int]:
         """The files in a folder of the host and their bytes, looked at less often the more there are."""
         began = time.monotonic()
         if began < self._next_walk:
             return 0, 0
-        files = size = 0
-        for place, folders, names in os.walk(self.folder):
-            files += len(folders) + len(names)
-            for name in names:
-                with suppress(OSError):
-                    size += os.lstat(f"{place}/{name}").st_blocks * 512
-            if files > self.limits.files:
-                break
+        files, seen = 0, _deleted(processes)
+        place = _open_folder(self.folder)
+        try:
+            for found in _below(place, DEEPEST):
+                files += 1
+                seen[found.st_ino] = found.st_blocks * 512
+                if files > self.limits.files:
+                    break
+        finally:
+            os.close(place)
         self._next_walk = time.monotonic() + 4 * (time.monotonic() - began)
-        return files, size
+        return files, sum(seen.values())
+
+
+def _open_folder(name: str, inside: int | None = None) -> int:
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=inside)
+
+
+class _TooDeep(Exception):
+    """Folders in folders beyond what anybody can look at."""
+
+
+def _below(place: int, levels: int) -> Iterator[os.stat_result]:
+    """Everything below an open folder; what goes meanwhile, or is closed to us, is left out."""
+    if not levels:
+        raise _TooDeep
+    with os.scandir(place) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                found = entry.stat(follow_symlinks=False)
+                yield found
+                if stat.S_ISDIR(found.st_mode):
+                    inner = _open_folder(entry.name, place)
+                    try:
+                        yield from _below(inner, levels - 1)
+                    finally:
+                        os.close(inner)
+
+
+def _deleted(processes: list[psutil.Process]) -> dict[int, int]:
+    """The bytes of files that processes have open and that have no name any more, by inode."""
+    found = {}
+    for process in processes:
+        with suppress(OSError):
+            for entry in os.scandir(f"/proc/{process.pid}/fd"):
+                with suppress(OSError):
+                    file = entry.stat()
+                    if stat.S_ISREG(file.st_mode) and not file.st_nlink:
+                        found[file.st_ino] = file.st_blocks * 512
+    return found
+
+
+def remove(folder: str) -> None:
+    """Removes the folder of a run, however deep and locked its code has left it."""
+    subprocess.run(["chmod", "-R", "u+rwx", folder], check=False, stderr=DEVNULL)
+    subprocess.run(["rm", "-rf", "--one-file-system", folder], check=False, stderr=DEVNULL)
 
 
 def _memory(process: psutil.Process) -> int:

@@ -123,16 +123,16 @@ class _Job:
     def _finish(self, folder: str, place: str, cancelled: threading.Event | None) -> Finished:
         python = interpreter(self.settings.python)
         program = resources.files("swarm_graph.sandbox").joinpath("inside.py").read_text(encoding="utf-8")
-        name = "python3" if self.sandbox.name in ("docker", "podman") else python.path
+        command = self.sandbox.command([python.path, "-s", "-c", program], python, self.limits, folder)
         return process.run(
-            self.sandbox.command([name, "-s", "-c", program], python, self.limits, folder),
+            command,
             json.dumps({**self.given, "folder": place}).encode(),
             self.limits,
             environment=self.sandbox.environment(folder),
             folder=place,
             disk=self.sandbox.disk,
             cancelled=cancelled,
-            stop=getattr(self.sandbox, "stop", None),
+            stop=self.sandbox.stop,
         )
 
     def _judged(self, finished: Finished, place: str) -> Evidence:

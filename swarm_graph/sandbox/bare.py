@@ -32,5 +32,8 @@ class Bare:
     def kernel_limits(self, limits: Limits) -> dict[str, int]:
         return limits.for_each_process(processes=False)
 
+    def stop(self, command: list[str]) -> None:
+        """Nothing outlives its processes."""
+
     def command(self, inside: list[str], interpreter: Interpreter, limits: Limits, folder: str) -> list[str]:
         return inside

@@ -49,6 +49,9 @@ class Bubblewrap:
     def kernel_limits(self, limits: Limits) -> dict[str, int]:
         return limits.for_each_process(processes=True)
 
+    def stop(self, command: list[str]) -> None:
+        """Nothing outlives its processes."""
+
     def command(self, inside: list[str], interpreter: Interpreter, limits: Limits, folder: str) -> list[str]:
         bwrap = shutil.which("bwrap") or "bwrap"
         mounts = [*_system(), *_writable(limits), *_readable(interpreter), "--remount-ro", "/"]

@@ -28,7 +28,6 @@ class Container:
 
     def __init__(self, engine: str, image: str | None) -> None:
         self.name, self.image = engine, image
-        self._container = f"swarm-{secrets.token_hex(8)}"
 
     def problem(self, interpreter: Interpreter) -> str:
         if not shutil.which(self.name):
@@ -53,19 +52,22 @@ class Container:
     def kernel_limits(self, limits: Limits) -> dict[str, int]:
         return limits.for_each_process(processes=False)
 
-    def stop(self) -> None:
-        subprocess.run([self.name, "kill", self._container], capture_output=True, timeout=30)
+    def stop(self, command: list[str]) -> None:
+        name = command[command.index("--name") + 1]
+        subprocess.run([self.name, "kill", name], capture_output=True, timeout=30, check=False)
 
     def command(self, inside: list[str], interpreter: Interpreter, limits: Limits, folder: str) -> list[str]:
         given = [f"--env={name}={value}" for name, value in plain_environment(FOLDER).items()]
         space = f"{FOLDER}:rw,exec,nosuid,nodev,mode=1777,size={limits.disk}"
         only = ["--read-only-tmpfs=false"] if self.name == "podman" else []
         return [
-            self.name, "run", "--rm", "--interactive", "--name", self._container, "--pull=never",
-            "--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges",
+            self.name, "run", "--rm", "--interactive", "--name", f"swarm-{secrets.token_hex(8)}",
+            "--pull=never", "--network=none", "--read-only", "--cap-drop=ALL",
+            "--security-opt=no-new-privileges",
             f"--user={NOBODY}:{NOBODY}", f"--tmpfs={space}", f"--shm-size={SHARED_MEMORY}",
             f"--memory={limits.memory}", f"--memory-swap={limits.memory}",
             f"--pids-limit={limits.processes}", "--ulimit=nofile=1024:1024",
             "--ulimit=nproc=4096:4096", f"--workdir={FOLDER}", *given, *only, str(self.image),
-            "timeout", "--signal=KILL", str(limits.seconds + GRACE_S), *inside,
+            "timeout", "--signal=KILL", str(limits.seconds + GRACE_S), "python3",
+            *inside[1:],
         ]  # fmt: skip

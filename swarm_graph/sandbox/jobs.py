@@ -85,7 +85,10 @@ class Sandbox(Protocol):
         """The folder for the project as the command sees it; `folder` is an empty one of the host."""
 
     def command(self, inside: list[str], interpreter: Interpreter, limits: Limits, folder: str) -> list[str]:
-        """The host's command that runs the command `inside` in the sandbox."""
+        """The host's command that runs a Python's command, `inside`, in the sandbox."""
+
+    def stop(self, command: list[str]) -> None:
+        """Ends what killing the processes of the host's command leaves at work."""
 
     def environment(self, folder: str) -> Mapping[str, str]:
         """The environment of the host's command."""

@@ -32,7 +32,7 @@ def run(
     folder: str,
     disk: Disk,
     cancelled: threading.Event | None = None,
-    stop: Callable[[], None] | None = None,
+    stop: Callable[[list[str]], None],
 ) -> Finished:
     """Runs a sandbox's command to its end, or until it breaks a limit or is `cancelled`.
 
@@ -87,7 +87,7 @@ def trial(command: list[str], environment: Mapping[str, str], seconds: float = 3
 
 @contextmanager
 def _started(
-    command: list[str], environment: Mapping[str, str], stop: Callable[[], None] | None
+    command: list[str], environment: Mapping[str, str], stop: Callable[[list[str]], None]
 ) -> Iterator[Popen[bytes]]:
     child = Popen(
         command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=dict(environment), cwd="/", start_new_session=True
@@ -95,8 +95,8 @@ def _started(
     try:
         yield child
     finally:
-        if child.poll() is None and stop:
-            stop()
+        if child.poll() is None:
+            stop(command)
         _kill(child)
 
 

@@ -96,7 +96,7 @@ ORDINARY = {
 def test_what_ordinary_tests_do_works() -> None:
     found = shown(ORDINARY)
     assert found["outcome"] == "passed", found
-    assert (found["passed"], found["failed"], found["errored"], found["skipped"]) == (12, 0, 0, 1)
+    assert (found["passed"], found["failed"], found["errored"], found["skipped"]) == (11, 0, 0, 2)
     assert found["sandbox"] == sandbox()
 
 
@@ -175,6 +175,11 @@ def test_what_an_allowed_package_needs_is_allowed_too() -> None:
 def test_a_module_of_the_project_may_have_a_package_s_name() -> None:
     code = {"src/click/__init__.py": "own = True\n"}
     assert shown("import click\n\n\ndef test_a():\n    assert click.own\n", code)["outcome"] == "passed"
+
+
+def test_a_folder_may_have_the_name_of_an_option() -> None:
+    found = shown({"--collect-only/test_a.py": PASSES, "-x/test_b.py": PASSES})
+    assert (found["outcome"], found["passed"]) == ("passed", 2)
 
 
 def test_a_command_that_is_not_there_says_so() -> None:

@@ -943,13 +943,7 @@ STEERED = {
     "            session.config.pluginmanager.unregister(plugin)",
 }
 """How pytest's hooks can be used."""
-UNSEEN = (
-    "failed reports are turned",
-    "one call is skipped",
-    "one is skipped",
-    "one is replaced",
-    "all may fail",
-)
+UNSEEN = ("one call is skipped", "one is skipped", "one is replaced")
 """Those of them that nothing shows when no conftest.py is needed for them."""
 
 FORGERIES: dict[str, dict[str, str]] = {
@@ -1107,6 +1101,5 @@ def test_copy(tmp_path):
 
 
 @at("bubblewrap-user", "landlock-user")
-def test_under_landlock_files_cannot_be_copied_with_their_mode(place: Place) -> None:
-    shown = place.run({}, {"test_copy.py": COPY})
-    assert shown["outcome"] == ("passed" if place.sandbox == "bubblewrap" else "failed")
+def test_files_can_be_copied(place: Place) -> None:
+    assert place.run({}, {"test_copy.py": COPY})["outcome"] == "passed"

@@ -157,7 +157,7 @@ def run_pytest(job: dict[str, Any], project: Path, report: Report) -> int:
     report.send("defined", tests=sorted(defined_tests(job["tests"])), canaries=len(folders))
     options = ["-q", "--color=no", "--tb=short", "-c", os.devnull, "-p", "no:cacheprovider"]
     options += ["--rootdir", str(project), "--confcutdir", str(project)]
-    options += [*allowed_plugins(job["packages"]), *folders]
+    options += [*allowed_plugins(job["packages"]), *(f"./{folder}" for folder in folders)]
     sys.path[:0] = [str(folder) for folder in (project / "src", project) if folder.is_dir()]
     code = int(pytest.main(options, plugins=[Observer(pytest, report, project, job)]))
     report.send("end", exit_code=code)
@@ -308,7 +308,13 @@ class Observer:
             self.report.send("started", test=nodeid)
 
     def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
-        self.errors[item.nodeid] = call.excinfo.value if call.excinfo else None
+        error = self.errors[item.nodeid] = call.excinfo.value if call.excinfo else None
+        if error is not None and not self.is_excused(item, error):
+            self.report.send("raised", test=item.nodeid)
+
+    def is_excused(self, item: Any, error: BaseException) -> bool:
+        excuses = (self.pytest.skip.Exception, self.pytest.xfail.Exception)
+        return isinstance(error, excuses) or item.get_closest_marker("xfail") is not None
 
     def pytest_exception_interact(self, call: Any, report: Any) -> None:
         error = call.excinfo.value
@@ -329,8 +335,7 @@ class Observer:
         evaded = report.skipped and self.is_evaded(report.nodeid)
         if report.when == "call" or not report.passed:
             outcome = "failed" if evaded else report.outcome
-            about = {"test": report.nodeid, "when": report.when, "outcome": outcome}
-            self.report.send("outcome", **about, expected=hasattr(report, "wasxfail"))
+            self.report.send("outcome", test=report.nodeid, when=report.when, outcome=outcome)
         if report.failed or evaded:
             self.send_failure(report, report.when)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import platform
 import shutil
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from swarm_graph.sandbox.bare import Bare
 from swarm_graph.sandbox.bubblewrap import READABLE, SYSTEM, is_root
 from swarm_graph.sandbox.jobs import PROBE, Interpreter, Limits
 from swarm_graph.sandbox.process import trial
-from swarm_graph.sandbox.seccomp import ON_THE_HOST, program
+from swarm_graph.sandbox.seccomp import ON_THE_HOST, is_known, program
 
 PROGRAM = Path(__file__).with_name("confine.py")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
@@ -32,6 +33,8 @@ class Landlock(Bare):
     def problem(self, interpreter: Interpreter) -> str:
         if importlib.util.find_spec("sandlock") is None:
             return "the package sandlock is not installed; `pip install 'swarm-graph[sandbox]'`"
+        if not is_known():
+            return f"what Landlock leaves open cannot be closed on this machine ({platform.machine()})"
         command = self.command([interpreter.path, "-s", "-c", "pass"], interpreter, PROBE, "/nonexistent")
         said = trial(command, self.environment("/nonexistent"))
         return f"Landlock does not work here: {said}" if said else ""

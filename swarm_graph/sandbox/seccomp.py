@@ -15,7 +15,7 @@ MPTCP, FAST_OPEN = 262, 0x20000000
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32 = 0x40000000
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-ALLOW, REFUSE = 0x7FFF0000, 0x00050001  # the latter is EPERM
+ALLOW, REFUSE, PRETEND = 0x7FFF0000, 0x00050001, 0x00050000  # as it is, EPERM, done without doing it
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # where they stand in what the kernel shows the filter
 
 
@@ -24,7 +24,7 @@ class Call:
     """A system call by its numbers on x86_64 and aarch64 (-1: it has none there).
 
     `argument`: the one that is looked at; it is refused when that one is equal to `value`, differs from it,
-    or has one of its bits.
+    or has one of its bits. `pretended`: instead of being refused it does nothing and says that it did.
     """
 
     x86_64: int
@@ -32,6 +32,7 @@ class Call:
     argument: int | None = None
     refused: Literal["equal", "different", "bits"] = "equal"
     value: int = 0
+    pretended: bool = False
 
 
 ALWAYS = (
@@ -57,17 +58,17 @@ ON_THE_HOST = (
     Call(203, 122),  # sched_setaffinity
     Call(314, 274),  # sched_setattr
     Call(302, 261, 0, "different", 0),  # prlimit64 of another process
-    Call(90, -1),  # chmod
-    Call(91, 52),  # fchmod
-    Call(268, 53),  # fchmodat
-    Call(452, 452),  # fchmodat2
-    Call(132, -1),  # utime
-    Call(235, -1),  # utimes
-    Call(261, -1),  # futimesat
-    Call(280, 88),  # utimensat
-    Call(188, 5),  # setxattr
-    Call(189, 6),  # lsetxattr
-    Call(190, 7),  # fsetxattr
+    Call(90, -1, pretended=True),  # chmod
+    Call(91, 52, pretended=True),  # fchmod
+    Call(268, 53, pretended=True),  # fchmodat
+    Call(452, 452, pretended=True),  # fchmodat2
+    Call(132, -1, pretended=True),  # utime
+    Call(235, -1, pretended=True),  # utimes
+    Call(261, -1, pretended=True),  # futimesat
+    Call(280, 88, pretended=True),  # utimensat
+    Call(188, 5, pretended=True),  # setxattr
+    Call(189, 6, pretended=True),  # lsetxattr
+    Call(190, 7, pretended=True),  # fsetxattr
     Call(41, 198, 2, "equal", MPTCP),  # socket
     Call(44, 206, 3, "bits", FAST_OPEN),  # sendto
     Call(46, 211, 2, "bits", FAST_OPEN),  # sendmsg
@@ -75,10 +76,15 @@ ON_THE_HOST = (
 )
 
 
+def is_known() -> bool:
+    """Whether this machine's numbers are known here."""
+    return platform.machine() in ARCHITECTURES
+
+
 def program(calls: tuple[Call, ...]) -> bytes:
-    """The filter for this machine; empty on one whose numbers are not known here."""
+    """The filter for this machine; empty on one whose numbers are not known."""
     machine = platform.machine()
-    if machine not in ARCHITECTURES:
+    if not is_known():
         return b""
     steps = [
         _step(LOAD, ARCHITECTURE),
@@ -97,7 +103,7 @@ def program(calls: tuple[Call, ...]) -> bytes:
 
 def _refusal(call: Call, number: int) -> list[bytes]:
     if call.argument is None:
-        return [_step(EQUAL, number, 0, 1), _step(RETURN, REFUSE)]
+        return [_step(EQUAL, number, 0, 1), _step(RETURN, PRETEND if call.pretended else REFUSE)]
     test = ANY_BIT if call.refused == "bits" else EQUAL
     yes, no = (1, 0) if call.refused == "different" else (0, 1)
     return [

@@ -93,7 +93,7 @@ class _Job:
         self.settings, self.sandbox = settings, sandbox
         self.limits = _limits(settings.limits)
         self.key, self.canary = secrets.token_bytes(32), f"test_{secrets.token_hex(8)}"
-        self.given = {
+        self.given: dict[str, Any] = {
             "code": {path: text for path, text in code.items() if self._may_be_there(path)},
             "tests": dict(tests),
             "command": settings.command,
@@ -149,7 +149,8 @@ class _Job:
             return evidence("not_run", **{**known, "reason": reason})
         if self.settings.command:
             return _of_command(finished, known, said)
-        return _of_pytest(lines, genuine, finished, known, said)
+        run = _Run(lines, genuine, skips=_mention_skips(self.given["tests"]))
+        return _of_pytest(run, finished, known, said)
 
 
 def _limits(settings: ExecutionLimits) -> Limits:
@@ -186,10 +187,12 @@ def _stopped(finished: Finished) -> Outcome:
     return "timed_out" if finished.stopped.startswith("was still running") else "stopped"
 
 
-def _of_pytest(
-    lines: list[Line], genuine: bool, finished: Finished, known: Mapping[str, Any], said: str
-) -> Evidence:
-    run = _Run(lines, genuine)
+def _mention_skips(tests: Mapping[str, str]) -> bool:
+    """Whether any test may be skipped, or expected to fail, of its own will."""
+    return any(word in text for text in tests.values() for word in ("skip", "xfail"))
+
+
+def _of_pytest(run: _Run, finished: Finished, known: Mapping[str, Any], said: str) -> Evidence:
     if problem := run.said("unusable"):
         return evidence("not_run", **{**known, "reason": str(problem["problem"])})
     outcome, reason = run.outcome(finished)
@@ -199,10 +202,13 @@ def _of_pytest(
 
 
 class _Run:
-    """What the lines of a report come to."""
+    """What the lines of a report come to.
 
-    def __init__(self, lines: list[Line], genuine: bool) -> None:
-        self.lines, self.genuine = lines, genuine
+    `genuine`: nothing else stood between them; `skips`: whether the tests themselves may skip any.
+    """
+
+    def __init__(self, lines: list[Line], genuine: bool, *, skips: bool) -> None:
+        self.lines, self.genuine, self.skips = lines, genuine, skips
         self.tests: dict[str, str] = {}
         for line in lines:
             if line["kind"] == "outcome":
@@ -273,6 +279,9 @@ class _Run:
             return "a test that must fail did not"
         if finished.exit_code == 0 and any(value in ("failed", "errored") for value in self.tests.values()):
             return "tests failed, and its exit code is 0"
+        skipped = [test for test, how in self.tests.items() if how == "skipped"]
+        if skipped and not self.skips:
+            return f"{skipped[0]} was skipped, and the tests skip none"
         if turned := [
             line["test"] for line in self._of("raised") if self.tests.get(line["test"]) == "passed"
         ]:

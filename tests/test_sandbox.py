@@ -943,7 +943,7 @@ STEERED = {
     "            session.config.pluginmanager.unregister(plugin)",
 }
 """How pytest's hooks can be used."""
-UNSEEN = ("one call is skipped", "one is skipped", "one is replaced")
+UNSEEN = ("one call is skipped", "one is replaced")
 """Those of them that nothing shows when no conftest.py is needed for them."""
 
 FORGERIES: dict[str, dict[str, str]] = {

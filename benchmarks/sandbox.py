@@ -20,13 +20,14 @@ from swarm_graph.sandbox import problems
 
 CODE = {"src/sums.py": "def add(a, b):\n    return a + b\n"}
 TESTS = {"tests/test_sums.py": "from sums import add\n\n\ndef test_sum():\n    assert add(2, 3) == 5\n"}
+PLAIN = {"PYTHONPATH": "src", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 EVERY = Execution.model_validate({"unsafe": True})
 
 
 def plain_pytest(folder: Path) -> None:
-    """pytest as a person runs it: a process in a folder that holds the project."""
+    """pytest as a person runs it, in a folder that holds the project, without the plugins of our packages."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
-    subprocess.run(command, cwd=folder, env={"PYTHONPATH": "src"}, check=True, capture_output=True)
+    subprocess.run(command, cwd=folder, env=PLAIN, check=True, capture_output=True)
 
 
 def in_sandbox(settings: Execution) -> None:

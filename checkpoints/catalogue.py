@@ -203,7 +203,7 @@ class Catalogue:
 
     def put_tasks(self, session: str, tasks: Iterable[TaskRecord], error: str = "") -> None:
         """Records how tasks stand, unless a later round is known. `error`: why they failed."""
-        rows = [{"note": "", **task, "session": session, "error": error} for task in tasks]
+        rows = [{"note": "", "error": error, **task, "session": session} for task in tasks]
         with self.database.transaction() as cursor:
             cursor.executemany(PUT_TASK, rows)
 

@@ -77,12 +77,14 @@ def remove(saver: SwarmSaver, session: str) -> None:
 
 
 def compact(saver: SwarmSaver, session: str, history: History = "all") -> None:
-    """Deletes what an ended session does not need: the writes that its checkpoints hold, old checkpoints.
+    """Deletes what an ended session does not need: the writes that its checkpoints hold, its tasks'
+    own threads, old checkpoints.
 
     Answers go when it ends.
     """
     latest = "SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = :session AND checkpoint_ns = ''"
     with saver.transaction() as cursor:
+        saver.delete_children(session)
         own = {"session": session}
         cursor.execute(f"DELETE FROM writes WHERE thread_id = :session AND checkpoint_id < ({latest})", own)
         if history == "last":

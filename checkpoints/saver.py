@@ -29,6 +29,9 @@ from swarm_graph.errors import StorageError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+CHILD = "\x1f"
+"""Stands between a thread's id and the rest in the names of its tasks' threads; no session id holds it."""
+
 # CROSS JOIN makes SQLite look each wanted version up by the primary key.
 WANTED = """
 FROM json_each(?) AS wanted CROSS JOIN channel_values AS kept
@@ -189,10 +192,18 @@ class SwarmSaver(SqliteSaver):
         return BaseCheckpointSaver.get_delta_channel_history(self, config=config, channels=channels)
 
     def delete_thread(self, thread_id: str) -> None:
-        """Delete everything that is stored of a thread."""
+        """Delete everything that is stored of a thread, and of its tasks' own threads."""
         with self.transaction() as cursor:
             super().delete_thread(thread_id)
             cursor.execute("DELETE FROM channel_values WHERE thread_id = ?", (str(thread_id),))
+            self.delete_children(thread_id)
+
+    def delete_children(self, thread_id: str) -> None:
+        """Delete the threads of a thread's tasks."""
+        first, last = f"{thread_id}{CHILD}", f"{thread_id}{chr(ord(CHILD) + 1)}"
+        with self.transaction() as cursor:
+            for table in ("checkpoints", "writes", "channel_values"):
+                cursor.execute(f"DELETE FROM {table} WHERE thread_id >= ? AND thread_id < ?", (first, last))
 
     async def alist(
         self,

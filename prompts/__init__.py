@@ -10,7 +10,12 @@ from string import Template
 from swarm_graph.errors import ConfigError
 
 REPAIR = "repair"
+TASK = "task"
+TYPED = "typed"
+EXPAND = "expand"
 FOCUS = "review_"
+UNDIVIDED = (REPAIR, TYPED, EXPAND)
+"""Prompts that are all system message."""
 
 
 @dataclass(frozen=True)
@@ -31,29 +36,35 @@ class Prompt:
 
 
 def load(name: str, folder: str | Path | None = None, *, holes: tuple[str, ...] = ()) -> Prompt:
-    """The prompt of a name, from `folder` if it has one, else ours.
+    """The prompt of a name, from `folder` if it has one, else ours; or that of a file, such as `own/a.md`.
 
-    Raises ConfigError when there is none or when it has a hole that nothing fills (`holes` are the
-    ones that may stand in it; ours have exactly these).
+    A file need not have a part for data. Raises ConfigError when there is none or when it has a hole that
+    nothing fills (`holes` are the ones that may stand in it; ours have exactly these).
     """
     text = read(name, folder)
-    system, divider, user = text.partition("\n---\n") if name != REPAIR else (text, "", "")
+    system, divider, user = text.partition("\n---\n") if name not in UNDIVIDED else (text, "", "")
     prompt = Prompt(name, Template(system.strip()), Template(user.strip()))
     for template in (prompt.system, prompt.user):
         if not template.is_valid():
-            raise ConfigError(f"prompt '{name}.md': a '$' that begins no hole; write '$$' for a dollar sign")
+            raise ConfigError(
+                f"prompt '{_title(name)}': a '$' that begins no hole; write '$$' for a dollar sign"
+            )
     unknown = sorted(prompt.holes - set(holes))
     if unknown:
         known = ", ".join(f"${hole}" for hole in holes)
-        raise ConfigError(f"prompt '{name}.md': unknown hole '${unknown[0]}'; this role reads {known}")
-    if not divider and name != REPAIR:
-        raise ConfigError(f"prompt '{name}.md': expected a line '---' between the instructions and the data")
+        raise ConfigError(f"prompt '{_title(name)}': unknown hole '${unknown[0]}'; here it may be {known}")
+    if not divider and name not in UNDIVIDED and not is_file(name):
+        raise ConfigError(
+            f"prompt '{_title(name)}': expected a line '---' between the instructions and the data"
+        )
     return prompt
 
 
 def read(name: str, folder: str | Path | None = None) -> str:
     """The text of a prompt file. ConfigError when there is none of that name."""
     try:
+        if is_file(name):
+            return Path(name).read_text(encoding="utf-8-sig")
         if folder is not None:
             if not Path(folder).is_dir():
                 raise ConfigError(f"prompts_dir '{folder}' is no folder")
@@ -61,9 +72,19 @@ def read(name: str, folder: str | Path | None = None) -> str:
                 return own.read_text(encoding="utf-8-sig")
         return (resources.files(__package__) / f"{name}.md").read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(f"no prompt '{name}.md'; known: {', '.join(names(folder))}") from error
+        known = "" if is_file(name) else f"; known: {', '.join(names(folder))}"
+        raise ConfigError(f"no prompt '{_title(name)}'{known}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the prompt '{name}.md': {error}") from error
+        raise ConfigError(f"cannot read the prompt '{_title(name)}': {error}") from error
+
+
+def is_file(name: str) -> bool:
+    """Whether a prompt's name is that of a file."""
+    return Path(name).suffix != "" or "/" in name
+
+
+def _title(name: str) -> str:
+    return name if is_file(name) else f"{name}.md"
 
 
 def names(folder: str | Path | None = None) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeVar, cast
@@ -109,22 +109,52 @@ def _read_markdown(text: str) -> str:
 
 
 def _read_json(text: str, model: type[M]) -> M:
-    problem = "the answer holds no JSON object"
-    fitting: list[M] = []
-    for candidate in _objects(text):
+    def check(candidate: dict[str, Any]) -> M:
         try:
-            answer = model.model_validate(candidate)
+            return model.model_validate(candidate)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            problem = f"the JSON object does not fit: {where or 'it'}: {first['msg']}"
+            raise _misfit(first["loc"], first["msg"]) from error
+
+    return _only_one(text, check)
+
+
+def read_typed(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The one JSON object of an answer that fits a JSON schema. Raises Unreadable."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    validator = Draft202012Validator(schema)
+
+    def check(candidate: dict[str, Any]) -> dict[str, Any]:
+        if error := best_match(validator.iter_errors(candidate)):
+            raise _misfit(error.absolute_path, error.message)
+        return candidate
+
+    text = without_thoughts(encodable(text).replace("\r\n", "\n"))
+    return _only_one(text, check)
+
+
+def _misfit(where: Iterable[Any], problem: str) -> Unreadable:
+    return Unreadable(f"the JSON object does not fit: {'.'.join(map(str, where)) or 'it'}: {problem}")
+
+
+def _only_one(text: str, check: Callable[[dict[str, Any]], A]) -> A:
+    """The one object in a text that a check, which returns it or raises Unreadable, finds fit."""
+    problem = Unreadable("the answer holds no JSON object")
+    fitting: list[A] = []
+    for candidate in _objects(text):
+        try:
+            answer = check(candidate)
+        except Unreadable as misfit:
+            problem = misfit
         else:
             if answer not in fitting:
                 fitting.append(answer)
     if len(fitting) > 1:
-        problem = "the answer holds several JSON objects that differ; write one"
+        problem = Unreadable("the answer holds several JSON objects that differ; write one")
     if len(fitting) != 1:
-        raise Unreadable(problem)
+        raise problem
     return fitting[0]
 
 

@@ -8,15 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from textwrap import indent
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from swarm_graph import evidence
 from swarm_graph.answers import Files, fenced
 from swarm_graph.errors import InputError, StorageError
-from swarm_graph.role import finding_line, findings_text
-from swarm_graph.state import AgentRole, Review, SwarmState, TaskRecord, own_review
+from swarm_graph.role import findings_text, review_text
+from swarm_graph.state import AgentRole, SwarmState, TaskRecord, own_review
 
 PROJECT = "project"
 
@@ -179,22 +178,6 @@ def reviews_text(state: SwarmState) -> str:
         f"Approved: {'yes' if state.get('approved') else 'no'}, after round {reviews[-1]['iteration']}"
     )
     return "\n\n".join(parts) + "\n"
-
-
-def review_text(review: Review) -> str:
-    """One review: who, what it came to, and its findings."""
-    outcome = {True: "approved", False: "changes wanted", None: "could not be read: no approval"}[
-        review["approved"]
-    ]
-    if "evidence" in review:
-        outcome = evidence.line(review["evidence"])
-    lines = [
-        f"{review['node']}: {outcome}",
-        *(f"  - {finding_line({**f, 'seen_by': []})}" for f in review["findings"]),
-    ]
-    failures = review["evidence"]["failures"] if "evidence" in review else []
-    lines += [indent(f"{failure['test']}\n{failure['text']}", "    ") for failure in failures]
-    return "\n".join(lines)
 
 
 def notes(state: SwarmState) -> str:

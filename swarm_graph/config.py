@@ -175,6 +175,9 @@ class WorkflowSettings(Settings):
     max_iterations: Whole = Field(3, ge=1, le=100, description="Rounds of coding and reviewing at the most.")
     max_parallel_agents: Whole = Field(4, ge=1, le=1024, description="Calls of one session at once.")
     enable_parallel: bool = Field(True, description="false: one call at a time.")
+    max_tasks: Whole = Field(
+        1000, ge=1, description="Tasks that a custom session may grow to by tasks that expand."
+    )
     verbose_logging: bool = Field(False, description="Log every step to stderr.")
     reviewers: list[ReviewFocus] | dict[Workflow, list[ReviewFocus]] | None = Field(
         None, description="Focuses (correctness, security, performance, style or a prompt's name)."
@@ -294,9 +297,11 @@ class SwarmConfig(Settings):
                 raise ValueError(f"unknown role {name!r}; {hint}")
         return value
 
-    def model_for(self, role: AgentRole) -> ModelEntry:
-        """The model that a role asks; ConfigError when the file names none."""
+    def model_for(self, role: AgentRole, name: str | None = None) -> ModelEntry:
+        """The model that a role asks, or the entry of that `name`; ConfigError when the file has none."""
         models = self.models
+        if name is not None:
+            return self._named_model(name)
         entry = models.multi_model.get(role) if models.mode == "multi" else None
         entry = entry or models.single_model
         if entry:
@@ -309,10 +314,21 @@ class SwarmConfig(Settings):
             "no model is configured; `swarm-graph init` writes a config for your servers, or use --simulate"
         )
 
-    def parameters_for(self, role: AgentRole) -> AgentParameters:
-        """What the file says of a role's sampling, over the role's defaults."""
+    def _named_model(self, name: str) -> ModelEntry:
+        if name in self.models.multi_model:
+            return self.models.multi_model[name]
+        known = ", ".join(self.models.multi_model) or "none"
+        raise ConfigError(f"no model '{name}'; entries of model_config.multi_model: {known}")
+
+    def parameters_for(self, role: AgentRole, own: Mapping[str, Any] | None = None) -> AgentParameters:
+        """What the file says of a role's sampling, over the role's defaults; `own` goes over both."""
         given = self.agent_parameters.get(role, AgentParameters())
-        return DEFAULT_PARAMETERS[role].model_copy(update=given.model_dump(exclude_unset=True))
+        update = {**given.model_dump(exclude_unset=True), **(own or {})}
+        return DEFAULT_PARAMETERS[role].model_copy(update=update)
+
+    def width(self, entry: ModelEntry) -> int:
+        """How many calls the server of a model takes at once."""
+        return entry.slots or self.workflow.max_parallel_agents
 
     @property
     def is_simulated(self) -> bool:

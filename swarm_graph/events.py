@@ -15,6 +15,7 @@ Kind = Literal[
     "call_ended",
     "task_ended",
     "task_failed",
+    "task_skipped",
     "task_stopped",
     "tests_started",
     "tests_ended",
@@ -28,9 +29,10 @@ class Event:
 
     `data` by kind: call_started: attempt, model, server, queued_s · tokens: output_tokens so far
     (estimated) · call_ended: attempt, model, server, outcome, finish_reason, queued_s, first_token_s,
-    seconds, input_tokens, output_tokens, error · task_ended: note · task_failed: error · verdict:
-    approved, findings (their number), exit_code (of the tests) · tests_ended: a run's evidence without its
-    failures.
+    seconds, input_tokens, output_tokens, error · task_ended: note; of a custom graph also the
+    task's record, and whether it was kept from an earlier run · task_failed: error · task_skipped: error
+    or note · verdict: approved, findings (their number), exit_code (of the tests) · tests_ended: a run's
+    evidence without its failures.
     """
 
     kind: Kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import replace
@@ -14,6 +15,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateUpdate
 
 from swarm_graph import pauses
+from swarm_graph.asking import Crew
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import InputError, UnfinishedSession
@@ -22,6 +24,9 @@ from swarm_graph.execution import check
 from swarm_graph.record import Record, changing
 from swarm_graph.run import RUN, Run
 from swarm_graph.state import SwarmContext, SwarmState
+from swarm_graph.task_graph import TASKS
+from swarm_graph.task_turn import check_tasks
+from swarm_graph.tasks import TaskSpec, checked_graph, pending, task_specs
 
 UNFINISHED = ("running", "paused")
 START_CHANNEL = "__start__"
@@ -42,7 +47,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         saver = self._saver(config)
         with self._record(saver, config) as record:
             saved = saver.get_tuple(config) if saver else None
-            given = self._begin(input, config, saved, record)
+            given = self._begin(input, config, saved, record, kwargs.get("context"))
             yield from super().stream(given, config, **kwargs)
 
     async def astream(
@@ -52,7 +57,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         saver = self._saver(config)
         with self._record(saver, config) as record:
             saved = await saver.aget_tuple(config) if saver else None
-            begin = partial(self._begin, input, config, saved, record)
+            begin = partial(self._begin, input, config, saved, record, kwargs.get("context"))
             given = await record.saver.database.run(begin) if record else begin()
             stream: Any = super().astream(given, config, **kwargs)
             async with aclosing(stream) as parts:
@@ -81,13 +86,22 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             self.checkpointer, BaseCheckpointSaver
         ):
             return None
+        run: Run = config["configurable"][RUN]
+        run.saver = self.checkpointer
         return self.checkpointer
 
     def _begin(
-        self, given: Any, config: RunnableConfig, saved: CheckpointTuple | None, record: Record | None
+        self,
+        given: Any,
+        config: RunnableConfig,
+        saved: CheckpointTuple | None,
+        record: Record | None,
+        context: SwarmContext | None,
     ) -> Any:
         """The input for LangGraph, and with a catalogue the record that this run begins."""
         self.check()
+        if given is not None and not isinstance(given, Command):
+            given = self.checked(given, context)
         going, resumed = saved is not None and unfinished(saved), given is None
         if resumed and record and not going:
             given = record.pending(saved)
@@ -115,7 +129,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
                 f"session '{session}' has not ended; resume it with `graph.invoke(None, thread)` or "
                 f"`swarm-graph resume {session}`, or use another thread_id"
             )
-        return self.start(checked(given))
+        return self.start(given)
 
     def _refuse_other_shape(self, session: str, saved: CheckpointTuple) -> None:
         """InputError when a session is on its way to a node that this graph does not have."""
@@ -140,7 +154,23 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         first = 0 if "coder" in self.nodes else 1
         anew = {"approved": False, "findings": [], "diagnosis": "", "phase": "running", "iteration": first}
         empty = {"reviews": {"__overwrite__": []}, "tasks": {"__overwrite__": {}}}
+        if TASKS in self.nodes:
+            specs = [TaskSpec.model_validate(task) for task in given["tasks"]]
+            records = {spec.task_id: pending(spec, [number]) for number, spec in enumerate(specs)}
+            own = {"tasks": {"__overwrite__": records}, "children": secrets.token_hex(4)}
+            return {**anew, **empty, **given, **own}
         return {**anew, **empty, **given}
+
+    def checked(self, given: Any, context: SwarmContext | None = None) -> dict[str, Any]:
+        """The input of a new run, as plain data. InputError when it holds no request, or no fitting tasks."""
+        if TASKS not in self.nodes:
+            return checked(given)
+        if not isinstance(given, Mapping):
+            raise InputError('the input is no object; expected {"tasks": [...]}')
+        graph = checked_graph(task_specs(given.get("tasks", ())))
+        check_tasks(graph, self._crew, overridden=bool(context and context.model))
+        plain = [spec.plain() for spec in graph.values()]
+        return {**given, "request": str(given.get("request") or ""), "tasks": plain}
 
     # --- the catalogue ---------------------------------------------------------------------------
 
@@ -153,8 +183,12 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         return Record(saver, config)
 
     @property
+    def _crew(self) -> Crew:
+        return cast("Crew", cast("Any", self.builder).crew)
+
+    @property
     def _config(self) -> SwarmConfig:
-        return cast("SwarmConfig", cast("Any", self.builder).crew.config)
+        return self._crew.config
 
     def _changing(self, config: RunnableConfig) -> AbstractContextManager[None]:
         """Nobody works on the session while its state is changed; what it answered before is asked anew."""
@@ -170,7 +204,7 @@ def unfinished(saved: CheckpointTuple) -> bool:
     return values.get("phase") in UNFINISHED or START_CHANNEL in values
 
 
-def checked(given: Any) -> Mapping[str, Any]:
+def checked(given: Any) -> dict[str, Any]:
     """The input of a new run. InputError when it holds no request."""
     request = given.get("request") if isinstance(given, Mapping) else None
     if not isinstance(request, str) or not request.strip():

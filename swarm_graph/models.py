@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any, cast
@@ -19,7 +20,6 @@ from langchain_core.language_models import BaseChatModel
 from swarm_graph.config import AgentParameters, ModelEntry, SwarmConfig
 from swarm_graph.errors import ConfigError
 from swarm_graph.limits import Slots, server_slots
-from swarm_graph.state import AgentRole
 
 CONNECT_TIMEOUT = 10.0
 UNLIMITED = 0
@@ -27,32 +27,31 @@ UNLIMITED = 0
 
 
 class ModelPool:
-    """The chat model of each role, made when first asked for, one per event loop."""
+    """The chat models, made when first asked for, one per event loop."""
 
     def __init__(self, config: SwarmConfig) -> None:
         self.config = config
-        self._models: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[AgentRole, BaseChatModel]] = (
+        self._models: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]] = (
             WeakKeyDictionary()
         )
 
-    def chat(self, role: AgentRole) -> BaseChatModel:
-        """The model of a role for the running event loop. ConfigError when none is configured."""
+    def chat(self, entry: ModelEntry, parameters: AgentParameters) -> BaseChatModel:
+        """A model for the running event loop."""
         models = self._models.setdefault(asyncio.get_running_loop(), {})
-        if role not in models:
-            models[role] = chat_model(self.config, role)
-        return models[role]
+        key = entry.model_dump_json() + parameters.model_dump_json()
+        if key not in models:
+            models[key] = chat_model(entry, parameters, self.config.proxy)
+        return models[key]
 
-    def slots(self, role: AgentRole) -> Slots:
-        """The limiter of the server that a role asks."""
-        entry = self.config.model_for(role)
-        return server_slots(entry.server, entry.slots or self.config.workflow.max_parallel_agents)
+    def slots(self, entry: ModelEntry) -> Slots:
+        """The limiter of a model's server."""
+        return server_slots(entry.server, self.config.width(entry))
 
 
-def chat_model(config: SwarmConfig, role: AgentRole) -> BaseChatModel:
-    """A new LangChain chat model for a role, bound to the running event loop."""
-    entry, parameters = config.model_for(role), config.parameters_for(role)
+def chat_model(entry: ModelEntry, parameters: AgentParameters, proxy: str | None = None) -> BaseChatModel:
+    """A new LangChain chat model, bound to the running event loop."""
     make = {"openai": _openai, "ollama": _ollama, "simulated": _simulated}[entry.api_type]
-    return make(entry, parameters, config.proxy)
+    return make(entry, parameters, proxy)
 
 
 def api_key(entry: ModelEntry) -> str | None:
@@ -91,7 +90,7 @@ def call_arguments(
         return {}
     response_format = {
         "type": "json_schema",
-        "json_schema": {"name": schema["title"].lower(), "schema": schema},
+        "json_schema": {"name": re.sub(r"\W", "_", schema.get("title", "answer")).lower(), "schema": schema},
     }
     if model._llm_type == "openai-chat":
         return {

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from swarm_graph.checkpoints.journal import Journal
-from swarm_graph.errors import Stopped, SwarmError
+from swarm_graph.errors import ModelError, Stopped, SwarmError
 from swarm_graph.limits import Slots
 
 RUN = "swarm_run"
@@ -20,12 +23,15 @@ GRACE_S = 0.02
 class Run:
     """One run of a graph. `output` and `config_file` are recorded with its session.
 
-    `journal` is set while the graph has a checkpointer of ours.
+    `saver`: the graph's checkpointer. `journal` is set while that is one of ours. `failure`: why a custom
+    session's tasks have failed in this run.
     """
 
     def __init__(self, *, output: str = "", config_file: str = "") -> None:
         self.output, self.config_file = output, config_file
+        self.saver: BaseCheckpointSaver[Any] | None = None
         self.journal: Journal | None = None
+        self.failure: ModelError | None = None
         self._stopping = False
         self._slots: Slots | None = None
         self._working = 0

@@ -16,3 +16,7 @@ def full() -> SwarmGraph:
 
 def review_only() -> SwarmGraph:
     return build_graph("review_only")
+
+
+def custom() -> SwarmGraph:
+    return build_graph("custom")

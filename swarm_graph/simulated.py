@@ -12,7 +12,7 @@ import json
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -45,6 +45,8 @@ class Ask:
     iteration: int
     attempt: int
     prompt: str
+    schema: Mapping[str, Any] | None = None
+    """The JSON schema that the answer is to fit."""
 
 
 Play = Callable[[Ask], str | Exception | None]
@@ -122,6 +124,7 @@ class SimulatedChatModel(BaseChatModel):
             iteration=int(about.get("iteration", 1)),
             attempt=int(about.get("attempt", 1)),
             prompt="\n".join(message.text for message in messages),
+            schema=arguments.get("response_format", {}).get("json_schema", {}).get("schema"),
         )
         dice = _dice(self.simulation.seed, ask)
         if dice.random() < self.simulation.failure_rate:
@@ -201,6 +204,19 @@ def _dice(seed: int, ask: Ask) -> random.Random:
 def invented(ask: Ask, dice: random.Random) -> str:
     """An answer in the form that the role's prompt asks for; its content is made up and says so."""
     mark = f"{dice.getrandbits(32):08x}"
+    title = ask.schema.get("title", "") if ask.schema else ""
+    if title == "Expansion":
+        tasks = [
+            {
+                "task_id": f"part{n}",
+                "assigned_role": "coder",
+                "description": f"Part {n} of {ask.node}, {mark}.",
+            }
+            for n in range(1, dice.randint(2, 4))
+        ]
+        return json.dumps({"plan": f"Simulated plan of {ask.node} {mark}.", "tasks": tasks})
+    if ask.schema and title not in ("Clarification", "Judgement"):
+        return json.dumps(_fitting(ask.schema, ask.schema, f"Simulated {ask.node} {mark}", dice))
     if ask.role == AgentRole.CLARIFIER:
         return json.dumps(
             {"requirements": [f"Simulated requirement {mark}."], "assumptions": [], "open_questions": []}
@@ -221,4 +237,33 @@ def invented(ask: Ask, dice: random.Random) -> str:
         head = f'"""Simulated test {mark}."""\n\nfrom simulated import answer\n\n\n'
         test = f"{head}def test_answer():\n    assert answer() > 0\n"
         return f"```python path=tests/test_simulated.py\n{test}```"
-    return f"Simulated {ask.role or 'answer'} {mark}."
+    return f"Simulated {ask.node or ask.role or 'answer'} {mark}."
+
+
+def _fitting(schema: Mapping[str, Any], root: Mapping[str, Any], text: str, dice: random.Random) -> Any:
+    """An invented value that fits the usual parts of JSON schema."""
+    if reference := schema.get("$ref"):
+        found: Any = root
+        for part in str(reference).removeprefix("#/").split("/"):
+            found = found[part]
+        return _fitting(found, root, text, dice)
+    for choice in ("anyOf", "oneOf"):
+        if choice in schema:
+            return _fitting(schema[choice][0], root, text, dice)
+    if "const" in schema or "enum" in schema:
+        return dice.choice(schema.get("enum") or [schema["const"]])
+    match schema.get("type"):
+        case "object":
+            inner = schema.get("properties", {})
+            return {name: _fitting(part, root, text, dice) for name, part in inner.items()}
+        case "array":
+            count = schema.get("minItems", 1)
+            return [_fitting(schema.get("items", {}), root, text, dice) for _ in range(count)]
+        case "integer" | "number":
+            least = schema.get("minimum", 0)
+            return dice.randint(least, max(least, min(schema.get("maximum", least + 9), least + 9)))
+        case "boolean":
+            return dice.random() < 0.5
+        case "null":
+            return None
+    return text[: schema.get("maxLength", len(text))].ljust(schema.get("minLength", 0), ".")

@@ -25,12 +25,14 @@ class AgentRole(StrEnum):
 
 
 class TaskStatus(StrEnum):
-    """Where a task stands."""
+    """Where a task stands. READY: all that it waits for is done; SKIPPED: it was not begun, see why."""
 
     PENDING = "PENDING"
+    READY = "READY"
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
 
 
 Phase = Literal["running", "paused", "complete", "failed", "not_converged", "over_budget", "cancelled"]
@@ -102,7 +104,11 @@ class Review(TypedDict):
 
 
 class TaskRecord(TypedDict):
-    """A task as the state keeps it; its result is in the state's own keys (code, design, reviews, ...)."""
+    """A task as the state keeps it.
+
+    The result of a built-in workflow's task is in the state's own keys (code, design, reviews, ...); a task
+    of a custom graph has it here.
+    """
 
     task_id: str
     task_type: str
@@ -116,13 +122,26 @@ class TaskRecord(TypedDict):
     completed_at: float
     note: NotRequired[str]
     """What a person should know of the answer: repaired, unreadable, files deleted."""
+    spec: NotRequired[dict[str, Any]]
+    """What the user, or a task that expands, asked for: a `TaskSpec` as plain data."""
+    rank: NotRequired[list[int]]
+    """Its place in the order added: its number, below that of the task that added it."""
+    result: NotRequired[str]
+    """The answer as text; files as fenced blocks."""
+    value: NotRequired[Any]
+    """The answer as plain data where it is typed: what the answer's JSON schema says, or a review."""
+    added: NotRequired[list[dict[str, Any]]]
+    """The tasks that it added, as `spec` has them."""
+    error: NotRequired[str]
+    """Why it failed, or which failure kept it from being begun."""
 
 
 @dataclass
 class Task:
-    """A unit of a session's work as the coordinator shows it.
+    """A unit of a session's work, as the user of a custom graph adds it and as the coordinator shows it.
 
-    `result` is text; `error` says why a task failed; times are seconds since the epoch.
+    The lower part is what came out: `result` is text; `error` says why a task failed or was skipped; times
+    are seconds since the epoch. The rest is explained in `swarm_graph.tasks.TaskSpec`.
     """
 
     task_id: str
@@ -133,6 +152,13 @@ class Task:
     priority: int = 5
     dependencies: list[str] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
+    prompt: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    files: list[str] = field(default_factory=list)
+    answer: dict[str, Any] | None = None
+    when: str | None = None
+    expands: bool = False
     result: str | None = None
     error: str | None = None
     created_at: float | None = None

@@ -9,8 +9,9 @@ from typing import Any, Self
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 
+from swarm_graph.asking import Crew
 from swarm_graph.config import SwarmConfig, load_config
-from swarm_graph.errors import InputError
+from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.evidence import RUN_TESTS
 from swarm_graph.graph import SwarmGraph
 from swarm_graph.nodes.architect import architect
@@ -23,17 +24,18 @@ from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.nodes.security import security
 from swarm_graph.nodes.tester import tester
 from swarm_graph.pauses import gate
-from swarm_graph.role import Crew, Role
+from swarm_graph.role import Role, RoleNode
 from swarm_graph.run_tests import RunTests, next_step
 from swarm_graph.state import AgentRole, SwarmContext, SwarmState
+from swarm_graph.task_graph import TASKS, CustomState, TaskGraph, all_done
 from swarm_graph.verdict import completed, is_done, this_round, verdict_node
 
 
 class Draft(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]):
     """A LangGraph under construction that places our roles and numbers their tasks."""
 
-    def __init__(self, crew: Crew) -> None:
-        super().__init__(SwarmState, SwarmContext)
+    def __init__(self, crew: Crew, state: type[SwarmState] = SwarmState) -> None:
+        super().__init__(state, SwarmContext, output_schema=SwarmState)
         self.crew = crew
         self.rounds = crew.config.workflow.max_iterations
         self.roles: list[AgentRole] = []
@@ -45,7 +47,7 @@ class Draft(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]):
         verb = f"{role.verb}{name.removeprefix('review')}" if focus and name != "reviewer" else role.verb
         self.roles.append(role.role)
         task_id = f"T{len(self.roles):03d}_{verb}"
-        self.add_node(name, self.crew.node(role, name, task_id, focus, ends=ends))
+        self.add_node(name, RoleNode(self.crew, role, name, task_id, focus, ends=ends))
         settings = self.crew.config.workflow
         if role.role in settings.pause_before:
             self.add_node(f"before_{name}", gate("before", name, role))
@@ -178,10 +180,25 @@ def review_only(crew: Crew) -> Draft:
     return graph
 
 
+def custom(crew: Crew) -> Draft:
+    """The user's task graph, in one node: tasks → *some failed*: tasks, when it is resumed | end."""
+    if crew.config.workflow.pauses:
+        raise ConfigError(
+            "workflow.pause_before and pause_after have no place in a custom workflow; leave them out, "
+            "and end a graph where a person is to look at it"
+        )
+    graph = Draft(crew, CustomState)
+    graph.add_node(TASKS, TaskGraph(crew))
+    graph.add_edge(START, TASKS)
+    graph.add_conditional_edges(TASKS, all_done, {"again": TASKS, "done": END})
+    return graph
+
+
 WORKFLOWS: dict[str, Callable[[Crew], Draft]] = {
     "standard": standard,
     "full": full,
     "review_only": review_only,
+    "custom": custom,
 }
 
 

@@ -11,10 +11,12 @@ ROOT = Path(__file__).parent.parent
 # The floors of the house, the ground floor first, and on each floor the lower step first.
 # nodes, prompts and checkpoints stand for all modules of their folders.
 FLOORS = (
-    ("errors", "state", "config_source", "config"),
+    ("errors", "state", "config_source", "config", "conditions", "tasks"),
     (
         "events",
         "limits",
+        "lanes",
+        "scheduler",
         "portal",
         "answers",
         "evidence",
@@ -27,10 +29,11 @@ FLOORS = (
         "calls",
         "sandbox",
         "execution",
+        "asking",
     ),
     ("role",),
     ("nodes",),
-    ("run_tests", "verdict", "pauses", "record", "graph", "workflows"),
+    ("run_tests", "verdict", "pauses", "record", "task_turn", "task_graph", "graph", "workflows"),
     (
         "drawing",
         "metrics",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import json5
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 from support import SIMULATED
 
@@ -138,7 +138,9 @@ def test_every_sampling_setting_reaches_the_model() -> None:
 
     async def models() -> tuple[Any, Any, Any]:
         roles = (AgentRole.CODER, AgentRole.TESTER, AgentRole.REVIEWER)
-        coder, tester, reviewer = (chat_model(config, role) for role in roles)
+        coder, tester, reviewer = (
+            chat_model(config.model_for(role), config.parameters_for(role)) for role in roles
+        )
         return coder, tester, reviewer
 
     coder, tester, reviewer = asyncio.run(models())

@@ -74,7 +74,14 @@ def build(folder: Path, **sections: Any) -> None:
 
 def test_there_is_a_prompt_for_every_role_and_none_for_nobody() -> None:
     assert [role.role for role in ROLES] == sorted(AgentRole)
-    known = {*AgentRole, prompts.REPAIR, *(prompts.FOCUS + focus for focus in FOCUSES)}
+    known = {
+        *AgentRole,
+        prompts.REPAIR,
+        prompts.TASK,
+        prompts.TYPED,
+        prompts.EXPAND,
+        *(prompts.FOCUS + focus for focus in FOCUSES),
+    }
     assert prompts.names() == sorted(known)
 
 

@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from swarm_graph import evidence
+from swarm_graph import evidence, task_results
 from swarm_graph.answers import Files, fenced
 from swarm_graph.errors import InputError, StorageError
 from swarm_graph.role import findings_text, review_text
 from swarm_graph.state import AgentRole, SwarmState, TaskRecord, own_review
+from swarm_graph.task_results import result_file, result_files
 
 PROJECT = "project"
 
@@ -60,9 +61,13 @@ class Output:
     def update(self, state: SwarmState) -> None:
         """Writes what a state holds, text files, notes and the project's files; removes what is gone."""
         project = {f"{PROJECT}/{path}": text for path, text in project_files(state).items()}
-        self._write({**texts(state), **project})
+        self._write({**texts(state), **result_files(state), **project})
         if gone := [path for path in self._known() if path.startswith(f"{PROJECT}/") and path not in project]:
             self._delete(gone)
+
+    def write_result(self, task: TaskRecord) -> None:
+        """Writes what one task of a custom session came to."""
+        self._write({result_file(task): f"{task['result'].rstrip()}\n"})
 
     def write_state(self, document: dict[str, Any]) -> None:
         self._write({self._state_name: to_json(document)})
@@ -140,7 +145,7 @@ def _target(folder: Path, name: str) -> Path:
 
 def project_files(state: SwarmState) -> dict[str, str]:
     """Code, tests and documentation as one tree; where two roles wrote the same path the code's stays."""
-    merged: dict[str, str] = {}
+    merged = task_results.project(state)
     for files in (state.get("documentation"), state.get("tests"), state.get("code")):
         merged = Files(files or {}).over(merged)
     return merged

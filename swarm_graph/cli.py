@@ -14,6 +14,7 @@ from swarm_graph import __version__
 from swarm_graph.cli_run import WORKFLOW_HELP, interactive, resume, run
 from swarm_graph.cli_sessions import sessions, verify
 from swarm_graph.cli_setup import doctor, init
+from swarm_graph.cli_tasks import batch
 from swarm_graph.cli_work import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -75,23 +76,36 @@ def swarm_graph(context: click.Context) -> None:
             click.echo(context.get_help())
 
 
-for command in (run, resume, interactive, sessions, verify, init, doctor):
+for command in (run, resume, batch, interactive, sessions, verify, init, doctor):
     swarm_graph.add_command(command)
+
+
+def _mermaid(workflow: str, config_file: str | None) -> str:
+    from swarm_graph.config import load_config
+    from swarm_graph.workflows import build_graph
+
+    return build_graph(workflow, config=load_config(config_file)).get_graph().draw_mermaid()
+
+
+def _mermaid_of_tasks(tasks: str) -> str:
+    from swarm_graph.plan import mermaid
+    from swarm_graph.task_files import read_tasks
+    from swarm_graph.tasks import checked_graph
+
+    return mermaid(checked_graph(read_tasks(tasks)[1]))
 
 
 @swarm_graph.command(epilog="Example: swarm-graph graph --workflow full --format svg --output full.svg")
 @click.option("--workflow", default="full", show_default=True, help=WORKFLOW_HELP)
+@click.option("--tasks", metavar="FILE", help="Draw this task graph instead.")
 @click.option(
     "--format", "form", default="mermaid", show_default=True, type=click.Choice(["mermaid", "svg", "png"])
 )
 @click.option("--output", metavar="FILE", help="Default: stdout.")
 @config_option
-def graph(workflow: str, form: str, output: str | None, config_file: str | None) -> None:
-    """Draw a workflow, offline: Mermaid text, or a picture."""
-    from swarm_graph.config import load_config
-    from swarm_graph.workflows import build_graph
-
-    mermaid = build_graph(workflow, config=load_config(config_file)).get_graph().draw_mermaid()
+def graph(workflow: str, tasks: str | None, form: str, output: str | None, config_file: str | None) -> None:
+    """Draw a workflow, or a task graph, offline: Mermaid text, or a picture."""
+    mermaid = _mermaid_of_tasks(tasks) if tasks else _mermaid(workflow, config_file)
     picture = mermaid.encode()
     if form != "mermaid":
         from swarm_graph.drawing import draw

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from swarm_graph.cli_tasks import ROLES, dry_run_option, work_off
 from swarm_graph.cli_work import (
     carry_out,
     config_option,
@@ -25,12 +26,14 @@ from swarm_graph.errors import InputError
 if TYPE_CHECKING:
     from swarm_graph.pauses import Decision
     from swarm_graph.state import SwarmState
+    from swarm_graph.tasks import TaskSpec
 
 MENU = """Select a workflow:
   1. STANDARD  clarify, design, code, three reviews
   2. FULL      all roles: also tests, security, docs
-  3. REVIEW    four reviews of code that you paste"""
-WORKFLOW_HELP = "standard, full or review_only."
+  3. REVIEW    four reviews of code that you paste
+  4. CUSTOM    your own task graph, from a file or typed here"""
+WORKFLOW_HELP = "standard, full, review_only or custom (a graph of your own)."
 
 approval_option: Callable[..., Any] = click.option(
     "--require-approval", is_flag=True, help="Exit with 4 when not approved."
@@ -46,17 +49,21 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(epilog='Example: swarm-graph run "Create a CSV parser" --workflow full --output parser')
 @click.argument("request", required=False)
-@click.option("--workflow", default="standard", show_default=True, help=WORKFLOW_HELP)
+@click.option("--workflow", help=f"{WORKFLOW_HELP} Default: standard.")
 @click.option(
     "--input", "inputs", multiple=True, metavar="FILE", help="A file to add to the request; repeatable."
 )
+@click.option("--tasks", metavar="FILE", help="The task graph of a custom workflow: .yaml, .json or .csv.")
+@dry_run_option
 @click.option("--session", metavar="ID", help="Default: the time and four characters.")
 @click.option("--follow-up", is_flag=True, help="Ask an ended --session for more.")
 @session_options
 def run(
     request: str | None,
-    workflow: str,
+    workflow: str | None,
     inputs: tuple[str, ...],
+    tasks: str | None,
+    dry_run: bool,
     session: str | None,
     follow_up: bool,
     config_file: str | None,
@@ -66,16 +73,46 @@ def run(
     require_approval: bool,
     as_json: bool,
 ) -> None:
-    """Run a workflow on REQUEST (`-`: read it from stdin)."""
-    text = whole_request(request, inputs)
+    """Run a workflow on REQUEST (`-`: read it from stdin), or with --tasks a task graph.
+
+    The tasks of a graph see REQUEST, if there is one, as what the whole work is for.
+    """
     if follow_up and not session:
         raise InputError("--follow-up needs --session ID: which session is asked for more?")
+    if tasks or workflow == "custom":
+        given, specs = _task_graph(request, inputs, tasks, workflow, require_approval)
+        work_off(given, specs, session, dry_run, as_json, config_file, simulate, data_dir, output, follow_up)
+        return
+    if dry_run:
+        raise InputError("--dry-run needs --tasks FILE; `swarm-graph graph` draws the other workflows")
+    workflow = workflow or "standard"
+    text = whole_request(request, inputs)
     coordinator = coordinator_for(config_file, simulate, data_dir, output)
 
     async def work() -> SwarmState:
         return await coordinator.arun_workflow(text, workflow, session_id=session, follow_up=follow_up)
 
     carry_out(coordinator, work, require_approval, as_json)
+
+
+def _task_graph(
+    request: str | None,
+    inputs: tuple[str, ...],
+    tasks: str | None,
+    workflow: str | None,
+    require_approval: bool,
+) -> tuple[str, list[TaskSpec]]:
+    """The request and the tasks of a custom workflow. InputError for options that do not go together."""
+    from swarm_graph.task_files import read_tasks
+
+    if not tasks:
+        raise InputError("a custom workflow needs --tasks FILE, as in swarm-graph run --tasks tasks.yaml")
+    if workflow not in (None, "custom"):
+        raise InputError(f"--tasks goes with --workflow custom, not with '{workflow}'")
+    if require_approval:
+        raise InputError("--require-approval does not go with a task graph, which has no verdict of its own")
+    given, specs = read_tasks(tasks)
+    return (whole_request(request, inputs) if request or inputs else given), specs
 
 
 @click.command(epilog="Example: swarm-graph resume 20231205_143022_4f2a")
@@ -141,12 +178,39 @@ def interactive(config_file: str | None = None, data_dir: str = ".swarm", simula
     coordinator = coordinator_for(config_file, simulate, data_dir, None)
     workflows = {"1": "standard", "2": "full", "3": "review_only"}
     click.echo(MENU)
-    choice = click.prompt("Workflow", type=click.Choice(list(workflows)), default="1")
+    choice = click.prompt("Workflow", type=click.Choice([*workflows, "4"]), default="1")
+    if choice == "4":
+        request, specs = typed_graph()
+        work_off(request, specs, None, False, False, config_file, simulate, data_dir, None)
+        return
     click.echo(f"What would you like to build?\n{'=' * 80}")
     click.echo(f"(Type your input. Enter 'END' on a new line when done)\n{'-' * 80}")
     lines = iter(sys.stdin.readline, "")
     text = "".join(line for line in _until_end(lines))
     carry_out(coordinator, lambda: coordinator.arun_workflow(text, workflows[choice]))
+
+
+def typed_graph() -> tuple[str, list[TaskSpec]]:
+    """A task graph from a file, or asked for task by task."""
+    from swarm_graph.task_files import read_tasks
+    from swarm_graph.tasks import task_specs
+
+    if name := click.prompt("Task file (empty: type the tasks here)", default="", show_default=False):
+        return read_tasks(name)
+    tasks: list[dict[str, Any]] = []
+    while description := click.prompt("What is to be done (empty: no more)", default="", show_default=False):
+        role = click.prompt("Role", type=click.Choice(ROLES), default="coder")
+        earlier = [task["task_id"] for task in tasks]
+        after = click.prompt(f"After which of {' '.join(earlier)}", default="") if earlier else ""
+        tasks.append(
+            {
+                "task_id": f"T{len(tasks) + 1:03d}",
+                "assigned_role": role,
+                "description": description,
+                "dependencies": after.replace(",", " ").split(),
+            }
+        )
+    return "", task_specs(tasks)
 
 
 def whole_request(request: str | None, inputs: tuple[str, ...]) -> str:

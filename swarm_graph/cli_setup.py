@@ -62,7 +62,8 @@ def doctor(
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--yes", is_flag=True, help="Do not ask before the file is written.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a config file instead.")
-def init(path: str, preset: str, force: bool, yes: bool, schema: bool) -> None:
+@click.option("--task-schema", is_flag=True, help="Print the JSON Schema of a task file instead.")
+def init(path: str, preset: str, force: bool, yes: bool, schema: bool, task_schema: bool) -> None:
     """Look for model servers on this machine and write a commented config to PATH.
 
     Only 127.0.0.1 is looked at, and what OPENAI_BASE_URL and OLLAMA_HOST name. No prompt is sent.
@@ -74,6 +75,11 @@ def init(path: str, preset: str, force: bool, yes: bool, schema: bool) -> None:
     from swarm_graph.servers import discover
     from swarm_graph.setup_config import YOUR_MODEL, config_text, keep_existing, write_config
 
+    if task_schema:
+        from swarm_graph.tasks import tasks_schema
+
+        sys.stdout.write(to_json(tasks_schema()))
+        return
     if schema:
         sys.stdout.write(to_json(config_schema()))
         return

@@ -108,7 +108,7 @@ def carry_out(
         sys.exit(EXIT_PAUSED)
     if phase == "failed":
         cure = f"`{resume_command(coordinator)}` asks only for what is missing"
-        end(f"{failures_text(coordinator.completed_tasks)}; {cure}", EXIT_FAILED)
+        end(f"{failures_text(coordinator)}; {cure}", EXIT_FAILED)
     if require_approval and not coordinator.state.get("approved"):
         sys.exit(EXIT_NOT_APPROVED)
 

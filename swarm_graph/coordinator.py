@@ -19,8 +19,8 @@ from swarm_graph.config import SwarmConfig, config_path, load_config
 from swarm_graph.document import failed_task, finished_task, folded, task_row
 from swarm_graph.errors import ConfigError, InputError, ModelError, Stopped, UnfinishedSession
 from swarm_graph.events import Event, event
-from swarm_graph.graph import SwarmGraph, checked
-from swarm_graph.metrics import call_row, same_run, summary, test_run_row, test_summary
+from swarm_graph.graph import SwarmGraph
+from swarm_graph.metrics import call_row, same_run, summary, swaps, test_run_row, test_summary
 from swarm_graph.models import check_model
 from swarm_graph.pauses import Decision, Pause
 from swarm_graph.run import Run
@@ -33,13 +33,23 @@ from swarm_graph.session import (
     known_session,
     new_session_id,
 )
-from swarm_graph.state import Evidence, SwarmContext, SwarmState, Task, TaskStatus
+from swarm_graph.state import Evidence, SwarmContext, SwarmState, Task, TaskRecord, TaskStatus
+from swarm_graph.task_results import ENDED as ENDED_TASKS
+from swarm_graph.task_results import in_order
+from swarm_graph.tasks import TaskSpec, task_specs
 from swarm_graph.workflows import build_graph
 
 log = logging.getLogger("swarm_graph")
 
 DATA_DIR = ".swarm"
 OUTPUT_DIR = "swarm-output"
+STATUSES = {
+    "task_started": str(TaskStatus.RUNNING),
+    "task_stopped": str(TaskStatus.PENDING),
+    "task_failed": str(TaskStatus.FAILED),
+    "task_skipped": str(TaskStatus.SKIPPED),
+}
+"""Where a task of a custom graph stands after an event."""
 
 
 class SwarmCoordinator:
@@ -72,10 +82,21 @@ class SwarmCoordinator:
         self._calls: list[dict[str, Any]] = []
         self._test_runs: list[dict[str, Any]] = []
         self._failed: dict[str, Task] = {}
+        self._tasks: dict[str, Task | TaskSpec] = {}
         self._working: Run | None = None
         self.calls_in_flight = 0
 
     # --- running ---------------------------------------------------------------------------------
+
+    def add_task(self, task: Task | TaskSpec) -> None:
+        """Adds a task for the next `run_workflow("", workflow_type="custom")`.
+
+        InputError when its id is taken or it cannot be read; its dependencies may be added later.
+        """
+        task_specs([task])
+        if task.task_id in self._tasks:
+            raise InputError(f"two tasks have the id '{task.task_id}'; every task needs its own")
+        self._tasks[task.task_id] = task
 
     def run_workflow(
         self,
@@ -105,9 +126,9 @@ class SwarmCoordinator:
         follow_up: bool = False,
     ) -> SwarmState:
         """`run_workflow` for asynchronous callers."""
-        given = checked({"request": user_request})
         session = checked_session_id(session_id) if session_id else new_session_id()
         graph = self._graph(workflow_type)
+        given = graph.checked(self._input(user_request, workflow_type), self.context)
         known = known_session(self.data_dir, session) if self.config.features.enable_checkpointing else None
         if known and not follow_up:
             raise InputError(
@@ -121,7 +142,19 @@ class SwarmCoordinator:
                 f"session '{session}' has not ended ({known.phase}); `swarm-graph resume {session}` goes on "
                 "with it, then it can be followed up"
             )
+        self._tasks = {}
         return await self._run(graph, session, known, given)
+
+    def _input(self, request: str, workflow: str) -> dict[str, Any]:
+        """What the graph is given. InputError for added tasks that the workflow does not work off."""
+        if workflow == "custom":
+            return {"request": request, "tasks": list(self._tasks.values())}
+        if self._tasks:
+            raise InputError(
+                f"{len(self._tasks)} tasks were added, but the workflow '{workflow}' has tasks of its own; "
+                "run them with workflow_type='custom'"
+            )
+        return {"request": request}
 
     def resume(self, session_id: str | None = None, decision: Decision | None = None) -> SwarmState:
         """Goes on with a session (None: the newest that has not ended); returns as `run_workflow` does.
@@ -234,7 +267,8 @@ class SwarmCoordinator:
         if mode == "custom" and (happened := event(part)):
             self._note(happened)
         elif mode == "values":
-            self.state = part
+            own_tasks = dict(part.get("tasks", {}))  # the copy is ours to change
+            self.state = cast("SwarmState", {**part, "tasks": own_tasks})
         elif mode == "updates":
             self.state = folded(self.state, part)
             self._write()
@@ -250,12 +284,28 @@ class SwarmCoordinator:
             row = test_run_row(happened)
             again = [run for run in self._test_runs if not same_run(run, row)]
             self._test_runs = [*again, row]
+        elif self.workflow == "custom" and happened.task:
+            self._note_task(happened)
         elif happened.kind == "task_failed":
             self._failed[happened.task] = failed_task(happened)
         elif happened.kind in ("task_started", "task_ended", "tests_ended", "verdict"):
             log.info("session %s: %s %s", self.session_id, happened.node, happened.kind)
         if self.on_event:
             self.on_event(happened)
+
+    def _note_task(self, happened: Event) -> None:
+        """A task of a custom graph has ended: its result's file is written now, all others at the end."""
+        assert self.files is not None
+        tasks = self.state["tasks"]
+        if "record" in happened.data:
+            tasks[happened.task] = happened.data["record"]
+        elif happened.kind in STATUSES:
+            why = {key: value for key, value in happened.data.items() if key in ("error", "note")}
+            changed = {**tasks[happened.task], "status": STATUSES[happened.kind], **why}
+            tasks[happened.task] = cast("TaskRecord", changed)
+        if happened.kind == "task_ended":
+            self.files.write_result(tasks[happened.task])
+        log.info("session %s: %s %s", self.session_id, happened.node, happened.kind)
 
     def _write(self) -> None:
         assert self.files is not None
@@ -266,18 +316,26 @@ class SwarmCoordinator:
 
     @property
     def completed_tasks(self) -> list[Task]:
-        """The tasks that ended, failed ones included, in the order of their ids."""
+        """The tasks that ended, failed and skipped ones included, in the order of their ids.
+
+        Those of a custom graph are in the order added.
+        """
         records = self.state.get("tasks", {})
+        if self.workflow == "custom":
+            ended = [record for record in in_order(records) if record["status"] in ENDED_TASKS]
+            return [finished_task(record["task_id"], self.state) for record in ended]
         done = {task_id: finished_task(task_id, self.state) for task_id in records}
         return [task for _, task in sorted({**done, **self._failed}.items())]
 
     def get_metrics_summary(self) -> dict[str, Any]:
-        """Figures of the session: `["agents"][role]` as `metrics.summary` gives them, and `["tests"]`."""
+        """Figures of the session: `["agents"][role]` as `metrics.summary` gives them, `["tests"]`, and how
+        often servers had to swap models."""
         return {
             "session": self.session_id,
             "workflow": self.workflow,
             "agents": summary(self._calls),
             "tests": test_summary(self._test_runs),
+            "model_swaps": swaps(self._calls),
         }
 
     def save_state(self, path: str | Path) -> None:
@@ -308,7 +366,7 @@ class SwarmCoordinator:
                 for task_id, task in done.items()
             },
             "pauses": [vars(pause) for pause in self.pauses],
-            "completed_tasks": [task_row(task) for task in tasks],
+            "completed_tasks": [task_row(task, records.get(task.task_id)) for task in tasks],
             "evidence": [
                 {"iteration": review["iteration"], **review["evidence"]}
                 for review in self.state.get("reviews", [])

@@ -7,7 +7,9 @@ from typing import Any, cast
 
 from swarm_graph.artifacts import result_of
 from swarm_graph.events import Event
-from swarm_graph.state import AgentRole, SwarmState, Task, TaskStatus, merge, reviewed
+from swarm_graph.state import AgentRole, SwarmState, Task, TaskRecord, TaskStatus, merge, reviewed
+from swarm_graph.task_results import is_custom
+from swarm_graph.tasks import SPEC_FIELDS, TaskSpec
 
 
 def folded(state: SwarmState, updates: Mapping[str, Any]) -> SwarmState:
@@ -26,6 +28,8 @@ def folded(state: SwarmState, updates: Mapping[str, Any]) -> SwarmState:
 def finished_task(task_id: str, state: SwarmState) -> Task:
     """A task of the state with its result as text."""
     record = state["tasks"][task_id]
+    if is_custom(record):
+        return _custom_task(record)
     return Task(
         task_id=task_id,
         task_type=record["task_type"],
@@ -34,6 +38,18 @@ def finished_task(task_id: str, state: SwarmState) -> Task:
         status=TaskStatus(record["status"]),
         metadata={"node": record["node"], "iteration": record["iteration"]},
         result=result_of(record, state),
+        created_at=record["created_at"],
+        completed_at=record["completed_at"],
+    )
+
+
+def _custom_task(record: TaskRecord) -> Task:
+    spec = TaskSpec.model_validate(record["spec"])
+    return Task(
+        **{name: getattr(spec, name) for name in SPEC_FIELDS},
+        status=TaskStatus(record["status"]),
+        result=record.get("result"),
+        error=record.get("error") or (record.get("note") if "result" not in record else None),
         created_at=record["created_at"],
         completed_at=record["completed_at"],
     )
@@ -53,14 +69,15 @@ def failed_task(happened: Event) -> Task:
     )
 
 
-def task_row(task: Task) -> dict[str, Any]:
+def task_row(task: Task, record: TaskRecord | None) -> dict[str, Any]:
+    """A task as the state JSON has it; `record`: the state's own, which a failed task of a round lacks."""
     return {
         "task_id": task.task_id,
         "task_type": task.task_type,
         "role": str(task.assigned_role),
-        "node": task.metadata["node"],
+        "node": record["node"] if record else task.metadata["node"],
         "status": str(task.status),
-        "iteration": task.metadata["iteration"],
+        "iteration": record["iteration"] if record else task.metadata["iteration"],
         "result": task.result,
         "error": task.error,
         "created_at": task.created_at,

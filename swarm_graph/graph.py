@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -26,7 +27,7 @@ from swarm_graph.run import RUN, Run
 from swarm_graph.state import SwarmContext, SwarmState
 from swarm_graph.task_graph import TASKS
 from swarm_graph.task_turn import check_tasks
-from swarm_graph.tasks import TaskSpec, checked_graph, pending, task_specs
+from swarm_graph.tasks import TaskSpec, absolute, checked_graph, pending, task_specs
 
 UNFINISHED = ("running", "paused")
 START_CHANNEL = "__start__"
@@ -169,7 +170,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             raise InputError('the input is no object; expected {"tasks": [...]}')
         graph = checked_graph(task_specs(given.get("tasks", ())))
         check_tasks(graph, self._crew, overridden=bool(context and context.model))
-        plain = [spec.plain() for spec in graph.values()]
+        plain = [absolute(spec, Path()).plain() for spec in graph.values()]
         return {**given, "request": str(given.get("request") or ""), "tasks": plain}
 
     # --- the catalogue ---------------------------------------------------------------------------

@@ -43,6 +43,16 @@ def summary(calls: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return dict(sorted(agents.items()))
 
 
+def swaps(calls: Iterable[Mapping[str, Any]]) -> int:
+    """How often a server was asked for another model than just before; it may have to swap them then."""
+    loaded: dict[str, str] = {}
+    count = 0
+    for call in sorted(calls, key=lambda call: float(call["time"] - call["seconds"])):
+        count += loaded.get(call["server"], call["model"]) != call["model"]
+        loaded[call["server"]] = call["model"]
+    return count
+
+
 def test_run_row(happened: Event) -> dict[str, Any]:
     """A `tests_ended` event as one flat row, as the catalogue keeps it."""
     known = {name: value for name, value in happened.data.items() if name != "output"}

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.text import Text
 
 from swarm_graph.events import Event
 from swarm_graph.evidence import evidence, line
+
+SHOWN_TASKS = 40
+"""Ended tasks of a larger graph get no line of their own, only those that fail."""
+SHOWN_AT_WORK = 8
 
 
 class Progress:
@@ -25,6 +32,7 @@ class Progress:
         self.console = console or Console(stderr=True)
         self._rounds = rounds
         self._working: dict[str, _Work] = {}
+        self._graph: _Graph | None = None
         self._spinner = Spinner("dots")
         self._live = Live(self, console=self.console, refresh_per_second=8, transient=True)
 
@@ -41,7 +49,13 @@ class Progress:
     def on_event(self, happened: Event) -> None:
         if not self.console.is_terminal:
             return
-        if happened.kind == "task_started":
+        if happened.kind == "graph_started":
+            self._graph = _Graph(happened.data["tasks"], happened.data["done"])
+        elif happened.kind == "task_added" and self._graph:
+            self._graph.tasks += 1
+        elif happened.kind == "task_skipped" and self._graph:
+            self._graph.end("task_skipped")
+        elif happened.kind == "task_started":
             self._working[happened.node] = _Work(happened.iteration, time.monotonic())
         elif happened.kind in ("tokens", "call_ended") and happened.node in self._working:
             self._working[happened.node].tokens = happened.data["output_tokens"]
@@ -72,11 +86,15 @@ class Progress:
 
     def _ended(self, happened: Event) -> None:
         work = self._working.pop(happened.node, None)
+        if self._graph and happened.kind != "task_stopped":
+            self._graph.end("kept" if happened.data.get("kept") else happened.kind)
+            if self._graph.tasks > SHOWN_TASKS and happened.kind == "task_ended":
+                return
         if work is None:
             return
         marks = {"task_ended": ("✓", "green"), "task_failed": ("✗", "red"), "task_stopped": ("■", "yellow")}
         mark, style = marks[happened.kind]
-        note = happened.data.get("note") or ""
+        note = happened.data.get("note") or happened.data.get("error") or ""
         text = Text(f"{mark} ", style=style).append(
             f"{happened.node} {work.figures()} {note}".rstrip(), style="default"
         )
@@ -86,11 +104,41 @@ class Progress:
         lines = [
             Text.assemble(
                 self._spinner.render(time.monotonic()),  # type: ignore[arg-type]
-                f" {node} {work.figures()}, round {work.iteration} of {self._rounds}",
+                f" {node} {work.figures()}"
+                + ("" if self._graph else f", round {work.iteration} of {self._rounds}"),
             )
-            for node, work in self._working.items()
+            for node, work in list(self._working.items())[:SHOWN_AT_WORK]
         ]
-        return Group(*lines)
+        if (more := len(self._working) - SHOWN_AT_WORK) > 0:
+            lines.append(Text(f"  … and {more} more at work"))
+        return Group(*lines, *(self._graph.lines() if self._graph else []))
+
+
+class _Graph:
+    """How far the tasks of a custom session are."""
+
+    def __init__(self, tasks: int, done: int) -> None:
+        self.tasks, self._done, self._here = tasks, done, 0
+        self._counts: Counter[str] = Counter()
+        self._started = time.monotonic()
+
+    def end(self, how: str) -> None:
+        self._done += 1
+        self._counts[how] += 1
+        self._here += how in ("task_ended", "task_failed")
+
+    def lines(self) -> list[RenderableType]:
+        """A bar, and under it the rate and the time left."""
+        seconds = time.monotonic() - self._started
+        rate = self._here / seconds if seconds else 0.0
+        words = {"task_failed": "failed", "task_skipped": "skipped"}
+        told = [f"{self._counts[kind]} {word}" for kind, word in words.items() if self._counts[kind]]
+        if self._here:
+            left = timedelta(seconds=round((self.tasks - self._done) / rate))
+            pace = f"{rate:.1f} per s" if rate >= 1 else f"{rate * 60:.1f} per min"
+            told += [pace, f"{left} left"]
+        text = ", ".join([f"{self._done} of {self.tasks} tasks", *told])
+        return [ProgressBar(total=max(self.tasks, 1), completed=self._done, width=40), Text(text)]
 
 
 class _Work:

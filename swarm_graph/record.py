@@ -57,7 +57,7 @@ class Record:
         session = Session(
             session=self._session,
             workflow=workflow,
-            request=str(begun.get("request", "")),
+            request=str(begun.get("request") or f"{len(begun.get('tasks', ()))} tasks"),
             config=config.kept(),
             phase="running",
             created_at=now,

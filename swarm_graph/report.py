@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING
@@ -12,13 +13,17 @@ from swarm_graph.answers import fenced
 from swarm_graph.artifacts import plain_text, to_json
 from swarm_graph.pauses import FILES, Pause
 from swarm_graph.role import finding_line
+from swarm_graph.state import TaskStatus
+from swarm_graph.task_results import FOLDER
 
 if TYPE_CHECKING:
     from swarm_graph.coordinator import SwarmCoordinator
-    from swarm_graph.state import Task
 
 SIMULATED = "SIMULATED: no model was asked; every answer in this session is scripted or invented."
 SHOWN_FINDINGS = 20
+SHOWN_FILES = 30
+SHOWN_NAMES = 3
+TOLD = ("completed", "failed", "skipped", "running", "pending")
 
 
 def session_text(coordinator: SwarmCoordinator, program: str) -> str:
@@ -29,6 +34,7 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
         outcome(coordinator),
         *_tests(coordinator),
         *pauses,
+        *_not_done(coordinator),
         *_findings(coordinator),
         *_files(coordinator),
         *_figures(coordinator),
@@ -40,6 +46,8 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
 def outcome(coordinator: SwarmCoordinator) -> str:
     """One line: session, workflow, how it ended."""
     state = coordinator.state
+    if coordinator.workflow == "custom":
+        return f"Session {coordinator.session_id} (custom): {_custom_outcome(coordinator)}"
     last = 1 if coordinator.workflow == "review_only" else coordinator.config.workflow.max_iterations
     rounds = f"round {max(state.get('iteration', 0), 1)} of {last}"
     tested = evidence.latest(state)
@@ -54,6 +62,34 @@ def outcome(coordinator: SwarmCoordinator) -> str:
     return f"Session {coordinator.session_id} ({coordinator.workflow}): {how}"
 
 
+def _custom_outcome(coordinator: SwarmCoordinator) -> str:
+    """How many tasks came to what, in words."""
+    tasks = coordinator.state.get("tasks", {}).values()
+    counts = Counter(task["status"].lower() for task in tasks)
+    told = ", ".join(f"{counts[status]} {status}" for status in TOLD if counts[status])
+    kept = "; finished work is kept" if coordinator.state["phase"] != "complete" else ""
+    return f"{coordinator.state['phase']}: {len(tasks)} tasks, {told}{kept}"
+
+
+def _not_done(coordinator: SwarmCoordinator) -> list[str]:
+    """The tasks of a custom graph that failed or were skipped, and why; nothing for other workflows."""
+    if coordinator.workflow != "custom":
+        return []
+    reasons: dict[str, list[str]] = {}
+    for task in coordinator.completed_tasks:
+        if task.status != TaskStatus.COMPLETED:
+            reason = (task.error or "").removeprefix(f"{task.task_id}: ")
+            reasons.setdefault(f"{task.status.lower()}: {reason}", []).append(task.task_id)
+    shown = [f"  {_some(names)} {reason}" for reason, names in list(reasons.items())[:SHOWN_FINDINGS]]
+    return [*shown, *([f"  … and {len(reasons) - len(shown)} more"] if len(reasons) > len(shown) else [])]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN_NAMES]) + (
+        f" and {more} more" if (more := len(names) - SHOWN_NAMES) > 0 else ""
+    )
+
+
 def pause_text(pause: Pause) -> str:
     """What a person decides about."""
     if not pause.edits:
@@ -64,14 +100,16 @@ def pause_text(pause: Pause) -> str:
     return f"Waiting {pause.place}; its {pause.edits}:\n{indent(shown or '(none)', '  ')}"
 
 
-def failures_text(tasks: list[Task]) -> str:
+def failures_text(coordinator: SwarmCoordinator) -> str:
     """Why tasks failed; nodes that failed for the same reason are named together."""
+    tasks = coordinator.completed_tasks
     nodes: dict[str, list[str]] = {}
     for task in tasks:
-        if task.error:
+        if task.error and task.status == TaskStatus.FAILED:
             node, _, reason = task.error.partition(": ")
             nodes.setdefault(reason, []).append(node)
-    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in nodes.items())
+    shown = [f"{_some(names)}: {reason}" for reason, names in list(nodes.items())[:SHOWN_NAMES]]
+    return "; ".join([*shown, *(["…"] if len(nodes) > len(shown) else [])])
 
 
 def _tests(coordinator: SwarmCoordinator) -> list[str]:
@@ -103,7 +141,11 @@ def _files(coordinator: SwarmCoordinator) -> list[str]:
         return []
     folder = coordinator.files.folder
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    return [f"Files in {shown}:", *(f"  {path}" for path in coordinator.files.files())]
+    files = coordinator.files.files()
+    results = [path for path in files if path.startswith(f"{FOLDER}/")]
+    if len(results) > SHOWN_FILES:
+        files = [path for path in files if path not in set(results)] + [f"{FOLDER}/ ({len(results)} files)"]
+    return [f"Files in {shown}:", *(f"  {path}" for path in files)]
 
 
 def _figures(coordinator: SwarmCoordinator) -> list[str]:
@@ -111,11 +153,14 @@ def _figures(coordinator: SwarmCoordinator) -> list[str]:
     calls = sum(agent["total_calls"] for agent in agents)
     sent, received = (sum(agent[key] for agent in agents) for key in ("input_tokens", "output_tokens"))
     estimated = " (estimated)" if coordinator.config.is_simulated else ""
-    return [f"{calls} calls, {sent} tokens in, {received} tokens out{estimated}"]
+    count = coordinator.get_metrics_summary()["model_swaps"]
+    swapped = f", {count} model swaps" if count else ""
+    return [f"{calls} calls, {sent} tokens in, {received} tokens out{estimated}{swapped}"]
 
 
 def _next(coordinator: SwarmCoordinator, program: str) -> list[str]:
-    if not coordinator.config.is_simulated or coordinator.state["phase"] != "complete":
+    done = coordinator.state["phase"] == "complete" and coordinator.workflow != "custom"
+    if not coordinator.config.is_simulated or not done:
         return []
     request = shlex.quote(coordinator.state["request"].strip().splitlines()[0])
     return [

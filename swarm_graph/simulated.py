@@ -32,6 +32,8 @@ from swarm_graph.errors import ConfigError
 from swarm_graph.state import AgentRole
 
 DEMO = "fifo_queue.md"
+ROLE_FORMS = ("Clarification", "Judgement")
+"""The titles of the JSON schemas that roles have of their own."""
 _MARK = re.compile(r"^<!-- *(?P<name>[a-z_]+) +(?P<round>\d+) *-->$", re.MULTILINE)
 _WHEN = re.compile(r"^<!-- *when: *(?P<text>.+?) *-->$", re.MULTILINE)
 
@@ -48,6 +50,11 @@ class Ask:
     schema: Mapping[str, Any] | None = None
     """The JSON schema that the answer is to fit."""
 
+    @property
+    def has_own_form(self) -> bool:
+        """Whether a task wants another answer than its role's."""
+        return self.schema is not None and self.schema.get("title") not in ROLE_FORMS
+
 
 Play = Callable[[Ask], str | Exception | None]
 """What to answer; an exception is raised instead; None leaves the answer to the script."""
@@ -61,11 +68,14 @@ class Script:
     answers: dict[tuple[str, int], str]
 
     def answer(self, ask: Ask) -> str | None:
-        """Looked up by node, then by role; a round that is not written plays the latest one before it."""
+        """Looked up by node, then by role; a round that is not written plays the latest one before it.
+
+        What a role says is no answer to a question that has a form of its own.
+        """
         if self.when not in ask.prompt:
             return None
         for iteration in range(max(ask.iteration, 1), 0, -1):
-            for name in (ask.node, ask.role):
+            for name in (ask.node,) if ask.has_own_form else (ask.node, ask.role):
                 if (name, iteration) in self.answers:
                     return self.answers[name, iteration]
         return None
@@ -204,8 +214,7 @@ def _dice(seed: int, ask: Ask) -> random.Random:
 def invented(ask: Ask, dice: random.Random) -> str:
     """An answer in the form that the role's prompt asks for; its content is made up and says so."""
     mark = f"{dice.getrandbits(32):08x}"
-    title = ask.schema.get("title", "") if ask.schema else ""
-    if title == "Expansion":
+    if ask.schema and ask.schema.get("title") == "Expansion":
         tasks = [
             {
                 "task_id": f"part{n}",
@@ -215,26 +224,30 @@ def invented(ask: Ask, dice: random.Random) -> str:
             for n in range(1, dice.randint(2, 4))
         ]
         return json.dumps({"plan": f"Simulated plan of {ask.node} {mark}.", "tasks": tasks})
-    if ask.schema and title not in ("Clarification", "Judgement"):
+    if ask.schema and ask.has_own_form:
         return json.dumps(_fitting(ask.schema, ask.schema, f"Simulated {ask.node} {mark}", dice))
     if ask.role == AgentRole.CLARIFIER:
         return json.dumps(
-            {"requirements": [f"Simulated requirement {mark}."], "assumptions": [], "open_questions": []}
+            {
+                "requirements": [f"Simulated requirement of {ask.node} {mark}."],
+                "assumptions": [],
+                "open_questions": [],
+            }
         )
     if ask.role in (AgentRole.REVIEWER, AgentRole.SECURITY):
         finding = {
             "severity": "major",
             "location": "src/simulated.py:answer",
-            "problem": f"Simulated problem {mark}.",
+            "problem": f"Simulated problem of {ask.node} {mark}.",
             "suggestion": "Simulated suggestion.",
         }
         approved = ask.iteration > 1 or dice.random() < 0.5
         return json.dumps({"findings": [] if approved else [finding], "approved": approved})
     if ask.role == AgentRole.CODER:
-        code = f'"""Simulated code {mark}."""\n\n\ndef answer() -> int:\n    return {ask.iteration}\n'
+        code = f'"""Simulated code of {ask.node} {mark}."""\n\n\ndef answer() -> int:\n    return {ask.iteration}\n'
         return f"```python path=src/simulated.py\n{code}```"
     if ask.role == AgentRole.TESTER:
-        head = f'"""Simulated test {mark}."""\n\nfrom simulated import answer\n\n\n'
+        head = f'"""Simulated test of {ask.node} {mark}."""\n\nfrom simulated import answer\n\n\n'
         test = f"{head}def test_answer():\n    assert answer() > 0\n"
         return f"```python path=tests/test_simulated.py\n{test}```"
     return f"Simulated {ask.node or ask.role or 'answer'} {mark}."

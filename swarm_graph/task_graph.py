@@ -8,7 +8,9 @@ ever be taken for that of another task. Tasks that failed are tried again when t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextvars import copy_context
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -22,12 +24,13 @@ from swarm_graph.asking import Crew, Turn, override
 from swarm_graph.checkpoints.children import child_thread, for_any_loop
 from swarm_graph.conditions import Condition
 from swarm_graph.errors import ConfigError, InputError, ModelError
+from swarm_graph.events import Event
 from swarm_graph.lanes import Job
 from swarm_graph.run import RUN, Run
 from swarm_graph.scheduler import Scheduler
 from swarm_graph.state import SwarmContext, SwarmState, TaskRecord, TaskStatus
 from swarm_graph.task_turn import Room, Workbench, do_task
-from swarm_graph.tasks import TaskSpec, pending, waits_for
+from swarm_graph.tasks import TaskSpec, added_by, needs_of, pending
 
 TASKS = "tasks"
 """The name of the node."""
@@ -85,7 +88,8 @@ class _Pass:
         *,
         in_own_loop: bool = False,
     ) -> None:
-        self._crew, self._config, self._write = crew, config, runtime.stream_writer
+        self._crew, self._config = crew, config
+        self._context_of_node, self._stream_writer = copy_context(), runtime.stream_writer
         self._context = runtime.context or SwarmContext()
         self._session = str(config["configurable"].get("thread_id", ""))
         self._children = state.get("children", "")
@@ -95,11 +99,7 @@ class _Pass:
         self._specs = {
             name: TaskSpec.model_validate(record["spec"]) for name, record in self._records.items()
         }
-        self._added = {
-            name: [task["task_id"] for task in record["added"]]
-            for name, record in self._records.items()
-            if "added" in record
-        }
+        self._added = added_by(self._records)
         self._changed: dict[str, TaskRecord] = {}
         room = Room(crew.config.workflow.max_tasks, set(self._records))
         self._bench = Workbench(crew, state.get("request", ""), room)
@@ -113,10 +113,16 @@ class _Pass:
         cap = self._crew.config.workflow.parallel
         scheduler = Scheduler(cap, lambda lane: self._widths.get(lane, cap), self._begin, self._admit)
         todo = [name for name, record in self._records.items() if record["status"] == TaskStatus.PENDING]
+        numbers = {"tasks": len(self._records), "done": len(self._records) - len(todo)}
+        self._write(Event("graph_started", time.time(), self._session, TASKS, data=numbers).plain())
         await scheduler.run([self._job(name) for name in todo])
         self._shared.failure = self._failure()
         phase = "running" if self._shared.failure else "complete"
         return {"tasks": self._changed, "phase": phase}
+
+    def _write(self, event: Any) -> None:
+        """LangGraph's writer finds its stream in the node's context; tasks have contexts of their own."""
+        self._context_of_node.run(self._stream_writer, event)
 
     # --- what the scheduler asks -----------------------------------------------------------------
 
@@ -140,18 +146,7 @@ class _Pass:
         return entry.server, entry.model
 
     def _needs(self, name: str) -> list[str]:
-        """What a task waits for: with each task also those that it added, unless this is one of them."""
-        rank = self._records[name]["rank"]
-        needs = dict.fromkeys(waits_for(self._specs[name]))
-        unseen = list(needs)
-        while unseen:
-            need = unseen.pop()
-            above = self._records[need]["rank"]
-            for added in self._added.get(need, ()):
-                if rank[: len(above)] != above and added not in needs:
-                    needs[added] = None
-                    unseen.append(added)
-        return list(needs)
+        return needs_of(self._specs[name], self._added, lambda one: self._records[one]["rank"])
 
     def _admit(self, name: str) -> bool:
         """Whether a task is begun, all that it waits for having ended; otherwise its record says why not."""
@@ -197,7 +192,9 @@ class _Pass:
         for number, spec in enumerate(specs):
             self._specs[spec.task_id] = spec
             self._bench.room.names.add(spec.task_id)
-            self._put(pending(spec, [*parent["rank"], number], parent["completed_at"]))
+            added = pending(spec, [*parent["rank"], number], parent["completed_at"])
+            self._put(added)
+            self._turn(spec.task_id).report("task_added", record=added)
         return (spec.task_id for spec in specs)
 
     # --- a task's own thread ---------------------------------------------------------------------

@@ -178,6 +178,7 @@ class Workbench:
             task["task_id"] = f"{spec.task_id}.{task['task_id']}"
             task["dependencies"] = [f"{spec.task_id}.{name}" for name in task["dependencies"]]
             task["priority"] = spec.priority
+            task["task_type"] = ROLES[task["assigned_role"]].task_type
         try:
             added = list(checked_graph(task_specs(new)).values())
         except InputError as problem:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -13,6 +14,7 @@ from swarm_graph.conditions import Condition
 from swarm_graph.config import AgentParameters, Whole
 from swarm_graph.config_source import near
 from swarm_graph.errors import InputError
+from swarm_graph.prompts import is_file
 from swarm_graph.state import AgentRole, Task, TaskRecord, TaskStatus
 
 TaskId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -174,6 +176,44 @@ def waits_for(spec: TaskSpec) -> list[str]:
     if spec.when is None:
         return list(dict.fromkeys(spec.dependencies))
     return list(dict.fromkeys([*spec.dependencies, *Condition(spec.when).names]))
+
+
+def absolute(spec: TaskSpec, folder: Path) -> TaskSpec:
+    """The same with the paths in it, relative to a folder, made absolute: a resume may begin elsewhere."""
+    files = [str((folder / name).absolute()) for name in spec.files]
+    prompt = spec.prompt
+    if prompt and is_file(prompt):
+        prompt = str((folder / prompt).absolute())
+    return spec.model_copy(update={"files": files, "prompt": prompt})
+
+
+def needs_of(
+    spec: TaskSpec, added: Mapping[str, Sequence[str]], ranks: Callable[[str], Sequence[int]]
+) -> list[str]:
+    """What a task waits for: with each task also those that it added, unless this is one of them.
+
+    `added`: what a task has added; `ranks`: its place in the order added.
+    """
+    rank = ranks(spec.task_id)
+    needs = dict.fromkeys(waits_for(spec))
+    unseen = list(needs)
+    while unseen:
+        need = unseen.pop()
+        above = ranks(need) if need in added else ()
+        for name in added.get(need, ()):
+            if list(rank[: len(above)]) != list(above) and name not in needs:
+                needs[name] = None
+                unseen.append(name)
+    return list(needs)
+
+
+def added_by(tasks: Mapping[str, TaskRecord]) -> dict[str, list[str]]:
+    """Which tasks each task has added."""
+    return {
+        name: [str(task["task_id"]) for task in record["added"]]
+        for name, record in tasks.items()
+        if "added" in record
+    }
 
 
 def pending(spec: TaskSpec, rank: Sequence[int], added_at: float = 0.0) -> TaskRecord:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # The floors of the house, the ground floor first, and on each floor the lower step first.
 # nodes, prompts and checkpoints stand for all modules of their folders.
 FLOORS = (
-    ("errors", "state", "config_source", "config", "conditions", "tasks"),
+    ("errors", "state", "config_source", "config"),
     (
         "events",
         "limits",
@@ -21,6 +21,8 @@ FLOORS = (
         "answers",
         "evidence",
         "prompts",
+        "conditions",
+        "tasks",
         "servers",
         "simulated",
         "models",
@@ -37,6 +39,7 @@ FLOORS = (
     (
         "drawing",
         "metrics",
+        "task_results",
         "artifacts",
         "setup_config",
         "doctor",
@@ -44,11 +47,23 @@ FLOORS = (
         "session",
         "history",
         "past",
+        "task_files",
+        "plan",
         "document",
         "coordinator",
         "report",
     ),
-    ("__init__", "served", "cli_setup", "cli_work", "cli_run", "cli_sessions", "cli", "__main__"),
+    (
+        "__init__",
+        "served",
+        "cli_setup",
+        "cli_work",
+        "cli_tasks",
+        "cli_run",
+        "cli_sessions",
+        "cli",
+        "__main__",
+    ),
 )
 STEPS = [module for floor in FLOORS for module in floor]
 FOLDERS = ("nodes", "prompts", "checkpoints")

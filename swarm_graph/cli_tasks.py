@@ -1,0 +1,169 @@
+"""Task graphs on the command line: what `run --tasks` shares with it, and `batch`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from swarm_graph.cli_work import (
+    Option,
+    carry_out,
+    config_option,
+    coordinator_for,
+    data_option,
+    json_option,
+    output_option,
+    read_file,
+    simulate_option,
+)
+from swarm_graph.errors import InputError
+from swarm_graph.state import AgentRole
+
+if TYPE_CHECKING:
+    from swarm_graph.config import SwarmConfig
+    from swarm_graph.state import SwarmState
+    from swarm_graph.tasks import TaskSpec
+
+ROLES = [str(role) for role in AgentRole]
+
+dry_run_option: Option = click.option(
+    "--dry-run", is_flag=True, help="Ask nobody: print order, critical path, calls, tokens and the drawing."
+)
+
+
+@click.command(
+    epilog="Example: swarm-graph batch 'procedures/*.txt' --prompt extract.md --role coder --session lao"
+)
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option("--prompt", metavar="FILE", help="What to do with each; it may show $files or a row's $column.")
+@click.option("--role", default="coder", show_default=True, type=click.Choice(ROLES), help="Who does it.")
+@click.option(
+    "--answer", metavar="FILE", help="The JSON schema of a typed answer; its values become columns."
+)
+@click.option("--model", metavar="NAME", help="An entry of multi_model; default: the role's model.")
+@click.option("--id", "id_column", metavar="COLUMN", help="What names a row; default: its number.")
+@click.option("--session", metavar="ID", help="Default: the time and four characters.")
+@click.option("--retry-failed", is_flag=True, help="Go on with --session (default: the newest unfinished).")
+@dry_run_option
+@json_option
+@simulate_option
+@output_option
+@data_option
+@config_option
+def batch(
+    inputs: tuple[str, ...],
+    prompt: str | None,
+    role: str,
+    answer: str | None,
+    model: str | None,
+    id_column: str | None,
+    session: str | None,
+    retry_failed: bool,
+    dry_run: bool,
+    as_json: bool,
+    simulate: bool,
+    output: str | None,
+    data_dir: str,
+    config_file: str | None,
+) -> None:
+    """Do one task per document or row, side by side as far as the servers allow.
+
+    INPUT is a file, a folder or a quoted pattern; a .csv or .jsonl file gives a task a row. Results are one
+    file each, and results.csv and results.jsonl with all. `resume` goes on after a stop.
+    """
+    from swarm_graph.task_files import batch_tasks
+
+    if retry_failed:
+        _go_on(inputs, session, config_file, simulate, data_dir, output, as_json)
+        return
+    if not inputs or not prompt:
+        missing = "an INPUT" if prompt else "--prompt FILE"
+        raise InputError(f"batch needs {missing}, as in swarm-graph batch 'docs/*.txt' --prompt extract.md")
+    schema = read_schema(answer) if answer else None
+    prompt = prompt if "/" in prompt or "." in prompt else f"./{prompt}"
+    specs = batch_tasks(inputs, AgentRole(role), prompt, answer=schema, model=model, id_column=id_column)
+    work_off("", specs, session, dry_run, as_json, config_file, simulate, data_dir, output)
+
+
+def _go_on(
+    inputs: tuple[str, ...],
+    session: str | None,
+    config_file: str | None,
+    simulate: bool,
+    data_dir: str,
+    output: str | None,
+    as_json: bool,
+) -> None:
+    """Resumes a session whose tasks failed."""
+    from pathlib import Path
+
+    from swarm_graph.session import find_session
+
+    if inputs:
+        raise InputError("--retry-failed takes no INPUT: the session knows its own; name it with --session")
+    known = find_session(Path(data_dir), session)
+    coordinator = coordinator_for(config_file, simulate, data_dir, output, known=known)
+    carry_out(coordinator, lambda: coordinator.aresume(known.session), as_json=as_json)
+
+
+def work_off(
+    request: str,
+    specs: Sequence[TaskSpec],
+    session: str | None,
+    dry_run: bool,
+    as_json: bool,
+    config_file: str | None,
+    simulate: bool,
+    data_dir: str,
+    output: str | None,
+    follow_up: bool = False,
+) -> None:
+    """Runs tasks as a custom session, or says what that would do."""
+    coordinator = coordinator_for(config_file, simulate, data_dir, output)
+    if dry_run:
+        show_plan(request, specs, coordinator.config, as_json)
+        return
+    for spec in specs:
+        coordinator.add_task(spec)
+
+    async def work() -> SwarmState:
+        return await coordinator.arun_workflow(request, "custom", session_id=session, follow_up=follow_up)
+
+    carry_out(coordinator, work, as_json=as_json)
+
+
+def show_plan(request: str, specs: Sequence[TaskSpec], config: SwarmConfig, as_json: bool) -> None:
+    """Prints the plan of a task graph, and its drawing where that can be read."""
+    from swarm_graph.artifacts import plain_text, to_json
+    from swarm_graph.asking import Crew
+    from swarm_graph.plan import DRAWN, mermaid, plan, plan_text
+    from swarm_graph.task_turn import check_tasks
+    from swarm_graph.tasks import checked_graph
+
+    graph = checked_graph(specs)
+    check_tasks(graph, Crew(config), overridden=config.models.single_model is None)
+    made = plan(graph, config, request)
+    if as_json:
+        sys.stdout.write(to_json({**vars(made), "tasks": len(graph)}))
+        return
+    text = plan_text(made, graph, config.workflow.parallel)
+    if len(graph) <= DRAWN:
+        text += f"\n{mermaid(graph)}"
+    else:
+        text += "\nThe drawing is left out; `swarm-graph graph --tasks FILE --output graph.svg` makes it.\n"
+    sys.stdout.write(plain_text(text))
+
+
+def read_schema(name: str) -> dict[str, Any]:
+    """A JSON schema from a file. InputError when it is none."""
+    try:
+        schema = json.loads(read_file(name))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"'{name}' is not valid JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise InputError(f"'{name}' holds no JSON schema: expected an object")
+    return schema

@@ -1,0 +1,216 @@
+"""Tasks from files: a graph in YAML, JSON or CSV, and one task per document or row for `batch`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from glob import has_magic
+from pathlib import Path
+from typing import Any
+
+from swarm_graph.errors import InputError
+from swarm_graph.state import AgentRole
+from swarm_graph.tasks import TaskSpec, absolute, task_specs
+
+LISTS = ("dependencies", "files")
+OBJECTS = ("parameters", "answer", "metadata")
+TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0", "")
+
+
+def read_tasks(path: str | Path) -> tuple[str, list[TaskSpec]]:
+    """The request (often empty) and the tasks of a file; the paths in it are relative to its folder.
+
+    YAML and JSON: a list of tasks, or an object with `tasks` and `request`. CSV: a task a row; lists are
+    separated by spaces, other columns are the task's metadata. InputError for what cannot be read.
+    """
+    path = Path(path)
+    text = _read(path)
+    if path.suffix.lower() == ".csv":
+        given: Any = [_from_row(row) for row in _rows_of_csv(path, text)]
+    else:
+        given = _parsed(path, text)
+    request = ""
+    if isinstance(given, Mapping) and "tasks" in given:
+        if unknown := [key for key in given if key not in ("tasks", "request", "$schema")]:
+            raise InputError(f"{path}: unknown key '{unknown[0]}'; expected tasks, and request if you like")
+        request, given = str(given.get("request") or ""), given["tasks"]
+    try:
+        specs = task_specs(given)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return request, [absolute(spec, path.parent) for spec in specs]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot read the file '{path}': {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the file '{path}' is not UTF-8 text") from error
+
+
+def _parsed(path: Path, text: str) -> Any:
+    if path.suffix.lower() in (".yaml", ".yml"):
+        import yaml
+
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        except RecursionError as error:
+            raise InputError(f"{path} is nested too deep") from error
+    if path.suffix.lower() in (".json", ".json5"):
+        try:
+            return json.loads(text)
+        except RecursionError as error:
+            raise InputError(f"{path} is nested too deep") from error
+        except ValueError as error:
+            raise InputError(f"{path} is not valid JSON: {error}") from error
+    raise InputError(f"{path}: a task file ends in .yaml, .json or .csv")
+
+
+def _rows_of_csv(path: Path, text: str) -> list[dict[str, str]]:
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
+    names = reader.fieldnames or []
+    if not rows or not all(names) or len(set(names)) < len(names):
+        raise InputError(
+            f"{path}: expected a first line with a different name for each column, and rows below"
+        )
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():
+            raise InputError(f"{path}: row {number} has not as many cells as there are columns")
+    return rows
+
+
+def _from_row(row: Mapping[str, str]) -> dict[str, Any]:
+    """A task from cells of text; empty ones are left out."""
+    task: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    for column, cell in row.items():
+        name, text = column.strip(), cell.strip()
+        if name not in TaskSpec.model_fields:
+            metadata[name] = cell
+        elif text:
+            task[name] = _cell(name, text)
+    return {**task, "metadata": {**metadata, **task.get("metadata", {})}}
+
+
+def _cell(name: str, text: str) -> Any:
+    if name in LISTS:
+        return text.replace(";", " ").replace(",", " ").split()
+    if name == "priority" and re.fullmatch(r"-?\d+", text):
+        return int(text)
+    if name == "expands" and text.lower() in TRUE + FALSE:
+        return text.lower() in TRUE
+    if name in OBJECTS:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+    return text
+
+
+# --- batch ---------------------------------------------------------------------------------------
+
+
+def batch_tasks(
+    inputs: Iterable[str],
+    role: AgentRole,
+    prompt: str,
+    *,
+    answer: dict[str, Any] | None = None,
+    model: str | None = None,
+    id_column: str | None = None,
+) -> list[TaskSpec]:
+    """One task per document, or per row of a .csv or .jsonl file.
+
+    `inputs`: files, folders and patterns such as `docs/*.txt`. A task is named after its file, or after the
+    row's cell in `id_column`, else its number. InputError for an input that is not there or holds nothing.
+    """
+    common = {"assigned_role": role, "prompt": prompt, "answer": answer, "model": model, "task_type": "batch"}
+    taken: set[str] = set()
+    tasks = []
+    for path in _files(inputs):
+        for name, own in _work_in(path, id_column):
+            tasks.append({**common, **own, "task_id": _unique(name, taken)})
+    return [absolute(spec, Path()) for spec in task_specs(tasks)]
+
+
+def _files(inputs: Iterable[str]) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for given in inputs:
+        for path in _expanded(given):
+            if path not in seen:
+                seen.add(path)
+                yield path
+
+
+def _expanded(given: str) -> list[Path]:
+    path = Path(given)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = [one for one in path.iterdir() if one.is_file() and not one.name.startswith(".")]
+    elif has_magic(given):
+        root = Path(path.anchor)
+        found = [one for one in root.glob(str(path.relative_to(root))) if one.is_file()]
+    else:
+        raise InputError(f"there is no file or folder '{given}'")
+    if not found:
+        raise InputError(f"'{given}' names no file")
+    return sorted(found, key=_by_number)
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """Sorts doc_2 before doc_10."""
+    parts = re.findall(r"\d+|\D+", str(path))
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _work_in(path: Path, id_column: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The tasks that an input makes: a name for each, and what it has of its own."""
+    if path.suffix.lower() not in (".csv", ".jsonl"):
+        yield path.stem, {"files": [str(path)]}
+        return
+    text = _read(path)
+    rows = _rows_of_csv(path, text) if path.suffix.lower() == ".csv" else _rows_of_jsonl(path, text)
+    for number, row in enumerate(rows, 1):
+        if id_column and id_column not in row:
+            raise InputError(f"{path}: row {number} has no '{id_column}'; it has {', '.join(row)}")
+        yield str(row[id_column]) if id_column else f"{path.stem}_{number:05d}", {"metadata": row}
+
+
+def _rows_of_jsonl(path: Path, text: str) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number}: not valid JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, line {number}: expected an object")
+        rows.append(row)
+    if not rows:
+        raise InputError(f"{path} holds no rows")
+    return rows
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """A task id made of a name that any file may have."""
+    clean = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._-")[:80] or "task"
+    number, unique = 1, clean
+    while unique.lower() in taken:
+        number += 1
+        unique = f"{clean}_{number}"
+    taken.add(unique.lower())
+    return unique

@@ -244,7 +244,8 @@ def invented(ask: Ask, dice: random.Random) -> str:
         approved = ask.iteration > 1 or dice.random() < 0.5
         return json.dumps({"findings": [] if approved else [finding], "approved": approved})
     if ask.role == AgentRole.CODER:
-        code = f'"""Simulated code of {ask.node} {mark}."""\n\n\ndef answer() -> int:\n    return {ask.iteration}\n'
+        head = f'"""Simulated code of {ask.node} {mark}."""'
+        code = f"{head}\n\n\ndef answer() -> int:\n    return {ask.iteration}\n"
         return f"```python path=src/simulated.py\n{code}```"
     if ask.role == AgentRole.TESTER:
         head = f'"""Simulated test of {ask.node} {mark}."""\n\nfrom simulated import answer\n\n\n'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any
@@ -166,8 +167,8 @@ def _check_dependencies(spec: TaskSpec, graph: Mapping[str, Any]) -> None:
         if name == spec.task_id:
             raise InputError(f"task '{name}' depends on itself")
         if name not in graph:
-            meant = near(name, list(graph))
-            hint = f"; did you mean '{meant}'?" if meant else ""
+            meant = get_close_matches(name, graph, n=1)
+            hint = f"; did you mean '{meant[0]}'?" if meant else ""
             raise InputError(f"task '{spec.task_id}' depends on '{name}', which does not exist{hint}")
 
 

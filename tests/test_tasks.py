@@ -1,0 +1,152 @@
+"""Tasks as users write them: what is accepted, and what is refused by one line before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema
+import pytest
+
+from swarm_graph import AgentRole, Task, TaskStatus
+from swarm_graph.conditions import Condition
+from swarm_graph.errors import InputError
+from swarm_graph.tasks import TaskSpec, checked_graph, task_specs, tasks_schema, waits_for
+
+
+def task(name: str, *dependencies: str, **more: Any) -> dict[str, Any]:
+    return {"task_id": name, "assigned_role": "coder", "dependencies": list(dependencies), **more}
+
+
+def graph(*tasks: Any) -> dict[str, TaskSpec]:
+    return checked_graph(task_specs(list(tasks)))
+
+
+def test_tasks_come_as_tasks_as_dicts_and_by_id() -> None:
+    one = Task("T1", "coding", "Write it", AgentRole.CODER, TaskStatus.PENDING, 8, ["T0"], {"count": 287})
+    spec = task_specs([one])[0]
+    assert (spec.task_id, spec.description, spec.priority) == ("T1", "Write it", 8)
+    assert (spec.dependencies, spec.metadata, spec.task_type) == (["T0"], {"count": 287}, "coding")
+    assert task_specs({"T1": {"assigned_role": "tester"}})[0].assigned_role == AgentRole.TESTER
+    assert TaskSpec.model_validate(spec.plain()) == spec
+
+
+CIRCLE = [task("a", "c"), task("b", "a"), task("c", "b"), task("d")]
+REFUSED: dict[str, tuple[list[Any], str]] = {
+    "no task": ([], "there are no tasks"),
+    "an id twice": ([task("a"), task("b"), task("a")], "two tasks have the id 'a'"),
+    "an unknown dependency": (
+        [task("T001"), task("b", "T0001")],
+        "depends on 'T0001', which does not exist; did you mean",
+    ),
+    "itself": ([task("a", "a")], "task 'a' depends on itself"),
+    "a circle": (CIRCLE, "in a circle: "),
+    "a circle by conditions": ([task("a", when="b.x > 1"), task("b", "a")], "in a circle: "),
+    "an unknown role": (
+        [{**task("a"), "assigned_role": "codr"}],
+        "unknown role 'codr'; known roles: architect",
+    ),
+    "no role": ([{"task_id": "a"}], "assigned_role: field required"),
+    "an id that names no file": ([task("../a")], "task_id: string should match pattern"),
+    "an unknown key": (
+        [task("a", dependancies=[])],
+        "unknown key 'dependancies'; did you mean 'dependencies'?",
+    ),
+    "no object": (["a"], "task 1 is no object"),
+    "an unknown parameter": ([task("a", parameters={"temprature": 1})], "unknown parameter 'temprature'"),
+    "a parameter that is too large": ([task("a", parameters={"temperature": 9})], "less than or equal to 2"),
+    "a schema that is none": ([task("a", answer={"type": "objct"})], "is no json schema"),
+    "a schema of no object": ([task("a", answer={"type": "string"})], "expected a json schema of an object"),
+    "a condition with a call": ([task("b"), task("a", when="open('b')")], "may not use call"),
+    "a condition that breaks off": ([task("b"), task("a", when="b.x ==")], "cannot be read"),
+    "a condition on nothing": ([task("a", when="1 == 1")], "looks at no task"),
+    "a condition on an unknown task": (
+        [task("a", when="zz.x == 1")],
+        "depends on 'zz', which does not exist",
+    ),
+    "an expansion with a form": ([task("a", expands=True, answer={"type": "object"})], "a task that expands"),
+    "a task that is done": (
+        [Task("a", "t", "d", AgentRole.CODER, TaskStatus.COMPLETED)],
+        "is COMPLETED; a task is added as PENDING",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_run_is_refused_by_one_line(case: str) -> None:
+    tasks, expected = REFUSED[case]
+    with pytest.raises(InputError) as refusal:
+        graph(*tasks)
+    assert expected in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_circle_is_printed_as_it_runs() -> None:
+    with pytest.raises(InputError, match="circle") as refusal:
+        graph(*CIRCLE)
+    names = str(refusal.value).rpartition(": ")[2].split(" → ")
+    assert names[0] == names[-1]
+    assert sorted(names[1:]) == ["a", "b", "c"]
+
+
+def test_a_long_circle_and_a_long_chain_are_no_recursion() -> None:
+    chain = [task(f"t{n}", *([f"t{n - 1}"] if n else [])) for n in range(10_001)]
+    assert len(graph(*chain)) == 10_001
+    with pytest.raises(InputError) as refusal:
+        graph(*chain[1:], task("t0", "t10000"))
+    assert len(str(refusal.value)) < 200
+
+
+def test_a_condition_s_tasks_are_waited_for() -> None:
+    tasks = graph(
+        task("T1"), task("T-2"), task("c", "T1", when="tasks['T-2'].n > 3 and T1.verdict == 'revise'")
+    )
+    assert waits_for(tasks["c"]) == ["T1", "T-2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("T.verdict == 'revise'", True),
+        ("T.verdict != 'revise' or T.n >= 3", True),
+        ("not (T.n in [1, 2])", True),
+        ("T.deep.inner.x == 1", True),
+        ("T.text == None", False),
+    ],
+)
+def test_conditions(text: str, holds: bool) -> None:
+    values = {"verdict": "revise", "n": 3, "text": "t", "deep": {"inner": {"x": 1}}}
+    assert Condition(text).holds({"T": values}) is holds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "T.__class__",
+        "T.x.__class__.__mro__",
+        "T.x % T.n",
+        "T.nothing == 1",
+        "T.x * 1000000000 == 'a'",
+        "T.x < 3",
+    ],
+)
+def test_a_condition_that_fails_says_what_the_task_has(text: str) -> None:
+    with pytest.raises(InputError, match="T has x, n"):
+        Condition(text).holds({"T": {"x": "a%d%d", "n": 1}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["T.x()", "(lambda: 1)() == T.x", "[y for y in T.x]", "T.x ** 9 > 1", "T.x if T.y else 1", "f'{T.x}'"],
+)
+def test_a_condition_is_made_of_comparisons_only(text: str) -> None:
+    with pytest.raises(ValueError, match="may not use"):
+        Condition(text)
+
+
+def test_the_schema_for_editors_accepts_what_we_accept() -> None:
+    schema = tasks_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    check = jsonschema.Draft202012Validator(schema)
+    check.validate({"request": "r", "tasks": [task("a", "b", when="b.x == 1", expands=False)]})
+    with pytest.raises(jsonschema.ValidationError):
+        check.validate({"tasks": [{**task("a"), "assigned_role": "codr"}]})

@@ -34,7 +34,7 @@ from swarm_graph.state import AgentRole
 DEMO = "fifo_queue.md"
 ROLE_FORMS = ("Clarification", "Judgement")
 """The titles of the JSON schemas that roles have of their own."""
-_MARK = re.compile(r"^<!-- *(?P<name>[a-z_]+) +(?P<round>\d+) *-->$", re.MULTILINE)
+_MARK = re.compile(r"^<!-- *(?P<name>[A-Za-z][\w.-]*) +(?P<round>\d+) *-->$", re.MULTILINE)
 _WHEN = re.compile(r"^<!-- *when: *(?P<text>.+?) *-->$", re.MULTILINE)
 
 

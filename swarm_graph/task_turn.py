@@ -15,6 +15,7 @@ from swarm_graph import prompts
 from swarm_graph.answers import Files, Reply, Unreadable, fenced, read, read_typed
 from swarm_graph.asking import NONE, Crew, Question, Turn
 from swarm_graph.errors import ConfigError, InputError
+from swarm_graph.models import check_model
 from swarm_graph.nodes.architect import architect
 from swarm_graph.nodes.clarifier import clarifier
 from swarm_graph.nodes.coder import coder
@@ -275,7 +276,7 @@ def check_tasks(specs: Mapping[str, TaskSpec], crew: Crew, *, overridden: bool) 
         try:
             if not overridden and (key := (spec.assigned_role, spec.model)) not in known:
                 known.add(key)
-                crew.config.model_for(*key)
+                check_model(crew.config.model_for(*key))
             if spec.prompt:
                 bench.prompt(spec.prompt, *own_holes(spec))
         except ConfigError as error:

@@ -139,7 +139,7 @@ def test_graph_draws(tmp_path: Path) -> None:
 
 
 def test_help_of_every_command_has_an_example(tmp_path: Path) -> None:
-    commands = ["run", "resume", "interactive", "sessions", "init", "doctor", "graph"]
+    commands = ["run", "resume", "batch", "interactive", "sessions", "init", "doctor", "graph"]
     for command in commands:
         assert f"Example: swarm-graph {command}" in swarm(command, "--help", cwd=tmp_path).stdout.decode()
     assert swarm("--version", cwd=tmp_path).stdout == b"swarm-graph, version 0.1.0\n"

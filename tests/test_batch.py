@@ -1,0 +1,210 @@
+"""Task graphs from the command line: `run --tasks`, `batch`, kills, failed tasks tried again, the view."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from servers.counting_proxy import CountingProxy
+from support import write_config
+from test_cli import ENVIRONMENT, PROGRAM, swarm
+
+from swarm_graph.cli import main
+from swarm_graph.events import Event
+from swarm_graph.progress import SHOWN_TASKS, Progress
+
+TASKS = """\
+request: A queue
+tasks:
+  - {task_id: T001, assigned_role: clarifier, description: Analyze}
+  - {task_id: T002, assigned_role: architect, description: Split, expands: true, dependencies: [T001]}
+  - {task_id: T003, assigned_role: documenter, description: Write, dependencies: [T002]}
+  - {task_id: T004, assigned_role: coder, when: "T001.result == 'never'"}
+"""
+SCHEMA = {
+    "type": "object",
+    "properties": {"title": {"type": "string", "maxLength": 20}, "pages": {"type": "integer", "maximum": 9}},
+    "required": ["title", "pages"],
+}
+
+
+def documents(folder: Path, count: int) -> None:
+    (folder / "docs").mkdir()
+    for number in range(1, count + 1):
+        (folder / "docs" / f"lao_{number}.txt").write_text(f"Procedure {number}")
+    (folder / "extract.md").write_text("Extract title and pages.\n---\n$files")
+    (folder / "schema.json").write_text(json.dumps(SCHEMA))
+
+
+BATCH = ["batch", "docs/*.txt", "--prompt", "extract.md", "--answer", "schema.json", "--session", "lao"]
+
+
+def test_run_works_off_a_task_file(tmp_path: Path) -> None:
+    (tmp_path / "tasks.yaml").write_text(TASKS)
+    done = swarm("run", "--tasks", "tasks.yaml", "--simulate", "--session", "s", cwd=tmp_path)
+    text = done.stdout.decode()
+    assert done.returncode == 0, done.stderr
+    assert text.startswith("SIMULATED: ")
+    assert "Session s (custom): complete: " in text
+    assert "T004 skipped: not begun: T001.result == 'never' does not hold" in text
+    assert (tmp_path / "swarm-output/s/results/T002.part1.md").is_file()
+    listed = json.loads(swarm("sessions", "list", "--json", cwd=tmp_path).stdout)
+    assert (listed[0]["workflow"], listed[0]["phase"]) == ("custom", "complete")
+    shown = swarm("sessions", "show", "s", cwd=tmp_path).stdout.decode()
+    assert "T002.part1  completed" in shown
+    assert swarm("resume", "s", cwd=tmp_path).returncode == 0
+
+
+def test_a_dry_run_asks_nobody_and_needs_no_model(tmp_path: Path) -> None:
+    (tmp_path / "tasks.yaml").write_text(TASKS)
+    done = swarm("run", "--tasks", "tasks.yaml", "--dry-run", cwd=tmp_path)
+    text = done.stdout.decode()
+    assert done.returncode == 0, done.stderr
+    assert "4 tasks, at most 4 at once. Nothing was asked." in text
+    assert "Critical path (3 tasks): T001 → T002 → T003" in text
+    assert "graph TD;" in text
+    assert not (tmp_path / ".swarm").exists()
+    drawing = swarm("graph", "--tasks", "tasks.yaml", "--format", "svg", cwd=tmp_path)
+    assert drawing.stdout.startswith(b"<svg")
+    planned = json.loads(swarm("run", "--tasks", "tasks.yaml", "--dry-run", "--json", cwd=tmp_path).stdout)
+    assert planned["critical_path"] == ["T001", "T002", "T003"]
+
+
+def test_a_batch_on_a_real_server_is_killed_and_goes_on(tmp_path: Path, counted: CountingProxy) -> None:
+    documents(tmp_path, 24)
+    counted.delay = 0.05
+    write_config(
+        tmp_path,
+        model_config={"single_model": {"url": counted.url, "model": "tiny", "slots": 4}},
+        workflow={"max_parallel_agents": 8},
+    )
+    results = tmp_path / "swarm-output" / "lao" / "results"
+    process = subprocess.Popen([PROGRAM, *BATCH], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    while len(list(results.glob("*.json"))) < 8:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = swarm("resume", "lao", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert b"complete: 24 tasks, 24 completed" in done.stdout
+    assert counted.calls.most_in_flight <= 4
+    assert len(counted.calls) <= 24 + 4
+    asked = [body["messages"][-1]["content"] for body in counted.calls.bodies]
+    assert {text.strip() for text in asked} == {
+        f"```text path=lao_{number}.txt\nProcedure {number}\n```" for number in range(1, 25)
+    }
+    rows = [json.loads(line) for line in (results.parent / "results.jsonl").read_text().splitlines()]
+    assert [row["task_id"] for row in rows] == [f"lao_{number}" for number in range(1, 25)]
+    for row in rows:
+        assert json.loads((results / f"{row['task_id']}.json").read_text())["title"] == row["title"]
+
+
+def test_failed_tasks_are_tried_again_and_only_these(tmp_path: Path) -> None:
+    documents(tmp_path, 5)
+    script = tmp_path / "script.md"
+    script.write_text("<!-- lao_2 1 -->\nno JSON\n<!-- lao_4 1 -->\nno JSON\n")
+    entry: dict[str, Any] = {"model": "s", "api_type": "simulated", "simulation": {"script": str(script)}}
+    write_config(tmp_path, model_config={"single_model": entry})
+    failed = swarm(*BATCH, cwd=tmp_path)
+    assert failed.returncode == 1
+    assert b"failed: 5 tasks, 3 completed, 2 failed; finished work is kept" in failed.stdout
+    assert b"lao_2, lao_4 failed: the coder's answer holds no JSON object" in failed.stdout
+    assert failed.stderr.count(b"\n") == 1
+    assert b"`swarm-graph resume lao` asks only for what is missing" in failed.stderr
+    table = (tmp_path / "swarm-output/lao/results.csv").read_text()
+    assert table.count("COMPLETED") == 3
+    again = swarm("batch", "--retry-failed", "--session", "lao", cwd=tmp_path)
+    assert again.returncode == 1
+    script.write_text("<!-- nobody 1 -->\nx\n")
+    done = swarm("batch", "--retry-failed", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    calls = json.loads(swarm("sessions", "show", "lao", "--json", cwd=tmp_path).stdout)["metrics"]["coder"]
+    assert calls["total_calls"] == 3 + 2 * 2 + 2 * 2 + 2
+    assert (tmp_path / "swarm-output/lao/results.csv").read_text().count("COMPLETED") == 5
+
+
+WRONG = {
+    ("batch",): "batch needs --prompt FILE",
+    ("batch", "--prompt", "extract.md"): "batch needs an INPUT",
+    ("batch", "no.txt", "--prompt", "extract.md"): "there is no file or folder 'no.txt'",
+    ("batch", "docs", "--prompt", "no.md", "--simulate"): "task 'lao_1': no prompt",
+    ("batch", "docs", "--prompt", "hole.md", "--simulate"): "unknown hole '$unit'",
+    ("batch", "docs", "--prompt", "extract.md", "--answer", "extract.md"): "is not valid JSON",
+    ("batch", "docs", "--prompt", "extract.md", "--role", "codr"): "'codr' is not one of",
+    ("batch", "docs", "--retry-failed"): "--retry-failed takes no INPUT",
+    ("batch", "--retry-failed"): "no sessions in '.swarm'",
+    ("run", "--workflow", "custom", "x"): "a custom workflow needs --tasks FILE",
+    ("run", "--workflow", "full", "--tasks", "tasks.yaml"): "--tasks goes with --workflow custom",
+    ("run", "x", "--dry-run"): "--dry-run needs --tasks FILE",
+    ("run", "--tasks", "tasks.yaml", "--require-approval"): "--require-approval does not go with",
+    ("run", "--tasks", "tasks.yaml"): "no model is configured",
+    ("run", "--tasks", "circle.json", "--dry-run"): "in a circle: ",
+    ("graph", "--tasks", "circle.json"): "in a circle: ",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
+def test_what_does_not_go_together_is_one_line(
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    documents(tmp_path, 1)
+    (tmp_path / "tasks.yaml").write_text(TASKS)
+    circle = [{"task_id": a, "assigned_role": "coder", "dependencies": [b]} for a, b in ("ab", "ba")]
+    (tmp_path / "circle.json").write_text(json.dumps(circle))
+    (tmp_path / "hole.md").write_text("Look at $unit.")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the program's own must not stay
+    monkeypatch.setattr("sys.argv", ["swarm-graph", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert said.err.count("\n") == 1
+    assert WRONG[arguments] in said.err
+    assert not (tmp_path / "swarm-output").exists()
+
+
+def test_the_schema_of_task_files_is_printed(tmp_path: Path) -> None:
+    schema = json.loads(swarm("init", "--task-schema", cwd=tmp_path).stdout)
+    assert schema["properties"]["tasks"]["items"]["properties"]["when"]["description"]
+
+
+def shown(events: list[tuple[str, dict[str, Any]]]) -> str:
+    """What the live view of a terminal has printed after some events."""
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+    progress = Progress(3, screen)
+    for kind, data in events:
+        about = {"node": data.get("node", "tasks"), "task": data.get("node", "")}
+        event = Event(kind, 0.0, "s", **about, data={"output_tokens": 1, **data})  # type: ignore[arg-type]
+        progress.on_event(event)
+    screen.print(progress)
+    assert isinstance(screen.file, io.StringIO)
+    return screen.file.getvalue()
+
+
+@pytest.mark.parametrize("tasks", [3, SHOWN_TASKS + 1])
+def test_the_live_view_counts_tasks_and_says_what_failed(tasks: int) -> None:
+    text = shown([
+        ("graph_started", {"tasks": tasks, "done": 0}),
+        ("task_started", {"node": "a"}), ("task_ended", {"node": "a", "kept": False}),
+        ("task_started", {"node": "b"}), ("task_failed", {"node": "b", "error": "b: no file"}),
+        ("task_skipped", {"node": "c"}), ("task_added", {"node": "d"}), ("task_started", {"node": "d"}),
+    ])  # fmt: skip
+    assert ("✓ a" in text) is (tasks <= SHOWN_TASKS)
+    assert "✗ b" in text
+    assert f"3 of {tasks + 1} tasks, 1 failed, 1 skipped" in text
+    assert "left" in text
+    assert " d 0 s" in text
+    assert "round" not in text

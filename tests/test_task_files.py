@@ -1,0 +1,225 @@
+"""Task files and the inputs of a batch: what is read, and one line for what cannot be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm_graph.config import load_config
+from swarm_graph.errors import InputError
+from swarm_graph.plan import critical_path, mermaid, plan, plan_text
+from swarm_graph.state import AgentRole
+from swarm_graph.task_files import _unique, batch_tasks, read_tasks
+from swarm_graph.tasks import TaskSpec, checked_graph
+
+YAML = """\
+request: A FIFO queue
+tasks:
+  - task_id: T001
+    assigned_role: clarifier
+    description: Analyze requirements
+    priority: 10
+    metadata: {document_type: LAO, count: 287}
+  - task_id: T002
+    assigned_role: coder
+    dependencies: [T001]
+    when: "T001.result != ''"
+    prompt: prompts/code.md
+    files: [data/a.txt]
+"""
+CSV = """\
+task_id,assigned_role,description,priority,dependencies,expands,unit,answer
+T001,clarifier,Analyze requirements,10,,,U-1,
+T002,coder,"Implement, all",,T001;T000,no,U-2,"{""type"": ""object""}"
+T000,architect,,-1,,yes,,
+"""
+
+
+def write(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def test_a_graph_in_yaml_and_in_json(tmp_path: Path) -> None:
+    import yaml
+
+    write(tmp_path, {"g/tasks.yaml": YAML, "g/tasks.json": json.dumps(yaml.safe_load(YAML))})
+    request, tasks = read_tasks(tmp_path / "g" / "tasks.yaml")
+    assert request == "A FIFO queue"
+    assert (tasks[0].priority, tasks[0].metadata["count"]) == (10, 287)
+    assert tasks[1].prompt == str(tmp_path / "g" / "prompts" / "code.md")
+    assert tasks[1].files == [str(tmp_path / "g" / "data" / "a.txt")]
+    assert read_tasks(tmp_path / "g" / "tasks.json") == (request, tasks)
+
+
+def test_a_graph_in_csv(tmp_path: Path) -> None:
+    write(tmp_path, {"tasks.csv": CSV})
+    _, tasks = read_tasks(tmp_path / "tasks.csv")
+    assert [task.priority for task in tasks] == [10, 5, -1]
+    assert tasks[1].dependencies == ["T001", "T000"]
+    assert tasks[1].description == "Implement, all"
+    assert tasks[1].answer == {"type": "object"}
+    assert [task.expands for task in tasks] == [False, False, True]
+    assert [task.metadata["unit"] for task in tasks] == ["U-1", "U-2", ""]
+
+
+BROKEN: dict[str, tuple[str, str | bytes, str]] = {
+    "missing": ("tasks.yml", "", "cannot read the file"),
+    "binary": ("tasks.json", b"\xff\xfe", "is not UTF-8"),
+    "another form": ("tasks.toml", "x = 1", "a task file ends in .yaml, .json or .csv"),
+    "yaml": ("tasks.yaml", "tasks: [", "is not valid YAML"),
+    "python in yaml": ("tasks.yaml", "!!python/object/apply:os.system [ls]", "is not valid YAML"),
+    "json": ("tasks.json", "[{]", "is not valid JSON"),
+    "deep json": ("tasks.json", "[" * 100_000, "nested too deep"),
+    "nothing": ("tasks.yaml", "", "the tasks are no list"),
+    "a text": ("tasks.json", '"x"', "the tasks are no list"),
+    "another key": ("tasks.yaml", "task: 1\ntasks: []", "unknown key 'task'"),
+    "csv without rows": ("tasks.csv", "task_id,assigned_role\n", "expected a first line"),
+    "csv with a short row": ("tasks.csv", "task_id,assigned_role\na\n", "row 1 has not as many cells"),
+    "csv with two equal columns": ("tasks.csv", "a,a\n1,2\n", "a different name for each column"),
+    "csv with a bad number": (
+        "tasks.csv",
+        "task_id,assigned_role,priority\na,coder,hi\n",
+        "priority: input should be",
+    ),
+    "csv with a bad object": (
+        "tasks.csv",
+        "task_id,assigned_role,answer\na,coder,{\n",
+        "answer: input should be",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_cannot_be_read_is_one_line(case: str, tmp_path: Path) -> None:
+    name, content, expected = BROKEN[case]
+    if case != "missing":
+        write(tmp_path, {name: content})
+    with pytest.raises(InputError) as refusal:
+        read_tasks(tmp_path / name)
+    assert expected in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@given(st.text(max_size=200))
+def test_no_csv_and_no_yaml_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    for suffix in ("csv", "yaml", "json"):
+        path = tmp_path_factory.getbasetemp() / f"any.{suffix}"
+        path.write_text(text, encoding="utf-8", errors="replace", newline="")
+        try:
+            read_tasks(path)
+        except InputError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+
+
+# --- batch ---------------------------------------------------------------------------------------
+
+
+def batch(*inputs: str, **more: str) -> list[TaskSpec]:
+    return batch_tasks(inputs, AgentRole.CODER, "p.md", **more)  # type: ignore[arg-type]
+
+
+def test_a_task_per_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(
+        tmp_path,
+        {f"docs/lao_{n}.txt": "x" for n in (1, 2, 10)}
+        | {"docs/.hidden": "", "b/Ünit 7.md": "", "B/lao_1": ""},
+    )
+    tasks = batch("docs/*.txt", "docs", "b", "B/lao_1")
+    assert [task.task_id for task in tasks] == ["lao_1", "lao_2", "lao_10", "nit_7", "lao_1_2"]
+    assert tasks[0].files == [str(tmp_path / "docs" / "lao_1.txt")]
+    assert tasks[0].prompt == str(tmp_path / "p.md")
+
+
+def test_a_task_per_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(
+        tmp_path, {"r.csv": "tag,text\nP-1,a\nP-1,b\n", "r.jsonl": '{"tag": 7, "x": [1]}\n\n{"tag": "q"}\n'}
+    )
+    assert [task.task_id for task in batch("r.csv", "r.jsonl")] == [
+        "r_00001",
+        "r_00002",
+        "r_00001_2",
+        "r_00002_2",
+    ]
+    tasks = batch("r.csv", "r.jsonl", id_column="tag")
+    assert [task.task_id for task in tasks] == ["P-1", "P-1_2", "7", "q"]
+    assert tasks[2].metadata == {"tag": 7, "x": [1]}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("no.txt", "there is no file or folder 'no.txt'"),
+        ("*.xyz", "names no file"),
+        ("empty", "names no file"),
+        ("bad.jsonl", "line 2: not valid JSON"),
+        ("list.jsonl", "line 1: expected an object"),
+        ("none.jsonl", "holds no rows"),
+        ("bad.csv", "row 1 has not as many cells"),
+    ],
+)
+def test_inputs_that_cannot_be_used(
+    given: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    write(tmp_path, {"bad.jsonl": "{}\n{", "list.jsonl": "[1]", "none.jsonl": "\n", "bad.csv": "a,b\n1\n"})
+    with pytest.raises(InputError, match=expected):
+        batch(given)
+
+
+@given(st.lists(st.text(max_size=120), max_size=20))
+def test_every_name_makes_a_task_id_of_its_own(names: list[str]) -> None:
+    taken: set[str] = set()
+    made = [_unique(name, taken) for name in names]
+    assert len({one.lower() for one in made}) == len(names)
+    for one in made:
+        TaskSpec(task_id=one, assigned_role=AgentRole.CODER)
+
+
+# --- plans ---------------------------------------------------------------------------------------
+
+
+def test_the_plan_of_a_graph() -> None:
+    specs = [
+        TaskSpec(task_id="low", assigned_role=AgentRole.TESTER, priority=1),
+        TaskSpec(task_id="a", assigned_role=AgentRole.ARCHITECT, expands=True),
+        TaskSpec(task_id="b", assigned_role=AgentRole.CODER, dependencies=["a"], priority=9),
+        TaskSpec(task_id="c", assigned_role=AgentRole.CODER, when="b.result == 'x'"),
+    ]
+    graph = checked_graph(specs)
+    config = load_config(
+        {"model_config": {"single_model": {"model": "m", "api_type": "simulated"}}}, environ={}
+    )
+    made = plan(graph, config, "A queue")
+    assert made.order == ["a", "b", "c", "low"]
+    assert made.critical_path == ["a", "b", "c"] == critical_path(graph)
+    assert made.calls == {"m": 4}
+    assert made.output_tokens == 6000 + 4000 + 8000 + 8000
+    assert made.input_tokens > 1000
+    text = plan_text(made, graph, 4)
+    assert "1. a (architect, priority 5, adds tasks)" in text
+    assert "3. c (coder, priority 5) after b when b.result == 'x'" in text
+    assert "1 of the tasks add others" in text
+    drawing = mermaid(graph)
+    assert 't1["a<br/>architect"];' in drawing
+    assert "t2 -->|\"b.result == 'x'\"| t3;" in drawing
+
+
+def test_a_plan_of_many_tasks_is_short() -> None:
+    specs = [
+        TaskSpec(task_id=f"t{n}", assigned_role=AgentRole.CODER, dependencies=[f"t{n - 1}"] if n else [])
+        for n in range(3000)
+    ]
+    graph = checked_graph(specs)
+    text = plan_text(plan(graph, load_config({}, environ={})), graph, 4)
+    assert "… and 2970 more" in text
+    assert len(text) < 4000

@@ -6,13 +6,14 @@ import json
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
 from swarm_graph.checkpoints.database import Database
-from swarm_graph.state import Evidence, TaskRecord
+from swarm_graph.state import Evidence, SwarmState, TaskRecord
 
 ENDED = ("complete", "not_converged")
 """The phases of sessions that have ended; every other one can be resumed."""
@@ -40,6 +41,7 @@ class Session:
 
     `config`: what it began with, in the file's shape. `output`: the folder of its files, empty when
     the graph was called directly. `parent`: the session that it was forked from, at `parent_checkpoint`.
+    The last three say what its last run came to: `findings` are the open ones by severity.
     """
 
     session: str
@@ -54,6 +56,9 @@ class Session:
     config_file: str = ""
     parent: str = ""
     parent_checkpoint: str = ""
+    approved: bool | None = None
+    iteration: int | None = None
+    findings: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,14 +138,34 @@ class Catalogue:
             }
             return int(self._tables.table("runs").insert(run).last_pk or 0)
 
-    def end(self, session: str, run: int, phase: str, error: str = "") -> None:
-        """Records how a run ended; answers of a session that has ended are in its state and go."""
+    def end(
+        self, session: str, run: int, phase: str, error: str = "", state: SwarmState | None = None
+    ) -> None:
+        """Records how a run ended and what it came to; the answers of an ended session go."""
         now = time.time()
+        came_to = _came_to(state) if state else {}
         with self.database.transaction():
-            self._tables.table("sessions").update(session, {"phase": phase, "updated_at": now})
+            self._tables.table("sessions").update(session, {"phase": phase, "updated_at": now, **came_to})
             self._tables.table("runs").update(run, {"phase": phase, "error": error, "ended_at": now})
             if phase in ENDED:
                 self.forget_answers(session)
+
+    def spent(self, session: str) -> tuple[int, int, float]:
+        """What the latest request of a session has used: calls, tokens, and seconds of ended runs."""
+        with self.database.view() as cursor:
+            (began,) = cursor.execute(
+                "SELECT max(started_at) FROM runs WHERE session = ? AND kind != 'resume'", (session,)
+            ).fetchone()
+            since = (session, began or 0.0)
+            calls, tokens = cursor.execute(
+                "SELECT count(*), total(input_tokens + output_tokens + cut_tokens) FROM calls "
+                "WHERE session = ? AND time >= ?",
+                since,
+            ).fetchone()
+            (seconds,) = cursor.execute(
+                "SELECT total(ended_at - started_at) FROM runs WHERE session = ? AND started_at >= ?", since
+            ).fetchone()
+        return calls, int(tokens), seconds
 
     def add(self, session: Session) -> None:
         """Records a session that no run has worked on yet, such as a fork."""
@@ -194,10 +219,7 @@ class Catalogue:
                     where, values, order_by="updated_at desc, rowid desc"
                 )
             )
-        return [
-            Session(**{**row, "config": json.loads(row["config"]), "simulated": bool(row["simulated"])})
-            for row in rows
-        ]
+        return [_session(row) for row in rows]
 
     # --- tasks, calls, files ---------------------------------------------------------------------
 
@@ -287,5 +309,26 @@ def local_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
+def _session(row: Mapping[str, Any]) -> Session:
+    known = {"config": json.loads(row["config"]), "simulated": bool(row["simulated"])}
+    if row["approved"] is not None:
+        known["approved"] = bool(row["approved"])
+    if row["findings"] is not None:
+        known["findings"] = json.loads(row["findings"])
+    return Session(**{**row, **known})
+
+
 def _session_row(session: Session) -> dict[str, Any]:
-    return {**vars(session), "config": json.dumps(session.config), "simulated": int(session.simulated)}
+    findings = None if session.findings is None else json.dumps(session.findings)
+    plain = {"config": json.dumps(session.config), "findings": findings}
+    return {**vars(session), **plain, "simulated": int(session.simulated)}
+
+
+def _came_to(state: SwarmState) -> dict[str, Any]:
+    """What a state has come to, as columns."""
+    findings = Counter(finding["severity"] for finding in state.get("findings", []))
+    return {
+        "approved": int(state.get("approved", False)),
+        "iteration": state.get("iteration", 0),
+        "findings": json.dumps(dict(findings)),
+    }

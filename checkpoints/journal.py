@@ -17,7 +17,8 @@ from swarm_graph.state import Evidence, TaskRecord
 
 CALL_COLUMNS = (
     "time", "node", "role", "task", "iteration", "attempt", "model", "server", "outcome", "finish_reason",
-    "queued_s", "first_token_s", "seconds", "input_tokens", "output_tokens", "error",
+    "queued_s", "first_token_s", "seconds", "input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens",
+    "cost", "error",
 )  # fmt: skip
 
 

@@ -71,7 +71,19 @@ def test_runs(database: Database) -> None:
     database.table("test_runs").create(columns, pk=("session", "kind", "iteration", "attempt"))
 
 
-STEPS = (sessions_and_calls, values_by_version, runs_tasks_artifacts, journal, test_runs)
+def costs_and_outcomes(database: Database) -> None:
+    """What calls cost, tokens of those that were cut, and what sessions came to, for comparisons."""
+    calls = database.table("calls")
+    for column in ("reasoning_tokens", "cut_tokens"):
+        calls.add_column(column, int, not_null_default=0)
+    calls.add_column("cost", float, not_null_default=0.0)
+    sessions = database.table("sessions")
+    sessions.add_column("approved", int)
+    sessions.add_column("iteration", int)
+    sessions.add_column("findings", str)
+
+
+STEPS = (sessions_and_calls, values_by_version, runs_tasks_artifacts, journal, test_runs, costs_and_outcomes)
 
 MIGRATIONS = Migrations("swarm_graph")
 for step in STEPS:

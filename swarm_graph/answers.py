@@ -30,6 +30,8 @@ class Reply:
     truncated: bool
     input_tokens: int
     output_tokens: int
+    reasoning_tokens: int = 0
+    """Those of the output that were thoughts, where the server says so."""
 
 
 @dataclass(frozen=True)

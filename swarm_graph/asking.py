@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from swarm_graph.answers import Reply, Unreadable
 from swarm_graph.calls import Caller
 from swarm_graph.config import AgentParameters, ModelEntry, SwarmConfig
-from swarm_graph.errors import AnswerError, Stopped
+from swarm_graph.errors import AnswerError, OverBudget, Stopped
 from swarm_graph.events import Event, Kind
 from swarm_graph.models import ModelPool, call_arguments
 from swarm_graph.prompts import Prompt
@@ -83,7 +83,7 @@ class Turn:
         self.report("task_started", task_type=task_type)
         try:
             yield
-        except Stopped:
+        except (Stopped, OverBudget):
             self.report("task_stopped")
             raise
         except Exception as error:

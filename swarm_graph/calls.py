@@ -75,6 +75,8 @@ class Caller:
             for slots in self.slots:
                 await held.enter_async_context(slots)
             self.run.check()
+            if self.run.budget:
+                self.run.budget.begin_call()
             record = _Record(self, key, attempt, time.monotonic() - queued)
             try:
                 reply = await self._stream(messages, arguments, record)
@@ -130,6 +132,7 @@ class Caller:
             truncated=reason == "length",
             input_tokens=usage["input_tokens"] if usage else 0,
             output_tokens=usage["output_tokens"] if usage else 0,
+            reasoning_tokens=usage.get("output_token_details", {}).get("reasoning", 0) if usage else 0,
         )
 
     def _secrets(self) -> list[str]:
@@ -177,15 +180,22 @@ class _Record:
 
     async def end(self, outcome: str, *, reply: Reply | None = None, error: str | None = None) -> None:
         """Commits the attempt, with its answer, before anybody hears of it."""
+        tokens = (reply.input_tokens, reply.output_tokens) if reply else (0, 0)
+        prices = self._caller.entry.prices
         ended = {
             "outcome": outcome,
             "finish_reason": self.reason,
             "first_token_s": self._first_token_s,
             "seconds": time.monotonic() - self._started,
-            "input_tokens": reply.input_tokens if reply else 0,
-            "output_tokens": reply.output_tokens if reply else 0,
+            "input_tokens": tokens[0],
+            "output_tokens": tokens[1],
+            "reasoning_tokens": reply.reasoning_tokens if reply else 0,
+            "cut_tokens": 0 if reply else self._tokens,
+            "cost": (tokens[0] * prices.input + tokens[1] * prices.output) / 1e6,
             "error": error,
         }
+        if self._caller.run.budget:
+            self._caller.run.budget.end_call(sum(tokens) if reply else self._tokens)
         if journal := self._caller.run.journal:
             row = {**self._caller.about, **self._about, **ended, "time": time.time()}
             await journal.record(row, self._key, reply)

@@ -109,6 +109,8 @@ def carry_out(
     if phase == "failed":
         cure = f"`{resume_command(coordinator)}` asks only for what is missing"
         end(f"{failures_text(coordinator)}; {cure}", EXIT_FAILED)
+    if phase == "over_budget":
+        end(f"{coordinator.stopped_by}; `{resume_command(coordinator)}` goes on", EXIT_FAILED)
     if require_approval and not coordinator.state.get("approved"):
         sys.exit(EXIT_NOT_APPROVED)
 

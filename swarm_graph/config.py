@@ -73,6 +73,13 @@ class Simulation(Settings):
     script: str | None = Field(None, description="A script file that says what each role answers.")
 
 
+class Prices(Settings):
+    """What a model's tokens cost, in any currency."""
+
+    input: Number = Field(0.0, ge=0, description="For a million tokens in.")
+    output: Number = Field(0.0, ge=0, description="For a million tokens out.")
+
+
 class ModelEntry(Settings):
     """One model on one server."""
 
@@ -93,6 +100,7 @@ class ModelEntry(Settings):
         None, ge=1, description="Calls its server takes at once; default max_parallel_agents."
     )
     api_key_env: str | None = Field(None, description="The environment variable that holds the API key.")
+    prices: Prices = Prices()
     simulation: Simulation = Simulation()
 
     @field_validator("url")
@@ -212,6 +220,14 @@ class WorkflowSettings(Settings):
         return self.reviewers.get(workflow) if isinstance(self.reviewers, dict) else self.reviewers  # type: ignore[call-overload]
 
 
+class SessionLimits(Settings):
+    """What one request of a session may use before it stops, resumable with a raised limit."""
+
+    calls: Whole | None = Field(None, ge=1, description="Calls of models, failed ones included.")
+    tokens: Whole | None = Field(None, ge=1, description="Tokens in and out.")
+    seconds: Positive | None = Field(None, description="Seconds at work, all its runs together.")
+
+
 class ExecutionLimits(Settings):
     """What one run of the tests may use."""
 
@@ -273,6 +289,7 @@ class SwarmConfig(Settings):
     models: Models = Field(default=Models(), alias="model_config")
     agent_parameters: dict[AgentRole, AgentParameters] = Field({}, description="Per role.")
     workflow: WorkflowSettings = WorkflowSettings()
+    limits: SessionLimits = SessionLimits()
     execution: Execution = Execution()
     features: Features = Features()
     prompts_dir: str | None = Field(

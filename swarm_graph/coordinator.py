@@ -17,7 +17,7 @@ from swarm_graph.checkpoints.catalogue import ENDED, Session
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig, config_path, load_config
 from swarm_graph.document import failed_task, finished_task, folded, task_row
-from swarm_graph.errors import ConfigError, InputError, ModelError, Stopped, UnfinishedSession
+from swarm_graph.errors import ConfigError, InputError, ModelError, OverBudget, Stopped, UnfinishedSession
 from swarm_graph.events import Event, event
 from swarm_graph.graph import SwarmGraph
 from swarm_graph.metrics import call_row, same_run, summary, swaps, test_run_row, test_summary
@@ -85,6 +85,7 @@ class SwarmCoordinator:
         self._tasks: dict[str, Task | TaskSpec] = {}
         self._working: Run | None = None
         self.calls_in_flight = 0
+        self.stopped_by = ""
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -237,7 +238,7 @@ class SwarmCoordinator:
     async def _work(self, desk: Desk, given: Any) -> SwarmState:
         self.state, self._calls = await desk.saved(), await desk.calls()
         self._test_runs = await desk.test_runs()
-        self._failed, self.pauses, self.calls_in_flight = {}, [], 0
+        self._failed, self.pauses, self.calls_in_flight, self.stopped_by = {}, [], 0, ""
         phase = "cancelled"
         try:
             async with aclosing(desk.stream(given, self.context)) as parts:
@@ -248,6 +249,9 @@ class SwarmCoordinator:
         except ModelError as error:
             phase = "failed"
             log.info("session %s failed: %s", desk.session, error)
+        except OverBudget as error:
+            phase, self.stopped_by = "over_budget", str(error)
+            log.info("session %s stopped: %s", desk.session, error)
         except Stopped:
             log.info("session %s stopped", desk.session)
         except InputError:  # refused before it began: the files may be those of another process at work

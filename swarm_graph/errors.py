@@ -5,6 +5,7 @@
     ├── InputError             2   a request, argument, file or session id that cannot be used
     │   ├── UnfinishedSession  2   a new request for a session that has not ended: resume it
     │   └── SessionInUse       2   a session that another process or thread works on
+    ├── OverBudget             1   the session has used what `limits` allow; it can be resumed with more
     ├── Stopped              130   a person stopped the run; it can be resumed
     ├── StorageError           1   the database or the output folder
     ├── SandboxError           1   no sandbox for the generated tests
@@ -39,6 +40,10 @@ class UnfinishedSession(InputError):
 
 class SessionInUse(InputError):
     """Somebody else works on the session; nothing was changed."""
+
+
+class OverBudget(SwarmError):
+    """The session has used up what `limits` allow; what had been finished is kept."""
 
 
 class Stopped(SwarmError):

@@ -22,6 +22,7 @@ from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import InputError, UnfinishedSession
 from swarm_graph.evidence import RUN_TESTS
 from swarm_graph.execution import check
+from swarm_graph.limits import Budget
 from swarm_graph.record import Record, changing
 from swarm_graph.run import RUN, Run
 from swarm_graph.state import SwarmContext, SwarmState
@@ -111,6 +112,9 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             request = given if isinstance(given, Mapping) else None
             kind = "resume" if resumed or not request else "follow_up" if saved else "begin"
             record.begin(self.name, self._config, "replay" if _is_replay(config) else kind, request, saved)
+        elif not record:
+            run: Run = config["configurable"][RUN]
+            run.budget = Budget(self._config.limits)
         return taken
 
     def _taken(self, given: Any, config: RunnableConfig, saved: CheckpointTuple | None) -> Any:

@@ -1,11 +1,42 @@
-"""How many model calls run at once: per server over the whole process, and per session."""
+"""How many model calls run at once, per server and per session, and what a session may use at all."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
+
+from swarm_graph.config import SessionLimits
+from swarm_graph.errors import OverBudget
+
+
+class Budget:
+    """What a session may still use: calls, tokens and seconds, beside what its earlier runs have used."""
+
+    def __init__(self, limits: SessionLimits, calls: int = 0, tokens: int = 0, seconds: float = 0.0) -> None:
+        self._limits, self._calls, self._tokens = limits, calls, tokens
+        self._began = time.monotonic() - seconds
+
+    def begin_call(self) -> None:
+        """Counts a call that begins. Raises OverBudget, before it does, when there is nothing left for it."""
+        used = {
+            "calls": self._calls,
+            "tokens": self._tokens,
+            "seconds": time.monotonic() - self._began,
+        }
+        for name, amount in used.items():
+            limit = getattr(self._limits, name)
+            if limit is not None and amount >= limit:
+                raise OverBudget(
+                    f"the session has used {amount:.0f} of {limit:g} {name} (limits.{name}); raise it and "
+                    "resume, what was finished is kept"
+                )
+        self._calls += 1
+
+    def end_call(self, tokens: int) -> None:
+        self._tokens += tokens
 
 
 @dataclass(eq=False)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from swarm_graph.events import Event
+
+TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens")
 
 
 def call_row(happened: Event) -> dict[str, Any]:
@@ -22,25 +25,45 @@ def call_row(happened: Event) -> dict[str, Any]:
 
 
 def summary(calls: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Per role, in the order of their names: the seed's figures and where the time went.
+    """Per role, in the order of their names: the seed's figures, and where the time and the tokens went.
 
-    `total_calls` counts every attempt; `avg_response_time` is seconds per answered call, from
-    dispatch to the last token, without the time in our queue (`queued_seconds`, all calls together).
+    `total_calls` counts every attempt. Seconds are those of answered calls, from dispatch to the last token:
+    `avg_response_time`, `p50_seconds`, `p95_seconds`, `model_seconds` (their sum), `first_token_seconds`
+    (mean time to the first token); `queued_seconds` is the time in our own queue, of all calls together.
+    `tokens_per_second` are output tokens while one call was at work. `cut_tokens` are those of calls that did
+    not end, estimated and in no other sum. `cost` is in the currency of the configured prices.
     """
-    agents: dict[str, dict[str, Any]] = {}
+    by_role: dict[str, list[Mapping[str, Any]]] = {}
     for call in calls:
-        agent = agents.setdefault(call["role"], _nothing())
-        answered = call["outcome"] in ("answered", "truncated")
-        agent["total_calls"] += 1
-        agent["successful_calls"] += answered
-        agent["input_tokens"] += call["input_tokens"]
-        agent["output_tokens"] += call["output_tokens"]
-        agent["total_tokens"] += call["input_tokens"] + call["output_tokens"]
-        agent["queued_seconds"] += call["queued_s"]
-        if answered:
-            agent["model_seconds"] += call["seconds"]
-            agent["avg_response_time"] = agent["model_seconds"] / agent["successful_calls"]
-    return dict(sorted(agents.items()))
+        by_role.setdefault(call["role"], []).append(call)
+    return {role: _figures(of_role) for role, of_role in sorted(by_role.items())}
+
+
+def _figures(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    answered = [call for call in calls if call["outcome"] in ("answered", "truncated")]
+    seconds = sorted(call["seconds"] for call in answered)
+    first = [call["first_token_s"] for call in answered if call["first_token_s"] is not None]
+    tokens = {name: sum(call[name] for call in calls) for name in TOKENS}
+    return {
+        "total_calls": len(calls),
+        "successful_calls": len(answered),
+        "success_rate": len(answered) / len(calls),
+        **tokens,
+        "total_tokens": tokens["input_tokens"] + tokens["output_tokens"],
+        "avg_response_time": sum(seconds) / len(seconds) if seconds else 0.0,
+        "p50_seconds": percentile(seconds, 0.50),
+        "p95_seconds": percentile(seconds, 0.95),
+        "first_token_seconds": sum(first) / len(first) if first else 0.0,
+        "model_seconds": sum(seconds),
+        "queued_seconds": sum(call["queued_s"] for call in calls),
+        "tokens_per_second": tokens["output_tokens"] / sum(seconds) if sum(seconds) else 0.0,
+        "cost": sum(call["cost"] for call in calls),
+    }
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The smallest of some ordered values that at least a share of them does not exceed; 0 for none."""
+    return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else 0.0
 
 
 def swaps(calls: Iterable[Mapping[str, Any]]) -> int:
@@ -72,9 +95,3 @@ def test_summary(runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         outcomes[run["outcome"]] = outcomes.get(run["outcome"], 0) + 1
         seconds += run["seconds"]
     return {"runs": sum(outcomes.values()), "seconds": seconds, "outcomes": dict(sorted(outcomes.items()))}
-
-
-def _nothing() -> dict[str, Any]:
-    counts = ("total_calls", "successful_calls", "input_tokens", "output_tokens", "total_tokens")
-    seconds = ("avg_response_time", "model_seconds", "queued_seconds")
-    return {**dict.fromkeys(counts, 0), **dict.fromkeys(seconds, 0.0)}

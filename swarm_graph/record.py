@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
@@ -17,8 +17,10 @@ from swarm_graph.checkpoints.locks import SessionLock, held
 from swarm_graph.checkpoints.retention import compact
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import SwarmConfig
-from swarm_graph.errors import Stopped, StorageError
+from swarm_graph.errors import OverBudget, Stopped, StorageError
+from swarm_graph.limits import Budget
 from swarm_graph.run import RUN, Run
+from swarm_graph.state import SwarmState
 
 
 class Record:
@@ -69,6 +71,8 @@ class Record:
         self._run = self._catalogue.begin(session, kind, given, _id(saved))
         self._journal = Journal(self._catalogue, self._session, answered=kind == "resume")
         self._shared.journal = self._journal
+        spent = self._catalogue.spent(self._session) if kind == "resume" else (0, 0, 0.0)
+        self._shared.budget = Budget(config.limits, *spent)
 
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _at: TracebackType | None
@@ -80,7 +84,8 @@ class Record:
                 self._end(self._run)
                 return
             stopped = isinstance(error, Stopped) or not isinstance(error, Exception)
-            phase, text = ("cancelled", "") if stopped else ("failed", str(error))
+            over = "over_budget" if isinstance(error, OverBudget) else "failed"
+            phase, text = ("cancelled", "") if stopped else (over, str(error))
             with suppress(StorageError):  # the first error says what is wrong
                 self._end(self._run, phase, text)
         finally:
@@ -98,7 +103,7 @@ class Record:
         with self.saver.transaction():
             tasks = {**values.get("tasks", {}), **self._journal.ended}
             self._catalogue.put_tasks(self._session, tasks.values())
-            self._catalogue.end(self._session, run, phase, error)
+            self._catalogue.end(self._session, run, phase, error, cast("SwarmState", values))
             if phase in ENDED:
                 compact(self.saver, self._session)
 

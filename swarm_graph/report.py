@@ -57,6 +57,7 @@ def outcome(coordinator: SwarmCoordinator) -> str:
         if state.get("approved")
         else f"complete, NOT approved after {rounds}",
         "failed": f"failed in {rounds}; finished work is kept",
+        "over_budget": f"over its budget in {rounds}; finished work is kept",
         "paused": f"waiting for a person {', '.join(pause.place for pause in coordinator.pauses)}, {rounds}",
     }.get(state["phase"], state["phase"])
     return f"Session {coordinator.session_id} ({coordinator.workflow}): {how}"

@@ -11,7 +11,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from swarm_graph.checkpoints.journal import Journal
 from swarm_graph.errors import ModelError, Stopped, SwarmError
-from swarm_graph.limits import Slots
+from swarm_graph.limits import Budget, Slots
 
 RUN = "swarm_run"
 """The key in a run's `configurable` under which its nodes find their Run."""
@@ -24,7 +24,7 @@ class Run:
     """One run of a graph. `output` and `config_file` are recorded with its session.
 
     `saver`: the graph's checkpointer. `journal` is set while that is one of ours. `failure`: why a custom
-    session's tasks have failed in this run.
+    session's tasks have failed in this run. `budget`: what its calls may use.
     """
 
     def __init__(self, *, output: str = "", config_file: str = "") -> None:
@@ -32,6 +32,7 @@ class Run:
         self.saver: BaseCheckpointSaver[Any] | None = None
         self.journal: Journal | None = None
         self.failure: ModelError | None = None
+        self.budget: Budget | None = None
         self._stopping = False
         self._slots: Slots | None = None
         self._working = 0

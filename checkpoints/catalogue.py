@@ -23,6 +23,11 @@ TASK_COLUMNS = (
     "session", "task_id", "task_type", "node", "role", "status", "iteration", "created_at", "completed_at",
     "note", "error",
 )  # fmt: skip
+CALL_COLUMNS = (
+    "time", "node", "role", "task", "iteration", "attempt", "model", "server", "outcome", "finish_reason",
+    "queued_s", "first_token_s", "seconds", "input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens",
+    "cost", "error",
+)  # fmt: skip
 PUT_TASK = (
     f"INSERT INTO tasks ({', '.join(TASK_COLUMNS)}) VALUES (:{', :'.join(TASK_COLUMNS)}) "
     f"ON CONFLICT (session, task_id) DO UPDATE SET ({', '.join(TASK_COLUMNS)}) = "
@@ -237,6 +242,18 @@ class Catalogue:
         """All attempts of a session, in the order in which they ended; without answers."""
         rows = self._rows("calls", session, "rowid")
         return [{name: row[name] for name in row if name not in ("key", "answer")} for row in rows]
+
+    def all_calls(self) -> list[dict[str, Any]]:
+        """All attempts of all sessions, in the order in which they ended; without answers."""
+        with self.database.view():
+            rows = self._tables.query(f"SELECT session, {', '.join(CALL_COLUMNS)} FROM calls ORDER BY rowid")
+            return list(rows)
+
+    def seconds_at_work(self) -> dict[str, float]:
+        """How long each session was worked on, all its ended runs together."""
+        with self.database.view() as cursor:
+            rows = cursor.execute("SELECT session, total(ended_at - started_at) FROM runs GROUP BY session")
+            return dict(rows.fetchall())
 
     def put_test_run(
         self, session: str, kind: Literal["run", "verify"], iteration: int, attempt: int, shown: Evidence

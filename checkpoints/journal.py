@@ -11,16 +11,9 @@ from hashlib import sha256
 from typing import Any
 
 from swarm_graph.answers import Reply
-from swarm_graph.checkpoints.catalogue import Catalogue
+from swarm_graph.checkpoints.catalogue import CALL_COLUMNS, Catalogue
 from swarm_graph.errors import AnswerError
 from swarm_graph.state import Evidence, TaskRecord
-
-CALL_COLUMNS = (
-    "time", "node", "role", "task", "iteration", "attempt", "model", "server", "outcome", "finish_reason",
-    "queued_s", "first_token_s", "seconds", "input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens",
-    "cost", "error",
-)  # fmt: skip
-
 
 INSERT = (
     f"INSERT INTO calls (session, key, answer, {', '.join(CALL_COLUMNS)}) "

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from swarm_graph.config import SwarmConfig, load_config
     from swarm_graph.coordinator import SwarmCoordinator
     from swarm_graph.errors import SwarmError
+    from swarm_graph.manager import SwarmManager
     from swarm_graph.state import AgentRole, SwarmContext, SwarmState, Task, TaskStatus
     from swarm_graph.workflows import build_graph
 
@@ -21,6 +22,7 @@ __all__ = [
     "SwarmContext",
     "SwarmCoordinator",
     "SwarmError",
+    "SwarmManager",
     "SwarmState",
     "Task",
     "TaskStatus",
@@ -35,6 +37,7 @@ _HOMES = {
     "SwarmContext": "state",
     "SwarmCoordinator": "coordinator",
     "SwarmError": "errors",
+    "SwarmManager": "manager",
     "SwarmState": "state",
     "Task": "state",
     "TaskStatus": "state",

@@ -1,4 +1,4 @@
-"""The commands for past sessions: `sessions list|show|history|fork|cleanup` and `verify`."""
+"""The commands for past sessions: `sessions` with all of its own, and `verify`."""
 
 from __future__ import annotations
 
@@ -38,17 +38,73 @@ def sessions() -> None:
     """Look at sessions, go back to a moment of one, and keep their database small."""
 
 
-@sessions.command("list", epilog="Example: swarm-graph sessions list --json")
+@sessions.command("list", epilog="Example: swarm-graph sessions list --phase failed --limit 20")
+@click.option("--workflow", metavar="W", help="Only sessions of this workflow.")
+@click.option("--phase", metavar="PHASE", help="Only those that are complete, failed, interrupted, ….")
+@click.option(
+    "--sort",
+    default="updated",
+    show_default=True,
+    type=click.Choice(["updated", "created", "session", "workflow", "phase"]),
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N.")
 @data_option
 @json_option
-def list_(data_dir: str, as_json: bool) -> None:
-    """List all sessions, the one that was worked on last first."""
+def list_(
+    workflow: str | None, phase: str | None, sort: str, limit: int | None, data_dir: str, as_json: bool
+) -> None:
+    """List the sessions, the one that was worked on last first."""
     from swarm_graph.past import rows, table
     from swarm_graph.session import open_catalogue
 
     with open_catalogue(Path(data_dir)) as catalogue:
-        found = rows(catalogue)
-    _print(found, table(found), as_json)
+        found = rows(catalogue, catalogue.sessions())
+    found = [row for row in found if workflow in (None, row["workflow"]) and phase in (None, row["phase"])]
+    if sort == "created":
+        found.sort(key=lambda row: row["created_at"], reverse=True)
+    elif sort != "updated":
+        found.sort(key=lambda row: str(row[sort]))
+    _print(found[:limit], table(found[:limit]), as_json)
+
+
+@sessions.command(epilog="Example: swarm-graph sessions compare queue-1 queue-2")
+@click.argument("names", nargs=-1, required=True, metavar="SESSION...")
+@data_option
+@json_option
+def compare(names: tuple[str, ...], data_dir: str, as_json: bool) -> None:
+    """Compare sessions: outcome, time, tokens, findings, settings, and the code with that of the first."""
+    from swarm_graph.comparison import compare as side_by_side
+    from swarm_graph.session import find_session
+
+    if len(names) < 2:
+        raise InputError("a comparison needs two sessions or more")
+    known = [find_session(Path(data_dir), name) for name in names]
+    with _saver(data_dir) as saver:
+        found = side_by_side(saver, known)
+    _print(found.plain(), found.text(), as_json)
+
+
+@sessions.command(epilog="Example: swarm-graph sessions export swarm_metrics.csv")
+@click.argument("path", default="swarm_metrics.csv", metavar="FILE")
+@click.option("--calls", is_flag=True, help="A row for each call, not for each session and role.")
+@data_option
+def export(path: str, calls: bool, data_dir: str) -> None:
+    """Write the figures of all sessions to FILE (.csv or .jsonl; default swarm_metrics.csv)."""
+    from swarm_graph.manager import SwarmManager
+
+    count = SwarmManager(data_dir=data_dir).export_metrics(path, calls=calls)
+    say(f"wrote {count} rows to {path}")
+
+
+@sessions.command(epilog="Example: swarm-graph sessions report swarm_report.txt")
+@click.argument("path", default="swarm_report.txt", metavar="FILE")
+@data_option
+def report(path: str, data_dir: str) -> None:
+    """Write a page about all sessions to FILE (default swarm_report.txt)."""
+    from swarm_graph.manager import SwarmManager
+
+    SwarmManager(data_dir=data_dir).generate_report(path)
+    say(f"wrote {path}")
 
 
 @sessions.command(epilog="Example: swarm-graph sessions show 20231205_143022_4f2a --at coder")

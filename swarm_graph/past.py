@@ -28,8 +28,8 @@ def phase_now(catalogue: Catalogue, session: Session) -> str:
     return "running" if is_at_work(catalogue, session.session) else "interrupted"
 
 
-def rows(catalogue: Catalogue) -> list[dict[str, Any]]:
-    """All sessions, the one that was worked on last first."""
+def rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict[str, Any]]:
+    """Sessions as plain data."""
     return [
         {
             "session": known.session,
@@ -40,7 +40,7 @@ def rows(catalogue: Catalogue) -> list[dict[str, Any]]:
             "simulated": known.simulated,
             "request": known.request,
         }
-        for known in catalogue.sessions()
+        for known in sessions
     ]
 
 
@@ -50,7 +50,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
         (row["session"], row["workflow"], row["phase"], local_time(row["updated_at"]), _short(row["request"]))
         for row in found
     ]
-    return _aligned(("session", "workflow", "phase", "worked on", "request"), cells)
+    return aligned(("session", "workflow", "phase", "worked on", "request"), cells)
 
 
 def account(catalogue: Catalogue, known: Session) -> dict[str, Any]:
@@ -89,13 +89,13 @@ def account_text(told: Mapping[str, Any]) -> str:
         for role, agent in told["metrics"].items()
     ]
     parts = ["\n".join(lines) + "\n"]
-    parts += ["\n" + _aligned(("task", "status", "round", "note"), tasks)] if tasks else []
-    parts += ["\n" + _aligned(("role", "calls", "tokens in", "out"), calls)] if calls else []
+    parts += ["\n" + aligned(("task", "status", "round", "note"), tasks)] if tasks else []
+    parts += ["\n" + aligned(("role", "calls", "tokens in", "out"), calls)] if calls else []
     heads = ("tests", "round", "outcome", "seconds")
     tests = [
         (run["kind"], str(run["iteration"]), line(run), f"{run['seconds']:.1f}") for run in told["test_runs"]
     ]
-    parts += ["\n" + _aligned(heads, tests)] if tests else []
+    parts += ["\n" + aligned(heads, tests)] if tests else []
     return "".join(parts)
 
 
@@ -135,7 +135,7 @@ def history_table(found: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in found
     ]
-    return _aligned(("#", "time", "round", "done", "next", "checkpoint"), cells)
+    return aligned(("#", "time", "round", "done", "next", "checkpoint"), cells)
 
 
 def state_text(state: SwarmState) -> str:
@@ -167,7 +167,8 @@ def cleanup_text(done: Cleanup, dry_run: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _aligned(heads: tuple[str, ...], cells: Sequence[tuple[str, ...]]) -> str:
+def aligned(heads: tuple[str, ...], cells: Sequence[tuple[str, ...]]) -> str:
+    """A table with a line for each row, its columns as wide as they must be."""
     lines = [heads, *cells]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     padded = (

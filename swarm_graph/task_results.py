@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from swarm_graph.answers import read_files
@@ -42,7 +42,7 @@ def result_files(state: SwarmState) -> dict[str, str]:
         return {}
     results = {result_file(task): f"{task['result'].rstrip()}\n" for task in tasks if "result" in task}
     rows = [row(task) for task in tasks if task["status"] in ENDED]
-    tables = {"results.jsonl": _lines(rows), "results.csv": _csv(rows)} if rows else {}
+    tables = {"results.jsonl": json_lines(rows), "results.csv": csv_table(rows)} if rows else {}
     return {**results, **tables, **_by_role(tasks)}
 
 
@@ -59,11 +59,13 @@ def row(task: TaskRecord) -> dict[str, Any]:
     return {**ids, **files, **data, **answer, "remark": why}
 
 
-def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as JSON, one on a line."""
     return "".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in rows)
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
+def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV, with a column for each key; no cell is a formula."""
     text = io.StringIO()
     found = dict.fromkeys(column for one in rows for column in one)
     columns = sorted(found, key=lambda column: column in LAST)

@@ -51,6 +51,9 @@ FLOORS = (
         "plan",
         "document",
         "coordinator",
+        "comparison",
+        "overview",
+        "manager",
         "report",
     ),
     (

@@ -1,0 +1,110 @@
+"""Looking at past sessions from Python: the seed's SwarmManager."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from swarm_graph.artifacts import plain_text, write_file
+from swarm_graph.checkpoints.catalogue import Session
+from swarm_graph.checkpoints.retention import Cleanup, clean_up
+from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
+from swarm_graph.comparison import Analysis, Comparison, analysis, compare, export_rows
+from swarm_graph.errors import InputError
+from swarm_graph.overview import Overview, overview
+from swarm_graph.past import account, account_text
+from swarm_graph.session import database_in
+from swarm_graph.task_results import csv_table, json_lines
+
+FORMS = (".csv", ".jsonl")
+
+
+class SwarmManager:
+    """Lists, analyzes, compares, exports and removes sessions.
+
+    `output_dir`: where the sessions' folders are; `data_dir`: where their database is. Methods take a
+    session's id or the path of its state JSON; InputError when there is none.
+    """
+
+    def __init__(self, output_dir: str | Path = "swarm-output", *, data_dir: str | Path = ".swarm") -> None:
+        self.output_dir, self.data_dir = Path(output_dir), Path(data_dir)
+
+    @property
+    def session_files(self) -> list[Path]:
+        """The state JSON of every session in the output folder, the newest first."""
+        found = self.output_dir.glob("*/swarm_state_*.json")
+        return sorted(found, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
+
+    def analyze_session(self, session: str | Path) -> Analysis:
+        """Prints an account of a session, and returns its figures."""
+        with self._saver() as saver:
+            known = self._find(saver, session)
+            sys.stdout.write(plain_text(account_text(account(saver.catalogue, known))))
+            return analysis(saver.catalogue, known)
+
+    def compare_sessions(self, *sessions: str | Path) -> Comparison:
+        """Prints two sessions or more side by side, and returns the comparison."""
+        if len(sessions) < 2:
+            raise InputError("a comparison needs two sessions or more")
+        with self._saver() as saver:
+            found = compare(saver, [self._find(saver, session) for session in sessions])
+        sys.stdout.write(plain_text(found.text()))
+        return found
+
+    def export_metrics(self, path: str | Path = "swarm_metrics.csv", *, calls: bool = False) -> int:
+        """Writes the figures of all sessions, a row for each session and role, or with `calls` for each call.
+
+        The path ends in .csv or .jsonl. Returns the number of rows. StorageError when it cannot be written.
+        """
+        path = Path(path)
+        if path.suffix not in FORMS:
+            raise InputError(f"cannot export to '{path}': its name ends in {' or '.join(FORMS)}")
+        with self._saver() as saver:
+            catalogue = saver.catalogue
+            rows = catalogue.all_calls() if calls else export_rows(catalogue, catalogue.sessions())
+        write_file(path.parent, path.name, csv_table(rows) if path.suffix == ".csv" else json_lines(rows))
+        return len(rows)
+
+    def generate_report(self, path: str | Path = "swarm_report.txt") -> Overview:
+        """Writes a page about all sessions, and returns its figures; StorageError when it cannot."""
+        with self._saver() as saver:
+            made = overview(saver.catalogue)
+        path = Path(path)
+        write_file(path.parent, path.name, plain_text(made.text()))
+        return made
+
+    def cleanup(
+        self, *, older_than_days: float | None = None, keep: int = 10, dry_run: bool = False
+    ) -> Cleanup:
+        """Removes ended sessions not worked on for some days, but the `keep` newest, and gives space back."""
+        age = None if older_than_days is None else older_than_days * 86400
+        with self._saver() as saver:
+            return clean_up(saver, older_than_s=age, keep=keep, dry_run=dry_run)
+
+    @contextmanager
+    def _saver(self) -> Iterator[SwarmSaver]:
+        with open_checkpointer(database_in(self.data_dir)) as saver:
+            yield saver
+
+    def _find(self, saver: SwarmSaver, session: str | Path) -> Session:
+        name = str(session)
+        if name.endswith(".json"):
+            name = _session_in(Path(session))
+        if known := saver.catalogue.get(name):
+            return known
+        raise InputError(f"no session '{name}' in '{self.data_dir}'; `swarm-graph sessions list` shows all")
+
+
+def _session_in(path: Path) -> str:
+    """The id of the session whose state JSON a file is."""
+    try:
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        return str(document["workflow_id"])
+    except OSError as error:
+        raise InputError(f"cannot read '{path}': {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"'{path}' is no state JSON of a session") from error

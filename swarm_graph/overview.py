@@ -1,0 +1,111 @@
+"""All sessions of a database on one page: `swarm_report.txt`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swarm_graph.checkpoints.catalogue import Catalogue, Session, local_time
+from swarm_graph.metrics import summary
+from swarm_graph.past import aligned, rows, table
+from swarm_graph.verdict import SEVERITIES
+
+LATEST = 20
+WORKFLOW_HEADS = ("workflow", "sessions", "approved", "phases", "rounds (mean)", "seconds (mean)")
+ROLE_HEADS = ("role", "calls", "answered", "tokens in", "out", "p50 s", "p95 s", "tokens/s", "cost")
+
+
+@dataclass(frozen=True)
+class WorkflowFigures:
+    """The sessions of one workflow. `rounds` and `seconds` are means, of those that ended."""
+
+    sessions: int
+    phases: dict[str, int]
+    approved: int
+    rounds: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Figures of all sessions: by workflow, by role, the open findings by severity, and the latest ones."""
+
+    database: str
+    made_at: float
+    workflows: dict[str, WorkflowFigures]
+    roles: dict[str, dict[str, Any]]
+    findings: dict[str, int]
+    latest: list[dict[str, Any]]
+
+    def text(self) -> str:
+        """For people."""
+        count = sum(figures.sessions for figures in self.workflows.values())
+        parts = [f"Swarm report, {local_time(self.made_at)}: {count} sessions in {self.database}\n"]
+        workflows = [
+            (
+                name,
+                str(one.sessions),
+                str(one.approved),
+                ", ".join(f"{number} {phase}" for phase, number in one.phases.items()),
+                f"{one.rounds:.1f}",
+                f"{one.seconds:.1f}",
+            )
+            for name, one in self.workflows.items()
+        ]
+        parts.append(aligned(WORKFLOW_HEADS, workflows))
+        roles = [
+            (
+                role,
+                str(one["total_calls"]),
+                f"{one['success_rate']:.0%}",
+                str(one["input_tokens"]),
+                str(one["output_tokens"]),
+                f"{one['p50_seconds']:.1f}",
+                f"{one['p95_seconds']:.1f}",
+                f"{one['tokens_per_second']:.1f}",
+                f"{one['cost']:.2f}",
+            )
+            for role, one in self.roles.items()
+        ]
+        parts.append(aligned(ROLE_HEADS, roles))
+        told = ", ".join(f"{self.findings.get(severity, 0)} {severity}" for severity in SEVERITIES)
+        parts.append(f"Open findings: {told}\n")
+        parts.append(f"The latest {len(self.latest)} sessions:\n{table(self.latest)}")
+        return "\n".join(parts)
+
+
+def overview(catalogue: Catalogue) -> Overview:
+    """The figures of a database's sessions."""
+    sessions = catalogue.sessions()
+    seconds = catalogue.seconds_at_work()
+    by_workflow: dict[str, list[Session]] = {}
+    findings: Counter[str] = Counter()
+    for known in sessions:
+        by_workflow.setdefault(known.workflow, []).append(known)
+        findings.update(known.findings or {})
+    return Overview(
+        database=str(catalogue.database.path),
+        made_at=time.time(),
+        workflows={name: _figures(found, seconds) for name, found in sorted(by_workflow.items())},
+        roles=summary(catalogue.all_calls()),
+        findings=dict(findings),
+        latest=rows(catalogue, sessions[:LATEST]),
+    )
+
+
+def _figures(sessions: Sequence[Session], seconds: dict[str, float]) -> WorkflowFigures:
+    ended = [known for known in sessions if known.iteration is not None]
+    return WorkflowFigures(
+        sessions=len(sessions),
+        phases=dict(Counter(known.phase for known in sessions).most_common()),
+        approved=sum(bool(known.approved) for known in sessions),
+        rounds=_mean([known.iteration or 0 for known in ended]),
+        seconds=_mean([seconds.get(known.session, 0.0) for known in ended]),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

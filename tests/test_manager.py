@@ -1,0 +1,143 @@
+"""Past sessions side by side: the manager, comparisons, exports, the report, lists by choice."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from support import REFUSED, Crew, config
+
+from swarm_graph import SwarmCoordinator, SwarmManager
+from swarm_graph.cli import swarm_graph
+from swarm_graph.comparison import diff
+from swarm_graph.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sessions of the same request with other settings, and one of another workflow."""
+    folder = tmp_path_factory.mktemp("sessions")
+    for session, rounds in (("one", 1), ("two", 3)):
+        crew = Crew(
+            {"reviewer": lambda ask: REFUSED if ask.iteration == 1 else '{"findings": [], "approved": true}'}
+        )
+        coordinator = SwarmCoordinator(
+            config(workflow={"max_iterations": rounds}),
+            data_dir=folder / ".swarm",
+            output_dir=folder / "out",
+            context=crew.context,
+        )
+        coordinator.run_workflow("Build it", session_id=session)
+    coordinator.run_workflow("x = 1", "review_only", session_id="three")
+    for number, session in enumerate(("one", "two", "three")):
+        os.utime(folder / "out" / session / f"swarm_state_{session}.json", (number, number))
+    return folder
+
+
+@pytest.fixture
+def manager(folder: Path) -> SwarmManager:
+    return SwarmManager(folder / "out", data_dir=folder / ".swarm")
+
+
+def swarm(folder: Path, *arguments: str) -> Result:
+    data = ["--data-dir", str(folder / ".swarm")]
+    return CliRunner().invoke(swarm_graph, ["sessions", *arguments, *data], catch_exceptions=False)
+
+
+def test_session_files_are_the_state_json_the_newest_first(manager: SwarmManager) -> None:
+    assert [path.parent.name for path in manager.session_files] == ["three", "two", "one"]
+
+
+def test_a_session_is_analyzed_by_its_file_or_its_id(
+    manager: SwarmManager, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = manager.analyze_session(manager.session_files[1])
+    assert "Session two (standard): complete" in capsys.readouterr().out
+    assert (told.approved, told.rounds, told.findings) == (True, 2, {})
+    assert told.agents["reviewer"]["total_calls"] == 6
+    assert told.tasks == {"completed": 6}
+    assert manager.analyze_session("one").findings == {"major": 1}
+
+
+def test_a_comparison_has_figures_settings_and_code(
+    manager: SwarmManager, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = manager.compare_sessions("one", "two")
+    text = capsys.readouterr().out
+    assert [one.figures()["calls"] for one in found.sessions] == [6, 10]
+    assert [one.figures()["approved"] for one in found.sessions] == [False, True]
+    assert found.settings == {"two": ["workflow.max_iterations"]}
+    assert "-x = 1\n+x = 2" in found.code["two"]
+    assert "Settings of two that differ from one's: workflow.max_iterations" in text
+    assert json.loads(json.dumps(found.plain()))["sessions"][1]["figures"]["open_findings"] == 0
+    with pytest.raises(InputError, match="two sessions or more"):
+        manager.compare_sessions("one")
+
+
+def test_what_cannot_be_found_is_one_line(manager: SwarmManager, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("[]")
+    for wrong, expected in {
+        "none": "no session 'none'",
+        str(tmp_path / "x.json"): "is no state JSON",
+        str(tmp_path / "y.json"): "cannot read",
+    }.items():
+        with pytest.raises(InputError, match=expected):
+            manager.analyze_session(wrong)
+    with pytest.raises(InputError, match="no sessions in"):
+        SwarmManager(data_dir=tmp_path).generate_report(tmp_path / "r.txt")
+    with pytest.raises(InputError, match=r"its name ends in \.csv or \.jsonl"):
+        manager.export_metrics(tmp_path / "m.xls")
+
+
+def test_metrics_are_exported_by_role_and_by_call(manager: SwarmManager, tmp_path: Path) -> None:
+    assert manager.export_metrics(tmp_path / "all.csv") == 4 + 4 + 1
+    rows = list(csv.DictReader((tmp_path / "all.csv").read_text().splitlines()))
+    own = next(row for row in rows if (row["session"], row["role"]) == ("two", "coder"))
+    assert (own["total_calls"], own["approved"], own["rounds"]) == ("2", "True", "2")
+    assert manager.export_metrics(tmp_path / "calls.jsonl", calls=True) == 6 + 10 + 4
+    first: dict[str, Any] = json.loads((tmp_path / "calls.jsonl").read_text().splitlines()[0])
+    assert (first["session"], first["node"], first["outcome"]) == ("one", "clarifier", "answered")
+    assert "answer" not in first
+
+
+def test_the_report_is_about_all_sessions(manager: SwarmManager, tmp_path: Path) -> None:
+    made = manager.generate_report(tmp_path / "swarm_report.txt")
+    assert made.workflows["standard"].sessions == 2
+    assert (made.workflows["standard"].approved, made.workflows["standard"].rounds) == (1, 1.5)
+    assert made.roles["reviewer"]["total_calls"] == 3 + 6 + 4
+    text = (tmp_path / "swarm_report.txt").read_text()
+    assert "3 sessions in" in text
+    assert "Open findings: 0 critical, 2 major" in text
+    assert "The latest 3 sessions:" in text
+
+
+def test_the_commands(folder: Path, tmp_path: Path) -> None:
+    listed = json.loads(swarm(folder, "list", "--json", "--sort", "session").stdout)
+    assert [row["session"] for row in listed] == ["one", "three", "two"]
+    assert (
+        len(json.loads(swarm(folder, "list", "--json", "--workflow", "standard", "--limit", "1").stdout)) == 1
+    )
+    assert json.loads(swarm(folder, "list", "--json", "--phase", "failed").stdout) == []
+    assert json.loads(swarm(folder, "compare", "one", "two", "--json").stdout)["settings"]["two"]
+    assert (
+        swarm(folder, "export", str(tmp_path / "m.csv")).stderr
+        == f"swarm-graph: wrote 9 rows to {tmp_path / 'm.csv'}\n"
+    )
+    assert swarm(folder, "report", str(tmp_path / "r.txt")).exit_code == 0
+    assert (tmp_path / "r.txt").read_text().startswith("Swarm report, ")
+
+
+def test_a_cleanup_by_the_manager_removes_nothing_young(manager: SwarmManager) -> None:
+    assert manager.cleanup(older_than_days=30, keep=0, dry_run=True).removed == []
+
+
+def test_the_diff_of_two_trees() -> None:
+    assert diff({"a": "x\n"}, {"a": "x\n"}) == ""
+    assert diff({"gone": "x\n"}, {"new": "y\n"}).splitlines() == [
+        "--- a/gone", "+++ b/gone", "@@ -1 +0,0 @@", "-x", "--- a/new", "+++ b/new", "@@ -0,0 +1 @@", "+y",
+    ]  # fmt: skip

@@ -108,7 +108,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         if resumed and record and not going:
             given = record.pending(saved)
         taken = self._taken(given, config, saved)
-        if record and (given is not None or going or _is_replay(config)):
+        if record and (given is not None or going or _is_replay(config) or record.left_open):
             request = given if isinstance(given, Mapping) else None
             kind = "resume" if resumed or not request else "follow_up" if saved else "begin"
             record.begin(self.name, self._config, "replay" if _is_replay(config) else kind, request, saved)
@@ -158,6 +158,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         """A request with everything that it starts anew; other keys given with it stay as given."""
         first = 0 if "coder" in self.nodes else 1
         anew = {"approved": False, "findings": [], "diagnosis": "", "phase": "running", "iteration": first}
+        anew |= {"best": None, "codes": [], "circling": ""}
         empty = {"reviews": {"__overwrite__": []}, "tasks": {"__overwrite__": {}}}
         if TASKS in self.nodes:
             specs = [TaskSpec.model_validate(task) for task in given["tasks"]]

@@ -44,6 +44,12 @@ class Record:
         """The request that a killed run had been given and that no checkpoint holds yet."""
         return self._catalogue.pending_input(self._session, _id(saved))
 
+    @property
+    def left_open(self) -> bool:
+        """Whether the catalogue says that the session has not ended, as after a kill right at its end."""
+        known = self._catalogue.get(self._session)
+        return known is not None and known.phase not in ENDED
+
     def begin(
         self,
         workflow: str,

@@ -18,6 +18,7 @@ from swarm_graph.task_results import FOLDER
 
 if TYPE_CHECKING:
     from swarm_graph.coordinator import SwarmCoordinator
+    from swarm_graph.state import SwarmState
 
 SIMULATED = "SIMULATED: no model was asked; every answer in this session is scripted or invented."
 SHOWN_FINDINGS = 20
@@ -56,11 +57,18 @@ def outcome(coordinator: SwarmCoordinator) -> str:
         "complete": f"approved in {rounds}{alone}"
         if state.get("approved")
         else f"complete, NOT approved after {rounds}",
+        "not_converged": f"NOT approved, in circles: {state.get('circling', '')}; {_kept_attempt(state)}",
         "failed": f"failed in {rounds}; finished work is kept",
         "over_budget": f"over its budget in {rounds}; finished work is kept",
         "paused": f"waiting for a person {', '.join(pause.place for pause in coordinator.pauses)}, {rounds}",
     }.get(state["phase"], state["phase"])
     return f"Session {coordinator.session_id} ({coordinator.workflow}): {how}"
+
+
+def _kept_attempt(state: SwarmState) -> str:
+    """Which attempt of a session that went in circles is kept, in words."""
+    best = state.get("best")
+    return f"the best attempt is kept, that of round {best['iteration']}" if best else "the last one is kept"
 
 
 def _custom_outcome(coordinator: SwarmCoordinator) -> str:

@@ -143,7 +143,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         if self.role.opens_round:
             update["iteration"] = iteration
         if self.ends:
-            update["phase"] = "complete"
+            update["phase"] = "not_converged" if state.get("circling") else "complete"
         return update
 
     def _question(self, state: SwarmState) -> Question[A]:

@@ -103,6 +103,15 @@ class Review(TypedDict):
     """What the run of the tests showed; only `run_tests` has it."""
 
 
+class Attempt(TypedDict):
+    """A round that did not end in an approval, as it was judged."""
+
+    iteration: int
+    code: dict[str, str]
+    tests: dict[str, str]
+    findings: list[Finding]
+
+
 class TaskRecord(TypedDict):
     """A task as the state keeps it.
 
@@ -212,6 +221,12 @@ class SwarmState(TypedDict, total=False):
     """Whether every review of the last round approved; replaced by the verdict."""
     iteration: int
     """The round of coding and reviewing, from 1; the coder opens the next."""
+    best: Attempt | None
+    """The round with the fewest grave findings so far, while none was approved; kept by the verdict."""
+    codes: list[str]
+    """A fingerprint of each round's code; kept by the verdict."""
+    circling: str
+    """Why the rounds go in circles, empty while they do not; written by the verdict."""
     tasks: Annotated[dict[str, TaskRecord], merge]
     """One record a node, by task id; a later round updates it."""
     phase: Annotated[Phase, latest]

@@ -9,6 +9,7 @@ ever be taken for that of another task. Tasks that failed are tried again when t
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextvars import copy_context
 from typing import Any, cast
@@ -101,7 +102,8 @@ class _Pass:
         }
         self._added = added_by(self._records)
         self._changed: dict[str, TaskRecord] = {}
-        room = Room(crew.config.workflow.max_tasks, set(self._records))
+        given = sum(len(record["rank"]) == 1 for record in self._records.values())
+        room = Room(crew.config.workflow.max_tasks, set(self._records), given)
         self._bench = Workbench(crew, state.get("request", ""), room)
         self._widths: dict[str, int] = {}
 
@@ -112,13 +114,32 @@ class _Pass:
         self._graph = _task_graph(self._saver)
         cap = self._crew.config.workflow.parallel
         scheduler = Scheduler(cap, lambda lane: self._widths.get(lane, cap), self._begin, self._admit)
-        todo = [name for name, record in self._records.items() if record["status"] == TaskStatus.PENDING]
+        await self._take_kept()
+        todo = self._pending()
         numbers = {"tasks": len(self._records), "done": len(self._records) - len(todo)}
         self._write(Event("graph_started", time.time(), self._session, TASKS, data=numbers).plain())
         await scheduler.run([self._job(name) for name in todo])
         self._shared.failure = self._failure()
         phase = "running" if self._shared.failure else "complete"
         return {"tasks": self._changed, "phase": phase}
+
+    def _pending(self) -> list[str]:
+        return [name for name, record in self._records.items() if record["status"] == TaskStatus.PENDING]
+
+    async def _take_kept(self) -> None:
+        """Takes what a killed run has kept before anything is asked, so that all that is ready is known."""
+        unseen = deque(self._pending())
+        while unseen:
+            if kept := await self._kept(unseen.popleft()):
+                unseen += self._take(kept, kept=True)
+
+    def _take(self, record: TaskRecord, *, kept: bool = False) -> list[str]:
+        """Takes in a task that ended; the names of those that it adds."""
+        self._put(record)
+        self._turn(record["task_id"]).report(
+            "task_ended", note=record.get("note", ""), record=record, kept=kept
+        )
+        return list(self._adopt(record))
 
     def _write(self, event: Any) -> None:
         """LangGraph's writer finds its stream in the node's context; tasks have contexts of their own."""
@@ -172,17 +193,13 @@ class _Pass:
         return holds or self._skip(name, note=f"not begun: {when} does not hold")
 
     async def _begin(self, name: str) -> Iterable[Job]:
-        """Does a task, or takes what an earlier run has kept of it; the tasks that it adds."""
-        turn = self._turn(name)
+        """Does a task; the tasks that it adds."""
         try:
-            kept = await self._kept(name)
-            record = kept or await self._done(name, turn)
+            record = await self._done(name, self._turn(name))
         except (ModelError, InputError, ConfigError) as error:
             self._put({**self._records[name], "status": str(TaskStatus.FAILED), "error": str(error)})
             return []
-        self._put(record)
-        turn.report("task_ended", note=record.get("note", ""), record=record, kept=bool(kept))
-        return [self._job(added) for added in self._adopt(record)]
+        return [self._job(added) for added in self._take(record)]
 
     def _adopt(self, parent: TaskRecord) -> Iterator[str]:
         """Takes in the tasks that one adds; their names."""

@@ -68,10 +68,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Room:
-    """How many tasks a session may still grow by; shared by all tasks of a run."""
+    """How many tasks a session may still grow by; shared by all tasks of a run.
+
+    `given`: how many it began with. Prompts show only what follows from that: how far others have got when
+    a task is begun must not change its question, or a killed run's answer would not be found again.
+    """
 
     limit: int
     names: set[str]
+    given: int = 0
 
     @property
     def left(self) -> int:
@@ -124,7 +129,7 @@ class Workbench:
             "results": "\n\n".join(_result(record) for record in results.values()) or NONE,
             "files": fenced(_files(spec)) or NONE,
             "packages": self.crew.config.execution.packages_text,
-            "room": str(self.room.left),
+            "room": str(max(self.room.limit - self.room.given, 1)),
         }
         task = self.prompt(prompts.TASK, *HOLES)
         if spec.prompt:
@@ -174,12 +179,18 @@ class Workbench:
                 f"the answer adds {len(answer.tasks)} tasks, but only {self.room.left} more are allowed "
                 f"(workflow.max_tasks is {self.room.limit})"
             )
+        if dotted := [one.task_id for one in answer.tasks if "." in one.task_id]:
+            raise Unreadable(f"the answer's task_id '{dotted[0]}' holds a dot; use letters, digits, - and _")
         new = [one.model_dump(mode="json") for one in answer.tasks]
         for task in new:
             task["task_id"] = f"{spec.task_id}.{task['task_id']}"
             task["dependencies"] = [f"{spec.task_id}.{name}" for name in task["dependencies"]]
             task["priority"] = spec.priority
             task["task_type"] = ROLES[task["assigned_role"]].task_type
+        if taken := [name for name in (task["task_id"] for task in new) if name in self.room.names]:
+            raise Unreadable(
+                f"the answer's task '{taken[0]}' has the id of another task; use another task_id"
+            )
         try:
             added = list(checked_graph(task_specs(new)).values())
         except InputError as problem:

@@ -3,7 +3,8 @@
 Every session runs against a model server with latency, is killed (SIGKILL) at random moments, and goes on
 until it has ended. A third of them meet a server where every fifth call fails, another third one that dies
 and comes back. Ends with 1 when a file differs from an uninterrupted run's, when an answer that had been
-delivered 50 ms before a kill was asked for again, or when a database is damaged.
+delivered 50 ms before a kill, or committed, was asked for again, or when a database is damaged or does not
+know that a session has ended.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.driver import Session, Worker, unbroken
+from chaos.driver import CustomSession, Session, Worker
 from chaos.model_server import ModelServer
+from chaos.tasks import random_tasks
 
-WORKFLOWS = ("standard", "full", "review_only")
+WORKFLOWS = ("standard", "full", "review_only", "custom")
 FAULTS = ("none", "failing calls", "server restarts")
 MARGIN_S = 0.05
 LONGEST_S = 1.0
@@ -50,12 +52,15 @@ class Score:
 def attack(score: Score, worker: Worker, folder: Path, number: int, seed: int) -> None:
     """One session from its beginning to its end, killed on the way."""
     dice = random.Random(seed * 1_000_000 + number)
-    workflow, fault = WORKFLOWS[number % 3], FAULTS[number // 3 % 3]
-    request = f"Request {number}: a queue."
-    expected, _ = unbroken(worker, folder / "unbroken", workflow, request)
+    workflow, fault = WORKFLOWS[number % 4], FAULTS[number // 4 % 3]
+    with ModelServer(latency=0) as server:
+        (folder / "unbroken").mkdir()
+        session = begun(folder / "unbroken", workflow, number, server)
+        session.finish(worker)
+        expected = session.outcome()
     failing = 0.2 if fault == "failing calls" else 0.0
     with ModelServer(latency=0.05, failing=failing, seed=number) as server:
-        session = Session(folder, workflow, request, server)
+        session = begun(folder, workflow, number, server)
         for _ in range(KILLS_A_SESSION):
             restart = threading.Timer(dice.uniform(0, LONGEST_S), restarted, [server])
             if fault == "server restarts":
@@ -72,10 +77,26 @@ def attack(score: Score, worker: Worker, folder: Path, number: int, seed: int) -
         questions = len({asked.key for asked in server.asked})
         score.add(sessions=1, questions=questions, asked=len(server.asked))
         score.add(**{f"sessions with {fault}": 1})
+        score.add(**{f"sessions of {workflow}": 1})
+        if again := session.asked_though_committed():
+            score.wrong.append(f"{folder}: {len(again)} answers were asked for again though committed")
         if fault == "none" and (again := session.asked_again(MARGIN_S)):
             score.wrong.append(f"{folder}: {len(again)} answers were asked for again")
-        if session.files() != expected:
+        if session.outcome() != expected:
             score.wrong.append(f"{folder}: the files differ")
+        if session.phases() != ["complete"]:
+            score.wrong.append(f"{folder}: the database says that it is {session.phases()}")
+
+
+def begun(folder: Path, workflow: str, number: int, server: ModelServer) -> Session:
+    """The session of a number; of the custom workflow on a graph of its own."""
+    if workflow != "custom":
+        return Session(folder, workflow, f"Request {number}: a queue.", server)
+    dice = random.Random(number)
+    tasks = random_tasks(dice, 40)
+    return CustomSession(
+        folder, server, tasks, dice.choice([1, 2, 4]), awaits=dice.random() < 0.5, idle_timeout=0.5
+    )
 
 
 def restarted(server: ModelServer) -> None:

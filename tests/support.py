@@ -29,7 +29,12 @@ APPROVED = json.dumps({"findings": [], "approved": True})
 REFUSED = json.dumps(
     {
         "findings": [
-            {"severity": "major", "location": "src/a.py:1", "problem": "It fails.", "suggestion": "Mend it."}
+            {
+                "severity": "major",
+                "location": "src/a.py:{round}",
+                "problem": "It fails.",
+                "suggestion": "Mend it.",
+            }
         ],
         "approved": False,
     }
@@ -63,8 +68,7 @@ class Crew:
         with self._lock:
             self.asks.append(ask)
         answer = self.script[ask.node if ask.node in self.script else ask.role]
-        if callable(answer):
-            return answer(ask)
+        answer = answer(ask) if callable(answer) else answer
         return answer.replace("{round}", str(ask.iteration)) if isinstance(answer, str) else answer
 
     @property

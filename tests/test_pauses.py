@@ -210,7 +210,8 @@ def test_pauses_everywhere_show_what_an_edit_replaces(tmp_path: Path) -> None:
         swarm = coordinator(tmp_path, crew, **everywhere)
         swarm.resume("s", "approve")
     review = {"iteration": 2, "approved": True, "findings": []}
-    found = [{**finding, "seen_by": ["reviewer"]} for finding in json.loads(REFUSED)["findings"]]
+    refused = json.loads(REFUSED.replace("{round}", "1"))
+    found = [{**finding, "seen_by": ["reviewer"]} for finding in refused["findings"]]
     nothing = ("", None)
     assert shown == {
         "before clarifier": ("request", "Build it"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from itertools import permutations
-from typing import get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from langgraph.types import Command
+from support import REFUSED, Crew, config, thread
 
+from swarm_graph import build_graph, open_checkpointer
 from swarm_graph.state import Finding, Review, Severity, SwarmState
 from swarm_graph.verdict import SEVERITIES, is_done, judge, this_round
 
@@ -109,3 +114,74 @@ def test_rounds_end_with_an_approval_or_with_the_last(approved: bool, iteration:
 
 def test_every_severity_has_its_rank() -> None:
     assert get_args(Severity) == SEVERITIES
+
+
+# --- circles -------------------------------------------------------------------------------------
+
+
+def run(crew: Crew, workflow: str = "standard", **settings: Any) -> Any:
+    graph = build_graph(workflow, config=config(workflow={"max_iterations": 6, **settings}))
+    return graph.invoke({"request": "Build it"}, context=crew.context)
+
+
+def refusal(*problems: str, severity: str = "major") -> str:
+    remarks = [
+        {"severity": severity, "location": "a", "problem": text, "suggestion": ""} for text in problems
+    ]
+    return json.dumps({"findings": remarks, "approved": False})
+
+
+def test_the_same_findings_twice_end_the_rounds() -> None:
+    crew = Crew({"reviewer": refusal("It fails.")})
+    state = run(crew)
+    assert crew.asked.count("coder") == 2
+    assert (state["phase"], state["approved"]) == ("not_converged", False)
+    assert state["circling"] == "round 2 has the findings of round 1 again"
+
+
+def test_the_same_code_twice_ends_the_rounds_with_the_best_attempt() -> None:
+    """Round 2 was the best: the code goes back to it although rounds 3 and 4 wrote others."""
+    problems = {1: ["a", "b"], 2: ["c"], 3: ["d", "e"], 4: ["f", "g"]}
+    crew = Crew(
+        {
+            "reviewer": lambda ask: refusal(*problems[ask.iteration]),
+            "coder": lambda ask: f"```python path=src/a.py\nx = {ask.iteration % 3}\n```",
+        }
+    )
+    state = run(crew)
+    assert state["circling"] == "round 4 has the code of round 1 again"
+    assert state["code"] == {"src/a.py": "x = 2\n"}
+    assert [finding["problem"] for finding in state["findings"]] == ["c"]
+    assert state["best"]["iteration"] == 2
+
+
+def test_one_critical_finding_is_graver_than_many_minor_ones() -> None:
+    remarks = {1: refusal("a", severity="critical"), 2: refusal("b", "c", "d", severity="minor")}
+    crew = Crew({"reviewer": lambda ask: remarks.get(ask.iteration, remarks[1])})
+    assert run(crew)["best"]["iteration"] == 2
+
+
+def test_the_end_s_roles_work_on_the_best_attempt_and_the_phase_stays(tmp_path: Path) -> None:
+    for settings in ({}, {"pause_after": ["documenter"]}):
+        crew = Crew({"reviewer": refusal("It fails.")})
+        with open_checkpointer(tmp_path / f"{len(settings)}.db") as saver:
+            own = config(workflow={"max_iterations": 6, **settings})
+            graph = build_graph("full", config=own, checkpointer=saver)
+            state = graph.invoke({"request": "Build it"}, thread(), context=crew.context)
+            if settings:
+                state = graph.invoke(Command(resume="approve"), thread(), context=crew.context)
+            assert {"optimizer", "documenter"} <= set(crew.asked)
+            assert state["phase"] == "not_converged"
+            known = saver.catalogue.get("t")
+            assert known
+            assert known.phase == "not_converged"
+            again = Crew()
+            done = graph.invoke({"request": "Once more"}, thread(), context=again.context)
+            assert done["circling"] == ""
+
+
+def test_rounds_that_go_on_are_no_circle() -> None:
+    crew = Crew({"reviewer": REFUSED})
+    state = run(crew, max_iterations=4)
+    assert crew.asked.count("coder") == 4
+    assert (state["phase"], state["circling"]) == ("complete", "")

@@ -237,6 +237,9 @@ def test_overrides_of_one_run_never_enter_the_state() -> None:
         "tasks",
         "phase",
         "diagnosis",
+        "best",
+        "codes",
+        "circling",
     }
     assert {record["created_at"] for record in state["tasks"].values()} == {1000.0}
 

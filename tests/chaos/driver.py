@@ -10,7 +10,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +23,8 @@ from chaos.model_server import ModelServer
 TESTS = Path(__file__).parents[1]
 VOLATILE = {
     "completed_at", "created_at", "total_calls", "avg_response_time", "model_seconds", "queued_seconds",
-    "seconds",
+    "seconds", "p50_seconds", "p95_seconds", "first_token_seconds", "tokens_per_second",
+    "success_rate",
 }  # fmt: skip
 
 
@@ -65,6 +68,14 @@ class Worker:
         return self.wait()
 
 
+@dataclass(frozen=True)
+class Kill:
+    """When it was, and how many seconds the machine had made the process or its killer wait before."""
+
+    at: float
+    late: float
+
+
 @dataclass
 class Session:
     """A session under attack, in a folder of its own."""
@@ -74,7 +85,11 @@ class Session:
     request: str
     server: ModelServer
     settings: dict[str, Any] = field(default_factory=dict)
-    kills: list[float] = field(default_factory=list)
+    kills: list[Kill] = field(default_factory=list)
+    killed: int = 0
+    """How many kills found it alive."""
+    committed: list[tuple[int, Counter[str]]] = field(default_factory=list)
+    """At each kill: how many questions had been asked, and how many answers each task had committed."""
 
     def job(self, die_at: int = 0) -> dict[str, Any]:
         entry = {"url": self.server.url, "model": "chaos", "retries": 9, "idle_timeout": 0.5}
@@ -93,22 +108,51 @@ class Session:
 
     def kill_at(self, worker: Worker, point: int) -> bool:
         """Lets the session die right after a commit or write; False when it ended before."""
-        code = worker.do(self.job(die_at=point))
-        assert code in (0, -signal.SIGKILL), code
-        self.check_database()
-        return code != 0
+        return self._killed(worker.do(self.job(die_at=point)))
 
-    def kill_after(self, worker: Worker, seconds: float) -> bool:
-        """Kills the session after some time; False when it ended before."""
-        pid = worker.start(self.job())
-        time.sleep(seconds)
-        self.kills.append(time.monotonic())
+    def kill_after(self, worker: Worker, seconds: float, questions: int = 0) -> bool:
+        """Kills the session some time after it asked so many questions; False when it ended before."""
+        wanted = len(self.server.asked) + questions
+        pid, late = worker.start(self.job()), 0.0
+        while len(self.server.asked) < wanted and _lives(pid):
+            late += _nap(0.002)
+        return self.kill(worker, pid, late + _nap(seconds))
+
+    def kill(self, worker: Worker, pid: int, late: float = 0.0) -> bool:
+        self.kills.append(Kill(time.monotonic(), late + _waited(pid)))
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        code = worker.wait()
+        return self._killed(worker.wait())
+
+    def _killed(self, code: int) -> bool:
         assert code in (0, -signal.SIGKILL), code
         self.check_database()
+        self.killed += code != 0
+        self.committed.append((len(self.server.asked), self.answers()))
         return code != 0
+
+    def points(self) -> int:
+        """How many commits and writes its last run had."""
+        return int((self.folder / "points").read_text())
+
+    def phases(self) -> list[str]:
+        """How the database says that the folder's sessions stand."""
+        return [row["phase"] for row in self.rows("SELECT phase FROM sessions")]
+
+    def answers(self) -> Counter[str]:
+        """How many answers of each task the database holds."""
+        return Counter(row["task"] for row in self.rows("SELECT task FROM calls WHERE outcome = 'answered'"))
+
+    def rows(self, query: str) -> list[sqlite3.Row]:
+        path = self.folder / ".swarm" / "swarm.db"
+        if not path.is_file():
+            return []
+        with closing(sqlite3.connect(path)) as connection:
+            connection.row_factory = sqlite3.Row
+            try:
+                return connection.execute(query).fetchall()
+            except sqlite3.OperationalError:  # killed before the tables were made
+                return []
 
     def check_database(self) -> None:
         path = self.folder / ".swarm" / "swarm.db"
@@ -127,11 +171,24 @@ class Session:
                 found[name] = json.dumps(steady(json.loads(text))) if name.startswith("swarm_state") else text
         return found
 
+    def outcome(self) -> dict[str, Any]:
+        """What must be the same as after an uninterrupted run."""
+        return dict[str, Any](self.files())
+
+    def asked_though_committed(self) -> list[str]:
+        """Tasks whose question was asked again although a kill had found its answer in the database."""
+        return [
+            asked.task
+            for count, answers in self.committed
+            for asked in self.server.asked[count:]
+            if asked.task and asked.turn < answers[asked.task]
+        ]
+
     def asked_again(self, margin: float) -> list[str]:
         """Questions asked again although their answer was delivered `margin` seconds before the next kill."""
         keys: dict[str, list[Any]] = {}
         for asked in self.server.asked:
-            keys.setdefault(asked.key, []).append(asked)
+            keys.setdefault(f"{asked.task} {asked.turn}" if asked.task else asked.key, []).append(asked)
         return [
             key
             for key, times in keys.items()
@@ -140,9 +197,84 @@ class Session:
         ]
 
     def _excused(self, delivered: float, again: float, margin: float) -> bool:
+        """Whether a kill came too soon after an answer; what the machine was late does not count."""
         return any(
-            kill < again and kill - delivered < margin for kill in self.kills if kill > delivered - margin
+            delivered - margin < kill.at < min(again, delivered + margin + kill.late) for kill in self.kills
         )
+
+
+class CustomSession(Session):
+    """A session of the custom workflow; `awaits`: it runs in an event loop of its caller."""
+
+    def __init__(
+        self,
+        folder: Path,
+        server: ModelServer,
+        tasks: list[dict[str, Any]],
+        cap: int,
+        *,
+        awaits: bool = False,
+        idle_timeout: float = 30,
+    ) -> None:
+        entry = {"url": server.url, "model": "chaos", "retries": 9, "idle_timeout": idle_timeout}
+        settings = {
+            "model_config": {"single_model": entry},
+            "workflow": {"max_parallel_agents": cap},
+        }
+        super().__init__(folder, "custom", "", server, settings)
+        self.tasks, self.awaits = tasks, awaits
+
+    def job(self, die_at: int = 0) -> dict[str, Any]:
+        return {**super().job(die_at), "tasks": self.tasks, "awaits": self.awaits}
+
+    def outcome(self) -> dict[str, Any]:
+        return self.state()
+
+    def state(self) -> dict[str, Any]:
+        """The final state, but for times."""
+        steadied: dict[str, Any] = steady(json.loads((self.folder / "state.json").read_text()))
+        return steadied
+
+    @contextmanager
+    def at_work(self, worker: Worker) -> Iterator[None]:
+        """The session goes on, and is killed at the end of the block."""
+        pid = worker.start(self.job())
+        try:
+            yield
+        finally:
+            self.kill(worker, pid)
+
+    def wait_kept(self, tasks: int, seconds: float = 10.0) -> bool:
+        """Whether the database soon holds the results of so many tasks."""
+        query = "SELECT DISTINCT thread_id FROM checkpoints WHERE thread_id > 's'"
+        deadline = time.monotonic() + seconds
+        while len(self.rows(query)) < tasks and time.monotonic() < deadline:
+            time.sleep(0.002)
+        return len(self.rows(query)) == tasks
+
+
+def _nap(seconds: float) -> float:
+    """Sleeps; by how much longer than asked."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return time.monotonic() - began - seconds
+
+
+def _waited(pid: int) -> float:
+    """How many seconds a process's threads have waited for a processor, where Linux counts them."""
+    waited = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError):
+            waited += int(path.read_text().split()[1])
+    return waited / 1e9
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def steady(value: Any) -> Any:

@@ -19,13 +19,21 @@ from typing import Any, Self
 FAULTS = ("reset", "500", "503", "429", "stall", "cut")
 
 
-@dataclass
+@dataclass(eq=False)
 class Asked:
-    """One time that a question reached the server; `delivered`: when its last byte was sent (monotonic)."""
+    """One time that a question reached the server; `delivered`: when its last byte was sent (monotonic).
+
+    Of a custom session: `task`, whose description names it, and `turn`, 1 for a repair question. `beside`:
+    how many were in flight then, with this one. `released`: its answer may go; False: it was dropped.
+    """
 
     key: str
     begun: float
     delivered: float | None = None
+    task: str = ""
+    turn: int = 0
+    beside: int = 1
+    released: bool | None = None
 
 
 class ModelServer:
@@ -33,15 +41,24 @@ class ModelServer:
 
     `latency`: seconds for an answer, spread over it. `failing`: the share of questions that fail, by `seed`.
     `malformed`: the share of first answers that are broken off; they follow from the messages, too.
+    `held`: every answer waits for its `release`.
     """
 
     def __init__(
-        self, *, latency: float = 0.04, failing: float = 0.0, malformed: float = 0.0, seed: int = 0
+        self,
+        *,
+        latency: float = 0.04,
+        failing: float = 0.0,
+        malformed: float = 0.0,
+        seed: int = 0,
+        held: bool = False,
     ) -> None:
         self.latency, self.failing, self.malformed, self.seed = latency, failing, malformed, seed
+        self.held = held
         self.asked: list[Asked] = []
+        self.in_flight: list[Asked] = []
         self.port = 0
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._server: _Server | None = None
 
     @property
@@ -65,20 +82,60 @@ class ModelServer:
         """Ends at once: answers under way are cut."""
         if self._server:
             self._server.dead = True
+            self.drop()
             self._server.shutdown()
             self._thread.join()
             self._server.server_close()
             self._server = None
 
-    def ask(self, key: str) -> tuple[Asked, str | None]:
+    def ask(self, key: str, task: str = "", turn: int = 0) -> tuple[Asked, str | None]:
         """Notes a question, and says how it is to fail, if it is."""
-        with self._lock:
+        with self._changed:
             times = sum(asked.key == key for asked in self.asked)
-            asked = Asked(key, time.monotonic())
+            asked = Asked(key, time.monotonic(), None, task, turn, len(self.in_flight) + 1)
             self.asked.append(asked)
+            self.in_flight.append(asked)
+            self._changed.notify_all()
         dice = int(sha256(f"{self.seed} {key} {times}".encode()).hexdigest()[:8], 16)
         fails = dice % 1000 < self.failing * 1000
         return asked, FAULTS[dice // 1000 % len(FAULTS)] if fails else None
+
+    def land(self, asked: Asked) -> None:
+        """A question is in flight no more; told before its last byte goes, so that nobody asks too early."""
+        with self._changed:
+            if asked in self.in_flight:
+                self.in_flight.remove(asked)
+                self._changed.notify_all()
+
+    def may_go(self, asked: Asked) -> bool:
+        """Waits for the release of an answer; False when it was dropped."""
+        with self._changed:
+            self._changed.wait_for(lambda: asked.released is not None or not self.held)
+            return asked.released is not False
+
+    def release(self, task: str) -> None:
+        """Lets the answer to a task's question go."""
+        with self._changed:
+            for asked in self.in_flight:
+                asked.released = asked.released or asked.task == task or None
+            self._changed.notify_all()
+
+    def drop(self) -> None:
+        """Answers none of the questions in flight: the one who asked them is dead."""
+        with self._changed:
+            for asked in self.in_flight:
+                asked.released = False
+            self.in_flight.clear()
+            self._changed.notify_all()
+
+    def wait_for(self, tasks: set[str], seconds: float = 10.0) -> list[str]:
+        """The tasks in flight, as soon as they are these; whichever they are after some seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._flying() == sorted(tasks), seconds)
+            return self._flying()
+
+    def _flying(self) -> list[str]:
+        return sorted(asked.task for asked in self.in_flight)
 
 
 class _Server(ThreadingHTTPServer):
@@ -104,15 +161,21 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         key = sha256(json.dumps(body["messages"]).encode()).hexdigest()[:16]
-        asked, fault = self.server.model.ask(key)
-        if fault == "reset":
+        asked, fault = self.server.model.ask(key, task_of(body), len(body["messages"]) // 4)
+        try:
+            self._respond(body, asked, fault)
+        finally:
+            self.server.model.land(asked)
+
+    def _respond(self, body: dict[str, Any], asked: Asked, fault: str | None) -> None:
+        if fault == "reset" or not self.server.model.may_go(asked):
             self._reset()
         elif fault in ("500", "503", "429"):
             self._error(int(fault))
         else:
-            text = answer(body, key)
+            text = answer(body, asked.key)
             first = len(body["messages"]) == 2
-            broken = first and int(key, 16) // 7 % 1000 < self.server.model.malformed * 1000
+            broken = first and int(asked.key, 16) // 7 % 1000 < self.server.model.malformed * 1000
             self._answer(text[: len(text) // 2] if broken else text, asked, fault)
 
     def _error(self, status: int) -> None:
@@ -145,6 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reset()
                 return
             self._event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": piece}}]})
+        self.server.model.land(asked)
         self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         self._event({"choices": [], "usage": _usage(text)})
         self._chunk(b"data: [DONE]\n\n")
@@ -167,9 +231,11 @@ def _usage(text: str) -> dict[str, int]:
 def answer(body: dict[str, Any], key: str) -> str:
     """What the model says: it follows from the messages alone."""
     prompt = "\n".join(str(message["content"]) for message in body["messages"])
-    role = re.search(r"You are (?:the|a) (\w+)", prompt)
-    dice = int(key, 16)
-    match role[1] if role else "":
+    found = re.search(r"You are (?:the|a) (\w+)", prompt)
+    role, dice = found[1] if found else "", int(key, 16)
+    if task := task_of(body):
+        return _task_answer(task, "expands" if '"tasks": [{"task_id"' in prompt else role, key)
+    match role:
         case "clarifier":
             return json.dumps({"requirements": [f"It holds {key}."], "assumptions": [], "open_questions": []})
         case "coder":
@@ -195,3 +261,42 @@ def _code(prompt: str, key: str, dice: int) -> str:
     deleted = "".join(f"DELETE {path}\n" for path in sorted(there - {new}))
     main = f"```python path=src/a.py\nx = '{key}'\n```\n"
     return f"{main}\n```python path={new}\ny = '{key}'\n```\n{deleted}"
+
+
+def task_of(body: dict[str, Any]) -> str:
+    """The task of a custom session that a question is for."""
+    found = re.search(r"<task>\nTask (\S+):", str(body["messages"][1]["content"]))
+    return found[1] if found else ""
+
+
+def _task_answer(task: str, role: str, key: str) -> str:
+    """An answer that names its task, also when it is broken off, and differs as soon as a message differs."""
+    named, dice = f"Task {task} says {key}.", int(key, 16)
+    more = ["It is so."] * (dice % 30 + 9)
+    match role:
+        case "expands":
+            return _expansion(task, named, dice)
+        case "clarifier":
+            return json.dumps({"requirements": [named, *more], "assumptions": [], "open_questions": []})
+        case "coder":
+            return "\n# ".join([f"```python path=src/{task}.py", named, *more]) + "\n```"
+        case "reviewer":
+            finding = {"severity": "info" if dice % 2 else "major", "location": task, "problem": named}
+            return json.dumps({"findings": [finding], "approved": bool(dice % 2)})
+    return "\n".join([named, *more])
+
+
+def _expansion(task: str, named: str, dice: int) -> str:
+    """One to three tasks, side by side or in a row; at the first level one of them may expand again."""
+    names = "abc"[: dice % 3 + 1]
+    tasks = [
+        {
+            "task_id": name,
+            "assigned_role": ("architect", "coder", "reviewer", "optimizer")[dice // 10 ** (number + 1) % 4],
+            "description": f"Task {task}.{name}: a part.",
+            "dependencies": [names[number - 1]] if number and dice // 7 % 2 else [],
+            "expands": number == dice // 11 % 6 and "." not in task,
+        }
+        for number, name in enumerate(names)
+    ]
+    return json.dumps({"plan": named, "tasks": tasks})

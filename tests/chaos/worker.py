@@ -6,6 +6,7 @@ resumes a session; `die_at` kills it (SIGKILL, by itself) right after that commi
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib
 import json
@@ -18,7 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from swarm_graph import SwarmCoordinator
+from langchain_core.runnables import RunnableConfig
+
+from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
 from swarm_graph.checkpoints import database
 from swarm_graph.session import known_session
 
@@ -76,13 +79,29 @@ def run(job: dict[str, Any]) -> int:
     points = Points(job.get("die_at", 0))
     points.watch()
     folder = Path(job["folder"])
-    swarm = SwarmCoordinator(job["config"], data_dir=folder / ".swarm", output=folder / "output")
-    if known_session(folder / ".swarm", job["session"]):
-        state = swarm.resume(job["session"])
-    else:
-        state = swarm.run_workflow(job["request"], job["workflow"], session_id=job["session"])
+    state = _run_tasks(job, folder) if "tasks" in job else _run_workflow(job, folder)
     (folder / "points").write_text(str(points.passed))
     return 0 if state["phase"] == "complete" else 1
+
+
+def _run_workflow(job: dict[str, Any], folder: Path) -> Any:
+    swarm = SwarmCoordinator(job["config"], data_dir=folder / ".swarm", output=folder / "output")
+    if known_session(folder / ".swarm", job["session"]):
+        return swarm.resume(job["session"])
+    return swarm.run_workflow(job["request"], job["workflow"], session_id=job["session"])
+
+
+def _run_tasks(job: dict[str, Any], folder: Path) -> Any:
+    """A custom session, on the graph itself; its final state goes to a file."""
+    thread: RunnableConfig = {"configurable": {"thread_id": job["session"]}}
+    with open_checkpointer(folder / ".swarm" / "swarm.db") as saver:
+        graph = build_graph("custom", config=job["config"], checkpointer=saver)
+        given: Any = {"request": job["request"], "tasks": job["tasks"]}
+        if saver.catalogue.get(job["session"]):
+            given = None
+        state = asyncio.run(graph.ainvoke(given, thread)) if job["awaits"] else graph.invoke(given, thread)
+    (folder / "state.json").write_text(json.dumps(state))
+    return state
 
 
 def crowd(job: dict[str, Any]) -> int:

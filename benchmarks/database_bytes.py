@@ -25,7 +25,7 @@ CASES = (("standard", 1), ("standard", 3), ("standard", 10), ("full", 3), ("revi
 FILE = "".join(f"def function_{line}() -> int:\n    return {line}\n\n\n" for line in range(60))
 MODEL = {"model_config": {"single_model": {"model": "simulated", "api_type": "simulated"}}}
 REFUSED = (
-    '{"findings": [{"severity": "major", "location": "src/a.py:1", "problem": "It lacks a test.",'
+    '{"findings": [{"severity": "major", "location": "src/a.py:{round}", "problem": "It lacks a test.",'
     ' "suggestion": "Add one."}], "approved": false}'
 )
 
@@ -34,7 +34,8 @@ def play(ask: Ask) -> str | None:
     """The coder writes 3 KB in every round, reviewers always want changes, the rest is invented."""
     if ask.role == "coder":
         return f"```python path=src/a.py\n# round {ask.iteration}\n{FILE}```"
-    return REFUSED if ask.role in ("reviewer", "security") else None
+    refused = REFUSED.replace("{round}", str(ask.iteration))  # the same remarks twice would end the session
+    return refused if ask.role in ("reviewer", "security") else None
 
 
 @asynccontextmanager

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from swarm_graph.cli_tasks import ROLES, dry_run_option, work_off
+from swarm_graph.cli_tasks import ROLES, dry_run_option, show_plan, work_off
 from swarm_graph.cli_work import (
     carry_out,
     config_option,
     coordinator_for,
     data_option,
+    events_option,
     json_option,
     output_option,
     read_edit,
@@ -42,7 +43,15 @@ approval_option: Callable[..., Any] = click.option(
 
 def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `run` and `resume` have in common."""
-    for option in (json_option, approval_option, simulate_option, output_option, data_option, config_option):
+    for option in (
+        events_option,
+        json_option,
+        approval_option,
+        simulate_option,
+        output_option,
+        data_option,
+        config_option,
+    ):
         command = option(command)
     return command
 
@@ -72,6 +81,7 @@ def run(
     simulate: bool,
     require_approval: bool,
     as_json: bool,
+    as_events: bool,
 ) -> None:
     """Run a workflow on REQUEST (`-`: read it from stdin), or with --tasks a task graph.
 
@@ -81,7 +91,13 @@ def run(
         raise InputError("--follow-up needs --session ID: which session is asked for more?")
     if tasks or workflow == "custom":
         given, specs = _task_graph(request, inputs, tasks, workflow, require_approval)
-        work_off(given, specs, session, dry_run, as_json, config_file, simulate, data_dir, output, follow_up)
+        coordinator = coordinator_for(config_file, simulate, data_dir, output)
+        if dry_run:
+            show_plan(given, specs, coordinator.config, as_json)
+            return
+        work_off(
+            coordinator, given, specs, session, follow_up=follow_up, as_json=as_json, as_events=as_events
+        )
         return
     if dry_run:
         raise InputError("--dry-run needs --tasks FILE; `swarm-graph graph` draws the other workflows")
@@ -92,7 +108,7 @@ def run(
     async def work() -> SwarmState:
         return await coordinator.arun_workflow(text, workflow, session_id=session, follow_up=follow_up)
 
-    carry_out(coordinator, work, require_approval, as_json)
+    carry_out(coordinator, work, require_approval, as_json, as_events)
 
 
 def _task_graph(
@@ -136,6 +152,7 @@ def resume(
     simulate: bool,
     require_approval: bool,
     as_json: bool,
+    as_events: bool,
 ) -> None:
     """Go on with SESSION (default: the newest that has not ended); finished work is not asked for again.
 
@@ -147,7 +164,11 @@ def resume(
     decision = given_decision(approve, edit, reject, only)
     known = find_session(Path(data_dir), session)
     coordinator = coordinator_for(config_file, simulate, data_dir, output, known=known)
-    carry_out(coordinator, lambda: coordinator.aresume(known.session, decision), require_approval, as_json)
+
+    async def work() -> SwarmState:
+        return await coordinator.aresume(known.session, decision)
+
+    carry_out(coordinator, work, require_approval, as_json, as_events)
 
 
 def given_decision(approve: bool, edit: str | None, reject: str | None, only: str | None) -> Decision | None:
@@ -181,7 +202,7 @@ def interactive(config_file: str | None = None, data_dir: str = ".swarm", simula
     choice = click.prompt("Workflow", type=click.Choice([*workflows, "4"]), default="1")
     if choice == "4":
         request, specs = typed_graph()
-        work_off(request, specs, None, False, False, config_file, simulate, data_dir, None)
+        work_off(coordinator, request, specs)
         return
     click.echo(f"What would you like to build?\n{'=' * 80}")
     click.echo(f"(Type your input. Enter 'END' on a new line when done)\n{'-' * 80}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ from swarm_graph.cli_work import (
     config_option,
     coordinator_for,
     data_option,
+    events_option,
     json_option,
     output_option,
     read_file,
@@ -25,6 +27,7 @@ from swarm_graph.state import AgentRole
 
 if TYPE_CHECKING:
     from swarm_graph.config import SwarmConfig
+    from swarm_graph.coordinator import SwarmCoordinator
     from swarm_graph.state import SwarmState
     from swarm_graph.tasks import TaskSpec
 
@@ -49,6 +52,7 @@ dry_run_option: Option = click.option(
 @click.option("--session", metavar="ID", help="Default: the time and four characters.")
 @click.option("--retry-failed", is_flag=True, help="Go on with --session (default: the newest unfinished).")
 @dry_run_option
+@events_option
 @json_option
 @simulate_option
 @output_option
@@ -64,6 +68,7 @@ def batch(
     session: str | None,
     retry_failed: bool,
     dry_run: bool,
+    as_events: bool,
     as_json: bool,
     simulate: bool,
     output: str | None,
@@ -75,10 +80,19 @@ def batch(
     INPUT is a file, a folder or a quoted pattern; a .csv or .jsonl file gives a task a row. Results are one
     file each, and results.csv and results.jsonl with all. `resume` goes on after a stop.
     """
+    from swarm_graph.session import find_session
     from swarm_graph.task_files import batch_tasks
 
     if retry_failed:
-        _go_on(inputs, session, config_file, simulate, data_dir, output, as_json)
+        if inputs:
+            raise InputError(
+                "--retry-failed takes no INPUT: the session knows its own; name it with --session"
+            )
+        known = find_session(Path(data_dir), session)
+        coordinator = coordinator_for(config_file, simulate, data_dir, output, known=known)
+        carry_out(
+            coordinator, lambda: coordinator.aresume(known.session), as_json=as_json, as_events=as_events
+        )
         return
     if not inputs or not prompt:
         missing = "an INPUT" if prompt else "--prompt FILE"
@@ -86,54 +100,31 @@ def batch(
     schema = read_schema(answer) if answer else None
     prompt = prompt if "/" in prompt or "." in prompt else f"./{prompt}"
     specs = batch_tasks(inputs, AgentRole(role), prompt, answer=schema, model=model, id_column=id_column)
-    work_off("", specs, session, dry_run, as_json, config_file, simulate, data_dir, output)
-
-
-def _go_on(
-    inputs: tuple[str, ...],
-    session: str | None,
-    config_file: str | None,
-    simulate: bool,
-    data_dir: str,
-    output: str | None,
-    as_json: bool,
-) -> None:
-    """Resumes a session whose tasks failed."""
-    from pathlib import Path
-
-    from swarm_graph.session import find_session
-
-    if inputs:
-        raise InputError("--retry-failed takes no INPUT: the session knows its own; name it with --session")
-    known = find_session(Path(data_dir), session)
-    coordinator = coordinator_for(config_file, simulate, data_dir, output, known=known)
-    carry_out(coordinator, lambda: coordinator.aresume(known.session), as_json=as_json)
+    coordinator = coordinator_for(config_file, simulate, data_dir, output)
+    if dry_run:
+        show_plan("", specs, coordinator.config, as_json)
+        return
+    work_off(coordinator, "", specs, session, as_json=as_json, as_events=as_events)
 
 
 def work_off(
+    coordinator: SwarmCoordinator,
     request: str,
     specs: Sequence[TaskSpec],
-    session: str | None,
-    dry_run: bool,
-    as_json: bool,
-    config_file: str | None,
-    simulate: bool,
-    data_dir: str,
-    output: str | None,
+    session: str | None = None,
+    *,
     follow_up: bool = False,
+    as_json: bool = False,
+    as_events: bool = False,
 ) -> None:
-    """Runs tasks as a custom session, or says what that would do."""
-    coordinator = coordinator_for(config_file, simulate, data_dir, output)
-    if dry_run:
-        show_plan(request, specs, coordinator.config, as_json)
-        return
+    """Runs tasks as a custom session."""
     for spec in specs:
         coordinator.add_task(spec)
 
     async def work() -> SwarmState:
         return await coordinator.arun_workflow(request, "custom", session_id=session, follow_up=follow_up)
 
-    carry_out(coordinator, work, as_json=as_json)
+    carry_out(coordinator, work, as_json=as_json, as_events=as_events)
 
 
 def show_plan(request: str, specs: Sequence[TaskSpec], config: SwarmConfig, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 import signal
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from swarm_graph.checkpoints.catalogue import Session
     from swarm_graph.config import SwarmConfig
     from swarm_graph.coordinator import SwarmCoordinator
+    from swarm_graph.events import Event
     from swarm_graph.pauses import Decision, Pause
     from swarm_graph.progress import Progress
     from swarm_graph.state import SwarmState
@@ -45,6 +47,9 @@ simulate_option: Option = click.option(
     "--simulate", is_flag=True, help="Ask no server; every answer is invented."
 )
 output_option: Option = click.option("--output", metavar="DIR", help="Default: swarm-output/<session>.")
+events_option: Option = click.option(
+    "--json-events", "as_events", is_flag=True, help="Print each event as a line of JSON, and nothing else."
+)
 json_option: Option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -83,25 +88,36 @@ def carry_out(
     work: Callable[[], Awaitable[SwarmState]],
     require_approval: bool = False,
     as_json: bool = False,
+    as_events: bool = False,
 ) -> None:
     """Runs a session with its progress on stderr, prints the result, ends with its exit code."""
     from swarm_graph.artifacts import to_json
     from swarm_graph.progress import Progress
     from swarm_graph.report import failures_text, session_text
 
+    if as_json and as_events:
+        raise InputError("--json and --json-events both want stdout; choose one")
+    lines = EventLines()
     with Progress(coordinator.config.workflow.max_iterations) as progress:
-        coordinator.on_event = progress.on_event
+
+        def on_event(happened: Event) -> None:
+            progress.on_event(happened)
+            if as_events:
+                lines.write(happened)
+
+        coordinator.on_event = on_event
         stopped_by = asyncio.run(_until_stopped(work(), coordinator, progress))
     phase, session = coordinator.state.get("phase"), coordinator.session_id
     if stopped_by and phase not in ("complete", "paused"):
         how = f"; `{resume_command(coordinator)}` goes on" if session else ""
         end(f"stopped{how}", EXIT_TERMINATED if stopped_by == signal.SIGTERM else EXIT_INTERRUPTED, as_json)
-    if phase == "paused" and not as_json and sys.stdin.isatty() and sys.stdout.isatty():
+    if phase == "paused" and not (as_json or as_events) and sys.stdin.isatty() and sys.stdout.isatty():
         decisions = {pause.id: _ask(pause) for pause in coordinator.pauses}
         carry_out(coordinator, lambda: coordinator.aresume(session, decisions), require_approval)
         return
-    sys.stdout.write(to_json(coordinator.document()) if as_json else session_text(coordinator, program()))
-    sys.stdout.flush()
+    if not as_events:
+        sys.stdout.write(to_json(coordinator.document()) if as_json else session_text(coordinator, program()))
+        sys.stdout.flush()
     if phase == "paused":
         cure = f"`{resume_command(coordinator)} --approve` (or --edit FILE, --reject TEXT) goes on"
         say(f"waiting for a person; {cure}")
@@ -159,6 +175,25 @@ def _ask(pause: Pause) -> Decision:
         edited = click.edit(shown)
         return _ask(pause) if edited is None else {"edit": edited}
     return {"reject": click.prompt("What is wrong")} if choice == "reject" else "approve"
+
+
+class EventLines:
+    """Events on stdout, one JSON object a line. When nobody reads them any more the session goes on."""
+
+    def __init__(self) -> None:
+        self._read = True
+
+    def write(self, happened: Event) -> None:
+        from swarm_graph.events import event_line
+
+        if not self._read:
+            return
+        try:
+            sys.stdout.write(event_line(happened))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            self._read = False
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def read_file(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -18,7 +19,7 @@ from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig, config_path, load_config
 from swarm_graph.document import failed_task, finished_task, folded, task_row
 from swarm_graph.errors import ConfigError, InputError, ModelError, OverBudget, Stopped, UnfinishedSession
-from swarm_graph.events import Event, event
+from swarm_graph.events import Event, Kind, event
 from swarm_graph.graph import SwarmGraph
 from swarm_graph.metrics import call_row, same_run, summary, swaps, test_run_row, test_summary
 from swarm_graph.models import check_model
@@ -240,6 +241,7 @@ class SwarmCoordinator:
         self._test_runs = await desk.test_runs()
         self._failed, self.pauses, self.calls_in_flight, self.stopped_by = {}, [], 0, ""
         phase = "cancelled"
+        self._tell("session_started", workflow=self.workflow, resumed=bool(self.state))
         try:
             async with aclosing(desk.stream(given, self.context)) as parts:
                 async for mode, part in parts:
@@ -265,7 +267,19 @@ class SwarmCoordinator:
             if phase:
                 self.state = cast("SwarmState", {**self.state, "phase": phase})
                 self._write()
+                self._tell_end(phase)
         return self.state
+
+    def _tell(self, kind: Kind, **data: Any) -> None:
+        """An event of the session as a whole."""
+        if self.on_event:
+            self.on_event(Event(kind, time.time(), self.session_id, "", data=data))
+
+    def _tell_end(self, phase: str) -> None:
+        findings, approved = len(self.state.get("findings", [])), self.state.get("approved", False)
+        output = str(self.files.folder.absolute()) if self.files else ""
+        came_to = {"phase": phase, "approved": approved, "findings": findings, "output": output}
+        self._tell("session_ended", workflow=self.workflow, **came_to)
 
     def _follow(self, mode: str, part: Any) -> None:
         if mode == "custom" and (happened := event(part)):

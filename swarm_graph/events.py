@@ -5,10 +5,16 @@ Nodes write events to LangGraph's `custom` stream as plain dicts (`Event.plain`)
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+VERSION = 1
+"""Of the form in which events are written for machines; a change that a reader would notice raises it."""
+
 Kind = Literal[
+    "session_started",
+    "session_ended",
     "graph_started",
     "task_started",
     "call_started",
@@ -29,13 +35,15 @@ Kind = Literal[
 class Event:
     """One thing that happened.
 
-    `data` by kind: graph_started (of a custom session): tasks, done (their numbers) · call_started:
-    attempt, model, server, queued_s · tokens: output_tokens so far (estimated) · call_ended: attempt,
-    model, server, outcome, finish_reason, queued_s, first_token_s, seconds, input_tokens, output_tokens,
-    reasoning_tokens, cut_tokens (estimated, of a call that did not end), cost, error · task_ended: note;
-    of a custom graph also the task's record, and whether it was kept from an earlier run · task_failed:
-    error · task_added: its record · task_skipped: error or note · verdict: approved, findings (their
-    number), exit_code (of the tests) · tests_ended: a run's evidence without its failures.
+    `data` by kind: session_started: workflow, resumed · session_ended: workflow, phase, approved,
+    findings (their number), output · graph_started (of a custom session): tasks, done (their numbers) ·
+    call_started: attempt, model, server, queued_s · tokens: output_tokens so far (estimated) ·
+    call_ended: attempt, model, server, outcome, finish_reason, queued_s, first_token_s, seconds,
+    input_tokens, output_tokens, reasoning_tokens, cut_tokens (estimated, of a call that did not end),
+    cost, error · task_ended: note; of a custom graph also the task's record, and whether it was kept
+    from an earlier run · task_failed: error · task_added: its record · task_skipped: error or note ·
+    verdict: approved, findings (their number), exit_code (of the tests) · tests_ended: a run's evidence
+    without its failures.
     """
 
     kind: Kind
@@ -52,6 +60,13 @@ class Event:
             "swarm_event": self.kind,
             **{name: value for name, value in vars(self).items() if name != "kind"},
         }
+
+
+def event_line(happened: Event) -> str:
+    """An event as one line of JSON for machines (docs/events.md)."""
+    known = {name: value for name, value in vars(happened).items() if name not in ("kind", "data")}
+    written = {"version": VERSION, "event": happened.kind, **known, "data": happened.data}
+    return json.dumps(written, ensure_ascii=False) + "\n"
 
 
 def event(plain: Any) -> Event | None:

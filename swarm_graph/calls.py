@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ from swarm_graph.run import Run
 
 Report = Callable[..., None]
 """Called as report(kind, **data) for every event of a call."""
+
+log = logging.getLogger("swarm_graph.calls")
 
 TOKEN_EVENT_S = 0.2
 RETRY_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
@@ -78,6 +81,7 @@ class Caller:
             if self.run.budget:
                 self.run.budget.begin_call()
             record = _Record(self, key, attempt, time.monotonic() - queued)
+            self._log("asks", "\n".join(message.text for message in messages))
             try:
                 reply = await self._stream(messages, arguments, record)
             except asyncio.CancelledError:
@@ -90,8 +94,16 @@ class Caller:
                 failure = explain(error, self.node, self.entry, self._secrets())
                 await record.end("failed", error=str(failure))
                 raise failure from error
+            self._log("is answered", reply.text)
             await record.end("truncated" if reply.truncated else "answered", reply=reply)
             return reply
+
+    def _log(self, what: str, text: str) -> None:
+        """Prompts and answers, for those who want to see everything; never a key."""
+        if log.isEnabledFor(logging.DEBUG):
+            for secret in self._secrets():
+                text = text.replace(secret, "***")
+            log.debug("session %s, %s %s: %s", self.about["session"], self.node, what, text)
 
     async def _stream(self, messages: list[BaseMessage], arguments: dict[str, Any], record: _Record) -> Reply:
         chunks: list[AIMessageChunk] = []

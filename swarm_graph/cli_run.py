@@ -17,6 +17,7 @@ from swarm_graph.cli_work import (
     data_option,
     events_option,
     json_option,
+    log_option,
     output_option,
     read_edit,
     read_file,
@@ -44,6 +45,7 @@ approval_option: Callable[..., Any] = click.option(
 def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `run` and `resume` have in common."""
     for option in (
+        log_option,
         events_option,
         json_option,
         approval_option,

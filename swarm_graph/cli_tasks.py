@@ -18,6 +18,7 @@ from swarm_graph.cli_work import (
     data_option,
     events_option,
     json_option,
+    log_option,
     output_option,
     read_file,
     simulate_option,
@@ -52,6 +53,7 @@ dry_run_option: Option = click.option(
 @click.option("--session", metavar="ID", help="Default: the time and four characters.")
 @click.option("--retry-failed", is_flag=True, help="Go on with --session (default: the newest unfinished).")
 @dry_run_option
+@log_option
 @events_option
 @json_option
 @simulate_option

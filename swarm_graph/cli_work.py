@@ -46,11 +46,25 @@ data_option: Option = click.option(
 simulate_option: Option = click.option(
     "--simulate", is_flag=True, help="Ask no server; every answer is invented."
 )
+log_option: Option = click.option(
+    "--log-file",
+    metavar="FILE",
+    expose_value=False,
+    callback=lambda _context, _option, path: _log_to(path),
+    help="Append a line per event; with a name in .jsonl as JSON.",
+)
 output_option: Option = click.option("--output", metavar="DIR", help="Default: swarm-output/<session>.")
 events_option: Option = click.option(
     "--json-events", "as_events", is_flag=True, help="Print each event as a line of JSON, and nothing else."
 )
 json_option: Option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def _log_to(path: str | None) -> None:
+    from swarm_graph.logs import log_to_file
+
+    if path is not None:
+        log_to_file(path)
 
 
 def coordinator_for(

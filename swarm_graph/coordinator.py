@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +20,7 @@ from swarm_graph.document import failed_task, finished_task, folded, task_row
 from swarm_graph.errors import ConfigError, InputError, ModelError, OverBudget, Stopped, UnfinishedSession
 from swarm_graph.events import Event, Kind, event
 from swarm_graph.graph import SwarmGraph
+from swarm_graph.logs import log, log_event, log_to_stderr
 from swarm_graph.metrics import call_row, same_run, summary, swaps, test_run_row, test_summary
 from swarm_graph.models import check_model
 from swarm_graph.pauses import Decision, Pause
@@ -39,8 +39,6 @@ from swarm_graph.task_results import ENDED as ENDED_TASKS
 from swarm_graph.task_results import in_order
 from swarm_graph.tasks import TaskSpec, task_specs
 from swarm_graph.workflows import build_graph
-
-log = logging.getLogger("swarm_graph")
 
 DATA_DIR = ".swarm"
 OUTPUT_DIR = "swarm-output"
@@ -250,7 +248,7 @@ class SwarmCoordinator:
             phase = "paused" if self.pauses else self.state["phase"]
         except ModelError as error:
             phase = "failed"
-            log.info("session %s failed: %s", desk.session, error)
+            log.warning("session %s failed: %s", desk.session, error)
         except OverBudget as error:
             phase, self.stopped_by = "over_budget", str(error)
             log.info("session %s stopped: %s", desk.session, error)
@@ -272,8 +270,10 @@ class SwarmCoordinator:
 
     def _tell(self, kind: Kind, **data: Any) -> None:
         """An event of the session as a whole."""
+        happened = Event(kind, time.time(), self.session_id, "", data=data)
+        log_event(happened)
         if self.on_event:
-            self.on_event(Event(kind, time.time(), self.session_id, "", data=data))
+            self.on_event(happened)
 
     def _tell_end(self, phase: str) -> None:
         findings, approved = len(self.state.get("findings", [])), self.state.get("approved", False)
@@ -283,7 +283,7 @@ class SwarmCoordinator:
 
     def _follow(self, mode: str, part: Any) -> None:
         if mode == "custom" and (happened := event(part)):
-            self._note(happened)
+            self._note(replace(happened, session=self.session_id))
         elif mode == "values":
             own_tasks = dict(part.get("tasks", {}))  # the copy is ours to change
             self.state = cast("SwarmState", {**part, "tasks": own_tasks})
@@ -292,7 +292,7 @@ class SwarmCoordinator:
             self._write()
 
     def _note(self, happened: Event) -> None:
-        log.debug("%s", happened)
+        log_event(happened)
         if happened.kind == "call_started":
             self.calls_in_flight += 1
         elif happened.kind == "call_ended":
@@ -306,8 +306,6 @@ class SwarmCoordinator:
             self._note_task(happened)
         elif happened.kind == "task_failed":
             self._failed[happened.task] = failed_task(happened)
-        elif happened.kind in ("task_started", "task_ended", "tests_ended", "verdict"):
-            log.info("session %s: %s %s", self.session_id, happened.node, happened.kind)
         if self.on_event:
             self.on_event(happened)
 
@@ -323,7 +321,6 @@ class SwarmCoordinator:
             tasks[happened.task] = cast("TaskRecord", changed)
         if happened.kind == "task_ended":
             self.files.write_result(tasks[happened.task])
-        log.info("session %s: %s %s", self.session_id, happened.node, happened.kind)
 
     def _write(self) -> None:
         assert self.files is not None
@@ -394,24 +391,3 @@ class SwarmCoordinator:
             "test_metrics": test_summary(self._test_runs),
             "files": self.files.files() if self.files else [],
         }
-
-
-class _Stderr(logging.StreamHandler[Any]):
-    """Writes to what `sys.stderr` is now: a live view may stand in its place."""
-
-    @property
-    def stream(self) -> Any:
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, _: Any) -> None:
-        return
-
-
-def log_to_stderr() -> None:
-    """Shows the log of every step, unless the program has set up logging itself."""
-    log.setLevel(min(log.level or logging.INFO, logging.INFO))
-    if not log.hasHandlers():
-        handler = _Stderr()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(handler)

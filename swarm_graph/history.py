@@ -121,7 +121,7 @@ def fork(saver: SwarmSaver, session: Session, moment: Moment, name: str, edits: 
     forked = replace(
         session,
         session=name,
-        request=str(checkpoint["channel_values"].get("request", session.request)),
+        request=str(checkpoint["channel_values"].get("request") or session.request),
         phase=str(checkpoint["channel_values"].get("phase", "running")),
         output="",
         created_at=now,

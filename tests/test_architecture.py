@@ -38,6 +38,7 @@ FLOORS = (
     ("run_tests", "verdict", "pauses", "record", "task_turn", "task_graph", "graph", "workflows"),
     (
         "drawing",
+        "logs",
         "metrics",
         "task_results",
         "artifacts",

@@ -228,4 +228,4 @@ def test_verbose_logging_shows_every_step_on_stderr(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert "INFO session s: review_style task_ended" in done.stderr
+    assert "INFO task_ended session=s node=review_style" in done.stderr

@@ -20,7 +20,7 @@ help:
 	@echo "make demo   run the full workflow on the simulated model (no model server needed)"
 	@echo "make test   check format, style and types, and run the tests"
 	@echo "make soak   kill sessions 500 times and compare what comes out (some minutes)"
-	@echo "make bench  measure start-up, fan-out, prompt sizes, sandboxes and overhead (some minutes)"
+	@echo "make bench  measure start-up, fan-out, prompt sizes, sandboxes, task graphs and overhead (15 minutes)"
 	@echo "make lock   pin the newest versions of all dependencies again (needs uv)"
 
 demo: .venv/runtime
@@ -44,6 +44,9 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/fan_out.py
 	$(BIN)/python benchmarks/database_bytes.py
 	$(BIN)/python benchmarks/sandbox.py
+	$(BIN)/python benchmarks/task_graphs.py --caps 8 32 --seeds 2
+	$(BIN)/python benchmarks/task_scale.py
+	$(BIN)/python benchmarks/lao_documents.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/profiled.py
 

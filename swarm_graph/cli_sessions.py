@@ -33,9 +33,18 @@ if TYPE_CHECKING:
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-@click.group(epilog="Example: swarm-graph sessions list")
-def sessions() -> None:
-    """Look at sessions, go back to a moment of one, and keep their database small."""
+@click.group(invoke_without_command=True, epilog="Example: swarm-graph sessions list")
+@click.pass_context
+def sessions(context: click.Context) -> None:
+    """Look at sessions, compare them, go back to a moment of one, and keep their database small.
+
+    Without a command, on a terminal: a menu.
+    """
+    if context.invoked_subcommand is None:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            menu(context)
+        else:
+            click.echo(context.get_help())
 
 
 @sessions.command("list", epilog="Example: swarm-graph sessions list --phase failed --limit 20")
@@ -105,6 +114,48 @@ def report(path: str, data_dir: str) -> None:
 
     SwarmManager(data_dir=data_dir).generate_report(path)
     say(f"wrote {path}")
+
+
+MENU = """Sessions:
+  1. List all sessions
+  2. Analyze a session
+  3. Compare sessions
+  4. Export metrics to CSV
+  5. Generate a report
+  6. Clean up old sessions
+  0. Leave"""
+
+
+def menu(context: click.Context) -> None:
+    """The seed's manager: asks what to do until nothing more is wanted."""
+    while True:
+        click.echo(MENU)
+        choice = click.prompt("What", type=click.Choice([*"1234560"]), default="1")
+        if choice == "0":
+            return
+        try:
+            _choose(context, choice)
+        except InputError as error:
+            say(str(error))
+
+
+def _choose(context: click.Context, choice: str) -> None:
+    """Does one thing of the menu."""
+    if choice == "1":
+        context.invoke(list_)
+    elif choice == "2":
+        context.invoke(show, session=click.prompt("Session"))
+    elif choice == "3":
+        context.invoke(compare, names=tuple(click.prompt("Sessions, separated by spaces").split()))
+    elif choice == "4":
+        context.invoke(export, path=click.prompt("File", default="swarm_metrics.csv"))
+    elif choice == "5":
+        context.invoke(report, path=click.prompt("File", default="swarm_report.txt"))
+    else:
+        age = click.prompt("Remove ended sessions not worked on for", default="30d")
+        context.invoke(cleanup, older_than=age, dry_run=True)
+        if click.confirm("Do it?"):
+            context.invoke(cleanup, older_than=age)
 
 
 @sessions.command(epilog="Example: swarm-graph sessions show 20231205_143022_4f2a --at coder")

@@ -91,6 +91,7 @@ class Workbench:
         self._folder = crew.config.prompts_dir
         self._prompts: dict[tuple[str, tuple[str, ...]], prompts.Prompt] = {}
         self.repair = prompts.load(prompts.REPAIR, self._folder, holes=("problem",))
+        self._focus = prompts.read(prompts.FOCUS + FOCUS, self._folder).strip()
 
     def prompt(self, name: str, *holes: str) -> prompts.Prompt:
         """A prompt by its name or file. ConfigError when it cannot be used."""
@@ -151,10 +152,9 @@ class Workbench:
         role = ROLES[spec.assigned_role]
         if spec.answer:
             return f"You are the {role.role} of a team with nine roles."
-        focus = prompts.read(prompts.FOCUS + FOCUS, self._folder).strip()
         elsewhere = dict.fromkeys(role.reads, NONE)
         own = self.prompt(role.role, *role.reads, "focus").system
-        return own.substitute({**elsewhere, **values, "focus": focus})
+        return own.substitute({**elsewhere, **values, "focus": self._focus})
 
     def _reader(self, spec: TaskSpec, role: Role[Any]) -> Callable[[Reply], Outcome]:
         if spec.expands:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from support import REFUSED, Crew, config
 
 from swarm_graph import SwarmCoordinator, SwarmManager
 from swarm_graph.cli import swarm_graph
+from swarm_graph.cli_sessions import menu
 from swarm_graph.comparison import diff
 from swarm_graph.errors import InputError
 
@@ -130,6 +133,29 @@ def test_the_commands(folder: Path, tmp_path: Path) -> None:
     )
     assert swarm(folder, "report", str(tmp_path / "r.txt")).exit_code == 0
     assert (tmp_path / "r.txt").read_text().startswith("Swarm report, ")
+
+
+def test_the_menu_does_what_the_commands_do(folder: Path, tmp_path: Path) -> None:
+    answers = ["1", "2", "two", "2", "none", "3", "one two", "4", str(tmp_path / "m.csv")]
+    answers += ["5", str(tmp_path / "r.txt"), "6", "30d", "n", "0"]
+
+    @click.command()
+    @click.pass_context
+    def ask(context: click.Context) -> None:
+        menu(context)
+
+    with contextlib.chdir(folder):
+        done = CliRunner().invoke(ask, input="\n".join(answers), catch_exceptions=False)
+    assert done.exit_code == 0
+    for expected in (
+        "Session two (standard): complete",
+        "no session 'none'",
+        "Settings of two that differ from one's",
+        "would be removed: none",
+    ):
+        assert expected in done.output
+    assert (tmp_path / "m.csv").is_file()
+    assert (tmp_path / "r.txt").is_file()
 
 
 def test_a_cleanup_by_the_manager_removes_nothing_young(manager: SwarmManager) -> None:

@@ -105,14 +105,28 @@ def export(path: str, calls: bool, data_dir: str) -> None:
     say(f"wrote {count} rows to {path}")
 
 
-@sessions.command(epilog="Example: swarm-graph sessions report swarm_report.txt")
-@click.argument("path", default="swarm_report.txt", metavar="FILE")
+@sessions.command(epilog="Example: swarm-graph sessions report queue-1.html --session queue-1")
+@click.argument("path", required=False, metavar="FILE")
+@click.option("--session", metavar="ID", help="About this session, as HTML.")
+@click.option("--html", is_flag=True, help="About all sessions as HTML; so does a FILE that ends in .html.")
 @data_option
-def report(path: str, data_dir: str) -> None:
-    """Write a page about all sessions to FILE (default swarm_report.txt)."""
+def report(path: str | None, session: str | None, html: bool, data_dir: str) -> None:
+    """Write a page about all sessions, or one, to FILE (default swarm_report.txt or .html, or ID.html).
+
+    An HTML page is one file that needs no network.
+    """
+    from swarm_graph.artifacts import file_name
     from swarm_graph.manager import SwarmManager
 
-    SwarmManager(data_dir=data_dir).generate_report(path)
+    manager = SwarmManager(data_dir=data_dir)
+    if session:
+        path = path or f"{file_name(session)}.html"
+        manager.session_report(session, path)
+    else:
+        path = path or f"swarm_report.{'html' if html else 'txt'}"
+        if html and not path.endswith(".html"):
+            raise InputError(f"--html writes HTML; name it '{path}.html', or leave --html out")
+        manager.generate_report(path)
     say(f"wrote {path}")
 
 
@@ -150,7 +164,9 @@ def _choose(context: click.Context, choice: str) -> None:
     elif choice == "4":
         context.invoke(export, path=click.prompt("File", default="swarm_metrics.csv"))
     elif choice == "5":
-        context.invoke(report, path=click.prompt("File", default="swarm_report.txt"))
+        context.invoke(
+            report, path=click.prompt("File", default="swarm_report.txt"), session=None, html=False
+        )
     else:
         age = click.prompt("Remove ended sessions not worked on for", default="30d")
         context.invoke(cleanup, older_than=age, dry_run=True)

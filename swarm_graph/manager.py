@@ -6,19 +6,26 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from swarm_graph.artifacts import plain_text, write_file
 from swarm_graph.checkpoints.catalogue import Session
 from swarm_graph.checkpoints.retention import Cleanup, clean_up
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.comparison import Analysis, Comparison, analysis, compare, export_rows
-from swarm_graph.errors import InputError
+from swarm_graph.drawing import draw
+from swarm_graph.errors import InputError, SwarmError
+from swarm_graph.html_report import overview_page, session_page
 from swarm_graph.overview import Overview, overview
 from swarm_graph.past import account, account_text
+from swarm_graph.plan import DRAWN, mermaid
 from swarm_graph.session import database_in
-from swarm_graph.task_results import csv_table, json_lines
+from swarm_graph.state import SwarmState
+from swarm_graph.task_results import csv_table, in_order, json_lines
+from swarm_graph.tasks import TaskSpec
+from swarm_graph.workflows import build_graph
 
 FORMS = (".csv", ".jsonl")
 
@@ -70,12 +77,32 @@ class SwarmManager:
         return len(rows)
 
     def generate_report(self, path: str | Path = "swarm_report.txt") -> Overview:
-        """Writes a page about all sessions, and returns its figures; StorageError when it cannot."""
+        """Writes a page about all sessions, as HTML if its name ends so, and returns its figures.
+
+        StorageError when it cannot be written.
+        """
         with self._saver() as saver:
             made = overview(saver.catalogue)
         path = Path(path)
-        write_file(path.parent, path.name, plain_text(made.text()))
+        text = overview_page(made) if path.suffix == ".html" else plain_text(made.text())
+        write_file(path.parent, path.name, text)
         return made
+
+    def session_report(self, session: str | Path, path: str | Path = "session.html") -> Analysis:
+        """Writes an HTML page about one session, which needs no network, and returns its figures.
+
+        It has a timeline of the calls, tokens per role, findings by round and, with the `draw` extra, the
+        graph. StorageError when it cannot be written.
+        """
+        with self._saver() as saver:
+            known = self._find(saver, session)
+            saved = saver.get_tuple({"configurable": {"thread_id": known.session}})
+            state = cast("SwarmState", saved.checkpoint["channel_values"] if saved else {})
+            told = analysis(saver.catalogue, known)
+            calls = saver.catalogue.calls(known.session)
+        path = Path(path)
+        write_file(path.parent, path.name, session_page(told, calls, state, _drawing(known, state)))
+        return told
 
     def cleanup(
         self, *, older_than_days: float | None = None, keep: int = 10, dry_run: bool = False
@@ -97,6 +124,24 @@ class SwarmManager:
         if known := saver.catalogue.get(name):
             return known
         raise InputError(f"no session '{name}' in '{self.data_dir}'; `swarm-graph sessions list` shows all")
+
+
+def _drawing(known: Session, state: SwarmState) -> str:
+    """A session's graph as SVG; its Mermaid text without the `draw` extra."""
+    tasks = {
+        task["task_id"]: TaskSpec.model_validate(task["spec"]) for task in in_order(state.get("tasks", {}))
+    }
+    if len(tasks) > DRAWN:
+        return f"<p>{len(tasks)} tasks are too many for a drawing.</p>"
+    text = (
+        mermaid(tasks)
+        if tasks
+        else build_graph(known.workflow, config=known.config).get_graph().draw_mermaid()
+    )
+    try:
+        return draw(text, "svg").decode()
+    except SwarmError:
+        return f"<pre>{escape(text)}</pre>"
 
 
 def _session_in(path: Path) -> str:

@@ -54,6 +54,7 @@ FLOORS = (
         "coordinator",
         "comparison",
         "overview",
+        "html_report",
         "manager",
         "report",
     ),

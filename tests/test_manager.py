@@ -6,6 +6,8 @@ import contextlib
 import csv
 import json
 import os
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support import REFUSED, Crew, config
 
-from swarm_graph import SwarmCoordinator, SwarmManager
+from swarm_graph import AgentRole, SwarmCoordinator, SwarmManager, Task
 from swarm_graph.cli import swarm_graph
 from swarm_graph.cli_sessions import menu
 from swarm_graph.comparison import diff
@@ -167,3 +169,50 @@ def test_the_diff_of_two_trees() -> None:
     assert diff({"gone": "x\n"}, {"new": "y\n"}).splitlines() == [
         "--- a/gone", "+++ b/gone", "@@ -1 +0,0 @@", "-x", "--- a/new", "+++ b/new", "@@ -0,0 +1 @@", "+y",
     ]  # fmt: skip
+
+
+# --- HTML ----------------------------------------------------------------------------------------
+
+REFERENCE = re.compile(r"""(?:src|href|action)\s*=|url\((?!["']?#)|@import|https?://(?!www\.w3\.org/)""")
+
+
+def test_the_page_of_a_session_needs_no_network(manager: SwarmManager, tmp_path: Path) -> None:
+    told = manager.session_report("two", tmp_path / "two.html")
+    assert told.rounds == 2
+    page = (tmp_path / "two.html").read_text()
+    HTMLParser().feed(page)
+    assert not REFERENCE.search(page)
+    assert "Session two (standard): complete, approved" in page
+    assert page.count("<rect") >= 2 * 10 + 2 * 4
+    assert "round 2" in page
+    assert "It fails." in page
+    assert "clarifier" in page
+
+
+def test_what_models_wrote_is_no_markup(tmp_path: Path) -> None:
+    evil = '{"findings": [{"severity": "major", "problem": "<script>alert(1)</script>"}], "approved": false}'
+    coordinator = SwarmCoordinator(
+        config(), data_dir=tmp_path, output=tmp_path / "out", context=Crew({"reviewer": evil}).context
+    )
+    coordinator.run_workflow("<img src=x onerror=alert(1)>", "review_only", session_id="evil")
+    SwarmManager(data_dir=tmp_path).session_report("evil", tmp_path / "evil.html")
+    page = (tmp_path / "evil.html").read_text()
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_a_task_graph_and_all_sessions_as_pages(folder: Path, tmp_path: Path) -> None:
+    coordinator = SwarmCoordinator(config(), data_dir=tmp_path, output=tmp_path / "out")
+    coordinator.add_task(Task("T1", "t", "d", AgentRole.DOCUMENTER))
+    coordinator.add_task(Task("T2", "t", "d", AgentRole.CODER, dependencies=["T1"]))
+    coordinator.run_workflow("", "custom", session_id="tasks")
+    SwarmManager(data_dir=tmp_path).session_report("tasks", tmp_path / "tasks.html")
+    page = (tmp_path / "tasks.html").read_text()
+    assert "T2" in page
+    assert "No reviews." in page
+    assert swarm(folder, "report", str(tmp_path / "all.html")).exit_code == 0
+    assert "<h2>Workflows</h2>" in (tmp_path / "all.html").read_text()
+    assert swarm(folder, "report", str(tmp_path / "one.html"), "--session", "one").exit_code == 0
+    with pytest.raises(InputError, match="--html writes HTML"):
+        swarm(folder, "report", str(tmp_path / "x.txt"), "--html")

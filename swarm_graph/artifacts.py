@@ -14,7 +14,7 @@ from urllib.parse import quote
 from swarm_graph import evidence, task_results
 from swarm_graph.answers import Files, fenced
 from swarm_graph.errors import InputError, StorageError
-from swarm_graph.role import findings_text, review_text
+from swarm_graph.findings import findings_text, review_text
 from swarm_graph.state import AgentRole, SwarmState, TaskRecord, own_review
 from swarm_graph.task_results import result_file, result_files
 

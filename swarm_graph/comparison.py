@@ -11,10 +11,10 @@ from swarm_graph.artifacts import project_files
 from swarm_graph.checkpoints.catalogue import Catalogue, Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import changed_settings
+from swarm_graph.findings import SEVERITIES
 from swarm_graph.metrics import summary, swaps, test_summary
 from swarm_graph.past import aligned, phase_now
 from swarm_graph.state import SwarmState
-from swarm_graph.verdict import SEVERITIES
 
 COMPARED = (
     "workflow", "phase", "approved", "rounds", "seconds", "calls", "failed_calls", "input_tokens",

@@ -16,6 +16,7 @@ from swarm_graph.artifacts import Output, file_name, to_json, write_file
 from swarm_graph.checkpoints.catalogue import ENDED, Session
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig, config_path, load_config
+from swarm_graph.desk import Desk
 from swarm_graph.document import failed_task, finished_task, folded, task_row
 from swarm_graph.errors import ConfigError, InputError, ModelError, OverBudget, Stopped, UnfinishedSession
 from swarm_graph.events import Event, Kind, event
@@ -28,7 +29,6 @@ from swarm_graph.run import Run
 from swarm_graph.run_tests import in_thread
 from swarm_graph.session import (
     DATABASE,
-    Desk,
     checked_session_id,
     find_session,
     known_session,

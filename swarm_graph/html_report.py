@@ -9,9 +9,9 @@ from typing import Any
 from swarm_graph.artifacts import plain_text
 from swarm_graph.checkpoints.catalogue import local_time
 from swarm_graph.comparison import Analysis
+from swarm_graph.findings import SEVERITIES, judge
 from swarm_graph.overview import Overview
 from swarm_graph.state import Review, SwarmState
-from swarm_graph.verdict import SEVERITIES, judge
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; }

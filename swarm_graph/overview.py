@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue, Session, local_time
+from swarm_graph.findings import SEVERITIES
 from swarm_graph.metrics import summary
 from swarm_graph.past import aligned, rows, table
-from swarm_graph.verdict import SEVERITIES
 
 LATEST = 20
 WORKFLOW_HEADS = ("workflow", "sessions", "approved", "phases", "rounds (mean)", "seconds (mean)")

@@ -10,8 +10,8 @@ from swarm_graph.checkpoints.catalogue import Catalogue, Session, local_time
 from swarm_graph.checkpoints.locks import is_at_work
 from swarm_graph.config import changed_settings
 from swarm_graph.evidence import line
+from swarm_graph.findings import findings_text
 from swarm_graph.metrics import summary
-from swarm_graph.role import findings_text
 from swarm_graph.state import SwarmState
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from swarm_graph import evidence
 from swarm_graph.answers import fenced
 from swarm_graph.artifacts import plain_text, to_json
+from swarm_graph.findings import finding_line
 from swarm_graph.pauses import FILES, Pause
-from swarm_graph.role import finding_line
 from swarm_graph.state import TaskStatus
 from swarm_graph.task_results import FOLDER
 

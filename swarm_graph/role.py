@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from textwrap import indent
 from typing import Any, Generic, TypeVar, cast
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -16,7 +15,8 @@ from pydantic import BaseModel
 from swarm_graph import evidence, portal, prompts
 from swarm_graph.answers import Reply, Unreadable, fenced, read
 from swarm_graph.asking import NONE, Crew, Question, Turn
-from swarm_graph.state import AgentRole, Finding, Review, SwarmContext, SwarmState, TaskRecord, TaskStatus
+from swarm_graph.findings import findings_text
+from swarm_graph.state import AgentRole, SwarmContext, SwarmState, TaskRecord, TaskStatus
 
 A = TypeVar("A")
 
@@ -190,31 +190,3 @@ def rendered(key: str, state: SwarmState) -> str:
     if isinstance(value, list):
         return findings_text(value)
     return str(value)
-
-
-def findings_text(findings: list[Finding]) -> str:
-    """Findings as a numbered list."""
-    return "\n".join(f"{number}. {finding_line(finding)}" for number, finding in enumerate(findings, 1))
-
-
-def finding_line(finding: Finding) -> str:
-    """One finding on one line: severity, place, problem, suggestion, who saw it."""
-    suggestion = f" Suggestion: {finding['suggestion']}" if finding["suggestion"] else ""
-    seen = f" (seen by {', '.join(finding['seen_by'])})" if finding["seen_by"] else ""
-    return f"[{finding['severity']}] {finding['location']} — {finding['problem']}{suggestion}{seen}"
-
-
-def review_text(review: Review) -> str:
-    """One review: who, what it came to, and its findings."""
-    outcome = {True: "approved", False: "changes wanted", None: "could not be read: no approval"}[
-        review["approved"]
-    ]
-    if "evidence" in review:
-        outcome = evidence.line(review["evidence"])
-    lines = [
-        f"{review['node']}: {outcome}",
-        *(f"  - {finding_line({**f, 'seen_by': []})}" for f in review["findings"]),
-    ]
-    failures = review["evidence"]["failures"] if "evidence" in review else []
-    lines += [indent(f"{failure['test']}\n{failure['text']}", "    ") for failure in failures]
-    return "\n".join(lines)

@@ -1,27 +1,18 @@
-"""Sessions by their ids: naming, finding, and what one run of a session works with."""
+"""Sessions by their ids: naming and finding them."""
 
 from __future__ import annotations
 
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-from langchain_core.runnables import RunnableConfig
 
 from swarm_graph.checkpoints.catalogue import Catalogue, Session
 from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.locks import is_at_work
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import InputError
-from swarm_graph.graph import SwarmGraph
-from swarm_graph.pauses import Pause, waiting
-from swarm_graph.run import RUN, Run
-from swarm_graph.state import SwarmContext, SwarmState
 
 DATABASE = "swarm.db"
 SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -77,45 +68,3 @@ def known_session(data_dir: Path, session: str) -> Session | None:
         return None
     with open_catalogue(data_dir) as catalogue:
         return catalogue.get(session)
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What one run of a session works with: the graph and, with checkpointing, its saver."""
-
-    session: str
-    graph: SwarmGraph
-    run: Run
-    saver: SwarmSaver | None
-
-    @property
-    def thread(self) -> RunnableConfig:
-        return {"configurable": {"thread_id": self.session, RUN: self.run}}
-
-    def stream(self, given: Any, context: SwarmContext | None) -> AsyncGenerator[tuple[str, Any]]:
-        modes = ["values", "updates", "custom"]
-        parts = self.graph.astream(given, self.thread, context=context, stream_mode=modes)
-        return cast("AsyncGenerator[tuple[str, Any]]", parts)
-
-    async def saved(self) -> SwarmState:
-        """The state that earlier runs of the session left; empty for a new one."""
-        if self.saver is None:
-            return {}
-        saved = await self.saver.aget_tuple(self.thread)
-        return cast("SwarmState", saved.checkpoint["channel_values"] if saved else {})
-
-    async def calls(self) -> list[dict[str, Any]]:
-        """The calls that earlier runs of the session made."""
-        if self.saver is None:
-            return []
-        return await self.saver.database.run(self.saver.catalogue.calls, self.session)
-
-    async def test_runs(self) -> list[dict[str, Any]]:
-        """The runs of its tests in earlier runs of the session."""
-        if self.saver is None:
-            return []
-        return await self.saver.database.run(self.saver.catalogue.test_runs, self.session)
-
-    async def pauses(self) -> list[Pause]:
-        """Where the session waits for a person."""
-        return waiting(await self.saver.aget_tuple(self.thread)) if self.saver else []

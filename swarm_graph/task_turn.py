@@ -15,6 +15,7 @@ from swarm_graph import prompts
 from swarm_graph.answers import Files, Reply, Unreadable, fenced, read, read_typed
 from swarm_graph.asking import NONE, Crew, Question, Turn
 from swarm_graph.errors import ConfigError, InputError
+from swarm_graph.findings import review_text
 from swarm_graph.models import check_model
 from swarm_graph.nodes.architect import architect
 from swarm_graph.nodes.clarifier import clarifier
@@ -25,7 +26,7 @@ from swarm_graph.nodes.optimizer import optimizer
 from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.nodes.security import security
 from swarm_graph.nodes.tester import tester
-from swarm_graph.role import Answered, Role, review_text
+from swarm_graph.role import Answered, Role
 from swarm_graph.state import AgentRole, Review, TaskRecord, TaskStatus
 from swarm_graph.tasks import TaskSpec, checked_graph, task_specs
 

@@ -13,31 +13,8 @@ from langgraph.runtime import Runtime
 
 from swarm_graph.events import Event
 from swarm_graph.evidence import RUN_TESTS
-from swarm_graph.state import Attempt, Finding, Phase, Review, Severity, SwarmContext, SwarmState, own_review
-
-SEVERITIES: tuple[Severity, ...] = ("critical", "major", "minor", "info")
-
-
-def judge(reviews: list[Review]) -> tuple[bool, list[Finding]]:
-    """Approved only when every review that does not abstain approved; the findings of all, merged.
-
-    Two remarks about the same place and problem become one that names who saw it, with the graver
-    severity; the gravest come first, and among equals the order of the reviews stays.
-    """
-    merged: dict[tuple[str, str], Finding] = {}
-    for review in reviews:
-        for finding in review["findings"]:
-            key = (_same(finding["location"]), _same(finding["problem"]))
-            merged[key] = _merge(merged[key], finding) if key in merged else finding
-    findings = sorted(merged.values(), key=lambda finding: SEVERITIES.index(finding["severity"]))
-    votes = [review["approved"] for review in reviews if not abstains(review)]
-    return bool(votes) and all(vote is True for vote in votes), findings
-
-
-def abstains(review: Review) -> bool:
-    """Whether a review neither approves nor refuses: tests that were not run, and need not be."""
-    not_run = review.get("evidence", {}).get("outcome") == "not_run"
-    return not_run and review["approved"] is None
+from swarm_graph.findings import SEVERITIES, judge, same
+from swarm_graph.state import Attempt, Finding, Phase, Review, SwarmContext, SwarmState, own_review
 
 
 def this_round(state: SwarmState) -> list[Review]:
@@ -107,7 +84,7 @@ def _circling(state: SwarmState, code: str, findings: list[Finding], iteration: 
 
 
 def _remarks(findings: list[Finding]) -> set[tuple[str, str]]:
-    return {(_same(finding["location"]), _same(finding["problem"])) for finding in findings}
+    return {(same(finding["location"]), same(finding["problem"])) for finding in findings}
 
 
 def end_phase(state: SwarmState) -> Phase:
@@ -127,18 +104,3 @@ def completed(state: SwarmState) -> dict[str, Any]:
     if state.get("circling"):
         return {"phase": end_phase(state)}
     return {"approved": approved, "findings": findings, "phase": end_phase(state)}
-
-
-def _same(text: str) -> str:
-    return " ".join(text.lower().split()).rstrip(".")
-
-
-def _merge(first: Finding, second: Finding) -> Finding:
-    graver = min(first, second, key=lambda finding: SEVERITIES.index(finding["severity"]))
-    seen_by = [*first["seen_by"], *(node for node in second["seen_by"] if node not in first["seen_by"])]
-    return {
-        **first,
-        "severity": graver["severity"],
-        "suggestion": first["suggestion"] or second["suggestion"],
-        "seen_by": seen_by,
-    }

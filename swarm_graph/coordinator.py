@@ -248,7 +248,7 @@ class SwarmCoordinator:
             phase = "paused" if self.pauses else self.state["phase"]
         except ModelError as error:
             phase = "failed"
-            log.warning("session %s failed: %s", desk.session, error)
+            log.info("session %s failed: %s", desk.session, error)
         except OverBudget as error:
             phase, self.stopped_by = "over_budget", str(error)
             log.info("session %s stopped: %s", desk.session, error)

@@ -16,10 +16,9 @@ from swarm_graph.errors import InputError
 from swarm_graph.events import Event, event_line
 
 log = logging.getLogger("swarm_graph")
-log.addHandler(logging.NullHandler())  # without it Python prints warnings that nobody asked for to stderr
 
 LEVELS = {"tokens": logging.DEBUG, "call_started": logging.DEBUG, "task_added": logging.DEBUG}
-"""Of events; those that are not here are logged at INFO, failures at WARNING."""
+"""Of events; all others are logged at INFO. What is a WARNING Python prints to stderr by itself."""
 TEXT = "%(asctime)s %(levelname)s %(message)s"
 ANSWERS = ("record", "output")
 """What of an event's data is no line's business: answers, and what tests printed."""
@@ -27,7 +26,7 @@ ANSWERS = ("record", "output")
 
 def log_event(happened: Event) -> None:
     """One line for an event."""
-    level = logging.WARNING if happened.kind == "task_failed" else LEVELS.get(happened.kind, logging.INFO)
+    level = LEVELS.get(happened.kind, logging.INFO)
     if log.isEnabledFor(level):
         log.log(level, "%s", words(happened), extra={"swarm_event": happened})
 
@@ -104,7 +103,7 @@ class _Stderr(logging.StreamHandler[Any]):
 def log_to_stderr() -> None:
     """Shows the log of every step, unless the program has set up logging itself."""
     log.setLevel(min(log.level or logging.INFO, logging.INFO))
-    own = [handler for handler in log.handlers if not isinstance(handler, (logging.NullHandler, _File))]
+    own = [handler for handler in log.handlers if not isinstance(handler, _File)]
     if not own and not logging.getLogger().handlers:
         handler = _Stderr()
         handler.setFormatter(logging.Formatter(TEXT))

@@ -154,7 +154,7 @@ def test_own_prompts_replace_ours_file_by_file(tmp_path: Path) -> None:
 WRONG: dict[str, tuple[str | bytes, str]] = {
     "a hole that nobody fills": (
         "Be brief.\n---\n$wishes",
-        r"unknown hole '\$wishes'; this role reads \$request",
+        r"unknown hole '\$wishes'; here it may be \$request",
     ),
     "a hole that another role reads": ("Be brief.\n---\n$tests", r"unknown hole '\$tests'"),
     "a focus for no reviewer": ("$focus\n---\n$request", r"unknown hole '\$focus'"),

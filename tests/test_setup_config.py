@@ -142,6 +142,8 @@ def test_the_example_has_every_key_in_its_place() -> None:
         "ModelEntry": entries,
         "Simulation": [entry["simulation"] for entry in entries if "simulation" in entry],
         "AgentParameters": list(example["agent_parameters"].values()),
+        "Prices": [entry["prices"] for entry in entries if "prices" in entry],
+        "SessionLimits": [example["limits"]],
         "WorkflowSettings": [example["workflow"]],
         "Execution": [example["execution"]],
         "ExecutionLimits": [example["execution"]["limits"]],

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from statistics import median
 from typing import Any, Literal
 
 from swarm_graph.checkpoints.database import Database
@@ -254,6 +255,18 @@ class Catalogue:
         with self.database.view() as cursor:
             rows = cursor.execute("SELECT session, total(ended_at - started_at) FROM runs GROUP BY session")
             return dict(rows.fetchall())
+
+    def usual_seconds(self, workflow: str, *, simulated: bool) -> float | None:
+        """How long the latest complete sessions of a workflow took (median); None for less than three."""
+        with self.database.view() as cursor:
+            rows = cursor.execute(
+                "SELECT (SELECT total(ended_at - started_at) FROM runs AS own "
+                "WHERE own.session = known.session) "
+                "FROM sessions AS known WHERE workflow = ? AND simulated = ? AND phase = 'complete' "
+                "ORDER BY updated_at DESC LIMIT 20",
+                (workflow, int(simulated)),
+            ).fetchall()
+        return median(seconds for (seconds,) in rows) if len(rows) >= 3 else None
 
     def put_test_run(
         self, session: str, kind: Literal["run", "verify"], iteration: int, attempt: int, shown: Evidence

@@ -239,7 +239,10 @@ class SwarmCoordinator:
         self._test_runs = await desk.test_runs()
         self._failed, self.pauses, self.calls_in_flight, self.stopped_by = {}, [], 0, ""
         phase = "cancelled"
-        self._tell("session_started", workflow=self.workflow, resumed=bool(self.state))
+        usual = await desk.usual_seconds(simulated=self.config.is_simulated)
+        nodes = [name for name in desk.graph.nodes if not name.startswith("__")]
+        about = {"workflow": self.workflow, "nodes": nodes, "usual_seconds": usual}
+        self._tell("session_started", **about, resumed=bool(self.state))
         try:
             async with aclosing(desk.stream(given, self.context)) as parts:
                 async for mode, part in parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -51,6 +52,13 @@ class Desk:
         if self.saver is None:
             return []
         return await self.saver.database.run(self.saver.catalogue.test_runs, self.session)
+
+    async def usual_seconds(self, *, simulated: bool) -> float | None:
+        """How long sessions of this workflow usually take; None while nobody knows."""
+        if self.saver is None:
+            return None
+        usual = partial(self.saver.catalogue.usual_seconds, self.graph.name, simulated=simulated)
+        return await self.saver.database.run(usual)
 
     async def pauses(self) -> list[Pause]:
         """Where the session waits for a person."""

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -33,6 +33,7 @@ class Progress:
         self._rounds = rounds
         self._working: dict[str, _Work] = {}
         self._graph: _Graph | None = None
+        self._nodes: _Nodes | None = None
         self._spinner = Spinner("dots")
         self._live = Live(self, console=self.console, refresh_per_second=8, transient=True)
 
@@ -49,7 +50,11 @@ class Progress:
     def on_event(self, happened: Event) -> None:
         if not self.console.is_terminal:
             return
-        if happened.kind == "graph_started":
+        if self._nodes:
+            self._nodes.on_event(happened)
+        if happened.kind == "session_started" and happened.data["workflow"] != "custom":
+            self._nodes = _Nodes(happened.data["nodes"], happened.data["usual_seconds"])
+        elif happened.kind == "graph_started":
             self._graph = _Graph(happened.data["tasks"], happened.data["done"])
         elif happened.kind == "task_added" and self._graph:
             self._graph.tasks += 1
@@ -57,12 +62,14 @@ class Progress:
             self._graph.end("task_skipped")
         elif happened.kind == "task_started":
             self._working[happened.node] = _Work(happened.iteration, time.monotonic())
+        elif happened.kind == "call_started" and happened.node in self._working:
+            self._working[happened.node].called()
         elif happened.kind in ("tokens", "call_ended") and happened.node in self._working:
             self._working[happened.node].tokens = happened.data["output_tokens"]
         elif happened.kind in ("task_ended", "task_failed", "task_stopped"):
             self._ended(happened)
         elif happened.kind == "tests_started":
-            self._working[happened.node] = _Work(happened.iteration, time.monotonic())
+            self._working[happened.node] = _Work(happened.iteration, time.monotonic(), asks=False)
         elif happened.kind == "tests_ended":
             self._tested(happened)
         elif happened.kind == "verdict":
@@ -111,7 +118,8 @@ class Progress:
         ]
         if (more := len(self._working) - SHOWN_AT_WORK) > 0:
             lines.append(Text(f"  … and {more} more at work"))
-        return Group(*lines, *(self._graph.lines() if self._graph else []))
+        below = self._graph.lines() if self._graph else self._nodes.lines() if self._nodes else []
+        return Group(*lines, *below)
 
 
 class _Graph:
@@ -141,9 +149,46 @@ class _Graph:
         return [ProgressBar(total=max(self.tasks, 1), completed=self._done, width=40), Text(text)]
 
 
+class _Nodes:
+    """The nodes of a built-in workflow, each with what it last did."""
+
+    MARKS: ClassVar = {
+        "task_started": "●", "tests_started": "●", "task_ended": "✓", "tests_ended": "✓", "verdict": "✓",
+        "task_failed": "✗", "task_stopped": "■",
+    }  # fmt: skip
+
+    def __init__(self, nodes: list[str], usual_seconds: float | None) -> None:
+        self._marks = dict.fromkeys(nodes, "○")
+        self._usual, self._began = usual_seconds, time.monotonic()
+
+    def on_event(self, happened: Event) -> None:
+        if happened.node in self._marks and happened.kind in self.MARKS:
+            self._marks[happened.node] = self.MARKS[happened.kind]
+
+    def lines(self) -> list[RenderableType]:
+        """All nodes on a line, and how long the session has taken beside what it usually takes."""
+        nodes = Text("  ".join(f"{mark} {node}" for node, mark in self._marks.items()), style="dim")
+        usual = f", usually {timedelta(seconds=round(self._usual))}" if self._usual else ""
+        took = timedelta(seconds=round(time.monotonic() - self._began))
+        return [nodes, Text(f"{took}{usual}", style="dim")]
+
+
 class _Work:
-    def __init__(self, iteration: int, started: float) -> None:
-        self.iteration, self.started, self.tokens = iteration, started, 0
+    """A node at work: since when, in which round, how many tokens so far and how fast."""
+
+    def __init__(self, iteration: int, started: float, *, asks: bool = True) -> None:
+        self.iteration, self.started, self.tokens, self._asks = iteration, started, 0, asks
+        self._called: float | None = None
+
+    def called(self) -> None:
+        """Its call has left the queue."""
+        self._called, self.tokens = time.monotonic(), 0
 
     def figures(self) -> str:
-        return f"{time.monotonic() - self.started:.0f} s, {self.tokens} tokens"
+        seconds = f"{time.monotonic() - self.started:.0f} s"
+        if not self._asks:
+            return seconds
+        if self._called is None:
+            return f"{seconds}, in the queue"
+        rate = self.tokens / max(time.monotonic() - self._called, 1e-3)
+        return f"{seconds}, {self.tokens} tokens" + (f", {rate:.0f}/s" if self.tokens else "")

@@ -208,3 +208,21 @@ def test_the_live_view_counts_tasks_and_says_what_failed(tasks: int) -> None:
     assert "left" in text
     assert " d 0 s" in text
     assert "round" not in text
+
+
+def test_the_live_view_of_a_workflow_shows_its_nodes_queue_and_rate() -> None:
+    started = {
+        "workflow": "standard",
+        "nodes": ["clarifier", "coder"],
+        "usual_seconds": 75.0,
+        "resumed": False,
+    }
+    text = shown([
+        ("session_started", started), ("task_started", {"node": "clarifier"}),
+        ("call_started", {"node": "clarifier"}), ("tokens", {"node": "clarifier", "output_tokens": 7}),
+        ("task_ended", {"node": "clarifier", "note": ""}), ("task_started", {"node": "coder"}),
+    ])  # fmt: skip
+    assert "✓ clarifier 0 s, 7 tokens, " in text
+    assert "coder 0 s, in the queue, round 0 of 3" in text
+    assert "✓ clarifier  ● coder" in text
+    assert "usually 0:01:15" in text

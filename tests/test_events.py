@@ -33,7 +33,9 @@ def test_a_run_prints_events_and_nothing_else(tmp_path: Path) -> None:
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert {one["session"] for one in events} >= {"s"}
     assert events[0]["event"] == "session_started"
-    assert events[0]["data"] == {"workflow": "standard", "resumed": False}
+    began = events[0]["data"]
+    assert (began["workflow"], began["resumed"], began["usual_seconds"]) == ("standard", False, None)
+    assert began["nodes"][:3] == ["clarifier", "architect", "coder"]
     assert events[-1]["event"] == "session_ended"
     assert events[-1]["data"]["phase"] == "complete"
     ended = next(one for one in events if one["event"] == "call_ended")

@@ -47,6 +47,8 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/task_graphs.py --caps 8 32 --seeds 2
 	$(BIN)/python benchmarks/task_scale.py
 	$(BIN)/python benchmarks/lao_documents.py
+	$(BIN)/python benchmarks/many_sessions.py
+	$(BIN)/python benchmarks/watching.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/profiled.py
 

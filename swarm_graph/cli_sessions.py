@@ -181,7 +181,6 @@ def _choose(context: click.Context, choice: str) -> None:
 @json_option
 def show(session: str, at: str | None, data_dir: str, as_json: bool) -> None:
     """Show who worked on SESSION and when, its tasks and calls; with --at its state at a moment."""
-    from swarm_graph.history import find_moment, moments
     from swarm_graph.past import account, account_text, state_text
     from swarm_graph.session import find_session, open_catalogue
 
@@ -191,6 +190,9 @@ def show(session: str, at: str | None, data_dir: str, as_json: bool) -> None:
             told = account(catalogue, known)
         _print(told, account_text(told), as_json)
         return
+
+    from swarm_graph.history import find_moment, moments
+
     with _saver(data_dir) as saver:
         moment = find_moment(moments(saver, known), at)
     _print(moment.state, state_text(moment.state), as_json)

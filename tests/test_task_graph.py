@@ -226,6 +226,7 @@ RAGGED = [
 ]
 
 
+GOOD = expansion({"task_id": "good"})
 EMPTY = ""
 """An answer that no repair question mends."""
 
@@ -264,6 +265,32 @@ def test_failures_skip_what_hangs_on_them_and_a_resume_asks_only_these(name: str
     assert graph.invoke(None, thread(), context=mended.context)["tasks"] == done
     if name == "sqlite":
         saver.conn.close()
+
+
+def test_a_resume_asks_a_failed_added_task_and_what_waits_for_it(tmp_path: Path) -> None:
+    parts = expansion({"task_id": "x"}, {"task_id": "y", "dependencies": ["x"]}, {"task_id": "z"})
+    tasks = [task("split", role="architect", expands=True), task("end", "split")]
+    with open_checkpointer(tmp_path / "swarm.db") as saver:
+        graph = build_graph("custom", config=config(), checkpointer=saver)
+        with pytest.raises(ModelError, match=r"1 of 5 tasks failed \(split\.x\) and 2 that depend on them"):
+            graph.invoke(given(tasks), thread(), context=crew(split=parts, **{"split.x": EMPTY}).context)
+        mended = crew()
+        done = graph.invoke(None, thread(), context=mended.context)["tasks"]
+    assert mended.asked == ["split.x", "split.y", "end"]
+    assert set(statuses(done).values()) == {"COMPLETED"}
+    for added in ("x", "y", "z"):
+        assert f"I am split.{added}." in mended.prompts("end")[0]
+
+
+def test_an_added_task_takes_no_id_that_is_there() -> None:
+    answers = iter([expansion({"task_id": "a"}), expansion({"task_id": "b.c"})])
+    for wrong in ("has the id of another task", "holds a dot"):
+        actors = crew(split=lambda ask: next(answers) if "problem" not in ask.prompt else GOOD)
+        tasks = [task("split", role="architect", expands=True), task("split.a")]
+        done = run(tasks, actors)
+        assert wrong in actors.prompts("split")[1]
+        assert done["split.good"]["result"] == "I am split.good."
+        assert done["split.a"]["result"] == "I am split.a."
 
 
 def stopping(run: Run, at: str) -> Crew:

@@ -16,7 +16,7 @@ from swarm_graph.answers import Files, fenced
 from swarm_graph.errors import InputError, StorageError
 from swarm_graph.findings import findings_text, review_text
 from swarm_graph.state import AgentRole, SwarmState, TaskRecord, own_review
-from swarm_graph.task_results import result_file, result_files
+from swarm_graph.task_results import result_file, result_files, result_text
 
 PROJECT = "project"
 
@@ -67,7 +67,7 @@ class Output:
 
     def write_result(self, task: TaskRecord) -> None:
         """Writes what one task of a custom session came to."""
-        self._write({result_file(task): f"{task['result'].rstrip()}\n"})
+        self._write({result_file(task): result_text(task)})
 
     def write_state(self, document: dict[str, Any]) -> None:
         self._write({self._state_name: to_json(document)})

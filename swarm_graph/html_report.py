@@ -10,7 +10,7 @@ from swarm_graph.artifacts import plain_text
 from swarm_graph.checkpoints.catalogue import local_time
 from swarm_graph.comparison import Analysis
 from swarm_graph.findings import SEVERITIES, judge
-from swarm_graph.overview import Overview
+from swarm_graph.overview import WORKFLOW_HEADS, Overview
 from swarm_graph.state import Review, SwarmState
 
 STYLE = """
@@ -36,7 +36,6 @@ PAGE = """\
 WIDTH, LEFT, ROW = 880, 160, 22
 COLORS = {"answered": "#2a7f9e", "truncated": "#d39e00", "failed": "#c0392b", "cancelled": "#8e8e8e"}
 QUEUED = "#d9d9d9"
-SEVERITY_COLORS = {"critical": "#8b0000", "major": "#c0392b", "minor": "#d39e00", "info": "#7f8c8d"}
 MOST_CALLS = 2000
 """Calls on a timeline; more would be no picture any more."""
 
@@ -77,12 +76,11 @@ def overview_page(made: Overview) -> str:
         (row["session"], row["workflow"], row["phase"], local_time(row["updated_at"]), row["request"][:80])
         for row in made.latest
     ]
-    heads = ("workflow", "sessions", "approved", "phases", "rounds (mean)", "seconds (mean)")
     findings = [(severity, made.findings.get(severity, 0)) for severity in SEVERITIES]
     parts = [
         f"<h1>Swarm report, {local_time(made.made_at)}</h1>",
         "<h2>Workflows</h2>",
-        _table(heads, workflows),
+        _table(WORKFLOW_HEADS, workflows),
         "<h2>Roles</h2>",
         bars({role: (one["input_tokens"], one["output_tokens"]) for role, one in made.roles.items()}),
         _roles(made.roles),

@@ -16,7 +16,7 @@ from swarm_graph import evidence, portal, prompts
 from swarm_graph.answers import Reply, Unreadable, fenced, read
 from swarm_graph.asking import NONE, Crew, Question, Turn
 from swarm_graph.findings import findings_text
-from swarm_graph.state import AgentRole, SwarmContext, SwarmState, TaskRecord, TaskStatus
+from swarm_graph.state import AgentRole, SwarmContext, SwarmState, TaskRecord, TaskStatus, end_phase
 
 A = TypeVar("A")
 
@@ -143,7 +143,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         if self.role.opens_round:
             update["iteration"] = iteration
         if self.ends:
-            update["phase"] = "not_converged" if state.get("circling") else "complete"
+            update["phase"] = end_phase(state)
         return update
 
     def _question(self, state: SwarmState) -> Question[A]:

@@ -233,6 +233,11 @@ class SwarmState(TypedDict, total=False):
     """How far the session is."""
 
 
+def end_phase(state: SwarmState) -> Phase:
+    """The phase of a session whose work has come to its end."""
+    return "not_converged" if state.get("circling") else "complete"
+
+
 @dataclass(frozen=True)
 class SwarmContext:
     """Overrides for one run: `graph.invoke(state, thread, context=SwarmContext(...))`; never saved.

@@ -35,12 +35,17 @@ def result_file(record: TaskRecord) -> str:
     return f"{FOLDER}/{record['task_id']}{'.json' if typed else '.md'}"
 
 
+def result_text(record: TaskRecord) -> str:
+    """A task's result as a file has it, with one newline at its end."""
+    return f"{record['result'].rstrip()}\n"
+
+
 def result_files(state: SwarmState) -> dict[str, str]:
     """Every file of a custom session by its name: its results, their table, and those of the roles."""
     tasks = in_order(state.get("tasks", {}))
     if not tasks:
         return {}
-    results = {result_file(task): f"{task['result'].rstrip()}\n" for task in tasks if "result" in task}
+    results = {result_file(task): result_text(task) for task in tasks if "result" in task}
     rows = [row(task) for task in tasks if task["status"] in ENDED]
     tables = {"results.jsonl": json_lines(rows), "results.csv": csv_table(rows)} if rows else {}
     return {**results, **tables, **_by_role(tasks)}
@@ -96,7 +101,7 @@ def _by_role(tasks: list[TaskRecord]) -> dict[str, str]:
     files = {}
     for name, roles in wanted.items():
         parts = [
-            f"===== {task['task_id']} =====\n{task['result'].rstrip()}\n"
+            f"===== {task['task_id']} =====\n{result_text(task)}"
             for task in tasks
             if task["role"] in roles and "result" in task and in_own_form(task)
         ]

@@ -14,7 +14,7 @@ from langgraph.runtime import Runtime
 from swarm_graph.events import Event
 from swarm_graph.evidence import RUN_TESTS
 from swarm_graph.findings import SEVERITIES, judge, same
-from swarm_graph.state import Attempt, Finding, Phase, Review, SwarmContext, SwarmState, own_review
+from swarm_graph.state import Attempt, Finding, Review, SwarmContext, SwarmState, end_phase, own_review
 
 
 def this_round(state: SwarmState) -> list[Review]:
@@ -85,11 +85,6 @@ def _circling(state: SwarmState, code: str, findings: list[Finding], iteration: 
 
 def _remarks(findings: list[Finding]) -> set[tuple[str, str]]:
     return {(same(finding["location"]), same(finding["problem"])) for finding in findings}
-
-
-def end_phase(state: SwarmState) -> Phase:
-    """The phase of a session whose work has come to its end."""
-    return "not_converged" if state.get("circling") else "complete"
 
 
 def _exit_code(state: SwarmState, iteration: int) -> int | None:

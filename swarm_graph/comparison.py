@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from swarm_graph.artifacts import project_files
 from swarm_graph.checkpoints.catalogue import Catalogue, Session
@@ -14,6 +14,7 @@ from swarm_graph.config import changed_settings
 from swarm_graph.findings import SEVERITIES
 from swarm_graph.metrics import summary, swaps, test_summary
 from swarm_graph.past import aligned, phase_now
+from swarm_graph.significance import Difference, differences
 from swarm_graph.state import SwarmState
 
 COMPARED = (
@@ -21,6 +22,8 @@ COMPARED = (
     "output_tokens", "tokens_per_second", "cost", "open_findings", "tests", "model_swaps",
 )  # fmt: skip
 SHOWN_DIFF = 400
+ENOUGH = 6
+"""Sessions of each configuration with which a difference can be beyond chance."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +98,65 @@ def analysis(catalogue: Catalogue, known: Session) -> Analysis:
 
 
 @dataclass(frozen=True)
+class Contest:
+    """Sessions of one configuration beside those of another: what differs beyond chance.
+
+    Configurations that differ in seeds only are one. `requests_differ`: they were not asked the same.
+    """
+
+    first: list[str]
+    other: list[str]
+    differences: list[Difference]
+    requests_differ: bool
+
+    @property
+    def better(self) -> Literal["first", "other", None]:
+        """The configuration that is better in some figure and worse in none."""
+        sides = {"first" if one.first_is_better else "other" for one in self.differences}
+        return cast("Any", sides.pop()) if len(sides) == 1 else None
+
+    def plain(self) -> dict[str, Any]:
+        return {**vars(self), "better": self.better, "differences": [vars(one) for one in self.differences]}
+
+    def text(self) -> str:
+        """One paragraph for people."""
+        names = {"first": self.first[0], "other": self.other[0]}
+        told = [
+            f"{one.figure.replace('_', ' ')} {one.first:.4g} and {one.other:.4g} (p = {one.p:.3f})"
+            for one in self.differences
+        ]
+        if self.better:
+            verdict = f"that of {names[self.better]} is better: {', '.join(told)}"
+        elif told:
+            verdict = f"each is better in something: {', '.join(told)}"
+        else:
+            verdict = (
+                "no difference beyond chance; six sessions or more of each can show one"
+                if min(len(self.first), len(self.other)) < ENOUGH
+                else "no difference beyond chance"
+            )
+        warning = "; they were asked different requests" if self.requests_differ else ""
+        counts = f"{_counted(self.first)} beside that of {_counted(self.other)}"
+        return f"The configuration of {counts}: {verdict}{warning}\n"
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Sessions side by side. `settings`: for each but the first, the settings that differ from the first's.
 
-    `code`: for each but the first, a unified diff of the files from the first's to its own.
+    `code`: for each but the first, a unified diff of the files from the first's to its own. `contests`:
+    the first configuration beside each of the others.
     """
 
     sessions: list[Analysis]
     settings: dict[str, list[str]]
     code: dict[str, str]
+    contests: list[Contest]
 
     def plain(self) -> dict[str, Any]:
         sessions = [{**vars(one), "figures": one.figures()} for one in self.sessions]
-        return {"sessions": sessions, "settings": self.settings, "code": self.code}
+        contests = [contest.plain() for contest in self.contests]
+        return {"sessions": sessions, "settings": self.settings, "code": self.code, "contests": contests}
 
     def text(self) -> str:
         """For people: a table with a column for each session, then what differs."""
@@ -124,6 +173,7 @@ class Comparison:
             parts.append(f"\nSettings of {session} that differ from {first}'s: {told}\n")
         for session, diff in self.code.items():
             parts.append(f"\nFiles from {first} to {session}:\n{_shortened(diff) or '  the same'}\n")
+        parts += [f"\n{contest.text()}" for contest in self.contests]
         return "".join(parts)
 
 
@@ -131,11 +181,49 @@ def compare(saver: SwarmSaver, sessions: Sequence[Session]) -> Comparison:
     """Two sessions or more, each with the first."""
     first, *others = sessions
     files = {known.session: _files(saver, known) for known in sessions}
+    told = [analysis(saver.catalogue, known) for known in sessions]
     return Comparison(
-        sessions=[analysis(saver.catalogue, known) for known in sessions],
+        sessions=told,
         settings={known.session: changed_settings(first.config, known.config) for known in others},
         code={known.session: diff(files[first.session], files[known.session]) for known in others},
+        contests=contests(list(zip(told, (known.config for known in sessions), strict=True))),
     )
+
+
+def contests(sessions: Sequence[tuple[Analysis, Mapping[str, Any]]]) -> list[Contest]:
+    """The sessions by configuration, the first one's beside each of the others."""
+    groups: list[tuple[Mapping[str, Any], list[Analysis]]] = []
+    for told, config in sessions:
+        known = next((group for kept, group in groups if same_but_seeds(kept, config)), None)
+        if known is None:
+            groups.append((config, [told]))
+        else:
+            known.append(told)
+    (_, first), *others = groups
+    return [
+        Contest(
+            first=[one.session for one in first],
+            other=[one.session for one in other],
+            differences=differences([_judged(one) for one in first], [_judged(one) for one in other]),
+            requests_differ={one.request for one in first} != {one.request for one in other},
+        )
+        for _, other in others
+    ]
+
+
+def same_but_seeds(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether two kept configurations differ in seeds at the most."""
+    return all(name.endswith(".seed") for name in changed_settings(old, new))
+
+
+def _judged(told: Analysis) -> dict[str, float | None]:
+    figures = told.figures()
+    return {**figures, "tokens": figures["input_tokens"] + figures["output_tokens"]}
+
+
+def _counted(sessions: list[str]) -> str:
+    more = len(sessions) - 1
+    return f"{sessions[0]} (and {more} more)" if more else sessions[0]
 
 
 def _files(saver: SwarmSaver, known: Session) -> dict[str, str]:

@@ -54,6 +54,7 @@ FLOORS = (
         "plan",
         "document",
         "coordinator",
+        "significance",
         "comparison",
         "overview",
         "html_report",

@@ -67,7 +67,7 @@ def p_value(first: Sequence[float], other: Sequence[float]) -> float:
     if comb(len(values), size) <= EXACT:
         sums = [sum(chosen) for chosen in combinations(values, size)]
         return sum(_apart(one, size, total, len(values)) >= apart for one in sums) / len(sums)
-    draw = random.Random(0)  # noqa: S311 - the same sessions give the same answer
+    draw = random.Random(0)
     far = sum(_apart(sum(draw.sample(values, size)), size, total, len(values)) >= apart for _ in range(EXACT))
     return (far + 1) / (EXACT + 1)
 

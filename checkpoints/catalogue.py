@@ -256,15 +256,19 @@ class Catalogue:
             rows = cursor.execute("SELECT session, total(ended_at - started_at) FROM runs GROUP BY session")
             return dict(rows.fetchall())
 
-    def usual_seconds(self, workflow: str, *, simulated: bool) -> float | None:
-        """How long the latest complete sessions of a workflow took (median); None for less than three."""
+    def usual_seconds(self, workflow: str, config: Mapping[str, Any]) -> float | None:
+        """How long the latest complete sessions of a workflow with the same models took (median).
+
+        `config`: in the file's shape. None for less than three.
+        """
         with self.database.view() as cursor:
             rows = cursor.execute(
                 "SELECT (SELECT total(ended_at - started_at) FROM runs AS own "
                 "WHERE own.session = known.session) "
-                "FROM sessions AS known WHERE workflow = ? AND simulated = ? AND phase = 'complete' "
+                "FROM sessions AS known WHERE workflow = ? AND phase = 'complete' "
+                "AND json_extract(config, '$.model_config') IS json_extract(?, '$.model_config') "
                 "ORDER BY updated_at DESC LIMIT 20",
-                (workflow, int(simulated)),
+                (workflow, json.dumps(config)),
             ).fetchall()
         return median(seconds for (seconds,) in rows) if len(rows) >= 3 else None
 

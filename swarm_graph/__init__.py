@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from swarm_graph.coordinator import SwarmCoordinator
     from swarm_graph.errors import SwarmError
     from swarm_graph.manager import SwarmManager
+    from swarm_graph.notebook import NotebookProgress
     from swarm_graph.state import AgentRole, SwarmContext, SwarmState, Task, TaskStatus
     from swarm_graph.workflows import build_graph
 
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AgentRole",
+    "NotebookProgress",
     "SwarmConfig",
     "SwarmContext",
     "SwarmCoordinator",
@@ -33,6 +35,7 @@ __all__ = [
 
 _HOMES = {
     "AgentRole": "state",
+    "NotebookProgress": "notebook",
     "SwarmConfig": "config",
     "SwarmContext": "state",
     "SwarmCoordinator": "coordinator",

@@ -176,6 +176,7 @@ class _Record:
         self._reported = self._started
         self._first_token_s: float | None = None
         self._tokens = 0
+        self._untold: list[str] = []
         self.reason = ""
         self._send("call_started")
 
@@ -186,9 +187,15 @@ class _Record:
         if self._first_token_s is None:
             self._first_token_s = now - self._started
         self._tokens += 1
+        self._untold.append(chunk.text)
         if now - self._reported >= TOKEN_EVENT_S:
             self._reported = now
-            self._send("tokens", output_tokens=self._tokens)
+            self._tell_tokens()
+
+    def _tell_tokens(self) -> None:
+        text = "".join(self._untold)
+        self._untold.clear()
+        self._send("tokens", output_tokens=self._tokens, text=encodable(text))
 
     async def end(self, outcome: str, *, reply: Reply | None = None, error: str | None = None) -> None:
         """Commits the attempt, with its answer, before anybody hears of it."""
@@ -211,6 +218,8 @@ class _Record:
         if journal := self._caller.run.journal:
             row = {**self._caller.about, **self._about, **ended, "time": time.time()}
             await journal.record(row, self._key, reply)
+        if self._untold and self._reported > self._started:
+            self._tell_tokens()
         self._send("call_ended", **ended)
 
     def _send(self, kind: Kind, **data: Any) -> None:

@@ -112,7 +112,7 @@ def carry_out(
     if as_json and as_events:
         raise InputError("--json and --json-events both want stdout; choose one")
     lines = EventLines()
-    with Progress(coordinator.config.workflow.max_iterations) as progress:
+    with Progress() as progress:
 
         def on_event(happened: Event) -> None:
             progress.on_event(happened)

@@ -12,6 +12,7 @@ from swarm_graph.checkpoints.catalogue import Catalogue, Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import changed_settings
 from swarm_graph.findings import SEVERITIES
+from swarm_graph.html_parts import SIMULATED, roles_table, table, text
 from swarm_graph.metrics import summary, swaps, test_summary
 from swarm_graph.past import aligned, phase_now
 from swarm_graph.significance import Difference, differences
@@ -47,6 +48,11 @@ class Analysis:
     tests: dict[str, Any]
     agents: dict[str, dict[str, Any]]
     model_swaps: int
+
+    def _repr_html_(self) -> str:
+        figures = {name.replace("_", " "): value for name, value in self.figures().items()}
+        parts = [SIMULATED if self.simulated else "", table(("session", self.session), figures.items())]
+        return "".join([*parts, roles_table(self.agents)])
 
     def figures(self) -> dict[str, Any]:
         """One value for each of COMPARED."""
@@ -158,15 +164,25 @@ class Comparison:
         contests = [contest.plain() for contest in self.contests]
         return {"sessions": sessions, "settings": self.settings, "code": self.code, "contests": contests}
 
-    def text(self) -> str:
-        """For people: a table with a column for each session, then what differs."""
+    def _repr_html_(self) -> str:
+        contests = "".join(f"<p>{text(contest.text())}</p>" for contest in self.contests)
+        return table(self._heads(), self._rows()) + contests
+
+    def _heads(self) -> tuple[str, ...]:
+        return ("", *(one.session for one in self.sessions))
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """A row for each figure and severity, a column for each session."""
         figures = [one.figures() for one in self.sessions]
-        cells = [(name.replace("_", " "), *(_cell(row[name]) for row in figures)) for name in COMPARED]
-        cells += [
+        rows = [(name.replace("_", " "), *(_cell(row[name]) for row in figures)) for name in COMPARED]
+        return rows + [
             (f"{severity} findings", *(str(one.findings.get(severity, 0)) for one in self.sessions))
             for severity in SEVERITIES
         ]
-        parts = [aligned(("", *(one.session for one in self.sessions)), cells)]
+
+    def text(self) -> str:
+        """For people: a table with a column for each session, then what differs."""
+        parts = [aligned(self._heads(), self._rows())]
         first = self.sessions[0].session
         for session, names in self.settings.items():
             told = ", ".join(names) or "none"

@@ -21,6 +21,7 @@ from swarm_graph.document import failed_task, finished_task, folded, task_row
 from swarm_graph.errors import ConfigError, InputError, ModelError, OverBudget, Stopped, UnfinishedSession
 from swarm_graph.events import Event, Kind, event
 from swarm_graph.graph import SwarmGraph
+from swarm_graph.html_parts import session_html
 from swarm_graph.logs import log, log_event, log_to_stderr
 from swarm_graph.metrics import call_row, same_run, summary, swaps, test_run_row, test_summary
 from swarm_graph.models import check_model
@@ -239,9 +240,10 @@ class SwarmCoordinator:
         self._test_runs = await desk.test_runs()
         self._failed, self.pauses, self.calls_in_flight, self.stopped_by = {}, [], 0, ""
         phase = "cancelled"
-        usual = await desk.usual_seconds(simulated=self.config.is_simulated)
+        usual = await desk.usual_seconds(self.config)
         nodes = [name for name in desk.graph.nodes if not name.startswith("__")]
-        about = {"workflow": self.workflow, "nodes": nodes, "usual_seconds": usual}
+        rounds = self.config.workflow.max_iterations
+        about = {"workflow": self.workflow, "nodes": nodes, "max_iterations": rounds, "usual_seconds": usual}
         self._tell("session_started", **about, resumed=bool(self.state))
         try:
             async with aclosing(desk.stream(given, self.context)) as parts:
@@ -329,6 +331,9 @@ class SwarmCoordinator:
         assert self.files is not None
         self.files.update(self.state)
         self.files.write_state(self.document())
+
+    def _repr_html_(self) -> str:
+        return session_html(self.document(), str(self.files.folder) if self.files else "")
 
     # --- looking at the result -------------------------------------------------------------------
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
 from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.config import SwarmConfig
 from swarm_graph.graph import SwarmGraph
 from swarm_graph.pauses import Pause, waiting
 from swarm_graph.run import RUN, Run
@@ -53,12 +53,12 @@ class Desk:
             return []
         return await self.saver.database.run(self.saver.catalogue.test_runs, self.session)
 
-    async def usual_seconds(self, *, simulated: bool) -> float | None:
-        """How long sessions of this workflow usually take; None while nobody knows."""
+    async def usual_seconds(self, config: SwarmConfig) -> float | None:
+        """How long sessions of this workflow with these models usually take; None while nobody knows."""
         if self.saver is None:
             return None
-        usual = partial(self.saver.catalogue.usual_seconds, self.graph.name, simulated=simulated)
-        return await self.saver.database.run(usual)
+        usual = self.saver.catalogue.usual_seconds
+        return await self.saver.database.run(usual, self.graph.name, config.kept())
 
     async def pauses(self) -> list[Pause]:
         """Where the session waits for a person."""

@@ -35,15 +35,16 @@ Kind = Literal[
 class Event:
     """One thing that happened.
 
-    `data` by kind: session_started: workflow, nodes (their names), usual_seconds (of past sessions of
-    the workflow, or None), resumed · session_ended: workflow, phase, approved, findings (their number),
-    output · graph_started (of a custom session): tasks, done (their numbers) · call_started: attempt,
-    model, server, queued_s · tokens: output_tokens so far (estimated) · call_ended: attempt, model,
-    server, outcome, finish_reason, queued_s, first_token_s, seconds, input_tokens, output_tokens,
-    reasoning_tokens, cut_tokens (estimated, of a call that did not end), cost, error · task_ended: note;
-    of a custom graph also the task's record, and whether it was kept from an earlier run · task_failed:
-    error · task_added: its record · task_skipped: error or note · verdict: approved, findings (their
-    number), exit_code (of the tests) · tests_ended: a run's evidence without its failures.
+    `data` by kind: session_started: workflow, nodes (their names), max_iterations, usual_seconds (of past
+    sessions of the workflow with the same models, or None), resumed · session_ended: workflow, phase,
+    approved, findings (their number), output · graph_started (of a custom session): tasks, done (their
+    numbers) · call_started: attempt, model, server, queued_s · tokens: output_tokens so far (estimated),
+    text (what came since the last one) · call_ended: attempt, model, server, outcome, finish_reason,
+    queued_s, first_token_s, seconds, input_tokens, output_tokens, reasoning_tokens, cut_tokens
+    (estimated, of a call that did not end), cost, error · task_ended: note; of a custom graph also the
+    task's record, and whether it was kept from an earlier run · task_failed: error · task_added: its
+    record · task_skipped: error or note · verdict: approved, findings (their number), exit_code (of the
+    tests) · tests_ended: a run's evidence without its failures.
     """
 
     kind: Kind

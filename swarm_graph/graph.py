@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from swarm_graph import pauses
 from swarm_graph.asking import Crew
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import SwarmConfig
-from swarm_graph.errors import InputError, UnfinishedSession
+from swarm_graph.drawing import draw
+from swarm_graph.errors import InputError, SwarmError, UnfinishedSession
 from swarm_graph.evidence import RUN_TESTS
 from swarm_graph.execution import check
 from swarm_graph.limits import Budget
@@ -82,6 +83,14 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         """Raises ConfigError or SandboxError when its tests can never be run as the config wants it."""
         if RUN_TESTS in self.nodes:
             check(self._config.execution)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """Its drawing in Jupyter, made on this machine: LangGraph's own asks a service in the network."""
+        mermaid = self.get_graph().draw_mermaid()
+        bundle = {"text/plain": repr(self), "text/vnd.mermaid": mermaid}
+        with suppress(SwarmError):  # without the extra `draw` JupyterLab draws the Mermaid text
+            bundle["image/svg+xml"] = draw(mermaid, "svg").decode()
+        return bundle
 
     def _saver(self, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
         if "thread_id" not in config["configurable"] or not isinstance(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
-from swarm_graph.artifacts import plain_text
 from swarm_graph.checkpoints.catalogue import local_time
 from swarm_graph.comparison import Analysis
 from swarm_graph.findings import SEVERITIES, judge
+from swarm_graph.html_parts import SIMULATED, roles_table, table, text
 from swarm_graph.overview import WORKFLOW_HEADS, Overview
 from swarm_graph.state import Review, SwarmState
 
@@ -36,6 +35,10 @@ PAGE = """\
 WIDTH, LEFT, ROW = 880, 160, 22
 COLORS = {"answered": "#2a7f9e", "truncated": "#d39e00", "failed": "#c0392b", "cancelled": "#8e8e8e"}
 QUEUED = "#d9d9d9"
+LONG = 120.0
+"""Seconds without a call that a timeline cuts short."""
+CUT = 0.04
+"""What is left of them, as a share of the time at work."""
 MOST_CALLS = 2000
 """Calls on a timeline; more would be no picture any more."""
 
@@ -45,18 +48,16 @@ def session_page(told: Analysis, calls: Sequence[Mapping[str, Any]], state: Swar
     approved = "" if told.approved is None else f", {'approved' if told.approved else 'not approved'}"
     figures = {name.replace("_", " "): value for name, value in told.figures().items()}
     parts = [
-        f"<h1>Session {_text(told.session)} ({_text(told.workflow)}): {_text(told.phase)}{approved}</h1>",
-        '<p class="simulated">Simulated: no model was asked, every answer is invented.</p>'
-        if told.simulated
-        else "",
-        f"<pre>{_text(told.request)}</pre>",
+        f"<h1>Session {text(told.session)} ({text(told.workflow)}): {text(told.phase)}{approved}</h1>",
+        SIMULATED if told.simulated else "",
+        f"<pre>{text(told.request)}</pre>",
         f"<p>Begun {local_time(told.created_at)}.</p>",
-        _table(("", ""), figures.items()),
+        table(("", ""), figures.items()),
         "<h2>Calls over time</h2>",
         timeline(calls[:MOST_CALLS]),
         "<h2>Tokens per role</h2>",
         bars({role: (one["input_tokens"], one["output_tokens"]) for role, one in told.agents.items()}),
-        _roles(told.agents),
+        roles_table(told.agents),
         "<h2>Findings by round</h2>",
         rounds(state.get("reviews", [])),
         "<h2>The graph</h2>",
@@ -80,50 +81,79 @@ def overview_page(made: Overview) -> str:
     parts = [
         f"<h1>Swarm report, {local_time(made.made_at)}</h1>",
         "<h2>Workflows</h2>",
-        _table(WORKFLOW_HEADS, workflows),
+        table(WORKFLOW_HEADS, workflows),
         "<h2>Roles</h2>",
         bars({role: (one["input_tokens"], one["output_tokens"]) for role, one in made.roles.items()}),
-        _roles(made.roles),
+        roles_table(made.roles),
         "<h2>Open findings</h2>",
-        _table(("severity", "number"), findings),
+        table(("severity", "number"), findings),
         "<h2>The latest sessions</h2>",
-        _table(("session", "workflow", "phase", "worked on", "request"), latest),
+        table(("session", "workflow", "phase", "worked on", "request"), latest),
     ]
     return _page("Swarm report", parts)
 
 
 def timeline(calls: Sequence[Mapping[str, Any]]) -> str:
-    """Calls as bars, a row for each node: grey while they waited in the queue, then coloured by outcome."""
+    """Calls as bars, a row for each node: grey while they waited in the queue, then coloured by outcome.
+
+    A long time without any, as before a resume, is cut short and marked.
+    """
     if not calls:
         return "<p>No calls.</p>"
     nodes = list(dict.fromkeys(call["node"] for call in calls))[:60]
-    begun = {id(call): call["time"] - call["seconds"] for call in calls}
-    first = min(begun[id(call)] - call["queued_s"] for call in calls)
-    span = max(max(call["time"] for call in calls) - first, 1e-6)
-    scale = (WIDTH - LEFT) / span
+    spans = [(call["time"] - call["seconds"] - call["queued_s"], call["time"]) for call in calls]
+    at_work = _stretches(spans)
+    worked = sum(end - begin for begin, end in at_work) or 1e-6
+    shown = worked * (1 + CUT * (len(at_work) - 1))
+    scale = (WIDTH - LEFT) / shown
+
+    def place(moment: float) -> float:
+        """Where a moment stands."""
+        before = [(begin, end) for begin, end in at_work if begin <= moment]
+        passed = sum(min(moment, end) - begin for begin, end in before) + CUT * worked * (len(before) - 1)
+        return LEFT + passed * scale
+
     shapes = [
-        f'<text x="{LEFT - 8}" y="{ROW * row + 15}" text-anchor="end">{_text(node[:22])}</text>'
+        f'<text x="{LEFT - 8}" y="{ROW * row + 15}" text-anchor="end">{text(node[:22])}</text>'
         for row, node in enumerate(nodes)
     ]
-    for call in calls:
+    for call, (queued, end) in zip(calls, spans, strict=True):
         if call["node"] not in nodes:
             continue
-        y, start = ROW * nodes.index(call["node"]) + 3, LEFT + (begun[id(call)] - first) * scale
-        waited = call["queued_s"] * scale
+        y, start = ROW * nodes.index(call["node"]) + 3, place(end - call["seconds"])
         title = f"{call['node']}, round {call['iteration']}, {call['outcome']}, {call['seconds']:.2f} s"
+        waited = start - place(queued)
         shapes.append(_bar(start - waited, y, waited, QUEUED, f"{title}: queued {call['queued_s']:.2f} s"))
-        shapes.append(
-            _bar(start, y, max(call["seconds"] * scale, 1), COLORS.get(call["outcome"], "#555"), title)
-        )
+        shapes.append(_bar(start, y, max(place(end) - start, 1), COLORS.get(call["outcome"], "#555"), title))
     height = ROW * len(nodes)
+    shapes += [_cut(place(begin) - CUT * worked * scale / 2, height) for begin, _ in at_work[1:]]
     ticks = [
         f'<text x="{LEFT + share * (WIDTH - LEFT):.0f}" y="{height + 16}" text-anchor="{anchor}">'
-        f"{share * span:.1f} s</text>"
-        for share, anchor in ((0, "start"), (0.5, "middle"), (1, "end"))
+        f"{said}</text>"
+        for share, anchor, said in ((0, "start", "0 s"), (1, "end", f"{worked:.1f} s at work"))
     ]
     colors = {**COLORS, "in the queue": QUEUED}
     legend = " ".join(f'<span style="color:{color}">■</span> {name}' for name, color in colors.items())
     return _svg(height + 24, [*shapes, *ticks]) + f"<p>{legend}</p>"
+
+
+def _stretches(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans of time joined to stretches with less than LONG seconds between two of their spans."""
+    joined: list[tuple[float, float]] = []
+    for begin, end in sorted(spans):
+        if joined and begin - joined[-1][1] < LONG:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((begin, end))
+    return joined
+
+
+def _cut(x: float, height: int) -> str:
+    """Where time was cut out."""
+    return (
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height}" stroke="#999" stroke-dasharray="2 3">'
+        "<title>a long time without calls</title></line>"
+    )
 
 
 def bars(tokens: Mapping[str, tuple[int, int]]) -> str:
@@ -134,7 +164,7 @@ def bars(tokens: Mapping[str, tuple[int, int]]) -> str:
     for row, (role, (sent, received)) in enumerate(tokens.items()):
         y = ROW * row + 3
         shapes += [
-            f'<text x="{LEFT - 8}" y="{y + 12}" text-anchor="end">{_text(role)}</text>',
+            f'<text x="{LEFT - 8}" y="{y + 12}" text-anchor="end">{text(role)}</text>',
             _bar(LEFT, y, sent * scale, "#9ecae1", f"{sent} tokens in"),
             _bar(LEFT + sent * scale, y, received * scale, "#2a7f9e", f"{received} tokens out"),
             f'<text x="{LEFT + (sent + received) * scale + 6:.1f}" y="{y + 12}">'
@@ -156,45 +186,13 @@ def rounds(reviews: Iterable[Review]) -> str:
         counts = [sum(finding["severity"] == severity for finding in findings) for severity in SEVERITIES]
         problems = "; ".join(finding["problem"][:120] for finding in findings[:5])
         rows.append((f"round {number}", "approved" if approved else "changes wanted", *counts, problems))
-    return _table(("", "verdict", *SEVERITIES, "the first findings"), rows)
-
-
-def _roles(agents: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = [
-        (
-            role, one["total_calls"], f"{one['success_rate']:.0%}", one["p50_seconds"], one["p95_seconds"],
-            one["first_token_seconds"], one["queued_seconds"], one["tokens_per_second"], one["cost"],
-        )
-        for role, one in agents.items()
-    ]  # fmt: skip
-    heads = (
-        "role", "calls", "answered", "p50 s", "p95 s", "first token s", "queued s", "tokens/s", "cost",
-    )  # fmt: skip
-    return _table(heads, rows)
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    head = "".join(f"<th>{_text(name)}</th>" for name in heads)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return f"<td>{ {True: 'yes', False: 'no', None: '-'}[value] }</td>"
-    if isinstance(value, (int, float)):
-        return (
-            f'<td class="number">{value:,.2f}</td>'
-            if isinstance(value, float)
-            else f'<td class="number">{value:,}</td>'
-        )
-    return f"<td>{_text(str(value))}</td>"
+    return table(("", "verdict", *SEVERITIES, "the first findings"), rows)
 
 
 def _bar(x: float, y: float, width: float, color: str, title: str) -> str:
     return (
         f'<rect x="{x:.1f}" y="{y}" width="{max(width, 0):.1f}" height="{ROW - 6}" fill="{color}">'
-        f"<title>{_text(title)}</title></rect>"
+        f"<title>{text(title)}</title></rect>"
     )
 
 
@@ -204,9 +202,5 @@ def _svg(height: int, shapes: Iterable[str]) -> str:
     return f'<div class="wide"><svg {size}>{inner}</svg></div>'
 
 
-def _text(text: str) -> str:
-    return escape(plain_text(text))
-
-
 def _page(title: str, parts: Iterable[str]) -> str:
-    return PAGE.format(title=_text(title), style=STYLE, body="\n".join(part for part in parts if part))
+    return PAGE.format(title=text(title), style=STYLE, body="\n".join(part for part in parts if part))

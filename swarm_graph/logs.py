@@ -20,7 +20,7 @@ log = logging.getLogger("swarm_graph")
 LEVELS = {"tokens": logging.DEBUG, "call_started": logging.DEBUG, "task_added": logging.DEBUG}
 """Of events; all others are logged at INFO. What is a WARNING Python prints to stderr by itself."""
 TEXT = "%(asctime)s %(levelname)s %(message)s"
-ANSWERS = ("record", "output")
+ANSWERS = ("record", "output", "text")
 """What of an event's data is no line's business: answers, and what tests printed."""
 
 

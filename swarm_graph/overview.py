@@ -10,6 +10,7 @@ from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue, Session, local_time
 from swarm_graph.findings import SEVERITIES
+from swarm_graph.html_parts import text
 from swarm_graph.metrics import summary
 from swarm_graph.past import aligned, rows, table
 
@@ -39,6 +40,9 @@ class Overview:
     roles: dict[str, dict[str, Any]]
     findings: dict[str, int]
     latest: list[dict[str, Any]]
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{text(self.text())}</pre>"
 
     def text(self) -> str:
         """For people."""

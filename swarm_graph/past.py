@@ -85,12 +85,18 @@ def account_text(told: Mapping[str, Any]) -> str:
         for task in told["tasks"]
     ]
     calls = [
-        (role, str(agent["total_calls"]), str(agent["input_tokens"]), str(agent["output_tokens"]))
+        (
+            role,
+            str(agent["total_calls"]),
+            str(agent["input_tokens"]),
+            str(agent["output_tokens"]),
+            f"{agent['cost']:.2f}",
+        )
         for role, agent in told["metrics"].items()
     ]
     parts = ["\n".join(lines) + "\n"]
     parts += ["\n" + aligned(("task", "status", "round", "note"), tasks)] if tasks else []
-    parts += ["\n" + aligned(("role", "calls", "tokens in", "out"), calls)] if calls else []
+    parts += ["\n" + aligned(("role", "calls", "tokens in", "out", "cost"), calls)] if calls else []
     heads = ("tests", "round", "outcome", "seconds")
     tests = [
         (run["kind"], str(run["iteration"]), line(run), f"{run['seconds']:.1f}") for run in told["test_runs"]

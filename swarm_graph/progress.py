@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import timedelta
 from types import TracebackType
 from typing import ClassVar, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -20,6 +21,98 @@ from swarm_graph.evidence import evidence, line
 SHOWN_TASKS = 40
 """Ended tasks of a larger graph get no line of their own, only those that fail."""
 SHOWN_AT_WORK = 8
+KEPT_TEXT = 400
+"""Characters of what a role is writing that are kept to be shown."""
+
+
+class Board:
+    """What the events of a session have told so far: ended work as lines, what is at work to be drawn."""
+
+    def __init__(self) -> None:
+        self._working: dict[str, _Work] = {}
+        self._graph: _Graph | None = None
+        self._nodes: _Nodes | None = None
+        self._rounds = 0
+        self._spinner = Spinner("dots")
+
+    def clear(self) -> None:
+        """Nobody is at work any more."""
+        self._working.clear()
+
+    def on_event(self, happened: Event) -> Text | None:
+        """Takes an event in; returns the line that stays, if it ends something."""
+        if self._nodes:
+            self._nodes.on_event(happened)
+        match happened.kind:
+            case "session_started":
+                self._begin(happened)
+            case "graph_started":
+                self._graph = _Graph(happened.data["tasks"], happened.data["done"])
+            case "task_added" if self._graph:
+                self._graph.tasks += 1
+            case "task_skipped" if self._graph:
+                self._graph.end("task_skipped")
+            case "task_started":
+                self._working[happened.node] = _Work(happened.iteration, time.monotonic())
+            case "tests_started":
+                self._working[happened.node] = _Work(happened.iteration, time.monotonic(), asks=False)
+            case "call_started" | "tokens" | "call_ended" if happened.node in self._working:
+                self._working[happened.node].on_event(happened)
+            case "task_ended" | "task_failed" | "task_stopped":
+                return self._ended(happened)
+            case "tests_ended":
+                return self._tested(happened)
+            case "verdict":
+                return _verdict(happened)
+        return None
+
+    def _begin(self, happened: Event) -> None:
+        if happened.data["workflow"] != "custom":
+            self._rounds = happened.data["max_iterations"]
+            self._nodes = _Nodes(happened.data["nodes"], happened.data["usual_seconds"])
+
+    def _tested(self, happened: Event) -> Text:
+        """A run of the tests has ended."""
+        self._working.pop(happened.node, None)
+        shown = evidence(**{"failures": [], **happened.data})
+        mark = {"passed": ("✓", "green"), "not_run": ("-", "yellow")}.get(shown["outcome"], ("✗", "red"))
+        return Text(f"{mark[0]} ", style=mark[1]).append(f"run_tests {line(shown)}", "default")
+
+    def _ended(self, happened: Event) -> Text | None:
+        work = self._working.pop(happened.node, None)
+        if self._graph and happened.kind != "task_stopped":
+            self._graph.end("kept" if happened.data.get("kept") else happened.kind)
+            if self._graph.tasks > SHOWN_TASKS and happened.kind == "task_ended":
+                return None
+        if work is None:
+            return None
+        marks = {"task_ended": ("✓", "green"), "task_failed": ("✗", "red"), "task_stopped": ("■", "yellow")}
+        mark, style = marks[happened.kind]
+        note = happened.data.get("note") or happened.data.get("error") or ""
+        return Text(f"{mark} ", style=style).append(
+            f"{happened.node} {work.figures()} {note}".rstrip(), style="default"
+        )
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        for node, work in list(self._working.items())[:SHOWN_AT_WORK]:
+            of = f" of {self._rounds}" if self._rounds else ""
+            round_ = "" if self._graph else f", round {work.iteration}{of}"
+            yield Text.assemble(
+                self._spinner.render(time.monotonic()),  # type: ignore[arg-type]
+                f" {node} {work.figures()}{round_}",
+            )
+            if said := work.latest(options.max_width - 4):
+                yield Text(f"    {said}", style="dim", no_wrap=True, overflow="ellipsis")
+        if (more := len(self._working) - SHOWN_AT_WORK) > 0:
+            yield Text(f"  … and {more} more at work")
+        yield from self._graph.lines() if self._graph else self._nodes.lines() if self._nodes else []
+
+
+def _verdict(happened: Event) -> Text:
+    outcome = "approved" if happened.data["approved"] else "changes wanted"
+    code = happened.data["exit_code"]
+    tests = "" if code is None else f", tests ended with exit code {code}"
+    return Text(f"  round {happened.iteration}: {outcome}, {happened.data['findings']} findings{tests}")
 
 
 class Progress:
@@ -28,98 +121,29 @@ class Progress:
     Pass `on_event` to the coordinator. Ended work stays above the view as one line each.
     """
 
-    def __init__(self, rounds: int, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self._rounds = rounds
-        self._working: dict[str, _Work] = {}
-        self._graph: _Graph | None = None
-        self._nodes: _Nodes | None = None
-        self._spinner = Spinner("dots")
-        self._live = Live(self, console=self.console, refresh_per_second=8, transient=True)
+        self._shown = self.console.is_terminal
+        self._board = Board()
+        self._live = Live(self._board, console=self.console, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> Self:
-        if self.console.is_terminal:
+        if self._shown:
             self._live.start()
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        if self.console.is_terminal:
-            self._working.clear()
+        if self._shown:
+            self._board.clear()
             self._live.stop()
 
     def on_event(self, happened: Event) -> None:
-        if not self.console.is_terminal:
-            return
-        if self._nodes:
-            self._nodes.on_event(happened)
-        if happened.kind == "session_started" and happened.data["workflow"] != "custom":
-            self._nodes = _Nodes(happened.data["nodes"], happened.data["usual_seconds"])
-        elif happened.kind == "graph_started":
-            self._graph = _Graph(happened.data["tasks"], happened.data["done"])
-        elif happened.kind == "task_added" and self._graph:
-            self._graph.tasks += 1
-        elif happened.kind == "task_skipped" and self._graph:
-            self._graph.end("task_skipped")
-        elif happened.kind == "task_started":
-            self._working[happened.node] = _Work(happened.iteration, time.monotonic())
-        elif happened.kind == "call_started" and happened.node in self._working:
-            self._working[happened.node].called()
-        elif happened.kind in ("tokens", "call_ended") and happened.node in self._working:
-            self._working[happened.node].tokens = happened.data["output_tokens"]
-        elif happened.kind in ("task_ended", "task_failed", "task_stopped"):
-            self._ended(happened)
-        elif happened.kind == "tests_started":
-            self._working[happened.node] = _Work(happened.iteration, time.monotonic(), asks=False)
-        elif happened.kind == "tests_ended":
-            self._tested(happened)
-        elif happened.kind == "verdict":
-            outcome = "approved" if happened.data["approved"] else "changes wanted"
-            code = happened.data["exit_code"]
-            tests = "" if code is None else f", tests ended with exit code {code}"
-            self.console.print(
-                Text(f"  round {happened.iteration}: {outcome}, {happened.data['findings']} findings{tests}")
-            )
+        if self._shown and (line := self._board.on_event(happened)) is not None:
+            self.console.print(line)
 
     def say(self, text: str) -> None:
         """A line for people, above the live view if there is one."""
         self.console.print(Text(text), soft_wrap=True)
-
-    def _tested(self, happened: Event) -> None:
-        """A run of the tests has ended."""
-        self._working.pop(happened.node, None)
-        shown = evidence(**{"failures": [], **happened.data})
-        mark = {"passed": ("✓", "green"), "not_run": ("-", "yellow")}.get(shown["outcome"], ("✗", "red"))
-        self.console.print(Text(f"{mark[0]} ", style=mark[1]).append(f"run_tests {line(shown)}", "default"))
-
-    def _ended(self, happened: Event) -> None:
-        work = self._working.pop(happened.node, None)
-        if self._graph and happened.kind != "task_stopped":
-            self._graph.end("kept" if happened.data.get("kept") else happened.kind)
-            if self._graph.tasks > SHOWN_TASKS and happened.kind == "task_ended":
-                return
-        if work is None:
-            return
-        marks = {"task_ended": ("✓", "green"), "task_failed": ("✗", "red"), "task_stopped": ("■", "yellow")}
-        mark, style = marks[happened.kind]
-        note = happened.data.get("note") or happened.data.get("error") or ""
-        text = Text(f"{mark} ", style=style).append(
-            f"{happened.node} {work.figures()} {note}".rstrip(), style="default"
-        )
-        self.console.print(text)
-
-    def __rich__(self) -> Group:
-        lines = [
-            Text.assemble(
-                self._spinner.render(time.monotonic()),  # type: ignore[arg-type]
-                f" {node} {work.figures()}"
-                + ("" if self._graph else f", round {work.iteration} of {self._rounds}"),
-            )
-            for node, work in list(self._working.items())[:SHOWN_AT_WORK]
-        ]
-        if (more := len(self._working) - SHOWN_AT_WORK) > 0:
-            lines.append(Text(f"  … and {more} more at work"))
-        below = self._graph.lines() if self._graph else self._nodes.lines() if self._nodes else []
-        return Group(*lines, *below)
 
 
 class _Graph:
@@ -179,10 +203,20 @@ class _Work:
     def __init__(self, iteration: int, started: float, *, asks: bool = True) -> None:
         self.iteration, self.started, self.tokens, self._asks = iteration, started, 0, asks
         self._called: float | None = None
+        self._text = ""
 
-    def called(self) -> None:
-        """Its call has left the queue."""
-        self._called, self.tokens = time.monotonic(), 0
+    def on_event(self, happened: Event) -> None:
+        """Its call leaves the queue, says something, or ends."""
+        if happened.kind == "call_started":
+            self._called, self.tokens, self._text = time.monotonic(), 0, ""
+            return
+        self.tokens = happened.data["output_tokens"]
+        self._text = (self._text + happened.data.get("text", ""))[-KEPT_TEXT:]
+
+    def latest(self, width: int) -> str:
+        """The end of what it is writing, on one line."""
+        shown = "".join(char if char.isprintable() else " " for char in self._text)
+        return " ".join(shown.split())[-max(width, 0) :]
 
     def figures(self) -> str:
         seconds = f"{time.monotonic() - self.started:.0f} s"

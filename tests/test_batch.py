@@ -19,7 +19,7 @@ from test_cli import ENVIRONMENT, PROGRAM, swarm
 
 from swarm_graph.cli import main
 from swarm_graph.events import Event
-from swarm_graph.progress import SHOWN_TASKS, Progress
+from swarm_graph.progress import SHOWN_TASKS, Board
 
 TASKS = """\
 request: A queue
@@ -184,12 +184,13 @@ def test_the_schema_of_task_files_is_printed(tmp_path: Path) -> None:
 def shown(events: list[tuple[str, dict[str, Any]]]) -> str:
     """What the live view of a terminal has printed after some events."""
     screen = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
-    progress = Progress(3, screen)
+    board = Board()
     for kind, data in events:
         about = {"node": data.get("node", "tasks"), "task": data.get("node", "")}
         event = Event(kind, 0.0, "s", **about, data={"output_tokens": 1, **data})  # type: ignore[arg-type]
-        progress.on_event(event)
-    screen.print(progress)
+        if (line := board.on_event(event)) is not None:
+            screen.print(line)
+    screen.print(board)
     assert isinstance(screen.file, io.StringIO)
     return screen.file.getvalue()
 
@@ -214,6 +215,7 @@ def test_the_live_view_of_a_workflow_shows_its_nodes_queue_and_rate() -> None:
     started = {
         "workflow": "standard",
         "nodes": ["clarifier", "coder"],
+        "max_iterations": 3,
         "usual_seconds": 75.0,
         "resumed": False,
     }
@@ -221,7 +223,11 @@ def test_the_live_view_of_a_workflow_shows_its_nodes_queue_and_rate() -> None:
         ("session_started", started), ("task_started", {"node": "clarifier"}),
         ("call_started", {"node": "clarifier"}), ("tokens", {"node": "clarifier", "output_tokens": 7}),
         ("task_ended", {"node": "clarifier", "note": ""}), ("task_started", {"node": "coder"}),
+        ("task_started", {"node": "tester"}), ("call_started", {"node": "tester"}),
+        ("tokens", {"node": "tester", "output_tokens": 2, "text": "def\x1b[2J\n"}),
+        ("tokens", {"node": "tester", "output_tokens": 3, "text": "  test_"}),
     ])  # fmt: skip
+    assert "\n    def [2J test_" in text
     assert "✓ clarifier 0 s, 7 tokens, " in text
     assert "coder 0 s, in the queue, round 0 of 3" in text
     assert "✓ clarifier  ● coder" in text

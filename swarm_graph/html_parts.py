@@ -1,0 +1,70 @@
+"""Pieces of HTML that reports and notebooks share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from swarm_graph.artifacts import plain_text
+
+SIMULATED = '<p class="simulated">Simulated: no model was asked, every answer is invented.</p>'
+SHOWN_FINDINGS = 20
+
+
+def text(value: str) -> str:
+    """Anybody's words as HTML that is only text."""
+    return escape(plain_text(value))
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table that scrolls by itself where it is too wide."""
+    head = "".join(f"<th>{text(name)}</th>" for name in heads)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return f"<td>{ {True: 'yes', False: 'no', None: '-'}[value] }</td>"
+    if isinstance(value, (int, float)):
+        return (
+            f'<td class="number">{value:,.2f}</td>'
+            if isinstance(value, float)
+            else f'<td class="number">{value:,}</td>'
+        )
+    return f"<td>{text(str(value))}</td>"
+
+
+def roles_table(agents: Mapping[str, Mapping[str, Any]]) -> str:
+    """The figures of each role (`metrics.summary`)."""
+    rows = [
+        (
+            role, one["total_calls"], f"{one['success_rate']:.0%}", one["p50_seconds"], one["p95_seconds"],
+            one["first_token_seconds"], one["queued_seconds"], one["tokens_per_second"], one["cost"],
+        )
+        for role, one in agents.items()
+    ]  # fmt: skip
+    heads = (
+        "role", "calls", "answered", "p50 s", "p95 s", "first token s", "queued s", "tokens/s", "cost",
+    )  # fmt: skip
+    return table(heads, rows)
+
+
+def session_html(document: Mapping[str, Any], folder: str) -> str:
+    """A session's state JSON for a notebook: where it stands, its files, open findings, figures."""
+    verdict = "approved" if document["approved"] else "not approved"
+    about = f"Session {document['workflow_id']} ({document['workflow']}): {document['phase']}, {verdict}"
+    findings = [
+        (one["severity"], one["location"], one["problem"]) for one in document["findings"][:SHOWN_FINDINGS]
+    ]
+    tasks = [(task["task_id"], task["status"], task["error"] or "") for task in document["completed_tasks"]]
+    parts = [
+        f"<p><b>{text(about)}</b></p>",
+        SIMULATED if document["simulated"] else "",
+        f"<p>Files in {text(folder)}</p>{table(('file',), [(name,) for name in document['files']])}",
+        table(("open finding", "where", "problem"), findings) if findings else "",
+        table(("task", "status", ""), tasks),
+        roles_table(document["metrics"]),
+    ]
+    return "".join(parts)

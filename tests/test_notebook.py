@@ -1,0 +1,103 @@
+"""What Jupyter shows: a graph, a session while it runs, a session, comparisons; nothing asks the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from nbclient import NotebookClient
+from support import Crew, config
+
+from swarm_graph import NotebookProgress, SwarmCoordinator, SwarmManager, build_graph
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+HOSTILE = '{"approved": false, "findings": [{"severity": "major", "location": "a.py:1", "problem": "%s"}]}'
+
+
+@pytest.fixture
+def published() -> Iterator[list[dict[str, Any]]]:
+    """What a cell displays, updates included."""
+    shell = InteractiveShell.instance()
+    kept, shell.display_pub = shell.display_pub, CapturingDisplayPublisher()  # type: ignore[no-untyped-call]
+    yield shell.display_pub.outputs
+    shell.display_pub = kept
+    InteractiveShell.clear_instance()
+
+
+def run(folder: Path, session: str, **options: Any) -> SwarmCoordinator:
+    crew = Crew({"reviewer": HOSTILE % "<script>alert(1)</script>"})
+    coordinator = SwarmCoordinator(
+        config(workflow={"max_iterations": 1}),
+        data_dir=folder / ".swarm",
+        output_dir=folder / "out",
+        context=crew.context,
+        **options,
+    )
+    coordinator.run_workflow("Build it", session_id=session)
+    return coordinator
+
+
+def test_a_session_is_watched_in_its_cell(tmp_path: Path, published: list[dict[str, Any]]) -> None:
+    run(tmp_path, "one", on_event=NotebookProgress())
+    first, *updates = published
+    assert not first["transient"].get("update")
+    assert updates
+    assert {one["transient"]["display_id"] for one in published} == {first["transient"]["display_id"]}
+    last = updates[-1]["data"]["text/html"]
+    assert "coder" in last
+    assert "round 1: changes wanted" in last
+
+
+def test_a_graph_is_watched_by_its_custom_stream(published: list[dict[str, Any]]) -> None:
+    graph = build_graph("standard", config=config())
+    progress = NotebookProgress()
+    for part in graph.stream({"request": "Build it"}, context=Crew().context, stream_mode="custom"):
+        progress(part)
+    progress({"somebody": "else's"})
+    assert "round 1: approved" in published[-1]["data"]["text/html"]
+
+
+def test_a_graph_draws_itself_offline() -> None:
+    graph = build_graph("full", config=config())
+    bundle = graph._repr_mimebundle_()
+    assert bundle["image/svg+xml"].startswith("<svg")
+    assert bundle["text/vnd.mermaid"] == graph.get_graph().draw_mermaid()
+    assert "image/png" not in bundle
+
+
+def test_sessions_and_figures_are_tables_of_text(tmp_path: Path) -> None:
+    shown = run(tmp_path, "one")
+    run(tmp_path, "two")
+    manager = SwarmManager(tmp_path / "out", data_dir=tmp_path / ".swarm")
+    page = shown._repr_html_()
+    assert "Session one (standard): complete, not approved" in page
+    assert "src/a.py</td>" in page
+    assert "&lt;script&gt;alert(1)" in page
+    for made in (manager.analyze_session("one"), manager.compare_sessions("one", "two")):
+        assert "<td>rounds</td>" in made._repr_html_()
+    assert "Swarm report" in manager.generate_report(tmp_path / "report.txt")._repr_html_()
+    assert "<script" not in page
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the kernel's own sockets
+def test_in_a_real_kernel(tmp_path: Path) -> None:
+    code = [
+        "from swarm_graph import NotebookProgress, SwarmCoordinator, build_graph",
+        'settings = {"model_config": {"single_model": {"model": "m", "api_type": "simulated"}}, '
+        '"execution": {"mode": "off"}}',
+        'build_graph("standard", config=settings)',
+        "coordinator = SwarmCoordinator(settings, on_event=NotebookProgress())\n"
+        'coordinator.run_workflow("Build it", session_id="s");',
+        "coordinator",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in code])  # type: ignore[no-untyped-call]
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    graph, watched, shown = (cell.outputs[0]["data"] for cell in notebook.cells[2:])
+    assert "<svg" in graph["image/svg+xml"]
+    assert "round 1: approved" in watched["text/html"]
+    assert "Simulated: no model was asked" in shown["text/html"]

@@ -85,4 +85,4 @@ COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 
 lock:
 	@$(UV) --version >/dev/null 2>&1 || { echo "make lock needs uv: pip install uv, or make lock UV=/path/to/uv" >&2; exit 1; }
 	$(COMPILE) --group build --output-file requirements.txt
-	$(COMPILE) --group dev --extra draw --extra sandbox --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) --group dev --all-extras --constraint requirements.txt --output-file requirements-dev.txt

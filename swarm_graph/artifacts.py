@@ -106,7 +106,7 @@ class Output:
         self._earlier = self._known() - {*names}
 
 
-def write_file(folder: Path, name: str, text: str) -> None:
+def write_file(folder: Path, name: str, content: str | bytes) -> None:
     """Writes a file inside a folder through a temporary file and a rename, following no symlink.
 
     Raises StorageError when it cannot be written or when the path leaves the folder.
@@ -118,8 +118,8 @@ def write_file(folder: Path, name: str, text: str) -> None:
         temporary.unlink(missing_ok=True)  # of a process that was killed here
         try:
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode(errors="replace") if isinstance(content, str) else content)
             temporary.chmod(0o644)
             temporary.replace(target)
         except BaseException:

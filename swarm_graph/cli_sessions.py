@@ -98,7 +98,7 @@ def compare(names: tuple[str, ...], data_dir: str, as_json: bool) -> None:
 @click.option("--calls", is_flag=True, help="A row for each call, not for each session and role.")
 @data_option
 def export(path: str, calls: bool, data_dir: str) -> None:
-    """Write the figures of all sessions to FILE (.csv or .jsonl; default swarm_metrics.csv)."""
+    """Write the figures of all sessions to FILE (.csv, .jsonl, .parquet; default swarm_metrics.csv)."""
     from swarm_graph.manager import SwarmManager
 
     count = SwarmManager(data_dir=data_dir).export_metrics(path, calls=calls)

@@ -281,6 +281,14 @@ class Features(Settings):
     enable_checkpointing: bool = Field(True, description="Save every step, so that a run can be resumed.")
     execute_tests: bool = Field(False, description="`standard` too writes tests and runs them.")
     langsmith: bool = Field(False, description="Leave LangSmith tracing as the environment sets it.")
+    otlp_endpoint: str | None = Field(
+        None, description="Send OpenTelemetry spans there, as in http://127.0.0.1:4318/v1/traces."
+    )
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _http_endpoint(cls, url: str | None) -> str | None:
+        return checked_url(url, "http://127.0.0.1:4318/v1/traces") or None if url else None
 
 
 class SwarmConfig(Settings):
@@ -348,11 +356,15 @@ class SwarmConfig(Settings):
         return entry.slots or self.workflow.max_parallel_agents
 
     @property
+    def entries(self) -> list[ModelEntry]:
+        """Every configured model."""
+        entries = [self.models.single_model, *self.models.multi_model.values()]
+        return [entry for entry in entries if entry is not None]
+
+    @property
     def is_simulated(self) -> bool:
         """Whether every configured model is simulated."""
-        entries = [self.models.single_model, *self.models.multi_model.values()]
-        given = [entry for entry in entries if entry is not None]
-        return bool(given) and all(entry.api_type == "simulated" for entry in given)
+        return bool(self.entries) and all(entry.api_type == "simulated" for entry in self.entries)
 
     def kept(self) -> dict[str, Any]:
         """What is given, in the file's shape, without anything that looks like a secret: sessions keep it."""

@@ -39,6 +39,7 @@ from swarm_graph.state import Evidence, SwarmContext, SwarmState, Task, TaskReco
 from swarm_graph.task_results import ENDED as ENDED_TASKS
 from swarm_graph.task_results import in_order
 from swarm_graph.tasks import TaskSpec, task_specs
+from swarm_graph.tracing import spans
 from swarm_graph.workflows import build_graph
 
 DATA_DIR = ".swarm"
@@ -75,6 +76,7 @@ class SwarmCoordinator:
             log_to_stderr()
         self.data_dir, self.output_dir, self.output = Path(data_dir), Path(output_dir), output
         self.context, self.on_event = context, on_event
+        self._spans = spans(self.config)
         self.session_id, self.workflow = "", ""
         self.state: SwarmState = {}
         self.files: Output | None = None
@@ -276,9 +278,14 @@ class SwarmCoordinator:
     def _tell(self, kind: Kind, **data: Any) -> None:
         """An event of the session as a whole."""
         happened = Event(kind, time.time(), self.session_id, "", data=data)
+        self._hear(happened)
+
+    def _hear(self, happened: Event) -> None:
+        """Hands an event to the log and to everybody who listens."""
         log_event(happened)
-        if self.on_event:
-            self.on_event(happened)
+        for listener in (self._spans, self.on_event):
+            if listener:
+                listener(happened)
 
     def _tell_end(self, phase: str) -> None:
         findings, approved = len(self.state.get("findings", [])), self.state.get("approved", False)
@@ -297,7 +304,6 @@ class SwarmCoordinator:
             self._write()
 
     def _note(self, happened: Event) -> None:
-        log_event(happened)
         if happened.kind == "call_started":
             self.calls_in_flight += 1
         elif happened.kind == "call_ended":
@@ -311,8 +317,7 @@ class SwarmCoordinator:
             self._note_task(happened)
         elif happened.kind == "task_failed":
             self._failed[happened.task] = failed_task(happened)
-        if self.on_event:
-            self.on_event(happened)
+        self._hear(happened)
 
     def _note_task(self, happened: Event) -> None:
         """A task of a custom graph has ended: its result's file is written now, all others at the end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
@@ -23,11 +23,16 @@ from swarm_graph.past import account, account_text
 from swarm_graph.plan import DRAWN, mermaid
 from swarm_graph.session import database_in
 from swarm_graph.state import SwarmState
-from swarm_graph.task_results import csv_table, in_order, json_lines
+from swarm_graph.task_results import csv_table, in_order, json_lines, parquet_table
 from swarm_graph.tasks import TaskSpec
 from swarm_graph.workflows import build_graph
 
-FORMS = (".csv", ".jsonl")
+FORMS: dict[str, Callable[[Sequence[Mapping[str, Any]]], str | bytes]] = {
+    ".csv": csv_table,
+    ".jsonl": json_lines,
+    ".parquet": parquet_table,
+}
+"""What figures are exported as, by the ending of the file's name."""
 
 
 class SwarmManager:
@@ -65,15 +70,16 @@ class SwarmManager:
     def export_metrics(self, path: str | Path = "swarm_metrics.csv", *, calls: bool = False) -> int:
         """Writes the figures of all sessions, a row for each session and role, or with `calls` for each call.
 
-        The path ends in .csv or .jsonl. Returns the number of rows. StorageError when it cannot be written.
+        The path ends in .csv, .jsonl or, with the extra `parquet`, .parquet. Returns the number of rows.
+        StorageError when it cannot be written.
         """
         path = Path(path)
         if path.suffix not in FORMS:
-            raise InputError(f"cannot export to '{path}': its name ends in {' or '.join(FORMS)}")
+            raise InputError(f"cannot export to '{path}': its name ends in {', '.join(FORMS)}")
         with self._saver() as saver:
             catalogue = saver.catalogue
             rows = catalogue.all_calls() if calls else export_rows(catalogue, catalogue.sessions())
-        write_file(path.parent, path.name, csv_table(rows) if path.suffix == ".csv" else json_lines(rows))
+        write_file(path.parent, path.name, FORMS[path.suffix](rows))
         return len(rows)
 
     def generate_report(self, path: str | Path = "swarm_report.txt") -> Overview:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from swarm_graph.errors import InputError
 from swarm_graph.events import Event, event
 from swarm_graph.progress import Board
 
@@ -22,11 +23,14 @@ FRAME = '<pre style="line-height: 1.3; white-space: pre-wrap; font-family: monos
 class NotebookProgress:
     """A live view of a session in a notebook's cell: `SwarmCoordinator(on_event=NotebookProgress())`.
 
-    With a graph: `for part in graph.stream(given, thread, stream_mode="custom"): progress(part)`.
+    Silent outside of notebooks. With a graph: `for part in graph.stream(given, thread, stream_mode="custom"): progress(part)`.
     """
 
     def __init__(self) -> None:
-        jupyter = importlib.import_module("IPython.display")  # a notebook brings it
+        try:
+            jupyter = importlib.import_module("IPython.display")
+        except ImportError as error:
+            raise InputError("NotebookProgress is for notebooks: Jupyter brings IPython") from error
         self._board = Board()
         self._lines: list[Text] = []
         self._drawn = 0.0
@@ -35,7 +39,7 @@ class NotebookProgress:
 
     def __call__(self, part: Event | dict[str, Any]) -> None:
         happened = part if isinstance(part, Event) else event(part)
-        if happened is None:
+        if happened is None or self._display is None:
             return
         line = self._board.on_event(happened)
         self._lines = [*self._lines, *([line] if line is not None else [])][-KEPT_LINES:]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from swarm_graph.answers import read_files
+from swarm_graph.errors import InputError
 from swarm_graph.state import AgentRole, SwarmState, TaskRecord, TaskStatus
 from swarm_graph.tasks import TaskSpec, added_by, needs_of
 
@@ -78,6 +79,18 @@ def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writerow({column: _cell(column) for column in columns})
     writer.writerows({key: _cell(value) for key, value in one.items()} for one in rows)
     return text.getvalue()
+
+
+def parquet_table(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows as Parquet. InputError without the extra `parquet`."""
+    try:
+        from pyarrow import BufferOutputStream, Table
+        from pyarrow.parquet import write_table
+    except ImportError as error:
+        raise InputError("Parquet needs the extra: pip install 'swarm-graph[parquet]'") from error
+    content = BufferOutputStream()
+    write_table(Table.from_pylist(list(rows)), content)
+    return bytes(content.getvalue())
 
 
 def _cell(value: Any) -> Any:

@@ -40,6 +40,7 @@ FLOORS = (
     ("run_tests", "verdict", "pauses", "record", "task_turn", "task_graph", "graph", "workflows"),
     (
         "logs",
+        "tracing",
         "metrics",
         "task_results",
         "artifacts",

@@ -14,6 +14,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+from pyarrow import parquet
 from support import REFUSED, Crew, config
 
 from swarm_graph import AgentRole, SwarmCoordinator, SwarmManager, Task
@@ -95,7 +96,7 @@ def test_what_cannot_be_found_is_one_line(manager: SwarmManager, tmp_path: Path)
             manager.analyze_session(wrong)
     with pytest.raises(InputError, match="no sessions in"):
         SwarmManager(data_dir=tmp_path).generate_report(tmp_path / "r.txt")
-    with pytest.raises(InputError, match=r"its name ends in \.csv or \.jsonl"):
+    with pytest.raises(InputError, match=r"its name ends in \.csv, \.jsonl, \.parquet"):
         manager.export_metrics(tmp_path / "m.xls")
 
 
@@ -108,6 +109,10 @@ def test_metrics_are_exported_by_role_and_by_call(manager: SwarmManager, tmp_pat
     first: dict[str, Any] = json.loads((tmp_path / "calls.jsonl").read_text().splitlines()[0])
     assert (first["session"], first["node"], first["outcome"]) == ("one", "clarifier", "answered")
     assert "answer" not in first
+    assert manager.export_metrics(tmp_path / "all.parquet") == len(rows)
+    kept = parquet.read_table(tmp_path / "all.parquet").to_pylist()
+    assert [(row["session"], row["role"]) for row in kept] == [(row["session"], row["role"]) for row in rows]
+    assert {type(row["total_calls"]) for row in kept} == {int}
 
 
 def test_the_report_is_about_all_sessions(manager: SwarmManager, tmp_path: Path) -> None:

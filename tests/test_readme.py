@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,6 @@ def test_commands_of_the_readme_exist() -> None:
 def test_every_runtime_dependency_is_named_with_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     table = README.partition("## What it depends on")[2]
-    for requirement in [*project["dependencies"], *project["optional-dependencies"]["draw"]]:
+    for requirement in [*project["dependencies"], *chain(*project["optional-dependencies"].values())]:
         name = re.split(r"[><=\[]", requirement)[0]
         assert re.search(rf"\b{re.escape(name)}\b", table), name

@@ -27,7 +27,7 @@ TASK_COLUMNS = (
 CALL_COLUMNS = (
     "time", "node", "role", "task", "iteration", "attempt", "model", "server", "outcome", "finish_reason",
     "queued_s", "first_token_s", "seconds", "input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens",
-    "cost", "error",
+    "estimated", "cost", "error",
 )  # fmt: skip
 PUT_TASK = (
     f"INSERT INTO tasks ({', '.join(TASK_COLUMNS)}) VALUES (:{', :'.join(TASK_COLUMNS)}) "

@@ -83,7 +83,15 @@ def costs_and_outcomes(database: Database) -> None:
     sessions.add_column("findings", str)
 
 
-STEPS = (sessions_and_calls, values_by_version, runs_tasks_artifacts, journal, test_runs, costs_and_outcomes)
+def estimates(database: Database) -> None:
+    """Whether a call's tokens are ours to guess: its server did not count them."""
+    database.table("calls").add_column("estimated", int, not_null_default=0)
+
+
+STEPS = (
+    sessions_and_calls, values_by_version, runs_tasks_artifacts, journal, test_runs, costs_and_outcomes,
+    estimates,
+)  # fmt: skip
 
 MIGRATIONS = Migrations("swarm_graph")
 for step in STEPS:

@@ -10,7 +10,9 @@ from swarm_graph.state import AgentRole, SwarmState
 
 
 def update(answered: Answered[Files]) -> dict[str, Any]:
-    return {"code": answered.answer.over(answered.state.get("code", {}))}
+    old = answered.state.get("code", {})
+    code = answered.answer.over(old)
+    return {"code": code, "changed": [path for path, text in code.items() if old.get(path) != text]}
 
 
 def complaint(answer: Files, state: SwarmState) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, Field, field_validator
 
 from swarm_graph.answers import Reply
+from swarm_graph.findings import GRAVE
 from swarm_graph.role import Answered, Role
 from swarm_graph.state import AgentRole, Finding, Review, Severity
 
@@ -18,10 +19,6 @@ SYNONYMS = {
     "nit": "info",
     "note": "info",
 }
-
-
-GRAVE = ("critical", "major")
-"""A review with such a finding is no approval, even when it says that it is one."""
 
 
 class Remark(BaseModel):

@@ -32,6 +32,8 @@ class Reply:
     output_tokens: int
     reasoning_tokens: int = 0
     """Those of the output that were thoughts, where the server says so."""
+    estimated: bool = False
+    """The server did not count its tokens."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -15,14 +16,17 @@ from langchain_core.runnables import RunnableConfig
 from swarm_graph.answers import Reply, Unreadable
 from swarm_graph.calls import Caller
 from swarm_graph.config import AgentParameters, ModelEntry, SwarmConfig
-from swarm_graph.errors import AnswerError, OverBudget, Stopped
+from swarm_graph.errors import AnswerError, ModelError, OverBudget, Stopped
 from swarm_graph.events import Event, Kind
-from swarm_graph.models import ModelPool, call_arguments
+from swarm_graph.models import ModelPool, call_arguments, refused_field
 from swarm_graph.prompts import Prompt
 from swarm_graph.run import RUN, Run
 from swarm_graph.state import AgentRole, SwarmContext, TaskRecord
+from swarm_graph.window import room_for_answer
 
 A = TypeVar("A")
+
+log = logging.getLogger("swarm_graph")
 
 OVERRIDDEN = ModelEntry(model="the model of this run's context", api_type="simulated")
 NONE = "(none)"
@@ -46,6 +50,7 @@ class Question(Generic[A]):
 
     `read` raises Unreadable; `unreadable` makes an answer of one that no repair question could mend, and
     without it, or when it gives None, the task fails. `entry`: called for the model when it is needed.
+    `shorter`: the messages with less and less in them, each with what was left out, for a small context.
     """
 
     messages: list[BaseMessage]
@@ -55,6 +60,7 @@ class Question(Generic[A]):
     repair: Prompt
     schema: dict[str, Any] | None = None
     unreadable: Callable[[Reply], A | None] | None = None
+    shorter: Callable[[], Iterable[tuple[list[BaseMessage], str]]] = tuple
 
 
 class Turn:
@@ -73,6 +79,7 @@ class Turn:
         self.clock = self.context.clock or time.time
         self.run: Run = config["configurable"].get(RUN) or Run()
         self._write = write
+        self.notes: list[str] = []
 
     def report(self, kind: Kind, **data: Any) -> None:
         self._write(Event(kind, time.time(), **self.about, data=data).plain())
@@ -93,43 +100,116 @@ class Turn:
             raise
 
     async def ask(self, question: Question[A]) -> tuple[A, str]:
-        """The answer, and a note for people when it could not be read at once.
+        """The answer, and a note for people when it did not come as it should.
 
-        AnswerError when it cannot be used at all; ModelError when there is none.
+        The model's fallbacks are asked in turn when it fails for good. AnswerError when no answer can be
+        used; ModelError when there is none.
         """
-        call = self._caller(question)
-        arguments = call_arguments(call.model, question.parameters.extra_body, question.schema)
-        reply = await call(question.messages, **arguments)
+        own = override(self.context, AgentRole(self.about["role"]))
+        first = OVERRIDDEN if own else question.entry()
+        *others, last = [first, *self.crew.config.fallbacks_of(first)]
+        for entry in others:
+            try:
+                return await self._ask(question, entry)
+            except ModelError as error:
+                self.notes.append(f"{entry.label} failed ({error}), its fallback was asked")
+                log.info("session %s, %s", self.about["session"], self.notes[-1])
+        return await self._ask(question, last)
+
+    async def _ask(self, question: Question[A], entry: ModelEntry) -> tuple[A, str]:
+        """The answer of one model, with one repair question."""
+        messages = await self._fitting(question, entry)
+        reply = await self._reply(question, entry, messages)
         try:
-            return _read(question, reply), ""
+            return _read(question, reply), self._note()
         except Unreadable as problem:
             again = question.repair.system.substitute(problem=problem)
         said = AIMessage(reply.text[:QUOTED_CHARACTERS] or NONE)
-        reply = await call([*question.messages, said, HumanMessage(again)], **arguments)
+        reply = await self._reply(question, entry, [*messages, said, HumanMessage(again)])
         try:
-            return _read(question, reply), "repaired"
+            return _read(question, reply), self._note("repaired")
         except Unreadable as problem:
             answer = question.unreadable(reply) if question.unreadable else None
             if answer is None:
                 raise self._failure(problem) from problem
-            return answer, f"unreadable: {problem}"
+            return answer, self._note(f"unreadable: {problem}")
+
+    def _note(self, *more: str) -> str:
+        return "; ".join([*self.notes, *more])
 
     def _failure(self, problem: Unreadable) -> AnswerError:
         node = self.about["node"]
         what = str(problem).replace("the answer", f"the {self.about['role']}'s answer", 1)
         return AnswerError(f"{node}: {what} (after one repair question); try a stronger model", node=node)
 
-    def _caller(self, question: Question[Any]) -> Caller:
-        own = override(self.context, AgentRole(self.about["role"]))
-        entry = OVERRIDDEN if own else question.entry()
-        model = own or self.crew.models.chat(entry, question.parameters)
+    async def _fitting(self, question: Question[Any], entry: ModelEntry) -> list[BaseMessage]:
+        """The messages, with what has no room left out. ModelError when even that does not fit."""
+        if entry is OVERRIDDEN:
+            return question.messages
+        models, wanted = self.crew.models, question.parameters.max_tokens
+        for messages, left_out in [(question.messages, ""), *question.shorter()]:
+            tokens, room = await models.prompt_tokens(entry, messages, wanted)
+            if tokens <= room:
+                if left_out:
+                    self.notes.append(f"left out for lack of context: {left_out}")
+                return messages
+        context = (await models.capacity(entry)).context
+        option = "num_ctx" if entry.api_type == "ollama" else "its server's context"
+        node = self.about["node"]
+        raise ModelError(
+            f"{node}: {entry.label} at {entry.server} has a context of {context} tokens, too small for this "
+            f"prompt of about {tokens} and {room_for_answer(wanted)} for the answer; raise {option} or ask "
+            "for less at once",
+            node=node,
+        )
+
+    async def _reply(self, question: Question[Any], entry: ModelEntry, messages: list[BaseMessage]) -> Reply:
+        """What a model answers; fields of the request that its server refuses are left out from then on."""
+        models = self.crew.models
+        while True:
+            caller = await self._caller(question, entry)
+            refused = models.refused(entry)
+            schema = None if "response_format" in refused else question.schema
+            arguments = call_arguments(caller.model, question.parameters.extra_body, schema)
+            try:
+                reply = await caller(messages, **arguments)
+            except ModelError as error:
+                field = refused_field(error, refused, schema)
+                if field is None:
+                    raise
+                models.refuse(entry, field)
+                self.notes.append(f"asked without {field}, which {entry.server} refuses")
+                continue
+            if entry is not OVERRIDDEN and not reply.estimated:
+                await self._check_uncut(entry, messages, reply)
+            return reply
+
+    async def _check_uncut(self, entry: ModelEntry, messages: list[BaseMessage], reply: Reply) -> None:
+        """ModelError when the server has cut the prompt without a word."""
+        node = self.about["node"]
+        if lost := await self.crew.models.cut_silently(entry, messages, reply.input_tokens):
+            raise ModelError(
+                f"{node}: {entry.label} at {entry.server} has read only {reply.input_tokens} tokens of a "
+                f"prompt of about {lost}: it cuts what does not fit; raise num_ctx or its server's context",
+                node=node,
+            )
+
+    async def _caller(self, question: Question[Any], entry: ModelEntry) -> Caller:
+        own = entry is OVERRIDDEN
+        models = self.crew.models
+        model = (
+            override(self.context, AgentRole(self.about["role"]))
+            if own
+            else await models.chat(entry, question.parameters)
+        )
+        assert model is not None
         slots = [self.run.slots(self.crew.config.workflow.parallel)]
-        if own is None:
-            slots.append(self.crew.models.slots(entry))
+        if not own:
+            slots.append(await models.slots(entry))
         if self.context.temperature is not None and "temperature" in type(model).model_fields:
             model = model.model_copy(update={"temperature": self.context.temperature})
         given = question.parameters.model_dump(exclude_none=True)
-        name = own._llm_type if own else entry.model
+        name = model._llm_type if own else entry.model
         return Caller(
             node=self.about["node"],
             entry=entry,

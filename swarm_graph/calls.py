@@ -14,17 +14,19 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks
 from langchain_core.runnables import RunnableConfig
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential_jitter
 
 from swarm_graph.answers import Reply, encodable
 from swarm_graph.checkpoints.journal import question_key
 from swarm_graph.config import SECRET, ModelEntry
 from swarm_graph.errors import ModelError
 from swarm_graph.events import Kind
+from swarm_graph.failures import explain
 from swarm_graph.limits import Slots
 from swarm_graph.run import Run
+from swarm_graph.window import size_of
 
 Report = Callable[..., None]
 """Called as report(kind, **data) for every event of a call."""
@@ -32,7 +34,6 @@ Report = Callable[..., None]
 log = logging.getLogger("swarm_graph.calls")
 
 TOKEN_EVENT_S = 0.2
-RETRY_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,11 @@ class Caller:
         journal = self.run.journal
         if journal and (known := await journal.find(self.about["task"], self.about["iteration"], key)):
             return known
+        patience = _Patience(self.entry)
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, ModelError) and error.retryable),
-            stop=stop_after_attempt(self.entry.retries + 1),
-            wait=wait_exponential_jitter(multiplier=0.5, max=20.0, jitter=0.5),
+            stop=patience.spent,
+            wait=patience.pause,
             reraise=True,
         )
         return await retrying(self._attempt, messages, key, count(1), arguments)
@@ -125,13 +127,13 @@ class Caller:
                         idle.reschedule(now + patience)
                     chunks.append(chunk)
                     record.token(chunk)
-        return self._finished(chunks, record)
+        return self._finished(messages, chunks, record)
 
-    def _finished(self, chunks: list[AIMessageChunk], record: _Record) -> Reply:
+    def _finished(self, messages: list[BaseMessage], chunks: list[AIMessageChunk], record: _Record) -> Reply:
         if not chunks:
             raise self._error("ended the stream without an answer", retryable=True)
         whole = add_ai_message_chunks(chunks[0], *chunks[1:])
-        usage = whole.usage_metadata
+        usage = whole.usage_metadata or estimated_usage(messages, record.tokens)
         metadata = whole.response_metadata
         reason = metadata.get("finish_reason") or metadata.get("done_reason") or ""
         record.reason = reason
@@ -142,9 +144,10 @@ class Caller:
         return Reply(
             text=encodable(whole.text),
             truncated=reason == "length",
-            input_tokens=usage["input_tokens"] if usage else 0,
-            output_tokens=usage["output_tokens"] if usage else 0,
-            reasoning_tokens=usage.get("output_token_details", {}).get("reasoning", 0) if usage else 0,
+            input_tokens=usage["input_tokens"],
+            output_tokens=usage["output_tokens"],
+            reasoning_tokens=usage.get("output_token_details", {}).get("reasoning", 0),
+            estimated=not whole.usage_metadata,
         )
 
     def _secrets(self) -> list[str]:
@@ -161,6 +164,39 @@ class Caller:
         )
 
 
+def estimated_usage(messages: Sequence[BaseMessage], tokens: int) -> UsageMetadata:
+    """What a call used when its server does not say: four bytes a token in, a token a piece out."""
+    sent = size_of(messages) // 4
+    return UsageMetadata(input_tokens=sent, output_tokens=tokens, total_tokens=sent + tokens)
+
+
+class _Patience:
+    """How long a call is repeated: `retries` times, but a model that is being loaded is waited for."""
+
+    def __init__(self, entry: ModelEntry) -> None:
+        self._entry, self._failed = entry, 0
+        self._backoff = wait_exponential_jitter(multiplier=0.5, max=20.0, jitter=0.5)
+
+    def spent(self, state: RetryCallState) -> bool:
+        error = _error_of(state)
+        if error.loading:
+            return (state.seconds_since_start or 0.0) >= self._entry.timeout
+        self._failed += 1
+        return self._failed > self._entry.retries
+
+    def pause(self, state: RetryCallState) -> float:
+        error = _error_of(state)
+        if error.loading:
+            return min(2.0, 0.2 * state.attempt_number)
+        return max(error.retry_after, self._backoff(state))
+
+
+def _error_of(state: RetryCallState) -> ModelError:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, ModelError)
+    return error
+
+
 class _Record:
     """One attempt, from dispatch to its end: its events, and its row in the journal."""
 
@@ -175,7 +211,7 @@ class _Record:
         self._started = time.monotonic()
         self._reported = self._started
         self._first_token_s: float | None = None
-        self._tokens = 0
+        self.tokens = 0
         self._untold: list[str] = []
         self.reason = ""
         self._send("call_started")
@@ -186,7 +222,7 @@ class _Record:
         now = time.monotonic()
         if self._first_token_s is None:
             self._first_token_s = now - self._started
-        self._tokens += 1
+        self.tokens += 1
         self._untold.append(chunk.text)
         if now - self._reported >= TOKEN_EVENT_S:
             self._reported = now
@@ -195,7 +231,7 @@ class _Record:
     def _tell_tokens(self) -> None:
         text = "".join(self._untold)
         self._untold.clear()
-        self._send("tokens", output_tokens=self._tokens, text=encodable(text))
+        self._send("tokens", output_tokens=self.tokens, text=encodable(text))
 
     async def end(self, outcome: str, *, reply: Reply | None = None, error: str | None = None) -> None:
         """Commits the attempt, with its answer, before anybody hears of it."""
@@ -209,12 +245,13 @@ class _Record:
             "input_tokens": tokens[0],
             "output_tokens": tokens[1],
             "reasoning_tokens": reply.reasoning_tokens if reply else 0,
-            "cut_tokens": 0 if reply else self._tokens,
+            "cut_tokens": 0 if reply else self.tokens,
+            "estimated": bool(reply and reply.estimated),
             "cost": (tokens[0] * prices.input + tokens[1] * prices.output) / 1e6,
             "error": error,
         }
         if self._caller.run.budget:
-            self._caller.run.budget.end_call(sum(tokens) if reply else self._tokens)
+            self._caller.run.budget.end_call(sum(tokens) if reply else self.tokens)
         if journal := self._caller.run.journal:
             row = {**self._caller.about, **self._about, **ended, "time": time.time()}
             await journal.record(row, self._key, reply)
@@ -224,63 +261,3 @@ class _Record:
 
     def _send(self, kind: Kind, **data: Any) -> None:
         self._caller.report(kind, **self._about, **data)
-
-
-def explain(error: Exception, node: str, entry: ModelEntry, secrets: Sequence[str] = ()) -> ModelError:
-    """Any client library's exception as one line: role, model, server, and what to do."""
-    status = getattr(error, "status_code", None)
-    root, detail = _root(error), _detail(error, secrets)
-    retryable = False
-    if _is_lost_connection(root):
-        what = f"cannot be reached: {detail}"
-        cure = f"is the server running at {entry.server}? `swarm-graph doctor` checks it"
-        retryable = True
-    elif isinstance(root, TimeoutError) or "Timeout" in type(error).__name__:
-        limits = f"timeout {entry.timeout:g} s, idle_timeout {entry.idle_timeout:g} s"
-        what, cure = f"did not answer in time ({limits})", "raise them in the config or use a smaller model"
-        retryable = True
-    elif any(words in detail for words in ("exceed_context_size", "context length", "context size")):
-        what = f"has too small a context for this prompt: {detail}"
-        cure = "give the server a larger context or shorten the request"
-    elif status == 404:
-        what = f"does not know this model or path (404: {detail})"
-        cure = "`swarm-graph doctor` lists what it has"
-    elif status in (401, 403):
-        what, cure = f"refused the key ({status}: {detail})", "set api_key_env to the variable that holds it"
-    elif isinstance(status, int) and status > 0:
-        what, cure = f"answered {status}: {detail}", "`swarm-graph doctor` checks the server"
-        retryable = status in RETRY_STATUS
-    else:
-        names = {cls.__name__ for cls in type(error).__mro__}
-        retryable = status == -1 or bool(names & {"TransportError", "APIConnectionError"})
-        what, cure = f"failed: {type(root).__name__}: {detail}", "`swarm-graph doctor` checks the server"
-    line = f"{node}: {entry.label} at {entry.server} {what}; {cure}"
-    return ModelError(line, node=node, retryable=retryable)
-
-
-def _is_lost_connection(root: BaseException) -> bool:
-    """Refused, reset, or closed without an answer, which is no OSError but aiohttp's own class."""
-    named = "ClientConnectionError" in {cls.__name__ for cls in type(root).__mro__}
-    return (isinstance(root, OSError) or named) and not isinstance(root, TimeoutError)
-
-
-def _root(error: BaseException) -> BaseException:
-    """What an exception was raised from in the first place."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _detail(error: BaseException, secrets: Sequence[str]) -> str:
-    """What the server said, else the first exception's words, on one line, without secrets."""
-    body = getattr(error, "body", None)
-    if isinstance(body, dict):
-        text = str(body.get("message") or body.get("error") or body)
-        if "type" in body and str(body["type"]) not in text:
-            text = f"{body['type']}: {text}"
-    else:
-        root = _root(error)
-        text = str(getattr(error, "error", "") or root) or type(root).__name__
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return " ".join(text.split())[:300]

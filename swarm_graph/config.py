@@ -97,9 +97,14 @@ class ModelEntry(Settings):
         4, ge=0, le=20, description="How often a refused, cut or overloaded call is repeated."
     )
     slots: Whole | None = Field(
-        None, ge=1, description="Calls its server takes at once; default max_parallel_agents."
+        None,
+        ge=1,
+        description="Calls its server takes at once; default: as it says, else max_parallel_agents.",
     )
     api_key_env: str | None = Field(None, description="The environment variable that holds the API key.")
+    fallbacks: list[str] = Field(
+        [], description="Entries of multi_model that are asked in turn when this one fails for good."
+    )
     prices: Prices = Prices()
     simulation: Simulation = Simulation()
 
@@ -152,6 +157,14 @@ class Models(Settings):
             if meant and meant != name and not re.match(rf"{meant}[\d_-]", str(name)):
                 raise ValueError(f"unknown role {name!r}; did you mean {meant!r}?")
         return entries
+
+    @model_validator(mode="after")
+    def _knows_fallbacks(self) -> Self:
+        for entry in [self.single_model, *self.multi_model.values()]:
+            for name in entry.fallbacks if entry else ():
+                if name not in self.multi_model:
+                    raise ValueError(f"unknown fallback {name!r}; expected entries of multi_model")
+        return self
 
     @model_validator(mode="after")
     def _has_entries(self) -> Self:
@@ -351,9 +364,9 @@ class SwarmConfig(Settings):
         update = {**given.model_dump(exclude_unset=True), **(own or {})}
         return DEFAULT_PARAMETERS[role].model_copy(update=update)
 
-    def width(self, entry: ModelEntry) -> int:
-        """How many calls the server of a model takes at once."""
-        return entry.slots or self.workflow.max_parallel_agents
+    def fallbacks_of(self, entry: ModelEntry) -> list[ModelEntry]:
+        """The models that are asked in turn when one fails for good; their own fallbacks are not."""
+        return [self._named_model(name) for name in entry.fallbacks]
 
     @property
     def entries(self) -> list[ModelEntry]:

@@ -61,12 +61,26 @@ class SandboxError(SwarmError):
 
 
 class ModelError(SwarmError):
-    """A call to a model that failed for good; finished work is kept and the session can be resumed."""
+    """A call to a model that failed for good; finished work is kept and the session can be resumed.
 
-    def __init__(self, message: str, *, node: str = "", retryable: bool = False) -> None:
+    `status`: the server's HTTP status, if it gave one, and `detail` its words. `retry_after`: the seconds
+    that it asks to wait. `loading`: it is still loading the model.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        node: str = "",
+        retryable: bool = False,
+        status: int | None = None,
+        detail: str = "",
+        retry_after: float = 0.0,
+        loading: bool = False,
+    ) -> None:
         super().__init__(message)
-        self.node = node
-        self.retryable = retryable
+        self.node, self.retryable, self.status, self.detail = node, retryable, status, detail
+        self.retry_after, self.loading = retry_after, loading
 
 
 class AnswerError(ModelError):

@@ -8,6 +8,8 @@ from swarm_graph import evidence
 from swarm_graph.state import Finding, Review, Severity
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "major", "minor", "info")
+GRAVE: tuple[Severity, ...] = ("critical", "major")
+"""A review with such a finding is no approval, even when it says that it is one."""
 
 
 def judge(reviews: list[Review]) -> tuple[bool, list[Finding]]:

@@ -167,7 +167,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         """A request with everything that it starts anew; other keys given with it stay as given."""
         first = 0 if "coder" in self.nodes else 1
         anew = {"approved": False, "findings": [], "diagnosis": "", "phase": "running", "iteration": first}
-        anew |= {"best": None, "codes": [], "circling": ""}
+        anew |= {"best": None, "codes": [], "circling": "", "changed": []}
         empty = {"reviews": {"__overwrite__": []}, "tasks": {"__overwrite__": {}}}
         if TASKS in self.nodes:
             specs = [TaskSpec.model_validate(task) for task in given["tasks"]]

@@ -27,11 +27,12 @@ def call_row(happened: Event) -> dict[str, Any]:
 def summary(calls: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Per role, in the order of their names: the seed's figures, and where the time and the tokens went.
 
-    `total_calls` counts every attempt. Seconds are those of answered calls, from dispatch to the last token:
-    `avg_response_time`, `p50_seconds`, `p95_seconds`, `model_seconds` (their sum), `first_token_seconds`
-    (mean time to the first token); `queued_seconds` is the time in our own queue, of all calls together.
-    `tokens_per_second` are output tokens while one call was at work. `cut_tokens` are those of calls that did
-    not end, estimated and in no other sum. `cost` is in the currency of the configured prices.
+    `total_calls` counts every attempt. Seconds are those of answered calls, from dispatch to the last
+    token: `avg_response_time`, `p50_seconds`, `p95_seconds`, `model_seconds` (their sum),
+    `first_token_seconds` (mean time to the first token); `queued_seconds` is the time in our own queue,
+    of all calls together. `tokens_per_second` are output tokens while one call was at work.
+    `cut_tokens` are those of calls that did not end, estimated and in no other sum; `estimated_calls`
+    ended, but their servers counted no tokens. `cost` is in the currency of the configured prices.
     """
     by_role: dict[str, list[Mapping[str, Any]]] = {}
     for call in calls:
@@ -57,6 +58,7 @@ def _figures(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "model_seconds": sum(seconds),
         "queued_seconds": sum(call["queued_s"] for call in calls),
         "tokens_per_second": tokens["output_tokens"] / sum(seconds) if sum(seconds) else 0.0,
+        "estimated_calls": sum(bool(call["estimated"]) for call in answered),
         "cost": sum(call["cost"] for call in calls),
     }
 

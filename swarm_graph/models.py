@@ -10,48 +10,195 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 from collections.abc import AsyncGenerator, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
 
+from swarm_graph.capacity import Capacity, capacity, slots
 from swarm_graph.config import AgentParameters, ModelEntry, SwarmConfig
-from swarm_graph.errors import ConfigError
+from swarm_graph.errors import ConfigError, ModelError
 from swarm_graph.limits import Slots, server_slots
+from swarm_graph.window import MESSAGE_TOKENS, Gauge, room_for_answer, size_of
 
 CONNECT_TIMEOUT = 10.0
+PATIENCE_S = 2.0
+"""For what a server says of itself; without it, calls begin with what the configuration says."""
+FRESH_S = 60.0
+REFUSAL_STATUS = (400, 422, 500, 501)
+OPTIONAL = ("seed", "top_p", "stream_options", "chat_template_kwargs", "reasoning_effort")
+"""Fields that an answer can do without; servers differ in which of them they know."""
+SCHEMA_WORDS = (
+    "response_format",
+    "json_schema",
+    "json schema",
+    "grammar",
+    "invalid format",
+    "structured output",
+)
 UNLIMITED = 0
 """Connections in aiohttp's words: how many calls run at once is decided by the slots."""
 
 
 class ModelPool:
-    """The chat models, made when first asked for, one per event loop."""
+    """The chat models, made when first asked for, one per event loop, and what is known of their servers."""
 
     def __init__(self, config: SwarmConfig) -> None:
         self.config = config
         self._models: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]] = (
             WeakKeyDictionary()
         )
+        self._asked: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Capacity]]] = (
+            WeakKeyDictionary()
+        )
+        self._capacities: dict[str, tuple[float, Capacity]] = {}
+        self._refused: dict[str, set[str]] = {}
+        self._gauges: dict[str, Gauge] = {}
 
-    def chat(self, entry: ModelEntry, parameters: AgentParameters) -> BaseChatModel:
+    async def chat(self, entry: ModelEntry, parameters: AgentParameters) -> BaseChatModel:
         """A model for the running event loop."""
         models = self._models.setdefault(asyncio.get_running_loop(), {})
-        key = entry.model_dump_json() + parameters.model_dump_json()
+        num_ctx = (await self.capacity(entry)).num_ctx
+        if num_ctx and not parameters.num_ctx:
+            parameters = parameters.model_copy(update={"num_ctx": num_ctx})
+        refused = self.refused(entry)
+        key = entry.model_dump_json() + parameters.model_dump_json() + " ".join(sorted(refused))
         if key not in models:
-            models[key] = chat_model(entry, parameters, self.config.proxy)
+            models[key] = chat_model(entry, without(parameters, refused), self.config.proxy, refused)
         return models[key]
 
-    def slots(self, entry: ModelEntry) -> Slots:
+    async def slots(self, entry: ModelEntry) -> Slots:
         """The limiter of a model's server."""
-        return server_slots(entry.server, self.config.width(entry))
+        return server_slots(entry.server, (await self.capacity(entry)).slots)
+
+    def width(self, entry: ModelEntry) -> int:
+        """How many calls a model's server takes at once, as far as is known without asking it."""
+        _, known = self._capacities.get(_name(entry), (0.0, None))
+        return known.slots if known else slots(self.config, entry, None)
+
+    # --- what the server says of itself ----------------------------------------------------------
+
+    async def capacity(self, entry: ModelEntry) -> Capacity:
+        """What a model's server takes; it is asked once a minute at the most, without a prompt."""
+        if entry.api_type == "simulated":
+            return Capacity(slots(self.config, entry, None))
+        name, now = _name(entry), time.monotonic()
+        known_at, known = self._capacities.get(name, (0.0, None))
+        if known and now - known_at < FRESH_S:
+            return known
+        asked = self._asked.setdefault(asyncio.get_running_loop(), {})
+        if name not in asked or asked[name].done():
+            asked[name] = asyncio.create_task(self._inspect(entry))
+        return await asyncio.shield(asked[name])
+
+    async def _inspect(self, entry: ModelEntry) -> Capacity:
+        from swarm_graph.servers import inspect
+
+        key = api_key(entry)
+        report = await inspect(entry.url, key=key, proxy=self.config.proxy, patience_s=PATIENCE_S)
+        found = capacity(self.config, entry, report)
+        if not report.reachable and (earlier := self._capacities.get(_name(entry))):
+            found = earlier[1]
+        self._capacities[_name(entry)] = (time.monotonic(), found)
+        return found
+
+    # --- the context window ----------------------------------------------------------------------
+
+    async def prompt_tokens(
+        self, entry: ModelEntry, messages: list[BaseMessage], max_tokens: int | None
+    ) -> tuple[int, int]:
+        """How many tokens a prompt takes, at the most, and how many there is room for.
+
+        The server is asked to count only where its size leaves a doubt.
+        """
+        known, size = await self.capacity(entry), size_of(messages)
+        if known.context is None:
+            return 0, 0
+        room = known.context - room_for_answer(max_tokens)
+        around = MESSAGE_TOKENS * len(messages)
+        if size + around <= room:
+            return size + around, room
+        if known.tokenizer:
+            from swarm_graph.servers import count_tokens
+
+            text = "\n".join(message.text for message in messages)
+            counted = await count_tokens(known.tokenizer, text, key=api_key(entry), proxy=self.config.proxy)
+            if counted is not None:
+                return counted + around, room
+        return self._gauge(entry).most(size) + around, room
+
+    async def cut_silently(self, entry: ModelEntry, messages: list[BaseMessage], tokens: int) -> int:
+        """About how many tokens a prompt has of which the server read only so many; 0 when it read all.
+
+        It is asked again for its context: what it has in force may be less than what was asked of it.
+        """
+        if entry.api_type == "simulated":
+            return 0
+        gauge, size = self._gauge(entry), size_of(messages)
+        expected = gauge.least(size)
+        if tokens >= expected:
+            gauge.learn(size, tokens)
+            return 0
+        self._capacities.pop(_name(entry), None)
+        from swarm_graph.servers import inspect
+
+        report = await inspect(entry.url, key=api_key(entry), proxy=self.config.proxy, patience_s=PATIENCE_S)
+        context = report.context_of(entry.model)
+        return expected if context is not None and expected > context - 1 else 0
+
+    def _gauge(self, entry: ModelEntry) -> Gauge:
+        return self._gauges.setdefault(_name(entry), Gauge())
+
+    # --- fields that a server refuses ------------------------------------------------------------
+
+    def refused(self, entry: ModelEntry) -> frozenset[str]:
+        """The fields that a model's server has refused."""
+        return frozenset(self._refused.get(_name(entry), ()))
+
+    def refuse(self, entry: ModelEntry, field: str) -> None:
+        """A field that is left out from now on."""
+        self._refused.setdefault(_name(entry), set()).add(field)
 
 
-def chat_model(entry: ModelEntry, parameters: AgentParameters, proxy: str | None = None) -> BaseChatModel:
-    """A new LangChain chat model, bound to the running event loop."""
-    make = {"openai": _openai, "ollama": _ollama, "simulated": _simulated}[entry.api_type]
-    return make(entry, parameters, proxy)
+def _name(entry: ModelEntry) -> str:
+    return f"{entry.url} {entry.model}"
+
+
+def refused_field(error: ModelError, left_out: AbstractSet[str], schema: Any) -> str | None:
+    """The optional field of a request that a server complains about, if that is its complaint."""
+    if error.status not in REFUSAL_STATUS:
+        return None
+    told = error.detail.lower()
+    words = {**{name: (name,) for name in OPTIONAL}, "response_format": SCHEMA_WORDS if schema else ()}
+    for name, said in words.items():
+        if name not in left_out and any(re.search(rf"\b{word}\b", told) for word in said):
+            return name
+    return None
+
+
+def without(parameters: AgentParameters, refused: AbstractSet[str]) -> AgentParameters:
+    """The parameters without those that a server refuses."""
+    gone: dict[str, Any] = {name: None for name in ("seed", "top_p") if name in refused}
+    if refused & {"chat_template_kwargs", "reasoning_effort"}:
+        gone["reasoning"] = None
+    return parameters.model_copy(update=gone) if gone else parameters
+
+
+def chat_model(
+    entry: ModelEntry,
+    parameters: AgentParameters,
+    proxy: str | None = None,
+    refused: AbstractSet[str] = frozenset(),
+) -> BaseChatModel:
+    """A new LangChain chat model, bound to the running event loop. `refused`: fields that it never sends."""
+    if entry.api_type == "openai":
+        return _openai(entry, parameters, proxy, stream_usage="stream_options" not in refused)
+    return _ollama(entry, parameters, proxy) if entry.api_type == "ollama" else _simulated(entry)
 
 
 def api_key(entry: ModelEntry) -> str | None:
@@ -104,7 +251,9 @@ def _ollama_options(model: BaseChatModel) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(model, name)) is not None}
 
 
-def _openai(entry: ModelEntry, parameters: AgentParameters, proxy: str | None) -> BaseChatModel:
+def _openai(
+    entry: ModelEntry, parameters: AgentParameters, proxy: str | None, *, stream_usage: bool
+) -> BaseChatModel:
     from langchain_openai import ChatOpenAI
 
     body = dict(parameters.extra_body)
@@ -122,7 +271,7 @@ def _openai(entry: ModelEntry, parameters: AgentParameters, proxy: str | None) -
         top_p=parameters.top_p,
         seed=parameters.seed,
         extra_body=body or None,
-        stream_usage=True,
+        stream_usage=stream_usage,
         stream_chunk_timeout=None,
         timeout=None,
         max_retries=0,
@@ -157,7 +306,7 @@ def _ollama(entry: ModelEntry, parameters: AgentParameters, proxy: str | None) -
     )
 
 
-def _simulated(entry: ModelEntry, _parameters: AgentParameters, _proxy: str | None) -> BaseChatModel:
+def _simulated(entry: ModelEntry) -> BaseChatModel:
     from swarm_graph.simulated import SimulatedChatModel
 
     return SimulatedChatModel.of(entry)

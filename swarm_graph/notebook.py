@@ -23,7 +23,8 @@ FRAME = '<pre style="line-height: 1.3; white-space: pre-wrap; font-family: monos
 class NotebookProgress:
     """A live view of a session in a notebook's cell: `SwarmCoordinator(on_event=NotebookProgress())`.
 
-    Silent outside of notebooks. With a graph: `for part in graph.stream(given, thread, stream_mode="custom"): progress(part)`.
+    With a graph: `for part in graph.stream(given, thread, stream_mode="custom"): progress(part)`. Silent
+    outside of notebooks.
     """
 
     def __init__(self) -> None:

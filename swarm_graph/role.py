@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, TypeVar, cast
@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from swarm_graph import evidence, portal, prompts
 from swarm_graph.answers import Reply, Unreadable, fenced, read
 from swarm_graph.asking import NONE, Crew, Question, Turn
-from swarm_graph.findings import findings_text
+from swarm_graph.findings import GRAVE, findings_text
 from swarm_graph.state import AgentRole, SwarmContext, SwarmState, TaskRecord, TaskStatus, end_phase
 
 A = TypeVar("A")
@@ -156,12 +156,37 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             repair=self.repair,
             schema=role.schema,
             unreadable=role.unreadable,
+            shorter=lambda: self._shorter(state),
         )
 
-    def messages(self, state: SwarmState) -> list[BaseMessage]:
+    def messages(self, state: SwarmState, unshown: str = "") -> list[BaseMessage]:
+        """What the model is asked. `unshown`: what the prompt says in the place of files left out."""
         values = {key: rendered(key, state) for key in self.role.reads} | self.fixed
+        if unshown:
+            values["code"] = f"{values['code']}\n\n{unshown}"
         system, user = self.prompt.render(values)
         return [SystemMessage(system), HumanMessage(user)]
+
+    def _shorter(self, state: SwarmState) -> Iterator[tuple[list[BaseMessage], str]]:
+        """For a small context: without the findings that block nothing, then without unchanged files.
+
+        Who judges is shown everything: nothing is approved that nobody has read.
+        """
+        left_out: list[str] = []
+        findings = state.get("findings", [])
+        grave = [finding for finding in findings if finding["severity"] in GRAVE]
+        if "findings" in self.role.reads and len(grave) < len(findings):
+            left_out.append(f"{len(findings) - len(grave)} minor findings")
+            state = cast("SwarmState", {**state, "findings": grave})
+            yield self.messages(state), left_out[0]
+        code, changed = state.get("code", {}), state.get("changed", [])
+        unchanged = [path for path in code if path not in changed]
+        if "code" in self.role.reads and self.role.writes != "reviews" and changed and unchanged:
+            names = ", ".join(unchanged)
+            shown = {path: text for path, text in code.items() if path in changed}
+            unshown = f"(Not shown, unchanged since the round before: {names}.)"
+            left_out.append(f"unchanged files ({names})")
+            yield self.messages(cast("SwarmState", {**state, "code": shown}), unshown), ", ".join(left_out)
 
     def _record(
         self, state: SwarmState, iteration: int, times: tuple[float, float], status: TaskStatus, note: str

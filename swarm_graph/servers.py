@@ -26,6 +26,7 @@ PROBED = (
 )
 """LM Studio, Ollama, llama.cpp and vLLM, where they listen unless told otherwise."""
 PROBE_S = 0.5
+TOKENIZE_S = 2.0
 MOST_BYTES = 2**24
 """What is read of one answer at the most."""
 EMBEDDING_WORDS = ("embed", "bge-", "minilm", "rerank")
@@ -50,6 +51,8 @@ class ServerReport:
     """Ollama: the models in memory, each with the share of it that lies in VRAM."""
     contexts: Mapping[str, int] = field(default_factory=dict)
     """Tokens of one request, of models that say so themselves."""
+    lengths: Mapping[str, int] = field(default_factory=dict)
+    """Ollama: the longest context that each model was made for."""
     key_refused: bool = False
 
     @property
@@ -67,20 +70,34 @@ async def inspect(
     """What listens at a URL. Nothing is raised: a server that is none, or is too slow, is reported."""
     try:
         url = checked_url(url, "http://localhost:1234/v1").rstrip("/")
-        client = httpx.AsyncClient(
-            timeout=None,
-            trust_env=False,
-            follow_redirects=False,
-            headers={"authorization": f"Bearer {key}"} if key else {},
-            verify=url.startswith("https:"),
-            proxy=proxy,
-        )
-        async with asyncio.timeout(patience_s), client:
+        async with asyncio.timeout(patience_s), _client(url, key, proxy) as client:
             return await _report(client, url)
     except TimeoutError:
         return ServerReport(url, error=f"no answer within {patience_s:g} s")
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         return ServerReport(url, error=_text(error) or type(error).__name__)
+
+
+async def count_tokens(url: str, text: str, *, key: str | None, proxy: str | None) -> int | None:
+    """How many tokens a llama.cpp server makes of a text; None when it does not say."""
+    try:
+        async with _client(url, key, proxy) as client, asyncio.timeout(TOKENIZE_S):
+            answer = await client.post(url, json={"content": text, "add_special": True})
+            tokens = _object(answer.content).get("tokens")
+    except (TimeoutError, httpx.HTTPError, OSError):
+        return None
+    return len(tokens) if isinstance(tokens, list) else None
+
+
+def _client(url: str, key: str | None, proxy: str | None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        timeout=None,
+        trust_env=False,
+        follow_redirects=False,
+        headers={"authorization": f"Bearer {key}"} if key else {},
+        verify=url.startswith("https:"),
+        proxy=proxy,
+    )
 
 
 async def discover() -> list[ServerReport]:
@@ -149,6 +166,10 @@ async def _ollama(client: httpx.AsyncClient, base: str) -> ServerReport:
         version=_text(version.get("version", "")),
         models=_chat_models(_objects(tags, "models"), "name"),
         contexts=_contexts((model.get("name"), model.get("context_length")) for model in in_memory),
+        lengths=_contexts(
+            (model.get("name"), _group(model, "details").get("context_length"))
+            for model in _objects(tags, "models")
+        ),
         loaded=tuple(_loaded(model) for model in in_memory),
     )
 

@@ -205,6 +205,8 @@ class SwarmState(TypedDict, total=False):
     """Markdown; replaced by the architect."""
     code: dict[str, str]
     """Path to text, the latest complete files; replaced by the coder."""
+    changed: list[str]
+    """The paths that the coder changed in the last round; replaced by the coder."""
     tests: dict[str, str]
     """Path to text; replaced by the tester."""
     documentation: dict[str, str]

@@ -163,7 +163,7 @@ class _Pass:
             entry = self._crew.config.model_for(spec.assigned_role, spec.model)
         except ConfigError:  # it fails for that when it is begun
             return "", ""
-        self._widths[entry.server] = self._crew.config.width(entry)
+        self._widths[entry.server] = self._crew.models.width(entry)
         return entry.server, entry.model
 
     def _needs(self, name: str) -> list[str]:

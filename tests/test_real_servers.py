@@ -180,7 +180,7 @@ def test_one_graph_over_several_event_loops_and_savers(counted: CountingProxy, t
 
 def test_a_context_that_is_too_small_is_a_clear_error(llama: Llama) -> None:
     settings = load_config({"model_config": {"single_model": {"url": llama.url, "model": "tiny"}}})
-    with pytest.raises(ModelError, match="too small a context for this prompt"):
+    with pytest.raises(ModelError, match="has a context of 32768 tokens, too small for this prompt of about"):
         build_graph("review_only", config=settings).invoke({"request": "x" * 200_000})
 
 

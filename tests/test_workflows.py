@@ -230,6 +230,7 @@ def test_overrides_of_one_run_never_enter_the_state() -> None:
     state = build_graph("review_only", config=config()).invoke(REQUEST, context=crew.context)
     assert set(state) <= {
         "request",
+        "changed",
         "reviews",
         "findings",
         "approved",

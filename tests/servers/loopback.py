@@ -94,7 +94,7 @@ class Loopback(ThreadingHTTPServer):
             timeout=httpx.Timeout(120, pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
-        self._closing = threading.Event()
+        self.closing = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
 
     def __enter__(self) -> Self:
@@ -107,14 +107,14 @@ class Loopback(ThreadingHTTPServer):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._closing.set()
+        self.closing.set()
         self.shutdown()
         self._thread.join()
         self.server_close()
         self.upstream.close()
 
     def pause(self) -> None:
-        self._closing.wait(self.delay)
+        self.closing.wait(self.delay)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that left, or a llama.cpp server that did, is no error of ours: the connection is cut."""

@@ -1,0 +1,287 @@
+"""The faults of real model servers, played by plan before a real llama.cpp server, in both APIs.
+
+Every answer comes from llama.cpp; a fault changes what happens to it on its way. `FAULTS` names them all.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from servers.counting_proxy import CountingProxy, ProxyHandler
+from servers.loopback import Call, Handler
+from servers.ollama_front import OllamaError, OllamaFront, OllamaHandler, _line, _statistics
+
+PIECES = 4
+STATUSES: Mapping[str, tuple[int, str, dict[str, str]]] = {
+    "bad_request": (400, "something about this request is wrong", {}),
+    "unauthorized": (401, "invalid API key", {}),
+    "not_found": (404, "model 'tiny' not found", {}),
+    "rate_limited": (429, "too many requests", {"Retry-After": "0.2"}),
+    "broken": (500, "the model runner has unexpectedly stopped", {}),
+    "busy": (503, "server busy, please try again", {}),
+    "loading": (503, "Loading model", {}),
+}
+REFUSABLE = ("response_format", "seed", "top_p", "stream_options", "chat_template_kwargs", "reasoning_effort")
+
+
+@dataclass
+class Answer:
+    """What llama.cpp said, and how it goes out. `keep`: the share of it that does before `then` happens."""
+
+    text: str
+    usage: dict[str, Any]
+    finish: str = "stop"
+    reasoning: str = ""
+    raw: bytes = b""
+    """Bytes in the place of the first piece's text."""
+    keep: float = 1.0
+    then: str = "end"
+    error: str = ""
+    counted: bool = True
+
+    @property
+    def pieces(self) -> list[str]:
+        size = max(1, -(-len(self.text) // PIECES))
+        pieces = [self.text[at : at + size] for at in range(0, len(self.text), size)]
+        return pieces[: max(1, round(len(pieces) * self.keep))] if self.keep < 1 else pieces
+
+
+CHANGED: Mapping[str, Callable[[Answer], Answer]] = {
+    "length": lambda answer: replace(answer, text=answer.text[: len(answer.text) // 2], finish="length"),
+    "empty": lambda answer: replace(answer, text=""),
+    "prose": lambda answer: replace(
+        answer, text=f"Sure! Here is what you asked for:\n{answer.text}\nI hope this helps!"
+    ),
+    "fenced": lambda answer: replace(answer, text=f"```json\n{answer.text}\n```"),
+    "think": lambda answer: replace(answer, text=f'<think>It says {{"approved": true}}</think>{answer.text}'),
+    "open_think": lambda answer: replace(answer, text=f"It is fine, I think.</think>{answer.text}"),
+    "reasoning": lambda answer: replace(answer, reasoning='{"approved": true, "findings": []}'),
+    "truncated_json": lambda answer: replace(answer, text=answer.text[: max(1, len(answer.text) - 8)]),
+    "invalid_utf8": lambda answer: replace(answer, raw=b"\xff\xfe\xc3("),
+    "no_usage": lambda answer: replace(answer, counted=False),
+    "cut": lambda answer: replace(answer, keep=0.5, then="cut"),
+    "no_end": lambda answer: replace(answer, keep=0.5, then="stop"),
+    "stall": lambda answer: replace(answer, keep=0.5, then="stall"),
+    "error_inside": lambda answer: replace(answer, keep=0.5, then="error"),
+}
+"""Faults that change a real answer on its way out."""
+FAULTS = (
+    "reset", "hang_up", "slow_first_token", "silent", "wrong_type", "refuse_fields", "ignore_format",
+    "overflow", *STATUSES, *CHANGED,
+)  # fmt: skip
+
+
+@dataclass
+class Plan:
+    """Which chat call meets which fault: every one, the first `times` only, or by chance (`rate`)."""
+
+    fault: str = ""
+    times: int | None = None
+    rate: float = 1.0
+    seed: int = 0
+    among: tuple[str, ...] = ()
+    played: list[str] = field(default_factory=list)
+
+    def next(self, body: Mapping[str, Any]) -> str:
+        """The fault of a call; by chance it depends on the question, not on the order of arrival."""
+        if self.times is not None and len([name for name in self.played if name]) >= self.times:
+            found = ""
+        elif self.rate < 1:
+            asked = sum(1 for name in self.played)
+            draw = random.Random(f"{self.seed} {asked} {json.dumps(body, sort_keys=True)}")
+            found = draw.choice(self.among or (self.fault,)) if draw.random() < self.rate else ""
+        else:
+            found = self.fault
+        self.played.append(found)
+        return found
+
+
+class Faulty:
+    """What the faulty handlers of both APIs share; each says how it answers and how it complains."""
+
+    def play(self: Any, name: str, body: dict[str, Any], call: Call) -> Any:
+        """A chat call that meets a fault, or none."""
+        if name in ("reset", "hang_up", "silent"):
+            return self._go_away(name)
+        if name in STATUSES:
+            status, text, headers = STATUSES[name]
+            return self.complain(status, text, headers)
+        if name == "wrong_type":
+            return self.reply(200, "<html><body>It works!</body></html>", "text/html")
+        if name == "overflow":
+            return self.overflow()
+        if name == "refuse_fields" and (refused := [key for key in REFUSABLE if key in body]):
+            return self.complain(400, f"unrecognized field: '{refused[0]}'", {})
+        if name == "ignore_format":
+            body = {key: value for key, value in body.items() if key not in ("response_format", "format")}
+        if name == "slow_first_token":
+            self.server.closing.wait(0.4)
+        answer = self.ask(body, call)
+        if change := CHANGED.get(name):
+            answer = change(answer)
+        self.server.calls.over(call)
+        return self.answer(body, answer)
+
+    def _go_away(self: Any, name: str) -> None:
+        if name == "silent":
+            self.server.closing.wait(60)
+        if name == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+
+    def send_with(self: Any, status: int, body: dict[str, Any], headers: Mapping[str, str]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        for key, value in {"Content-Type": "application/json", **headers, "Connection": "close"}.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def stream(self: Any, kind: str, answer: Answer, parts: Iterator[bytes], error: bytes) -> None:
+        """The parts of an answer, and what happens then instead of its end."""
+        self.begin_stream(kind)
+        for part in parts:
+            self.part(part)
+            self.wfile.flush()
+        if answer.then == "stall":
+            self.server.closing.wait(60)
+        if answer.then in ("stall", "cut"):
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return
+        if answer.then == "error":
+            self.part(error)
+        self.end_stream()
+
+
+class FaultyProxyHandler(Faulty, ProxyHandler):
+    server: FaultyProxy
+
+    def do_POST(self) -> Any:  # noqa: N802
+        raw = self.body()
+        if not self.path.endswith("/chat/completions"):
+            return self._pass_on(raw)
+        body = json.loads(raw)
+        with self.server.calls.counted(body) as call:
+            self.server.pause()
+            return self.play(self.server.plan.next(body), body, call)
+
+    def complain(self, status: int, text: str, headers: Mapping[str, str]) -> None:
+        error = {"message": text, "type": "model_not_found" if status == 404 else "error", "code": status}
+        self.send_with(status, {"error": error}, headers)
+
+    def overflow(self) -> None:
+        error = {
+            "code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": 20000, "n_ctx": 2048,
+            "message": "the request exceeds the available context size, try increasing it",
+        }  # fmt: skip
+        self.send_with(400, {"error": error}, {})
+
+    def ask(self, body: dict[str, Any], call: Call) -> Answer:
+        asked = {key: value for key, value in body.items() if key != "stream_options"} | {"stream": False}
+        said = self.server.upstream.post("/v1/chat/completions", json=asked).raise_for_status().json()
+        (choice,) = said["choices"]
+        call.usage = said["usage"]
+        return Answer(choice["message"]["content"], said["usage"], choice["finish_reason"])
+
+    def answer(self, body: dict[str, Any], answer: Answer) -> None:
+        error = b'data: {"error": {"message": "the model runner has stopped", "code": 500}}\n\n'
+        self.stream("text/event-stream", answer, self._parts(answer), error)
+
+    def _parts(self, answer: Answer) -> Iterator[bytes]:
+        if answer.reasoning:
+            yield _event({"reasoning_content": answer.reasoning})
+        for number, piece in enumerate(answer.pieces):
+            event = _event({"content": "BYTES" if answer.raw and not number else piece})
+            yield event.replace(b"BYTES", answer.raw)
+        if answer.then != "end":
+            return
+        yield _event({}, answer.finish)
+        if answer.counted:
+            yield b"data: %s\n\n" % json.dumps({**CHUNK, "choices": [], "usage": answer.usage}).encode()
+        yield b"data: [DONE]\n\n"
+
+
+CHUNK = {"id": "x", "object": "chat.completion.chunk", "created": 0, "model": "tiny"}
+
+
+def _event(delta: dict[str, Any], finish: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return b"data: %s\n\n" % json.dumps({**CHUNK, "choices": [choice]}).encode()
+
+
+class FaultyOllamaHandler(Faulty, OllamaHandler):
+    server: FaultyOllama
+
+    def _chat(self, body: dict[str, Any]) -> Any:
+        self.server.model(body)
+        if not body.get("messages"):
+            return super()._chat(body)
+        with self.server.calls.counted(body) as call:
+            self.server.pause()
+            return self.play(self.server.plan.next(body), body, call)
+
+    def complain(self, status: int, text: str, headers: Mapping[str, str]) -> None:
+        self.send_with(status, {"error": text}, headers)
+
+    def overflow(self) -> None:
+        inner = {"error": {"code": 400, "type": "exceed_context_size_error", "n_ctx": 2048}}
+        raise OllamaError(400, json.dumps(inner))
+
+    def ask(self, body: dict[str, Any], call: Call) -> Answer:
+        num_ctx = self._keep_loaded(self.server.model(body), body)
+        asked = {**self.server.request(body, num_ctx), "stream": False}
+        asked.pop("stream_options")
+        said = self.server.upstream.post("/v1/chat/completions", json=asked).raise_for_status().json()
+        (choice,) = said["choices"]
+        call.usage = said["usage"]
+        return Answer(choice["message"]["content"], said["usage"], choice["finish_reason"])
+
+    def answer(self, body: dict[str, Any], answer: Answer) -> None:
+        error = json.dumps({"error": "an error was encountered while running the model: unexpected EOF"})
+        self.stream(
+            "application/x-ndjson", answer, self._parts(body["model"], answer), error.encode() + b"\n"
+        )
+
+    def _parts(self, model: str, answer: Answer) -> Iterator[bytes]:
+        if answer.reasoning:
+            message = {"role": "assistant", "content": "", "thinking": answer.reasoning}
+            yield json.dumps(_line(model) | {"message": message}).encode() + b"\n"
+        for number, piece in enumerate(answer.pieces):
+            line = json.dumps(_line(model, "BYTES" if answer.raw and not number else piece)).encode()
+            yield line.replace(b"BYTES", answer.raw) + b"\n"
+        if answer.then != "end":
+            return
+        counts = _statistics(answer.usage, {}) if answer.counted else {}
+        yield (
+            json.dumps(_line(model) | {"done": True, "done_reason": answer.finish} | counts).encode() + b"\n"
+        )
+
+
+class FaultyProxy(CountingProxy):
+    """OpenAI's API with faults; `plan` says which."""
+
+    def __init__(self, upstream: str, plan: Plan | None = None) -> None:
+        super().__init__(upstream)
+        self.RequestHandlerClass = FaultyProxyHandler
+        self.plan = plan or Plan()
+
+
+class FaultyOllama(OllamaFront):
+    """Ollama's API with faults; `plan` says which."""
+
+    def __init__(self, upstream: str, plan: Plan | None = None) -> None:
+        super().__init__(upstream)
+        self.RequestHandlerClass = FaultyOllamaHandler
+        self.plan = plan or Plan()
+
+
+__all__ = ["FAULTS", "FaultyOllama", "FaultyProxy", "Handler", "Plan"]

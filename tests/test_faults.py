@@ -1,0 +1,139 @@
+"""Every fault of a model server, in both APIs, for plain, typed and streamed answers: docs/servers.md holds.
+
+The server is a real llama.cpp behind a proxy that plays the fault on every call (`servers.faults`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers.faults import FAULTS, FaultyOllama, FaultyProxy, Plan
+from servers.llama import Llama
+
+from swarm_graph.errors import ModelError
+from swarm_graph.workflows import build_graph
+
+PAGE = (Path(__file__).parents[1] / "docs" / "servers.md").read_text(encoding="utf-8")
+SERVERS: dict[str, type[FaultyProxy] | type[FaultyOllama]] = {"OpenAI": FaultyProxy, "Ollama": FaultyOllama}
+ANSWERS = ("plain", "typed", "streamed")
+CALLS = {
+    "no": {1},
+    "retries": {2},
+    "repair": {1, 2},
+    "until timeout": set(range(3, 20)),
+    "without it": {5, 7},
+}
+"""How many calls reach the server with one retry; a plain answer often needs no repair."""
+
+
+@dataclass
+class Outcome:
+    """What a session came to: `streamed`, the text of the last attempt as a stream brought it."""
+
+    answer: str = ""
+    approved: bool | None = None
+    note: str = ""
+    error: str = ""
+    streamed: str = ""
+    attempts: Counter[int] = field(default_factory=Counter)
+
+
+def table() -> dict[tuple[str, str], tuple[str, str, str]]:
+    """The page's table: (fault, API) to what is asked again, and the two outcomes."""
+    rows = {}
+    for line in re.findall(r"^\| (\w+ \| (?:both|OpenAI|Ollama) \| .*) \|$", PAGE, re.MULTILINE):
+        fault, api, *told = [cell.strip() for cell in line.split("|")]
+        for one in SERVERS if api == "both" else (api,):
+            rows[fault, one] = (told[0], told[1], told[2])
+    return rows
+
+
+TABLE = table()
+
+
+def settings(server: FaultyProxy | FaultyOllama, **entry: Any) -> dict[str, Any]:
+    api_type = "ollama" if isinstance(server, FaultyOllama) else "openai"
+    model = {"url": server.url, "model": "tiny", "api_type": api_type, "retries": 1, "timeout": 4}
+    return {
+        "model_config": {"single_model": {**model, "idle_timeout": 0.7, **entry}},
+        "agent_parameters": {
+            "reviewer": {"max_tokens": 400, "seed": 3, "top_p": 0.9, "reasoning": "low"}
+            if api_type == "openai"
+            else {"max_tokens": 400, "seed": 3},
+            "architect": {"max_tokens": 400, "seed": 3, "top_p": 0.9, "reasoning": "low"}
+            if api_type == "openai"
+            else {"max_tokens": 400, "seed": 3},
+        },
+        "workflow": {"reviewers": ["style"]},
+    }
+
+
+def session(kind: str, config: dict[str, Any]) -> Outcome:
+    """One answer: of a reviewer (typed), or of an architect, by itself or as a stream."""
+    outcome = Outcome()
+    try:
+        if kind == "typed":
+            state = build_graph("review_only", config=config).invoke({"request": "x = 1"})
+            (record,) = state["tasks"].values()
+            (review,) = state["reviews"]
+            outcome.approved, outcome.note = review["approved"], record.get("note", "")
+            outcome.answer = str(review["findings"])
+            return outcome
+        graph = build_graph("custom", config=config)
+        given = {"tasks": [{"task_id": "t", "description": "Design it", "assigned_role": "architect"}]}
+        texts: dict[int, str] = {}
+        for mode, part in graph.stream(given, stream_mode=["messages", "values"]):
+            if mode == "messages":
+                token, metadata = part
+                texts[metadata["attempt"]] = texts.get(metadata["attempt"], "") + token.text
+            else:
+                state = part
+        record = state["tasks"]["t"]
+        outcome.answer, outcome.note = record["result"], record.get("note", "")
+        outcome.streamed = texts[max(texts)]
+    except ModelError as error:
+        outcome.error = str(error).partition("\n")[0]
+    return outcome
+
+
+@pytest.mark.parametrize("api", SERVERS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_page_says_what_happens(fault: str, api: str, llama: Llama) -> None:
+    again, plain, typed = TABLE[fault, api]
+    expected = {"plain": plain, "typed": typed, "streamed": plain}
+
+    def cell(kind: str) -> tuple[Outcome, int]:
+        with SERVERS[api](llama.root, Plan(fault)) as server:
+            outcome = session(kind, settings(server))
+            return outcome, len(server.calls)
+
+    with ThreadPoolExecutor(len(ANSWERS)) as threads:
+        cells = dict(zip(ANSWERS, threads.map(cell, ANSWERS), strict=True))
+    for kind, (outcome, calls) in cells.items():
+        told = expected[kind]
+        if told.startswith("fails: "):
+            assert told.removeprefix("fails: ") in outcome.error, kind
+            assert outcome.error.count(";") >= 1, "it says what to do"
+        elif told == "no approval":
+            assert (outcome.error, outcome.approved) == ("", None), kind
+            assert "unreadable: " in outcome.note
+        else:
+            assert outcome.error == "", kind
+            assert outcome.answer, kind
+            assert outcome.approved is not None or kind != "typed"
+        assert calls in CALLS[again], kind
+    taken = cells["streamed"][0]
+    if plain == "taken" and fault in ("prose", "fenced", "slow_first_token", "no_usage", "reasoning"):
+        assert taken.streamed.strip() == taken.answer.strip()
+    if fault == "think":
+        assert "<think>" not in taken.answer
+
+
+def test_the_page_has_every_fault() -> None:
+    assert set(TABLE) == {(fault, api) for fault in FAULTS for api in SERVERS}

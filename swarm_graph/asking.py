@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -30,7 +30,8 @@ log = logging.getLogger("swarm_graph")
 
 OVERRIDDEN = ModelEntry(model="the model of this run's context", api_type="simulated")
 NONE = "(none)"
-QUOTED_CHARACTERS = 2000
+QUOTED_CHARACTERS = (2000, 200)
+"""Of an answer that could not be read, in the repair question; fewer where the context is small."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +119,16 @@ class Turn:
 
     async def _ask(self, question: Question[A], entry: ModelEntry) -> tuple[A, str]:
         """The answer of one model, with one repair question."""
-        messages = await self._fitting(question, entry)
+        whole = [(question.messages, ""), *question.shorter()]
+        messages = await self._fitting(question, entry, whole)
         reply = await self._reply(question, entry, messages)
         try:
             return _read(question, reply), self._note()
         except Unreadable as problem:
             again = question.repair.system.substitute(problem=problem)
-        said = AIMessage(reply.text[:QUOTED_CHARACTERS] or NONE)
-        reply = await self._reply(question, entry, [*messages, said, HumanMessage(again)])
+        quotes = (reply.text[:length] or NONE for length in QUOTED_CHARACTERS)
+        repairs = [([*messages, AIMessage(quote), HumanMessage(again)], "") for quote in quotes]
+        reply = await self._reply(question, entry, await self._fitting(question, entry, repairs))
         try:
             return _read(question, reply), self._note("repaired")
         except Unreadable as problem:
@@ -142,24 +145,25 @@ class Turn:
         what = str(problem).replace("the answer", f"the {self.about['role']}'s answer", 1)
         return AnswerError(f"{node}: {what} (after one repair question); try a stronger model", node=node)
 
-    async def _fitting(self, question: Question[Any], entry: ModelEntry) -> list[BaseMessage]:
-        """The messages, with what has no room left out. ModelError when even that does not fit."""
+    async def _fitting(
+        self, question: Question[Any], entry: ModelEntry, choices: Sequence[tuple[list[BaseMessage], str]]
+    ) -> list[BaseMessage]:
+        """The first messages that fit; the note says what was left out. ModelError when none do."""
         if entry is OVERRIDDEN:
-            return question.messages
-        models, wanted = self.crew.models, question.parameters.max_tokens
-        for messages, left_out in [(question.messages, ""), *question.shorter()]:
-            tokens, room = await models.prompt_tokens(entry, messages, wanted)
+            return choices[0][0]
+        models, parameters = self.crew.models, question.parameters
+        for messages, left_out in choices:
+            tokens, room = await models.prompt_tokens(entry, messages, parameters)
             if tokens <= room:
                 if left_out:
                     self.notes.append(f"left out for lack of context: {left_out}")
                 return messages
-        context = (await models.capacity(entry)).context
+        answer = room_for_answer(parameters.max_tokens)
         option = "num_ctx" if entry.api_type == "ollama" else "its server's context"
         node = self.about["node"]
         raise ModelError(
-            f"{node}: {entry.label} at {entry.server} has a context of {context} tokens, too small for this "
-            f"prompt of about {tokens} and {room_for_answer(wanted)} for the answer; raise {option} or ask "
-            "for less at once",
+            f"{node}: {entry.label} at {entry.server} has a context of {room + answer} tokens, too small for "
+            f"this prompt of about {tokens} and {answer} for the answer; raise {option} or ask for less",
             node=node,
         )
 

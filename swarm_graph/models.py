@@ -63,8 +63,8 @@ class ModelPool:
     async def chat(self, entry: ModelEntry, parameters: AgentParameters) -> BaseChatModel:
         """A model for the running event loop."""
         models = self._models.setdefault(asyncio.get_running_loop(), {})
-        num_ctx = (await self.capacity(entry)).num_ctx
-        if num_ctx and not parameters.num_ctx:
+        if num_ctx := (await self.capacity(entry)).num_ctx:
+            num_ctx = max(num_ctx, parameters.num_ctx or 0)
             parameters = parameters.model_copy(update={"num_ctx": num_ctx})
         refused = self.refused(entry)
         key = entry.model_dump_json() + parameters.model_dump_json() + " ".join(sorted(refused))
@@ -110,7 +110,7 @@ class ModelPool:
     # --- the context window ----------------------------------------------------------------------
 
     async def prompt_tokens(
-        self, entry: ModelEntry, messages: list[BaseMessage], max_tokens: int | None
+        self, entry: ModelEntry, messages: list[BaseMessage], parameters: AgentParameters
     ) -> tuple[int, int]:
         """How many tokens a prompt takes, at the most, and how many there is room for.
 
@@ -119,7 +119,8 @@ class ModelPool:
         known, size = await self.capacity(entry), size_of(messages)
         if known.context is None:
             return 0, 0
-        room = known.context - room_for_answer(max_tokens)
+        own = parameters.num_ctx or 0 if known.num_ctx else 0
+        room = max(known.context, own) - room_for_answer(parameters.max_tokens)
         around = MESSAGE_TOKENS * len(messages)
         if size + around <= room:
             return size + around, room
@@ -149,7 +150,7 @@ class ModelPool:
 
         report = await inspect(entry.url, key=api_key(entry), proxy=self.config.proxy, patience_s=PATIENCE_S)
         context = report.context_of(entry.model)
-        return expected if context is not None and expected > context - 1 else 0
+        return expected if context is not None and gauge.most(size) > context else 0
 
     def _gauge(self, entry: ModelEntry) -> Gauge:
         return self._gauges.setdefault(_name(entry), Gauge())

@@ -22,7 +22,7 @@ STATUSES: Mapping[str, tuple[int, str, dict[str, str]]] = {
     "bad_request": (400, "something about this request is wrong", {}),
     "unauthorized": (401, "invalid API key", {}),
     "not_found": (404, "model 'tiny' not found", {}),
-    "rate_limited": (429, "too many requests", {"Retry-After": "0.2"}),
+    "rate_limited": (429, "too many requests", {"Retry-After": "1.5"}),
     "broken": (500, "the model runner has unexpectedly stopped", {}),
     "busy": (503, "server busy, please try again", {}),
     "loading": (503, "Loading model", {}),

@@ -1,0 +1,375 @@
+"""What a server takes: calls at once, tokens at once; what happens to prompts that do not fit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from servers.counting_proxy import CountingProxy
+from servers.faults import FaultyOllama, FaultyProxy, Plan
+from servers.grammars import FILES_GRAMMAR
+from servers.llama import Llama, running_llama
+from servers.ollama_front import OllamaFront
+from support import SIMULATED, config, dead_port, thread
+
+from swarm_graph import SwarmCoordinator
+from swarm_graph.capacity import capacity
+from swarm_graph.config import AgentParameters, load_config
+from swarm_graph.errors import ConfigError, ModelError
+from swarm_graph.models import ModelPool
+from swarm_graph.role import RoleNode
+from swarm_graph.servers import ServerReport
+from swarm_graph.state import AgentRole
+from swarm_graph.window import Gauge, size_of
+from swarm_graph.workflows import build_graph
+
+SHORT = {"reviewer": {"max_tokens": 40}}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
+    """A server with one slot of 2,048 tokens."""
+    with running_llama(tmp_path_factory.mktemp("small"), slots=1, ctx_per_slot=2048) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
+    """A server with one slot of 4,096 tokens."""
+    with running_llama(tmp_path_factory.mktemp("narrow"), slots=1, ctx_per_slot=4096) as server:
+        yield server
+
+
+def one(url: str, **entry: Any) -> dict[str, Any]:
+    return {"model_config": {"single_model": {"url": url, "model": "tiny", **entry}}}
+
+
+def findings(*severities: str) -> list[dict[str, Any]]:
+    about = {"location": "src/small.py:1", "suggestion": "", "seen_by": ["reviewer"]}
+    return [{"severity": severity, "problem": f"{severity} problem", **about} for severity in severities]
+
+
+# --- the context window --------------------------------------------------------------------------
+
+
+def test_a_prompt_that_cannot_fit_is_refused_before_any_model_works(small: Llama) -> None:
+    with CountingProxy(small.root) as proxy:
+        graph = build_graph("review_only", config=one(proxy.url))
+        with pytest.raises(
+            ModelError, match="has a context of 2048 tokens, too small for this prompt"
+        ) as refused:
+            graph.invoke({"request": "word " * 20_000})
+        assert "raise its server's context or ask for less" in str(refused.value)
+        assert len(proxy.calls) == 0
+
+
+def test_the_server_counts_where_bytes_leave_a_doubt(small: Llama) -> None:
+    pool = ModelPool(load_config(one(small.url)))
+    entry = pool.config.model_for(AgentRole.CODER)
+
+    async def tokens(text: str) -> tuple[int, int]:
+        return await pool.prompt_tokens(entry, [HumanMessage(text)], AgentParameters(max_tokens=100))
+
+    assert asyncio.run(tokens("x" * 100)) == (116, 1948)
+    counted = len(httpx.post(f"{small.root}/tokenize", json={"content": "word " * 600}).json()["tokens"])
+    taken, _ = asyncio.run(tokens("word " * 600))
+    assert abs(taken - counted - 16) <= 1
+
+
+def started(graph: Any, code: dict[str, str], changed: list[str]) -> None:
+    """A session at its second round: the coder comes next."""
+    state = {
+        "request": "Build it", "requirements": "It works.", "design": "Two files.", "phase": "running",
+        "code": code, "changed": changed, "findings": findings("major", "minor", "info"), "iteration": 1,
+        "approved": False,
+    }  # fmt: skip
+    graph.update_state(thread(), state, as_node="verdict")
+
+
+def test_what_does_not_fit_is_left_out_by_the_rule_and_told(narrow: Llama) -> None:
+    with CountingProxy(narrow.root) as proxy:
+        settings = {
+            **one(proxy.url),
+            "agent_parameters": {
+                "coder": {"max_tokens": 300, "seed": 7, "extra_body": {"grammar": FILES_GRAMMAR}}
+            },
+            "workflow": {"pause_after": ["coder"]},
+        }
+        graph = build_graph("standard", config=settings, checkpointer=InMemorySaver())
+        started(graph, {"src/big.py": "x = 1\n" * 900, "src/small.py": "y = 1\n"}, ["src/small.py"])
+        graph.invoke(None, thread())
+        sent = proxy.calls.bodies[0]["messages"][-1]["content"]
+        assert "x = 1" not in sent
+        assert "y = 1" in sent
+        assert "(Not shown, unchanged since the round before: src/big.py.)" in sent
+        assert "minor problem" not in sent
+        assert "major problem" in sent
+        state = graph.get_state(thread()).values
+        (record,) = state["tasks"].values()
+        assert (
+            "left out for lack of context: 2 minor findings, unchanged files (src/big.py)" in record["note"]
+        )
+        assert state["code"]["src/big.py"] == "x = 1\n" * 900, "what was not shown is kept"
+
+
+def test_who_judges_is_shown_everything() -> None:
+    graph: Any = build_graph("full", config=config())
+    state: Any = {"code": {"a.py": "1", "b.py": "2"}, "changed": ["a.py"], "findings": findings("minor")}
+    shorter = {}
+    for name, node in graph.nodes.items():
+        if isinstance(node.bound, RoleNode):
+            shorter[name] = [left_out for _, left_out in node.bound._shorter(state)]
+    assert shorter["coder"] == ["1 minor findings", "1 minor findings, unchanged files (b.py)"]
+    assert shorter["documenter"] == ["unchanged files (b.py)"]
+    assert shorter["reviewer"] == shorter["security"] == []
+
+
+def test_a_gauge_learns_what_a_token_is() -> None:
+    gauge = Gauge()
+    assert (gauge.most(3000), gauge.least(700)) == (1000, 100)
+    gauge.learn(100, 90)
+    assert gauge.most(3000) == 1000, "a short prompt says little"
+    gauge.learn(4000, 1000)
+    assert gauge.most(4000) == 1150
+    assert gauge.least(4600) == 1000
+
+
+# --- Ollama --------------------------------------------------------------------------------------
+
+
+def test_ollama_gets_one_num_ctx_for_all_calls_to_a_model(ollama: OllamaFront) -> None:
+    settings = {
+        **one(ollama.url, api_type="ollama"),
+        "agent_parameters": {
+            "reviewer": {"max_tokens": 40, "num_ctx": 4096},
+            "security": {"max_tokens": 40, "num_ctx": 9000},
+        },
+    }
+    build_graph("review_only", config=settings).invoke({"request": "x = 1"})
+    assert {body["options"]["num_ctx"] for body in ollama.calls.bodies} == {9000}
+
+
+def test_ollama_is_asked_for_more_than_its_small_default(ollama: OllamaFront) -> None:
+    settings = {**one(ollama.url, api_type="ollama"), "agent_parameters": SHORT}
+    build_graph("review_only", config=settings).invoke({"request": "x = 1"})
+    assert {body["options"]["num_ctx"] for body in ollama.calls.bodies} == {16384}
+    assert ollama.calls.most_in_flight == 1, "Ollama takes one call at a time unless it is told otherwise"
+
+
+@pytest.mark.parametrize(
+    ("length", "loaded", "wanted", "expected"),
+    [
+        (None, None, None, 16384),
+        (8192, None, None, 8192),
+        (131072, 32768, None, 32768),
+        (8192, None, 20000, 20000),
+    ],
+)
+def test_num_ctx_follows_config_model_and_what_is_loaded(
+    length: int | None, loaded: int | None, wanted: int | None, expected: int
+) -> None:
+    parameters = {"agent_parameters": {"coder": {"num_ctx": wanted}}} if wanted else {}
+    settings = load_config({**one("http://h", api_type="ollama"), **parameters})
+    entry = settings.model_for(AgentRole.CODER)
+    report = ServerReport(
+        "http://h",
+        kind="ollama",
+        reachable=True,
+        contexts={"tiny": loaded} if loaded else {},
+        lengths={"tiny:latest": length} if length else {},
+    )
+    known = capacity(settings, entry, report)
+    assert (known.context, known.num_ctx, known.slots) == (expected, expected, 1)
+
+
+def test_a_prompt_that_ollama_cuts_without_a_word_is_noticed(llama: Llama) -> None:
+    with FaultyOllama(llama.root, Plan("ignore_format")) as server:
+        server.context = 4600  # less than what is asked of it
+        settings = {
+            **one(server.url, api_type="ollama", retries=0),
+            "agent_parameters": {"reviewer": {"max_tokens": 100, "num_ctx": 8192, "seed": 1}},
+            "workflow": {"reviewers": ["style"]},
+        }
+        graph = build_graph("review_only", config=settings)
+        with pytest.raises(ModelError, match="it cuts what does not fit; raise num_ctx"):
+            graph.invoke({"request": "x = 1\n" * 400})
+        assert len(server.calls) == 2, "the repair question no longer fitted beside the first"
+
+
+# --- slots ---------------------------------------------------------------------------------------
+
+
+def test_calls_follow_the_slots_that_a_server_says_it_has(narrow: Llama, llama: Llama) -> None:
+    focuses = [f"f{number}" for number in range(10)]
+    for server, slots in ((narrow, 1), (llama, 4)):
+        with CountingProxy(server.root, delay=0.1) as proxy:
+            pool = ModelPool(load_config(one(proxy.url)))
+            entry = pool.config.model_for(AgentRole.CODER)
+            assert asyncio.run(pool.capacity(entry)).slots == slots
+            tasks = [
+                {"task_id": name, "description": "Say it", "assigned_role": "architect"} for name in focuses
+            ]
+            settings = {
+                **one(proxy.url, timeout=3, retries=0),
+                "agent_parameters": {"architect": {"max_tokens": 1500}},
+                "workflow": {"max_parallel_agents": 10},
+            }
+            graph: Any = build_graph("custom", config=settings)
+            graph.invoke({"tasks": tasks})
+            assert proxy.calls.most_in_flight == slots
+
+
+def test_ten_agents_on_one_slot_queue_here_and_none_times_out(narrow: Llama, tmp_path: Path) -> None:
+    with CountingProxy(narrow.root, delay=0.4) as proxy:
+        swarm = SwarmCoordinator(
+            {
+                **one(proxy.url, timeout=1.6, retries=0),
+                "agent_parameters": SHORT,
+                "workflow": {"max_parallel_agents": 10, "reviewers": ["correctness", "security", "style"]},
+            },
+            data_dir=tmp_path / ".swarm",
+            output_dir=tmp_path / "out",
+        )
+        assert swarm.run_workflow("x = 1", "review_only")["phase"] == "complete"
+        figures = swarm.get_metrics_summary()["agents"]["reviewer"]
+        assert (figures["successful_calls"], figures["total_calls"]) == (6, 6)
+        assert figures["queued_seconds"] > 1.6, "they waited longer than a call may take, and none timed out"
+        assert proxy.calls.most_in_flight == 1
+
+
+def test_a_cancelled_call_frees_its_slot_at_the_server(llama: Llama) -> None:
+    settings = {
+        **one(llama.url, idle_timeout=60),
+        "agent_parameters": {"reviewer": {"max_tokens": 30_000, "extra_body": {"ignore_eos": True}}},
+        "workflow": {"reviewers": ["style"]},
+    }
+
+    async def begin_and_leave() -> None:
+        graph = build_graph("review_only", config=settings)
+        stream: Any = graph.astream({"request": "x"}, stream_mode="messages")
+        async for _ in stream:
+            break
+        await stream.aclose()
+
+    def busy() -> int:
+        return sum(slot["is_processing"] for slot in httpx.get(f"{llama.root}/slots").json())
+
+    asyncio.run(begin_and_leave())
+    deadline = time.monotonic() + 5
+    while busy() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not busy()
+
+
+# --- retries, loading, usage ---------------------------------------------------------------------
+
+
+def calls_of(tmp_path: Path, server: FaultyProxy | FaultyOllama, **entry: Any) -> list[dict[str, Any]]:
+    swarm = SwarmCoordinator(
+        {
+            **one(server.url, **entry),
+            "agent_parameters": {"reviewer": {"max_tokens": 400}},
+            "workflow": {"reviewers": ["style"]},
+        },
+        data_dir=tmp_path / ".swarm",
+        output_dir=tmp_path / "out",
+    )
+    assert swarm.run_workflow("x = 1", "review_only", session_id="s")["phase"] == "complete"
+    return swarm._calls
+
+
+def test_a_server_that_asks_to_wait_is_left_alone_so_long(tmp_path: Path, llama: Llama) -> None:
+    with FaultyProxy(llama.root, Plan("rate_limited", times=1)) as server:
+        first, second = calls_of(tmp_path, server)
+    assert (first["outcome"], second["outcome"]) == ("failed", "answered")
+    assert second["time"] - second["seconds"] - first["time"] >= 1.5
+
+
+def test_a_model_that_is_being_loaded_is_waited_for_whatever_the_retries(
+    tmp_path: Path, llama: Llama
+) -> None:
+    with FaultyOllama(llama.root, Plan("loading", times=4)) as server:
+        *failed, last = calls_of(tmp_path, server, api_type="ollama", retries=0)
+    assert [call["outcome"] for call in failed] == ["failed"] * 4
+    assert last["outcome"] == "answered"
+
+
+def test_tokens_that_a_server_does_not_count_are_estimated_and_marked(tmp_path: Path, llama: Llama) -> None:
+    with FaultyProxy(llama.root, Plan("no_usage")) as server:
+        (call,) = calls_of(tmp_path, server)
+        used = server.calls.prompt_tokens
+    assert call["estimated"]
+    assert call["output_tokens"] > 0
+    assert call["input_tokens"] == pytest.approx(used, rel=0.8)
+
+
+# --- fallbacks -----------------------------------------------------------------------------------
+
+
+def with_fallback(first: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
+    names = [f"spare-{number}" for number in range(len(others))]
+    return {
+        "model_config": {
+            "single_model": {"retries": 0, **first, "fallbacks": names},
+            "multi_model": dict(zip(names, others, strict=True)),
+        },
+        "execution": {"mode": "off"},
+    }
+
+
+def test_a_dead_model_is_answered_for_by_its_fallback(tmp_path: Path) -> None:
+    dead = {"url": f"http://127.0.0.1:{dead_port()}/v1", "model": "big"}
+    settings = with_fallback(dead, {**dead, "model": "small", "retries": 0}, SIMULATED["model_config"]["single_model"])
+    swarm = SwarmCoordinator(settings, data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out")
+    state = swarm.run_workflow("x = 1", "review_only", session_id="s")
+    assert state["phase"] == "complete"
+    for record in state["tasks"].values():
+        assert "big failed (" in record["note"]
+        assert "small failed (" in record["note"]
+    outcomes = {(call["model"], call["outcome"]) for call in swarm._calls}
+    assert outcomes == {("big", "failed"), ("small", "failed"), ("simulated", "answered")}
+
+
+def test_an_answer_that_nobody_can_read_goes_to_the_fallback(llama: Llama) -> None:
+    with FaultyProxy(llama.root, Plan("empty")) as server:
+        first = {"url": server.url, "model": "tiny"}
+        graph: Any = build_graph(
+            "custom", config=with_fallback(first, SIMULATED["model_config"]["single_model"])
+        )
+        task = {"task_id": "t", "description": "Design it", "assigned_role": "architect"}
+        (record,) = graph.invoke({"tasks": [task]})["tasks"].values()
+    assert record["status"] == "COMPLETED"
+    assert "the answer is empty" in record["note"].replace("architect's answer", "answer")
+    assert len(server.calls) == 2
+
+
+def test_when_all_fail_the_last_one_says_why() -> None:
+    dead = {"url": f"http://127.0.0.1:{dead_port()}/v1", "model": "big", "retries": 0}
+    graph = build_graph("review_only", config=with_fallback(dead, {**dead, "model": "small"}))
+    with pytest.raises(ModelError, match="small at http"):
+        graph.invoke({"request": "x"})
+
+
+def test_a_fallback_that_is_not_there_is_a_config_error() -> None:
+    settings = {
+        "model_config": {"single_model": {"url": "http://h/v1", "model": "m", "fallbacks": ["spare"]}}
+    }
+    with pytest.raises(ConfigError, match="unknown fallback 'spare'; expected entries of multi_model"):
+        load_config(settings)
+
+
+def test_a_simulated_model_has_no_server_to_ask() -> None:
+    pool = ModelPool(config())
+    known = asyncio.run(pool.capacity(pool.config.model_for(AgentRole.CODER)))
+    assert (known.slots, known.context) == (4, None)
+
+
+def test_the_size_of_a_prompt_is_in_bytes() -> None:
+    assert size_of([HumanMessage("äb"), HumanMessage("c")]) == 4

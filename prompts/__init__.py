@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -18,6 +20,10 @@ UNDIVIDED = (REPAIR, TYPED, EXPAND)
 """Prompts that are all system message."""
 
 
+_TAG = re.compile(r"(?<=<)/?([a-z_]+)(?=>)")
+_ANY_TAG = re.compile(r"<\s*/?\s*(\w+)\s*/?\s*>")
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A prompt with `$holes`: what never changes (system) and what a call fills in (user)."""
@@ -31,8 +37,21 @@ class Prompt:
         return {*self.system.get_identifiers(), *self.user.get_identifiers()}
 
     def render(self, values: dict[str, str]) -> tuple[str, str]:
-        """The system and the user message; every hole must have a value."""
-        return self.system.substitute(values), self.user.substitute(values)
+        """The system and the user message; every hole must have a value.
+
+        Data that holds one of the tags around it, to end it early or to look like other data, gets tags
+        with a number in them that it cannot have known.
+        """
+        tags = {tag.lower() for tag in _TAG.findall(self.user.template)}
+        if not any(tag.lower() in tags for value in values.values() for tag in _ANY_TAG.findall(value)):
+            return self.system.substitute(values), self.user.substitute(values)
+        number = sha256("\0".join(values.values()).encode(errors="replace")).hexdigest()[:12]
+
+        def marked(tag: re.Match[str]) -> str:
+            return f"{tag[0]}-{number}" if tag[1] in tags else tag[0]
+
+        system, user = (_TAG.sub(marked, part.template) for part in (self.system, self.user))
+        return Template(system).substitute(values), Template(user).substitute(values)
 
 
 def load(name: str, folder: str | Path | None = None, *, holes: tuple[str, ...] = ()) -> Prompt:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeVar, cast
@@ -54,13 +56,13 @@ class Files:
 
 def read(text: str, kind: type[A]) -> A:
     """The answer in a text: a pydantic model from JSON, Files from fenced blocks, or str as it stands."""
-    text = without_thoughts(encodable(text).replace("\r\n", "\n"))
+    text, thoughts = _parted(encodable(text).replace("\r\n", "\n"))
     if not text.strip():
         raise Unreadable("the answer is empty")
     if kind is Files:
         return cast("A", read_files(text))
     if issubclass(kind, BaseModel):
-        return cast("A", _read_json(text, kind))
+        return cast("A", _read_json(text, kind, thoughts))
     return cast("A", _read_markdown(text))
 
 
@@ -75,6 +77,11 @@ def without_thoughts(text: str) -> str:
 
     Tags in fences and in the middle of a line are part of the answer.
     """
+    return _parted(text)[0]
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """The text without thoughts, and the thoughts whose first tag is missing: they may be none."""
     position = 0
     while opened := _THOUGHT.match(text, position):
         closed = _CLOSES.search(text, opened.end())
@@ -85,7 +92,9 @@ def without_thoughts(text: str) -> str:
         opened = None
     start = opened.start() if opened else 0
     end = closed.end() if closed else len(text) if opened else 0
-    return text if _in_fence(text[: start or end]) else text[:start] + text[end:]
+    if _in_fence(text[: start or end]):
+        return text, ""
+    return text[:start] + text[end:], "" if opened else text[:end]
 
 
 def _in_fence(head: str) -> bool:
@@ -112,7 +121,7 @@ def _read_markdown(text: str) -> str:
 # --- typed answers -------------------------------------------------------------------------------
 
 
-def _read_json(text: str, model: type[M]) -> M:
+def _read_json(text: str, model: type[M], thoughts: str) -> M:
     def check(candidate: dict[str, Any]) -> M:
         try:
             return model.model_validate(candidate)
@@ -120,7 +129,7 @@ def _read_json(text: str, model: type[M]) -> M:
             first = error.errors(include_url=False)[0]
             raise _misfit(first["loc"], first["msg"]) from error
 
-    return _only_one(text, check)
+    return _only_one(text, check, set(model.model_fields), thoughts)
 
 
 def read_typed(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,29 +144,39 @@ def read_typed(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
             raise _misfit(error.absolute_path, error.message)
         return candidate
 
-    text = without_thoughts(encodable(text).replace("\r\n", "\n"))
-    return _only_one(text, check)
+    text, thoughts = _parted(encodable(text).replace("\r\n", "\n"))
+    return _only_one(text, check, set(schema.get("properties", ())), thoughts)
 
 
 def _misfit(where: Iterable[Any], problem: str) -> Unreadable:
     return Unreadable(f"the JSON object does not fit: {'.'.join(map(str, where)) or 'it'}: {problem}")
 
 
-def _only_one(text: str, check: Callable[[dict[str, Any]], A]) -> A:
-    """The one object in a text that a check, which returns it or raises Unreadable, finds fit."""
+def _only_one(text: str, check: Callable[[dict[str, Any]], A], keys: AbstractSet[str], thoughts: str) -> A:
+    """The one object in a text that a check, which returns it or raises Unreadable, finds fit.
+
+    None when another one with some of its `keys` does not fit, or when another stands in what may be
+    `thoughts`: which of them is meant, and which is quoted, nobody can tell.
+    """
     problem = Unreadable("the answer holds no JSON object")
     fitting: list[A] = []
+    broken = False
     for candidate in _objects(text):
         try:
             answer = check(candidate)
         except Unreadable as misfit:
-            problem = misfit
+            problem, broken = misfit, broken or bool(keys & candidate.keys())
         else:
             if answer not in fitting:
                 fitting.append(answer)
-    if len(fitting) > 1:
+    with suppress(Unreadable):
+        for candidate in _objects(thoughts):
+            with suppress(Unreadable):
+                if fitting and (answer := check(candidate)) not in fitting:
+                    fitting.append(answer)
+    if len(fitting) + broken > 1:
         problem = Unreadable("the answer holds several JSON objects that differ; write one")
-    if len(fitting) != 1:
+    if len(fitting) != 1 or broken:
         raise problem
     return fitting[0]
 

@@ -326,7 +326,9 @@ def with_fallback(first: dict[str, Any], *others: dict[str, Any]) -> dict[str, A
 
 def test_a_dead_model_is_answered_for_by_its_fallback(tmp_path: Path) -> None:
     dead = {"url": f"http://127.0.0.1:{dead_port()}/v1", "model": "big"}
-    settings = with_fallback(dead, {**dead, "model": "small", "retries": 0}, SIMULATED["model_config"]["single_model"])
+    settings = with_fallback(
+        dead, {**dead, "model": "small", "retries": 0}, SIMULATED["model_config"]["single_model"]
+    )
     swarm = SwarmCoordinator(settings, data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out")
     state = swarm.run_workflow("x = 1", "review_only", session_id="s")
     assert state["phase"] == "complete"

@@ -1,0 +1,66 @@
+"""Fuzzing of the answer parser: it raises nothing but Unreadable, and invents no approval.
+
+    pip install atheris
+    python tests/fuzz_answers.py -max_total_time=600 tests/corpus
+
+`test_fuzz_corpus.py` runs the same check over the corpus that is kept.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from pathlib import Path
+
+from swarm_graph import answers
+from swarm_graph.answers import Files, Unreadable
+from swarm_graph.nodes.clarifier import Clarification
+from swarm_graph.nodes.reviewer import Judgement
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer"}, "ok": {"type": "boolean"}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+APPROVED = re.compile(r'"approved"\s*:\s*(true|"|[0-9])', re.IGNORECASE)
+
+
+def check(data: bytes) -> None:
+    """Reads a text as every kind of answer."""
+    text = data.decode("utf-8", errors="surrogateescape")
+    for kind in (str, Files, Clarification, Judgement):
+        try:
+            answer: object = answers.read(text, kind)
+        except Unreadable:
+            continue
+        if isinstance(answer, Judgement) and answer.approved:
+            plain = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            assert _says_so(plain), f"an approval that nobody wrote: {text!r}"
+    try:
+        typed = answers.read_typed(text, SCHEMA)
+    except Unreadable:
+        return
+    json.dumps(typed)
+
+
+def _says_so(text: str) -> bool:
+    """Whether `"approved": true` stands there, its key perhaps written with escapes."""
+    return bool(APPROVED.search(re.sub(r"\\u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), text)))
+
+
+def main() -> None:
+    import atheris  # type: ignore[import-not-found]
+
+    for name, function in vars(answers).items():
+        if inspect.isfunction(function) and function.__module__ == answers.__name__:
+            setattr(answers, name, atheris.instrument_func(function))
+    atheris.Setup(sys.argv, check)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    main()

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from swarm_graph.config import ModelEntry, SwarmConfig
 from swarm_graph.errors import ConfigError
-from swarm_graph.servers import ServerReport
 from swarm_graph.state import AgentRole
+
+if TYPE_CHECKING:
+    from swarm_graph.servers import ServerReport
 
 OLLAMA_CONTEXT = 16384
 """Tokens that are asked of Ollama unless configured; its own default, 4096, holds no second round."""

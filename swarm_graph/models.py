@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from langchain_core.language_models import BaseChatModel
@@ -25,6 +25,9 @@ from swarm_graph.config import AgentParameters, ModelEntry, SwarmConfig
 from swarm_graph.errors import ConfigError, ModelError
 from swarm_graph.limits import Slots, server_slots
 from swarm_graph.window import MESSAGE_TOKENS, Gauge, room_for_answer, size_of
+
+if TYPE_CHECKING:
+    from swarm_graph.servers import ServerReport
 
 CONNECT_TIMEOUT = 10.0
 PATIENCE_S = 2.0
@@ -96,11 +99,14 @@ class ModelPool:
             asked[name] = asyncio.create_task(self._inspect(entry))
         return await asyncio.shield(asked[name])
 
-    async def _inspect(self, entry: ModelEntry) -> Capacity:
+    async def _report(self, entry: ModelEntry) -> ServerReport:
         from swarm_graph.servers import inspect
 
         key = api_key(entry)
-        report = await inspect(entry.url, key=key, proxy=self.config.proxy, patience_s=PATIENCE_S)
+        return await inspect(entry.url, key=key, proxy=self.config.proxy, patience_s=PATIENCE_S)
+
+    async def _inspect(self, entry: ModelEntry) -> Capacity:
+        report = await self._report(entry)
         found = capacity(self.config, entry, report)
         if not report.reachable and (earlier := self._capacities.get(_name(entry))):
             found = earlier[1]
@@ -136,7 +142,7 @@ class ModelPool:
     async def cut_silently(self, entry: ModelEntry, messages: list[BaseMessage], tokens: int) -> int:
         """About how many tokens a prompt has of which the server read only so many; 0 when it read all.
 
-        It is asked again for its context: what it has in force may be less than what was asked of it.
+        Ollama is asked again for its context: what it has in force may be less than what it was asked for.
         """
         if entry.api_type == "simulated":
             return 0
@@ -145,11 +151,9 @@ class ModelPool:
         if tokens >= expected:
             gauge.learn(size, tokens)
             return 0
-        self._capacities.pop(_name(entry), None)
-        from swarm_graph.servers import inspect
-
-        report = await inspect(entry.url, key=api_key(entry), proxy=self.config.proxy, patience_s=PATIENCE_S)
-        context = report.context_of(entry.model)
+        context = (await self.capacity(entry)).context
+        if entry.api_type == "ollama":
+            context = (await self._report(entry)).context_of(entry.model)
         return expected if context is not None and gauge.most(size) > context else 0
 
     def _gauge(self, entry: ModelEntry) -> Gauge:

@@ -202,7 +202,18 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             created_at=earlier["created_at"] if earlier else times[0],
             completed_at=times[1],
         )
-        return {**record, "note": note} if note else record
+        told = _told(earlier, iteration, note)
+        return {**record, "note": told} if told else record
+
+
+def _told(earlier: TaskRecord | None, iteration: int, note: str) -> str:
+    """A task's note with what its earlier rounds had to say."""
+    before = earlier.get("note", "") if earlier and earlier["iteration"] != iteration else ""
+    if not earlier or not before:
+        return note
+    if not before.startswith("round "):
+        before = f"round {earlier['iteration']}: {before}"
+    return f"{before}; round {iteration}: {note}" if note else before
 
 
 def rendered(key: str, state: SwarmState) -> str:

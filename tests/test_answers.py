@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from pathlib import Path
 
+import fuzz_answers
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -384,3 +386,10 @@ def test_a_refusal_that_is_cut_off_anywhere_is_no_approval() -> None:
         with pytest.raises(Unreadable):
             read(f"My review: {refusal[:end]}", Judgement)
     assert not read(refusal, Judgement).approved
+
+
+def test_what_fuzzing_has_found_is_read_or_refused_and_never_approves() -> None:
+    kept = json.loads((Path(__file__).parent / "golden" / "fuzzed_answers.json").read_text())
+    assert len(kept) > 100
+    for text in kept:
+        fuzz_answers.check(text.encode("latin-1"))

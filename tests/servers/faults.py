@@ -9,6 +9,7 @@ import json
 import random
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -60,7 +61,7 @@ CHANGED: Mapping[str, Callable[[Answer], Answer]] = {
     ),
     "fenced": lambda answer: replace(answer, text=f"```json\n{answer.text}\n```"),
     "think": lambda answer: replace(answer, text=f'<think>It says {{"approved": true}}</think>{answer.text}'),
-    "open_think": lambda answer: replace(answer, text=f"It is fine, I think.</think>{answer.text}"),
+    "open_think": lambda answer: replace(answer, text=f"It is fine, I think.\n</think>\n\n{answer.text}"),
     "reasoning": lambda answer: replace(answer, reasoning='{"approved": true, "findings": []}'),
     "truncated_json": lambda answer: replace(answer, text=answer.text[: max(1, len(answer.text) - 8)]),
     "invalid_utf8": lambda answer: replace(answer, raw=b"\xff\xfe\xc3("),
@@ -87,14 +88,16 @@ class Plan:
     seed: int = 0
     among: tuple[str, ...] = ()
     played: list[str] = field(default_factory=list)
+    times_asked: Counter[str] = field(default_factory=Counter)
 
     def next(self, body: Mapping[str, Any]) -> str:
         """The fault of a call; by chance it depends on the question, not on the order of arrival."""
         if self.times is not None and len([name for name in self.played if name]) >= self.times:
             found = ""
         elif self.rate < 1:
-            asked = sum(1 for name in self.played)
-            draw = random.Random(f"{self.seed} {asked} {json.dumps(body, sort_keys=True)}")
+            asked = json.dumps(body, sort_keys=True)
+            self.times_asked[asked] += 1
+            draw = random.Random(f"{self.seed} {self.times_asked[asked]} {asked}")
             found = draw.choice(self.among or (self.fault,)) if draw.random() < self.rate else ""
         else:
             found = self.fault
@@ -107,6 +110,7 @@ class Faulty:
 
     def play(self: Any, name: str, body: dict[str, Any], call: Call) -> Any:
         """A chat call that meets a fault, or none."""
+        call.fault = name
         if name in ("reset", "hang_up", "silent"):
             return self._go_away(name)
         if name in STATUSES:

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,10 +18,15 @@ JSON = "application/json; charset=utf-8"
 
 @dataclass
 class Call:
-    """One chat call: what was asked, and the usage that llama.cpp reported when it had answered."""
+    """One chat call: what was asked, and the usage that llama.cpp reported when it had answered.
+
+    `fault`: what the proxy did to it. `seconds`: from its arrival to its last byte.
+    """
 
     body: dict[str, Any]
     usage: dict[str, Any] = field(default_factory=dict)
+    fault: str = ""
+    seconds: float = 0.0
 
 
 class Calls:
@@ -42,9 +48,11 @@ class Calls:
             self._calls.append(call)
             self._in_flight.append(call)
             self.most_in_flight = max(self.most_in_flight, len(self._in_flight))
+        began = time.monotonic()
         try:
             yield call
         finally:
+            call.seconds = time.monotonic() - began
             self.over(call)
 
     def over(self, call: Call) -> None:
@@ -53,6 +61,9 @@ class Calls:
 
     def __len__(self) -> int:
         return len(self._calls)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(list(self._calls))
 
     @property
     def bodies(self) -> list[dict[str, Any]]:

@@ -1,0 +1,69 @@
+"""Totals are the server's own: calls and tokens, with failures, retries, cuts, resumes and branches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers.faults import FaultyOllama, FaultyProxy, Plan
+from servers.grammars import FILES_GRAMMAR, TESTS_GRAMMAR, TEXT_GRAMMAR
+from servers.llama import Llama
+
+from swarm_graph import AgentRole, SwarmCoordinator, SwarmManager
+
+GRAMMARS = {"coder": FILES_GRAMMAR, "tester": TESTS_GRAMMAR, "debugger": TEXT_GRAMMAR}
+UNENDED = ("reset", "broken", "cut", "no_end")
+"""Faults after which a call has not ended: what it used is no part of any total."""
+ENDED = ("", "length")
+
+
+def settings(server: FaultyProxy | FaultyOllama) -> dict[str, Any]:
+    api_type = "ollama" if isinstance(server, FaultyOllama) else "openai"
+    entry = {"url": server.url, "model": "tiny", "api_type": api_type, "retries": 1, "slots": 4}
+    return {
+        "model_config": {"single_model": entry},
+        "agent_parameters": {
+            str(role): {
+                "seed": 7,
+                "max_tokens": 3000,
+                "extra_body": {"grammar": GRAMMARS[role]} if role in GRAMMARS else {},
+            }
+            for role in AgentRole
+        },
+        "workflow": {"max_iterations": 2},
+        "execution": {"mode": "off"},
+    }
+
+
+@pytest.mark.parametrize("kind", [FaultyProxy, FaultyOllama])
+def test_totals_equal_what_the_server_counted(
+    kind: type[FaultyProxy] | type[FaultyOllama], llama: Llama, tmp_path: Path
+) -> None:
+    with kind(llama.root, Plan(rate=0.3, seed=5, among=(*UNENDED, "length"))) as server:
+        phases: list[str] = []
+        for _ in range(20):
+            swarm = SwarmCoordinator(
+                settings(server), data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out"
+            )
+            state = swarm.resume("s") if phases else swarm.run_workflow("Count", "full", session_id="s")
+            phases.append(state["phase"])
+            if state["phase"] != "failed":
+                break
+        calls = list(server.calls)
+    assert phases[-1] in ("complete", "not_converged")
+    ended = [call for call in calls if call.fault in ENDED]
+    assert len(ended) < len(calls), "some went wrong"
+    agents = swarm.get_metrics_summary()["agents"].values()
+
+    def total(name: str) -> int:
+        return sum(int(agent[name]) for agent in agents)
+
+    assert total("total_calls") == len(calls)
+    assert total("successful_calls") == len(ended)
+    assert total("input_tokens") == sum(call.usage["prompt_tokens"] for call in ended)
+    assert total("output_tokens") == sum(call.usage["completion_tokens"] for call in ended)
+    assert total("cut_tokens") > 0, "what was cut off is counted apart"
+    told = SwarmManager(tmp_path / "out", data_dir=tmp_path / ".swarm").analyze_session("s").figures()
+    assert told["calls"] == len(calls)
+    assert told["output_tokens"] == total("output_tokens")

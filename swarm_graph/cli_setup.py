@@ -22,28 +22,42 @@ from swarm_graph.errors import InputError
 @click.option(
     "--repair", is_flag=True, help="With --database: save what can be read; the old file is kept beside it."
 )
+@click.option(
+    "--measure", "measured", is_flag=True, help="Also send tiny calls to each model and propose settings."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as one JSON document.")
 def doctor(
-    config_file: str | None, data_dir: str, output: str, database: bool, repair: bool, as_json: bool
+    config_file: str | None,
+    data_dir: str,
+    output: str,
+    database: bool,
+    repair: bool,
+    measured: bool,
+    as_json: bool,
 ) -> None:
     """Check config, servers, models, context, slots and folders, and say how to mend each.
 
-    No prompt is sent. Exit code 1 when a check failed.
+    Without --measure no prompt is sent. Exit code 1 when a check failed.
     """
     import asyncio
 
     from swarm_graph.artifacts import plain_text, to_json
     from swarm_graph.config import load_config
     from swarm_graph.doctor import checks_text, examine, examine_database
+    from swarm_graph.measure import measure
     from swarm_graph.session import DATABASE
 
     if repair and not database:
         raise InputError("--repair needs --database; `swarm-graph doctor --database --repair` repairs it")
+    if measured and database:
+        raise InputError("--measure asks the models, --database looks at the sessions; choose one")
     if database:
         checks = examine_database(Path(data_dir) / DATABASE, repair=repair)
     else:
         config = load_config(config_file)
         checks = asyncio.run(examine(config, data_dir=Path(data_dir), output_dir=Path(output)))
+        if measured:
+            checks += asyncio.run(measure(config))
     text = to_json([vars(check) for check in checks]) if as_json else plain_text(checks_text(checks))
     sys.stdout.write(text)
     if any(check.ok is False for check in checks):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from swarm_graph.capacity import capacity, slots
 from swarm_graph.checkpoints.repair import Repair, check_database, repair_database
 from swarm_graph.config import Execution, ModelEntry, SwarmConfig
 from swarm_graph.errors import ConfigError, StorageError
@@ -26,7 +27,6 @@ PROMPT_TOKENS = 4000
 """What a prompt of the later rounds usually needs beside the answer."""
 PACKAGES = ("langgraph", "langchain-core", "langchain-openai", "langchain-ollama")
 LOW_DISK_BYTES = 10**9
-OLLAMA_DEFAULT_CONTEXT = 4096
 
 
 @dataclass(frozen=True)
@@ -117,14 +117,21 @@ def _server(
         return
     yield _model(name, entry, report)
     yield from _context(config, name, entry, roles, report)
-    slots = entry.slots or config.workflow.parallel
-    if report.slots is not None and slots > report.slots:
-        text = f"{report.slots} slots, but up to {slots} calls at once are sent"
-        yield Check(name, None, text, f'set "slots": {report.slots} for this model')
-    elif report.slots is not None:
-        yield Check(name, True, f"{report.slots} slots for up to {slots} calls at once")
+    yield from _slots(config, name, entry, report)
     for model in report.loaded:
         yield Check(name, True, f"loaded: {model}")
+
+
+def _slots(config: SwarmConfig, name: str, entry: ModelEntry, report: ServerReport) -> Iterator[Check]:
+    sent = slots(config, entry, report)
+    if report.slots is not None and sent > report.slots:
+        text = f"{report.slots} slots, but up to {sent} calls at once are sent"
+        yield Check(name, None, text, f'set "slots": {report.slots} for this model, or leave it out')
+    elif report.slots is not None:
+        yield Check(name, True, f"{report.slots} slots, up to {sent} calls at once")
+    elif report.kind == "ollama" and not entry.slots:
+        text = f"it does not say how many calls it takes at once; it gets {sent}"
+        yield Check(name, True, f"{text} (`doctor --measure` finds out, `slots` sets it)")
 
 
 def _kind(name: str, entry: ModelEntry, report: ServerReport) -> Iterator[Check]:
@@ -163,16 +170,10 @@ def _model(name: str, entry: ModelEntry, report: ServerReport) -> Check:
 def _context(
     config: SwarmConfig, name: str, entry: ModelEntry, roles: list[AgentRole], report: ServerReport
 ) -> Iterator[Check]:
-    answers: dict[int, int] = {}
-    """The longest answer by context: Ollama's may differ from role to role."""
-    for parameters in map(config.parameters_for, roles):
-        context = report.context_of(entry.model)
-        if entry.api_type == "ollama":
-            context = parameters.num_ctx or context or OLLAMA_DEFAULT_CONTEXT
-        if context is not None:
-            answers[context] = max(answers.get(context, 0), parameters.max_tokens or 0)
-    for context, answer in answers.items():
-        yield _room(name, context, answer, report)
+    context = capacity(config, entry, report).context
+    if context is not None:
+        longest = max(config.parameters_for(role).max_tokens or 0 for role in roles)
+        yield _room(name, context, longest, report)
 
 
 def _room(name: str, context: int, answer: int, report: ServerReport) -> Check:

@@ -41,10 +41,11 @@ class Event:
     numbers) · call_started: attempt, model, server, queued_s · tokens: output_tokens so far (estimated),
     text (what came since the last one) · call_ended: attempt, model, server, outcome, finish_reason,
     queued_s, first_token_s, seconds, input_tokens, output_tokens, reasoning_tokens, cut_tokens
-    (estimated, of a call that did not end), cost, error · task_ended: note; of a custom graph also the
-    task's record, and whether it was kept from an earlier run · task_failed: error · task_added: its
-    record · task_skipped: error or note · verdict: approved, findings (their number), exit_code (of the
-    tests) · tests_ended: a run's evidence without its failures.
+    (estimated, of a call that did not end), estimated (the server counted no tokens), cost, error ·
+    task_ended: note; of a custom graph also the task's record, and whether it was kept from an earlier
+    run · task_failed: error · task_added: its record · task_skipped: error or note · verdict: approved,
+    findings (their number), exit_code (of the tests) · tests_ended: a run's evidence without its
+    failures.
     """
 
     kind: Kind

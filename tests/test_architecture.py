@@ -49,6 +49,7 @@ FLOORS = (
         "artifacts",
         "setup_config",
         "doctor",
+        "measure",
         "html_parts",
         "progress",
         "notebook",

@@ -81,7 +81,7 @@ def call(outcome: str, seconds: float, **more: Any) -> dict[str, Any]:
     tokens = {"input_tokens": 10, "output_tokens": 20, "reasoning_tokens": 5, "cut_tokens": 0}
     if outcome == "failed":
         tokens = {"input_tokens": 0, "output_tokens": 0, "reasoning_tokens": 0, "cut_tokens": 7}
-    base = {"role": "coder", "queued_s": 0.5, "first_token_s": 0.1, "cost": 0.25}
+    base = {"role": "coder", "queued_s": 0.5, "first_token_s": 0.1, "cost": 0.25, "estimated": seconds > 18}
     return {**base, "outcome": outcome, "seconds": seconds, **tokens, **more}
 
 
@@ -92,6 +92,7 @@ def test_the_figures_of_a_role() -> None:
     assert (told["p50_seconds"], told["p95_seconds"], told["avg_response_time"]) == (10, 19, 10)
     assert (told["total_tokens"], told["reasoning_tokens"], told["cut_tokens"]) == (19 * 30, 19 * 5, 7)
     assert told["tokens_per_second"] == 19 * 20 / 190
+    assert told["estimated_calls"] == 1
     assert (told["queued_seconds"], told["cost"]) == (10, 5)
     assert told["first_token_seconds"] == pytest.approx(0.1)
 

@@ -78,19 +78,22 @@ def test_doctor_asks_through_the_configured_proxy(llama: Llama, tmp_path: Path) 
     assert not any("not reachable" in text for text, _ in failed(checks))
 
 
-def test_the_context_of_every_role_counts(tmp_path: Path) -> None:
-    settings = {"agent_parameters": {"coder": {"num_ctx": 20000}}}
+def test_the_largest_context_of_all_roles_is_that_of_the_model(tmp_path: Path) -> None:
     with serving(OLLAMA) as url:
-        [(text, cure)] = warned(examined(tmp_path, one(url, "ollama", model="m") | settings))
-    assert text == "context of 4096 tokens; the longest answer (6000) and its prompt need about 10000"
-    assert cure == "set num_ctx to 10000 or more in agent_parameters, or lower max_tokens"
+        for num_ctx, warnings in ((20000, 0), (5000, 1)):
+            settings = {"agent_parameters": {"coder": {"num_ctx": num_ctx}, "tester": {"num_ctx": 4096}}}
+            found = warned(examined(tmp_path, one(url, "ollama", model="m") | settings))
+            assert len(found) == warnings
+    [(text, cure)] = found
+    assert text == "context of 5000 tokens; the longest answer (8000) and its prompt need about 12000"
+    assert cure == "set num_ctx to 12000 or more in agent_parameters, or lower max_tokens"
 
 
 def test_a_context_of_another_model_is_not_taken_for_this_one(tmp_path: Path) -> None:
     loaded = {"models": [{"name": "other:latest", "context_length": 100000}]}
     with serving({**OLLAMA, "/api/ps": loaded}) as url:
         checks = examined(tmp_path, one(url, "ollama", model="m"))
-    assert "context of 4096 tokens" in warned(checks)[0][0]
+    assert "context of 16384 tokens" in {check.text for check in checks}
 
 
 def test_a_small_llama_cpp_context_names_its_own_option(tmp_path: Path) -> None:

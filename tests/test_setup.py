@@ -102,7 +102,7 @@ def test_doctor_is_content_with_a_good_config(llama: Llama, tmp_path: Path) -> N
     found = checks(tmp_path, one(llama.url))
     assert failures(found) == []
     assert warned(found) == []
-    assert "4 slots for up to 4 calls at once" in checks_text(found)
+    assert "4 slots, up to 4 calls at once" in checks_text(found)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -136,8 +136,7 @@ def test_doctor_warns_of_small_contexts_too_few_slots_and_other_names(
     assert "set num_ctx to" in "\n".join(
         warned(checks(tmp_path, one(ollama.root, api_type="ollama") | small))
     )
-    many = {"workflow": {"max_parallel_agents": 8}}
-    assert 'set "slots": 4' in "\n".join(warned(checks(tmp_path, one(llama.url) | many)))
+    assert 'set "slots": 4' in "\n".join(warned(checks(tmp_path, one(llama.url, slots=8))))
     assert "only Ollama knows them" in "\n".join(warned(checks(tmp_path, one(llama.url) | small)))
     assert "whatever model is asked for" in "\n".join(warned(checks(tmp_path, one(llama.url, model="other"))))
 

@@ -1,0 +1,83 @@
+"""`doctor --measure`: tiny calls to real servers, and the settings that it proposes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from servers.counting_proxy import CountingProxy
+from servers.faults import FaultyOllama, FaultyProxy, Plan
+from servers.llama import Llama, running_llama
+from support import SIMULATED, dead_port, write_config
+
+from swarm_graph.cli_setup import doctor
+from swarm_graph.config import load_config
+from swarm_graph.doctor import Check
+from swarm_graph.measure import Measured, measure
+
+
+def measured(url: str, **entry: Any) -> list[Check]:
+    settings = {"model_config": {"single_model": {"url": url, "model": "tiny", **entry}}}
+    return asyncio.run(measure(load_config(settings, environ={})))
+
+
+def told(checks: list[Check]) -> str:
+    return "\n".join(f"{check.text} → {check.cure}" for check in checks)
+
+
+def test_a_real_server_is_measured(llama: Llama) -> None:
+    with CountingProxy(llama.root) as proxy:
+        checks = measured(proxy.url)
+        assert len(proxy.calls) >= 1 + 1 + 2 + 1
+        assert max(body.get("max_tokens", 0) for body in proxy.calls.bodies) == 64
+    text = told(checks)
+    assert "tokens per second: " in text
+    assert " with 1 at once, " in text
+    assert "calls at once are worth it" in text
+    assert "a JSON schema binds its answers" in text
+    assert {check.name for check in checks} == {"measured tiny"}
+
+
+@pytest.mark.parametrize("kind", [FaultyProxy, FaultyOllama])
+def test_what_a_server_lacks_is_told(kind: type[FaultyProxy] | type[FaultyOllama], llama: Llama) -> None:
+    api_type = "ollama" if kind is FaultyOllama else "openai"
+    with kind(llama.root, Plan("no_usage")) as server:
+        assert "its server counts no tokens" in told(measured(server.url, api_type=api_type))
+    with kind(llama.root, Plan("ignore_format")) as server:
+        assert "a JSON schema does not bind its answers" in told(measured(server.url, api_type=api_type))
+
+
+def test_one_slot_that_is_slow_gets_one_call_and_more_time(tmp_path: Path) -> None:
+    with (
+        running_llama(tmp_path, slots=1) as narrow,
+        CountingProxy(narrow.root, delay=0.2) as proxy,
+    ):
+        text = told(measured(proxy.url, slots=4, timeout=0.9))
+    assert 'set "timeout": ' in text
+
+
+def test_calls_that_bring_nothing_more_are_not_proposed() -> None:
+    assert Measured(None, 4, {1: 100.0, 2: 190.0, 4: 200.0}).best == 2
+    assert Measured(None, 4, {1: 100.0, 2: 101.0}).best == 1
+    assert Measured(None, 4, {1: 100.0, 2: 200.0, 4: 390.0}).best == 4
+
+
+def test_the_command_adds_what_it_measured(llama: Llama, tmp_path: Path) -> None:
+    path = write_config(tmp_path, model_config={"single_model": {"url": llama.url, "model": "tiny"}})
+    folders = ["--data-dir", str(tmp_path / "d"), "--output", str(tmp_path / "o")]
+    done = CliRunner().invoke(doctor, ["--config", str(path), "--measure", *folders])
+    assert done.exit_code == 0
+    assert "measured tiny: tokens per second: " in done.stdout
+    path = write_config(tmp_path, **SIMULATED)
+    done = CliRunner().invoke(doctor, ["--config", str(path), "--measure", *folders])
+    assert "every model is simulated; there is nothing to measure" in done.stdout
+
+
+def test_a_dead_server_is_one_failed_check() -> None:
+    (check,) = measured(f"http://127.0.0.1:{dead_port()}/v1")
+    assert check.ok is False
+    assert "cannot be reached" in check.text
+    assert "is the server running at" in check.cure

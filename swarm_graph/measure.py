@@ -85,20 +85,26 @@ def _asked(config: SwarmConfig) -> Iterator[ModelEntry]:
 
 async def _measured(pool: ModelPool, entry: ModelEntry) -> Measured:
     await _call(pool, entry, QUESTION)  # the model may have to be loaded first
-    known = await pool.capacity(entry)
+    known, report = await pool.capacity(entry), await pool.report(entry)
     found = Measured(known.context, known.slots)
+    first = await _call(pool, entry, QUESTION)
+    found.first_token_s, found.usage = first.first_token_s, first.usage
+    most = report.slots or max(known.slots, pool.config.workflow.max_parallel_agents)
     at_once = 1
-    while at_once <= min(MOST_AT_ONCE, max(known.slots, pool.config.workflow.max_parallel_agents)):
-        began = time.monotonic()
-        answers = await asyncio.gather(*(_call(pool, entry, QUESTION) for _ in range(at_once)))
-        found.rates[at_once] = sum(one.tokens for one in answers) / (time.monotonic() - began)
-        if at_once == 1:
-            found.first_token_s, found.usage = answers[0].first_token_s, answers[0].usage
-        elif found.rates[at_once] < found.rates[at_once // 2] * WORTH_IT:
+    while at_once <= min(MOST_AT_ONCE, most):
+        found.rates[at_once] = max([await _rate(pool, entry, at_once) for _ in range(2)])
+        if at_once > 1 and found.rates[at_once] < found.rates[at_once // 2] * WORTH_IT:
             break
         at_once *= 2
     found.enforced = await _enforces(pool, entry)
     return found
+
+
+async def _rate(pool: ModelPool, entry: ModelEntry, at_once: int) -> float:
+    """Tokens a second of some calls at once."""
+    began = time.monotonic()
+    answers = await asyncio.gather(*(_call(pool, entry, QUESTION) for _ in range(at_once)))
+    return sum(one.tokens for one in answers) / (time.monotonic() - began)
 
 
 @dataclass(frozen=True)

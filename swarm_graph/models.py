@@ -99,14 +99,15 @@ class ModelPool:
             asked[name] = asyncio.create_task(self._inspect(entry))
         return await asyncio.shield(asked[name])
 
-    async def _report(self, entry: ModelEntry) -> ServerReport:
+    async def report(self, entry: ModelEntry) -> ServerReport:
+        """What a model's server says of itself now."""
         from swarm_graph.servers import inspect
 
         key = api_key(entry)
         return await inspect(entry.url, key=key, proxy=self.config.proxy, patience_s=PATIENCE_S)
 
     async def _inspect(self, entry: ModelEntry) -> Capacity:
-        report = await self._report(entry)
+        report = await self.report(entry)
         found = capacity(self.config, entry, report)
         if not report.reachable and (earlier := self._capacities.get(_name(entry))):
             found = earlier[1]
@@ -153,7 +154,7 @@ class ModelPool:
             return 0
         context = (await self.capacity(entry)).context
         if entry.api_type == "ollama":
-            context = (await self._report(entry)).context_of(entry.model)
+            context = (await self.report(entry)).context_of(entry.model)
         return expected if context is not None and gauge.most(size) > context else 0
 
     def _gauge(self, entry: ModelEntry) -> Gauge:

@@ -57,6 +57,7 @@ def test_one_slot_that_is_slow_gets_one_call_and_more_time(tmp_path: Path) -> No
     ):
         text = told(measured(proxy.url, slots=4, timeout=0.9))
     assert 'set "timeout": ' in text
+    assert 'set "slots": 1' in text
 
 
 def test_calls_that_bring_nothing_more_are_not_proposed() -> None:

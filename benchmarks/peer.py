@@ -26,8 +26,8 @@ from swarm_graph import prompts
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 ROLES = {
     "clarifier": ("request", "requirements"),
-    "architect": ("request", "requirements", "design"),
-    "coder": ("request", "requirements", "design", "code", "findings", "diagnosis"),
+    "architect": ("request", "requirements", "design", "packages"),
+    "coder": ("request", "requirements", "design", "code", "findings", "diagnosis", "test_run", "packages"),
     "reviewer": ("request", "requirements", "code", "focus"),
 }
 

@@ -128,6 +128,9 @@ class Connection(asyncio.Protocol):
         if request.startswith(b"GET /stats"):
             self.transport.write(desk.stats())
             return
+        if request.startswith(b"GET"):  # what it is and what it takes; it does not say
+            self.transport.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            return
         role = found[1].decode() if (found := ROLE.search(request)) else "documenter"
         desk.roles[role] += 1
         desk.bytes += length

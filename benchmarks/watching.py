@@ -49,7 +49,7 @@ def session(on_event: Callable[[Event], None] | None) -> float:
 def watched() -> float:
     screen = Console(file=io.StringIO(), force_terminal=True, width=100)
     lines = io.StringIO()
-    with Progress(3, screen) as progress:
+    with Progress(screen) as progress:
 
         def on_event(happened: Event) -> None:
             progress.on_event(happened)

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers.faults import FAULTS, FaultyOllama, FaultyProxy, Plan
+from servers.faults import FAULTS as PLAYED
+from servers.faults import FaultyOllama, FaultyProxy, Plan
 from servers.llama import Llama
+from support import dead_port
 
 from swarm_graph.errors import ModelError
 from swarm_graph.workflows import build_graph
 
 PAGE = (Path(__file__).parents[1] / "docs" / "servers.md").read_text(encoding="utf-8")
 SERVERS: dict[str, type[FaultyProxy] | type[FaultyOllama]] = {"OpenAI": FaultyProxy, "Ollama": FaultyOllama}
+FAULTS = ("refused", *PLAYED)
 ANSWERS = ("plain", "typed", "streamed")
 CALLS = {
     "no": {1},
@@ -110,7 +113,8 @@ def test_the_page_says_what_happens(fault: str, api: str, llama: Llama) -> None:
 
     def cell(kind: str) -> tuple[Outcome, int]:
         with SERVERS[api](llama.root, Plan(fault)) as server:
-            outcome = session(kind, settings(server))
+            refused = {"url": f"http://127.0.0.1:{dead_port()}/v1"} if fault == "refused" else {}
+            outcome = session(kind, settings(server, **refused))
             return outcome, len(server.calls)
 
     with ThreadPoolExecutor(len(ANSWERS)) as threads:
@@ -127,7 +131,7 @@ def test_the_page_says_what_happens(fault: str, api: str, llama: Llama) -> None:
             assert outcome.error == "", kind
             assert outcome.answer, kind
             assert outcome.approved is not None or kind != "typed"
-        assert calls in CALLS[again], kind
+        assert calls in ({0} if fault == "refused" else CALLS[again]), kind
     taken = cells["streamed"][0]
     if plain == "taken" and fault in ("prose", "fenced", "slow_first_token", "no_usage", "reasoning"):
         assert taken.streamed.strip() == taken.answer.strip()

@@ -1,4 +1,4 @@
-"""Every benchmark still fits the code that it measures: it can be imported, and a session of each way ends."""
+"""Every benchmark still fits the code that it measures: it can be imported, and each way ends a session."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from string import Template
 
 from swarm_graph.errors import ConfigError
 
+_HERE = Path(__file__).parent
 REPAIR = "repair"
 TASK = "task"
 TYPED = "typed"
@@ -57,11 +58,16 @@ class Prompt:
 def load(name: str, folder: str | Path | None = None, *, holes: tuple[str, ...] = ()) -> Prompt:
     """The prompt of a name, from `folder` if it has one, else ours; or that of a file, such as `own/a.md`.
 
-    A file need not have a part for data. Raises ConfigError when there is none or when it has a hole that
-    nothing fills (`holes` are the ones that may stand in it; ours have exactly these).
+    A file of `folder` without a line `---` replaces the instructions only. Raises ConfigError when there is
+    none or when it has a hole that nothing fills (`holes` are those that may stand in it; ours have exactly
+    these).
     """
     text = read(name, folder)
     system, divider, user = text.partition("\n---\n") if name not in UNDIVIDED else (text, "", "")
+    if not divider and name not in UNDIVIDED and not is_file(name):
+        user = read(name).partition("\n---\n")[2]
+    if not system.strip() and not is_file(name):
+        raise ConfigError(f"prompt '{_title(name)}': it holds no instructions")
     prompt = Prompt(name, Template(system.strip()), Template(user.strip()))
     for template in (prompt.system, prompt.user):
         if not template.is_valid():
@@ -72,10 +78,6 @@ def load(name: str, folder: str | Path | None = None, *, holes: tuple[str, ...] 
     if unknown:
         known = ", ".join(f"${hole}" for hole in holes)
         raise ConfigError(f"prompt '{_title(name)}': unknown hole '${unknown[0]}'; here it may be {known}")
-    if not divider and name not in UNDIVIDED and not is_file(name):
-        raise ConfigError(
-            f"prompt '{_title(name)}': expected a line '---' between the instructions and the data"
-        )
     return prompt
 
 
@@ -84,17 +86,30 @@ def read(name: str, folder: str | Path | None = None) -> str:
     try:
         if is_file(name):
             return Path(name).read_text(encoding="utf-8-sig")
-        if folder is not None:
-            if not Path(folder).is_dir():
-                raise ConfigError(f"prompts_dir '{folder}' is no folder")
-            if (own := Path(folder) / f"{name}.md").is_file():
-                return own.read_text(encoding="utf-8-sig")
+        if folder is not None and (own := folder_of(folder) / f"{name}.md").is_file():
+            return own.read_text(encoding="utf-8-sig")
         return (resources.files(__package__) / f"{name}.md").read_text(encoding="utf-8")
     except FileNotFoundError as error:
         known = "" if is_file(name) else f"; known: {', '.join(names(folder))}"
         raise ConfigError(f"no prompt '{_title(name)}'{known}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the prompt '{_title(name)}': {error}") from error
+
+
+def folder_of(name: str | Path) -> Path:
+    """The folder of prompts of a name: a folder, or else a pack of ours. ConfigError when it is neither."""
+    if Path(name).is_dir():
+        return Path(name)
+    if str(name) in packs():
+        return _HERE / name
+    raise ConfigError(f"prompts_dir '{name}' is no folder; packs of prompts: {', '.join(packs())}")
+
+
+def packs() -> list[str]:
+    """The names of the packs of prompts that come with swarm_graph."""
+    return sorted(
+        entry.name for entry in _HERE.iterdir() if entry.is_dir() and not entry.name.startswith("_")
+    )
 
 
 def is_file(name: str) -> bool:
@@ -113,5 +128,5 @@ def names(folder: str | Path | None = None) -> list[str]:
         for entry in resources.files(__package__).iterdir()
         if entry.name.endswith(".md")
     }
-    theirs = {path.stem for path in Path(folder).glob("*.md")} if folder else set()
+    theirs = {path.stem for path in folder_of(folder).glob("*.md")} if folder else set()
     return sorted(ours | theirs)

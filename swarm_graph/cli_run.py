@@ -19,6 +19,7 @@ from swarm_graph.cli_work import (
     json_option,
     log_option,
     output_option,
+    prompts_option,
     read_edit,
     read_file,
     simulate_option,
@@ -46,6 +47,7 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `run` and `resume` have in common."""
     for option in (
         log_option,
+        prompts_option,
         events_option,
         json_option,
         approval_option,
@@ -193,6 +195,7 @@ def given_decision(approve: bool, edit: str | None, reject: str | None, only: st
 @click.command(epilog="Example: swarm-graph interactive --simulate")
 @config_option
 @data_option
+@prompts_option
 @simulate_option
 def interactive(config_file: str | None = None, data_dir: str = ".swarm", simulate: bool = False) -> None:
     """Choose a workflow from a menu and type the request, ended by a line END."""

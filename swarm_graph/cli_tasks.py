@@ -20,6 +20,7 @@ from swarm_graph.cli_work import (
     json_option,
     log_option,
     output_option,
+    prompts_option,
     read_file,
     simulate_option,
 )
@@ -54,6 +55,7 @@ dry_run_option: Option = click.option(
 @click.option("--retry-failed", is_flag=True, help="Go on with --session (default: the newest unfinished).")
 @dry_run_option
 @log_option
+@prompts_option
 @events_option
 @json_option
 @simulate_option

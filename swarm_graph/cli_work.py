@@ -31,6 +31,8 @@ EXIT_FAILED, EXIT_USAGE, EXIT_PAUSED, EXIT_NOT_APPROVED, EXIT_INTERRUPTED, EXIT_
 )  # fmt: skip
 
 DATA_DIR = ".swarm"
+PROMPTS = "swarm_graph.prompts"
+"""Where a command's context keeps what `--prompts` says."""
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 config_option: Option = click.option(
@@ -52,6 +54,13 @@ log_option: Option = click.option(
     expose_value=False,
     callback=lambda _context, _option, path: _log_to(path),
     help="Append a line per event; with a name in .jsonl as JSON.",
+)
+prompts_option: Option = click.option(
+    "--prompts",
+    metavar="DIR",
+    expose_value=False,
+    callback=lambda context, _option, name: context.meta.__setitem__(PROMPTS, name),
+    help="A folder of own prompts, or a pack: process-safety.",
 )
 output_option: Option = click.option("--output", metavar="DIR", help="Default: swarm-output/<session>.")
 events_option: Option = click.option(
@@ -79,6 +88,8 @@ def coordinator_for(
         kept = Path(known.config_file)
         source = kept if known.config_file and kept.is_file() else known.config
     config = load_config(source)
+    if prompts := click.get_current_context().meta.get(PROMPTS):
+        config = config.model_copy(update={"prompts_dir": prompts})
     if simulate or (known is not None and known.simulated):
         config = config.simulated()
     if known is not None:

@@ -314,7 +314,7 @@ class SwarmConfig(Settings):
     execution: Execution = Execution()
     features: Features = Features()
     prompts_dir: str | None = Field(
-        None, description="A folder whose files replace prompts of the same name."
+        None, description="A folder, or pack (process-safety), whose files replace prompts of their names."
     )
     proxy: str | None = Field(
         None, description="The HTTP proxy for model servers; the environment's is not used."

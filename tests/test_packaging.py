@@ -56,6 +56,8 @@ def test_wheel_holds_the_tree_and_nothing_else(wheel: zipfile.ZipFile) -> None:
         for path in (ROOT / folder).iterdir()
         if path.suffix in {".py", ".md"} or path.name == "py.typed"
     }
+    packs = (ROOT / "prompts").glob("*/*.md")
+    tree |= {f"swarm_graph/prompts/{path.parent.name}/{path.name}" for path in packs}
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == tree
 
 

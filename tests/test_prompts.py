@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import config
+from support import Crew, config, write_config
 
 from swarm_graph import prompts
+from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.errors import ConfigError
 from swarm_graph.nodes.architect import architect
 from swarm_graph.nodes.clarifier import clarifier
@@ -36,6 +39,7 @@ ROLES: list[Role[Any]] = [
     security,
     tester,
 ]
+HOLES = (*SwarmState.__annotations__, "focus", "packages", "test_run", "broken_tests")
 FOCUSES = ["correctness", "general", "performance", "security", "style"]
 STATE = SwarmState(
     request="Create a FIFO queue for $5.",
@@ -160,8 +164,8 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "a focus for no reviewer": ("$focus\n---\n$request", r"unknown hole '\$focus'"),
     "a stray dollar sign": ("Be brief.\n---\n$request for 5 $", r"a '\$' that begins no hole; write '\$\$'"),
     "a stray dollar sign above": ("Be brief for $5.\n---\n$request", r"a '\$' that begins no hole"),
-    "no divider": ("Be brief.\n$request", "expected a line '---'"),
-    "an empty file": ("", "expected a line '---'"),
+    "an empty file": ("", "it holds no instructions"),
+    "no instructions": ("\n---\n$request", "it holds no instructions"),
     "no text": (b"\xff\xfe", "cannot read the prompt"),
 }
 
@@ -178,7 +182,9 @@ def test_an_own_prompt_that_cannot_be_used_is_one_line(case: str, tmp_path: Path
 def test_a_folder_that_is_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "missing", tmp_path / "file"):
-        with pytest.raises(ConfigError, match=f"^prompts_dir '{folder}' is no folder$"):
+        with pytest.raises(
+            ConfigError, match=f"^prompts_dir '{folder}' is no folder; packs of prompts: process-safety$"
+        ):
             build(folder)
 
 
@@ -186,3 +192,59 @@ def test_an_unknown_focus_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^no prompt 'review_beauty.md'; known: .*review_style") as caught:
         build(tmp_path, workflow={"reviewers": ["beauty"]})
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_a_divider_replaces_the_instructions_only(tmp_path: Path) -> None:
+    (tmp_path / "coder.md").write_text("You are the coder. Be brief.")
+    ours, theirs = prompts.load("coder", holes=HOLES), prompts.load("coder", tmp_path, holes=HOLES)
+    assert theirs.system.template == "You are the coder. Be brief."
+    assert theirs.user.template == ours.user.template
+
+
+@pytest.mark.parametrize("pack", prompts.packs())
+def test_every_prompt_of_a_pack_can_be_used(pack: str) -> None:
+    names = [path.stem for path in prompts.folder_of(pack).glob("*.md")]
+    assert set(names) & {str(role) for role in AgentRole}
+    for name in names:
+        if name.startswith(prompts.FOCUS):
+            assert prompts.read(name, pack) != prompts.read(prompts.FOCUS + "general")
+        else:
+            own, ours = prompts.load(name, pack, holes=HOLES), prompts.load(name, holes=HOLES)
+            assert own.user.template == ours.user.template
+            assert "data" in own.system.template.splitlines()[-1], "it says that what is shown is data"
+
+
+def test_a_pack_is_chosen_by_its_name(tmp_path: Path) -> None:
+    crew = Crew()
+    graph = build_graph("full", config=config(prompts_dir="process-safety"))
+    graph.invoke({"request": "Write a startup procedure"}, context=crew.context)
+    assert crew.prompts("security")[0].startswith("You are the process safety reviewer")
+    assert crew.prompts("coder")[0].startswith("You are the coder.")
+    graph = build_graph(
+        "standard",
+        config=config(prompts_dir="process-safety", workflow={"reviewers": ["safety", "operability"]}),
+    )
+    assert {"review_safety", "review_operability"} <= set(graph.nodes)
+    write_config(tmp_path)
+    program = Path(sys.executable).parent / "swarm-graph"
+    run = [
+        str(program),
+        "run",
+        "x",
+        "--workflow",
+        "review_only",
+        "--session",
+        "s",
+        "--prompts",
+        "process-safety",
+    ]
+    assert subprocess.run(run, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    with open_checkpointer(tmp_path / ".swarm" / "swarm.db") as saver:
+        known = saver.catalogue.get("s")
+        assert known
+        assert known.config["prompts_dir"] == "process-safety"
+    wrong = subprocess.run([*run[:-1], "nope"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr.splitlines() == [
+        "swarm-graph: prompts_dir 'nope' is no folder; packs of prompts: process-safety"
+    ]

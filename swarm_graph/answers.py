@@ -136,8 +136,9 @@ def read_typed(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """The one JSON object of an answer that fits a JSON schema. Raises Unreadable."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
+    from referencing import Registry
 
-    validator = Draft202012Validator(schema)
+    validator = Draft202012Validator(schema, registry=Registry())  # which fetches nothing
 
     def check(candidate: dict[str, Any]) -> dict[str, Any]:
         if error := best_match(validator.iter_errors(candidate)):

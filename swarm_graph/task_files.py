@@ -158,15 +158,17 @@ def _expanded(given: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = [one for one in path.iterdir() if one.is_file() and not one.name.startswith(".")]
+        found = list(path.iterdir())
     elif has_magic(given):
         root = Path(path.anchor)
-        found = [one for one in root.glob(str(path.relative_to(root))) if one.is_file()]
+        found = list(root.glob(str(path.relative_to(root))))
     else:
         raise InputError(f"there is no file or folder '{given}'")
-    if not found:
+    hidden = path.name.startswith(".")
+    files = [one for one in found if one.is_file() and (hidden or not one.name.startswith("."))]
+    if not files:
         raise InputError(f"'{given}' names no file")
-    return sorted(found, key=_by_number)
+    return sorted(files, key=_by_number)
 
 
 def _by_number(path: Path) -> list[tuple[int, str]]:

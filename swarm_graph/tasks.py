@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
@@ -73,6 +73,7 @@ class TaskSpec(BaseModel):
                 raise ValueError(f"is no JSON schema: {error.message}") from error
             if schema.get("type") != "object":
                 raise ValueError('expected a JSON schema of an object: {"type": "object", ...}')
+            _check_references(schema)
         return schema
 
     @field_validator("when")
@@ -135,7 +136,34 @@ def _problem(error: ValidationError, task: Mapping[str, Any]) -> str:
     if first["loc"] == ("assigned_role",) and "assigned_role" in task:
         return f"unknown role {task['assigned_role']!r}; known roles: {', '.join(AgentRole)}"
     message = str(first.get("ctx", {}).get("error", first["msg"]))
-    return f"{where}: {message.lower() if where else message}" if where else message
+    return f"{where}: {message[:1].lower()}{message[1:]}" if where else message
+
+
+def _check_references(schema: Mapping[str, Any]) -> None:
+    """ValueError for a reference out of the schema, which would have to be fetched, or to nowhere."""
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver("")
+    for reference in _references(schema):
+        if not reference.startswith("#"):
+            raise ValueError(f"a JSON schema stands alone, and this one refers to {reference!r}")
+        try:
+            resolver.lookup(reference)
+        except Unresolvable as error:
+            raise ValueError(f"its reference {reference!r} leads nowhere") from error
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(inner, str):
+                yield inner
+            yield from _references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _references(inner)
 
 
 def checked_graph(specs: Iterable[TaskSpec]) -> dict[str, TaskSpec]:

@@ -10,8 +10,9 @@ import fuzz_answers
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from referencing.exceptions import Unresolvable
 
-from swarm_graph.answers import Files, Unreadable, fenced, read, read_files, without_thoughts
+from swarm_graph.answers import Files, Unreadable, fenced, read, read_files, read_typed, without_thoughts
 from swarm_graph.nodes.clarifier import Clarification
 from swarm_graph.nodes.reviewer import Judgement
 
@@ -393,3 +394,9 @@ def test_what_fuzzing_has_found_is_read_or_refused_and_never_approves() -> None:
     assert len(kept) > 100
     for text in kept:
         fuzz_answers.check(text.encode("latin-1"))
+
+
+def test_a_schema_is_never_fetched() -> None:
+    schema = {"type": "object", "properties": {"x": {"$ref": "http://127.0.0.1:9/x.json"}}}
+    with pytest.raises(Unresolvable):
+        read_typed('{"x": 1}', schema)

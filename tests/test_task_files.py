@@ -130,7 +130,7 @@ def test_a_task_per_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     write(
         tmp_path,
         {f"docs/lao_{n}.txt": "x" for n in (1, 2, 10)}
-        | {"docs/.hidden": "", "b/Ünit 7.md": "", "B/lao_1": ""},
+        | {"docs/.hidden": "", "docs/.hidden.txt": "", "b/Ünit 7.md": "", "B/lao_1": ""},
     )
     tasks = batch("docs/*.txt", "docs", "b", "B/lao_1")
     assert [task.task_id for task in tasks] == ["lao_1", "lao_2", "lao_10", "nit_7", "lao_1_2"]

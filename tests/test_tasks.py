@@ -54,8 +54,16 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "no object": (["a"], "task 1 is no object"),
     "an unknown parameter": ([task("a", parameters={"temprature": 1})], "unknown parameter 'temprature'"),
     "a parameter that is too large": ([task("a", parameters={"temperature": 9})], "less than or equal to 2"),
-    "a schema that is none": ([task("a", answer={"type": "objct"})], "is no json schema"),
-    "a schema of no object": ([task("a", answer={"type": "string"})], "expected a json schema of an object"),
+    "a schema that is none": ([task("a", answer={"type": "objct"})], "is no JSON schema"),
+    "a schema that would be fetched": (
+        [task("a", answer={"type": "object", "properties": {"x": {"$ref": "http://127.0.0.1:9/x.json"}}})],
+        "a JSON schema stands alone, and this one refers to 'http://127.0.0.1:9/x.json'",
+    ),
+    "a reference to nowhere": (
+        [task("a", answer={"type": "object", "properties": {"x": {"$ref": "#/$defs/y"}}})],
+        "its reference '#/$defs/y' leads nowhere",
+    ),
+    "a schema of no object": ([task("a", answer={"type": "string"})], "expected a JSON schema of an object"),
     "a condition with a call": ([task("b"), task("a", when="open('b')")], "may not use call"),
     "a condition that breaks off": ([task("b"), task("a", when="b.x ==")], "cannot be read"),
     "a condition on nothing": ([task("a", when="1 == 1")], "looks at no task"),

@@ -55,6 +55,7 @@ def sessions(context: click.Context) -> None:
     default="updated",
     show_default=True,
     type=click.Choice(["updated", "created", "session", "workflow", "phase"]),
+    help="What comes first.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N.")
 @data_option

@@ -176,9 +176,11 @@ class Models(Settings):
 class AgentParameters(Settings):
     """How a role's model samples; what is not given is left to the defaults of the role or the server."""
 
-    temperature: Number | None = Field(None, ge=0, le=2)
+    temperature: Number | None = Field(None, ge=0, le=2, description="0: always the likeliest token.")
     max_tokens: Whole | None = Field(None, ge=1, description="The longest answer, in tokens.")
-    top_p: Number | None = Field(None, gt=0, le=1)
+    top_p: Number | None = Field(
+        None, gt=0, le=1, description="The share of likeliest tokens to choose from."
+    )
     num_ctx: Whole | None = Field(None, ge=256, description="Ollama: context size in tokens.")
     keep_alive: str | Whole | None = Field(
         None, description="Ollama: how long the model stays loaded, as in '10m'."

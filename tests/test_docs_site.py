@@ -1,0 +1,132 @@
+"""The documentation: it builds without a warning and needs no network; what it shows runs and is so."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+from pages import DOCS, Page
+from support import SIMULATED, write_config
+
+from swarm_graph.cli import swarm_graph
+from swarm_graph.config import DEFAULT_PARAMETERS, config_schema, load_config
+from swarm_graph.setup_config import PRESETS
+
+ROOT = DOCS.parent
+REMOTE = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*(?:src|href)=["'](?:https?:)?//""")
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference_pages", DOCS / "reference_pages.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 12
+    for page in pages:
+        assert not REMOTE.search(page.read_text(encoding="utf-8")), page.name
+    for sheet in (tmp_path / "site").rglob("*.css"):
+        assert not re.search(r"url\(\s*['\"]?(?:https?:)?//", sheet.read_text(encoding="utf-8")), sheet.name
+    told = (tmp_path / "site" / "reference" / "python.html").read_text(encoding="utf-8")
+    for name in ("build_graph", "SwarmCoordinator", "run_workflow", "generate_report", "UnfinishedSession"):
+        assert name in told
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [page.name for page in DOCS.rglob("*.md") if str(page.relative_to(DOCS)) not in menu] == []
+
+
+def test_reference_pages_are_those_of_the_code(reference: ModuleType) -> None:
+    for name, page in reference.PAGES.items():
+        kept = (DOCS / "reference" / name).read_text(encoding="utf-8")
+        assert kept == page(), f"{name}: run `python docs/reference_pages.py`"
+
+
+def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", command
+
+
+def test_every_command_and_option_is_documented_and_says_what_it_is_for() -> None:
+    page = Page("reference/commands.md").text
+    for name, command in commands(swarm_graph):
+        section = page.partition(f"## {name}\n")[2].partition("\n## ")[0]
+        assert section, name
+        assert command.help, name
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert option.help, (name, option.name)
+                assert all(one in section for one in option.opts), (name, option.name)
+
+
+def test_every_setting_is_documented() -> None:
+    page = Page("reference/settings.md").text
+    schema = config_schema()
+    for title, group in [("The file", schema), *schema["$defs"].items()]:
+        for key in group.get("properties", ()):
+            section = page.partition(f"## {title}\n")[2].partition("\n## ")[0]
+            assert f"| `{key}` |" in section, (title, key)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_first_hour_can_be_followed(tmp_path: Path) -> None:
+    page = Page("first-hour.md")
+    ((_, config),) = page.blocks("json")
+    ((_, tasks),) = page.blocks("yaml")
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "tasks.yaml").write_text(tasks)
+    page.follow(tmp_path)
+    assert (tmp_path / "swarm-output" / "pump" / "results" / "report.md").is_file()
+
+
+def test_the_page_about_prompts_can_be_followed(tmp_path: Path) -> None:
+    page = Page("prompts.md")
+    write_config(tmp_path)
+    page.follow(tmp_path)
+    ((_, config),) = page.blocks("json")
+    assert load_config({**SIMULATED, **json.loads(config)}).prompts_dir == "process-safety"
+
+
+@pytest.mark.filterwarnings("error")
+def test_configs_of_model_servers_are_read_without_a_warning() -> None:
+    blocks = Page("model-servers.md").blocks("json")
+    assert len(blocks) == 5
+    for _, config in blocks:
+        assert load_config(json.loads(config)).entries
+
+
+def test_tuning_tables_are_those_of_the_program() -> None:
+    text = Page("tuning.md").text
+    roles = {
+        role: (float(temperature), int(tokens))
+        for role, temperature, tokens in re.findall(r"^\| (\w+) \| ([\d.]+) \| (\d+) \|$", text, re.MULTILINE)
+    }
+    assert roles == {str(role): (one.temperature, one.max_tokens) for role, one in DEFAULT_PARAMETERS.items()}
+    presets = {
+        name: {"enable_parallel": parallel == "true", "max_parallel_agents": int(agents)}
+        for name, parallel, agents in re.findall(
+            r"^\| ([\w-]+) \| (true|false) \| (\d+) \|", text, re.MULTILINE
+        )
+    }
+    assert presets == PRESETS

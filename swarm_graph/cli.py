@@ -99,7 +99,12 @@ def _mermaid_of_tasks(tasks: str) -> str:
 @click.option("--workflow", default="full", show_default=True, help=WORKFLOW_HELP)
 @click.option("--tasks", metavar="FILE", help="Draw this task graph instead.")
 @click.option(
-    "--format", "form", default="mermaid", show_default=True, type=click.Choice(["mermaid", "svg", "png"])
+    "--format",
+    "form",
+    default="mermaid",
+    show_default=True,
+    type=click.Choice(["mermaid", "svg", "png"]),
+    help="Pictures need the extra `draw`.",
 )
 @click.option("--output", metavar="FILE", help="Default: stdout.")
 @config_option

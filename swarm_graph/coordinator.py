@@ -84,22 +84,22 @@ class SwarmCoordinator:
         self._calls: list[dict[str, Any]] = []
         self._test_runs: list[dict[str, Any]] = []
         self._failed: dict[str, Task] = {}
-        self._tasks: dict[str, Task | TaskSpec] = {}
+        self._tasks: dict[str, TaskSpec] = {}
         self._working: Run | None = None
         self.calls_in_flight = 0
         self.stopped_by = ""
 
     # --- running ---------------------------------------------------------------------------------
 
-    def add_task(self, task: Task | TaskSpec) -> None:
+    def add_task(self, task: Task | TaskSpec | Mapping[str, Any]) -> None:
         """Adds a task for the next `run_workflow("", workflow_type="custom")`.
 
         InputError when its id is taken or it cannot be read; its dependencies may be added later.
         """
-        task_specs([task])
-        if task.task_id in self._tasks:
-            raise InputError(f"two tasks have the id '{task.task_id}'; every task needs its own")
-        self._tasks[task.task_id] = task
+        (spec,) = task_specs([task])
+        if spec.task_id in self._tasks:
+            raise InputError(f"two tasks have the id '{spec.task_id}'; every task needs its own")
+        self._tasks[spec.task_id] = spec
 
     def run_workflow(
         self,

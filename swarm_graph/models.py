@@ -202,9 +202,8 @@ def chat_model(
     refused: AbstractSet[str] = frozenset(),
 ) -> BaseChatModel:
     """A new LangChain chat model, bound to the running event loop. `refused`: fields that it never sends."""
-    if entry.api_type == "openai":
-        return _openai(entry, parameters, proxy, stream_usage="stream_options" not in refused)
-    return _ollama(entry, parameters, proxy) if entry.api_type == "ollama" else _simulated(entry)
+    make = {"openai": _openai, "ollama": _ollama, "simulated": _simulated}[entry.api_type]
+    return make(entry, parameters, proxy, refused)
 
 
 def api_key(entry: ModelEntry) -> str | None:
@@ -258,7 +257,7 @@ def _ollama_options(model: BaseChatModel) -> dict[str, Any]:
 
 
 def _openai(
-    entry: ModelEntry, parameters: AgentParameters, proxy: str | None, *, stream_usage: bool
+    entry: ModelEntry, parameters: AgentParameters, proxy: str | None, refused: AbstractSet[str]
 ) -> BaseChatModel:
     from langchain_openai import ChatOpenAI
 
@@ -277,7 +276,7 @@ def _openai(
         top_p=parameters.top_p,
         seed=parameters.seed,
         extra_body=body or None,
-        stream_usage=stream_usage,
+        stream_usage="stream_options" not in refused,
         stream_chunk_timeout=None,
         timeout=None,
         max_retries=0,
@@ -287,7 +286,9 @@ def _openai(
     )
 
 
-def _ollama(entry: ModelEntry, parameters: AgentParameters, proxy: str | None) -> BaseChatModel:
+def _ollama(
+    entry: ModelEntry, parameters: AgentParameters, proxy: str | None, _refused: AbstractSet[str]
+) -> BaseChatModel:
     from langchain_ollama import ChatOllama
 
     key = api_key(entry)
@@ -312,7 +313,7 @@ def _ollama(entry: ModelEntry, parameters: AgentParameters, proxy: str | None) -
     )
 
 
-def _simulated(entry: ModelEntry) -> BaseChatModel:
+def _simulated(entry: ModelEntry, *_: Any) -> BaseChatModel:
     from swarm_graph.simulated import SimulatedChatModel
 
     return SimulatedChatModel.of(entry)

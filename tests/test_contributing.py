@@ -1,0 +1,131 @@
+"""CONTRIBUTING.md: the map is that of the house, and each recipe works in a copy of it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_architecture
+from servers.counting_proxy import CountingProxy
+from servers.llama import Llama
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(diff|python|markdown) (\S+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SIMULATED = {"model_config": {"single_model": {"model": "m", "api_type": "simulated"}}}
+MOST_LINES = 30
+
+
+def recipe(title: str) -> list[tuple[str, str, str]]:
+    """The blocks of a recipe: their kind, their file, their text."""
+    section = PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    found = BLOCK.findall(section)
+    assert found
+    return found
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The house, to be changed."""
+    for folder in ("swarm_graph", "nodes", "prompts", "checkpoints"):
+        shutil.copytree(
+            ROOT / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    return tmp_path
+
+
+def apply(title: str, folder: Path) -> None:
+    for kind, name, text in recipe(title):
+        path = folder / name
+        if kind != "diff":
+            path.write_text(text, encoding="utf-8")
+            continue
+        lines = [(line[:1], line[1:]) for line in text.splitlines()]
+        before = "".join(f"{line}\n" for mark, line in lines if mark != "+")
+        after = "".join(f"{line}\n" for mark, line in lines if mark != "-")
+        source = path.read_text(encoding="utf-8")
+        assert source.count(before) == 1, f"{name} has this once:\n{before}"
+        path.write_text(source.replace(before, after), encoding="utf-8")
+
+
+def run(folder: Path, code: str) -> Any:
+    """What a script prints that runs with the copy."""
+    script = f"import json, sys\nsys.path.insert(0, {str(folder)!r})\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("title", ["Add a role", "Add a workflow", "Add a server type"])
+def test_a_recipe_is_short(title: str) -> None:
+    code = [text for kind, _, text in recipe(title) if kind != "markdown"]
+    added = [
+        line
+        for text in code
+        for line in text.splitlines()
+        if line.strip() and not line.startswith((" ", "-"))
+    ]
+    assert len(added) < MOST_LINES
+
+
+def test_a_role_is_added(copy: Path) -> None:
+    apply("Add a role", copy)
+    code = f"""
+from swarm_graph import build_graph
+config = {SIMULATED!r} | {{"execution": {{"mode": "off"}}}}
+state = build_graph("full", config=config).invoke({{"request": "Build it"}})
+print(json.dumps([state["phase"], state["estimate"], [record["node"] for record in state["tasks"].values()]]))
+"""
+    phase, estimate, nodes = run(copy, code)
+    assert (phase, "estimator" in nodes) == ("complete", True)
+    assert "estimator" in estimate
+
+
+def test_a_workflow_is_added(copy: Path) -> None:
+    apply("Add a workflow", copy)
+    code = f"""
+from swarm_graph import SwarmCoordinator
+swarm = SwarmCoordinator({SIMULATED!r})
+state = swarm.run_workflow("Build it", "draft", session_id="s")
+print(json.dumps([state["phase"], [task.task_id for task in swarm.completed_tasks]]))
+"""
+    assert run(copy, code) == ["complete", ["T001_clarify", "T002_code"]]
+
+
+def test_a_server_type_is_added(copy: Path, llama: Llama) -> None:
+    apply("Add a server type", copy)
+    with CountingProxy(llama.root) as proxy:
+        entry = {"url": proxy.url, "model": "tiny", "api_type": "llamafile"}
+        code = f"""
+from swarm_graph import build_graph
+config = {{"model_config": {{"single_model": {entry!r}}}}}
+parameters = {{"reviewer": {{"max_tokens": 400}}}}
+state = build_graph("review_only", config=config | {{"agent_parameters": parameters}}).invoke({{"request": "x = 1"}})
+print(json.dumps(state["phase"]))
+"""
+        assert run(copy, code) == "complete"
+        assert {body["cache_prompt"] for body in proxy.calls.bodies} == {True}
+
+
+def test_the_map_is_that_of_the_house() -> None:
+    told = re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.partition("## Add a role")[0], re.MULTILINE)
+    assert [name for name, _ in told] == test_architecture.STEPS
+    for name, line in told:
+        assert line == first_line(name), name
+
+
+def first_line(module: str) -> str:
+    """The first line of a module's docstring."""
+    places = [ROOT / "swarm_graph" / f"{module}.py", ROOT / "swarm_graph" / module / "__init__.py"]
+    places.append(ROOT / module / "__init__.py")
+    source = next(place for place in places if place.is_file()).read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]

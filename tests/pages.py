@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import subprocess
@@ -46,8 +47,8 @@ class Page:
 def command(line: str, folder: Path) -> None:
     """Runs a line as a reader types it."""
     words = shlex.split(line)
-    if words[0] != "swarm-graph":
-        run(["bash", "-c", line], folder)
+    if words[0] != "swarm-graph" or "|" in words:
+        run(["bash", "-o", "pipefail", "-c", line], folder)
         return
     with contextlib.chdir(folder):
         done = CliRunner().invoke(swarm_graph, words[1:])
@@ -55,5 +56,7 @@ def command(line: str, folder: Path) -> None:
 
 
 def run(words: list[str], folder: Path) -> None:
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": programs}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (words, done.stderr)

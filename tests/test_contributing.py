@@ -108,8 +108,8 @@ def test_a_server_type_is_added(copy: Path, llama: Llama) -> None:
         code = f"""
 from swarm_graph import build_graph
 config = {{"model_config": {{"single_model": {entry!r}}}}}
-parameters = {{"reviewer": {{"max_tokens": 400}}}}
-state = build_graph("review_only", config=config | {{"agent_parameters": parameters}}).invoke({{"request": "x = 1"}})
+config["agent_parameters"] = {{"reviewer": {{"max_tokens": 400}}}}
+state = build_graph("review_only", config=config).invoke({{"request": "x = 1"}})
 print(json.dumps(state["phase"]))
 """
         assert run(copy, code) == "complete"

@@ -130,3 +130,25 @@ def test_tuning_tables_are_those_of_the_program() -> None:
         )
     }
     assert presets == PRESETS
+
+
+FOLLOWED_ELSEWHERE = {
+    "task-graphs.md",
+    "when-something-goes-wrong.md",
+    "watching.md",
+    "reference/commands.md",
+}
+"""Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, and above."""
+FOLLOWED_HERE = {"first-hour.md", "prompts.md", "model-servers.md", "events.md", "servers.md"}
+
+
+@pytest.mark.parametrize("name", ["events.md", "servers.md"])
+def test_the_commands_of_a_page_run(name: str, tmp_path: Path) -> None:
+    write_config(tmp_path)
+    Page(name).follow(tmp_path)
+
+
+def test_no_page_has_a_block_that_nobody_follows() -> None:
+    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+    with_blocks = {page for page in pages if Page(page).blocks("console", "python", "json", "yaml")}
+    assert with_blocks <= FOLLOWED_ELSEWHERE | FOLLOWED_HERE

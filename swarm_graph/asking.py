@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from langchain_core.language_models import BaseChatModel
@@ -119,15 +120,15 @@ class Turn:
 
     async def _ask(self, question: Question[A], entry: ModelEntry) -> tuple[A, str]:
         """The answer of one model, with one repair question."""
-        whole = [(question.messages, ""), *question.shorter()]
-        messages = await self._fitting(question, entry, whole)
+        choices = chain([(question.messages, "")], question.shorter())
+        messages = await self._fitting(question, entry, choices)
         reply = await self._reply(question, entry, messages)
         try:
             return _read(question, reply), self._note()
         except Unreadable as problem:
             again = question.repair.system.substitute(problem=problem)
         quotes = (reply.text[:length] or NONE for length in QUOTED_CHARACTERS)
-        repairs = [([*messages, AIMessage(quote), HumanMessage(again)], "") for quote in quotes]
+        repairs = (([*messages, AIMessage(quote), HumanMessage(again)], "") for quote in quotes)
         reply = await self._reply(question, entry, await self._fitting(question, entry, repairs))
         try:
             return _read(question, reply), self._note("repaired")
@@ -146,13 +147,13 @@ class Turn:
         return AnswerError(f"{node}: {what} (after one repair question); try a stronger model", node=node)
 
     async def _fitting(
-        self, question: Question[Any], entry: ModelEntry, choices: Sequence[tuple[list[BaseMessage], str]]
+        self, question: Question[Any], entry: ModelEntry, choices: Iterable[tuple[list[BaseMessage], str]]
     ) -> list[BaseMessage]:
         """The first messages that fit; the note says what was left out. ModelError when none do."""
-        if entry is OVERRIDDEN:
-            return choices[0][0]
         models, parameters = self.crew.models, question.parameters
         for messages, left_out in choices:
+            if entry is OVERRIDDEN:
+                return messages
             tokens, room = await models.prompt_tokens(entry, messages, parameters)
             if tokens <= room:
                 if left_out:

@@ -218,7 +218,7 @@ def test_calls_follow_the_slots_that_a_server_says_it_has(narrow: Llama, llama: 
             ]
             settings = {
                 **one(proxy.url, timeout=3, retries=0),
-                "agent_parameters": {"architect": {"max_tokens": 1500}},
+                "agent_parameters": {"architect": {"max_tokens": 1500, "seed": 7}},
                 "workflow": {"max_parallel_agents": 10},
             }
             graph: Any = build_graph("custom", config=settings)

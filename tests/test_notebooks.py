@@ -56,7 +56,11 @@ def test_there_are_eight() -> None:
     assert [path.stem[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(1, 9)]
 
 
-def test_a_notebook_runs_on_a_real_server(llama: Llama, tmp_path: Path) -> None:
+def test_a_notebook_runs_on_a_real_server(
+    llama: Llama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for role in ("DEBUGGER", "SECURITY", "REVIEWER", "ARCHITECT"):
+        monkeypatch.setenv(f"SWARM_AGENT_PARAMETERS__{role}__SEED", "7")
     notebook = read(ROOT / "notebooks" / "07_process_troubleshooting.ipynb")
     with CountingProxy(llama.root) as proxy:
         real = json.dumps({"url": proxy.url, "model": "tiny"})

@@ -104,16 +104,22 @@ class Turn:
     async def ask(self, question: Question[A]) -> tuple[A, str]:
         """The answer, and a note for people when it did not come as it should.
 
-        The model's fallbacks are asked in turn when it fails for good. AnswerError when no answer can be
-        used; ModelError when there is none.
+        The model's fallbacks are asked in turn when it fails for good; one whose server is down is left
+        alone for a minute. AnswerError when no answer can be used; ModelError when there is none.
         """
         own = override(self.context, AgentRole(self.about["role"]))
         first = OVERRIDDEN if own else question.entry()
         *others, last = [first, *self.crew.config.fallbacks_of(first)]
+        models = self.crew.models
         for entry in others:
+            if why := models.down(entry):
+                self.notes.append(f"{entry.label} is down ({why}), its fallback was asked")
+                continue
             try:
                 return await self._ask(question, entry)
             except ModelError as error:
+                if error.retryable:
+                    models.set_down(entry, str(error))
                 self.notes.append(f"{entry.label} failed ({error}), its fallback was asked")
                 log.info("session %s, %s", self.about["session"], self.notes[-1])
         return await self._ask(question, last)

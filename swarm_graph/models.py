@@ -33,6 +33,8 @@ CONNECT_TIMEOUT = 10.0
 PATIENCE_S = 2.0
 """For what a server says of itself; without it, calls begin with what the configuration says."""
 FRESH_S = 60.0
+DOWN_S = 60.0
+"""How long a model that failed is not asked when it has a fallback."""
 REFUSAL_STATUS = (400, 422, 500, 501)
 OPTIONAL = ("seed", "top_p", "stream_options", "chat_template_kwargs", "reasoning_effort")
 """Fields that an answer can do without; servers differ in which of them they know."""
@@ -62,6 +64,7 @@ class ModelPool:
         self._capacities: dict[str, tuple[float, Capacity]] = {}
         self._refused: dict[str, set[str]] = {}
         self._gauges: dict[str, Gauge] = {}
+        self._down: dict[str, tuple[float, str]] = {}
 
     async def chat(self, entry: ModelEntry, parameters: AgentParameters) -> BaseChatModel:
         """A model for the running event loop."""
@@ -159,6 +162,17 @@ class ModelPool:
 
     def _gauge(self, entry: ModelEntry) -> Gauge:
         return self._gauges.setdefault(_name(entry), Gauge())
+
+    # --- models that are down --------------------------------------------------------------------
+
+    def down(self, entry: ModelEntry) -> str:
+        """Why a model is not worth a try for now; empty when it is."""
+        since, why = self._down.get(_name(entry), (0.0, ""))
+        return why if why and time.monotonic() - since < DOWN_S else ""
+
+    def set_down(self, entry: ModelEntry, why: str) -> None:
+        """A model that has failed although its calls were repeated: those with a fallback go there."""
+        self._down[_name(entry)] = (time.monotonic(), why)
 
     # --- fields that a server refuses ------------------------------------------------------------
 

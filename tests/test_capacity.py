@@ -334,10 +334,20 @@ def test_a_dead_model_is_answered_for_by_its_fallback(tmp_path: Path) -> None:
     state = swarm.run_workflow("x = 1", "review_only", session_id="s")
     assert state["phase"] == "complete"
     for record in state["tasks"].values():
-        assert "big failed (" in record["note"]
-        assert "small failed (" in record["note"]
+        assert "big failed (" in record["note"] or "big is down (" in record["note"]
+        assert "small failed (" in record["note"] or "small is down (" in record["note"]
     outcomes = {(call["model"], call["outcome"]) for call in swarm._calls}
     assert outcomes == {("big", "failed"), ("small", "failed"), ("simulated", "answered")}
+
+
+def test_a_model_that_is_down_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    dead = {"url": f"http://127.0.0.1:{dead_port()}/v1", "model": "big"}
+    settings = with_fallback(dead, SIMULATED["model_config"]["single_model"])
+    swarm = SwarmCoordinator(settings, data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out")
+    state = swarm.run_workflow("Build it", "standard", session_id="s")
+    assert state["phase"] == "complete"
+    assert [call["node"] for call in swarm._calls if call["outcome"] == "failed"] == ["clarifier"]
+    assert state["tasks"]["T003_code"]["note"].startswith(("big is down (", "round 1: big is down ("))
 
 
 def test_an_answer_that_nobody_can_read_goes_to_the_fallback(llama: Llama) -> None:

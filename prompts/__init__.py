@@ -25,13 +25,19 @@ _TAG = re.compile(r"(?<=<)/?([a-z_]+)(?=>)")
 _ANY_TAG = re.compile(r"<\s*/?\s*(\w+)\s*/?\s*>")
 
 
+class Holes(Template):
+    """A text with `$holes`, also such as `$größe`."""
+
+    idpattern = r"[^\W\d]\w*"
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A prompt with `$holes`: what never changes (system) and what a call fills in (user)."""
 
     name: str
-    system: Template
-    user: Template
+    system: Holes
+    user: Holes
 
     @property
     def holes(self) -> set[str]:
@@ -52,7 +58,7 @@ class Prompt:
             return f"{tag[0]}-{number}" if tag[1] in tags else tag[0]
 
         system, user = (_TAG.sub(marked, part.template) for part in (self.system, self.user))
-        return Template(system).substitute(values), Template(user).substitute(values)
+        return Holes(system).substitute(values), Holes(user).substitute(values)
 
 
 def load(name: str, folder: str | Path | None = None, *, holes: tuple[str, ...] = ()) -> Prompt:
@@ -68,7 +74,7 @@ def load(name: str, folder: str | Path | None = None, *, holes: tuple[str, ...] 
         user = read(name).partition("\n---\n")[2]
     if not system.strip() and not is_file(name):
         raise ConfigError(f"prompt '{_title(name)}': it holds no instructions")
-    prompt = Prompt(name, Template(system.strip()), Template(user.strip()))
+    prompt = Prompt(name, Holes(system.strip()), Holes(user.strip()))
     for template in (prompt.system, prompt.user):
         if not template.is_valid():
             raise ConfigError(
@@ -92,8 +98,8 @@ def read(name: str, folder: str | Path | None = None) -> str:
     except FileNotFoundError as error:
         known = "" if is_file(name) else f"; known: {', '.join(names(folder))}"
         raise ConfigError(f"no prompt '{_title(name)}'{known}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the prompt '{_title(name)}': {error}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the prompt {_title(name)!r}: {error}") from error
 
 
 def folder_of(name: str | Path) -> Path:

@@ -16,6 +16,8 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
+from swarm_graph.plain import check_plain
+
 A = TypeVar("A")
 M = TypeVar("M", bound=BaseModel)
 
@@ -141,7 +143,14 @@ def read_typed(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     validator = Draft202012Validator(schema, registry=Registry())  # which fetches nothing
 
     def check(candidate: dict[str, Any]) -> dict[str, Any]:
-        if error := best_match(validator.iter_errors(candidate)):
+        try:
+            check_plain(candidate)
+            error = best_match(validator.iter_errors(candidate))
+        except ValueError as odd:
+            raise Unreadable(f"the JSON object cannot be kept: {odd}") from odd
+        except RecursionError as circle:
+            raise Unreadable("the JSON schema refers to itself in a circle") from circle
+        if error:
             raise _misfit(error.absolute_path, error.message)
         return candidate
 
@@ -184,7 +193,7 @@ def _only_one(text: str, check: Callable[[dict[str, Any]], A], keys: AbstractSet
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """The outermost JSON objects in a text, in order; nothing from inside a broken one."""
-    decoder = json.JSONDecoder(object_pairs_hook=_once, strict=False)
+    decoder = json.JSONDecoder(object_pairs_hook=once, strict=False)
     position = text.find("{")
     while position >= 0:
         try:
@@ -201,10 +210,14 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 _VALUE_OF_A_KEY = re.compile(r'"\s*:[\s\[]*$')
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key stands twice")
-    return dict(pairs)
+def once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of keys and values. ValueError for a key that stands twice."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key '{key}' stands twice")
+        found[key] = value
+    return found
 
 
 _BRACES = re.compile(r'[{}]|"(?:[^"\\]|\\.)*(?:"|$)', re.DOTALL)

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -61,9 +62,9 @@ class Output:
     def update(self, state: SwarmState) -> None:
         """Writes what a state holds, text files, notes and the project's files; removes what is gone."""
         project = {f"{PROJECT}/{path}": text for path, text in project_files(state).items()}
-        self._write({**texts(state), **result_files(state), **project})
         if gone := [path for path in self._known() if path.startswith(f"{PROJECT}/") and path not in project]:
-            self._delete(gone)
+            self._delete(gone)  # first: a file may have become a folder, or a folder a file
+        self._write({**texts(state), **result_files(state), **project})
 
     def write_result(self, task: TaskRecord) -> None:
         """Writes what one task of a custom session came to."""
@@ -100,10 +101,17 @@ class Output:
                 target.unlink(missing_ok=True)
             except OSError as error:
                 raise StorageError(f"cannot remove '{target}': {error.strerror}") from error
+            self._remove_emptied(target)
             self._written.pop(name, None)
         if self.ledger:
             self.ledger.remove_artifacts(self.session, self._place, names)
         self._earlier = self._known() - {*names}
+
+    def _remove_emptied(self, file: Path) -> None:
+        """Removes the folders that held nothing but a file that is gone."""
+        with suppress(OSError):
+            for folder in file.relative_to(self.folder).parents[:-1]:
+                (self.folder / folder).rmdir()
 
 
 def write_file(folder: Path, name: str, content: str | bytes) -> None:

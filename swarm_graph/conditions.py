@@ -24,6 +24,7 @@ class Condition:
     """A condition that can be read. ValueError when it cannot.
 
     `names`: the tasks that it looks at. One whose id is no Python name is written `tasks['T-1']`.
+    `values`: what it asks of them, as pairs of a task and the name of a value.
     """
 
     def __init__(self, text: str) -> None:
@@ -40,6 +41,10 @@ class Condition:
         self.names = list(dict.fromkeys(name for node in nodes if (name := _task(node))))
         if not self.names:
             raise ValueError(f"the condition {text!r} looks at no task; {FORM}")
+        asked = {id(node.value): node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        self.values = [(name, asked.get(id(node))) for node in nodes if (name := _task(node))]
+        if whole := [name for name, value in self.values if value is None]:
+            raise ValueError(f"the condition {text!r} asks for no value of {whole[0]}; {FORM}")
 
     def holds(self, tasks: Mapping[str, Mapping[str, Any]]) -> bool:
         """Whether it holds for tasks by their ids, each with its values by name. InputError if it fails."""

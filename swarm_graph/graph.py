@@ -24,6 +24,7 @@ from swarm_graph.errors import InputError, SwarmError, UnfinishedSession
 from swarm_graph.evidence import RUN_TESTS
 from swarm_graph.execution import check
 from swarm_graph.limits import Budget
+from swarm_graph.plain import check_plain
 from swarm_graph.record import Record, changing
 from swarm_graph.run import RUN, Run
 from swarm_graph.state import SwarmContext, SwarmState
@@ -185,7 +186,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         graph = checked_graph(task_specs(given.get("tasks", ())))
         check_tasks(graph, self._crew, overridden=bool(context and context.model))
         plain = [absolute(spec, Path()).plain() for spec in graph.values()]
-        return {**given, "request": str(given.get("request") or ""), "tasks": plain}
+        return {**given, "request": _encodable(str(given.get("request") or "")), "tasks": plain}
 
     # --- the catalogue ---------------------------------------------------------------------------
 
@@ -224,7 +225,17 @@ def checked(given: Any) -> dict[str, Any]:
     request = given.get("request") if isinstance(given, Mapping) else None
     if not isinstance(request, str) or not request.strip():
         raise InputError('the request is empty; expected {"request": "what you want built or reviewed"}')
+    _encodable(request)
     return dict(given)
+
+
+def _encodable(request: str) -> str:
+    """The same request. InputError when no file and no database takes it."""
+    try:
+        check_plain(request)
+    except ValueError as error:
+        raise InputError("the request holds bytes that are not UTF-8 text") from error
+    return request
 
 
 def with_run(config: RunnableConfig | None) -> RunnableConfig:

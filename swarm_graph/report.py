@@ -115,8 +115,8 @@ def failures_text(coordinator: SwarmCoordinator) -> str:
     nodes: dict[str, list[str]] = {}
     for task in tasks:
         if task.error and task.status == TaskStatus.FAILED:
-            node, _, reason = task.error.partition(": ")
-            nodes.setdefault(reason, []).append(node)
+            name = task.task_id if coordinator.workflow == "custom" else task.metadata["node"]
+            nodes.setdefault(task.error.removeprefix(f"{name}: "), []).append(name)
     shown = [f"{_some(names)}: {reason}" for reason, names in list(nodes.items())[:SHOWN_NAMES]]
     return "; ".join([*shown, *(["…"] if len(nodes) > len(shown) else [])])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import random
 import re
 import time
@@ -225,7 +226,7 @@ def invented(ask: Ask, dice: random.Random) -> str:
         ]
         return json.dumps({"plan": f"Simulated plan of {ask.node} {mark}.", "tasks": tasks})
     if ask.schema and ask.has_own_form:
-        return json.dumps(_fitting(ask.schema, ask.schema, f"Simulated {ask.node} {mark}", dice))
+        return json.dumps(_Inventor(ask.schema, f"Simulated {ask.node} {mark}", dice).value(ask.schema))
     if ask.role == AgentRole.CLARIFIER:
         return json.dumps(
             {
@@ -254,30 +255,55 @@ def invented(ask: Ask, dice: random.Random) -> str:
     return f"Simulated {ask.node or ask.role or 'answer'} {mark}."
 
 
-def _fitting(schema: Mapping[str, Any], root: Mapping[str, Any], text: str, dice: random.Random) -> Any:
-    """An invented value that fits the usual parts of JSON schema."""
-    if reference := schema.get("$ref"):
-        found: Any = root
-        for part in str(reference).removeprefix("#/").split("/"):
-            found = found[part]
-        return _fitting(found, root, text, dice)
-    for choice in ("anyOf", "oneOf"):
-        if choice in schema:
-            return _fitting(schema[choice][0], root, text, dice)
-    if "const" in schema or "enum" in schema:
-        return dice.choice(schema.get("enum") or [schema["const"]])
-    match schema.get("type"):
-        case "object":
-            inner = schema.get("properties", {})
-            return {name: _fitting(part, root, text, dice) for name, part in inner.items()}
-        case "array":
-            count = schema.get("minItems", 1)
-            return [_fitting(schema.get("items", {}), root, text, dice) for _ in range(count)]
-        case "integer" | "number":
-            least = schema.get("minimum", 0)
-            return dice.randint(least, max(least, min(schema.get("maximum", least + 9), least + 9)))
-        case "boolean":
-            return dice.random() < 0.5
-        case "null":
+class _Inventor:
+    """Invents values that fit the usual parts of a JSON schema; patterns and formats are none of them."""
+
+    def __init__(self, root: Mapping[str, Any], text: str, dice: random.Random) -> None:
+        from referencing import Registry
+        from referencing.jsonschema import DRAFT202012
+
+        resource = DRAFT202012.create_resource(root)
+        self._resolver = Registry[Any]().with_resource("", resource).resolver("")
+        self._text, self._dice = text, dice
+
+    def value(self, schema: Any, depth: int = 0) -> Any:
+        """A value; below `_FULL` levels, where a schema may hold itself, with as little in it as it may."""
+        if not isinstance(schema, Mapping) or depth > _LEAST:
             return None
-    return text[: schema.get("maxLength", len(text))].ljust(schema.get("minLength", 0), ".")
+        sparse = depth > _FULL
+        if "$ref" in schema:
+            return self.value(self._resolver.lookup(schema["$ref"]).contents, depth + 1)
+        for choice in ("anyOf", "oneOf"):
+            if options := schema.get(choice):
+                return self.value(options[-1 if sparse else 0], depth + 1)
+        if "const" in schema:
+            return schema["const"]
+        if schema.get("enum"):
+            return self._dice.choice(schema["enum"])
+        kinds = schema.get("type", "object" if "properties" in schema else "string")
+        match kinds if isinstance(kinds, str) else kinds[0]:
+            case "object":
+                inner = schema.get("properties", {})
+                named = schema.get("required", ()) if sparse else inner
+                return {name: self.value(inner.get(name, {}), depth + 1) for name in named}
+            case "array":
+                count = schema.get("minItems", 0 if sparse else 1)
+                return [self.value(schema.get("items", {}), depth + 1) for _ in range(count)]
+            case "integer" | "number":
+                return self._number(schema)
+            case "boolean":
+                return self._dice.random() < 0.5
+            case "null":
+                return None
+        longest = schema.get("maxLength", len(self._text))
+        return self._text[:longest].ljust(schema.get("minLength", 0), ".")
+
+    def _number(self, schema: Mapping[str, Any]) -> float:
+        low = schema.get("minimum", schema.get("exclusiveMinimum", -1) + 1)
+        most = schema.get("maximum", schema.get("exclusiveMaximum", low + 10) - 1)
+        low = low if {"minimum", "exclusiveMinimum"} & schema.keys() else min(low, most)
+        first, last = math.ceil(low), math.floor(min(most, low + 9))
+        return self._dice.randint(first, last) if first <= last else (low + most) / 2
+
+
+_FULL, _LEAST = 4, 40

@@ -7,10 +7,13 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from glob import has_magic
 from pathlib import Path
 from typing import Any
 
+from swarm_graph.answers import once
+from swarm_graph.config_source import near
 from swarm_graph.errors import InputError
 from swarm_graph.state import AgentRole
 from swarm_graph.tasks import TaskSpec, absolute, task_specs
@@ -28,17 +31,15 @@ def read_tasks(path: str | Path) -> tuple[str, list[TaskSpec]]:
     """
     path = Path(path)
     text = _read(path)
-    if path.suffix.lower() == ".csv":
-        given: Any = [_from_row(row) for row in _rows_of_csv(path, text)]
-    else:
-        given = _parsed(path, text)
+    is_csv = path.suffix.lower() == ".csv"
+    given: Any = _rows_of_csv(path, text) if is_csv else _parsed(path, text)
     request = ""
     if isinstance(given, Mapping) and "tasks" in given:
         if unknown := [key for key in given if key not in ("tasks", "request", "$schema")]:
             raise InputError(f"{path}: unknown key '{unknown[0]}'; expected tasks, and request if you like")
         request, given = str(given.get("request") or ""), given["tasks"]
     try:
-        specs = task_specs(given)
+        specs = task_specs([_from_row(row) for row in given] if is_csv else given)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return request, [absolute(spec, path.parent) for spec in specs]
@@ -58,14 +59,14 @@ def _parsed(path: Path, text: str) -> Any:
         import yaml
 
         try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            return yaml.load(text, _yaml_loader())
+        except (yaml.YAMLError, ValueError) as error:
             raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
         except RecursionError as error:
             raise InputError(f"{path} is nested too deep") from error
-    if path.suffix.lower() in (".json", ".json5"):
+    if path.suffix.lower() == ".json":
         try:
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=once)
         except RecursionError as error:
             raise InputError(f"{path} is nested too deep") from error
         except ValueError as error:
@@ -73,7 +74,26 @@ def _parsed(path: Path, text: str) -> Any:
     raise InputError(f"{path}: a task file ends in .yaml, .json or .csv")
 
 
+@cache
+def _yaml_loader() -> Any:
+    """Loads plain data only: a date stays the text that it is, and a key may stand once."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            written = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            once([(key, None) for key in written if key != "<<"])
+            return super().construct_mapping(node, deep)
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, form) for tag, form in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    return Loader
+
+
 def _rows_of_csv(path: Path, text: str) -> list[dict[str, str]]:
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     reader = csv.DictReader(io.StringIO(text), strict=True)
     try:
         rows = list(reader)
@@ -96,11 +116,14 @@ def _from_row(row: Mapping[str, str]) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
     for column, cell in row.items():
         name, text = column.strip(), cell.strip()
-        if name not in TaskSpec.model_fields:
+        if name in TaskSpec.model_fields:
+            task |= {name: _cell(name, text)} if text else {}
+        elif meant := near(name, list(TaskSpec.model_fields)):
+            raise InputError(f"unknown column '{name}'; did you mean '{meant}'? Give data another name")
+        else:
             metadata[name] = cell
-        elif text:
-            task[name] = _cell(name, text)
-    return {**task, "metadata": {**metadata, **task.get("metadata", {})}}
+    own = task.get("metadata", {})
+    return {**task, "metadata": {**metadata, **own} if isinstance(own, dict) else own}
 
 
 def _cell(name: str, text: str) -> Any:
@@ -147,13 +170,20 @@ def batch_tasks(
 def _files(inputs: Iterable[str]) -> Iterator[Path]:
     seen: set[Path] = set()
     for given in inputs:
-        for path in _expanded(given):
-            if path not in seen:
-                seen.add(path)
+        try:
+            found = _expanded(given)
+        except (OSError, ValueError, NotImplementedError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InputError(f"cannot read the input {given!r}: {reason}") from error
+        for path in found:
+            if (place := path.resolve()) not in seen:
+                seen.add(place)
                 yield path
 
 
 def _expanded(given: str) -> list[Path]:
+    if not given:
+        raise InputError("an INPUT is empty; expected a file, a folder or a pattern")
     path = Path(given)
     if path.is_file():
         return [path]
@@ -192,7 +222,7 @@ def _work_in(path: Path, id_column: str | None) -> Iterator[tuple[str, dict[str,
 
 def _rows_of_jsonl(path: Path, text: str) -> list[dict[str, Any]]:
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:

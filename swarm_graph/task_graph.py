@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime, get_runtime
 from typing_extensions import TypedDict
@@ -24,7 +25,7 @@ from swarm_graph import portal
 from swarm_graph.asking import Crew, Turn, override
 from swarm_graph.checkpoints.children import child_thread, for_any_loop
 from swarm_graph.conditions import Condition
-from swarm_graph.errors import ConfigError, InputError, ModelError
+from swarm_graph.errors import ConfigError, InputError, ModelError, SwarmError
 from swarm_graph.events import Event
 from swarm_graph.lanes import Job
 from swarm_graph.run import RUN, Run
@@ -196,8 +197,13 @@ class _Pass:
         """Does a task; the tasks that it adds."""
         try:
             record = await self._done(name, self._turn(name))
-        except (ModelError, InputError, ConfigError) as error:
+        except (ModelError, InputError, ConfigError) as error:  # reported by its turn
             self._put({**self._records[name], "status": str(TaskStatus.FAILED), "error": str(error)})
+            return []
+        except (SwarmError, GraphBubbleUp):
+            raise
+        except Exception as error:  # of LangGraph or of somebody's own model: the other tasks go on
+            self._fail(name, f"{name}: unexpected {type(error).__name__}: {error}")
             return []
         return [self._job(added) for added in self._take(record)]
 

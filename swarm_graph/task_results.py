@@ -18,6 +18,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a cell may not begin with: a spreadsheet would take it for a formula."""
 LAST = ("result", "remark")
 """The columns of the table that stand behind the others."""
+OWN = ("task_id", "role", "status", "files", *LAST)
+"""The columns that every table may have; a task's data or answer of such a name gets another one."""
 ENDED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SKIPPED)
 
 
@@ -53,16 +55,25 @@ def result_files(state: SwarmState) -> dict[str, str]:
 
 
 def row(task: TaskRecord) -> dict[str, Any]:
-    """A task as a row of the table: who, how it ended, its data, its typed answer's values or its text."""
+    """A task as a row of the table: who, how it ended, its data, its typed answer's values or its text.
+
+    Data called like a column of OWN or like a value of the answer stands in `input.NAME`, a value of the
+    answer called like a column of OWN in `answer.NAME`.
+    """
     spec = task["spec"]
-    value = task.get("value")
-    typed = value if spec.get("answer") and isinstance(value, dict) else None
     ids = {"task_id": task["task_id"], "role": task["role"], "status": task["status"]}
-    data = {key: inner for key, inner in spec.get("metadata", {}).items() if key not in ids}
     files = {"files": " ".join(spec["files"])} if spec.get("files") else {}
-    answer = typed if typed is not None else {"result": task.get("result", "")}
-    why = task.get("error") or task.get("note") or ""
-    return {**ids, **files, **data, **answer, "remark": why}
+    schema = spec.get("answer")
+    typed: dict[str, Any] = task.get("value") or {} if schema else {}
+    values = {*typed, *schema.get("properties", ())} if schema else set()
+    data = _apart(spec.get("metadata", {}), "input", {*OWN, *values})
+    answer = _apart(typed, "answer", {*OWN}) if schema else {"result": task.get("result", "")}
+    return {**ids, **files, **data, **answer, "remark": task.get("error") or task.get("note") or ""}
+
+
+def _apart(values: Mapping[str, Any], kind: str, taken: set[str]) -> dict[str, Any]:
+    """Values by their columns: their own names, or others where these are taken."""
+    return {f"{kind}.{name}" if name in taken else name: value for name, value in values.items()}
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -97,6 +108,7 @@ def _cell(value: Any) -> Any:
     if isinstance(value, (int, float)) or value is None:
         return value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return f"'{text}" if text.startswith(FORMULA) else text
 
 

@@ -38,7 +38,7 @@ ROLES: dict[AgentRole, Role[Any]] = {
 }  # fmt: skip
 FOCUS = "general"
 HOLES = ("role", "request", "description", "metadata", "results", "files", "packages")
-"""What a task's own prompt may show, besides the keys of its metadata."""
+"""What a task's own prompt may show, besides the keys of its metadata, which go before these."""
 
 
 class NewTask(BaseModel):
@@ -137,7 +137,7 @@ class Workbench:
         if spec.prompt:
             data = {key: _text(value) for key, value in spec.metadata.items()}
             own = self.prompt(spec.prompt, *own_holes(spec))
-            system, user = own.render({**data, **values})
+            system, user = own.render({**values, **data})
             user = user or task.render(values)[1]
         else:
             own_system, user = task.render(values)
@@ -202,8 +202,8 @@ class Workbench:
 
 
 def own_holes(spec: TaskSpec) -> tuple[str, ...]:
-    """What a task's own prompt may show: HOLES, and the keys of its metadata."""
-    return (*HOLES, *(key for key in spec.metadata if key.isidentifier() and key not in HOLES))
+    """What a task's own prompt may show: the keys of its metadata, and HOLES."""
+    return tuple(dict.fromkeys([*HOLES, *filter(str.isidentifier, spec.metadata)]))
 
 
 def in_form(spec: TaskSpec, role: Role[Any], answer: Any) -> Outcome:

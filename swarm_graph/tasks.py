@@ -15,6 +15,7 @@ from swarm_graph.conditions import Condition
 from swarm_graph.config import AgentParameters, Whole
 from swarm_graph.config_source import near
 from swarm_graph.errors import InputError
+from swarm_graph.plain import check_plain
 from swarm_graph.prompts import is_file
 from swarm_graph.state import AgentRole, Task, TaskRecord, TaskStatus
 
@@ -53,6 +54,12 @@ class TaskSpec(BaseModel):
         description="Its answer is a list of tasks to add; what depends on it waits for them, too.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_kept(cls, given: Any) -> Any:
+        check_plain(given)
+        return given
+
     @field_validator("parameters")
     @classmethod
     def _known_parameters(cls, given: dict[str, Any]) -> dict[str, Any]:
@@ -74,6 +81,10 @@ class TaskSpec(BaseModel):
             if schema.get("type") != "object":
                 raise ValueError('expected a JSON schema of an object: {"type": "object", ...}')
             _check_references(schema)
+            try:
+                Draft202012Validator(schema).is_valid({})
+            except RecursionError as error:
+                raise ValueError("its references lead in a circle") from error
         return schema
 
     @field_validator("when")
@@ -187,6 +198,8 @@ def checked_graph(specs: Iterable[TaskSpec]) -> dict[str, TaskSpec]:
         circle = [str(name) for name in error.args[1]]
         shown = [*circle[:SHOWN_CYCLE], "…", circle[-1]] if len(circle) > SHOWN_CYCLE + 1 else circle
         raise InputError(f"tasks wait for each other in a circle: {' → '.join(shown)}") from error
+    for spec in graph.values():
+        _check_condition(spec, graph)
     return graph
 
 
@@ -198,6 +211,33 @@ def _check_dependencies(spec: TaskSpec, graph: Mapping[str, Any]) -> None:
             meant = get_close_matches(name, graph, n=1)
             hint = f"; did you mean '{meant[0]}'?" if meant else ""
             raise InputError(f"task '{spec.task_id}' depends on '{name}', which does not exist{hint}")
+
+
+def _check_condition(spec: TaskSpec, graph: Mapping[str, TaskSpec]) -> None:
+    for name, value in Condition(spec.when).values if spec.when else ():
+        known = values_of(graph[name])
+        if known is not None and value not in known:
+            raise InputError(
+                f"task '{spec.task_id}': the condition {spec.when!r} asks for '{value}', and "
+                f"'{name}' has only {', '.join(known)}"
+            )
+
+
+def values_of(spec: TaskSpec) -> list[str] | None:
+    """What a condition can ask of a task; None: whatever its answer holds."""
+    if spec.answer is not None:
+        declared = "properties" in spec.answer and spec.answer.keys() <= _OF_PLAIN_SCHEMAS
+        return ["result", *spec.answer["properties"]] if declared else None
+    own_form = not (spec.prompt or spec.expands)
+    return ["result", *(VALUES_OF_REVIEWS if own_form and spec.assigned_role in REVIEWING else ())]
+
+
+REVIEWING = (AgentRole.REVIEWER, AgentRole.SECURITY)
+VALUES_OF_REVIEWS = ("approved", "verdict", "findings")
+_OF_PLAIN_SCHEMAS = {
+    "type", "properties", "required", "additionalProperties", "title", "description", "$schema", "$defs",
+}  # fmt: skip
+"""The keywords of a schema that says itself which values an answer has."""
 
 
 def waits_for(spec: TaskSpec) -> list[str]:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # The floors of the house, the ground floor first, and on each floor the lower step first.
 # nodes, prompts and checkpoints stand for all modules of their folders.
 FLOORS = (
-    ("errors", "state", "config_source", "config"),
+    ("errors", "plain", "state", "config_source", "config"),
     (
         "events",
         "limits",

@@ -126,6 +126,23 @@ def test_deleted_files_leave_the_project(tmp_path: Path) -> None:
     assert not (tmp_path / "out/s/project/b.py").exists()
 
 
+def test_a_file_may_become_a_folder_and_a_folder_a_file(tmp_path: Path) -> None:
+    answers = ["lib.py", "lib.py/a/one.py", "lib.py"]
+    crew = Crew({"coder": lambda _: f"```python path={answers.pop(0)}\nx = 1\n```"})
+    for number, left in enumerate((["lib.py"], ["lib.py/a/one.py"], ["lib.py"])):
+        worker = coordinator(tmp_path, crew)
+        state = worker.run_workflow("Build it", session_id="s", follow_up=number > 0)
+        assert state["phase"] == "complete"
+        project = tmp_path / "out/s/project"
+        assert [str(path.relative_to(project)) for path in project.rglob("*.py") if path.is_file()] == left
+
+
+def test_half_a_character_in_a_request_is_refused_before_anything_begins(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the request holds bytes that are not UTF-8 text"):
+        coordinator(tmp_path, Crew()).run_workflow("Build \ud800")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_existing_session_is_refused_and_a_follow_up_goes_on(tmp_path: Path) -> None:
     crew = Crew()
     coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")

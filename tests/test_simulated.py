@@ -14,7 +14,7 @@ import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.messages.ai import add_ai_message_chunks
 
-from swarm_graph.answers import Files, Unreadable, fenced, read
+from swarm_graph.answers import Files, Unreadable, fenced, read, read_typed
 from swarm_graph.config import ModelEntry, Simulation
 from swarm_graph.errors import ConfigError
 from swarm_graph.nodes.clarifier import Clarification
@@ -84,6 +84,42 @@ def test_an_invented_answer_has_the_form_that_its_role_needs_and_says_what_it_is
         text = answer(model(), about(role, iteration=iteration))
         assert read(text, kind(role))
         assert "imulated" in text or '"approved": true' in text
+
+
+TREE = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "parts": {"type": "array", "items": {"$ref": "#/$defs/a~1b"}}},
+    "required": ["name"],
+}
+VALUES: dict[str, Any] = {
+    "floats": {"type": "number", "minimum": 0.2, "maximum": 0.8},
+    "negative": {"type": "integer", "maximum": -5},
+    "exclusive": {"type": "integer", "exclusiveMinimum": 3, "exclusiveMaximum": 5},
+    "anything": True,
+    "no choice": {"enum": [], "type": "string"},
+    "a choice": {"enum": ["pump", None]},
+    "several types": {"type": ["string", "null"], "maxLength": 3},
+    "several forms": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
+    "a list": {"type": "array", "items": {"const": 7}, "minItems": 2},
+    "an object without a word": {"properties": {"x": {"type": "integer"}}},
+    "itself": {"$ref": "#/$defs/a~1b"},
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_an_invented_answer_fits_a_schema(name: str) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"value": VALUES[name]},
+        "required": ["value"],
+        "$defs": {"a/b": TREE},
+    }
+    form = {"json_schema": {"schema": schema}}
+    told = SimulatedChatModel().invoke([HumanMessage(OTHER)], response_format=form).text
+    if name == "no choice":  # which nothing fits
+        assert json.loads(told)
+    else:
+        assert read_typed(told, schema)
 
 
 def test_an_answer_depends_on_the_seed_and_on_the_ask_and_on_nothing_else() -> None:

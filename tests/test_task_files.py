@@ -69,6 +69,18 @@ def test_a_graph_in_csv(tmp_path: Path) -> None:
     assert [task.metadata["unit"] for task in tasks] == ["U-1", "U-2", ""]
 
 
+def test_yaml_keeps_dates_as_they_are_written_and_merges(tmp_path: Path) -> None:
+    text = (
+        "base: &base {assigned_role: coder, priority: 7}\n"
+        "other: {<<: *base, priority: 3, metadata: {day: 2026-02-30, at: 2026-02-03}}\n"
+    )
+    write(tmp_path, {"tasks.yaml": text})
+    tasks = read_tasks(tmp_path / "tasks.yaml")[1]
+    assert [task.priority for task in tasks] == [7, 3]
+    assert tasks[1].metadata == {"day": "2026-02-30", "at": "2026-02-03"}
+
+
+YAML_TASK = "- task_id: a\n  assigned_role: coder\n  "
 BROKEN: dict[str, tuple[str, str | bytes, str]] = {
     "missing": ("tasks.yml", "", "cannot read the file"),
     "binary": ("tasks.json", b"\xff\xfe", "is not UTF-8"),
@@ -87,6 +99,32 @@ BROKEN: dict[str, tuple[str, str | bytes, str]] = {
         "tasks.csv",
         "task_id,assigned_role,priority\na,coder,hi\n",
         "priority: input should be",
+    ),
+    "json with a key twice": ("tasks.json", '{"tasks": [], "tasks": []}', "the key 'tasks' stands twice"),
+    "yaml with an id twice": (
+        "tasks.yaml",
+        "a: {assigned_role: coder}\na: {assigned_role: tester}",
+        "the key 'a' stands twice",
+    ),
+    "json5": ("tasks.json5", "[]", "a task file ends in .yaml, .json or .csv"),
+    "yaml with bytes": ("tasks.yaml", YAML_TASK + "metadata: {x: !!binary aGFs}", "metadata.x is a bytes"),
+    "yaml that holds itself": ("tasks.yaml", "&a {tasks: *a}", "nested more than 64 deep"),
+    "a billion laughs": (
+        "tasks.yaml",
+        YAML_TASK
+        + "metadata:\n  x0: &x0 [a,a,a,a,a,a,a,a,a]\n"
+        + "".join(f"  x{n}: &x{n} [{','.join([f'*x{n - 1}'] * 9)}]\n" for n in range(1, 9)),
+        "too many",
+    ),
+    "csv with a misspelt column": (
+        "tasks.csv",
+        "task_id,assigned_role,dependecies\na,coder,\n",
+        "unknown column 'dependecies'; did you mean 'dependencies'?",
+    ),
+    "csv with metadata that is no object": (
+        "tasks.csv",
+        "task_id,assigned_role,metadata\na,coder,[1]\n",
+        "metadata: input should be a valid dictionary",
     ),
     "csv with a bad object": (
         "tasks.csv",
@@ -154,9 +192,31 @@ def test_a_task_per_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert tasks[2].metadata == {"tag": 7, "x": [1]}
 
 
+def test_a_document_named_twice_is_done_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, {"docs/a.txt": "x"})
+    (tmp_path / "link").symlink_to(tmp_path / "docs")
+    assert len(batch("docs/a.txt", "./docs/../docs/*.txt", str(tmp_path / "docs"), "link")) == 1
+
+
+def test_cells_may_be_long_and_lines_may_hold_any_character(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    long, odd = "x" * 200_000, "a\u2028b\x85c"
+    write(tmp_path, {"r.csv": f"tag,text\nP-1,{long}\n", "r.jsonl": f'{{"tag": "{odd}"}}\r\n{{"tag": 2}}'})
+    assert batch("r.csv")[0].metadata["text"] == long
+    assert [task.metadata["tag"] for task in batch("r.jsonl")] == [odd, 2]
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
+        ("", "an INPUT is empty"),
+        ("b/**x", "cannot read the input 'b/\\*\\*x': Invalid pattern"),
+        ("n" * 300, "cannot read the input 'nnn.*': File name too long"),
+        ("nan.jsonl", "metadata.x is nan"),
+        ("half.jsonl", "metadata.x holds half a character"),
         ("no.txt", "there is no file or folder 'no.txt'"),
         ("*.xyz", "names no file"),
         ("empty", "names no file"),
@@ -172,6 +232,7 @@ def test_inputs_that_cannot_be_used(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     write(tmp_path, {"bad.jsonl": "{}\n{", "list.jsonl": "[1]", "none.jsonl": "\n", "bad.csv": "a,b\n1\n"})
+    write(tmp_path, {"nan.jsonl": '{"x": NaN}', "half.jsonl": '{"x": "\\ud800"}'})
     with pytest.raises(InputError, match=expected):
         batch(given)
 

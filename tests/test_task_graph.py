@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import sqlite3
 from contextlib import closing
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -19,6 +21,7 @@ from swarm_graph import AgentRole, SwarmCoordinator, Task, TaskStatus, build_gra
 from swarm_graph.errors import ConfigError, InputError, ModelError, Stopped, UnfinishedSession
 from swarm_graph.run import RUN, Run
 from swarm_graph.simulated import Ask
+from swarm_graph.task_results import csv_table, row
 
 TYPED = {
     "type": "object",
@@ -117,6 +120,40 @@ def test_a_typed_answer_that_never_fits_fails_its_task() -> None:
         run([task("a", role="coder", answer=TYPED)], crew(coder="no"))
 
 
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        (str(2**70), "count is a number of more than 64 bits"),
+        ("NaN", "count is nan"),
+        ("1e999", "count is inf"),
+        ("[" * 300 + "]" * 300, "count.0.0.0… is nested more than 64 deep"),
+    ],
+)
+def test_a_typed_answer_that_cannot_be_kept_fails_its_task_only(odd: str, why: str, tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"kind": {"type": "string"}}}
+    actors = crew(a=f'{{"kind": "pump", "count": {odd}}}')
+    with open_checkpointer(tmp_path / "swarm.db") as saver:
+        graph = build_graph("custom", config=config(), checkpointer=saver)
+        with pytest.raises(ModelError, match=f"cannot be kept: {why}"):
+            graph.invoke(given([task("a", answer=schema), task("b")]), thread(), context=actors.context)
+        actors.script["a"] = '{"kind": "pump", "count": 1}'
+        done = graph.invoke(None, thread(), context=actors.context)
+    assert statuses(done["tasks"]) == {"a": "COMPLETED", "b": "COMPLETED"}
+
+
+def test_a_failure_that_nobody_foresaw_is_that_of_one_task() -> None:
+    class Saver(InMemorySaver):
+        async def aput(self, config: RunnableConfig, *rest: Any) -> RunnableConfig:
+            if config["configurable"]["thread_id"].endswith("a"):
+                raise TypeError("cannot be packed")
+            return await super().aput(config, *rest)
+
+    graph = build_graph("custom", config=config(), checkpointer=Saver())
+    with pytest.raises(ModelError, match=r"1 of 2 tasks failed \(a\); .*a: unexpected TypeError: cannot be"):
+        graph.invoke(given([task("a"), task("b")]), thread(), context=crew().context)
+    assert statuses(graph.get_state(thread()).values["tasks"]) == {"a": "FAILED", "b": "COMPLETED"}
+
+
 def test_a_task_may_have_its_own_model_and_parameters() -> None:
     entry = {"model": "small", "api_type": "simulated"}
     models = {"mode": "multi", "multi_model": {"documenter": entry, "big": {**entry, "model": "large"}}}
@@ -168,8 +205,8 @@ def test_a_condition_on_a_skipped_task_does_not_hold() -> None:
 
 
 def test_a_condition_that_fails_fails_its_task() -> None:
-    with pytest.raises(ModelError, match=r"b: the condition 'a.nothing == 1' fails: .*a has result"):
-        run([task("a"), task("b", when="a.nothing == 1")], crew())
+    with pytest.raises(ModelError, match=r"b: the condition 'a.result > 1' fails: .*a has result"):
+        run([task("a"), task("b", when="a.result > 1")], crew())
 
 
 # --- expansions ----------------------------------------------------------------------------------
@@ -514,6 +551,36 @@ def test_the_files_of_a_custom_session(tmp_path: Path) -> None:
     assert "=====" not in (out / "results" / "one.md").read_text()
     assert "===== one =====" in (out / "generated_code.txt").read_text()
     assert "P-101" not in (out / "generated_code.txt").read_text()
+
+
+def test_no_column_of_the_table_hides_another() -> None:
+    answer = '{"status": "open", "role": "pump", "title": "T", "remark": "r", "result": 1}'
+    data = {"status": "new", "title": "given", "result": "x", "unit": "U\r1\r\n2"}
+    tasks = [
+        task("a", answer={"type": "object", "properties": {"title": {}}}, metadata=data),
+        task(
+            "b", metadata=data, answer={"type": "object", "properties": {"title": {}}}, when="a.title == ''"
+        ),
+    ]
+    done = run(tasks, crew(a=answer))
+    assert row(done["a"]) == {
+        "task_id": "a", "role": "documenter", "status": "COMPLETED", "input.status": "new",
+        "input.title": "given", "input.result": "x", "unit": "U\r1\r\n2", "answer.status": "open",
+        "answer.role": "pump", "title": "T", "answer.remark": "r", "answer.result": 1, "remark": "",
+    }  # fmt: skip
+    assert row(done["b"])["input.title"] == "given"
+    assert "title" not in row(done["b"])
+    assert [
+        line["unit"] for line in csv.DictReader(csv_table([row(done["a"])]).splitlines(keepends=True))
+    ] == ["U\n1\n2"]
+
+
+def test_a_row_s_columns_go_before_the_holes_of_the_same_name(tmp_path: Path) -> None:
+    (tmp_path / "own.md").write_text("Sort $description by $role and $größe.\n---\n$request")
+    data = {"description": "the pump", "role": "its age", "request": "a column", "größe": "its size"}
+    actors = crew()
+    run([task("a", prompt=str(tmp_path / "own.md"), metadata=data)], actors)
+    assert actors.prompts("a")[0] == "Sort the pump by its age and its size.\na column"
 
 
 def test_swaps_of_models_are_counted(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import jsonschema
@@ -30,6 +31,16 @@ def test_tasks_come_as_tasks_as_dicts_and_by_id() -> None:
     assert TaskSpec.model_validate(spec.plain()) == spec
 
 
+def deep(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object"}
+    for _ in range(levels):
+        schema = {"type": "object", "properties": {"x": schema}}
+    return schema
+
+
+ENDLESS: dict[str, Any] = {}
+ENDLESS["again"] = ENDLESS
+PAGES = {"type": "object", "properties": {"pages": {"type": "integer"}}}
 CIRCLE = [task("a", "c"), task("b", "a"), task("c", "b"), task("d")]
 REFUSED: dict[str, tuple[list[Any], str]] = {
     "no task": ([], "there are no tasks"),
@@ -63,6 +74,14 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
         [task("a", answer={"type": "object", "properties": {"x": {"$ref": "#/$defs/y"}}})],
         "its reference '#/$defs/y' leads nowhere",
     ),
+    "a schema that is a circle": ([task("a", answer={"type": "object", "$ref": "#"})], "lead in a circle"),
+    "a schema nested too deep": ([task("a", answer=deep(150))], "is nested more than 64 deep"),
+    "a number beyond 64 bits": ([task("a", metadata={"n": 2**63})], "metadata.n is a number of more than"),
+    "no number": ([task("a", metadata={"x": [0.5, float("nan")]})], "metadata.x.1 is nan"),
+    "half a character": ([task("a", description="\ud800")], "description holds half a character"),
+    "no plain data": ([task("a", metadata={"when": date(2026, 2, 3)})], "metadata.when is a date"),
+    "a key that is no text": ([task("a", metadata={1: "x"})], "metadata has the key 1"),
+    "data without end": ([task("a", metadata=ENDLESS)], "is nested more than 64 deep"),
     "a schema of no object": ([task("a", answer={"type": "string"})], "expected a JSON schema of an object"),
     "a condition with a call": ([task("b"), task("a", when="open('b')")], "may not use call"),
     "a condition that breaks off": ([task("b"), task("a", when="b.x ==")], "cannot be read"),
@@ -71,6 +90,15 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
         [task("a", when="zz.x == 1")],
         "depends on 'zz', which does not exist",
     ),
+    "a condition on what a task has not": (
+        [task("b"), task("a", when="b.verdict == 'revise'")],
+        "task 'a': the condition \"b.verdict == 'revise'\" asks for 'verdict', and 'b' has only result",
+    ),
+    "a condition on what an answer has not": (
+        [task("b", answer=PAGES), task("a", when="b.page > 1")],
+        "asks for 'page', and 'b' has only result, pages",
+    ),
+    "a condition on a task as a whole": ([task("b"), task("a", when="b == 1")], "asks for no value of b"),
     "an expansion with a form": ([task("a", expands=True, answer={"type": "object"})], "a task that expands"),
     "a task that is done": (
         [Task("a", "t", "d", AgentRole.CODER, TaskStatus.COMPLETED)],
@@ -104,9 +132,16 @@ def test_a_long_circle_and_a_long_chain_are_no_recursion() -> None:
     assert len(str(refusal.value)) < 200
 
 
+def test_conditions_ask_for_what_a_task_may_have() -> None:
+    open_ended = {"type": "object", "anyOf": [PAGES, {"type": "object"}]}
+    review, typed, free = task("r"), task("p", answer=PAGES), task("f", answer=open_ended)
+    when = "r.verdict == 'revise' and p.pages > 2 and f.anything == 1 and tasks['p'].result != ''"
+    assert "x" in graph({**review, "assigned_role": "security"}, typed, free, task("x", when=when))
+
+
 def test_a_condition_s_tasks_are_waited_for() -> None:
     tasks = graph(
-        task("T1"), task("T-2"), task("c", "T1", when="tasks['T-2'].n > 3 and T1.verdict == 'revise'")
+        task("T1"), task("T-2"), task("c", "T1", when="tasks['T-2'].result > 'a' and T1.result != ''")
     )
     assert waits_for(tasks["c"]) == ["T1", "T-2"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import warnings
@@ -21,15 +23,42 @@ from swarm_graph.cli_work import (
     EXIT_USAGE,
     config_option,
     end,
+    print_no_more,
+    say,
 )
 from swarm_graph.errors import InputError, SwarmError
+
+UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def main() -> NoReturn:
     """Runs the command line. Every failure ends as one line on stderr and an exit code."""
-    as_json = "--json" in sys.argv
     warnings.showwarning = _show_warning
+    _open_streams()
     try:
+        try:
+            _command("--json" in sys.argv)
+        finally:
+            sys.stdout.flush()
+    except OSError as error:  # nobody reads stdout any more, or its disk is full
+        print_no_more()
+        if not isinstance(error, BrokenPipeError):
+            say(f"cannot write to stdout: {error.strerror}; finished work is kept")
+    sys.exit(EXIT_FAILED)
+
+
+def _open_streams() -> None:
+    """Standard streams that were closed (`>&-`) lead nowhere; characters a terminal lacks become `?`."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _command(as_json: bool) -> NoReturn:
+    try:
+        _check_folder()
         swarm_graph.main(standalone_mode=False, prog_name="swarm-graph")
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "swarm-graph"
@@ -46,14 +75,20 @@ def main() -> NoReturn:
         end(str(error), error.exit_code, as_json)
     except (click.Abort, KeyboardInterrupt):
         end("interrupted", EXIT_INTERRUPTED, as_json)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_FAILED)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and not error.filename:
+            raise  # it is stdout
         if os.environ.get("SWARM_DEBUG"):
             raise
         end(f"unexpected {type(error).__name__}: {error}; SWARM_DEBUG=1 shows where", EXIT_FAILED, as_json)
     sys.exit(0)
+
+
+def _check_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError("the current folder has been deleted; change to another one") from error
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -88,11 +88,11 @@ def batch(
     from swarm_graph.task_files import batch_tasks
 
     if retry_failed:
-        if inputs:
+        if given := _of_new_work(click.get_current_context()):
             raise InputError(
-                "--retry-failed takes no INPUT: the session knows its own; name it with --session"
+                f"--retry-failed takes no {given[0]}: the session knows its own; name it with --session"
             )
-        known = find_session(Path(data_dir), session)
+        known = find_session(Path(data_dir), session, workflow="custom")
         coordinator = coordinator_for(config_file, simulate, data_dir, output, known=known)
         carry_out(
             coordinator, lambda: coordinator.aresume(known.session), as_json=as_json, as_events=as_events
@@ -109,6 +109,19 @@ def batch(
         show_plan("", specs, coordinator.config, as_json)
         return
     work_off(coordinator, "", specs, session, as_json=as_json, as_events=as_events)
+
+
+OF_NEW_WORK = {
+    "inputs": "INPUT", "prompt": "--prompt", "role": "--role", "answer": "--answer", "model": "--model",
+    "id_column": "--id", "dry_run": "--dry-run",
+}  # fmt: skip
+"""What says what a new batch is to do, by the names of the parameters."""
+
+
+def _of_new_work(context: click.Context) -> list[str]:
+    """The arguments and options of a new batch that a command line gives."""
+    default = click.core.ParameterSource.DEFAULT
+    return [word for name, word in OF_NEW_WORK.items() if context.get_parameter_source(name) is not default]
 
 
 def work_off(

@@ -203,7 +203,7 @@ def _ask(pause: Pause) -> Decision:
 
 
 class EventLines:
-    """Events on stdout, one JSON object a line. When nobody reads them any more the session goes on."""
+    """Events on stdout, one JSON object a line. When they cannot be written any more the session goes on."""
 
     def __init__(self) -> None:
         self._read = True
@@ -216,9 +216,14 @@ class EventLines:
         try:
             sys.stdout.write(event_line(happened))
             sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError:
             self._read = False
-            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+            print_no_more()
+
+
+def print_no_more() -> None:
+    """Stdout leads nowhere from now on."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def read_file(name: str) -> str:
@@ -248,16 +253,17 @@ def say(message: str) -> None:
     """A line for people on stderr."""
     from swarm_graph.artifacts import plain_text
 
-    sys.stderr.write(f"swarm-graph: {plain_text(' '.join(message.split()))}\n")
+    with suppress(OSError):
+        sys.stderr.write(f"swarm-graph: {plain_text(' '.join(message.split()))}\n")
 
 
 def end(message: str, code: int, as_json: bool = False) -> NoReturn:
     """Ends the program with a line on stderr, and with a JSON document on stdout if one was asked for."""
     from swarm_graph.artifacts import plain_text, to_json
 
+    say(message)
     if as_json:
         sys.stdout.write(to_json({"error": plain_text(" ".join(message.split())), "exit_code": code}))
-    say(message)
     sys.exit(code)
 
 

@@ -36,9 +36,16 @@ def new_session_id() -> str:
 def database_in(data_dir: Path) -> Path:
     """The database of a data folder. InputError when nothing was ever run there."""
     path = data_dir / DATABASE
-    if not path.is_file():
+    if not _is_file(path):
         raise InputError(f"no sessions in '{data_dir}'; run one first, or name its folder with --data-dir")
     return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise InputError(f"cannot use the data folder '{path.parent}': {error.strerror}") from error
 
 
 @contextmanager
@@ -48,23 +55,27 @@ def open_catalogue(data_dir: Path) -> Iterator[Catalogue]:
         yield Catalogue(database)
 
 
-def find_session(data_dir: Path, session_id: str | None) -> Session:
-    """A session by its id, or the newest that waits to be resumed. InputError when there is none."""
+def find_session(data_dir: Path, session_id: str | None, workflow: str = "") -> Session:
+    """A session by its id, or the newest that waits to be resumed; of one workflow, if it is named.
+
+    InputError when there is none.
+    """
     with open_catalogue(data_dir) as catalogue:
         if session_id:
             found = catalogue.get(session_id)
         else:
-            idle = (known for known in catalogue.unfinished() if not is_at_work(catalogue, known.session))
-            found = next(idle, None)
-    if found is None:
-        what = f"no session '{session_id}'" if session_id else "no unfinished session"
+            unfinished = (known for known in catalogue.unfinished() if workflow in ("", known.workflow))
+            found = next((known for known in unfinished if not is_at_work(catalogue, known.session)), None)
+    if found is None or workflow not in ("", found.workflow):
+        kind = f"{workflow} session" if workflow else "session"
+        what = f"no {kind} '{session_id}'" if session_id else f"no unfinished {kind}"
         raise InputError(f"{what} in '{data_dir}'; `swarm-graph sessions list` shows all")
     return found
 
 
 def known_session(data_dir: Path, session: str) -> Session | None:
     """A session by its id; None when the database or the session does not exist."""
-    if not (data_dir / DATABASE).is_file():
+    if not _is_file(data_dir / DATABASE):
         return None
     with open_catalogue(data_dir) as catalogue:
         return catalogue.get(session)

@@ -293,5 +293,11 @@ def check_tasks(specs: Mapping[str, TaskSpec], crew: Crew, *, overridden: bool) 
                 bench.prompt(spec.prompt, *own_holes(spec))
         except ConfigError as error:
             raise ConfigError(f"task '{spec.task_id}': {error}") from error
-        if missing := [name for name in spec.files if not Path(name).is_file()]:
-            raise InputError(f"task '{spec.task_id}': there is no file '{missing[0]}'")
+        try:
+            missing = [name for name in spec.files if not Path(name).is_file()]
+        except OSError as error:
+            raise InputError(
+                f"task '{spec.task_id}': cannot read {error.filename!r}: {error.strerror}"
+            ) from error
+        if missing:
+            raise InputError(f"task '{spec.task_id}': there is no file {missing[0]!r}")

@@ -132,6 +132,17 @@ def test_failed_tasks_are_tried_again_and_only_these(tmp_path: Path) -> None:
     assert (tmp_path / "swarm-output/lao/results.csv").read_text().count("COMPLETED") == 5
 
 
+def test_only_a_batch_is_tried_again(tmp_path: Path) -> None:
+    swarm("run", "x", "--simulate", "--session", "other", cwd=tmp_path)
+    for arguments, said in (
+        ([], b"no unfinished custom session in"),
+        (["--session", "other"], b"no custom session 'other' in"),
+    ):
+        refused = swarm("batch", "--retry-failed", *arguments, cwd=tmp_path)
+        assert (refused.returncode, refused.stdout) == (2, b"")
+        assert said in refused.stderr
+
+
 WRONG = {
     ("batch",): "batch needs --prompt FILE",
     ("batch", "--prompt", "extract.md"): "batch needs an INPUT",
@@ -142,6 +153,10 @@ WRONG = {
     ("batch", "docs", "--prompt", "extract.md", "--role", "codr"): "'codr' is not one of",
     ("batch", "docs", "--retry-failed"): "--retry-failed takes no INPUT",
     ("batch", "--retry-failed"): "no sessions in '.swarm'",
+    ("batch", "--retry-failed", "--dry-run"): "--retry-failed takes no --dry-run",
+    ("batch", "--retry-failed", "--role", "coder"): "--retry-failed takes no --role",
+    ("batch", "--retry-failed", "--id", "tag"): "--retry-failed takes no --id",
+    ("batch", "", "--prompt", "extract.md"): "an INPUT is empty",
     ("run", "--workflow", "custom", "x"): "a custom workflow needs --tasks FILE",
     ("run", "--workflow", "full", "--tasks", "tasks.yaml"): "--tasks goes with --workflow custom",
     ("run", "x", "--dry-run"): "--dry-run needs --tasks FILE",

@@ -158,6 +158,80 @@ def test_model_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
     assert "\u202e" not in done.stdout.decode()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (SIMULATE, 1),
+        ([*SIMULATE, "--json"], 1),
+        ([*SIMULATE, "--json-events"], 0),  # the session is what counts
+        (["graph"], 1),
+        (["run", "--help"], 1),
+    ],
+)
+def test_a_full_disk_under_stdout_is_one_line_and_loses_no_work(
+    arguments: list[str], code: int, tmp_path: Path
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [PROGRAM, *arguments], cwd=tmp_path, env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE
+        )
+    said = b"swarm-graph: cannot write to stdout: No space left on device; finished work is kept\n"
+    assert (done.returncode, done.stderr) == (code, said if code else b"")
+    if "x" in arguments:
+        assert json.loads(swarm("sessions", "list", "--json", cwd=tmp_path).stdout)[0]["phase"] == "complete"
+
+
+def test_closed_streams_and_a_small_alphabet_are_no_trouble(tmp_path: Path) -> None:
+    for closed in (">&-", "<&-", "2>&-", ">&- 2>&- <&-"):
+        command = f"{PROGRAM} run 'Größe →' --simulate {closed}"
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=ENVIRONMENT, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert swarm("run", "-", cwd=tmp_path).stderr.startswith(b"swarm-graph: the request is empty")
+    script_of_model = tmp_path / "script.md"
+    script_of_model.write_text(
+        '<!-- reviewer 1 -->\n{"findings": [{"severity": "major", "problem": "→ ü"}], "approved": false}\n'
+    )
+    entry = {"model": "s", "api_type": "simulated", "simulation": {"script": str(script_of_model)}}
+    write_config(tmp_path, model_config={"single_model": entry})
+    done = swarm("run", "x", "--workflow", "review_only", cwd=tmp_path, PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "? ü".encode("latin-1") in done.stdout
+
+
+def test_a_folder_that_was_deleted_and_a_name_that_is_too_long(tmp_path: Path) -> None:
+    gone = subprocess.run(
+        ["bash", "-c", f"mkdir gone; cd gone; rmdir ../gone; {PROGRAM} run x --simulate"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+    )
+    assert (gone.returncode, gone.stdout) == (2, b"")
+    assert gone.stderr == b"swarm-graph: the current folder has been deleted; change to another one\n"
+    for option in ("--config", "--output", "--data-dir", "--log-file", "--prompts", "--input", "--tasks"):
+        long = swarm(
+            "run", "x", option, "n" * 300, *([] if option == "--tasks" else ["--simulate"]), cwd=tmp_path
+        )
+        assert (long.returncode, long.stdout, long.stderr.count(b"\n")) == (2, b"", 1), option
+        assert b"File name too long" in long.stderr
+
+
+def test_ctrl_c_is_one_line_from_the_first_import_on(tmp_path: Path) -> None:
+    wait = "import os, time; os.write(1, b'.'); time.sleep(60)"
+    (tmp_path / "click.py").write_text(wait)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "swarm_graph", "run", "x"],
+        cwd=tmp_path,
+        env={**ENVIRONMENT, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout
+    assert process.stdout.read(1) == b"."
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == b"swarm-graph: interrupted\n"
+    assert process.returncode == 130
+
+
 def test_a_key_without_effect_is_one_line_of_warning(tmp_path: Path) -> None:
     write_config(tmp_path, colour="blue")
     done = swarm("run", "x", "--workflow", "review_only", cwd=tmp_path)

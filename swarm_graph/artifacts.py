@@ -135,7 +135,7 @@ def write_file(folder: Path, name: str, content: str | bytes) -> None:
             raise
     except OSError as error:
         raise StorageError(
-            f"cannot write '{target}': {error.strerror}; finished work is in the database"
+            f"cannot write '{target}': {error.strerror}; finished work is in the database, resume goes on"
         ) from error
 
 

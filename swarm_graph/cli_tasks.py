@@ -22,6 +22,7 @@ from swarm_graph.cli_work import (
     output_option,
     prompts_option,
     read_file,
+    say,
     simulate_option,
 )
 from swarm_graph.errors import InputError
@@ -84,6 +85,7 @@ def batch(
     INPUT is a file, a folder or a quoted pattern; a .csv or .jsonl file gives a task a row. Results are one
     file each, and results.csv and results.jsonl with all. `resume` goes on after a stop.
     """
+    from swarm_graph.report import some
     from swarm_graph.session import find_session
     from swarm_graph.task_files import batch_tasks
 
@@ -104,6 +106,8 @@ def batch(
     schema = read_schema(answer) if answer else None
     prompt = prompt if "/" in prompt or "." in prompt else f"./{prompt}"
     specs = batch_tasks(inputs, AgentRole(role), prompt, answer=schema, model=model, id_column=id_column)
+    if empty := [name for spec in specs for name in spec.files if not Path(name).stat().st_size]:
+        say(f"note: {len(empty)} of {len(specs)} documents are empty: {some(empty)}")
     coordinator = coordinator_for(config_file, simulate, data_dir, output)
     if dry_run:
         show_plan("", specs, coordinator.config, as_json)

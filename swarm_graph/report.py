@@ -89,11 +89,12 @@ def _not_done(coordinator: SwarmCoordinator) -> list[str]:
         if task.status != TaskStatus.COMPLETED:
             reason = (task.error or "").removeprefix(f"{task.task_id}: ")
             reasons.setdefault(f"{task.status.lower()}: {reason}", []).append(task.task_id)
-    shown = [f"  {_some(names)} {reason}" for reason, names in list(reasons.items())[:SHOWN_FINDINGS]]
+    shown = [f"  {some(names)} {reason}" for reason, names in list(reasons.items())[:SHOWN_FINDINGS]]
     return [*shown, *([f"  … and {len(reasons) - len(shown)} more"] if len(reasons) > len(shown) else [])]
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
     return ", ".join(names[:SHOWN_NAMES]) + (
         f" and {more} more" if (more := len(names) - SHOWN_NAMES) > 0 else ""
     )
@@ -117,7 +118,7 @@ def failures_text(coordinator: SwarmCoordinator) -> str:
         if task.error and task.status == TaskStatus.FAILED:
             name = task.task_id if coordinator.workflow == "custom" else task.metadata["node"]
             nodes.setdefault(task.error.removeprefix(f"{name}: "), []).append(name)
-    shown = [f"{_some(names)}: {reason}" for reason, names in list(nodes.items())[:SHOWN_NAMES]]
+    shown = [f"{some(names)}: {reason}" for reason, names in list(nodes.items())[:SHOWN_NAMES]]
     return "; ".join([*shown, *(["…"] if len(nodes) > len(shown) else [])])
 
 

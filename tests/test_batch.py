@@ -132,6 +132,15 @@ def test_failed_tasks_are_tried_again_and_only_these(tmp_path: Path) -> None:
     assert (tmp_path / "swarm-output/lao/results.csv").read_text().count("COMPLETED") == 5
 
 
+def test_empty_documents_are_named(tmp_path: Path) -> None:
+    documents(tmp_path, 3)
+    (tmp_path / "docs/lao_2.txt").write_text("")
+    done = swarm(*BATCH, "--simulate", cwd=tmp_path)
+    assert done.returncode == 0
+    named = tmp_path.resolve() / "docs/lao_2.txt"
+    assert done.stderr.decode() == f"swarm-graph: note: 1 of 3 documents are empty: {named}\n"
+
+
 def test_only_a_batch_is_tried_again(tmp_path: Path) -> None:
     swarm("run", "x", "--simulate", "--session", "other", cwd=tmp_path)
     for arguments, said in (

@@ -245,8 +245,10 @@ class SwarmCoordinator:
         usual = await desk.usual_seconds(self.config)
         nodes = [name for name in desk.graph.nodes if not name.startswith("__")]
         rounds = self.config.workflow.max_iterations
+        ended = set() if isinstance(given, Mapping) else _nodes_that_ended(self.state)
+        done = [name for name in nodes if name in ended]
         about = {"workflow": self.workflow, "nodes": nodes, "max_iterations": rounds, "usual_seconds": usual}
-        self._tell("session_started", **about, resumed=bool(self.state))
+        self._tell("session_started", **about, resumed=bool(self.state), done=done)
         try:
             async with aclosing(desk.stream(given, self.context)) as parts:
                 async for mode, part in parts:
@@ -404,3 +406,8 @@ class SwarmCoordinator:
             "test_metrics": test_summary(self._test_runs),
             "files": self.files.files() if self.files else [],
         }
+
+
+def _nodes_that_ended(state: SwarmState) -> set[str]:
+    records = state.get("tasks", {}).values()
+    return {record["node"] for record in records if record["status"] == TaskStatus.COMPLETED}

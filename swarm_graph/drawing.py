@@ -9,6 +9,9 @@ from swarm_graph.errors import SwarmError
 
 LOOK = "---\nconfig:\n  theme: default\n  look: classic\n"
 
+_METADATA = re.compile(r"<hr/><small><em>.*?</em></small>", re.DOTALL)
+"""What LangGraph writes below a node's name, such as `defer = True`."""
+
 
 def draw(mermaid: str, format: Literal["svg", "png"]) -> bytes:
     """Draw what `graph.get_graph().draw_mermaid()` returned; the same text gives the same bytes.
@@ -20,7 +23,7 @@ def draw(mermaid: str, format: Literal["svg", "png"]) -> bytes:
         import mmdr
     except ImportError as error:
         raise SwarmError("drawing an SVG or PNG needs the extra: pip install 'swarm-graph[draw]'") from error
-    diagram = mmdr.render(mermaid.replace("---\nconfig:\n", LOOK, 1))
+    diagram = mmdr.render(_METADATA.sub("", mermaid).replace("---\nconfig:\n", LOOK, 1))
     try:
         svg = diagram.svg()
         if format == "svg":

@@ -36,7 +36,8 @@ class Event:
     """One thing that happened.
 
     `data` by kind: session_started: workflow, nodes (their names), max_iterations, usual_seconds (of past
-    sessions of the workflow with the same models, or None), resumed · session_ended: workflow, phase,
+    sessions of the workflow with the same models, or None), resumed, done (the nodes that had ended before)
+    · session_ended: workflow, phase,
     approved, findings (their number), output · graph_started (of a custom session): tasks, done (their
     numbers) · call_started: attempt, model, server, queued_s · tokens: output_tokens so far (estimated),
     text (what came since the last one) · call_ended: attempt, model, server, outcome, finish_reason,

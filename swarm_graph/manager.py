@@ -51,20 +51,22 @@ class SwarmManager:
         found = self.output_dir.glob("*/swarm_state_*.json")
         return sorted(found, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
 
-    def analyze_session(self, session: str | Path) -> Analysis:
-        """Prints an account of a session, and returns its figures."""
+    def analyze_session(self, session: str | Path, *, quiet: bool = False) -> Analysis:
+        """Prints an account of a session, unless `quiet`, and returns its figures."""
         with self._saver() as saver:
             known = self._find(saver, session)
-            sys.stdout.write(plain_text(account_text(account(saver.catalogue, known))))
+            if not quiet:
+                sys.stdout.write(plain_text(account_text(account(saver.catalogue, known))))
             return analysis(saver.catalogue, known)
 
-    def compare_sessions(self, *sessions: str | Path) -> Comparison:
-        """Prints two sessions or more side by side, and returns the comparison."""
+    def compare_sessions(self, *sessions: str | Path, quiet: bool = False) -> Comparison:
+        """Prints two sessions or more side by side, unless `quiet`, and returns the comparison."""
         if len(sessions) < 2:
             raise InputError("a comparison needs two sessions or more")
         with self._saver() as saver:
             found = compare(saver, [self._find(saver, session) for session in sessions])
-        sys.stdout.write(plain_text(found.text()))
+        if not quiet:
+            sys.stdout.write(plain_text(found.text()))
         return found
 
     def export_metrics(self, path: str | Path = "swarm_metrics.csv", *, calls: bool = False) -> int:

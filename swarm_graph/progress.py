@@ -69,7 +69,9 @@ class Board:
     def _begin(self, happened: Event) -> None:
         if happened.data["workflow"] != "custom":
             self._rounds = happened.data["max_iterations"]
-            self._nodes = _Nodes(happened.data["nodes"], happened.data["usual_seconds"])
+            self._nodes = _Nodes(
+                happened.data["nodes"], happened.data["usual_seconds"], happened.data["done"]
+            )
 
     def _tested(self, happened: Event) -> Text:
         """A run of the tests has ended."""
@@ -181,8 +183,8 @@ class _Nodes:
         "task_failed": "✗", "task_stopped": "■",
     }  # fmt: skip
 
-    def __init__(self, nodes: list[str], usual_seconds: float | None) -> None:
-        self._marks = dict.fromkeys(nodes, "○")
+    def __init__(self, nodes: list[str], usual_seconds: float | None, done: list[str]) -> None:
+        self._marks = {**dict.fromkeys(nodes, "○"), **dict.fromkeys(done, "✓")}
         self._usual, self._began = usual_seconds, time.monotonic()
 
     def on_event(self, happened: Event) -> None:

@@ -238,9 +238,10 @@ def test_the_live_view_counts_tasks_and_says_what_failed(tasks: int) -> None:
 def test_the_live_view_of_a_workflow_shows_its_nodes_queue_and_rate() -> None:
     started = {
         "workflow": "standard",
-        "nodes": ["clarifier", "coder"],
+        "nodes": ["architect", "clarifier", "coder"],
         "max_iterations": 3,
         "usual_seconds": 75.0,
+        "done": ["architect"],
         "resumed": False,
     }
     text = shown([
@@ -254,5 +255,5 @@ def test_the_live_view_of_a_workflow_shows_its_nodes_queue_and_rate() -> None:
     assert "\n    def [2J test_" in text
     assert "✓ clarifier 0 s, 7 tokens, " in text
     assert "coder 0 s, in the queue, round 0 of 3" in text
-    assert "✓ clarifier  ● coder" in text
+    assert "✓ architect  ✓ clarifier  ● coder" in text
     assert "usually 0:01:15" in text

@@ -143,6 +143,20 @@ def test_half_a_character_in_a_request_is_refused_before_anything_begins(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_a_resumed_session_tells_which_nodes_had_ended(tmp_path: Path) -> None:
+    crew = Crew({"coder": ValueError("broken")})
+    coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")
+    crew.script["coder"] = Crew().script["coder"]
+    heard: list[Event] = []
+    worker = coordinator(tmp_path, crew)
+    worker.on_event = heard.append
+    worker.resume("s")
+    assert heard[0].data["done"] == ["clarifier", "architect"]
+    heard.clear()
+    worker.run_workflow("More", session_id="s", follow_up=True)
+    assert heard[0].data["done"] == []
+
+
 def test_an_existing_session_is_refused_and_a_follow_up_goes_on(tmp_path: Path) -> None:
     crew = Crew()
     coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")

@@ -18,7 +18,7 @@ config:
 graph TD;
 	__start__([<p>__start__</p>]):::first
 	coder(coder)
-	verdict(verdict)
+	verdict(verdict<hr/><small><em>defer = True</em></small>)
 	__end__([<p>__end__</p>]):::last
 	__start__ --> coder;
 	coder --> verdict;

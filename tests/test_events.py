@@ -35,6 +35,7 @@ def test_a_run_prints_events_and_nothing_else(tmp_path: Path) -> None:
     assert events[0]["event"] == "session_started"
     began = events[0]["data"]
     assert (began["workflow"], began["resumed"], began["usual_seconds"]) == ("standard", False, None)
+    assert began["done"] == []
     assert began["nodes"][:3] == ["clarifier", "architect", "coder"]
     assert events[-1]["event"] == "session_ended"
     assert events[-1]["data"]["phase"] == "complete"

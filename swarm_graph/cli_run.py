@@ -15,13 +15,10 @@ from swarm_graph.cli_work import (
     config_option,
     coordinator_for,
     data_option,
-    events_option,
-    json_option,
-    log_option,
-    output_option,
     prompts_option,
     read_edit,
     read_file,
+    session_options,
     simulate_option,
 )
 from swarm_graph.errors import InputError
@@ -43,23 +40,6 @@ approval_option: Callable[..., Any] = click.option(
 )
 
 
-def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What `run` and `resume` have in common."""
-    for option in (
-        log_option,
-        prompts_option,
-        events_option,
-        json_option,
-        approval_option,
-        simulate_option,
-        output_option,
-        data_option,
-        config_option,
-    ):
-        command = option(command)
-    return command
-
-
 @click.command(epilog='Example: swarm-graph run "Create a CSV parser" --workflow full --output parser')
 @click.argument("request", required=False)
 @click.option("--workflow", help=f"{WORKFLOW_HELP} Default: standard.")
@@ -70,6 +50,7 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @dry_run_option
 @click.option("--session", metavar="ID", help="Default: the time and four characters.")
 @click.option("--follow-up", is_flag=True, help="Ask an ended --session for more.")
+@approval_option
 @session_options
 def run(
     request: str | None,
@@ -143,6 +124,7 @@ def _task_graph(
 )
 @click.option("--reject", metavar="TEXT", help="Answer to a pause: TEXT becomes an open finding.")
 @click.option("--only", metavar="NODE", help="Answer only the pause at this node; default: all that wait.")
+@approval_option
 @session_options
 def resume(
     session: str | None,

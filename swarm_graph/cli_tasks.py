@@ -13,17 +13,10 @@ import click
 from swarm_graph.cli_work import (
     Option,
     carry_out,
-    config_option,
     coordinator_for,
-    data_option,
-    events_option,
-    json_option,
-    log_option,
-    output_option,
-    prompts_option,
     read_file,
     say,
-    simulate_option,
+    session_options,
 )
 from swarm_graph.errors import InputError
 from swarm_graph.state import AgentRole
@@ -55,14 +48,7 @@ dry_run_option: Option = click.option(
 @click.option("--session", metavar="ID", help="Default: the time and four characters.")
 @click.option("--retry-failed", is_flag=True, help="Go on with --session (default: the newest unfinished).")
 @dry_run_option
-@log_option
-@prompts_option
-@events_option
-@json_option
-@simulate_option
-@output_option
-@data_option
-@config_option
+@session_options
 def batch(
     inputs: tuple[str, ...],
     prompt: str | None,

@@ -69,6 +69,22 @@ events_option: Option = click.option(
 json_option: Option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
+def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What the commands that run sessions have in common."""
+    for option in (
+        log_option,
+        prompts_option,
+        events_option,
+        json_option,
+        simulate_option,
+        output_option,
+        data_option,
+        config_option,
+    ):
+        command = option(command)
+    return command
+
+
 def _log_to(path: str | None) -> None:
     from swarm_graph.logs import log_to_file
 

@@ -197,8 +197,8 @@ class _Pass:
         """Does a task; the tasks that it adds."""
         try:
             record = await self._done(name, self._turn(name))
-        except (ModelError, InputError, ConfigError) as error:  # reported by its turn
-            self._put({**self._records[name], "status": str(TaskStatus.FAILED), "error": str(error)})
+        except (ModelError, InputError, ConfigError) as error:
+            self._put_failed(name, str(error))  # its turn has reported it
             return []
         except (SwarmError, GraphBubbleUp):
             raise
@@ -272,9 +272,12 @@ class _Pass:
         self._turn(name).report("task_skipped", task_type=self._specs[name].task_type, **why)
         return False
 
-    def _fail(self, name: str, error: str) -> None:
-        """A task that fails before it is begun."""
+    def _put_failed(self, name: str, error: str) -> None:
         self._put({**self._records[name], "status": str(TaskStatus.FAILED), "error": error})
+
+    def _fail(self, name: str, error: str) -> None:
+        """A task that fails before it is begun, or after its turn."""
+        self._put_failed(name, error)
         self._turn(name).report("task_failed", task_type=self._specs[name].task_type, error=error)
 
     def _failure(self) -> ModelError | None:

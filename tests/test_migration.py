@@ -13,6 +13,7 @@ from typing import Any
 import click
 import pytest
 from support import SIMULATED
+from test_config import SEED
 
 import swarm_graph
 from swarm_graph import SwarmCoordinator, SwarmManager, Task
@@ -324,58 +325,10 @@ for task in failed:
 
 
 CONFIGS = [
-    """{
-  "model_config": {
-    "mode": "multi",  // "single" or "multi"
-
-    "single_model": {
-      "url": "http://localhost:1234/v1",
-      "model": "qwen2.5-coder:7b",
-      "api_type": "openai",  // "openai" or "ollama"
-      "timeout": 7200
-    },
-
-    "multi_model": {
-      "coder": {
-        "url": "http://localhost:1234/v1",
-        "model": "openai/gpt-oss-20b",
-        "model_name": "GPT-OSS-20B (Display name)",
-        "api_type": "openai",
-        "timeout": 7200
-      },
-      "reviewer": {
-        "url": "http://localhost:11434",
-        "model": "qwen2.5-coder:7b",
-        "model_name": "Qwen Coder",
-        "api_type": "ollama",
-        "timeout": 7200
-      }
-      // ... other agents
-    }
-  }
-}""",
-    """{
-  "agent_parameters": {
-    "coder": {
-      "temperature": 0.5,     // Lower = more deterministic
-      "max_tokens": 6000,     // Max response length
-      "top_p": 0.85          // Nucleus sampling
-    },
-    "reviewer": {"temperature": 0.8, "max_tokens": 3000, "top_p": 0.95}
-  }
-}""",
-    """{
-  "workflow": {
-    "max_iterations": 3,           // Max review cycles
-    "max_parallel_agents": 4,      // Max concurrent agents
-    "enable_parallel": true,       // Enable parallel execution
-    "verbose_logging": true        // Detailed logs
-  }
-}""",
+    SEED,
     '{"workflow": {"enable_parallel": false, "max_parallel_agents": 1}}',
     '{"workflow": {"enable_parallel": true, "max_parallel_agents": 8}}',
     '{"workflow": {"enable_parallel": false  // Disable parallel execution\n}}',
-    '{"features": {"enable_checkpointing": true}}',
 ]
 
 

@@ -309,6 +309,12 @@ class Catalogue:
             )
             return {path for (path,) in rows}
 
+    def wrote_into(self, folder: str) -> bool:
+        """Whether any session has written into a folder."""
+        with self.database.view() as cursor:
+            rows = cursor.execute("SELECT 1 FROM artifacts WHERE folder = ? LIMIT 1", [folder])
+            return rows.fetchone() is not None
+
     def put_artifacts(self, session: str, folder: str, files: Mapping[str, str]) -> None:
         """Records files that are about to be written."""
         rows = [

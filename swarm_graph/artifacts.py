@@ -20,6 +20,11 @@ from swarm_graph.state import AgentRole, SwarmState, TaskRecord, own_review
 from swarm_graph.task_results import result_file, result_files, result_text
 
 PROJECT = "project"
+NAMES = (
+    PROJECT, task_results.FOLDER, "results.csv", "results.jsonl", "generated_code.txt", "generated_tests.txt",
+    "generated_docs.txt", "review_results.txt", "notes.md",
+)  # fmt: skip
+"""What may stand in a session's folder, besides its state JSON."""
 
 
 def file_name(session: str) -> str:
@@ -31,6 +36,7 @@ class Ledger(Protocol):
     """Where an output's files are recorded before they are written; the catalogue is one."""
 
     def artifacts(self, session: str, folder: str) -> set[str]: ...
+    def wrote_into(self, folder: str) -> bool: ...
     def put_artifacts(self, session: str, folder: str, files: Mapping[str, str]) -> None: ...
     def remove_artifacts(self, session: str, folder: str, paths: Iterable[str]) -> None: ...
 
@@ -58,6 +64,16 @@ class Output:
             raise InputError(
                 f"cannot write to the output folder '{self.folder}': {error.strerror}; name another one"
             ) from error
+
+    def check_free(self) -> None:
+        """InputError when the folder holds files of a person's that the session would write over."""
+        if self.ledger is None or self.ledger.wrote_into(self._place):
+            return
+        if taken := [name for name in NAMES if (self.folder / name).exists()]:
+            raise InputError(
+                f"the output folder '{self.folder}' holds '{taken[0]}', which no session here has written; "
+                "name another folder, or move it away"
+            )
 
     def update(self, state: SwarmState) -> None:
         """Writes what a state holds, text files, notes and the project's files; removes what is gone."""

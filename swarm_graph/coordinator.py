@@ -231,6 +231,8 @@ class SwarmCoordinator:
         with open_checkpointer(self.data_dir / DATABASE) as saver:
             graph.checkpointer = saver
             self.files.ledger = saver.catalogue
+            if self.output:
+                self.files.check_free()
             return await self._work(Desk(session, graph, run, saver), given)
 
     def _folder(self, session: str, known: Session | None) -> Path:

@@ -137,6 +137,20 @@ def test_a_file_may_become_a_folder_and_a_folder_a_file(tmp_path: Path) -> None:
         assert [str(path.relative_to(project)) for path in project.rglob("*.py") if path.is_file()] == left
 
 
+def test_files_of_a_person_are_not_written_over(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "notes.md").write_text("My own notes.")
+    worker = SwarmCoordinator(config(), data_dir=tmp_path, output=mine, context=Crew().context)
+    with pytest.raises(InputError, match=r"holds 'notes\.md', which no session here has written"):
+        worker.run_workflow("Build it", session_id="s")
+    assert files(mine) == {"notes.md": "My own notes."}
+    (mine / "notes.md").rename(mine / "own.md")
+    for name in ("s", "t"):
+        assert worker.run_workflow("Build it", session_id=name)["phase"] == "complete"
+    assert (mine / "own.md").read_text() == "My own notes."
+
+
 def test_half_a_character_in_a_request_is_refused_before_anything_begins(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the request holds bytes that are not UTF-8 text"):
         coordinator(tmp_path, Crew()).run_workflow("Build \ud800")

@@ -13,6 +13,7 @@ from support import Crew, config, thread
 
 from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
 from swarm_graph.errors import StorageError
+from swarm_graph.simulated import Ask
 from swarm_graph.state import SwarmState
 
 PROGRAM = Path(sys.executable).parent / "swarm-graph"
@@ -92,9 +93,11 @@ def test_an_output_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
 
 
 def test_a_file_in_the_way_of_a_folder_is_one_line_and_the_run_can_be_resumed(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "project").write_text("not a folder")
-    crew = Crew()
+    def in_the_way(_: Ask) -> str:
+        (tmp_path / "out" / "project").write_text("not a folder")
+        return "The design."
+
+    crew = Crew({"architect": in_the_way})
     swarm = SwarmCoordinator(
         config(), data_dir=tmp_path / ".swarm", output=tmp_path / "out", context=crew.context
     )

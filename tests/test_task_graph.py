@@ -592,7 +592,7 @@ def test_swaps_of_models_are_counted(tmp_path: Path) -> None:
     for affine, expected in ((True, 1), (False, 3)):
         settings = {"model_config": models, "workflow": {"enable_parallel": False}}
         coordinator = SwarmCoordinator(
-            config(**settings), data_dir=tmp_path / str(affine), output=tmp_path / "out"
+            config(**settings), data_dir=tmp_path / str(affine), output=tmp_path / f"out-{affine}"
         )
         for number in range(4):
             priority = 5 if affine else 9 - number

@@ -133,13 +133,16 @@ class Caller:
         if not chunks:
             raise self._error("ended the stream without an answer", retryable=True)
         whole = add_ai_message_chunks(chunks[0], *chunks[1:])
-        usage = whole.usage_metadata or estimated_usage(messages, record.tokens)
+        usage = whole.usage_metadata
+        counted = _is_count(usage)
+        if usage is None or not counted:
+            usage = estimated_usage(messages, record.tokens)
         metadata = whole.response_metadata
         reason = metadata.get("finish_reason") or metadata.get("done_reason") or ""
         record.reason = reason
         if not reason:
             raise self._error("cut the answer off before its end", retryable=True)
-        if reason not in ("stop", "length", "tool_calls"):
+        if reason not in (*ENDS, "length"):
             raise self._error(f"ended the answer with '{reason}' instead of 'stop'", retryable=False)
         return Reply(
             text=encodable(whole.text),
@@ -147,7 +150,7 @@ class Caller:
             input_tokens=usage["input_tokens"],
             output_tokens=usage["output_tokens"],
             reasoning_tokens=usage.get("output_token_details", {}).get("reasoning", 0),
-            estimated=not whole.usage_metadata,
+            estimated=not counted,
         )
 
     def _secrets(self) -> list[str]:
@@ -162,6 +165,20 @@ class Caller:
             node=self.node,
             retryable=retryable,
         )
+
+
+ENDS = ("stop", "tool_calls", "eos_token", "eos", "stop_sequence", "end_turn")
+"""What servers call the end of an answer that is whole."""
+MOST_TOKENS = 2**31
+
+
+def _is_count(usage: UsageMetadata | None) -> bool:
+    """Whether a server has counted: null (LangChain makes 0 of it) and impossible numbers are no counts."""
+    return (
+        usage is not None
+        and 0 < usage["input_tokens"] < MOST_TOKENS
+        and 0 <= usage["output_tokens"] < MOST_TOKENS
+    )
 
 
 def estimated_usage(messages: Sequence[BaseMessage], tokens: int) -> UsageMetadata:

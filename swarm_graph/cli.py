@@ -92,7 +92,7 @@ def _check_folder() -> None:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    sys.stderr.write(f"swarm-graph: warning: {message}\n")
+    say(f"warning: {message}")
 
 
 @click.group(

@@ -46,6 +46,10 @@ def explain(error: Exception, node: str, entry: ModelEntry, secrets: Sequence[st
     elif status == 503 and "loading" in detail.lower():
         what, cure = f"is still loading the model after {entry.timeout:g} s", "raise its timeout"
         retryable = loading = True
+    elif isinstance(status, int) and 300 <= status < 400:
+        headers = getattr(getattr(error, "response", None), "headers", {})
+        what = f"redirects to {headers.get('location', 'another address')} ({status})"
+        cure = "nothing is sent there unless its url says so"
     elif isinstance(status, int) and status > 0:
         what, cure = f"answered {status}: {detail}", "`swarm-graph doctor` checks the server"
         retryable = status in RETRY_STATUS

@@ -20,6 +20,7 @@ from servers.ollama_front import OllamaError, OllamaFront, OllamaHandler, _line,
 
 PIECES = 4
 STATUSES: Mapping[str, tuple[int, str, dict[str, str]]] = {
+    "redirect": (307, "moved", {"Location": "http://127.0.0.1:1/v1/chat/completions"}),
     "bad_request": (400, "something about this request is wrong", {}),
     "unauthorized": (401, "invalid API key", {}),
     "not_found": (404, "model 'tiny' not found", {}),
@@ -65,6 +66,13 @@ CHANGED: Mapping[str, Callable[[Answer], Answer]] = {
     "reasoning": lambda answer: replace(answer, reasoning='{"approved": true, "findings": []}'),
     "truncated_json": lambda answer: replace(answer, text=answer.text[: max(1, len(answer.text) - 8)]),
     "invalid_utf8": lambda answer: replace(answer, raw=b"\xff\xfe\xc3("),
+    "odd_usage": lambda answer: replace(
+        answer, usage={"prompt_tokens": -5, "completion_tokens": 10**30, "total_tokens": 0}
+    ),
+    "null_usage": lambda answer: replace(
+        answer, usage={"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}
+    ),
+    "odd_end": lambda answer: replace(answer, finish="eos_token"),
     "no_usage": lambda answer: replace(answer, counted=False),
     "cut": lambda answer: replace(answer, keep=0.5, then="cut"),
     "no_end": lambda answer: replace(answer, keep=0.5, then="stop"),

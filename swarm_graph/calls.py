@@ -134,7 +134,7 @@ class Caller:
             raise self._error("ended the stream without an answer", retryable=True)
         whole = add_ai_message_chunks(chunks[0], *chunks[1:])
         usage = whole.usage_metadata
-        counted = _is_count(usage)
+        counted = is_count(usage)
         if usage is None or not counted:
             usage = estimated_usage(messages, record.tokens)
         metadata = whole.response_metadata
@@ -154,10 +154,7 @@ class Caller:
         )
 
     def _secrets(self) -> list[str]:
-        """What no message may repeat, even where a server does."""
-        key = os.environ.get(self.entry.api_key_env or "")
-        own = self.parameters.get("extra_body", {})
-        return [*filter(None, [key]), *(str(own[name]) for name in own if SECRET.search(name))]
+        return secrets_of(self.entry, self.parameters)
 
     def _error(self, what: str, *, retryable: bool) -> ModelError:
         return ModelError(
@@ -172,7 +169,14 @@ ENDS = ("stop", "tool_calls", "eos_token", "eos", "stop_sequence", "end_turn")
 MOST_TOKENS = 2**31
 
 
-def _is_count(usage: UsageMetadata | None) -> bool:
+def secrets_of(entry: ModelEntry, parameters: Mapping[str, Any]) -> list[str]:
+    """What no message may repeat, even where a server does."""
+    key = os.environ.get(entry.api_key_env or "")
+    own = parameters.get("extra_body", {})
+    return [*filter(None, [key]), *(str(own[name]) for name in own if SECRET.search(name))]
+
+
+def is_count(usage: UsageMetadata | None) -> bool:
     """Whether a server has counted: null (LangChain makes 0 of it) and impossible numbers are no counts."""
     return (
         usage is not None

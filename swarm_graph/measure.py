@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.messages.ai import add_ai_message_chunks
 
 from swarm_graph.answers import Unreadable, read_typed
+from swarm_graph.calls import is_count, secrets_of
 from swarm_graph.config import AgentParameters, ModelEntry, SwarmConfig
 from swarm_graph.doctor import Check
 from swarm_graph.errors import ConfigError, ModelError
@@ -128,12 +129,16 @@ async def _call(pool: ModelPool, entry: ModelEntry, question: str, schema: Any =
                 first = first or time.monotonic() - began
                 chunks.append(chunk)
     except Exception as error:
-        raise explain(error, "measure", entry) from error
+        raise explain(error, "measure", entry, secrets_of(entry, {})) from error
     whole = add_ai_message_chunks(chunks[0], *chunks[1:])
     usage, metadata = whole.usage_metadata, whole.response_metadata
     reason = str(metadata.get("finish_reason") or metadata.get("done_reason") or "")
-    tokens = usage["output_tokens"] if usage else len(chunks)
-    return _Answer(whole.text, reason, tokens, first, bool(usage))
+    if not reason:
+        what = f"measure: {entry.label} at {entry.server} cut the answer off before its end"
+        raise ModelError(f"{what}; look at its log, no call would be taken")
+    counted = is_count(usage)
+    tokens = usage["output_tokens"] if usage and counted else len(chunks)
+    return _Answer(whole.text, reason, tokens, first, counted)
 
 
 async def _enforces(pool: ModelPool, entry: ModelEntry) -> bool | None:

@@ -46,6 +46,11 @@ def test_what_a_server_lacks_is_told(kind: type[FaultyProxy] | type[FaultyOllama
     api_type = "ollama" if kind is FaultyOllama else "openai"
     with kind(llama.root, Plan("no_usage")) as server:
         assert "its server counts no tokens" in told(measured(server.url, api_type=api_type))
+    with kind(llama.root, Plan("odd_usage")) as server:
+        assert "its server counts no tokens" in told(measured(server.url, api_type=api_type))
+    with kind(llama.root, Plan("no_end")) as server:
+        (check,) = measured(server.url, api_type=api_type)
+        assert (check.ok, "cut the answer off before its end" in check.text) == (False, True)
     with kind(llama.root, Plan("ignore_format")) as server:
         assert "a JSON schema does not bind its answers" in told(measured(server.url, api_type=api_type))
 

@@ -31,6 +31,13 @@ class Echoing(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
 
+    def do_GET(self) -> None:
+        text = f'{{"error": {{"message": "the key {self.headers["authorization"]} is not known"}}}}'.encode()
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
     def do_POST(self) -> None:
         key = self.headers["authorization"]
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
@@ -84,3 +91,19 @@ def test_no_byte_of_a_key_is_kept_or_shown(path: str, code: int, tmp_path: Path)
     for where, data in [*written.items(), ("stdout", done.stdout), ("stderr", done.stderr)]:
         assert KEY.encode() not in data, where
         assert OWN.encode() not in data, where
+
+
+def test_the_doctor_keeps_a_key_to_itself(tmp_path: Path) -> None:
+    with server() as url:
+        entry = {"url": f"{url}/refusing/v1", "model": "m", "api_key_env": "SWARM_TEST_KEY", "retries": 0}
+        (tmp_path / "config.json").write_text(json.dumps({"model_config": {"single_model": entry}}))
+        done = subprocess.run(
+            [PROGRAM, "doctor", "--measure"],
+            cwd=tmp_path,
+            env={**os.environ, "SWARM_TEST_KEY": KEY},
+            capture_output=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert b"refused the key (401: the key Bearer *** is not known" in done.stdout
+    assert KEY.encode() not in done.stdout + done.stderr

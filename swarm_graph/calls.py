@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks
 from langchain_core.runnables import RunnableConfig
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential_jitter
@@ -125,8 +125,8 @@ class Caller:
                     if now - moved > slack:
                         moved = now
                         idle.reschedule(now + patience)
-                    chunks.append(chunk)
-                    record.token(chunk)
+                    chunks.append(as_chunk(chunk))
+                    record.token(chunks[-1])
         return self._finished(messages, chunks, record)
 
     def _finished(self, messages: list[BaseMessage], chunks: list[AIMessageChunk], record: _Record) -> Reply:
@@ -162,6 +162,17 @@ class Caller:
             node=self.node,
             retryable=retryable,
         )
+
+
+def as_chunk(message: AIMessage) -> AIMessageChunk:
+    """A part of a stream; of a model that cannot stream the whole answer, which is no half one."""
+    if isinstance(message, AIMessageChunk):
+        return message
+    return AIMessageChunk(
+        content=message.content,
+        usage_metadata=message.usage_metadata,
+        response_metadata={"finish_reason": "stop", **message.response_metadata},
+    )
 
 
 ENDS = ("stop", "tool_calls", "eos_token", "eos", "stop_sequence", "end_turn")

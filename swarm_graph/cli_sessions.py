@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -26,6 +26,7 @@ from swarm_graph.cli_work import (
     simulate_option,
 )
 from swarm_graph.errors import InputError
+from swarm_graph.state import Phase
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.saver import SwarmSaver
@@ -49,7 +50,12 @@ def sessions(context: click.Context) -> None:
 
 @sessions.command("list", epilog="Example: swarm-graph sessions list --phase failed --limit 20")
 @click.option("--workflow", metavar="W", help="Only sessions of this workflow.")
-@click.option("--phase", metavar="PHASE", help="Only those that are complete, failed, interrupted, ….")
+@click.option(
+    "--phase",
+    metavar="PHASE",
+    type=click.Choice([*get_args(Phase), "interrupted"]),
+    help="Only those that are complete, failed, interrupted, ….",
+)
 @click.option(
     "--sort",
     default="updated",

@@ -6,12 +6,14 @@ import asyncio
 import atexit
 import threading
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _lock = threading.Lock()
-_loop: asyncio.AbstractEventLoop | None = None
+_loop: asyncio.AbstractEventLoop
+_thread: threading.Thread | None = None
 
 
 def call(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -28,31 +30,32 @@ def call(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:
-    global _loop
+    """The loop; a new one in a forked process, where its thread has no copy."""
+    global _thread
     with _lock:
-        if _loop is None:
+        if _thread is None or not _thread.is_alive():
             ready = threading.Event()
-            thread = threading.Thread(
-                target=asyncio.run, args=(_serve(ready),), name="swarm_graph", daemon=True
-            )
-            thread.start()
+            _thread = threading.Thread(target=_serve, args=(ready,), name="swarm_graph", daemon=True)
+            _thread.start()
             ready.wait()
-            atexit.register(_stop, thread)
-        assert _loop is not None
         return _loop
 
 
-_stopped: asyncio.Event
+def _serve(ready: threading.Event) -> None:
+    """Runs the loop until it is stopped, also on when somebody's code in it wants to leave (SystemExit)."""
+    global _loop
+    with asyncio.Runner() as runner:
+        _loop = runner.get_loop()
+        ready.set()
+        stopped = False
+        while not stopped:
+            with suppress(SystemExit, KeyboardInterrupt):
+                _loop.run_forever()
+                stopped = True
 
 
-async def _serve(ready: threading.Event) -> None:
-    global _loop, _stopped
-    _loop, _stopped = asyncio.get_running_loop(), asyncio.Event()
-    ready.set()
-    await _stopped.wait()
-
-
-def _stop(thread: threading.Thread) -> None:
-    if _loop is not None:
-        _loop.call_soon_threadsafe(_stopped.set)
-    thread.join(timeout=5)
+@atexit.register
+def _stop() -> None:
+    if _thread is not None and _thread.is_alive():
+        _loop.call_soon_threadsafe(_loop.stop)
+        _thread.join(timeout=5)

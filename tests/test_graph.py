@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -246,3 +251,54 @@ def test_a_context_s_model_needs_no_configured_one() -> None:
     crew = Crew()
     state = build_graph("standard", config={}).invoke(REQUEST, context=crew.context)
     assert state["phase"] == "complete"
+
+
+class Whole(BaseChatModel):
+    """A model of somebody's own that cannot stream."""
+
+    said: Any
+
+    @property
+    def _llm_type(self) -> str:
+        return "whole"
+
+    def _generate(self, *_: Any, **__: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(self.said))])
+
+
+@pytest.mark.parametrize("said", ["It is done.", [{"type": "text", "text": "It is done."}]])
+def test_a_context_s_model_need_not_stream(said: Any) -> None:
+    graph = build_graph("custom", config=config())
+    tasks: Any = {"tasks": [{"task_id": "a", "assigned_role": "documenter"}]}
+    done = graph.invoke(tasks, context=SwarmContext(model=Whole(said=said)))
+    assert done["tasks"]["a"]["result"] == "It is done."
+
+
+SURVIVES = """
+import os, sys
+from swarm_graph import build_graph, portal
+
+models = {"single_model": {"model": "s", "api_type": "simulated"}}
+graph = build_graph("standard", config={"model_config": models})
+assert graph.invoke({"request": "x"})["phase"] == "complete"
+
+async def leave():
+    sys.exit(3)
+
+try:
+    portal.call(leave())
+except BaseException as error:
+    print(type(error).__name__)
+assert graph.invoke({"request": "x"})["phase"] == "complete"
+child = os.fork()
+if child == 0:
+    os._exit(graph.invoke({"request": "x"})["phase"] != "complete")
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_synchronous_calls_go_on_after_a_fork_and_after_code_that_leaves(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SURVIVES], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "SystemExit\n0\n", "")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from string import Template
 
+from swarm_graph.config_source import near
 from swarm_graph.errors import ConfigError
 
 _HERE = Path(__file__).parent
@@ -100,6 +102,15 @@ def read(name: str, folder: str | Path | None = None) -> str:
         raise ConfigError(f"no prompt '{_title(name)}'{known}") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the prompt {_title(name)!r}: {error}") from error
+
+
+def warn_of_misspelt(folder: str | Path) -> None:
+    """Warns of files that look like a role's prompt and replace none; a focus has whatever name it likes."""
+    ours = names()
+    for name in sorted({*names(folder)} - {*ours}):
+        if not name.startswith(FOCUS) and (meant := near(name, ours)):
+            told = f"prompts '{folder}': {name}.md replaces no prompt; did you mean {meant}.md?"
+            warnings.warn(told, stacklevel=2)
 
 
 def folder_of(name: str | Path) -> Path:

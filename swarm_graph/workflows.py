@@ -9,6 +9,7 @@ from typing import Any, Self
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 
+from swarm_graph import prompts
 from swarm_graph.asking import Crew
 from swarm_graph.config import SwarmConfig, load_config
 from swarm_graph.errors import ConfigError, InputError
@@ -217,6 +218,8 @@ def build_graph(
     if workflow not in WORKFLOWS:
         raise InputError(f"unknown workflow '{workflow}'; known workflows: {', '.join(WORKFLOWS)}")
     config = load_config(config)
+    if config.prompts_dir:
+        prompts.warn_of_misspelt(config.prompts_dir)
     if not config.features.langsmith:
         _switch_off_langsmith()
     compiled = WORKFLOWS[workflow](Crew(config)).compile(checkpointer, name=workflow)

@@ -194,6 +194,15 @@ def test_an_unknown_focus_names_the_known_ones(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_that_replaces_nothing_is_told_if_it_looks_misspelt(tmp_path: Path) -> None:
+    for name in ("codr", "extract", "review_styles"):
+        (tmp_path / f"{name}.md").write_text("Be strict.")
+    settings = config(prompts_dir=str(tmp_path))
+    with pytest.warns(UserWarning, match=r"codr\.md replaces no prompt; did you mean coder\.md\?") as told:
+        build_graph("standard", config=settings)
+    assert len(told) == 1
+
+
 def test_a_file_without_a_divider_replaces_the_instructions_only(tmp_path: Path) -> None:
     (tmp_path / "coder.md").write_text("You are the coder. Be brief.")
     ours, theirs = prompts.load("coder", holes=HOLES), prompts.load("coder", tmp_path, holes=HOLES)

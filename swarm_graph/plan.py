@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
+from swarm_graph.artifacts import counted
 from swarm_graph.asking import Crew
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError
@@ -95,7 +96,7 @@ def _model(spec: TaskSpec, config: SwarmConfig) -> tuple[str, str]:
 
 def plan_text(made: Plan, graph: Mapping[str, TaskSpec], cap: int) -> str:
     """A plan for people."""
-    lines = [f"{len(graph)} tasks, at most {cap} at once. Nothing was asked.", "", "Order:"]
+    lines = [f"{counted(len(graph), 'task')}, at most {cap} at once. Nothing was asked.", "", "Order:"]
     for number, name in enumerate(made.order[:SHOWN], 1):
         spec = graph[name]
         after = f" after {', '.join(needs)}" if (needs := waits_for(spec)) else ""

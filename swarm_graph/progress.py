@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.text import Text
 
+from swarm_graph.artifacts import counted
 from swarm_graph.events import Event
 from swarm_graph.evidence import evidence, line
 
@@ -114,7 +115,9 @@ def _verdict(happened: Event) -> Text:
     outcome = "approved" if happened.data["approved"] else "changes wanted"
     code = happened.data["exit_code"]
     tests = "" if code is None else f", tests ended with exit code {code}"
-    return Text(f"  round {happened.iteration}: {outcome}, {happened.data['findings']} findings{tests}")
+    return Text(
+        f"  round {happened.iteration}: {outcome}, {counted(happened.data['findings'], 'finding')}{tests}"
+    )
 
 
 class Progress:
@@ -171,7 +174,7 @@ class _Graph:
             left = timedelta(seconds=round((self.tasks - self._done) / rate))
             pace = f"{rate:.1f} per s" if rate >= 1 else f"{rate * 60:.1f} per min"
             told += [pace, f"{left} left"]
-        text = ", ".join([f"{self._done} of {self.tasks} tasks", *told])
+        text = ", ".join([f"{self._done} of {counted(self.tasks, 'task')}", *told])
         return [ProgressBar(total=max(self.tasks, 1), completed=self._done, width=40), Text(text)]
 
 

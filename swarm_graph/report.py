@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from swarm_graph import evidence
 from swarm_graph.answers import fenced
-from swarm_graph.artifacts import plain_text, to_json
+from swarm_graph.artifacts import counted, plain_text, to_json
 from swarm_graph.findings import finding_line
 from swarm_graph.pauses import FILES, Pause
 from swarm_graph.state import TaskStatus
@@ -77,7 +77,7 @@ def _custom_outcome(coordinator: SwarmCoordinator) -> str:
     counts = Counter(task["status"].lower() for task in tasks)
     told = ", ".join(f"{counts[status]} {status}" for status in TOLD if counts[status])
     kept = "; finished work is kept" if coordinator.state["phase"] != "complete" else ""
-    return f"{coordinator.state['phase']}: {len(tasks)} tasks, {told}{kept}"
+    return f"{coordinator.state['phase']}: {counted(len(tasks), 'task')}, {told}{kept}"
 
 
 def _not_done(coordinator: SwarmCoordinator) -> list[str]:
@@ -162,10 +162,15 @@ def _figures(coordinator: SwarmCoordinator) -> list[str]:
     agents = coordinator.get_metrics_summary()["agents"].values()
     calls = sum(agent["total_calls"] for agent in agents)
     sent, received = (sum(agent[key] for agent in agents) for key in ("input_tokens", "output_tokens"))
-    estimated = " (estimated)" if coordinator.config.is_simulated else ""
+    guessed, answered = (
+        sum(agent[key] for agent in agents) for key in ("estimated_calls", "successful_calls")
+    )
+    told = f" ({counted(guessed, 'call')} estimated)" if guessed else ""
+    if coordinator.config.is_simulated or guessed == answered > 0:
+        told = " (estimated)"
     count = coordinator.get_metrics_summary()["model_swaps"]
-    swapped = f", {count} model swaps" if count else ""
-    return [f"{calls} calls, {sent} tokens in, {received} tokens out{estimated}{swapped}"]
+    swapped = f", {counted(count, 'model swap')}" if count else ""
+    return [f"{counted(calls, 'call')}, {sent} tokens in, {received} tokens out{told}{swapped}"]
 
 
 def _next(coordinator: SwarmCoordinator, program: str) -> list[str]:

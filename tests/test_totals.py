@@ -11,6 +11,7 @@ from servers.grammars import FILES_GRAMMAR, TESTS_GRAMMAR, TEXT_GRAMMAR
 from servers.llama import Llama
 
 from swarm_graph import AgentRole, SwarmCoordinator, SwarmManager
+from swarm_graph.report import session_text
 
 GRAMMARS = {"coder": FILES_GRAMMAR, "tester": TESTS_GRAMMAR, "debugger": TEXT_GRAMMAR}
 UNENDED = ("reset", "broken", "cut", "no_end")
@@ -67,3 +68,15 @@ def test_totals_equal_what_the_server_counted(
     told = SwarmManager(tmp_path / "out", data_dir=tmp_path / ".swarm").analyze_session("s").figures()
     assert told["calls"] == len(calls)
     assert told["output_tokens"] == total("output_tokens")
+
+
+@pytest.mark.parametrize(("times", "told"), [(1, " (1 call estimated)"), (None, " (estimated)"), (0, "")])
+def test_what_a_server_did_not_count_is_told(
+    times: int | None, told: str, llama: Llama, tmp_path: Path
+) -> None:
+    with FaultyProxy(llama.root, Plan("no_usage", times=times)) as server:
+        swarm = SwarmCoordinator(settings(server), data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out")
+        swarm.run_workflow("x = 1", "review_only")
+        calls = len(server.calls)
+    assert f"\n{calls} calls, " in (text := session_text(swarm, "swarm-graph"))
+    assert f" tokens out{told}\n" in text

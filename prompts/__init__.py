@@ -115,8 +115,11 @@ def warn_of_misspelt(folder: str | Path) -> None:
 
 def folder_of(name: str | Path) -> Path:
     """The folder of prompts of a name: a folder, or else a pack of ours. ConfigError when it is neither."""
-    if Path(name).is_dir():
-        return Path(name)
+    try:
+        if Path(name).is_dir():
+            return Path(name)
+    except OSError as error:
+        raise ConfigError(f"cannot use prompts_dir '{name}': {error.strerror}") from error
     if str(name) in packs():
         return _HERE / name
     raise ConfigError(f"prompts_dir '{name}' is no folder; packs of prompts: {', '.join(packs())}")

@@ -130,21 +130,22 @@ def _mermaid_of_tasks(tasks: str) -> str:
     return mermaid(checked_graph(read_tasks(tasks)[1]))
 
 
-@swarm_graph.command(epilog="Example: swarm-graph graph --workflow full --format svg --output full.svg")
+@swarm_graph.command(epilog="Example: swarm-graph graph --workflow full --output full.svg")
 @click.option("--workflow", default="full", show_default=True, help=WORKFLOW_HELP)
 @click.option("--tasks", metavar="FILE", help="Draw this task graph instead.")
 @click.option(
     "--format",
     "form",
-    default="mermaid",
-    show_default=True,
     type=click.Choice(["mermaid", "svg", "png"]),
-    help="Pictures need the extra `draw`.",
+    help="Default: as --output ends, else mermaid. Pictures need the extra `draw`.",
 )
 @click.option("--output", metavar="FILE", help="Default: stdout.")
 @config_option
-def graph(workflow: str, tasks: str | None, form: str, output: str | None, config_file: str | None) -> None:
+def graph(
+    workflow: str, tasks: str | None, form: str | None, output: str | None, config_file: str | None
+) -> None:
     """Draw a workflow, or a task graph, offline: Mermaid text, or a picture."""
+    form = form or {".svg": "svg", ".png": "png"}.get(Path(output or "").suffix.lower(), "mermaid")
     mermaid = _mermaid_of_tasks(tasks) if tasks else _mermaid(workflow, config_file)
     picture = mermaid.encode()
     if form != "mermaid":

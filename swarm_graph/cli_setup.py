@@ -85,9 +85,9 @@ def init(path: str, preset: str, force: bool, yes: bool, schema: bool, task_sche
     import asyncio
 
     from swarm_graph.artifacts import to_json
-    from swarm_graph.config import config_schema
+    from swarm_graph.config import YOUR_MODEL, config_schema
     from swarm_graph.servers import discover
-    from swarm_graph.setup_config import YOUR_MODEL, config_text, keep_existing, write_config
+    from swarm_graph.setup_config import config_text, keep_existing, write_config
 
     if task_schema:
         from swarm_graph.tasks import tasks_schema

@@ -20,7 +20,7 @@ from swarm_graph.state import SwarmState
 
 COMPARED = (
     "workflow", "phase", "approved", "rounds", "seconds", "calls", "failed_calls", "input_tokens",
-    "output_tokens", "tokens_per_second", "cost", "open_findings", "tests", "model_swaps",
+    "output_tokens", "tokens_per_second", "cost", "open_findings", "test_runs", "model_swaps",
 )  # fmt: skip
 SHOWN_DIFF = 400
 ENOUGH = 6
@@ -74,7 +74,7 @@ class Analysis:
             "tokens_per_second": tokens["output_tokens"] / model_seconds if model_seconds else 0.0,
             "cost": total["cost"],
             "open_findings": sum(self.findings.values()),
-            "tests": ", ".join(f"{count} {outcome}" for outcome, count in self.tests["outcomes"].items()),
+            "test_runs": ", ".join(f"{count} {outcome}" for outcome, count in self.tests["outcomes"].items()),
             "model_swaps": self.model_swaps,
         }
 

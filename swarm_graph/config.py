@@ -32,6 +32,8 @@ from swarm_graph.state import AgentRole
 ApiType = Literal["openai", "ollama", "simulated"]
 Workflow = Literal["standard", "full", "review_only"]
 ReviewFocus = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+YOUR_MODEL = "PUT-THE-MODEL-HERE"
+"""What `init` writes where it found no model."""
 Whole = Annotated[int, Field(strict=True)]
 """Strict, so that `true` is no number."""
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]

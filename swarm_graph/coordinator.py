@@ -135,9 +135,9 @@ class SwarmCoordinator:
         known = known_session(self.data_dir, session) if self.config.features.enable_checkpointing else None
         if known and not follow_up:
             goes_on = f"`swarm-graph resume {session}` goes on with it"
-            cure = "--follow-up asks it for more" if known.phase in ENDED else goes_on
+            cure = "a follow-up (--follow-up) asks it for more" if known.phase in ENDED else goes_on
             raise InputError(
-                f"session '{session}' exists ({known.phase}); {cure}, another --session begins a new one"
+                f"session '{session}' exists ({known.phase}); {cure}, another session id begins a new one"
             )
         if follow_up and not known:
             raise InputError(f"no session '{session}' to follow up; without --follow-up it begins anew")

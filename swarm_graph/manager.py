@@ -87,11 +87,11 @@ class SwarmManager:
     def generate_report(self, path: str | Path = "swarm_report.txt") -> Overview:
         """Writes a page about all sessions, as HTML if its name ends so, and returns its figures.
 
-        StorageError when it cannot be written.
+        InputError for a name that ends in neither .txt nor .html, StorageError when it cannot be written.
         """
+        path = _page(path, ".txt", ".html")
         with self._saver() as saver:
             made = overview(saver.catalogue)
-        path = Path(path)
         text = overview_page(made) if path.suffix == ".html" else plain_text(made.text())
         write_file(path.parent, path.name, text)
         return made
@@ -102,13 +102,13 @@ class SwarmManager:
         It has a timeline of the calls, tokens per role, findings by round and, with the `draw` extra, the
         graph. StorageError when it cannot be written.
         """
+        path = _page(path, ".html")
         with self._saver() as saver:
             known = self._find(saver, session)
             saved = saver.get_tuple({"configurable": {"thread_id": known.session}})
             state = cast("SwarmState", saved.checkpoint["channel_values"] if saved else {})
             told = analysis(saver.catalogue, known)
             calls = saver.catalogue.calls(known.session)
-        path = Path(path)
         write_file(path.parent, path.name, session_page(told, calls, state, _drawing(known, state)))
         return told
 
@@ -132,6 +132,13 @@ class SwarmManager:
         if known := saver.catalogue.get(name):
             return known
         raise InputError(f"no session '{name}' in '{self.data_dir}'; `swarm-graph sessions list` shows all")
+
+
+def _page(path: str | Path, *endings: str) -> Path:
+    path = Path(path)
+    if path.suffix not in endings:
+        raise InputError(f"cannot write a page to '{path}': its name ends in {' or '.join(endings)}")
+    return path
 
 
 def _drawing(known: Session, state: SwarmState) -> str:

@@ -21,7 +21,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
 from swarm_graph.capacity import Capacity, capacity, slots
-from swarm_graph.config import AgentParameters, ModelEntry, SwarmConfig
+from swarm_graph.config import YOUR_MODEL, AgentParameters, ModelEntry, SwarmConfig
 from swarm_graph.errors import ConfigError, ModelError
 from swarm_graph.limits import Slots, server_slots
 from swarm_graph.window import MESSAGE_TOKENS, Gauge, room_for_answer, size_of
@@ -233,7 +233,15 @@ def api_key(entry: ModelEntry) -> str | None:
 
 
 def check_model(entry: ModelEntry) -> None:
-    """ConfigError when a model's key is not set or its simulation script cannot be read. Asks no server."""
+    """ConfigError when a model has no name yet, its key is not set, or its script cannot be read.
+
+    Asks no server.
+    """
+    if entry.model == YOUR_MODEL:
+        raise ConfigError(
+            f"the config still says {YOUR_MODEL}: write a model's name there, and its server's url; "
+            "`swarm-graph init --force` looks for servers again"
+        )
     api_key(entry)
     if entry.api_type == "simulated":
         from swarm_graph.simulated import load_script

@@ -177,6 +177,8 @@ def _next(coordinator: SwarmCoordinator, program: str) -> list[str]:
     done = coordinator.state["phase"] == "complete" and coordinator.workflow != "custom"
     if not coordinator.config.is_simulated or not done:
         return []
+    if file := coordinator.config_file:
+        return ["", f"Next: name a model server of your own in {file}; `{program} doctor` checks it."]
     request = shlex.quote(coordinator.state["request"].strip().splitlines()[0])
     return [
         "",

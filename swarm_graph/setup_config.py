@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm_graph.artifacts import write_file
-from swarm_graph.config import DEFAULT_PARAMETERS
+from swarm_graph.config import DEFAULT_PARAMETERS, YOUR_MODEL
 from swarm_graph.errors import InputError, StorageError
 from swarm_graph.servers import ServerReport
 from swarm_graph.state import AgentRole
@@ -26,7 +26,6 @@ OLLAMA_NUM_CTX = 16384
 NOT_FOUND = (
     "// No server was found: put the address and the model's name of yours here. `swarm-graph doctor` checks."
 )
-YOUR_MODEL = "PUT-THE-MODEL-HERE"
 PLACEHOLDER = {"url": "http://localhost:1234/v1", "model": YOUR_MODEL, "api_type": "openai"}
 OLLAMA_PLACEHOLDER = {"url": "http://localhost:11434", "model": YOUR_MODEL, "api_type": "ollama"}
 

@@ -83,7 +83,7 @@ def test_follow_up_and_resume(tmp_path: Path) -> None:
     assert swarm(*SIMULATE, "--session", "s", cwd=tmp_path).returncode == 0
     again = swarm(*SIMULATE, "--session", "s", cwd=tmp_path)
     assert again.returncode == 2
-    assert b"session 's' exists (complete); --follow-up asks it for more" in again.stderr
+    assert b"session 's' exists (complete); a follow-up (--follow-up) asks it for more" in again.stderr
     done = swarm("run", "More", "--simulate", "--session", "s", "--follow-up", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["request"] == "More"
     assert json.loads(swarm("resume", "s", "--json", cwd=tmp_path).stdout)["phase"] == "complete"
@@ -135,7 +135,7 @@ def test_graph_draws(tmp_path: Path) -> None:
     drawing = swarm("graph", "--workflow", "standard", cwd=tmp_path).stdout.decode()
     assert "coder --> review_style" in drawing
     assert swarm("graph", "--format", "svg", cwd=tmp_path).stdout.startswith(b"<svg")
-    swarm("graph", "--format", "png", "--output", "g.png", cwd=tmp_path)
+    swarm("graph", "--output", "g.png", cwd=tmp_path)
     assert (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import re
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,9 @@ def test_metrics_are_exported_by_role_and_by_call(manager: SwarmManager, tmp_pat
 
 
 def test_the_report_is_about_all_sessions(manager: SwarmManager, tmp_path: Path) -> None:
+    for write in (manager.generate_report, partial(manager.session_report, "one")):
+        with pytest.raises(InputError, match=r"cannot write a page to 'r.pdf': its name ends in"):
+            write("r.pdf")
     made = manager.generate_report(tmp_path / "swarm_report.txt")
     assert made.workflows["standard"].sessions == 2
     assert (made.workflows["standard"].approved, made.workflows["standard"].rounds) == (1, 1.5)

@@ -17,10 +17,11 @@ from servers.ollama_front import OllamaFront
 from support import dead_port
 
 from swarm_graph.cli_setup import init
-from swarm_graph.config import load_config
+from swarm_graph.config import YOUR_MODEL, load_config
 from swarm_graph.config_source import read_json5
 from swarm_graph.doctor import Check, checks_text, examine
-from swarm_graph.errors import InputError
+from swarm_graph.errors import ConfigError, InputError
+from swarm_graph.models import check_model
 from swarm_graph.servers import ServerReport, discover, inspect
 from swarm_graph.setup_config import PRESETS, config_text, write_config
 from swarm_graph.state import AgentRole
@@ -177,7 +178,9 @@ def test_init_without_a_server_leaves_a_marked_place(tmp_path: Path) -> None:
     write_config(path, config_text([], "minimal"), force=False)
     entry = load_config(path, environ={}).models.single_model
     assert entry
-    assert entry.model == "PUT-THE-MODEL-HERE"
+    assert entry.model == YOUR_MODEL
+    with pytest.raises(ConfigError, match="still says PUT-THE-MODEL-HERE: write a model's name there"):
+        check_model(entry)
 
 
 def test_init_prints_the_schema() -> None:

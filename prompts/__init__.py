@@ -104,24 +104,42 @@ def read(name: str, folder: str | Path | None = None) -> str:
         raise ConfigError(f"cannot read the prompt {_title(name)!r}: {error}") from error
 
 
-def warn_of_misspelt(folder: str | Path) -> None:
-    """Warns of files that look like a role's prompt and replace none; a focus has whatever name it likes."""
+def replaced(folder: str | Path) -> list[str]:
+    """The prompts of ours that a folder or pack replaces, and the focuses that it adds."""
     ours = names()
-    for name in sorted({*names(folder)} - {*ours}):
-        if not name.startswith(FOCUS) and (meant := near(name, ours)):
-            told = f"prompts '{folder}': {name}.md replaces no prompt; did you mean {meant}.md?"
-            warnings.warn(told, stacklevel=2)
+    return sorted(name for name in _in(folder_of(folder)) if name in ours or name.startswith(FOCUS))
+
+
+def warn_of_unused(folder: str | Path, *, roles: bool) -> None:
+    """Warns of files that look like a role's prompt and replace none; with `roles` of an empty folder too."""
+    ours = names()
+    told = [
+        f"{name}.md replaces no prompt; did you mean {meant}.md?"
+        for name in sorted(_in(folder_of(folder)) - {*ours})
+        if not name.startswith(FOCUS) and (meant := near(name, ours))
+    ]
+    if roles and not told and not replaced(folder):
+        told = ["it replaces no prompt: no file of it is called like one of ours, such as coder.md"]
+    for text in told:
+        warnings.warn(f"prompts '{folder}': {text}", stacklevel=2)
+
+
+def _in(folder: Path) -> set[str]:
+    return {path.stem for path in folder.glob("*.md")}
 
 
 def folder_of(name: str | Path) -> Path:
-    """The folder of prompts of a name: a folder, or else a pack of ours. ConfigError when it is neither."""
+    """The folder of prompts of a name: a pack of ours, or else a folder. ConfigError when it is neither.
+
+    A folder with the name of a pack is written `./NAME`.
+    """
+    if name in packs():
+        return _HERE / name
     try:
         if Path(name).is_dir():
             return Path(name)
     except OSError as error:
         raise ConfigError(f"cannot use prompts_dir '{name}': {error.strerror}") from error
-    if str(name) in packs():
-        return _HERE / name
     raise ConfigError(f"prompts_dir '{name}' is no folder; packs of prompts: {', '.join(packs())}")
 
 
@@ -148,5 +166,5 @@ def names(folder: str | Path | None = None) -> list[str]:
         for entry in resources.files(__package__).iterdir()
         if entry.name.endswith(".md")
     }
-    theirs = {path.stem for path in folder_of(folder).glob("*.md")} if folder else set()
+    theirs = _in(folder_of(folder)) if folder else set()
     return sorted(ours | theirs)

@@ -149,7 +149,7 @@ class Caller:
             truncated=reason == "length",
             input_tokens=usage["input_tokens"],
             output_tokens=usage["output_tokens"],
-            reasoning_tokens=usage.get("output_token_details", {}).get("reasoning", 0),
+            reasoning_tokens=_thoughts(usage),
             estimated=not counted,
         )
 
@@ -178,6 +178,12 @@ def as_chunk(message: AIMessage) -> AIMessageChunk:
 ENDS = ("stop", "tool_calls", "eos_token", "eos", "stop_sequence", "end_turn")
 """What servers call the end of an answer that is whole."""
 MOST_TOKENS = 2**31
+
+
+def _thoughts(usage: UsageMetadata) -> int:
+    """The reasoning tokens among the output tokens, as far as the server's count of them is possible."""
+    said = usage.get("output_token_details", {}).get("reasoning") or 0
+    return min(max(said, 0), usage["output_tokens"])
 
 
 def secrets_of(entry: ModelEntry, parameters: Mapping[str, Any]) -> list[str]:

@@ -187,14 +187,20 @@ def interactive(config_file: str | None = None, data_dir: str = ".swarm", simula
     workflows = {"1": "standard", "2": "full", "3": "review_only"}
     click.echo(MENU)
     choice = click.prompt("Workflow", type=click.Choice([*workflows, "4"]), default="1")
+    models = coordinator.config.models
+    if choice in workflows or not (models.single_model or models.multi_model):
+        coordinator.check(workflows.get(choice, "standard"))  # before anything is typed
     if choice == "4":
         request, specs = typed_graph()
         work_off(coordinator, request, specs)
         return
-    click.echo(f"What would you like to build?\n{'=' * 80}")
+    asked = "Paste what is to be reviewed" if choice == "3" else "What would you like to build?"
+    click.echo(f"{asked}\n{'=' * 80}")
     click.echo(f"(Type your input. Enter 'END' on a new line when done)\n{'-' * 80}")
     lines = iter(sys.stdin.readline, "")
     text = "".join(line for line in _until_end(lines))
+    if not text.strip():
+        raise InputError("the request is empty; type it, and END on a line of its own below it")
     carry_out(coordinator, lambda: coordinator.arun_workflow(text, workflows[choice]))
 
 

@@ -59,7 +59,7 @@ prompts_option: Option = click.option(
     "--prompts",
     metavar="DIR",
     expose_value=False,
-    callback=lambda context, _option, name: context.meta.__setitem__(PROMPTS, name),
+    callback=lambda context, _option, name: context.meta.__setitem__(PROMPTS, _located(name)),
     help="A folder of own prompts, or a pack: process-safety.",
 )
 output_option: Option = click.option("--output", metavar="DIR", help="Default: swarm-output/<session>.")
@@ -90,6 +90,13 @@ def _log_to(path: str | None) -> None:
 
     if path is not None:
         log_to_file(path)
+
+
+def _located(prompts: str | None) -> str | None:
+    """A folder of prompts as an absolute path: a resume may begin elsewhere."""
+    from swarm_graph.config import PACKS
+
+    return prompts if prompts is None or prompts in PACKS else str(Path(prompts).absolute())
 
 
 def coordinator_for(

@@ -32,6 +32,8 @@ from swarm_graph.state import AgentRole
 ApiType = Literal["openai", "ollama", "simulated"]
 Workflow = Literal["standard", "full", "review_only"]
 ReviewFocus = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+PACKS = ("process-safety",)
+"""The packs of prompts that come with swarm_graph; a folder of such a name is written `./NAME`."""
 YOUR_MODEL = "PUT-THE-MODEL-HERE"
 """What `init` writes where it found no model."""
 Whole = Annotated[int, Field(strict=True)]
@@ -451,6 +453,8 @@ def load_config(
         source, environ = source.model_dump(by_alias=True, exclude_unset=True), {}
     environ = os.environ if environ is None else environ
     data, where = read_source(source, environ)
+    if not isinstance(source, Mapping):
+        data = _beside(Path(where), data)
     data.pop("$schema", None)  # what editors write to find the schema
     layers = [(where, data), ("the environment", from_environment(environ))]
     layers.append(("the command line", dict(overrides or {})))
@@ -470,6 +474,14 @@ def load_config(
         warnings.warn(one_line(f"{name}: unknown key, it has no effect"), stacklevel=2)
     _forget_unknown_keys(config)
     return config
+
+
+def _beside(file: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """What a file says, with the folder in it, which is relative to the file, as an absolute path."""
+    own = data.get("prompts_dir")
+    if not isinstance(own, str) or own in PACKS:
+        return data
+    return {**data, "prompts_dir": str(file.absolute().parent / own)}
 
 
 def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

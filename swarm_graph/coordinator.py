@@ -200,6 +200,10 @@ class SwarmCoordinator:
             await saver.database.run(catalogue.add_verification, known.session, iteration, shown)
         return shown
 
+    def check(self, workflow: str) -> None:
+        """Raises ConfigError or SandboxError when a workflow cannot run; asks no server."""
+        self._graph(workflow)
+
     def stop(self) -> None:
         """Lets the model calls in flight end, begins no other, and ends the run (phase `cancelled`)."""
         if self._working:

@@ -17,11 +17,13 @@ from swarm_graph.checkpoints.repair import Repair, check_database, repair_databa
 from swarm_graph.config import Execution, ModelEntry, SwarmConfig
 from swarm_graph.errors import ConfigError, StorageError
 from swarm_graph.models import api_key, check_model
+from swarm_graph.prompts import replaced
 from swarm_graph.sandbox import problems
 from swarm_graph.sandbox.bare import UNSAFE
 from swarm_graph.sandbox.interpreter import interpreter
 from swarm_graph.servers import ServerReport, inspect
 from swarm_graph.state import AgentRole
+from swarm_graph.workflows import WORKFLOWS, build_graph
 
 PROMPT_TOKENS = 4000
 """What a prompt of the later rounds usually needs beside the answer."""
@@ -47,9 +49,21 @@ async def examine(config: SwarmConfig, *, data_dir: Path, output_dir: Path) -> l
     checks = [Check("python", True, f"{platform.python_version()}, {packages}"), *missing]
     for (entry, roles), report in zip(assigned, reports, strict=True):
         checks += [*_assignment(config, entry, roles), *_server(config, entry, roles, report)]
-    checks += _execution(config.execution)
+    checks += [*_prompts(config), *_execution(config.execution)]
     checks += [*_folder("data folder", data_dir), *_folder("output folder", output_dir)]
     return list(dict.fromkeys(checks))  # models of one server have much in common
+
+
+def _prompts(config: SwarmConfig) -> Iterator[Check]:
+    """Whether every workflow finds its prompts; which of ours are replaced."""
+    try:
+        for workflow in WORKFLOWS:
+            build_graph(workflow, config=config)
+        if config.prompts_dir:
+            names = ", ".join(replaced(config.prompts_dir)) or "none of ours"
+            yield Check("prompts", True, f"{config.prompts_dir} replaces or adds {names}")
+    except ConfigError as error:
+        yield _failed("prompts", str(error))
 
 
 def _assign(config: SwarmConfig) -> tuple[list[tuple[ModelEntry, list[AgentRole]]], list[Check]]:

@@ -179,9 +179,12 @@ def _next(coordinator: SwarmCoordinator, program: str) -> list[str]:
         return []
     if file := coordinator.config_file:
         return ["", f"Next: name a model server of your own in {file}; `{program} doctor` checks it."]
-    request = shlex.quote(coordinator.state["request"].strip().splitlines()[0])
+    request = coordinator.state["request"].strip()
+    if "\n" in request or coordinator.config.prompts_dir:
+        how = f"`{program} init` writes config.json for the servers that it finds"
+        return ["", f"Next, on a model server of your own: {how}; then run it without --simulate."]
     return [
         "",
         "Next, on a model server of your own (writes config.json for the servers that it finds):",
-        f"  {program} init && {program} run --workflow {coordinator.workflow} {request}",
+        f"  {program} init && {program} run --workflow {coordinator.workflow} {shlex.quote(request)}",
     ]

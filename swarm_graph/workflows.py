@@ -219,7 +219,7 @@ def build_graph(
         raise InputError(f"unknown workflow '{workflow}'; known workflows: {', '.join(WORKFLOWS)}")
     config = load_config(config)
     if config.prompts_dir:
-        prompts.warn_of_misspelt(config.prompts_dir)
+        prompts.warn_of_unused(config.prompts_dir, roles=workflow != "custom")
     if not config.features.langsmith:
         _switch_off_langsmith()
     compiled = WORKFLOWS[workflow](Crew(config)).compile(checkpointer, name=workflow)

@@ -232,6 +232,50 @@ def test_ctrl_c_is_one_line_from_the_first_import_on(tmp_path: Path) -> None:
     assert process.returncode == 130
 
 
+def on_terminal(*arguments: str, typed: str, cwd: Path) -> str:
+    """What a person sees who types on a terminal."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [PROGRAM, *arguments], cwd=cwd, env=ENVIRONMENT, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    os.write(ours, typed.encode())
+    seen = b""
+    with suppress(OSError):  # how a terminal ends on Linux
+        while part := os.read(ours, 4096):
+            seen += part
+    process.wait()
+    os.close(ours)
+    return seen.decode()
+
+
+def test_the_menu_asks_for_a_request_only_if_it_can_be_run(tmp_path: Path) -> None:
+    for choice in ("2", "4"):
+        seen = on_terminal("interactive", typed=f"{choice}\n", cwd=tmp_path)
+        assert "no model is configured; `swarm-graph init` writes a config" in seen
+        assert "What would you like to build?" not in seen
+    seen = on_terminal("interactive", "--simulate", typed="3\n\nEND\n", cwd=tmp_path)
+    assert "Paste what is to be reviewed" in seen
+    assert "the request is empty; type it, and END on a line of its own below it" in seen
+    seen = on_terminal("interactive", "--simulate", typed="1\nA queue\nEND\n", cwd=tmp_path)
+    assert "(standard): approved in round" in seen
+
+
+def test_the_next_step_is_one_that_can_be_taken(tmp_path: Path) -> None:
+    told = [
+        swarm("run", request, "--simulate", *more, cwd=tmp_path).stdout.decode().partition("\nNext")[2]
+        for request, more in (("x y", []), ("x\ny", []), ("x", ["--prompts", "process-safety"]))
+    ]
+    assert told[0].endswith("swarm-graph init && swarm-graph run --workflow standard 'x y'\n")
+    assert told[1] == told[2]
+    assert told[1].endswith("for the servers that it finds; then run it without --simulate.\n")
+    write_config(tmp_path)
+    told = [swarm("run", "x", "--simulate", cwd=tmp_path).stdout.decode().partition("\nNext")[2]]
+    assert told == [
+        f": name a model server of your own in {tmp_path / 'config.json'}; `swarm-graph doctor` checks it.\n"
+    ]
+
+
 def test_a_key_without_effect_is_one_line_of_warning(tmp_path: Path) -> None:
     write_config(tmp_path, colour="blue")
     done = swarm("run", "x", "--workflow", "review_only", cwd=tmp_path)
@@ -381,7 +425,7 @@ WRONG: dict[str, tuple[Sequence[str], Prepare, int, str]] = {
         "'NO_SUCH_KEY'.*is not set",
     ),
     "unknown focus": (RUN, settings(workflow={"reviewers": ["beauty"]}), 2, "no prompt 'review_beauty.md'"),
-    "prompts missing": (RUN, settings(prompts_dir="no"), 2, "prompts_dir 'no' is no folder"),
+    "prompts missing": (RUN, settings(prompts_dir="no"), 2, "prompts_dir '.*/no' is no folder"),
     "prompt with a bad hole": (
         RUN,
         both(folder("p"), text("p/coder.md", "a\n---\n$nope"), settings(prompts_dir="p")),

@@ -19,6 +19,7 @@ from support import SIMULATED, write_config
 from swarm_graph.cli import swarm_graph
 from swarm_graph.config import DEFAULT_PARAMETERS, config_schema, load_config
 from swarm_graph.setup_config import PRESETS
+from swarm_graph.workflows import build_graph
 
 ROOT = DOCS.parent
 REMOTE = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*(?:src|href)=["'](?:https?:)?//""")
@@ -104,8 +105,15 @@ def test_the_page_about_prompts_can_be_followed(tmp_path: Path) -> None:
     page = Page("prompts.md")
     write_config(tmp_path)
     page.follow(tmp_path)
-    ((_, config),) = page.blocks("json")
-    assert load_config({**SIMULATED, **json.loads(config)}).prompts_dir == "process-safety"
+    (tmp_path / "our-prompts" / "review_units.md").write_text("Is every number in the unit it says?")
+    packed, own = (
+        load_config(write_config(tmp_path, **json.loads(config)), environ={})
+        for _, config in page.blocks("json")
+    )
+    assert packed.prompts_dir == "process-safety"
+    assert own.prompts_dir == str(tmp_path / "our-prompts")
+    for config in (packed, own):
+        build_graph("standard", config=config)
 
 
 @pytest.mark.filterwarnings("error")

@@ -51,6 +51,19 @@ def test_a_missing_v1_is_named(tmp_path: Path) -> None:
         assert failed(examined(tmp_path, one(url)))[0][1] == f'set "url": "{url}/v1"'
 
 
+def test_prompts_that_no_run_would_find_are_named(llama: Llama, tmp_path: Path) -> None:
+    for settings, why in (
+        ({"prompts_dir": "gone"}, "prompts_dir 'gone' is no folder"),
+        ({"workflow": {"reviewers": ["safety"]}}, "no prompt 'review_safety.md'"),
+    ):
+        [(text, _)] = failed(examined(tmp_path, one(f"{llama.root}/v1") | settings))
+        assert text.startswith(why)
+    checks = examined(tmp_path, one(f"{llama.root}/v1") | {"prompts_dir": "process-safety"})
+    assert "process-safety replaces or adds documenter, review_operability, review_safety, security" in (
+        checks_text(checks)
+    )
+
+
 def test_a_wrong_api_type_names_both_settings(llama: Llama, ollama: OllamaFront, tmp_path: Path) -> None:
     [(text, cure)] = failed(examined(tmp_path, one(llama.root, "ollama")))
     assert text == "this is not Ollama but llama.cpp"

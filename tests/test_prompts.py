@@ -13,6 +13,7 @@ from support import Crew, config, write_config
 
 from swarm_graph import prompts
 from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.config import PACKS, load_config
 from swarm_graph.errors import ConfigError
 from swarm_graph.nodes.architect import architect
 from swarm_graph.nodes.clarifier import clarifier
@@ -189,6 +190,7 @@ def test_a_folder_that_is_none_is_one_line(tmp_path: Path) -> None:
 
 
 def test_an_unknown_focus_names_the_known_ones(tmp_path: Path) -> None:
+    (tmp_path / "review_truth.md").write_text("Is it true?")
     with pytest.raises(ConfigError, match=r"^no prompt 'review_beauty.md'; known: .*review_style") as caught:
         build(tmp_path, workflow={"reviewers": ["beauty"]})
     assert "\n" not in str(caught.value)
@@ -201,6 +203,34 @@ def test_a_file_that_replaces_nothing_is_told_if_it_looks_misspelt(tmp_path: Pat
     with pytest.warns(UserWarning, match=r"codr\.md replaces no prompt; did you mean coder\.md\?") as told:
         build_graph("standard", config=settings)
     assert len(told) == 1
+
+
+def test_a_pack_goes_before_a_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "process-safety"
+    own.mkdir()
+    (own / "coder.md").write_text("You are my own coder.")
+    assert "process safety" in prompts.read("security", "process-safety")
+    assert prompts.read("coder", "process-safety") == prompts.read("coder")
+    assert prompts.read("coder", "./process-safety") == "You are my own coder."
+    assert tuple(prompts.packs()) == PACKS
+
+
+def test_a_folder_without_a_prompt_of_ours_is_told(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("Other things.")
+    settings = config(prompts_dir=str(tmp_path))
+    with pytest.warns(UserWarning, match="it replaces no prompt: no file of it is called like one of ours"):
+        build_graph("standard", config=settings)
+    build_graph("custom", config=settings)  # whose tasks name prompts of their own
+
+
+def test_a_folder_in_a_config_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "sub" / "own").mkdir(parents=True)
+    (tmp_path / "sub" / "own" / "coder.md").write_text("You are my own coder.")
+    for named, found in (("own", str(tmp_path / "sub" / "own")), ("process-safety", "process-safety")):
+        path = write_config(tmp_path / "sub", prompts_dir=named)
+        assert load_config(path, environ={}).prompts_dir == found
+    assert prompts.replaced(tmp_path / "sub" / "own") == ["coder"]
 
 
 def test_a_file_without_a_divider_replaces_the_instructions_only(tmp_path: Path) -> None:
@@ -255,5 +285,5 @@ def test_a_pack_is_chosen_by_its_name(tmp_path: Path) -> None:
     wrong = subprocess.run([*run[:-1], "nope"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert wrong.stderr.splitlines() == [
-        "swarm-graph: prompts_dir 'nope' is no folder; packs of prompts: process-safety"
+        f"swarm-graph: prompts_dir '{tmp_path / 'nope'}' is no folder; packs of prompts: process-safety"
     ]

@@ -69,6 +69,10 @@ CHANGED: Mapping[str, Callable[[Answer], Answer]] = {
     "odd_usage": lambda answer: replace(
         answer, usage={"prompt_tokens": -5, "completion_tokens": 10**30, "total_tokens": 0}
     ),
+    "odd_thoughts": lambda answer: replace(
+        answer,
+        usage={**answer.usage, "completion_tokens_details": {"reasoning_tokens": 10**30}},
+    ),
     "null_usage": lambda answer: replace(
         answer, usage={"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}
     ),

@@ -14,7 +14,7 @@ from types import ModuleType
 import click
 import pytest
 from pages import DOCS, Page
-from support import SIMULATED, write_config
+from support import write_config
 
 from swarm_graph.cli import swarm_graph
 from swarm_graph.config import DEFAULT_PARAMETERS, config_schema, load_config

@@ -109,6 +109,21 @@ class Caller:
 
     async def _stream(self, messages: list[BaseMessage], arguments: dict[str, Any], record: _Record) -> Reply:
         chunks: list[AIMessageChunk] = []
+        try:
+            await self._listen(messages, arguments, record, chunks)
+        except TimeoutError:
+            if not _reason(chunks):  # else the answer is whole, and only the connection was left open
+                raise
+        return self._finished(messages, chunks, record)
+
+    async def _listen(
+        self,
+        messages: list[BaseMessage],
+        arguments: dict[str, Any],
+        record: _Record,
+        chunks: list[AIMessageChunk],
+    ) -> None:
+        """Collects the parts of an answer as they come; TimeoutError when they do not."""
         slack = self.entry.idle_timeout / 100  # moving a timeout for every token costs too much
         patience = self.entry.idle_timeout + slack
         async with asyncio.timeout(self.entry.timeout), asyncio.timeout(patience) as idle:
@@ -127,19 +142,16 @@ class Caller:
                         idle.reschedule(now + patience)
                     chunks.append(as_chunk(chunk))
                     record.token(chunks[-1])
-        return self._finished(messages, chunks, record)
 
     def _finished(self, messages: list[BaseMessage], chunks: list[AIMessageChunk], record: _Record) -> Reply:
         if not chunks:
             raise self._error("ended the stream without an answer", retryable=True)
         whole = add_ai_message_chunks(chunks[0], *chunks[1:])
-        usage = whole.usage_metadata
+        usage = _usage(chunks, whole)
         counted = is_count(usage)
         if usage is None or not counted:
             usage = estimated_usage(messages, record.tokens)
-        metadata = whole.response_metadata
-        reason = metadata.get("finish_reason") or metadata.get("done_reason") or ""
-        record.reason = reason
+        record.reason = reason = _reason(chunks)
         if not reason:
             raise self._error("cut the answer off before its end", retryable=True)
         if reason not in (*ENDS, "length"):
@@ -178,6 +190,20 @@ def as_chunk(message: AIMessage) -> AIMessageChunk:
 ENDS = ("stop", "tool_calls", "eos_token", "eos", "stop_sequence", "end_turn")
 """What servers call the end of an answer that is whole."""
 MOST_TOKENS = 2**31
+
+
+def _reason(chunks: Sequence[AIMessageChunk]) -> str:
+    """Why the server ended an answer; empty when it did not. Of two reasons that it was cut off counts."""
+    metadata = [chunk.response_metadata for chunk in chunks]
+    said = [why for one in metadata if (why := one.get("finish_reason") or one.get("done_reason"))]
+    return "length" if "length" in said else str(said[-1]) if said else ""
+
+
+def _usage(chunks: Sequence[AIMessageChunk], whole: AIMessageChunk) -> UsageMetadata | None:
+    """What the server has counted. LangChain adds it up, but who counts the input again counts all again."""
+    told = [chunk.usage_metadata for chunk in chunks if chunk.usage_metadata]
+    again = sum(usage["input_tokens"] > 0 for usage in told) > 1
+    return told[-1] if again else whole.usage_metadata
 
 
 def _thoughts(usage: UsageMetadata) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from json import JSONDecodeError
+
+from pydantic import ValidationError
 
 from swarm_graph.config import ModelEntry
 from swarm_graph.errors import ModelError
 
-RETRY_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+RETRY_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
 LONGEST_WAIT_S = 120.0
 """What a server's Retry-After may ask for at the most."""
 OVERFLOW = (
@@ -19,6 +22,8 @@ OVERFLOW = (
     "context_length_exceeded",
     "maximum context",
 )
+TAG = re.compile(r"<[^>]*>")
+"""What the words of a web page stand between."""
 BROKEN_STREAM = ("ClientPayloadError", "TransferEncodingError", "IncompleteRead", "RemoteProtocolError")
 
 
@@ -47,8 +52,8 @@ def explain(error: Exception, node: str, entry: ModelEntry, secrets: Sequence[st
         what, cure = f"is still loading the model after {entry.timeout:g} s", "raise its timeout"
         retryable = loading = True
     elif isinstance(status, int) and 300 <= status < 400:
-        headers = getattr(getattr(error, "response", None), "headers", {})
-        what = f"redirects to {headers.get('location', 'another address')} ({status})"
+        location = _headers(error).get("location", "another address")
+        what = f"redirects to {_line(location, secrets)} ({status})"
         cure = "nothing is sent there unless its url says so"
     elif isinstance(status, int) and status > 0:
         what, cure = f"answered {status}: {detail}", "`swarm-graph doctor` checks the server"
@@ -59,7 +64,7 @@ def explain(error: Exception, node: str, entry: ModelEntry, secrets: Sequence[st
     elif "No generation chunks were returned" in detail:
         what, cure = "ended the stream without an answer", "is this the model server's port and path?"
         retryable = True
-    elif isinstance(root, (JSONDecodeError, UnicodeDecodeError)):
+    elif isinstance(root, (JSONDecodeError, UnicodeDecodeError, ValidationError)):
         what, cure = f"answered what cannot be read: {detail}", "`swarm-graph doctor` checks the server"
         retryable = True
     else:
@@ -81,12 +86,16 @@ def explain(error: Exception, node: str, entry: ModelEntry, secrets: Sequence[st
 
 def _retry_after(error: Exception) -> float:
     """The seconds that a server asks to wait; 0 when it does not say."""
-    headers = getattr(getattr(error, "response", None), "headers", {})
     try:
-        wanted = float(headers.get("retry-after", 0))
+        wanted = float(_headers(error).get("retry-after", 0))
     except ValueError:  # a date
         return 0.0
     return min(max(wanted, 0.0), LONGEST_WAIT_S)
+
+
+def _headers(error: Exception) -> Mapping[str, str]:
+    """The headers of the answer that an exception is about, if it is about one."""
+    return getattr(getattr(error, "response", None), "headers", {})
 
 
 def _is_lost_connection(root: BaseException) -> bool:
@@ -109,9 +118,15 @@ def _detail(error: BaseException, secrets: Sequence[str]) -> str:
         text = str(body.get("message") or body.get("error") or body)
         if "type" in body and str(body["type"]) not in text:
             text = f"{body['type']}: {text}"
+    elif isinstance(body, str) and body.strip():
+        text = TAG.sub(" ", body) if body.lstrip().startswith("<") else body
     else:
         root = _root(error)
         text = str(getattr(error, "error", "") or root) or type(root).__name__
+    return _line(text, secrets)
+
+
+def _line(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
     return " ".join(text.split())[:300]

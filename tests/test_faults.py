@@ -10,11 +10,11 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from servers.faults import FAULTS as PLAYED
-from servers.faults import FaultyOllama, FaultyProxy, Plan
+from servers.faults import STATUSES, FaultyOllama, FaultyProxy, Plan
 from servers.llama import Llama
 from support import dead_port
 
@@ -137,6 +137,30 @@ def test_the_page_says_what_happens(fault: str, api: str, llama: Llama) -> None:
         assert taken.streamed.strip() == taken.answer.strip()
     if fault == "think":
         assert "<think>" not in taken.answer
+
+
+@pytest.mark.parametrize("words", ["string", "text"])
+@pytest.mark.parametrize("fault", ["refuse_fields", "loading", "overflow", "unauthorized", "error_inside"])
+def test_what_a_server_says_is_found_however_it_says_it(
+    fault: str, words: Literal["string", "text"], llama: Llama
+) -> None:
+    again, plain, _ = TABLE[fault, "OpenAI"]
+    with FaultyProxy(llama.root, Plan(fault, words=words)) as server:
+        outcome = session("plain", settings(server))
+        assert len(server.calls) in CALLS[again]
+    assert bool(outcome.answer) == (plain == "taken")
+    assert plain.removeprefix("fails: ").replace("taken", "") in outcome.error
+
+
+@pytest.mark.parametrize("location", ["http://127.0.0.1:1/?key=SECRET-9", "/v1"])
+def test_a_redirect_that_repeats_the_key_does_not_show_it(
+    location: str, llama: Llama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWN_KEY", "SECRET-9")
+    monkeypatch.setitem(STATUSES, "redirect", (307, "moved", {"Location": location}))
+    with FaultyProxy(llama.root, Plan("redirect")) as server:
+        outcome = session("plain", settings(server, api_key_env="OWN_KEY"))
+    assert f"redirects to {location.replace('SECRET-9', '***')} (307)" in outcome.error
 
 
 def test_the_page_has_every_fault() -> None:

@@ -12,14 +12,14 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from servers.counting_proxy import CountingProxy, ProxyHandler
 from servers.loopback import Call, Handler
 from servers.ollama_front import OllamaError, OllamaFront, OllamaHandler, _line, _statistics
 
 PIECES = 4
-STATUSES: Mapping[str, tuple[int, str, dict[str, str]]] = {
+STATUSES: dict[str, tuple[int, str, dict[str, str]]] = {
     "redirect": (307, "moved", {"Location": "http://127.0.0.1:1/v1/chat/completions"}),
     "bad_request": (400, "something about this request is wrong", {}),
     "unauthorized": (401, "invalid API key", {}),
@@ -46,6 +46,8 @@ class Answer:
     then: str = "end"
     error: str = ""
     counted: bool = True
+    ends: int = 1
+    """How often the end is said, with what the answer took."""
 
     @property
     def pieces(self) -> list[str]:
@@ -77,6 +79,8 @@ CHANGED: Mapping[str, Callable[[Answer], Answer]] = {
         answer, usage={"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}
     ),
     "odd_end": lambda answer: replace(answer, finish="eos_token"),
+    "two_ends": lambda answer: replace(answer, ends=2),
+    "left_open": lambda answer: replace(answer, then="wait"),
     "no_usage": lambda answer: replace(answer, counted=False),
     "cut": lambda answer: replace(answer, keep=0.5, then="cut"),
     "no_end": lambda answer: replace(answer, keep=0.5, then="stop"),
@@ -99,6 +103,8 @@ class Plan:
     rate: float = 1.0
     seed: int = 0
     among: tuple[str, ...] = ()
+    words: Literal["object", "string", "text"] = "object"
+    """What OpenAI's API says of an error: {"error": {"message": …}}, {"error": …}, or plain text."""
     played: list[str] = field(default_factory=list)
     times_asked: Counter[str] = field(default_factory=Counter)
 
@@ -152,10 +158,11 @@ class Faulty:
         self.connection.close()
         self.close_connection = True
 
-    def send_with(self: Any, status: int, body: dict[str, Any], headers: Mapping[str, str]) -> None:
-        data = json.dumps(body).encode()
+    def send_with(self: Any, status: int, body: dict[str, Any] | str, headers: Mapping[str, str]) -> None:
+        data = (body if isinstance(body, str) else json.dumps(body)).encode()
+        kind = "text/plain" if isinstance(body, str) else "application/json"
         self.send_response(status)
-        for key, value in {"Content-Type": "application/json", **headers, "Connection": "close"}.items():
+        for key, value in {"Content-Type": kind, **headers, "Connection": "close"}.items():
             self.send_header(key, value)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -167,9 +174,9 @@ class Faulty:
         for part in parts:
             self.part(part)
             self.wfile.flush()
-        if answer.then == "stall":
+        if answer.then in ("stall", "wait"):
             self.server.closing.wait(60)
-        if answer.then in ("stall", "cut"):
+        if answer.then in ("stall", "wait", "cut"):
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return
@@ -192,14 +199,19 @@ class FaultyProxyHandler(Faulty, ProxyHandler):
 
     def complain(self, status: int, text: str, headers: Mapping[str, str]) -> None:
         error = {"message": text, "type": "model_not_found" if status == 404 else "error", "code": status}
-        self.send_with(status, {"error": error}, headers)
+        self._say(status, error, headers)
+
+    def _say(self, status: int, error: dict[str, Any], headers: Mapping[str, str]) -> None:
+        text = error["message"]
+        said = {"object": {"error": error}, "string": {"error": text}, "text": text}
+        self.send_with(status, said[self.server.plan.words], headers)
 
     def overflow(self) -> None:
         error = {
             "code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": 20000, "n_ctx": 2048,
             "message": "the request exceeds the available context size, try increasing it",
         }  # fmt: skip
-        self.send_with(400, {"error": error}, {})
+        self._say(400, error, {})
 
     def ask(self, body: dict[str, Any], call: Call) -> Answer:
         asked = {key: value for key, value in body.items() if key != "stream_options"} | {"stream": False}
@@ -209,7 +221,9 @@ class FaultyProxyHandler(Faulty, ProxyHandler):
         return Answer(choice["message"]["content"], said["usage"], choice["finish_reason"])
 
     def answer(self, body: dict[str, Any], answer: Answer) -> None:
-        error = b'data: {"error": {"message": "the model runner has stopped", "code": 500}}\n\n'
+        text = "the model runner has stopped"
+        said = {"error": text if self.server.plan.words == "string" else {"message": text, "code": 500}}
+        error = b"data: %s\n\n" % json.dumps(said).encode()
         self.stream("text/event-stream", answer, self._parts(answer), error)
 
     def _parts(self, answer: Answer) -> Iterator[bytes]:
@@ -218,12 +232,14 @@ class FaultyProxyHandler(Faulty, ProxyHandler):
         for number, piece in enumerate(answer.pieces):
             event = _event({"content": "BYTES" if answer.raw and not number else piece})
             yield event.replace(b"BYTES", answer.raw)
-        if answer.then != "end":
+        if answer.then not in ("end", "wait"):
             return
-        yield _event({}, answer.finish)
-        if answer.counted:
-            yield b"data: %s\n\n" % json.dumps({**CHUNK, "choices": [], "usage": answer.usage}).encode()
-        yield b"data: [DONE]\n\n"
+        for _ in range(answer.ends):
+            yield _event({}, answer.finish)
+            if answer.counted:
+                yield b"data: %s\n\n" % json.dumps({**CHUNK, "choices": [], "usage": answer.usage}).encode()
+        if answer.then == "end":
+            yield b"data: [DONE]\n\n"
 
 
 CHUNK = {"id": "x", "object": "chat.completion.chunk", "created": 0, "model": "tiny"}
@@ -274,12 +290,11 @@ class FaultyOllamaHandler(Faulty, OllamaHandler):
         for number, piece in enumerate(answer.pieces):
             line = json.dumps(_line(model, "BYTES" if answer.raw and not number else piece)).encode()
             yield line.replace(b"BYTES", answer.raw) + b"\n"
-        if answer.then != "end":
+        if answer.then not in ("end", "wait"):
             return
         counts = _statistics(answer.usage, {}) if answer.counted else {}
-        yield (
-            json.dumps(_line(model) | {"done": True, "done_reason": answer.finish} | counts).encode() + b"\n"
-        )
+        end = _line(model) | {"done": True, "done_reason": answer.finish} | counts
+        yield (json.dumps(end).encode() + b"\n") * answer.ends
 
 
 class FaultyProxy(CountingProxy):

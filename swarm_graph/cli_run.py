@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -228,9 +230,11 @@ def typed_graph() -> tuple[str, list[TaskSpec]]:
 
 
 def whole_request(request: str | None, inputs: tuple[str, ...]) -> str:
-    """The request with the files given to it, each as a fenced block with its path."""
+    """The request with the files given to it, each as a fenced block with its path. InputError for none."""
     from swarm_graph.answers import fenced
 
+    if request and os.path.isfile(request):  # noqa: PTH113 - a text may be no path at all
+        raise InputError(f"the request '{request}' is the name of a file; --input {quote(request)} reads it")
     text = _stdin() if request == "-" else request or ""
     files = {Path(name).as_posix(): read_file(name) for name in inputs}
     whole = "\n\n".join(part for part in (text.strip(), fenced(files)) if part)

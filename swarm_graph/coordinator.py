@@ -135,7 +135,7 @@ class SwarmCoordinator:
         known = known_session(self.data_dir, session) if self.config.features.enable_checkpointing else None
         if known and not follow_up:
             goes_on = f"`swarm-graph resume {session}` goes on with it"
-            cure = "a follow-up (--follow-up) asks it for more" if known.phase in ENDED else goes_on
+            cure = "a follow-up (`run --follow-up`) asks it for more" if known.phase in ENDED else goes_on
             raise InputError(
                 f"session '{session}' exists ({known.phase}); {cure}, another session id begins a new one"
             )

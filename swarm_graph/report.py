@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from swarm_graph import evidence
 from swarm_graph.answers import fenced
 from swarm_graph.artifacts import counted, plain_text, to_json
+from swarm_graph.config import config_path
 from swarm_graph.findings import finding_line
 from swarm_graph.pauses import FILES, Pause
 from swarm_graph.state import TaskStatus
@@ -177,7 +178,7 @@ def _next(coordinator: SwarmCoordinator, program: str) -> list[str]:
     done = coordinator.state["phase"] == "complete" and coordinator.workflow != "custom"
     if not coordinator.config.is_simulated or not done:
         return []
-    if file := coordinator.config_file:
+    if file := coordinator.config_file or config_path(None):
         return ["", f"Next: name a model server of your own in {file}; `{program} doctor` checks it."]
     request = coordinator.state["request"].strip()
     if "\n" in request or coordinator.config.prompts_dir:

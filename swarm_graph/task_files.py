@@ -12,6 +12,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
+from swarm_graph import prompts
 from swarm_graph.answers import once
 from swarm_graph.config_source import near
 from swarm_graph.errors import InputError
@@ -26,8 +27,9 @@ TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0", "")
 def read_tasks(path: str | Path) -> tuple[str, list[TaskSpec]]:
     """The request (often empty) and the tasks of a file; the paths in it are relative to its folder.
 
-    YAML and JSON: a list of tasks, or an object with `tasks` and `request`. CSV: a task a row; lists are
-    separated by spaces, other columns are the task's metadata. InputError for what cannot be read.
+    YAML and JSON: a list of tasks, or an object with `tasks` and `request`. CSV, also with semicolons or
+    tabs: a task a row; lists are separated by spaces, other columns are the task's metadata. InputError
+    for what cannot be read.
     """
     path = Path(path)
     text = _read(path)
@@ -94,7 +96,9 @@ def _yaml_loader() -> Any:
 
 def _rows_of_csv(path: Path, text: str) -> list[dict[str, str]]:
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-    reader = csv.DictReader(io.StringIO(text), strict=True)
+    first_line = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first_line.count)
+    reader = csv.DictReader(io.StringIO(text), strict=True, delimiter=delimiter)
     try:
         rows = list(reader)
     except csv.Error as error:
@@ -164,7 +168,22 @@ def batch_tasks(
     for path in _files(inputs):
         for name, own in _work_in(path, id_column):
             tasks.append({**common, **own, "task_id": _unique(name, taken)})
-    return [absolute(spec, Path()) for spec in task_specs(tasks)]
+    specs = [absolute(spec, Path()) for spec in task_specs(tasks)]
+    _check_shown(prompt, specs)
+    return specs
+
+
+def _check_shown(prompt: str, specs: Iterable[TaskSpec]) -> None:
+    """InputError for a prompt whose data part shows nothing of a document or row."""
+    text = prompts.read(prompt)
+    holes = {*prompts.Holes(text).get_identifiers()}
+    if not text.partition("\n---\n")[2].strip():
+        return  # the data part is ours, which shows everything
+    for spec in specs:
+        wanted = ["files"] if spec.files else [*spec.metadata, "metadata"]
+        if not holes & {*wanted}:
+            known = ", ".join(f"${name}" for name in wanted[:5])
+            raise InputError(f"{prompt} shows nothing of {spec.task_id}; below its line '---' write {known}")
 
 
 def _files(inputs: Iterable[str]) -> Iterator[Path]:

@@ -83,7 +83,7 @@ def test_follow_up_and_resume(tmp_path: Path) -> None:
     assert swarm(*SIMULATE, "--session", "s", cwd=tmp_path).returncode == 0
     again = swarm(*SIMULATE, "--session", "s", cwd=tmp_path)
     assert again.returncode == 2
-    assert b"session 's' exists (complete); a follow-up (--follow-up) asks it for more" in again.stderr
+    assert b"session 's' exists (complete); a follow-up (`run --follow-up`) asks it for more" in again.stderr
     done = swarm("run", "More", "--simulate", "--session", "s", "--follow-up", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["request"] == "More"
     assert json.loads(swarm("resume", "s", "--json", cwd=tmp_path).stdout)["phase"] == "complete"
@@ -269,11 +269,12 @@ def test_the_next_step_is_one_that_can_be_taken(tmp_path: Path) -> None:
     assert told[0].endswith("swarm-graph init && swarm-graph run --workflow standard 'x y'\n")
     assert told[1] == told[2]
     assert told[1].endswith("for the servers that it finds; then run it without --simulate.\n")
+    swarm("run", "x", "--simulate", "--session", "before", cwd=tmp_path)
     write_config(tmp_path)
-    told = [swarm("run", "x", "--simulate", cwd=tmp_path).stdout.decode().partition("\nNext")[2]]
-    assert told == [
-        f": name a model server of your own in {tmp_path / 'config.json'}; `swarm-graph doctor` checks it.\n"
-    ]
+    for again in (["run", "x"], ["sessions", "fork", "before", "--from", "coder"]):
+        done = swarm(*again, "--simulate", cwd=tmp_path).stdout.decode().partition("\nNext")[2]
+        file = tmp_path / "config.json"
+        assert done == f": name a model server of your own in {file}; `swarm-graph doctor` checks it.\n"
 
 
 def test_a_key_without_effect_is_one_line_of_warning(tmp_path: Path) -> None:

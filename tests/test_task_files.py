@@ -160,6 +160,8 @@ def test_no_csv_and_no_yaml_ends_in_a_traceback(tmp_path_factory: pytest.TempPat
 
 
 def batch(*inputs: str, **more: str) -> list[TaskSpec]:
+    if not Path("p.md").exists():
+        Path("p.md").write_text("Extract the title.")
     return batch_tasks(inputs, AgentRole.CODER, "p.md", **more)  # type: ignore[arg-type]
 
 
@@ -190,6 +192,38 @@ def test_a_task_per_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     tasks = batch("r.csv", "r.jsonl", id_column="tag")
     assert [task.task_id for task in tasks] == ["P-1", "P-1_2", "7", "q"]
     assert tasks[2].metadata == {"tag": 7, "x": [1]}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_cells_are_separated_as_the_first_line_says(
+    separator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, {"r.csv": separator.join(["tag", "größe"]) + "\n" + separator.join(["P-1", '"1,5; 2"'])})
+    assert [task.metadata for task in batch("r.csv")] == [{"tag": "P-1", "größe": "1,5; 2"}]
+    write(tmp_path, {"one.csv": "tag\nP-1\n"})
+    assert [task.metadata for task in batch("one.csv")] == [{"tag": "P-1"}]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown", "wanted"),
+    [("r.csv", "$files", "$tag, $size, $metadata"), ("a.txt", "$metadata", "$files")],
+)
+def test_a_prompt_shows_something_of_its_input(
+    given: str, shown: str, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, {"r.csv": "tag,size\nP-1,2\n", "a.txt": "x", "p.md": f"Extract.\n---\n{shown}"})
+    with pytest.raises(InputError, match=r"shows nothing of .*below its line '---' write ") as caught:
+        batch(given)
+    assert str(caught.value).endswith(f" {wanted}")
+    for text in (
+        "Extract.",
+        f"Extract.\n---\n{wanted.split(', ')[0]}",
+        "Extract $metadata $files\n---\nNow.",
+    ):
+        write(tmp_path, {"p.md": text})
+        assert len(batch(given)) == 1
 
 
 def test_a_document_named_twice_is_done_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,6 +277,7 @@ class _Record:
         self._first_token_s: float | None = None
         self.tokens = 0
         self._untold: list[str] = []
+        self._thoughts: list[str] = []
         self.reason = ""
         self._send("call_started")
 
@@ -288,14 +289,16 @@ class _Record:
             self._first_token_s = now - self._started
         self.tokens += 1
         self._untold.append(chunk.text)
+        self._thoughts.append(str(chunk.additional_kwargs.get("reasoning_content", "")))
         if now - self._reported >= TOKEN_EVENT_S:
             self._reported = now
             self._tell_tokens()
 
     def _tell_tokens(self) -> None:
-        text = "".join(self._untold)
+        text, thoughts = encodable("".join(self._untold)), encodable("".join(self._thoughts))
         self._untold.clear()
-        self._send("tokens", output_tokens=self.tokens, text=encodable(text))
+        self._thoughts.clear()
+        self._send("tokens", output_tokens=self.tokens, text=text, thoughts=thoughts)
 
     async def end(self, outcome: str, *, reply: Reply | None = None, error: str | None = None) -> None:
         """Commits the attempt, with its answer, before anybody hears of it."""

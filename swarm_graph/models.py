@@ -281,7 +281,7 @@ def _ollama_options(model: BaseChatModel) -> dict[str, Any]:
 def _openai(
     entry: ModelEntry, parameters: AgentParameters, proxy: str | None, refused: AbstractSet[str]
 ) -> BaseChatModel:
-    from langchain_openai import ChatOpenAI
+    from swarm_graph.openai_chat import OpenAIChat
 
     body = dict(parameters.extra_body)
     if parameters.max_tokens:
@@ -290,7 +290,7 @@ def _openai(
         body.setdefault("reasoning_effort", parameters.reasoning)
     elif parameters.reasoning is not None:
         body.setdefault("chat_template_kwargs", {"enable_thinking": parameters.reasoning})
-    return ChatOpenAI(
+    return OpenAIChat(
         model=entry.model,
         base_url=entry.url,
         api_key=cast("Any", api_key(entry) or "none"),
@@ -311,10 +311,10 @@ def _openai(
 def _ollama(
     entry: ModelEntry, parameters: AgentParameters, proxy: str | None, _refused: AbstractSet[str]
 ) -> BaseChatModel:
-    from langchain_ollama import ChatOllama
+    from swarm_graph.ollama_chat import OllamaChat
 
     key = api_key(entry)
-    return ChatOllama(
+    return OllamaChat(
         model=entry.model,
         base_url=entry.url,
         temperature=parameters.temperature,

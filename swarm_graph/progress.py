@@ -208,20 +208,23 @@ class _Work:
     def __init__(self, iteration: int, started: float, *, asks: bool = True) -> None:
         self.iteration, self.started, self.tokens, self._asks = iteration, started, 0, asks
         self._called: float | None = None
-        self._text = ""
+        self._text = self._thoughts = ""
 
     def on_event(self, happened: Event) -> None:
         """Its call leaves the queue, says something, or ends."""
         if happened.kind == "call_started":
-            self._called, self.tokens, self._text = time.monotonic(), 0, ""
+            self._called, self.tokens = time.monotonic(), 0
+            self._text = self._thoughts = ""
             return
         self.tokens = happened.data["output_tokens"]
         self._text = (self._text + happened.data.get("text", ""))[-KEPT_TEXT:]
+        self._thoughts = (self._thoughts + happened.data.get("thoughts", ""))[-KEPT_TEXT:]
 
     def latest(self, width: int) -> str:
-        """The end of what it is writing, on one line."""
-        shown = "".join(char if char.isprintable() else " " for char in self._text)
-        return " ".join(shown.split())[-max(width, 0) :]
+        """The end of what it is writing, or else thinking, on one line."""
+        label, said = ("", self._text) if self._text else ("thinking: ", self._thoughts)
+        shown = " ".join("".join(char if char.isprintable() else " " for char in said).split())
+        return label + shown[-max(width - len(label), 0) :] if shown else ""
 
     def figures(self) -> str:
         seconds = f"{time.monotonic() - self.started:.0f} s"

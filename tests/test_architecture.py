@@ -29,6 +29,8 @@ FLOORS = (
         "simulated",
         "capacity",
         "window",
+        "openai_chat",
+        "ollama_chat",
         "models",
         "checkpoints",
         "run",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import time
@@ -251,9 +252,13 @@ def test_the_live_view_of_a_workflow_shows_its_nodes_queue_and_rate() -> None:
         ("task_ended", {"node": "clarifier", "note": ""}), ("task_started", {"node": "coder"}),
         ("task_started", {"node": "tester"}), ("call_started", {"node": "tester"}),
         ("tokens", {"node": "tester", "output_tokens": 2, "text": "def\x1b[2J\n"}),
-        ("tokens", {"node": "tester", "output_tokens": 3, "text": "  test_"}),
+        ("tokens", {"node": "tester", "output_tokens": 3, "text": "  test_", "thoughts": "Hm"}),
+        ("task_started", {"node": "reviewer"}), ("call_started", {"node": "reviewer"}),
+        ("tokens", {"node": "reviewer", "output_tokens": 2, "text": "", "thoughts": "x" * 90 + "\nIs it"}),
     ])  # fmt: skip
     assert "\n    def [2J test_" in text
+    assert re.search(r"\n    thinking: x+ Is it\n", text)
+    assert max(map(len, text.splitlines())) == 100
     assert "✓ clarifier 0 s, 7 tokens, " in text
     assert "coder 0 s, in the queue, round 0 of 3" in text
     assert "✓ architect  ✓ clarifier  ● coder" in text

@@ -6,15 +6,14 @@ The server is a real llama.cpp behind a proxy that plays the fault on every call
 from __future__ import annotations
 
 import re
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from servers.faults import FAULTS as PLAYED
-from servers.faults import STATUSES, FaultyOllama, FaultyProxy, Plan
+from servers.faults import REASONING, STATUSES, FaultyOllama, FaultyProxy, Plan
 from servers.llama import Llama
 from support import dead_port
 
@@ -37,14 +36,14 @@ CALLS = {
 
 @dataclass
 class Outcome:
-    """What a session came to: `streamed`, the text of the last attempt as a stream brought it."""
+    """What a session came to: `streamed`, `thoughts`: of the last attempt, as a stream brought them."""
 
     answer: str = ""
     approved: bool | None = None
     note: str = ""
     error: str = ""
     streamed: str = ""
-    attempts: Counter[int] = field(default_factory=Counter)
+    thoughts: str = ""
 
 
 def table() -> dict[tuple[str, str], tuple[str, str, str]]:
@@ -95,6 +94,7 @@ def session(kind: str, config: dict[str, Any]) -> Outcome:
             if mode == "messages":
                 token, metadata = part
                 texts[metadata["attempt"]] = texts.get(metadata["attempt"], "") + token.text
+                outcome.thoughts += token.additional_kwargs.get("reasoning_content", "")
             else:
                 state = part
         record = state["tasks"]["t"]
@@ -135,6 +135,7 @@ def test_the_page_says_what_happens(fault: str, api: str, llama: Llama) -> None:
     taken = cells["streamed"][0]
     if plain == "taken" and fault in ("prose", "fenced", "slow_first_token", "no_usage", "reasoning"):
         assert taken.streamed.strip() == taken.answer.strip()
+    assert (taken.thoughts == REASONING) == (fault == "reasoning")
     if fault == "think":
         assert "<think>" not in taken.answer
 

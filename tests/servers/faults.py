@@ -19,6 +19,7 @@ from servers.loopback import Call, Handler
 from servers.ollama_front import OllamaError, OllamaFront, OllamaHandler, _line, _statistics
 
 PIECES = 4
+REASONING = '{"approved": true, "findings": []}'
 STATUSES: dict[str, tuple[int, str, dict[str, str]]] = {
     "redirect": (307, "moved", {"Location": "http://127.0.0.1:1/v1/chat/completions"}),
     "bad_request": (400, "something about this request is wrong", {}),
@@ -65,7 +66,7 @@ CHANGED: Mapping[str, Callable[[Answer], Answer]] = {
     "fenced": lambda answer: replace(answer, text=f"```json\n{answer.text}\n```"),
     "think": lambda answer: replace(answer, text=f'<think>It says {{"approved": true}}</think>{answer.text}'),
     "open_think": lambda answer: replace(answer, text=f"It is fine, I think.\n</think>\n\n{answer.text}"),
-    "reasoning": lambda answer: replace(answer, reasoning='{"approved": true, "findings": []}'),
+    "reasoning": lambda answer: replace(answer, reasoning=REASONING),
     "truncated_json": lambda answer: replace(answer, text=answer.text[: max(1, len(answer.text) - 8)]),
     "invalid_utf8": lambda answer: replace(answer, raw=b"\xff\xfe\xc3("),
     "odd_usage": lambda answer: replace(

@@ -26,6 +26,10 @@ class Unreadable(Exception):
     """An answer that cannot be used as it is; the text says why, for the model that gave it."""
 
 
+class CutOff(Unreadable):
+    """An answer that reached its token limit before its end."""
+
+
 @dataclass(frozen=True)
 class Reply:
     """A model's finished answer. `truncated`: it was cut off at the token limit."""

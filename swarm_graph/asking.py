@@ -14,7 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 
-from swarm_graph.answers import Reply, Unreadable
+from swarm_graph.answers import CutOff, Reply, Unreadable, without_thoughts
 from swarm_graph.calls import Caller
 from swarm_graph.config import AgentParameters, ModelEntry, SwarmConfig
 from swarm_graph.errors import AnswerError, ModelError, OverBudget, Stopped
@@ -148,9 +148,12 @@ class Turn:
         return "; ".join([*self.notes, *more])
 
     def _failure(self, problem: Unreadable) -> AnswerError:
-        node = self.about["node"]
-        what = str(problem).replace("the answer", f"the {self.about['role']}'s answer", 1)
-        return AnswerError(f"{node}: {what} (after one repair question); try a stronger model", node=node)
+        node, role = self.about["node"], self.about["role"]
+        what, cure = str(problem).replace("the answer", f"the {role}'s answer", 1), "try a stronger model"
+        if isinstance(problem, CutOff):
+            what = what.partition(";")[0]
+            cure = f"raise agent_parameters.{role}.max_tokens or set its reasoning to false"
+        return AnswerError(f"{node}: {what} (after one repair question); {cure}", node=node)
 
     async def _fitting(
         self, question: Question[Any], entry: ModelEntry, choices: Iterable[tuple[list[BaseMessage], str]]
@@ -237,7 +240,9 @@ class Turn:
 def _read(question: Question[A], reply: Reply) -> A:
     if reply.truncated:
         limit = f"its limit of {reply.output_tokens} tokens"
-        raise Unreadable(f"the answer was cut off at {limit}; answer more briefly")
+        if not without_thoughts(reply.text).strip():
+            raise CutOff(f"the answer had not begun at {limit}: all went into thoughts; think less")
+        raise CutOff(f"the answer was cut off at {limit}; answer more briefly")
     return question.read(reply)
 
 

@@ -67,6 +67,7 @@ CHANGED: Mapping[str, Callable[[Answer], Answer]] = {
     "think": lambda answer: replace(answer, text=f'<think>It says {{"approved": true}}</think>{answer.text}'),
     "open_think": lambda answer: replace(answer, text=f"It is fine, I think.\n</think>\n\n{answer.text}"),
     "reasoning": lambda answer: replace(answer, reasoning=REASONING),
+    "only_thoughts": lambda answer: replace(answer, text="", reasoning="Hm. " * 9, finish="length"),
     "truncated_json": lambda answer: replace(answer, text=answer.text[: max(1, len(answer.text) - 8)]),
     "invalid_utf8": lambda answer: replace(answer, raw=b"\xff\xfe\xc3("),
     "odd_usage": lambda answer: replace(

@@ -112,7 +112,7 @@ class Caller:
         try:
             await self._listen(messages, arguments, record, chunks)
         except TimeoutError:
-            if not _reason(chunks):  # else the answer is whole, and only the connection was left open
+            if not reason_of(chunks):  # else the answer is whole, and only the connection was left open
                 raise
         return self._finished(messages, chunks, record)
 
@@ -147,11 +147,11 @@ class Caller:
         if not chunks:
             raise self._error("ended the stream without an answer", retryable=True)
         whole = add_ai_message_chunks(chunks[0], *chunks[1:])
-        usage = _usage(chunks, whole)
+        usage = usage_of(chunks, whole)
         counted = is_count(usage)
         if usage is None or not counted:
             usage = estimated_usage(messages, record.tokens)
-        record.reason = reason = _reason(chunks)
+        record.reason = reason = reason_of(chunks)
         if not reason:
             raise self._error("cut the answer off before its end", retryable=True)
         if reason not in (*ENDS, "length"):
@@ -192,14 +192,14 @@ ENDS = ("stop", "tool_calls", "eos_token", "eos", "stop_sequence", "end_turn")
 MOST_TOKENS = 2**31
 
 
-def _reason(chunks: Sequence[AIMessageChunk]) -> str:
+def reason_of(chunks: Sequence[AIMessageChunk]) -> str:
     """Why the server ended an answer; empty when it did not. Of two reasons that it was cut off counts."""
     metadata = [chunk.response_metadata for chunk in chunks]
     said = [why for one in metadata if (why := one.get("finish_reason") or one.get("done_reason"))]
     return "length" if "length" in said else str(said[-1]) if said else ""
 
 
-def _usage(chunks: Sequence[AIMessageChunk], whole: AIMessageChunk) -> UsageMetadata | None:
+def usage_of(chunks: Sequence[AIMessageChunk], whole: AIMessageChunk) -> UsageMetadata | None:
     """What the server has counted. LangChain adds it up, but who counts the input again counts all again."""
     told = [chunk.usage_metadata for chunk in chunks if chunk.usage_metadata]
     again = sum(usage["input_tokens"] > 0 for usage in told) > 1

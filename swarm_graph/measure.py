@@ -11,8 +11,8 @@ from typing import Any
 from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.messages.ai import add_ai_message_chunks
 
-from swarm_graph.answers import Unreadable, read_typed
-from swarm_graph.calls import is_count, secrets_of
+from swarm_graph.answers import Unreadable, read_typed, without_thoughts
+from swarm_graph.calls import is_count, reason_of, secrets_of, usage_of
 from swarm_graph.config import AgentParameters, ModelEntry, SwarmConfig
 from swarm_graph.doctor import Check
 from swarm_graph.errors import ConfigError, ModelError
@@ -22,6 +22,8 @@ from swarm_graph.state import AgentRole
 
 TOKENS = 64
 """The longest answer that is asked for."""
+TYPED_TOKENS = 512
+"""The same for the one in JSON, before which a model may think."""
 MOST_AT_ONCE = 16
 WORTH_IT = 1.15
 """Twice as many calls at once must bring so much more, or they only wait at the server."""
@@ -48,6 +50,7 @@ class Measured:
     usage: bool = False
     enforced: bool | None = None
     """Whether a JSON schema binds the answer; None when that could not be seen."""
+    thinks: bool = False
 
     @property
     def best(self) -> int:
@@ -89,7 +92,7 @@ async def _measured(pool: ModelPool, entry: ModelEntry) -> Measured:
     known, report = await pool.capacity(entry), await pool.report(entry)
     found = Measured(known.context, known.slots)
     first = await _call(pool, entry, QUESTION)
-    found.first_token_s, found.usage = first.first_token_s, first.usage
+    found.first_token_s, found.usage, found.thinks = first.first_token_s, first.usage, first.thinks
     most = report.slots or max(known.slots, pool.config.workflow.max_parallel_agents)
     at_once = 1
     while at_once <= min(MOST_AT_ONCE, most):
@@ -115,11 +118,12 @@ class _Answer:
     tokens: int
     first_token_s: float
     usage: bool
+    thinks: bool
 
 
 async def _call(pool: ModelPool, entry: ModelEntry, question: str, schema: Any = None) -> _Answer:
     """One call past all queues. ModelError when it fails."""
-    model = await pool.chat(entry, AgentParameters(max_tokens=TOKENS))
+    model = await pool.chat(entry, AgentParameters(max_tokens=TYPED_TOKENS if schema else TOKENS))
     chunks: list[AIMessageChunk] = []
     began, first = time.monotonic(), 0.0
     try:
@@ -131,14 +135,15 @@ async def _call(pool: ModelPool, entry: ModelEntry, question: str, schema: Any =
     except Exception as error:
         raise explain(error, "measure", entry, secrets_of(entry, {})) from error
     whole = add_ai_message_chunks(chunks[0], *chunks[1:])
-    usage, metadata = whole.usage_metadata, whole.response_metadata
-    reason = str(metadata.get("finish_reason") or metadata.get("done_reason") or "")
+    usage, reason = usage_of(chunks, whole), reason_of(chunks)
     if not reason:
         what = f"measure: {entry.label} at {entry.server} cut the answer off before its end"
         raise ModelError(f"{what}; look at its log, no call would be taken")
     counted = is_count(usage)
     tokens = usage["output_tokens"] if usage and counted else len(chunks)
-    return _Answer(whole.text, reason, tokens, first, counted)
+    text = without_thoughts(whole.text)
+    thinks = text != whole.text or "reasoning_content" in whole.additional_kwargs
+    return _Answer(text.strip(), reason, tokens, first, counted, thinks)
 
 
 async def _enforces(pool: ModelPool, entry: ModelEntry) -> bool | None:
@@ -149,7 +154,8 @@ async def _enforces(pool: ModelPool, entry: ModelEntry) -> bool | None:
     except ModelError:
         return False
     except Unreadable:
-        return None if answer.reason == "length" and "{" in answer.text else False
+        begun = not answer.text or "{" in answer.text
+        return None if answer.reason == "length" and begun else False
     return True
 
 
@@ -172,6 +178,13 @@ def _told(config: SwarmConfig, entry: ModelEntry, found: Measured) -> Iterator[C
         yield Check(name, None, "a JSON schema does not bind its answers", cure)
     elif found.enforced:
         yield Check(name, True, "a JSON schema binds its answers")
+    else:
+        yield Check(
+            name, None, "whether a JSON schema binds its answers could not be seen: they were cut off"
+        )
+    if found.thinks:
+        cure = 'give its roles more "max_tokens", or "reasoning": false'
+        yield Check(name, None, "it thinks before it answers, which takes of the same tokens", cure)
 
 
 def _time(config: SwarmConfig, name: str, entry: ModelEntry, found: Measured) -> Iterator[Check]:

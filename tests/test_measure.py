@@ -32,7 +32,7 @@ def test_a_real_server_is_measured(llama: Llama) -> None:
     with CountingProxy(llama.root) as proxy:
         checks = measured(proxy.url)
         assert len(proxy.calls) >= 1 + 1 + 2 + 1
-        assert max(body.get("max_tokens", 0) for body in proxy.calls.bodies) == 64
+        assert {body["max_tokens"] for body in proxy.calls.bodies} == {64, 512}
     text = told(checks)
     assert "tokens per second: " in text
     assert " with 1 at once, " in text
@@ -51,6 +51,10 @@ def test_what_a_server_lacks_is_told(kind: type[FaultyProxy] | type[FaultyOllama
     with kind(llama.root, Plan("no_end")) as server:
         (check,) = measured(server.url, api_type=api_type)
         assert (check.ok, "cut the answer off before its end" in check.text) == (False, True)
+    with kind(llama.root, Plan("only_thoughts")) as server:
+        text = told(measured(server.url, api_type=api_type))
+        assert "it thinks before it answers" in text
+        assert "whether a JSON schema binds its answers could not be seen" in text
     with kind(llama.root, Plan("ignore_format")) as server:
         assert "a JSON schema does not bind its answers" in told(measured(server.url, api_type=api_type))
 

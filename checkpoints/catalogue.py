@@ -40,6 +40,11 @@ TEST_RUN_COLUMNS = (
     "outcome", "reason", "exit_code", "passed", "failed", "errored", "skipped", "sandbox", "seconds",
 )  # fmt: skip
 
+AT_WORK = """total(max(started_at, coalesce(
+    ended_at, (SELECT max(time) FROM calls WHERE calls.session = runs.session), started_at
+)) - started_at)"""
+"""Seconds of runs together; one that was killed, or is at work now, until its latest call ended."""
+
 
 @dataclass(frozen=True)
 class Session:
@@ -47,7 +52,8 @@ class Session:
 
     `config`: what it began with, in the file's shape. `output`: the folder of its files, empty when
     the graph was called directly. `parent`: the session that it was forked from, at `parent_checkpoint`.
-    The last three say what its last run came to: `findings` are the open ones by severity.
+    The last three say what its last run came to: `findings` are the open ones by severity; `approved` is
+    None for a task graph, and while nothing ended.
     """
 
     session: str
@@ -107,10 +113,11 @@ class Catalogue:
     ) -> int:
         """Records that this process begins to work on a session; returns the run's number.
 
-        A session that is known keeps its beginning: configuration, time, and where it was forked from.
-        A request asked anew (`begin`, `follow_up`, `replay`) is never answered from the journal.
+        A session that is known keeps its beginning: configuration, time, and where it was forked from. A
+        run of it that nobody ended was killed: it counts until its latest call. A request asked anew
+        (`begin`, `follow_up`, `replay`) is never answered from the journal.
         """
-        with self.database.transaction():
+        with self.database.transaction() as cursor:
             known = self.get(session.session)
             row = _session_row(session)
             if known is not None:
@@ -123,6 +130,12 @@ class Catalogue:
                     "updated_at": session.updated_at,
                 }
             self._tables.table("sessions").upsert(row, pk="session")
+            cursor.execute(
+                "UPDATE runs SET phase = 'interrupted', ended_at = max(started_at, coalesce("
+                "(SELECT max(time) FROM calls WHERE calls.session = runs.session), started_at)) "
+                "WHERE session = ? AND ended_at IS NULL",
+                (session.session,),
+            )
             if kind != "resume":
                 self.forget_answers(session.session)
             if kind == "follow_up":
@@ -157,7 +170,7 @@ class Catalogue:
                 self.forget_answers(session)
 
     def spent(self, session: str) -> tuple[int, int, float]:
-        """What the latest request of a session has used: calls, tokens, and seconds of ended runs."""
+        """What the latest request of a session has used: calls, tokens, and seconds at work."""
         with self.database.view() as cursor:
             (began,) = cursor.execute(
                 "SELECT max(started_at) FROM runs WHERE session = ? AND kind != 'resume'", (session,)
@@ -169,7 +182,7 @@ class Catalogue:
                 since,
             ).fetchone()
             (seconds,) = cursor.execute(
-                "SELECT total(ended_at - started_at) FROM runs WHERE session = ? AND started_at >= ?", since
+                f"SELECT {AT_WORK} FROM runs WHERE session = ? AND started_at >= ?", since
             ).fetchone()
         return calls, int(tokens), seconds
 
@@ -250,10 +263,13 @@ class Catalogue:
             rows = self._tables.query(f"SELECT session, {', '.join(CALL_COLUMNS)} FROM calls ORDER BY rowid")
             return list(rows)
 
-    def seconds_at_work(self) -> dict[str, float]:
-        """How long each session was worked on, all its ended runs together."""
+    def seconds_at_work(self, session: str | None = None) -> dict[str, float]:
+        """How long each session, or one, was worked on, all its runs together."""
         with self.database.view() as cursor:
-            rows = cursor.execute("SELECT session, total(ended_at - started_at) FROM runs GROUP BY session")
+            rows = cursor.execute(
+                f"SELECT session, {AT_WORK} FROM runs WHERE session = ? OR ? IS NULL GROUP BY session",
+                (session, session),
+            )
             return dict(rows.fetchall())
 
     def usual_seconds(self, workflow: str, config: Mapping[str, Any]) -> float | None:
@@ -263,8 +279,7 @@ class Catalogue:
         """
         with self.database.view() as cursor:
             rows = cursor.execute(
-                "SELECT (SELECT total(ended_at - started_at) FROM runs AS own "
-                "WHERE own.session = known.session) "
+                f"SELECT (SELECT {AT_WORK} FROM runs WHERE runs.session = known.session) "
                 "FROM sessions AS known WHERE workflow = ? AND phase = 'complete' "
                 "AND json_extract(config, '$.model_config') IS json_extract(?, '$.model_config') "
                 "ORDER BY updated_at DESC LIMIT 20",
@@ -368,7 +383,7 @@ def _came_to(state: SwarmState) -> dict[str, Any]:
     """What a state has come to, as columns."""
     findings = Counter(finding["severity"] for finding in state.get("findings", []))
     return {
-        "approved": int(state.get("approved", False)),
+        "approved": state.get("approved", False),
         "iteration": state.get("iteration", 0),
         "findings": json.dumps(dict(findings)),
     }

@@ -246,12 +246,3 @@ def to_json(document: Any) -> str:
 def counted(number: int, noun: str) -> str:
     """As in "1 call" and "2 calls"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def plain_text(text: str) -> str:
-    """Text of a model without control and escape characters, fit for a terminal."""
-    return "".join(char for char in text if char in "\n\t" or (char.isprintable() and not _is_bidi(char)))
-
-
-def _is_bidi(char: str) -> bool:
-    return "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"

@@ -25,6 +25,7 @@ from swarm_graph.errors import ModelError
 from swarm_graph.events import Kind
 from swarm_graph.failures import explain
 from swarm_graph.limits import Slots
+from swarm_graph.plain import plain_text
 from swarm_graph.run import Run
 from swarm_graph.window import size_of
 
@@ -196,7 +197,7 @@ def reason_of(chunks: Sequence[AIMessageChunk]) -> str:
     """Why the server ended an answer; empty when it did not. Of two reasons that it was cut off counts."""
     metadata = [chunk.response_metadata for chunk in chunks]
     said = [why for one in metadata if (why := one.get("finish_reason") or one.get("done_reason"))]
-    return "length" if "length" in said else str(said[-1]) if said else ""
+    return "length" if "length" in said else plain_text(str(said[-1])) if said else ""
 
 
 def usage_of(chunks: Sequence[AIMessageChunk], whole: AIMessageChunk) -> UsageMetadata | None:

@@ -92,8 +92,6 @@ def compare(names: tuple[str, ...], data_dir: str, as_json: bool) -> None:
     from swarm_graph.comparison import compare as side_by_side
     from swarm_graph.session import find_session
 
-    if len(names) < 2:
-        raise InputError("a comparison needs two sessions or more")
     known = [find_session(Path(data_dir), name) for name in names]
     with _saver(data_dir) as saver:
         found = side_by_side(saver, known)
@@ -352,7 +350,8 @@ def _saver(data_dir: str) -> Iterator[SwarmSaver]:
 
 
 def _print(document: Any, text: str, as_json: bool) -> None:
-    from swarm_graph.artifacts import plain_text, to_json
+    from swarm_graph.artifacts import to_json
+    from swarm_graph.plain import plain_text
 
     sys.stdout.write(to_json(document) if as_json else plain_text(text))
 
@@ -367,8 +366,9 @@ def verify(session: str, config_file: str | None, data_dir: str, as_json: bool) 
 
     Exit code 0 when they passed, 4 when not, 1 when they cannot be run.
     """
-    from swarm_graph.artifacts import plain_text, to_json
+    from swarm_graph.artifacts import to_json
     from swarm_graph.evidence import details, line
+    from swarm_graph.plain import plain_text
     from swarm_graph.session import find_session
 
     known = find_session(Path(data_dir), session)

@@ -41,10 +41,11 @@ def doctor(
     """
     import asyncio
 
-    from swarm_graph.artifacts import plain_text, to_json
+    from swarm_graph.artifacts import to_json
     from swarm_graph.config import load_config
     from swarm_graph.doctor import checks_text, examine, examine_database
     from swarm_graph.measure import measure
+    from swarm_graph.plain import plain_text
     from swarm_graph.session import DATABASE
 
     if repair and not database:

@@ -136,8 +136,9 @@ def work_off(
 
 def show_plan(request: str, specs: Sequence[TaskSpec], config: SwarmConfig, as_json: bool) -> None:
     """Prints the plan of a task graph, and its drawing where that can be read."""
-    from swarm_graph.artifacts import plain_text, to_json
+    from swarm_graph.artifacts import to_json
     from swarm_graph.asking import Crew
+    from swarm_graph.plain import plain_text
     from swarm_graph.plan import DRAWN, mermaid, plan, plan_text
     from swarm_graph.task_turn import check_tasks
     from swarm_graph.tasks import checked_graph

@@ -146,7 +146,7 @@ def carry_out(
     if as_json and as_events:
         raise InputError("--json and --json-events both want stdout; choose one")
     lines = EventLines()
-    with Progress() as progress:
+    with Progress(quiet=as_events and sys.stdout.isatty()) as progress:
 
         def on_event(happened: Event) -> None:
             progress.on_event(happened)
@@ -212,7 +212,7 @@ async def _until_stopped(
 
 def _ask(pause: Pause) -> Decision:
     """What a person at the terminal decides about a pause."""
-    from swarm_graph.artifacts import plain_text
+    from swarm_graph.plain import plain_text
     from swarm_graph.report import pause_text
 
     click.echo(plain_text(pause_text(pause)))
@@ -274,7 +274,7 @@ def read_edit(name: str) -> Any:
 
 def say(message: str) -> None:
     """A line for people on stderr."""
-    from swarm_graph.artifacts import plain_text
+    from swarm_graph.plain import plain_text
 
     with suppress(OSError):
         sys.stderr.write(f"swarm-graph: {plain_text(' '.join(message.split()))}\n")
@@ -282,7 +282,8 @@ def say(message: str) -> None:
 
 def end(message: str, code: int, as_json: bool = False) -> NoReturn:
     """Ends the program with a line on stderr, and with a JSON document on stdout if one was asked for."""
-    from swarm_graph.artifacts import plain_text, to_json
+    from swarm_graph.artifacts import to_json
+    from swarm_graph.plain import plain_text
 
     say(message)
     if as_json:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from swarm_graph.artifacts import project_files
-from swarm_graph.checkpoints.catalogue import Catalogue, Session
+from swarm_graph.checkpoints.catalogue import ENDED, Catalogue, Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import changed_settings
+from swarm_graph.errors import InputError
 from swarm_graph.findings import SEVERITIES
 from swarm_graph.html_parts import SIMULATED, roles_table, table, text
 from swarm_graph.metrics import summary, swaps, test_summary
@@ -23,6 +24,8 @@ COMPARED = (
     "output_tokens", "tokens_per_second", "cost", "open_findings", "test_runs", "model_swaps",
 )  # fmt: skip
 SHOWN_DIFF = 400
+GAVE_UP = ("failed", "over_budget")
+"""The phases of sessions that came to no end by themselves; others were stopped, or wait."""
 ENOUGH = 6
 """Sessions of each configuration with which a difference can be beyond chance."""
 
@@ -31,7 +34,8 @@ ENOUGH = 6
 class Analysis:
     """A session in figures. `seconds`: at work, all its runs together; `findings`: the open ones by severity.
 
-    `agents`: the figures of each role, as `metrics.summary` has them.
+    `agents`: the figures of each role, as `metrics.summary` has them. `no_sample`: why its figures say
+    nothing about its configuration, if they do not.
     """
 
     session: str
@@ -48,6 +52,7 @@ class Analysis:
     tests: dict[str, Any]
     agents: dict[str, dict[str, Any]]
     model_swaps: int
+    no_sample: str
 
     def _repr_html_(self) -> str:
         figures = {name.replace("_", " "): value for name, value in self.figures().items()}
@@ -92,15 +97,24 @@ def analysis(catalogue: Catalogue, known: Session) -> Analysis:
         request=known.request,
         created_at=known.created_at,
         simulated=known.simulated,
-        seconds=sum(
-            (run.ended_at or run.started_at) - run.started_at for run in catalogue.runs(known.session)
-        ),
+        seconds=catalogue.seconds_at_work(known.session).get(known.session, 0.0),
         findings=known.findings or {},
         tasks={status.lower(): statuses.count(status) for status in dict.fromkeys(statuses)},
-        tests=test_summary(catalogue.test_runs(known.session)),
+        tests=test_summary(run for run in catalogue.test_runs(known.session) if run["kind"] == "run"),
         agents=summary(calls),
         model_swaps=swaps(calls),
+        no_sample=_no_sample(catalogue, known),
     )
+
+
+def _no_sample(catalogue: Catalogue, known: Session) -> str:
+    """Why a session is no sample of its configuration; a raised limit and other seeds are no reason."""
+    if known.parent:
+        return f"it was forked from {known.parent}, which did a part of it"
+    configs = [run.config for run in catalogue.runs(known.session) if run.config]
+    changed = {name for config in configs for name in changed_settings(known.config, config)}
+    other = sorted(name for name in changed if not name.endswith(".seed") and not name.startswith("limits."))
+    return f"it was resumed with others of {', '.join(other)}" if other else ""
 
 
 @dataclass(frozen=True)
@@ -187,6 +201,11 @@ class Comparison:
         for session, names in self.settings.items():
             told = ", ".join(names) or "none"
             parts.append(f"\nSettings of {session} that differ from {first}'s: {told}\n")
+        parts += [
+            f"\n{one.session} is no sample of its configuration: {one.no_sample}\n"
+            for one in self.sessions
+            if one.no_sample
+        ]
         for session, diff in self.code.items():
             parts.append(f"\nFiles from {first} to {session}:\n{_shortened(diff) or '  the same'}\n")
         parts += [f"\n{contest.text()}" for contest in self.contests]
@@ -194,7 +213,10 @@ class Comparison:
 
 
 def compare(saver: SwarmSaver, sessions: Sequence[Session]) -> Comparison:
-    """Two sessions or more, each with the first."""
+    """Two sessions or more, each with the first. InputError for less; one that is named twice counts once."""
+    sessions = list({known.session: known for known in sessions}.values())
+    if len(sessions) < 2:
+        raise InputError("a comparison needs two sessions or more")
     first, *others = sessions
     files = {known.session: _files(saver, known) for known in sessions}
     told = [analysis(saver.catalogue, known) for known in sessions]
@@ -210,11 +232,15 @@ def contests(sessions: Sequence[tuple[Analysis, Mapping[str, Any]]]) -> list[Con
     """The sessions by configuration, the first one's beside each of the others."""
     groups: list[tuple[Mapping[str, Any], list[Analysis]]] = []
     for told, config in sessions:
+        if told.no_sample:
+            continue
         known = next((group for kept, group in groups if same_but_seeds(kept, config)), None)
         if known is None:
             groups.append((config, [told]))
         else:
             known.append(told)
+    if not groups:
+        return []
     (_, first), *others = groups
     return [
         Contest(
@@ -233,8 +259,11 @@ def same_but_seeds(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _judged(told: Analysis) -> dict[str, float | None]:
-    figures = told.figures()
-    return {**figures, "tokens": figures["input_tokens"] + figures["output_tokens"]}
+    """What a session is a sample of: of how far it came, and only of that when it came to no end."""
+    if told.phase in ENDED:
+        figures = told.figures()
+        return {**figures, "tokens": figures["input_tokens"] + figures["output_tokens"], "ended": True}
+    return {"ended": False} if told.phase in GAVE_UP else {}
 
 
 def _counted(sessions: list[str]) -> str:

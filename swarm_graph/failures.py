@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from swarm_graph.config import ModelEntry
 from swarm_graph.errors import ModelError
+from swarm_graph.plain import plain_text
 
 RETRY_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
 LONGEST_WAIT_S = 120.0
@@ -127,6 +128,7 @@ def _detail(error: BaseException, secrets: Sequence[str]) -> str:
 
 
 def _line(text: str, secrets: Sequence[str]) -> str:
+    """What a server said as one line for people."""
     for secret in secrets:
         text = text.replace(secret, "***")
-    return " ".join(text.split())[:300]
+    return plain_text(" ".join(text.split()))[:300]

@@ -173,7 +173,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         if TASKS in self.nodes:
             specs = [TaskSpec.model_validate(task) for task in given["tasks"]]
             records = {spec.task_id: pending(spec, [number]) for number, spec in enumerate(specs)}
-            own = {"tasks": {"__overwrite__": records}, "children": secrets.token_hex(4)}
+            own = {"tasks": {"__overwrite__": records}, "children": secrets.token_hex(4), "approved": None}
             return {**anew, **empty, **given, **own}
         return {**anew, **empty, **given}
 

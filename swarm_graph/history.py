@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
-from swarm_graph.checkpoints.catalogue import Session
+from swarm_graph.checkpoints.catalogue import ENDED, Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import load_config
 from swarm_graph.errors import InputError
@@ -117,12 +117,14 @@ def fork(saver: SwarmSaver, session: Session, moment: Moment, name: str, edits: 
         checkpoint["channel_values"][key] = value
         versions[key] = saver.get_next_version(cast("str | None", versions.get(key)), None)
     step = saved.metadata.get("step", 0)
-    now = time.time()
+    now, phase = time.time(), str(checkpoint["channel_values"].get("phase", "running"))
+    if phase not in ENDED:
+        session = replace(session, approved=None, iteration=None, findings=None)
     forked = replace(
         session,
         session=name,
         request=str(checkpoint["channel_values"].get("request") or session.request),
-        phase=str(checkpoint["channel_values"].get("phase", "running")),
+        phase=phase,
         output="",
         created_at=now,
         updated_at=now,

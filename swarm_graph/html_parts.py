@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from swarm_graph.artifacts import plain_text
+from swarm_graph.plain import plain_text
 
 SIMULATED = '<p class="simulated">Simulated: no model was asked, every answer is invented.</p>'
 SHOWN_FINDINGS = 20
@@ -53,8 +53,8 @@ def roles_table(agents: Mapping[str, Mapping[str, Any]]) -> str:
 
 def session_html(document: Mapping[str, Any], folder: str) -> str:
     """A session's state JSON for a notebook: where it stands, its files, open findings, figures."""
-    verdict = "approved" if document["approved"] else "not approved"
-    about = f"Session {document['workflow_id']} ({document['workflow']}): {document['phase']}, {verdict}"
+    verdict = {True: ", approved", False: ", not approved", None: ""}[document["approved"]]
+    about = f"Session {document['workflow_id']} ({document['workflow']}): {document['phase']}{verdict}"
     findings = [
         (one["severity"], one["location"], one["problem"]) for one in document["findings"][:SHOWN_FINDINGS]
     ]

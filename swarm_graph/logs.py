@@ -14,14 +14,15 @@ from typing import Any
 
 from swarm_graph.errors import InputError
 from swarm_graph.events import Event, event_line
+from swarm_graph.plain import plain_text
 
 log = logging.getLogger("swarm_graph")
 
 LEVELS = {"tokens": logging.DEBUG, "call_started": logging.DEBUG, "task_added": logging.DEBUG}
 """Of events; all others are logged at INFO. What is a WARNING Python prints to stderr by itself."""
 TEXT = "%(asctime)s %(levelname)s %(message)s"
-ANSWERS = ("record", "output", "text")
-"""What of an event's data is no line's business: answers, and what tests printed."""
+ANSWERS = ("record", "output", "text", "thoughts")
+"""What of an event's data is no line's business: what models wrote, and what tests printed."""
 
 
 def log_event(happened: Event) -> None:
@@ -48,6 +49,13 @@ def _word(value: Any) -> str:
         return f"{value:.3f}"
     text = " ".join(str(value).split())
     return json.dumps(text, ensure_ascii=False) if " " in text or "=" in text else text
+
+
+class _Text(logging.Formatter):
+    """Lines for people, fit for a terminal whatever a server said."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain_text(super().format(record))
 
 
 class _JsonLines(logging.Formatter):
@@ -83,7 +91,7 @@ def log_to_file(path: str | Path) -> None:
         handler = _File(path, encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"cannot write the log file '{path}': {error.strerror}") from error
-    handler.setFormatter(_JsonLines() if path.suffix == ".jsonl" else logging.Formatter(TEXT))
+    handler.setFormatter(_JsonLines() if path.suffix == ".jsonl" else _Text(TEXT))
     log.setLevel(min(log.level or logging.INFO, logging.INFO))
     log.addHandler(handler)
 
@@ -106,5 +114,5 @@ def log_to_stderr() -> None:
     own = [handler for handler in log.handlers if not isinstance(handler, _File)]
     if not own and not logging.getLogger().handlers:
         handler = _Stderr()
-        handler.setFormatter(logging.Formatter(TEXT))
+        handler.setFormatter(_Text(TEXT))
         log.addHandler(handler)

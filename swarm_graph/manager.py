@@ -10,16 +10,17 @@ from html import escape
 from pathlib import Path
 from typing import Any, cast
 
-from swarm_graph.artifacts import plain_text, write_file
+from swarm_graph.artifacts import write_file
 from swarm_graph.checkpoints.catalogue import Session
 from swarm_graph.checkpoints.retention import Cleanup, clean_up
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.comparison import Analysis, Comparison, analysis, compare, export_rows
 from swarm_graph.drawing import draw
-from swarm_graph.errors import InputError, SwarmError
+from swarm_graph.errors import ConfigError, InputError, SwarmError
 from swarm_graph.html_report import overview_page, session_page
 from swarm_graph.overview import Overview, overview
 from swarm_graph.past import account, account_text
+from swarm_graph.plain import plain_text
 from swarm_graph.plan import DRAWN, mermaid
 from swarm_graph.session import database_in
 from swarm_graph.state import SwarmState
@@ -61,8 +62,6 @@ class SwarmManager:
 
     def compare_sessions(self, *sessions: str | Path, quiet: bool = False) -> Comparison:
         """Prints two sessions or more side by side, unless `quiet`, and returns the comparison."""
-        if len(sessions) < 2:
-            raise InputError("a comparison needs two sessions or more")
         with self._saver() as saver:
             found = compare(saver, [self._find(saver, session) for session in sessions])
         if not quiet:
@@ -148,11 +147,11 @@ def _drawing(known: Session, state: SwarmState) -> str:
     }
     if len(tasks) > DRAWN:
         return f"<p>{len(tasks)} tasks are too many for a drawing.</p>"
-    text = (
-        mermaid(tasks)
-        if tasks
-        else build_graph(known.workflow, config=known.config).get_graph().draw_mermaid()
-    )
+    try:
+        graph = None if tasks else build_graph(known.workflow, config=known.config).get_graph()
+    except ConfigError as error:  # its folder of prompts may be gone by now
+        return f"<p>No drawing: {escape(str(error))}</p>"
+    text = graph.draw_mermaid() if graph else mermaid(tasks)
     try:
         return draw(text, "svg").decode()
     except SwarmError:

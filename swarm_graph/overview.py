@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swarm_graph.checkpoints.catalogue import Catalogue, Session, local_time
+from swarm_graph.checkpoints.catalogue import ENDED, Catalogue, Session, local_time
 from swarm_graph.findings import SEVERITIES
 from swarm_graph.html_parts import text
 from swarm_graph.metrics import summary
-from swarm_graph.past import aligned, rows, table
+from swarm_graph.past import aligned, phase_now, rows, table
 
 LATEST = 20
 WORKFLOW_HEADS = ("workflow", "sessions", "approved", "phases", "rounds (mean)", "seconds (mean)")
@@ -21,13 +21,16 @@ ROLE_HEADS = ("role", "calls", "answered", "tokens in", "out", "p50 s", "p95 s",
 
 @dataclass(frozen=True)
 class WorkflowFigures:
-    """The sessions of one workflow. `rounds` and `seconds` are means, of those that ended."""
+    """The sessions of one workflow. `rounds` and `seconds`: means of those that ended, None without any.
+
+    `approved`: how many were, None where there is no verdict.
+    """
 
     sessions: int
     phases: dict[str, int]
-    approved: int
-    rounds: float
-    seconds: float
+    approved: int | None
+    rounds: float | None
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ class Overview:
             (
                 name,
                 str(one.sessions),
-                str(one.approved),
+                "-" if one.approved is None else str(one.approved),
                 ", ".join(f"{number} {phase}" for phase, number in one.phases.items()),
-                f"{one.rounds:.1f}",
-                f"{one.seconds:.1f}",
+                _short(one.rounds),
+                _short(one.seconds),
             )
             for name, one in self.workflows.items()
         ]
@@ -93,23 +96,28 @@ def overview(catalogue: Catalogue) -> Overview:
     return Overview(
         database=str(catalogue.database.path),
         made_at=time.time(),
-        workflows={name: _figures(found, seconds) for name, found in sorted(by_workflow.items())},
+        workflows={name: _figures(catalogue, found, seconds) for name, found in sorted(by_workflow.items())},
         roles=summary(catalogue.all_calls()),
         findings=dict(findings),
         latest=rows(catalogue, sessions[:LATEST]),
     )
 
 
-def _figures(sessions: Sequence[Session], seconds: dict[str, float]) -> WorkflowFigures:
-    ended = [known for known in sessions if known.iteration is not None]
+def _figures(catalogue: Catalogue, sessions: Sequence[Session], seconds: dict[str, float]) -> WorkflowFigures:
+    ended = [known for known in sessions if known.phase in ENDED]
+    judged = [known.approved for known in sessions if known.approved is not None]
     return WorkflowFigures(
         sessions=len(sessions),
-        phases=dict(Counter(known.phase for known in sessions).most_common()),
-        approved=sum(bool(known.approved) for known in sessions),
+        phases=dict(Counter(phase_now(catalogue, known) for known in sessions).most_common()),
+        approved=sum(judged) if judged else None,
         rounds=_mean([known.iteration or 0 for known in ended]),
         seconds=_mean([seconds.get(known.session, 0.0) for known in ended]),
     )
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

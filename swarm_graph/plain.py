@@ -1,4 +1,4 @@
-"""Plain data: what a checkpoint, a JSON file and a table can all keep as it is."""
+"""Plain data and text: what a checkpoint, a JSON file, a table and a terminal can take as it is."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def check_plain(value: Any) -> None:
             todo += [((*path, key), inner) for key, inner in value.items()]
         elif isinstance(value, (list, tuple)):
             todo += [((*path, str(number)), inner) for number, inner in enumerate(value)]
+
+
+def plain_text(text: str) -> str:
+    """Text of a model or server without control, escape and direction characters."""
+    return "".join(char for char in text if char in "\n\t" or char.isprintable())
 
 
 def _place(path: tuple[str, ...]) -> str:

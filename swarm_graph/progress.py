@@ -18,6 +18,7 @@ from rich.text import Text
 from swarm_graph.artifacts import counted
 from swarm_graph.events import Event
 from swarm_graph.evidence import evidence, line
+from swarm_graph.plain import plain_text
 
 SHOWN_TASKS = 40
 """Ended tasks of a larger graph get no line of their own, only those that fail."""
@@ -79,7 +80,7 @@ class Board:
         self._working.pop(happened.node, None)
         shown = evidence(**{"failures": [], **happened.data})
         mark = {"passed": ("✓", "green"), "not_run": ("-", "yellow")}.get(shown["outcome"], ("✗", "red"))
-        return Text(f"{mark[0]} ", style=mark[1]).append(f"run_tests {line(shown)}", "default")
+        return Text(f"{mark[0]} ", style=mark[1]).append(plain_text(f"run_tests {line(shown)}"), "default")
 
     def _ended(self, happened: Event) -> Text | None:
         work = self._working.pop(happened.node, None)
@@ -92,9 +93,8 @@ class Board:
         marks = {"task_ended": ("✓", "green"), "task_failed": ("✗", "red"), "task_stopped": ("■", "yellow")}
         mark, style = marks[happened.kind]
         note = happened.data.get("note") or happened.data.get("error") or ""
-        return Text(f"{mark} ", style=style).append(
-            f"{happened.node} {work.figures()} {note}".rstrip(), style="default"
-        )
+        said = plain_text(f"{happened.node} {work.figures()} {note}".rstrip())
+        return Text(f"{mark} ", style=style).append(said, style="default")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         for node, work in list(self._working.items())[:SHOWN_AT_WORK]:
@@ -121,16 +121,18 @@ def _verdict(happened: Event) -> Text:
 
 
 class Progress:
-    """A live view on a terminal's stderr; silent when stderr is no terminal.
+    """A live view on a terminal's stderr; silent when stderr is no terminal, or when it is `quiet`.
 
-    Pass `on_event` to the coordinator. Ended work stays above the view as one line each.
+    Pass `on_event` to the coordinator. Ended work stays above the view, a line each. Stdout is not touched.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
         self.console = console or Console(stderr=True)
-        self._shown = self.console.is_terminal
+        self._shown = self.console.is_terminal and not quiet
         self._board = Board()
-        self._live = Live(self._board, console=self.console, refresh_per_second=8, transient=True)
+        self._live = Live(
+            self._board, console=self.console, refresh_per_second=8, transient=True, redirect_stdout=False
+        )
 
     def __enter__(self) -> Self:
         if self._shown:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from swarm_graph import evidence
 from swarm_graph.answers import fenced
-from swarm_graph.artifacts import counted, plain_text, to_json
+from swarm_graph.artifacts import counted, to_json
 from swarm_graph.config import config_path
 from swarm_graph.findings import finding_line
 from swarm_graph.pauses import FILES, Pause
+from swarm_graph.plain import plain_text
 from swarm_graph.state import TaskStatus
 from swarm_graph.task_results import FOLDER
 

@@ -13,7 +13,7 @@ LEVEL = 0.05
 EXACT = 20_000
 """Splits that are all tried; of more, as many are drawn."""
 WANTED: Mapping[str, Callable[[float, float], bool]] = {
-    "approved": lambda first, other: first > other,
+    **dict.fromkeys(("ended", "approved"), lambda first, other: first > other),
     **dict.fromkeys(
         ("open_findings", "rounds", "seconds", "tokens", "failed_calls", "cost"),
         lambda first, other: first < other,

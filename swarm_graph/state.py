@@ -219,8 +219,8 @@ class SwarmState(TypedDict, total=False):
     """What each branch of each round said; appended by reviewers, security and people who reject."""
     findings: list[Finding]
     """The open findings; replaced by the verdict."""
-    approved: bool
-    """Whether every review of the last round approved; replaced by the verdict."""
+    approved: bool | None
+    """Whether every review of the last round approved; replaced by the verdict; None in a task graph."""
     iteration: int
     """The round of coding and reviewing, from 1; the coder opens the next."""
     best: Attempt | None

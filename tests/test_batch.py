@@ -226,11 +226,11 @@ def test_the_live_view_counts_tasks_and_says_what_failed(tasks: int) -> None:
     text = shown([
         ("graph_started", {"tasks": tasks, "done": 0}),
         ("task_started", {"node": "a"}), ("task_ended", {"node": "a", "kept": False}),
-        ("task_started", {"node": "b"}), ("task_failed", {"node": "b", "error": "b: no file"}),
+        ("task_started", {"node": "b"}), ("task_failed", {"node": "b", "error": "b: no\x1b[2J file"}),
         ("task_skipped", {"node": "c"}), ("task_added", {"node": "d"}), ("task_started", {"node": "d"}),
     ])  # fmt: skip
     assert ("✓ a" in text) is (tasks <= SHOWN_TASKS)
-    assert "✗ b" in text
+    assert re.search(r"✗ b 0 s, in the queue b: no\[2J file\n", text)
     assert f"3 of {tasks + 1} tasks, 1 failed, 1 skipped" in text
     assert "left" in text
     assert " d 0 s" in text

@@ -20,7 +20,7 @@ from servers.llama import Llama
 from servers.ollama_front import OllamaFront
 from support import SIMULATED, dead_port, write_config
 
-PROGRAM = Path(sys.executable).parent / "swarm-graph"
+PROGRAM = str(Path(sys.executable).parent / "swarm-graph")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SWARM_")}
 SIMULATE = ["run", "x", "--simulate"]
 
@@ -114,11 +114,18 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(
     said = b"" if number == signal.SIGKILL else b"swarm-graph: stopped; `swarm-graph resume s` goes on\n"
     assert errors.endswith(said)
     assert errors.count(b"\n") <= 2
+    phase = "interrupted" if number == signal.SIGKILL else "cancelled"
+    swarm("sessions", "report", "report.txt", cwd=tmp_path)
+    (told,) = re.findall(r"^standard .*", (tmp_path / "report.txt").read_text(), re.MULTILINE)
+    assert told.split() == ["standard", "1", "0" if number != signal.SIGKILL else "-", "1", phase, "-", "-"]
     write_config(tmp_path)
     done = swarm("resume", "--json", cwd=tmp_path)
     document = json.loads(done.stdout)
     assert document["phase"] == "complete"
     assert document["metrics"]["architect"]["total_calls"] == 1
+    first, second = json.loads(swarm("sessions", "show", "s", "--json", cwd=tmp_path).stdout)["runs"]
+    assert (first["phase"], second["phase"]) == (phase, "complete")
+    assert first["started_at"] < first["ended_at"] < second["started_at"]
 
 
 def test_resume_without_a_config_uses_the_one_that_the_session_began_with(tmp_path: Path) -> None:
@@ -247,6 +254,22 @@ def on_terminal(*arguments: str, typed: str, cwd: Path) -> str:
     process.wait()
     os.close(ours)
     return seen.decode()
+
+
+def test_events_go_where_stdout_goes_whatever_the_terminal(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    arguments: list[str] = [PROGRAM, *SIMULATE, "--json-events"]
+    done = subprocess.run(
+        arguments, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=theirs, check=True
+    )
+    assert json.loads(done.stdout.splitlines()[-1])["event"] == "session_ended"
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    assert "✓ coder" in shown
+    assert '"event"' not in shown
+    os.close(ours)
+    lines = on_terminal(*SIMULATE, "--json-events", typed="", cwd=tmp_path).splitlines()
+    assert {json.loads(line)["version"] for line in lines} == {1}
 
 
 def test_the_menu_asks_for_a_request_only_if_it_can_be_run(tmp_path: Path) -> None:

@@ -164,5 +164,12 @@ def test_a_redirect_that_repeats_the_key_does_not_show_it(
     assert f"redirects to {location.replace('SECRET-9', '***')} (307)" in outcome.error
 
 
+def test_what_a_server_says_cannot_move_the_cursor(llama: Llama, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STATUSES, "bad_request", (400, "bad\x1b[2J\u202e\x00 thing", {}))
+    with FaultyProxy(llama.root, Plan("bad_request")) as server:
+        outcome = session("plain", settings(server))
+    assert "answered 400: error: bad[2J thing;" in outcome.error
+
+
 def test_the_page_has_every_fault() -> None:
     assert set(TABLE) == {(fault, api) for fault in FAULTS for api in SERVERS}

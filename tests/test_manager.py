@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import re
+import shutil
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -130,6 +131,98 @@ def test_the_report_is_about_all_sessions(manager: SwarmManager, tmp_path: Path)
     assert "The latest 3 sessions:" in text
 
 
+def test_a_task_graph_has_no_verdict(tmp_path: Path) -> None:
+    coordinator = SwarmCoordinator(config(), data_dir=tmp_path, output=tmp_path / "out")
+    coordinator.add_task(Task("T1", "t", "d", AgentRole.DOCUMENTER))
+    coordinator.run_workflow("", "custom", session_id="tasks")
+    assert coordinator.document()["approved"] is None
+    assert "Session tasks (custom): complete<" in coordinator._repr_html_()
+    manager = SwarmManager(data_dir=tmp_path)
+    assert manager.analyze_session("tasks").approved is None
+    made = manager.generate_report(tmp_path / "r.txt")
+    assert made.workflows["custom"].approved is None
+    assert re.search(r"^custom +1 +- +1 complete +1.0 ", (tmp_path / "r.txt").read_text(), re.MULTILINE)
+
+
+def test_means_are_of_sessions_that_ended(tmp_path: Path) -> None:
+    for session, limits in (("short", {"calls": 1}), ("whole", {})):
+        coordinator = SwarmCoordinator(
+            config(limits=limits), data_dir=tmp_path, output=tmp_path / session, context=Crew().context
+        )
+        coordinator.run_workflow("Build it", session_id=session)
+    figures = SwarmManager(data_dir=tmp_path).generate_report(tmp_path / "r.txt").workflows["standard"]
+    assert (figures.phases, figures.rounds) == ({"complete": 1, "over_budget": 1}, 1.0)
+    assert figures.seconds == SwarmManager(data_dir=tmp_path).analyze_session("whole").seconds
+
+
+def test_a_session_of_two_configurations_is_a_sample_of_none(tmp_path: Path) -> None:
+    def swarm_of(model: str, **settings: Any) -> SwarmCoordinator:
+        entry = {"model": model, "api_type": "simulated"}
+        own = {"model_config": {"single_model": entry}, "execution": {"mode": "off"}, **settings}
+        return SwarmCoordinator(own, data_dir=tmp_path, output_dir=tmp_path / "out")
+
+    for session, other in (("raised", "a"), ("mixed", "b")):
+        swarm_of("a", limits={"calls": 1}).run_workflow("x = 1", session_id=session)
+        swarm_of(other).resume(session)
+    swarm_of("c").run_workflow("x = 1", session_id="c")
+    found = SwarmManager(data_dir=tmp_path).compare_sessions("raised", "mixed", "c", quiet=True)
+    assert [bool(one.no_sample) for one in found.sessions] == [False, True, False]
+    (contest,) = found.contests
+    assert (contest.first, contest.other) == (["raised"], ["c"])
+    assert (
+        "mixed is no sample of its configuration: it was resumed with others of model_config" in found.text()
+    )
+    assert SwarmManager(data_dir=tmp_path).compare_sessions("mixed", "c", quiet=True).contests == []
+
+
+def test_a_fork_that_has_not_run_has_come_to_nothing(folder: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    assert swarm(copied, "fork", "two", "--from", "architect", "--session", "fork", "--no-run").exit_code == 0
+    manager = SwarmManager(data_dir=copied / ".swarm")
+    found = manager.compare_sessions("one", "fork", quiet=True)
+    assert (found.sessions[1].approved, found.sessions[1].rounds, found.sessions[1].findings) == (
+        None,
+        None,
+        {},
+    )
+    assert "fork is no sample of its configuration: it was forked from two" in found.text()
+
+
+def test_sessions_that_gave_up_are_not_better_because_they_were_quick(tmp_path: Path) -> None:
+    for number in range(6):
+        for name, limits in (("whole", {}), ("short", {"calls": 2})):
+            coordinator = SwarmCoordinator(
+                config(limits=limits), data_dir=tmp_path, output=tmp_path / name, context=Crew().context
+            )
+            coordinator.run_workflow("Build it", session_id=f"{name}-{number}")
+    names = [f"{name}-{number}" for name in ("whole", "short") for number in range(6)]
+    (contest,) = SwarmManager(data_dir=tmp_path).compare_sessions(*names, quiet=True).contests
+    assert contest.better == "first"
+    assert [one.figure for one in contest.differences] == ["ended"]
+
+
+def test_a_session_that_is_named_twice_counts_once(manager: SwarmManager, folder: Path) -> None:
+    assert len(manager.compare_sessions("one", "two", "one", quiet=True).sessions) == 2
+    for compare in (manager.compare_sessions, lambda *names: swarm(folder, "compare", *names)):
+        with pytest.raises(InputError, match="a comparison needs two sessions or more"):
+            compare("one", "one")
+
+
+def test_a_page_does_not_need_the_prompts_of_its_session(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "review_units.md").write_text("Is every number in its unit?")
+    settings = config(prompts_dir=str(own), workflow={"reviewers": ["units"]})
+    crew = Crew()
+    coordinator = SwarmCoordinator(settings, data_dir=tmp_path, output=tmp_path / "out", context=crew.context)
+    coordinator.run_workflow("x = 1", "review_only", session_id="s")
+    shutil.rmtree(own)
+    SwarmManager(data_dir=tmp_path).session_report("s", tmp_path / "s.html")
+    page = (tmp_path / "s.html").read_text()
+    assert "<p>No drawing: prompts_dir " in page
+    assert "Tokens per role" in page
+
+
 def test_the_commands(folder: Path, tmp_path: Path) -> None:
     listed = json.loads(swarm(folder, "list", "--json", "--sort", "session").stdout)
     assert [row["session"] for row in listed] == ["one", "three", "two"]
@@ -218,6 +311,7 @@ def test_a_task_graph_and_all_sessions_as_pages(folder: Path, tmp_path: Path) ->
     coordinator.run_workflow("", "custom", session_id="tasks")
     SwarmManager(data_dir=tmp_path).session_report("tasks", tmp_path / "tasks.html")
     page = (tmp_path / "tasks.html").read_text()
+    assert "<h1>Session tasks (custom): complete</h1>" in page
     assert "T2" in page
     assert "No reviews." in page
     assert swarm(folder, "report", str(tmp_path / "all.html")).exit_code == 0

@@ -19,7 +19,7 @@ from support import sandbox
 from test_cli import ENVIRONMENT, PROGRAM, swarm
 from test_run_tests import RIGHT, TESTS, WRONG
 
-from swarm_graph import SwarmCoordinator
+from swarm_graph import SwarmCoordinator, SwarmManager
 
 SLOW = TESTS.replace("def test_sum():\n", "def test_sum():\n    import time\n    time.sleep(2)\n")
 AGREED = '{"findings": [], "approved": true}'
@@ -82,6 +82,8 @@ def test_verify_runs_the_tests_of_a_past_session_again(tmp_path: Path) -> None:
     ]
     shown = SwarmCoordinator(tmp_path / "config.json", data_dir=tmp_path / ".swarm").verify("s")
     assert shown["exit_code"] == 0
+    told = SwarmManager(data_dir=tmp_path / ".swarm").analyze_session("s")
+    assert told.figures()["test_runs"] == "1 passed", "the session ran them once"
 
 
 def test_verify_ends_with_4_when_they_fail_and_shows_why(tmp_path: Path) -> None:

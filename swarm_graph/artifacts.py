@@ -243,6 +243,11 @@ def to_json(document: Any) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
+def money(cost: float) -> str:
+    """A cost, however small, in two digits that say something."""
+    return f"{cost:.2f}" if cost >= 1 or not cost else f"{cost:.2g}"
+
+
 def counted(number: int, noun: str) -> str:
     """As in "1 call" and "2 calls"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

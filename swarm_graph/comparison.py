@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from swarm_graph.artifacts import project_files
+from swarm_graph.artifacts import money, project_files
 from swarm_graph.checkpoints.catalogue import ENDED, Catalogue, Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import changed_settings
@@ -22,6 +22,9 @@ from swarm_graph.state import SwarmState
 COMPARED = (
     "workflow", "phase", "approved", "rounds", "seconds", "calls", "failed_calls", "input_tokens",
     "output_tokens", "tokens_per_second", "cost", "open_findings", "test_runs", "model_swaps",
+)  # fmt: skip
+SUMMED = (
+    "total_calls", "successful_calls", "cancelled_calls", "input_tokens", "output_tokens", "cost"
 )  # fmt: skip
 SHOWN_DIFF = 400
 GAVE_UP = ("failed", "over_budget")
@@ -62,10 +65,8 @@ class Analysis:
     def figures(self) -> dict[str, Any]:
         """One value for each of COMPARED."""
         agents = list(self.agents.values())
-        total = {
-            name: sum(agent[name] for agent in agents) for name in ("total_calls", "successful_calls", "cost")
-        }
-        tokens = {name: sum(agent[name] for agent in agents) for name in ("input_tokens", "output_tokens")}
+        total = {name: sum(agent[name] for agent in agents) for name in SUMMED}
+        tokens = {name: total[name] for name in ("input_tokens", "output_tokens")}
         model_seconds = sum(agent["model_seconds"] for agent in agents)
         return {
             "workflow": self.workflow,
@@ -74,7 +75,7 @@ class Analysis:
             "rounds": self.rounds,
             "seconds": self.seconds,
             "calls": total["total_calls"],
-            "failed_calls": total["total_calls"] - total["successful_calls"],
+            "failed_calls": total["total_calls"] - total["successful_calls"] - total["cancelled_calls"],
             **tokens,
             "tokens_per_second": tokens["output_tokens"] / model_seconds if model_seconds else 0.0,
             "cost": total["cost"],
@@ -188,7 +189,8 @@ class Comparison:
     def _rows(self) -> list[tuple[str, ...]]:
         """A row for each figure and severity, a column for each session."""
         figures = [one.figures() for one in self.sessions]
-        rows = [(name.replace("_", " "), *(_cell(row[name]) for row in figures)) for name in COMPARED]
+        shown = [{**row, "cost": money(row["cost"])} for row in figures]
+        rows = [(name.replace("_", " "), *(_cell(row[name]) for row in shown)) for name in COMPARED]
         return rows + [
             (f"{severity} findings", *(str(one.findings.get(severity, 0)) for one in self.sessions))
             for severity in SEVERITIES

@@ -204,6 +204,11 @@ class SwarmCoordinator:
         """Raises ConfigError or SandboxError when a workflow cannot run; asks no server."""
         self._graph(workflow)
 
+    @property
+    def last_round(self) -> int:
+        """The round after which a session ends whatever the reviewers say."""
+        return 1 if self.workflow == "review_only" else self.config.workflow.max_iterations
+
     def stop(self) -> None:
         """Lets the model calls in flight end, begins no other, and ends the run (phase `cancelled`)."""
         if self._working:
@@ -251,11 +256,12 @@ class SwarmCoordinator:
         phase = "cancelled"
         usual = await desk.usual_seconds(self.config)
         nodes = [name for name in desk.graph.nodes if not name.startswith("__")]
-        rounds = self.config.workflow.max_iterations
+        before = await desk.seconds_at_work()
         ended = set() if isinstance(given, Mapping) else _nodes_that_ended(self.state)
         done = [name for name in nodes if name in ended]
-        about = {"workflow": self.workflow, "nodes": nodes, "max_iterations": rounds, "usual_seconds": usual}
-        self._tell("session_started", **about, resumed=bool(self.state), done=done)
+        about = {"workflow": self.workflow, "nodes": nodes, "max_iterations": self.last_round}
+        times = {"usual_seconds": usual, "seconds_before": before}
+        self._tell("session_started", **about, **times, resumed=bool(self.state), done=done)
         try:
             async with aclosing(desk.stream(given, self.context)) as parts:
                 async for mode, part in parts:
@@ -416,5 +422,10 @@ class SwarmCoordinator:
 
 
 def _nodes_that_ended(state: SwarmState) -> set[str]:
-    records = state.get("tasks", {}).values()
-    return {record["node"] for record in records if record["status"] == TaskStatus.COMPLETED}
+    records, reviews = state.get("tasks", {}).values(), state.get("reviews", [])
+    ended = {record["node"] for record in records if record["status"] == TaskStatus.COMPLETED}
+    if any("evidence" in review for review in reviews):
+        ended.add("run_tests")
+    if any(review["iteration"] < state.get("iteration", 0) for review in reviews):
+        ended.add("verdict")
+    return ended

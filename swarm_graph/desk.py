@@ -60,6 +60,13 @@ class Desk:
         usual = self.saver.catalogue.usual_seconds
         return await self.saver.database.run(usual, self.graph.name, config.kept())
 
+    async def seconds_at_work(self) -> float:
+        """How long the session was worked on before."""
+        if self.saver is None:
+            return 0.0
+        worked = await self.saver.database.run(self.saver.catalogue.seconds_at_work, self.session)
+        return worked.get(self.session, 0.0)
+
     async def pauses(self) -> list[Pause]:
         """Where the session waits for a person."""
         return waiting(await self.saver.aget_tuple(self.thread)) if self.saver else []

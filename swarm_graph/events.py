@@ -36,11 +36,11 @@ class Event:
     """One thing that happened.
 
     `data` by kind: session_started: workflow, nodes (their names), max_iterations, usual_seconds (of past
-    sessions of the workflow with the same models, or None), resumed, done (the nodes that had ended before)
-    · session_ended: workflow, phase,
-    approved, findings (their number), output · graph_started (of a custom session): tasks, done (their
-    numbers) · call_started: attempt, model, server, queued_s · tokens: output_tokens so far (estimated),
-    text (what came since the last one) · call_ended: attempt, model, server, outcome, finish_reason,
+    sessions of the workflow with the same models, or None), seconds_before (at work in earlier runs),
+    resumed, done (the nodes that had ended before) · session_ended: workflow, phase, approved, findings
+    (their number), output · graph_started (of a custom session): tasks, done (their numbers) ·
+    call_started: attempt, model, server, queued_s · tokens: output_tokens so far (estimated), text and
+    thoughts (what came since the last one) · call_ended: attempt, model, server, outcome, finish_reason,
     queued_s, first_token_s, seconds, input_tokens, output_tokens, reasoning_tokens, cut_tokens
     (estimated, of a call that did not end), estimated (the server counted no tokens), cost, error ·
     task_ended: note; of a custom graph also the task's record, and whether it was kept from an earlier

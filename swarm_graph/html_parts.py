@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from swarm_graph.artifacts import money
 from swarm_graph.plain import plain_text
 
 SIMULATED = '<p class="simulated">Simulated: no model was asked, every answer is invented.</p>'
@@ -41,7 +42,8 @@ def roles_table(agents: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
         (
             role, one["total_calls"], f"{one['success_rate']:.0%}", one["p50_seconds"], one["p95_seconds"],
-            one["first_token_seconds"], one["queued_seconds"], one["tokens_per_second"], one["cost"],
+            one["first_token_seconds"], one["queued_seconds"], one["tokens_per_second"],
+            money(one["cost"]),
         )
         for role, one in agents.items()
     ]  # fmt: skip

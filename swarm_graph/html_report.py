@@ -39,8 +39,8 @@ LONG = 120.0
 """Seconds without a call that a timeline cuts short."""
 CUT = 0.04
 """What is left of them, as a share of the time at work."""
-MOST_CALLS = 2000
-"""Calls on a timeline; more would be no picture any more."""
+MOST_CALLS, MOST_NODES = 2000, 60
+"""On a timeline; more would be no picture any more."""
 
 
 def session_page(told: Analysis, calls: Sequence[Mapping[str, Any]], state: SwarmState, graph: str) -> str:
@@ -54,7 +54,7 @@ def session_page(told: Analysis, calls: Sequence[Mapping[str, Any]], state: Swar
         f"<p>Begun {local_time(told.created_at)}.</p>",
         table(("", ""), figures.items()),
         "<h2>Calls over time</h2>",
-        timeline(calls[:MOST_CALLS]),
+        timeline(calls),
         "<h2>Tokens per role</h2>",
         bars({role: (one["input_tokens"], one["output_tokens"]) for role, one in told.agents.items()}),
         roles_table(told.agents),
@@ -100,7 +100,8 @@ def timeline(calls: Sequence[Mapping[str, Any]]) -> str:
     """
     if not calls:
         return "<p>No calls.</p>"
-    nodes = list(dict.fromkeys(call["node"] for call in calls))[:60]
+    nodes = list(dict.fromkeys(call["node"] for call in calls[:MOST_CALLS]))[:MOST_NODES]
+    every, calls = len(calls), [call for call in calls[:MOST_CALLS] if call["node"] in nodes]
     spans = [(call["time"] - call["seconds"] - call["queued_s"], call["time"]) for call in calls]
     at_work = _stretches(spans)
     worked = sum(end - begin for begin, end in at_work) or 1e-6
@@ -118,8 +119,6 @@ def timeline(calls: Sequence[Mapping[str, Any]]) -> str:
         for row, node in enumerate(nodes)
     ]
     for call, (queued, end) in zip(calls, spans, strict=True):
-        if call["node"] not in nodes:
-            continue
         y, start = ROW * nodes.index(call["node"]) + 3, place(end - call["seconds"])
         title = f"{call['node']}, round {call['iteration']}, {call['outcome']}, {call['seconds']:.2f} s"
         waited = start - place(queued)
@@ -134,7 +133,8 @@ def timeline(calls: Sequence[Mapping[str, Any]]) -> str:
     ]
     colors = {**COLORS, "in the queue": QUEUED}
     legend = " ".join(f'<span style="color:{color}">■</span> {name}' for name, color in colors.items())
-    return _svg(height + 24, [*shapes, *ticks]) + f"<p>{legend}</p>"
+    left = f" … and {every - len(calls)} more of {every} calls" if every > len(calls) else ""
+    return _svg(height + 24, [*shapes, *ticks]) + f"<p>{legend}{left}</p>"
 
 
 def _stretches(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -126,9 +126,10 @@ class SwarmManager:
 
     def _find(self, saver: SwarmSaver, session: str | Path) -> Session:
         name = str(session)
-        if name.endswith(".json"):
-            name = _session_in(Path(session))
-        if known := saver.catalogue.get(name):
+        known = saver.catalogue.get(name)
+        if known is None and name.endswith(".json"):
+            known = saver.catalogue.get(name := _session_in(Path(session)))
+        if known:
             return known
         raise InputError(f"no session '{name}' in '{self.data_dir}'; `swarm-graph sessions list` shows all")
 

@@ -27,7 +27,8 @@ def call_row(happened: Event) -> dict[str, Any]:
 def summary(calls: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Per role, in the order of their names: the seed's figures, and where the time and the tokens went.
 
-    `total_calls` counts every attempt. Seconds are those of answered calls, from dispatch to the last
+    `total_calls` counts every attempt; `cancelled_calls`, which somebody stopped, count for no failure in
+    `success_rate`. Seconds are those of answered calls, from dispatch to the last
     token: `avg_response_time`, `p50_seconds`, `p95_seconds`, `model_seconds` (their sum),
     `first_token_seconds` (mean time to the first token); `queued_seconds` is the time in our own queue,
     of all calls together. `tokens_per_second` are output tokens while one call was at work.
@@ -43,12 +44,14 @@ def summary(calls: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 def _figures(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     answered = [call for call in calls if call["outcome"] in ("answered", "truncated")]
     seconds = sorted(call["seconds"] for call in answered)
+    cancelled = sum(call["outcome"] == "cancelled" for call in calls)
     first = [call["first_token_s"] for call in answered if call["first_token_s"] is not None]
     tokens = {name: sum(call[name] for call in calls) for name in TOKENS}
     return {
         "total_calls": len(calls),
         "successful_calls": len(answered),
-        "success_rate": len(answered) / len(calls),
+        "cancelled_calls": cancelled,
+        "success_rate": len(answered) / (len(calls) - cancelled) if len(calls) > cancelled else 0.0,
         **tokens,
         "total_tokens": tokens["input_tokens"] + tokens["output_tokens"],
         "avg_response_time": sum(seconds) / len(seconds) if seconds else 0.0,

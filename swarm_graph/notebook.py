@@ -36,7 +36,8 @@ class NotebookProgress:
         self._lines: list[Text] = []
         self._drawn = 0.0
         self._html = jupyter.HTML
-        self._display = jupyter.display(self._html(""), display_id=True)
+        in_a_cell = getattr(importlib.import_module("IPython").get_ipython(), "kernel", None) is not None
+        self._display = jupyter.display(self._html(""), display_id=True) if in_a_cell else None
 
     def __call__(self, part: Event | dict[str, Any]) -> None:
         happened = part if isinstance(part, Event) else event(part)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from swarm_graph.artifacts import money
 from swarm_graph.checkpoints.catalogue import ENDED, Catalogue, Session, local_time
 from swarm_graph.findings import SEVERITIES
 from swarm_graph.html_parts import text
@@ -73,7 +74,7 @@ class Overview:
                 f"{one['p50_seconds']:.1f}",
                 f"{one['p95_seconds']:.1f}",
                 f"{one['tokens_per_second']:.1f}",
-                f"{one['cost']:.2f}",
+                money(one["cost"]),
             )
             for role, one in self.roles.items()
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from swarm_graph.artifacts import listing, notes, reviews_text
+from swarm_graph.artifacts import listing, money, notes, reviews_text
 from swarm_graph.checkpoints.catalogue import Catalogue, Session, local_time
 from swarm_graph.checkpoints.locks import is_at_work
 from swarm_graph.config import changed_settings
@@ -90,7 +90,7 @@ def account_text(told: Mapping[str, Any]) -> str:
             str(agent["total_calls"]),
             str(agent["input_tokens"]),
             str(agent["output_tokens"]),
-            f"{agent['cost']:.2f}",
+            money(agent["cost"]),
         )
         for role, agent in told["metrics"].items()
     ]

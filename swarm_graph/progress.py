@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.text import Text
@@ -72,15 +73,16 @@ class Board:
         if happened.data["workflow"] != "custom":
             self._rounds = happened.data["max_iterations"]
             self._nodes = _Nodes(
-                happened.data["nodes"], happened.data["usual_seconds"], happened.data["done"]
-            )
+                happened.data["nodes"], happened.data["done"],
+                happened.data["usual_seconds"], happened.data["seconds_before"],
+            )  # fmt: skip
 
     def _tested(self, happened: Event) -> Text:
         """A run of the tests has ended."""
         self._working.pop(happened.node, None)
         shown = evidence(**{"failures": [], **happened.data})
         mark = {"passed": ("✓", "green"), "not_run": ("-", "yellow")}.get(shown["outcome"], ("✗", "red"))
-        return Text(f"{mark[0]} ", style=mark[1]).append(plain_text(f"run_tests {line(shown)}"), "default")
+        return Text.assemble((f"{mark[0]} ", mark[1]), plain_text(f"run_tests {line(shown)}"))
 
     def _ended(self, happened: Event) -> Text | None:
         work = self._working.pop(happened.node, None)
@@ -94,7 +96,7 @@ class Board:
         mark, style = marks[happened.kind]
         note = happened.data.get("note") or happened.data.get("error") or ""
         said = plain_text(f"{happened.node} {work.figures()} {note}".rstrip())
-        return Text(f"{mark} ", style=style).append(said, style="default")
+        return Text.assemble((f"{mark} ", style), said)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         for node, work in list(self._working.items())[:SHOWN_AT_WORK]:
@@ -177,7 +179,8 @@ class _Graph:
             pace = f"{rate:.1f} per s" if rate >= 1 else f"{rate * 60:.1f} per min"
             told += [pace, f"{left} left"]
         text = ", ".join([f"{self._done} of {counted(self.tasks, 'task')}", *told])
-        return [ProgressBar(total=max(self.tasks, 1), completed=self._done, width=40), Text(text)]
+        bar = ProgressBar(total=max(self.tasks, 1), completed=self._done, width=40)
+        return [Padding(bar, 0), Text(text)]
 
 
 class _Nodes:
@@ -188,9 +191,9 @@ class _Nodes:
         "task_failed": "✗", "task_stopped": "■",
     }  # fmt: skip
 
-    def __init__(self, nodes: list[str], usual_seconds: float | None, done: list[str]) -> None:
+    def __init__(self, nodes: list[str], done: list[str], usual: float | None, before: float) -> None:
         self._marks = {**dict.fromkeys(nodes, "○"), **dict.fromkeys(done, "✓")}
-        self._usual, self._began = usual_seconds, time.monotonic()
+        self._usual, self._began = usual, time.monotonic() - before
 
     def on_event(self, happened: Event) -> None:
         if happened.node in self._marks and happened.kind in self.MARKS:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from swarm_graph import evidence
 from swarm_graph.answers import fenced
-from swarm_graph.artifacts import counted, to_json
+from swarm_graph.artifacts import counted, money, to_json
 from swarm_graph.config import config_path
 from swarm_graph.findings import finding_line
 from swarm_graph.pauses import FILES, Pause
@@ -51,8 +51,7 @@ def outcome(coordinator: SwarmCoordinator) -> str:
     state = coordinator.state
     if coordinator.workflow == "custom":
         return f"Session {coordinator.session_id} (custom): {_custom_outcome(coordinator)}"
-    last = 1 if coordinator.workflow == "review_only" else coordinator.config.workflow.max_iterations
-    rounds = f"round {max(state.get('iteration', 0), 1)} of {last}"
+    rounds = f"round {max(state.get('iteration', 0), 1)} of {coordinator.last_round}"
     tested = evidence.latest(state)
     alone = " by the reviewers alone" if tested and tested["outcome"] == "not_run" else ""
     how = {
@@ -172,7 +171,9 @@ def _figures(coordinator: SwarmCoordinator) -> list[str]:
         told = " (estimated)"
     count = coordinator.get_metrics_summary()["model_swaps"]
     swapped = f", {counted(count, 'model swap')}" if count else ""
-    return [f"{counted(calls, 'call')}, {sent} tokens in, {received} tokens out{told}{swapped}"]
+    cost = sum(agent["cost"] for agent in agents)
+    paid = f", cost {money(cost)}" if cost else ""
+    return [f"{counted(calls, 'call')}, {sent} tokens in, {received} tokens out{told}{paid}{swapped}"]
 
 
 def _next(coordinator: SwarmCoordinator, program: str) -> list[str]:

@@ -231,7 +231,7 @@ def test_the_live_view_counts_tasks_and_says_what_failed(tasks: int) -> None:
     ])  # fmt: skip
     assert ("✓ a" in text) is (tasks <= SHOWN_TASKS)
     assert re.search(r"✗ b 0 s, in the queue b: no\[2J file\n", text)
-    assert f"3 of {tasks + 1} tasks, 1 failed, 1 skipped" in text
+    assert f"\n3 of {tasks + 1} tasks, 1 failed, 1 skipped" in text, "below the bar"
     assert "left" in text
     assert " d 0 s" in text
     assert "round" not in text
@@ -243,6 +243,7 @@ def test_the_live_view_of_a_workflow_shows_its_nodes_queue_and_rate() -> None:
         "nodes": ["architect", "clarifier", "coder"],
         "max_iterations": 3,
         "usual_seconds": 75.0,
+        "seconds_before": 40.0,
         "done": ["architect"],
         "resumed": False,
     }
@@ -262,4 +263,4 @@ def test_the_live_view_of_a_workflow_shows_its_nodes_queue_and_rate() -> None:
     assert "✓ clarifier 0 s, 7 tokens, " in text
     assert "coder 0 s, in the queue, round 0 of 3" in text
     assert "✓ architect  ✓ clarifier  ● coder" in text
-    assert "usually 0:01:15" in text
+    assert "0:00:40, usually 0:01:15" in text

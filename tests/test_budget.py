@@ -87,6 +87,8 @@ def call(outcome: str, seconds: float, **more: Any) -> dict[str, Any]:
 
 def test_the_figures_of_a_role() -> None:
     calls = [call("answered", float(n)) for n in range(1, 20)] + [call("failed", 100.0)]
+    stopped = summary([*calls, call("cancelled", 1.0)])["coder"]
+    assert (stopped["total_calls"], stopped["cancelled_calls"], stopped["success_rate"]) == (21, 1, 0.95)
     told = summary(calls)["coder"]
     assert (told["total_calls"], told["successful_calls"], told["success_rate"]) == (20, 19, 0.95)
     assert (told["p50_seconds"], told["p95_seconds"], told["avg_response_time"]) == (10, 19, 10)

@@ -42,6 +42,9 @@ def test_a_run_prints_events_and_nothing_else(tmp_path: Path) -> None:
     ended = next(one for one in events if one["event"] == "call_ended")
     row = PAGE.partition("| `call_ended` |")[2].partition("\n")[0]
     assert set(ended["data"]) <= {*re.findall(r"`(\w+)`", row)}
+    alone = swarm("run", "x", "--simulate", "--workflow", "review_only", "--json-events", cwd=tmp_path)
+    began = json.loads(alone.stdout.splitlines()[0])["data"]
+    assert (began["max_iterations"], began["seconds_before"]) == (1, 0.0)
     both = swarm("run", "x", "--simulate", "--json-events", "--json", cwd=tmp_path)
     assert (both.returncode, both.stderr.count(b"\n")) == (2, 1)
 

@@ -299,6 +299,10 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_synchronous_calls_go_on_after_a_fork_and_after_code_that_leaves(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SURVIVES], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", SURVIVES],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "SystemExit\n0\n", "")

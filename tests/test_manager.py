@@ -20,10 +20,12 @@ from pyarrow import parquet
 from support import REFUSED, Crew, config
 
 from swarm_graph import AgentRole, SwarmCoordinator, SwarmManager, Task
+from swarm_graph.artifacts import money
 from swarm_graph.cli import swarm_graph
 from swarm_graph.cli_sessions import menu
 from swarm_graph.comparison import diff
 from swarm_graph.errors import InputError
+from swarm_graph.html_report import timeline
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +131,28 @@ def test_the_report_is_about_all_sessions(manager: SwarmManager, tmp_path: Path)
     assert "3 sessions in" in text
     assert "Open findings: 0 critical, 2 major" in text
     assert "The latest 3 sessions:" in text
+
+
+def test_a_session_may_be_called_like_a_file(tmp_path: Path) -> None:
+    coordinator = SwarmCoordinator(
+        config(), data_dir=tmp_path, output=tmp_path / "out", context=Crew().context
+    )
+    coordinator.run_workflow("x = 1", "review_only", session_id="a.json")
+    assert SwarmManager(data_dir=tmp_path).analyze_session("a.json").session == "a.json"
+
+
+def test_a_timeline_says_what_it_leaves_out() -> None:
+    call = {"seconds": 1.0, "queued_s": 0.0, "iteration": 1, "outcome": "answered"}
+    page = timeline([{**call, "node": f"t{number}", "time": float(number)} for number in range(81)])
+    assert page.endswith(" … and 21 more of 81 calls</p>")
+    assert "more of" not in timeline([{**call, "node": "t", "time": 1.0}])
+
+
+@pytest.mark.parametrize(
+    ("cost", "shown"), [(0, "0.00"), (0.00463, "0.0046"), (0.0259, "0.026"), (12.345, "12.35")]
+)
+def test_costs_are_shown_however_small(cost: float, shown: str) -> None:
+    assert money(cost) == shown
 
 
 def test_a_task_graph_has_no_verdict(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ HOSTILE = '{"approved": false, "findings": [{"severity": "major", "location": "a
 def published() -> Iterator[list[dict[str, Any]]]:
     """What a cell displays, updates included."""
     shell = InteractiveShell.instance()
+    shell.kernel = object()  # type: ignore[attr-defined]
     kept, shell.display_pub = shell.display_pub, CapturingDisplayPublisher()  # type: ignore[no-untyped-call]
     yield shell.display_pub.outputs
     shell.display_pub = kept
@@ -51,6 +52,12 @@ def test_a_session_is_watched_in_its_cell(tmp_path: Path, published: list[dict[s
     last = updates[-1]["data"]["text/html"]
     assert "coder" in last
     assert "round 1: changes wanted" in last
+    assert "#000000" not in last, "text has the colour of the notebook's theme"
+
+
+def test_outside_of_a_notebook_nothing_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, "one", on_event=NotebookProgress())
+    assert capsys.readouterr().out == ""
 
 
 def test_a_graph_is_watched_by_its_custom_stream(published: list[dict[str, Any]]) -> None:

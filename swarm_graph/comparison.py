@@ -20,8 +20,8 @@ from swarm_graph.significance import Difference, differences
 from swarm_graph.state import SwarmState
 
 COMPARED = (
-    "workflow", "phase", "approved", "rounds", "seconds", "calls", "failed_calls", "input_tokens",
-    "output_tokens", "tokens_per_second", "cost", "open_findings", "test_runs", "model_swaps",
+    "workflow", "simulated", "phase", "approved", "rounds", "seconds", "calls", "failed_calls",
+    "input_tokens", "output_tokens", "tokens_per_second", "cost", "open_findings", "test_runs", "model_swaps",
 )  # fmt: skip
 SUMMED = (
     "total_calls", "successful_calls", "cancelled_calls", "input_tokens", "output_tokens", "cost"
@@ -56,6 +56,8 @@ class Analysis:
     agents: dict[str, dict[str, Any]]
     model_swaps: int
     no_sample: str
+    error: str
+    """Why its last run failed or stopped."""
 
     def _repr_html_(self) -> str:
         figures = {name.replace("_", " "): value for name, value in self.figures().items()}
@@ -70,6 +72,7 @@ class Analysis:
         model_seconds = sum(agent["model_seconds"] for agent in agents)
         return {
             "workflow": self.workflow,
+            "simulated": self.simulated,
             "phase": self.phase,
             "approved": self.approved,
             "rounds": self.rounds,
@@ -105,6 +108,7 @@ def analysis(catalogue: Catalogue, known: Session) -> Analysis:
         agents=summary(calls),
         model_swaps=swaps(calls),
         no_sample=_no_sample(catalogue, known),
+        error=next((run.error for run in reversed(catalogue.runs(known.session))), ""),
     )
 
 

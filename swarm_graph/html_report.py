@@ -52,6 +52,7 @@ def session_page(told: Analysis, calls: Sequence[Mapping[str, Any]], state: Swar
         SIMULATED if told.simulated else "",
         f"<pre>{text(told.request)}</pre>",
         f"<p>Begun {local_time(told.created_at)}.</p>",
+        f"<p>Its last run ended early: {text(told.error)}</p>" if told.error else "",
         table(("", ""), figures.items()),
         "<h2>Calls over time</h2>",
         timeline(calls),

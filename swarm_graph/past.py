@@ -47,10 +47,15 @@ def rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict[str, An
 def table(found: Sequence[Mapping[str, Any]]) -> str:
     """Sessions, one on a line."""
     cells = [
-        (row["session"], row["workflow"], row["phase"], local_time(row["updated_at"]), _short(row["request"]))
+        (row["session"], _kind(row), row["phase"], local_time(row["updated_at"]), _short(row["request"]))
         for row in found
     ]
     return aligned(("session", "workflow", "phase", "worked on", "request"), cells)
+
+
+def _kind(told: Mapping[str, Any]) -> str:
+    """The workflow of a session, and whether a model was asked at all."""
+    return f"{told['workflow']}, simulated" if told["simulated"] else str(told["workflow"])
 
 
 def account(catalogue: Catalogue, known: Session) -> dict[str, Any]:
@@ -72,7 +77,7 @@ def account(catalogue: Catalogue, known: Session) -> dict[str, Any]:
 def account_text(told: Mapping[str, Any]) -> str:
     """A session for people: where it is, who worked on it, its tasks, calls and runs of tests."""
     lines = [
-        f"Session {told['session']} ({told['workflow']}): {told['phase']}",
+        f"Session {told['session']} ({_kind(told)}): {told['phase']}",
         f"Request: {_short(told['request'])}",
         f"Begun {local_time(told['created_at'])}, last worked on {local_time(told['updated_at'])}",
     ]

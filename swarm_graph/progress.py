@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -129,7 +130,7 @@ class Progress:
     """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or Console(stderr=True, force_terminal=sys.stderr.isatty())
         self._shown = self.console.is_terminal and not quiet
         self._board = Board()
         self._live = Live(

@@ -15,7 +15,7 @@ from swarm_graph.config import config_path
 from swarm_graph.findings import finding_line
 from swarm_graph.pauses import FILES, Pause
 from swarm_graph.plain import plain_text
-from swarm_graph.state import TaskStatus
+from swarm_graph.state import AgentRole, TaskStatus
 from swarm_graph.task_results import FOLDER
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ TOLD = ("completed", "failed", "skipped", "running", "pending")
 
 def session_text(coordinator: SwarmCoordinator, program: str) -> str:
     """What came out, where the files are, what is still open, what to type next."""
-    lines = [SIMULATED, ""] if coordinator.config.is_simulated else []
+    lines = _simulated(coordinator)
     pauses = [line for pause in coordinator.pauses for line in ("", pause_text(pause), "")]
     lines += [
         outcome(coordinator),
@@ -44,6 +44,17 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
     ]
     lines += _next(coordinator, program)
     return plain_text("\n".join(lines) + "\n")
+
+
+def _simulated(coordinator: SwarmCoordinator) -> list[str]:
+    """Says that answers were invented, and whose where not all were."""
+    if coordinator.config.is_simulated:
+        return [SIMULATED, ""]
+    roles = [] if coordinator.context else map(AgentRole, coordinator.get_metrics_summary()["agents"])
+    invented = [role for role in roles if coordinator.config.model_for(role).api_type == "simulated"]
+    if not invented:
+        return []
+    return [f"PARTLY SIMULATED: what {', '.join(invented)} answered is scripted or invented.", ""]
 
 
 def outcome(coordinator: SwarmCoordinator) -> str:

@@ -160,7 +160,7 @@ def test_history_of_a_session_that_failed_ends_before_what_failed(tmp_path: Path
 def test_show_tells_who_worked_on_a_session(tmp_path: Path) -> None:
     two_rounds(tmp_path)
     shown = cli(tmp_path, "show", "s").stdout
-    assert shown.startswith("Session s (standard): complete\nRequest: Build it\nBegun ")
+    assert shown.startswith("Session s (standard, simulated): complete\nRequest: Build it\nBegun ")
     assert f"\nFiles in {tmp_path / 'out' / 's'}\n" in shown
     assert re.search(rf"\nRuns:\n  {TIME}  begin, complete, 0 s, process \d+ on ", shown)
     assert re.search(r"\nT003_code +completed  round 2\n", shown)
@@ -188,8 +188,8 @@ def test_the_list_shows_the_session_worked_on_last_first(tmp_path: Path) -> None
     )
     lines = cli(tmp_path, "list").stdout.splitlines()
     assert lines[0].split() == ["session", "workflow", "phase", "worked", "on", "request"]
-    assert re.fullmatch(rf"b +full +failed +{TIME}  Two lines", lines[1])
-    assert re.fullmatch(rf"s +standard +complete +{TIME}  Build it", lines[2])
+    assert re.fullmatch(rf"b +full, simulated +failed +{TIME}  Two lines", lines[1])
+    assert re.fullmatch(rf"s +standard, simulated +complete +{TIME}  Build it", lines[2])
     rows = cli_json(tmp_path, "list")
     assert [(row["session"], row["simulated"], row["request"]) for row in rows] == [
         ("b", True, "Two\nlines"),

@@ -17,7 +17,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from pyarrow import parquet
-from support import REFUSED, Crew, config
+from support import REFUSED, Crew, config, dead_port
 
 from swarm_graph import AgentRole, SwarmCoordinator, SwarmManager, Task
 from swarm_graph.artifacts import money
@@ -26,6 +26,7 @@ from swarm_graph.cli_sessions import menu
 from swarm_graph.comparison import diff
 from swarm_graph.errors import InputError
 from swarm_graph.html_report import timeline
+from swarm_graph.report import session_text
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,11 @@ def manager(folder: Path) -> SwarmManager:
 
 
 def swarm(folder: Path, *arguments: str) -> Result:
-    data = ["--data-dir", str(folder / ".swarm")]
+    return swarm_in(folder / ".swarm", *arguments)
+
+
+def swarm_in(data_dir: Path, *arguments: str) -> Result:
+    data = ["--data-dir", str(data_dir)]
     return CliRunner().invoke(swarm_graph, ["sessions", *arguments, *data], catch_exceptions=False)
 
 
@@ -67,7 +72,7 @@ def test_a_session_is_analyzed_by_its_file_or_its_id(
     manager: SwarmManager, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = manager.analyze_session(manager.session_files[1])
-    assert "Session two (standard): complete" in capsys.readouterr().out
+    assert "Session two (standard, simulated): complete" in capsys.readouterr().out
     assert (told.approved, told.rounds, told.findings) == (True, 2, {})
     assert told.agents["reviewer"]["total_calls"] == 6
     assert told.tasks == {"completed": 6}
@@ -139,6 +144,24 @@ def test_a_session_may_be_called_like_a_file(tmp_path: Path) -> None:
     )
     coordinator.run_workflow("x = 1", "review_only", session_id="a.json")
     assert SwarmManager(data_dir=tmp_path).analyze_session("a.json").session == "a.json"
+
+
+def test_what_was_invented_and_what_failed_is_told_everywhere(tmp_path: Path) -> None:
+    simulated = {"model": "s", "api_type": "simulated"}
+    real = {"url": f"http://127.0.0.1:{dead_port()}/v1", "model": "m", "retries": 0}
+    models = {"mode": "multi", "single_model": real, "multi_model": {"clarifier": simulated}}
+    for session, own in (("none", {"single_model": simulated}), ("partly", models)):
+        coordinator = SwarmCoordinator(config(model_config=own), data_dir=tmp_path, output=tmp_path / session)
+        coordinator.run_workflow("Build it", session_id=session)
+    assert "PARTLY SIMULATED: what clarifier answered is " in session_text(coordinator, "swarm-graph")
+    manager = SwarmManager(data_dir=tmp_path)
+    assert "Session none (standard, simulated): " in swarm_in(tmp_path, "show", "none").stdout
+    assert "standard, simulated" in swarm_in(tmp_path, "list").stdout
+    assert re.search(
+        r"^simulated +yes +no$", swarm_in(tmp_path, "compare", "none", "partly").stdout, re.MULTILINE
+    )
+    manager.session_report("partly", tmp_path / "partly.html")
+    assert "Its last run ended early: architect: m at " in (tmp_path / "partly.html").read_text()
 
 
 def test_a_timeline_says_what_it_leaves_out() -> None:
@@ -276,7 +299,7 @@ def test_the_menu_does_what_the_commands_do(folder: Path, tmp_path: Path) -> Non
         done = CliRunner().invoke(ask, input="\n".join(answers), catch_exceptions=False)
     assert done.exit_code == 0
     for expected in (
-        "Session two (standard): complete",
+        "Session two (standard, simulated): complete",
         "no session 'none'",
         "Settings of two that differ from one's",
         "would be removed: none",

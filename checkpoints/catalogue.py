@@ -40,10 +40,12 @@ TEST_RUN_COLUMNS = (
     "outcome", "reason", "exit_code", "passed", "failed", "errored", "skipped", "sandbox", "seconds",
 )  # fmt: skip
 
-AT_WORK = """total(max(started_at, coalesce(
+UNTIL = """max(started_at, coalesce(
     ended_at, (SELECT max(time) FROM calls WHERE calls.session = runs.session), started_at
-)) - started_at)"""
-"""Seconds of runs together; one that was killed, or is at work now, until its latest call ended."""
+))"""
+"""When a run ended; one that was killed, or is at work now, with its latest call."""
+AT_WORK = f"total({UNTIL} - started_at)"
+"""Seconds of runs together."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,7 @@ class Catalogue:
                 }
             self._tables.table("sessions").upsert(row, pk="session")
             cursor.execute(
-                "UPDATE runs SET phase = 'interrupted', ended_at = max(started_at, coalesce("
-                "(SELECT max(time) FROM calls WHERE calls.session = runs.session), started_at)) "
+                f"UPDATE runs SET phase = 'interrupted', ended_at = {UNTIL} "
                 "WHERE session = ? AND ended_at IS NULL",
                 (session.session,),
             )

@@ -255,7 +255,7 @@ def test_the_command_line_says_in_one_line_who_is_at_work(saver: SwarmSaver, tmp
 def test_a_list_tells_sessions_at_work_from_interrupted_ones(saver: SwarmSaver, tmp_path: Path) -> None:
     def phase() -> str:
         done = CliRunner().invoke(swarm_graph, ["sessions", "list", "--data-dir", str(tmp_path)])
-        return done.stdout.splitlines()[1].split()[2]
+        return re.split(r"  +", done.stdout.splitlines()[1])[2]
 
     with at_work(standard(saver)):
         assert phase() == "running"

@@ -47,6 +47,11 @@ class Journal:
             self.catalogue.put_test_run, self.session, "run", iteration, shown["attempt"], shown
         )
 
+    async def end_task(self, task: TaskRecord) -> None:
+        """Commits that a task ended, for who looks at the session before its run has ended."""
+        self.ended[task["task_id"]] = task
+        await self.catalogue.database.run(self.catalogue.put_tasks, self.session, [task])
+
     async def fail_task(self, task: TaskRecord, error: Exception) -> None:
         """Commits that a task failed. Answers that nobody could use go, so that it is asked again."""
         await self.catalogue.database.run(self._fail_task, task, error)

@@ -117,8 +117,9 @@ def fork(saver: SwarmSaver, session: Session, moment: Moment, name: str, edits: 
         checkpoint["channel_values"][key] = value
         versions[key] = saver.get_next_version(cast("str | None", versions.get(key)), None)
     step = saved.metadata.get("step", 0)
-    now, phase = time.time(), str(checkpoint["channel_values"].get("phase", "running"))
+    now, phase = time.time(), str(checkpoint["channel_values"].get("phase"))
     if phase not in ENDED:
+        phase = "paused"
         session = replace(session, approved=None, iteration=None, findings=None)
     forked = replace(
         session,

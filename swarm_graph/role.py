@@ -136,7 +136,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
                 answer, note = await turn.ask(self._question(state))
             ended = record(TaskStatus.COMPLETED, note)
             if turn.run.journal:
-                turn.run.journal.ended[self.task_id] = ended
+                await turn.run.journal.end_task(ended)
             turn.report("task_ended", note=note)
         update = self.role.update(Answered(answer, self.name, iteration, state))
         update["tasks"] = {self.task_id: ended}

@@ -205,6 +205,8 @@ class _Pass:
         except Exception as error:  # of LangGraph or of somebody's own model: the other tasks go on
             self._fail(name, f"{name}: unexpected {type(error).__name__}: {error}")
             return []
+        if self._shared.journal:
+            await self._shared.journal.end_task(record)
         return [self._job(added) for added in self._take(record)]
 
     def _adopt(self, parent: TaskRecord) -> Iterator[str]:

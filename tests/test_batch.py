@@ -94,6 +94,9 @@ def test_a_batch_on_a_real_server_is_killed_and_goes_on(tmp_path: Path, counted:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    kept = {path.stem for path in results.glob("*.json")}
+    account = json.loads(swarm("sessions", "show", "lao", "--json", cwd=tmp_path).stdout)
+    assert {task["task_id"] for task in account["tasks"] if task["status"] == "COMPLETED"} >= kept
     done = swarm("resume", "lao", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert b"complete: 24 tasks, 24 completed" in done.stdout

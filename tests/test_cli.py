@@ -117,6 +117,11 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(
     phase = "interrupted" if number == signal.SIGKILL else "cancelled"
     swarm("sessions", "report", "report.txt", cwd=tmp_path)
     (told,) = re.findall(r"^standard .*", (tmp_path / "report.txt").read_text(), re.MULTILINE)
+    ended = json.loads(swarm("sessions", "show", "s", "--json", cwd=tmp_path).stdout)["tasks"]
+    assert [task["task_id"] for task in ended if task["status"] == "COMPLETED"] == [
+        "T001_clarify",
+        "T002_design",
+    ]
     assert told.split() == ["standard", "1", "0" if number != signal.SIGKILL else "-", "1", phase, "-", "-"]
     write_config(tmp_path)
     done = swarm("resume", "--json", cwd=tmp_path)

@@ -240,6 +240,7 @@ def test_a_fork_is_a_session_of_its_own(tmp_path: Path) -> None:
     known = find_session(tmp_path, "f")
     assert (known.parent, known.parent_checkpoint) == ("s", past(tmp_path)[2].checkpoint)
     assert (known.workflow, known.request, known.output) == ("standard", "Build it", "")
+    assert known.phase == "paused"
     assert find_session(tmp_path, None).session == "f"
     assert [list(moment.next) for moment in past(tmp_path, "f")] == [["coder"]]
     go_on(tmp_path)

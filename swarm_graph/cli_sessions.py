@@ -74,8 +74,10 @@ def list_(
     from swarm_graph.session import open_catalogue
 
     with open_catalogue(Path(data_dir)) as catalogue:
-        found = rows(catalogue, catalogue.sessions())
-    found = [row for row in found if workflow in (None, row["workflow"]) and phase in (None, row["phase"])]
+        known = rows(catalogue, catalogue.sessions())
+    found = [row for row in known if workflow in (None, row["workflow"]) and phase in (None, row["phase"])]
+    if known and not found:
+        say(f"none of {len(known)} sessions is like that; without --workflow and --phase all are listed")
     if sort == "created":
         found.sort(key=lambda row: row["created_at"], reverse=True)
     elif sort != "updated":

@@ -276,7 +276,9 @@ def test_the_commands(folder: Path, tmp_path: Path) -> None:
     assert (
         len(json.loads(swarm(folder, "list", "--json", "--workflow", "standard", "--limit", "1").stdout)) == 1
     )
-    assert json.loads(swarm(folder, "list", "--json", "--phase", "failed").stdout) == []
+    failed = swarm(folder, "list", "--json", "--phase", "failed")
+    assert json.loads(failed.stdout) == []
+    assert failed.stderr.startswith("swarm-graph: none of 3 sessions is like that; ")
     assert json.loads(swarm(folder, "compare", "one", "two", "--json").stdout)["settings"]["two"]
     assert (
         swarm(folder, "export", str(tmp_path / "m.csv")).stderr

@@ -234,6 +234,7 @@ class Turn:
             run=self.run,
             about=self.about,
             parameters={**given, "model": name, "override": self.context.temperature},
+            own=own,
         )
 
 

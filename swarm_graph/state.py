@@ -244,8 +244,8 @@ def end_phase(state: SwarmState) -> Phase:
 class SwarmContext:
     """Overrides for one run: `graph.invoke(state, thread, context=SwarmContext(...))`; never saved.
 
-    `model`: a LangChain chat model for all roles, or one per role name; one that streams has to say
-    `finish_reason` at the end, or its answer counts as cut off. `temperature`: for all roles.
+    `model`: a LangChain chat model for all roles, or one per role name; when its stream carries metadata
+    (`response_metadata`) but no `finish_reason`, the answer counts as cut off. `temperature`: for all roles.
     `clock`: seconds since the epoch, for the times of tasks.
     """
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -271,6 +272,14 @@ def test_a_context_s_model_need_not_stream(said: Any) -> None:
     graph = build_graph("custom", config=config())
     tasks: Any = {"tasks": [{"task_id": "a", "assigned_role": "documenter"}]}
     done = graph.invoke(tasks, context=SwarmContext(model=Whole(said=said)))
+    assert done["tasks"]["a"]["result"] == "It is done."
+
+
+def test_a_context_s_model_may_stream_without_saying_why_it_ends() -> None:
+    graph = build_graph("custom", config=config())
+    tasks: Any = {"tasks": [{"task_id": "a", "assigned_role": "documenter"}]}
+    own = GenericFakeChatModel(messages=iter([AIMessage("It is done.")]))
+    done = graph.invoke(tasks, context=SwarmContext(model=own))
     assert done["tasks"]["a"]["result"] == "It is done."
 
 

@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 
 from swarm_graph.answers import CutOff, Reply, Unreadable, without_thoughts
-from swarm_graph.calls import Caller
+from swarm_graph.calls import OVERRIDDEN, Caller
 from swarm_graph.config import AgentParameters, ModelEntry, SwarmConfig
 from swarm_graph.errors import AnswerError, ModelError, OverBudget, Stopped
 from swarm_graph.events import Event, Kind
@@ -29,7 +29,6 @@ A = TypeVar("A")
 
 log = logging.getLogger("swarm_graph")
 
-OVERRIDDEN = ModelEntry(model="the model of this run's context", api_type="simulated")
 NONE = "(none)"
 QUOTED_CHARACTERS = (2000, 200)
 """Of an answer that could not be read, in the repair question; fewer where the context is small."""
@@ -234,7 +233,6 @@ class Turn:
             run=self.run,
             about=self.about,
             parameters={**given, "model": name, "override": self.context.temperature},
-            own=own,
         )
 
 

@@ -35,6 +35,8 @@ Report = Callable[..., None]
 log = logging.getLogger("swarm_graph.calls")
 
 TOKEN_EVENT_S = 0.2
+OVERRIDDEN = ModelEntry(model="the model of this run's context", api_type="simulated")
+"""Stands for a model of somebody's own, which need not say why its answers end."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,6 @@ class Caller:
     """Everything that the calls of a role at its place have in common.
 
     `about`: who asks, for records and events. `parameters`: what an answer depends on besides messages.
-    `own`: a model of the run's context, which need not say why its answers end.
     """
 
     node: str
@@ -54,7 +55,6 @@ class Caller:
     run: Run
     about: Mapping[str, Any]
     parameters: Mapping[str, Any]
-    own: bool
 
     async def __call__(self, messages: list[BaseMessage], **arguments: Any) -> Reply:
         """The model's answer, or the journal's when this question was answered before a kill or a pause.
@@ -154,7 +154,7 @@ class Caller:
         counted = is_count(usage)
         if usage is None or not counted:
             usage = estimated_usage(messages, record.tokens)
-        silent = self.own and not any(chunk.response_metadata for chunk in chunks)
+        silent = self.entry is OVERRIDDEN and not any(chunk.response_metadata for chunk in chunks)
         record.reason = reason = "stop" if silent else reason_of(chunks)
         if not reason:
             raise self._error("cut the answer off before its end", retryable=True)

@@ -46,7 +46,7 @@ def _command(path: tuple[str, ...], command: click.Command) -> str:
         [" ".join(("swarm-graph", *path)), "[OPTIONS]", *(one.make_metavar(context) for one in arguments)]
     )
     rows = [
-        f"| `{_names(option)}` | {_cell((option.help or '').strip())}{_default(option, context)} |"
+        f"| `{_names(option)}` | {_cell((option.help or '').strip())}{_values(option, context)} |"
         for option in command.params
         if isinstance(option, click.Option)
     ]
@@ -60,16 +60,16 @@ def _names(option: click.Option) -> str:
     names = ", ".join([*option.opts, *option.secondary_opts])
     if option.is_flag:
         return names
-    metavar = option.metavar or (
-        "\\|".join(option.type.choices) if isinstance(option.type, click.Choice) else option.type.name.upper()
-    )
-    return f"{names} {metavar}"
+    return f"{names} {option.metavar or option.type.name.upper()}"
 
 
-def _default(option: click.Option, context: click.Context) -> str:
+def _values(option: click.Option, context: click.Context) -> str:
+    """The choices of an option, and its default."""
+    choices = option.type.choices if isinstance(option.type, click.Choice) else ()
+    named = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
     default = option.get_default(context)
     shown = option.show_default and default not in (None, False, ())
-    return f" Default: `{default}`." if shown else ""
+    return named + (f" Default: `{default}`." if shown else "")
 
 
 def _exit_codes() -> str:

@@ -21,7 +21,7 @@ from langgraph.graph.state import CompiledStateGraph
 from openai import DefaultAioHttpClient, DefaultAsyncHttpxClient
 from pydantic import SecretStr
 
-from swarm_graph import prompts
+from swarm_graph.prompts import template
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 ROLES = {
@@ -46,8 +46,8 @@ def peer_graph(model: ChatOpenAI, saver: AsyncSqliteSaver | None) -> Graph:
     """clarifier → architect → coder → three reviewers → verdict → coder or end."""
 
     def asks(role: str, focus: str = "") -> Callable[[PeerState], Any]:
-        prompt = prompts.load(role, holes=ROLES[role])
-        fixed = {"focus": prompts.read(prompts.FOCUS + focus).strip()} if focus else {}
+        prompt = template.load(role, holes=ROLES[role])
+        fixed = {"focus": template.read(template.FOCUS + focus).strip()} if focus else {}
 
         async def ask(state: PeerState) -> str:
             values = {key: str(state.get(key) or "(none)") for key in ROLES[role]} | fixed

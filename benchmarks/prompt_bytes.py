@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from swarm_graph import SwarmContext, SwarmState, build_graph, load_config, prompts
-from swarm_graph.role import VIEWS
-from swarm_graph.simulated import Ask, SimulatedChatModel
+from swarm_graph import SwarmContext, SwarmState, build_graph, load_config
+from swarm_graph.models.simulated import Ask, SimulatedChatModel
+from swarm_graph.prompts import template
+from swarm_graph.roles.role import VIEWS
 
 REQUEST = """Create a Python class for managing a FIFO queue with these features:
 - Thread-safe operations
@@ -29,11 +30,11 @@ HOLES = (*SwarmState.__annotations__, *VIEWS, "focus", "packages")
 
 def instructions(ask: Ask) -> int:
     """The bytes of a prompt that are the same in every session."""
-    prompt = prompts.load(ask.role, holes=HOLES)
+    prompt = template.load(ask.role, holes=HOLES)
     values = dict.fromkeys(prompt.holes, "")
     if "focus" in values:
         focus = ask.node.removeprefix("review_") if ask.node != "reviewer" else "general"
-        values["focus"] = prompts.read(prompts.FOCUS + focus).strip()
+        values["focus"] = template.read(template.FOCUS + focus).strip()
     return len("\n".join(prompt.render(values)).encode())
 
 

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import requests
 from peer import ROLES
 
-from swarm_graph import prompts
+from swarm_graph.prompts import template
 
-PROMPTS = {role: prompts.load(role, holes=holes) for role, holes in ROLES.items()}
-FOCUSES = [prompts.read(prompts.FOCUS + name).strip() for name in ("correctness", "performance", "style")]
+PROMPTS = {role: template.load(role, holes=holes) for role, holes in ROLES.items()}
+FOCUSES = [template.read(template.FOCUS + name).strip() for name in ("correctness", "performance", "style")]
 
 
 def run_session(url: str, request: str) -> bool:

@@ -32,7 +32,7 @@ from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict
 
 from swarm_graph import SwarmContext, build_graph, open_checkpointer
-from swarm_graph.simulated import SimulatedChatModel
+from swarm_graph.models.simulated import SimulatedChatModel
 
 TARGET = 1.05
 ALONE_FROM_CAP = 16

@@ -24,7 +24,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from swarm_graph import SwarmContext, build_graph, open_checkpointer
-from swarm_graph.simulated import SimulatedChatModel
+from swarm_graph.models.simulated import SimulatedChatModel
 
 SIZES = (10, 100, 1000, 10_000)
 REPEATS = {10: 5, 100: 5, 1000: 3, 10_000: 1}

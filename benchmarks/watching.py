@@ -21,9 +21,9 @@ from rich.console import Console
 
 from swarm_graph import SwarmCoordinator
 from swarm_graph.events import Event, event_line
-from swarm_graph.progress import Progress
+from swarm_graph.reports.live import Progress
 from swarm_graph.state import AgentRole
-from swarm_graph.tasks import TaskSpec
+from swarm_graph.tasks.spec import TaskSpec
 
 CALLS = 200
 TARGET = 1.1

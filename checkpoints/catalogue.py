@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from swarm_graph.checkpoints.database import Database
 from swarm_graph.state import Evidence, SwarmState, TaskRecord
+from swarm_graph.text import local_time
 
 ENDED = ("complete", "not_converged")
 """The phases of sessions that have ended; every other one can be resumed."""
@@ -358,11 +359,6 @@ class Catalogue:
     def _rows(self, table: str, session: str, order: str) -> list[dict[str, Any]]:
         with self.database.view():
             return list(self._tables.table(table).rows_where("session = ?", [session], order_by=order))
-
-
-def local_time(seconds: float) -> str:
-    """Seconds since the epoch, for people."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _session(row: Mapping[str, Any]) -> Session:

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
-from swarm_graph.answers import Reply
 from swarm_graph.checkpoints.catalogue import CALL_COLUMNS, Catalogue
 from swarm_graph.errors import AnswerError
-from swarm_graph.state import Evidence, TaskRecord
+from swarm_graph.state import Evidence, Reply, TaskRecord
 
 INSERT = (
     f"INSERT INTO calls (session, key, answer, {', '.join(CALL_COLUMNS)}) "

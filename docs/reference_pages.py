@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from swarm_graph.cli import swarm_graph
+from swarm_graph.cli.main import swarm_graph
 from swarm_graph.config import config_schema
 
 SCHEMA = config_schema()

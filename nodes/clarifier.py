@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from swarm_graph.answers import Reply, without_thoughts
-from swarm_graph.role import Answered, Role
-from swarm_graph.state import AgentRole
+from swarm_graph.roles.answers import without_thoughts
+from swarm_graph.roles.role import Answered, Role
+from swarm_graph.state import AgentRole, Reply
 
 Statement = Annotated[str, Field(json_schema_extra={"maxLength": 400})]
 

@@ -6,10 +6,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, Field, field_validator
 
-from swarm_graph.answers import Reply
-from swarm_graph.findings import GRAVE
-from swarm_graph.role import Answered, Role
-from swarm_graph.state import AgentRole, Finding, Review, Severity
+from swarm_graph.roles.findings import GRAVE
+from swarm_graph.roles.role import Answered, Role
+from swarm_graph.state import AgentRole, Finding, Reply, Review, Severity
 
 SYNONYMS = {
     "blocker": "critical",

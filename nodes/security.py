@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swarm_graph.nodes.reviewer import Judgement, unreadable, update
-from swarm_graph.role import Role
+from swarm_graph.roles.role import Role
 from swarm_graph.state import AgentRole
 
 security = Role(

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.saver import open_checkpointer
     from swarm_graph.config import SwarmConfig, load_config
-    from swarm_graph.coordinator import SwarmCoordinator
     from swarm_graph.errors import SwarmError
-    from swarm_graph.manager import SwarmManager
-    from swarm_graph.notebook import NotebookProgress
+    from swarm_graph.reports.manager import SwarmManager
+    from swarm_graph.reports.notebook import NotebookProgress
+    from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.state import AgentRole, SwarmContext, SwarmState, Task, TaskStatus
-    from swarm_graph.workflows import build_graph
+    from swarm_graph.workflows.builtin import build_graph
 
 __version__ = "0.1.0"
 
@@ -35,16 +35,16 @@ __all__ = [
 
 _HOMES = {
     "AgentRole": "state",
-    "NotebookProgress": "notebook",
+    "NotebookProgress": "reports.notebook",
     "SwarmConfig": "config",
     "SwarmContext": "state",
-    "SwarmCoordinator": "coordinator",
+    "SwarmCoordinator": "sessions.coordinator",
     "SwarmError": "errors",
-    "SwarmManager": "manager",
+    "SwarmManager": "reports.manager",
     "SwarmState": "state",
     "Task": "state",
     "TaskStatus": "state",
-    "build_graph": "workflows",
+    "build_graph": "workflows.builtin",
     "load_config": "config",
     "open_checkpointer": "checkpoints.saver",
 }

@@ -7,7 +7,7 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Runs the command line."""
     try:
-        from swarm_graph.cli import main
+        from swarm_graph.cli.main import main
 
         main()
     except KeyboardInterrupt:

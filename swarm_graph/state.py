@@ -150,7 +150,7 @@ class Task:
     """A unit of a session's work, as the user of a custom graph adds it and as the coordinator shows it.
 
     The lower part is what came out: `result` is text; `error` says why a task failed or was skipped; times
-    are seconds since the epoch. The rest is explained in `swarm_graph.tasks.TaskSpec`.
+    are seconds since the epoch. The rest is explained in `swarm_graph.tasks.spec.TaskSpec`.
     """
 
     task_id: str
@@ -252,3 +252,17 @@ class SwarmContext:
     model: Any | Mapping[str, Any] | None = None
     temperature: float | None = None
     clock: Callable[[], float] | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A model's finished answer. `truncated`: it was cut off at the token limit."""
+
+    text: str
+    truncated: bool
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int = 0
+    """Those of the output that were thoughts, where the server says so."""
+    estimated: bool = False
+    """The server did not count its tokens."""

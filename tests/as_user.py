@@ -30,7 +30,7 @@ def main() -> None:
 
 def serve() -> None:
     from swarm_graph.config import Execution
-    from swarm_graph.execution import run_tests
+    from swarm_graph.sandbox.runner import run_tests
 
     for line in sys.stdin:
         job = json.loads(line)

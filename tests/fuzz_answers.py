@@ -17,10 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from swarm_graph import answers
-from swarm_graph.answers import Files, Unreadable
 from swarm_graph.nodes.clarifier import Clarification
 from swarm_graph.nodes.reviewer import Judgement
+from swarm_graph.roles import answers
+from swarm_graph.roles.answers import Files, Unreadable
 
 SCHEMA = {
     "type": "object",

@@ -16,8 +16,8 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 
 from swarm_graph.config import Execution, SwarmConfig, load_config
-from swarm_graph.sandbox import choose
-from swarm_graph.simulated import Ask, SimulatedChatModel
+from swarm_graph.models.simulated import Ask, SimulatedChatModel
+from swarm_graph.sandbox.choice import choose
 from swarm_graph.state import SwarmContext
 
 SIMULATED: dict[str, Any] = {

@@ -12,9 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from referencing.exceptions import Unresolvable
 
-from swarm_graph.answers import Files, Unreadable, fenced, read, read_files, read_typed, without_thoughts
 from swarm_graph.nodes.clarifier import Clarification
 from swarm_graph.nodes.reviewer import Judgement
+from swarm_graph.roles.answers import (
+    Files,
+    Unreadable,
+    fenced,
+    read,
+    read_files,
+    read_typed,
+    without_thoughts,
+)
 
 BODY = "x = 1\n"
 NAMED = {

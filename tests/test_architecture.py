@@ -1,128 +1,90 @@
-"""Imports go down only: a module imports what stands before it in FLOORS, or its own package folder."""
+"""Imports go down only: a module imports its own room, and rooms that stand before it in ROOMS; no circle."""
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "swarm_graph"
 
-# The floors of the house, the ground floor first, and on each floor the lower step first.
-# nodes, prompts and checkpoints stand for all modules of their folders.
-FLOORS = (
-    ("errors", "plain", "state", "config_source", "config"),
-    (
-        "events",
-        "limits",
-        "lanes",
-        "scheduler",
-        "portal",
-        "answers",
-        "evidence",
-        "findings",
-        "prompts",
-        "conditions",
-        "drawing",
-        "tasks",
-        "servers",
-        "simulated",
-        "capacity",
-        "window",
-        "openai_chat",
-        "ollama_chat",
-        "models",
-        "checkpoints",
-        "run",
-        "failures",
-        "calls",
-        "sandbox",
-        "execution",
-        "asking",
-    ),
-    ("role",),
-    ("nodes",),
-    ("run_tests", "verdict", "pauses", "record", "task_turn", "task_graph", "graph", "workflows"),
-    (
-        "logs",
-        "tracing",
-        "metrics",
-        "task_results",
-        "artifacts",
-        "setup_config",
-        "doctor",
-        "measure",
-        "html_parts",
-        "progress",
-        "notebook",
-        "session",
-        "desk",
-        "history",
-        "past",
-        "task_files",
-        "plan",
-        "document",
-        "coordinator",
-        "significance",
-        "comparison",
-        "overview",
-        "html_report",
-        "manager",
-        "report",
-    ),
-    (
-        "__init__",
-        "served",
-        "cli_setup",
-        "cli_work",
-        "cli_tasks",
-        "cli_run",
-        "cli_sessions",
-        "cli",
-        "__main__",
-    ),
+ROOMS = (
+    "hall",
+    "prompts",
+    "checkpoints",
+    "models",
+    "sandbox",
+    "roles",
+    "nodes",
+    "tasks",
+    "workflows",
+    "testing",
+    "sessions",
+    "reports",
+    "setup",
+    "cli",
 )
-STEPS = [module for floor in FLOORS for module in floor]
-FOLDERS = ("nodes", "prompts", "checkpoints")
+"""The ground floor first. The hall is what stands in swarm_graph/ itself."""
+ABOVE_ALL = ("__main__",)
+"""The program: the one module of the hall that may import every room. `__init__` names rooms in strings."""
 
 
 def sources() -> dict[str, Path]:
-    """Every module's name below swarm_graph, such as `role` or `nodes.coder`, and its file."""
-    modules = {path.stem: path for path in (ROOT / "swarm_graph").glob("*.py")}
-    modules |= {f"sandbox.{path.stem}": path for path in (ROOT / "swarm_graph" / "sandbox").glob("*.py")}
-    for folder in FOLDERS:
-        modules |= {f"{folder}.{path.stem}": path for path in (ROOT / folder).rglob("*.py")}
-    return modules
+    """Every module's name below swarm_graph, such as `roles.role`, and its file."""
+    found = {}
+    for path in _files():
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return found
 
 
-def place(module: str) -> str:
-    return module.split(".")[0]
+def _files() -> Iterator[Path]:
+    yield from PACKAGE.glob("*.py")
+    yield from PACKAGE.glob("*/*.py")  # the links nodes, prompts and checkpoints included
+
+
+def room(module: str) -> str:
+    first, _, rest = module.partition(".")
+    return first if rest or first in ROOMS else "hall"
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The modules below swarm_graph that a file imports, anywhere in it; the package itself is `__init__`."""
-    places = {place(module) for module in sources()}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names: list[str] = []
+    """The modules below swarm_graph that a file imports, anywhere in it."""
+    known = sources()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
         match node:
             case ast.Import(found):
                 names = [alias.name for alias in found]
-            case ast.ImportFrom("swarm_graph", found):
-                names = [f"swarm_graph.{a.name if a.name in places else '__init__'}" for a in found]
-            case ast.ImportFrom(str(module)):
-                names = [module]
-        for name in names:
-            package, _, rest = name.partition(".")
-            if package == "swarm_graph":
-                yield rest or "__init__"
+            case ast.ImportFrom(module=str(module), names=found):
+                inner = [f"{module}.{alias.name}" for alias in found]
+                names = [name if name.removeprefix("swarm_graph.") in known else module for name in inner]
+            case _:
+                continue
+        yield from (name.removeprefix("swarm_graph.") for name in names if name.startswith("swarm_graph."))
 
 
-def test_every_module_has_its_place() -> None:
-    assert not {place(module) for module in sources()} - set(STEPS), "give each its place in FLOORS"
+def test_every_module_has_a_room() -> None:
+    assert {room(module) for module in sources()} <= {*ROOMS}
 
 
-@pytest.mark.parametrize("module", sorted(module for module in sources() if place(module) in STEPS))
+@pytest.mark.parametrize("module", sorted(sources()))
 def test_imports_go_down(module: str) -> None:
-    below = set(STEPS[: STEPS.index(place(module))]) | ({place(module)} & {*FOLDERS, "sandbox"})
-    upward = [name for name in imports(sources()[module]) if place(name) not in below]
-    assert not upward, f"{module} imports {', '.join(upward)}, which FLOORS has on its own step or above"
+    if module in (*ABOVE_ALL, "__init__"):
+        return
+    allowed = ROOMS[: ROOMS.index(room(module)) + 1]
+    upward = [name for name in imports(sources()[module]) if room(name) not in allowed]
+    assert not upward, f"{module} imports {', '.join(upward)}, which ROOMS has above it"
+
+
+def test_no_circle_in_a_room() -> None:
+    TopologicalSorter({name: {*imports(path)} - {name} for name, path in sources().items()}).prepare()
+
+
+@pytest.mark.parametrize("name", [name for name in ROOMS if name not in ("hall", "testing")])
+def test_a_room_explains_itself(name: str) -> None:
+    tree = ast.parse((PACKAGE / name / "__init__.py").read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1, "a room's __init__.py holds its docstring and nothing else"

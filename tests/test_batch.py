@@ -18,9 +18,9 @@ from servers.counting_proxy import CountingProxy
 from support import write_config
 from test_cli import ENVIRONMENT, PROGRAM, swarm
 
-from swarm_graph.cli import main
+from swarm_graph.cli.main import main
 from swarm_graph.events import Event
-from swarm_graph.progress import SHOWN_TASKS, Board
+from swarm_graph.reports.live import SHOWN_TASKS, Board
 
 TASKS = """\
 request: A queue

@@ -12,7 +12,7 @@ from test_cli import swarm
 
 from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
 from swarm_graph.errors import OverBudget
-from swarm_graph.metrics import percentile, summary
+from swarm_graph.sessions.metrics import percentile, summary
 
 REQUEST: Any = {"request": "Build it"}
 

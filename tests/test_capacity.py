@@ -20,15 +20,15 @@ from servers.ollama_front import OllamaFront
 from support import SIMULATED, config, dead_port, thread
 
 from swarm_graph import SwarmCoordinator
-from swarm_graph.capacity import capacity
 from swarm_graph.config import AgentParameters, load_config
 from swarm_graph.errors import ConfigError, ModelError
-from swarm_graph.models import ModelPool
-from swarm_graph.role import RoleNode
-from swarm_graph.servers import ServerReport
+from swarm_graph.models.capacity import capacity
+from swarm_graph.models.context_window import Gauge, size_of
+from swarm_graph.models.pool import ModelPool
+from swarm_graph.models.probe import ServerReport
+from swarm_graph.roles.role import RoleNode
 from swarm_graph.state import AgentRole
-from swarm_graph.window import Gauge, size_of
-from swarm_graph.workflows import build_graph
+from swarm_graph.workflows.builtin import build_graph
 
 SHORT = {"reviewer": {"max_tokens": 40}}
 

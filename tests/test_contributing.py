@@ -118,14 +118,14 @@ print(json.dumps(state["phase"]))
 
 def test_the_map_is_that_of_the_house() -> None:
     told = re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.partition("## Add a role")[0], re.MULTILINE)
-    assert [name for name, _ in told] == test_architecture.STEPS
+    assert [name for name, _ in told] == [
+        room for room in test_architecture.ROOMS if room not in ("hall", "testing")
+    ]
     for name, line in told:
         assert line == first_line(name), name
 
 
 def first_line(module: str) -> str:
     """The first line of a module's docstring."""
-    places = [ROOT / "swarm_graph" / f"{module}.py", ROOT / "swarm_graph" / module / "__init__.py"]
-    places.append(ROOT / module / "__init__.py")
-    source = next(place for place in places if place.is_file()).read_text(encoding="utf-8")
+    source = (ROOT / "swarm_graph" / module / "__init__.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support import SIMULATED, dead_port, write_config
 
-from swarm_graph.cli import swarm_graph
+from swarm_graph.cli.main import swarm_graph
 
 PAGE = (Path(__file__).parents[1] / "docs" / "when-something-goes-wrong.md").read_text(encoding="utf-8")
 PROGRAM = Path(sys.executable).parent / "swarm-graph"

@@ -16,9 +16,9 @@ from servers.ollama_front import OllamaFront
 from support import dead_port, write_config
 from test_servers_probe import LISTED, OLLAMA, serving
 
-from swarm_graph.cli_setup import doctor
+from swarm_graph.cli.setup import doctor
 from swarm_graph.config import load_config
-from swarm_graph.doctor import Check, checks_text, examine
+from swarm_graph.setup.doctor import Check, checks_text, examine
 
 SIMULATED_ENTRY = {"model": "s", "api_type": "simulated"}
 

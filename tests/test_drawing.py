@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from swarm_graph.drawing import draw
 from swarm_graph.errors import SwarmError
+from swarm_graph.workflows.drawing import draw
 
 MERMAID = """---
 config:
@@ -61,7 +61,7 @@ def test_without_the_extra_the_message_names_it() -> None:
     script = """
 import sys
 sys.modules["mmdr"] = None
-from swarm_graph.drawing import draw
+from swarm_graph.workflows.drawing import draw
 from swarm_graph.errors import SwarmError
 try:
     draw("graph TD; a --> b", "svg")

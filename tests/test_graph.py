@@ -25,9 +25,9 @@ from support import APPROVED, REFUSED, Crew, config, thread
 
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.errors import InputError, ModelError, UnfinishedSession
-from swarm_graph.simulated import Ask
+from swarm_graph.models.simulated import Ask
 from swarm_graph.state import SwarmContext, SwarmState
-from swarm_graph.workflows import build_graph
+from swarm_graph.workflows.builtin import build_graph
 
 REQUEST: SwarmState = {"request": "Build it"}
 
@@ -285,7 +285,8 @@ def test_a_context_s_model_may_stream_without_saying_why_it_ends() -> None:
 
 SURVIVES = """
 import os, sys
-from swarm_graph import build_graph, portal
+from swarm_graph import build_graph
+from swarm_graph import aio
 
 models = {"single_model": {"model": "s", "api_type": "simulated"}}
 graph = build_graph("standard", config={"model_config": models})
@@ -295,7 +296,7 @@ async def leave():
     sys.exit(3)
 
 try:
-    portal.call(leave())
+    aio.run(leave())
 except BaseException as error:
     print(type(error).__name__)
 assert graph.invoke({"request": "x"})["phase"] == "complete"

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from support import Crew, config
 
-from swarm_graph.answers import Unreadable, read
+from swarm_graph.models.simulated import Ask
 from swarm_graph.nodes.reviewer import Judgement
-from swarm_graph.prompts import load
-from swarm_graph.simulated import Ask
-from swarm_graph.workflows import build_graph
+from swarm_graph.prompts.template import load
+from swarm_graph.roles.answers import Unreadable, read
+from swarm_graph.workflows.builtin import build_graph
 
 APPROVAL = '{"findings": [], "approved": true}'
 REFUSAL = (

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from swarm_graph.errors import ModelError
-from swarm_graph.limits import Slots, server_slots
-from swarm_graph.run import Run
+from swarm_graph.models.slots import Slots, server_slots
+from swarm_graph.roles.run import Run
 
 PATIENCE = 30
 """Seconds that only a bug makes a test wait."""

@@ -25,12 +25,12 @@ from support import SIMULATED, Crew, config, thread
 from swarm_graph import SwarmCoordinator
 from swarm_graph.checkpoints.locks import held, is_at_work
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
-from swarm_graph.cli import swarm_graph
+from swarm_graph.cli.main import swarm_graph
 from swarm_graph.errors import InputError, ModelError, SessionInUse, UnfinishedSession
-from swarm_graph.graph import SwarmGraph
-from swarm_graph.session import find_session
+from swarm_graph.sessions.ids import find_session
 from swarm_graph.state import SwarmState
-from swarm_graph.workflows import build_graph
+from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.graph import SwarmGraph
 
 REQUEST: SwarmState = {"request": "Build it"}
 PROGRAM = Path(sys.executable).parent / "swarm-graph"
@@ -41,7 +41,7 @@ AT_THE_CODER = {
 WORK = f"""
 import sys
 from swarm_graph.checkpoints.saver import open_checkpointer
-from swarm_graph.workflows import build_graph
+from swarm_graph.workflows.builtin import build_graph
 
 with open_checkpointer(sys.argv[1]) as saver:
     graph = build_graph("standard", config={AT_THE_CODER!r}, checkpointer=saver)

@@ -13,7 +13,7 @@ from test_cli import swarm
 
 from swarm_graph import SwarmCoordinator
 from swarm_graph.events import Event
-from swarm_graph.logs import log, log_to_file, words
+from swarm_graph.sessions.logs import log, log_to_file, words
 
 
 @pytest.fixture(autouse=True)

@@ -20,13 +20,13 @@ from pyarrow import parquet
 from support import REFUSED, Crew, config, dead_port
 
 from swarm_graph import AgentRole, SwarmCoordinator, SwarmManager, Task
-from swarm_graph.artifacts import money
-from swarm_graph.cli import swarm_graph
-from swarm_graph.cli_sessions import menu
-from swarm_graph.comparison import diff
+from swarm_graph.cli.main import swarm_graph
+from swarm_graph.cli.sessions import menu
 from swarm_graph.errors import InputError
-from swarm_graph.html_report import timeline
-from swarm_graph.report import session_text
+from swarm_graph.reports.comparison import diff
+from swarm_graph.reports.session_page import timeline
+from swarm_graph.reports.terminal import session_text
+from swarm_graph.text import money
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from servers.faults import FaultyOllama, FaultyProxy, Plan
 from servers.llama import Llama, running_llama
 from support import SIMULATED, dead_port, write_config
 
-from swarm_graph.cli_setup import doctor
+from swarm_graph.cli.setup import doctor
 from swarm_graph.config import load_config
-from swarm_graph.doctor import Check
-from swarm_graph.measure import Measured, measure
+from swarm_graph.setup.doctor import Check
+from swarm_graph.setup.measure import Measured, measure
 
 
 def measured(url: str, **entry: Any) -> list[Check]:

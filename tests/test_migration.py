@@ -17,7 +17,7 @@ from test_config import SEED
 
 import swarm_graph
 from swarm_graph import SwarmCoordinator, SwarmManager, Task
-from swarm_graph.cli import swarm_graph as program
+from swarm_graph.cli.main import swarm_graph as program
 from swarm_graph.config import config_schema, load_config
 
 PAGE = (Path(__file__).parents[1] / "MIGRATION.md").read_text(encoding="utf-8")

@@ -73,7 +73,7 @@ def test_no_socket_is_opened_to_anything_but_the_configured_servers(
 def test_the_help_loads_neither_langgraph_nor_langchain() -> None:
     code = (
         "import sys; sys.argv = ['swarm-graph', '--help']\n"
-        "from swarm_graph.cli import main\n"
+        "from swarm_graph.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print([n for n in sys.modules if n.split('.')[0] in"
         " ('langgraph', 'langchain_core', 'pydantic', 'httpx', 'rich', 'sqlite_utils')])"

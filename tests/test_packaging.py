@@ -16,9 +16,10 @@ import swarm_graph
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+ROOMS = ("models", "sandbox", "roles", "tasks", "workflows", "sessions", "reports", "setup", "cli")
 HOMES = {
     "swarm_graph": "swarm_graph",
-    "swarm_graph/sandbox": "swarm_graph/sandbox",
+    **{f"swarm_graph/{room}": f"swarm_graph/{room}" for room in ROOMS},
     "nodes": "swarm_graph/nodes",
     "prompts": "swarm_graph/prompts",
     "checkpoints": "swarm_graph/checkpoints",

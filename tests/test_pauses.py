@@ -31,14 +31,14 @@ from support import APPROVED, CODE, REFUSED, SIMULATED, Crew, config, thread, wr
 from swarm_graph import SwarmCoordinator
 from swarm_graph.checkpoints.locks import held
 from swarm_graph.checkpoints.saver import open_checkpointer
-from swarm_graph.cli import swarm_graph
+from swarm_graph.cli.main import swarm_graph
 from swarm_graph.errors import ConfigError, InputError, ModelError, SessionInUse, UnfinishedSession
-from swarm_graph.graph import SwarmGraph
-from swarm_graph.pauses import Pause
-from swarm_graph.session import find_session
-from swarm_graph.simulated import Ask
+from swarm_graph.models.simulated import Ask
+from swarm_graph.sessions.ids import find_session
 from swarm_graph.state import SwarmState
-from swarm_graph.workflows import build_graph
+from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.graph import SwarmGraph
+from swarm_graph.workflows.pauses import Pause
 
 PROGRAM = Path(sys.executable).parent / "swarm-graph"
 SETTINGS = [name for name in os.environ if name.startswith("SWARM_")]

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from support import Crew, config, write_config
 
-from swarm_graph import prompts
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import PACKS, load_config
 from swarm_graph.errors import ConfigError
@@ -24,9 +23,10 @@ from swarm_graph.nodes.optimizer import optimizer
 from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.nodes.security import security
 from swarm_graph.nodes.tester import tester
-from swarm_graph.role import Role, rendered
+from swarm_graph.prompts import template
+from swarm_graph.roles.role import Role, rendered
 from swarm_graph.state import AgentRole, Finding, SwarmState
-from swarm_graph.workflows import build_graph
+from swarm_graph.workflows.builtin import build_graph
 
 GOLDEN = Path(__file__).parent / "golden" / "prompts"
 ROLES: list[Role[Any]] = [
@@ -67,9 +67,9 @@ STATE = SwarmState(
 by_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.role.value)
 
 
-def load(role: Role[Any], folder: Path | None = None) -> prompts.Prompt:
+def load(role: Role[Any], folder: Path | None = None) -> template.Prompt:
     holes = (*role.reads, "focus") if role is reviewer else role.reads
-    return prompts.load(role.role, folder, holes=holes)
+    return template.load(role.role, folder, holes=holes)
 
 
 def build(folder: Path, **sections: Any) -> None:
@@ -81,13 +81,13 @@ def test_there_is_a_prompt_for_every_role_and_none_for_nobody() -> None:
     assert [role.role for role in ROLES] == sorted(AgentRole)
     known = {
         *AgentRole,
-        prompts.REPAIR,
-        prompts.TASK,
-        prompts.TYPED,
-        prompts.EXPAND,
-        *(prompts.FOCUS + focus for focus in FOCUSES),
+        template.REPAIR,
+        template.TASK,
+        template.TYPED,
+        template.EXPAND,
+        *(template.FOCUS + focus for focus in FOCUSES),
     }
-    assert prompts.names() == sorted(known)
+    assert template.names() == sorted(known)
 
 
 @by_role
@@ -104,12 +104,12 @@ def test_what_never_changes_stands_above_the_data(role: Role[Any]) -> None:
 
 
 def test_the_repair_question_has_one_hole() -> None:
-    assert prompts.load(prompts.REPAIR, holes=("problem",)).holes == {"problem"}
+    assert template.load(template.REPAIR, holes=("problem",)).holes == {"problem"}
 
 
 @pytest.mark.parametrize("focus", FOCUSES)
 def test_a_focus_is_plain_text(focus: str) -> None:
-    text = prompts.read(prompts.FOCUS + focus)
+    text = template.read(template.FOCUS + focus)
     assert text.startswith("**")
     assert "$" not in text
 
@@ -118,7 +118,7 @@ def test_a_focus_is_plain_text(focus: str) -> None:
 def test_golden_rendering(role: Role[Any]) -> None:
     """UPDATE_GOLDEN=1 writes them anew."""
     values = {key: rendered(key, STATE) for key in role.reads}
-    focus = {"focus": prompts.read("review_correctness").strip()} if role is reviewer else {}
+    focus = {"focus": template.read("review_correctness").strip()} if role is reviewer else {}
     system, user = load(role).render(values | focus)
     text = f"{system}\n\n======== user ========\n\n{user}\n"
     path = GOLDEN / f"{role.role}.txt"
@@ -133,7 +133,7 @@ def test_there_is_a_golden_rendering_for_every_role_and_no_other() -> None:
 
 
 def test_values_are_data_even_when_they_hold_holes() -> None:
-    prompt = prompts.load("optimizer", holes=("requirements", "code"))
+    prompt = template.load("optimizer", holes=("requirements", "code"))
     _, user = prompt.render({"requirements": "$code ${code} $", "code": "x"})
     assert "$code ${code} $" in user
 
@@ -149,10 +149,10 @@ def test_own_prompts_replace_ours_file_by_file(tmp_path: Path) -> None:
     (tmp_path / "repair.md").write_text("Once more.\n---\n$problem\n")
     assert load(coder, tmp_path).render({"request": "r"}) == ("Be brief.", "r for $5")
     assert load(tester, tmp_path).system.template == load(tester).system.template
-    assert prompts.read("review_units", tmp_path).startswith("Look at")
-    repair = prompts.load(prompts.REPAIR, tmp_path, holes=("problem",))
+    assert template.read("review_units", tmp_path).startswith("Look at")
+    repair = template.load(template.REPAIR, tmp_path, holes=("problem",))
     assert repair.system.substitute(problem="p") == "Once more.\n---\np"
-    assert "review_units" in prompts.names(tmp_path)
+    assert "review_units" in template.names(tmp_path)
     build(tmp_path, workflow={"reviewers": ["units", "style"]})
 
 
@@ -210,10 +210,10 @@ def test_a_pack_goes_before_a_folder_of_its_name(tmp_path: Path, monkeypatch: py
     own = tmp_path / "process-safety"
     own.mkdir()
     (own / "coder.md").write_text("You are my own coder.")
-    assert "process safety" in prompts.read("security", "process-safety")
-    assert prompts.read("coder", "process-safety") == prompts.read("coder")
-    assert prompts.read("coder", "./process-safety") == "You are my own coder."
-    assert tuple(prompts.packs()) == PACKS
+    assert "process safety" in template.read("security", "process-safety")
+    assert template.read("coder", "process-safety") == template.read("coder")
+    assert template.read("coder", "./process-safety") == "You are my own coder."
+    assert tuple(template.packs()) == PACKS
 
 
 def test_a_folder_without_a_prompt_of_ours_is_told(tmp_path: Path) -> None:
@@ -230,25 +230,25 @@ def test_a_folder_in_a_config_lies_beside_it(tmp_path: Path) -> None:
     for named, found in (("own", str(tmp_path / "sub" / "own")), ("process-safety", "process-safety")):
         path = write_config(tmp_path / "sub", prompts_dir=named)
         assert load_config(path, environ={}).prompts_dir == found
-    assert prompts.replaced(tmp_path / "sub" / "own") == ["coder"]
+    assert template.replaced(tmp_path / "sub" / "own") == ["coder"]
 
 
 def test_a_file_without_a_divider_replaces_the_instructions_only(tmp_path: Path) -> None:
     (tmp_path / "coder.md").write_text("You are the coder. Be brief.")
-    ours, theirs = prompts.load("coder", holes=HOLES), prompts.load("coder", tmp_path, holes=HOLES)
+    ours, theirs = template.load("coder", holes=HOLES), template.load("coder", tmp_path, holes=HOLES)
     assert theirs.system.template == "You are the coder. Be brief."
     assert theirs.user.template == ours.user.template
 
 
-@pytest.mark.parametrize("pack", prompts.packs())
+@pytest.mark.parametrize("pack", template.packs())
 def test_every_prompt_of_a_pack_can_be_used(pack: str) -> None:
-    names = [path.stem for path in prompts.folder_of(pack).glob("*.md")]
+    names = [path.stem for path in template.folder_of(pack).glob("*.md")]
     assert set(names) & {str(role) for role in AgentRole}
     for name in names:
-        if name.startswith(prompts.FOCUS):
-            assert prompts.read(name, pack) != prompts.read(prompts.FOCUS + "general")
+        if name.startswith(template.FOCUS):
+            assert template.read(name, pack) != template.read(template.FOCUS + "general")
         else:
-            own, ours = prompts.load(name, pack, holes=HOLES), prompts.load(name, holes=HOLES)
+            own, ours = template.load(name, pack, holes=HOLES), template.load(name, holes=HOLES)
             assert own.user.template == ours.user.template
             assert "data" in own.system.template.splitlines()[-1], "it says that what is shown is data"
 

@@ -47,14 +47,14 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
 
 
 def test_every_command_has_an_example_that_names_it() -> None:
-    from swarm_graph.cli import swarm_graph
+    from swarm_graph.cli.main import swarm_graph
 
     for name, command in swarm_graph.commands.items():
         assert f"swarm-graph {name}" in (command.epilog or ""), name
 
 
 def test_commands_of_the_readme_exist() -> None:
-    from swarm_graph.cli import swarm_graph
+    from swarm_graph.cli.main import swarm_graph
 
     named = set(re.findall(r"swarm-graph ([a-z]+)", README)) - {"alone"}
     assert named <= set(swarm_graph.commands)

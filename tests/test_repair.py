@@ -19,9 +19,9 @@ from swarm_graph import SwarmCoordinator
 from swarm_graph.checkpoints.locks import held
 from swarm_graph.checkpoints.repair import REPAIR, check_database, repair_database
 from swarm_graph.checkpoints.saver import open_checkpointer
-from swarm_graph.cli_setup import doctor
+from swarm_graph.cli.setup import doctor
 from swarm_graph.errors import InputError, SessionInUse, StorageError
-from swarm_graph.workflows import build_graph
+from swarm_graph.workflows.builtin import build_graph
 
 PAGE = 4096
 NAMES = [f"s{number}" for number in range(6)]

@@ -16,13 +16,13 @@ from support import APPROVED, REFUSED, Crew, config, stored_rows, thread
 from swarm_graph import SwarmCoordinator
 from swarm_graph.checkpoints.retention import clean_up, size
 from swarm_graph.checkpoints.saver import open_checkpointer
-from swarm_graph.cli import swarm_graph
-from swarm_graph.cli_sessions import seconds
+from swarm_graph.cli.main import swarm_graph
+from swarm_graph.cli.sessions import seconds
 from swarm_graph.errors import InputError
-from swarm_graph.history import Moment, moments
-from swarm_graph.session import find_session
-from swarm_graph.simulated import Ask
-from swarm_graph.workflows import build_graph
+from swarm_graph.models.simulated import Ask
+from swarm_graph.sessions.history import Moment, moments
+from swarm_graph.sessions.ids import find_session
+from swarm_graph.workflows.builtin import build_graph
 
 DAY = 86400
 WORD = "A long line of a design that is in every checkpoint. "

@@ -11,7 +11,7 @@ from support import Crew, config, thread
 from swarm_graph import build_graph, open_checkpointer
 from swarm_graph.config import Execution, SwarmConfig
 from swarm_graph.errors import SandboxError
-from swarm_graph.execution import run_tests
+from swarm_graph.sandbox.runner import run_tests
 from swarm_graph.state import Evidence, SwarmState
 
 RIGHT = "```python path=src/sums.py\ndef add(a, b):\n    return a + b\n```"

@@ -26,8 +26,8 @@ import psutil
 import pytest
 
 from swarm_graph.config import Execution
-from swarm_graph.execution import run_tests
-from swarm_graph.sandbox import problems
+from swarm_graph.sandbox.choice import problems
+from swarm_graph.sandbox.runner import run_tests
 from swarm_graph.state import Evidence
 
 HERE = Path(__file__).resolve().parent

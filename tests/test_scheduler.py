@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import pytest
 
-from swarm_graph.lanes import Job
-from swarm_graph.scheduler import Scheduler
+from swarm_graph.tasks.affinity import Job
+from swarm_graph.tasks.scheduler import Scheduler
 
 
 def job(name: str, rank: int, *waits_for: str, priority: int = 5, lane: str = "", model: str = "") -> Job:

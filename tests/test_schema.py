@@ -22,7 +22,7 @@ from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.checkpoints.schema import MIGRATIONS, STEPS, migrate
 from swarm_graph.errors import ModelError, StorageError
-from swarm_graph.workflows import build_graph
+from swarm_graph.workflows.builtin import build_graph
 
 FIRST_TABLES = """
 CREATE TABLE sessions (

@@ -16,7 +16,7 @@ from servers.counting_proxy import CountingProxy
 from servers.llama import Llama
 from servers.ollama_front import OllamaFront
 
-from swarm_graph.servers import ServerReport, discover, inspect
+from swarm_graph.models.probe import ServerReport, discover, inspect
 
 OLLAMA: dict[str, Any] = {
     "/": "Ollama is running",

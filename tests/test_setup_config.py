@@ -16,13 +16,13 @@ from servers.llama import Llama
 from servers.ollama_front import OllamaFront
 from support import dead_port
 
-from swarm_graph.cli_setup import init
+from swarm_graph.cli.setup import init
 from swarm_graph.config import YOUR_MODEL, SwarmConfig, config_schema, load_config
 from swarm_graph.config_source import read_json5
-from swarm_graph.doctor import examine
 from swarm_graph.errors import InputError
-from swarm_graph.servers import ServerReport, inspect
-from swarm_graph.setup_config import PRESETS, config_text, write_config
+from swarm_graph.models.probe import ServerReport, inspect
+from swarm_graph.setup.doctor import examine
+from swarm_graph.setup.init import PRESETS, config_text, write_config
 from swarm_graph.state import AgentRole
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm_graph import SwarmCoordinator, SwarmManager
-from swarm_graph.significance import LEVEL, differences, p_value
+from swarm_graph.reports.significance import LEVEL, differences, p_value
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.messages.ai import add_ai_message_chunks
 
-from swarm_graph.answers import Files, Unreadable, fenced, read, read_typed
 from swarm_graph.config import ModelEntry, Simulation
 from swarm_graph.errors import ConfigError
+from swarm_graph.models.simulated import Ask, Play, Script, SimulatedChatModel, load_script
 from swarm_graph.nodes.clarifier import Clarification
 from swarm_graph.nodes.reviewer import Judgement
-from swarm_graph.simulated import Ask, Play, Script, SimulatedChatModel, load_script
+from swarm_graph.roles.answers import Files, Unreadable, fenced, read, read_typed
 from swarm_graph.state import AgentRole
 
 ANSWERS: dict[str, type] = {

@@ -18,7 +18,7 @@ from support import Crew, config, thread
 from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
 from swarm_graph.errors import Stopped
 from swarm_graph.events import Event
-from swarm_graph.run import RUN, Run
+from swarm_graph.roles.run import RUN, Run
 
 PROGRAM = Path(sys.executable).parent / "swarm-graph"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SWARM_")}

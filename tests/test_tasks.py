@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 
 from swarm_graph import AgentRole, Task, TaskStatus
-from swarm_graph.conditions import Condition
 from swarm_graph.errors import InputError
-from swarm_graph.tasks import TaskSpec, checked_graph, task_specs, tasks_schema, waits_for
+from swarm_graph.tasks.conditions import Condition
+from swarm_graph.tasks.spec import TaskSpec, checked_graph, task_specs, tasks_schema, waits_for
 
 
 def task(name: str, *dependencies: str, **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from servers.grammars import FILES_GRAMMAR, TESTS_GRAMMAR, TEXT_GRAMMAR
 from servers.llama import Llama
 
 from swarm_graph import AgentRole, SwarmCoordinator, SwarmManager
-from swarm_graph.report import session_text
+from swarm_graph.reports.terminal import session_text
 
 GRAMMARS = {"coder": FILES_GRAMMAR, "tester": TESTS_GRAMMAR, "debugger": TEXT_GRAMMAR}
 UNENDED = ("reset", "broken", "cut", "no_end")

@@ -139,7 +139,7 @@ def test_nothing_is_sent_or_loaded_without_an_endpoint(tmp_path: Path) -> None:
 def test_without_the_extra_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     from swarm_graph import SwarmCoordinator
     from swarm_graph.errors import ConfigError
-    from swarm_graph.tracing import _provider
+    from swarm_graph.sessions.tracing import _provider
 
     _provider.cache_clear()
     monkeypatch.setitem(sys.modules, "requests", None)

@@ -12,9 +12,9 @@ from langgraph.types import Command
 from support import REFUSED, Crew, config, thread
 
 from swarm_graph import build_graph, open_checkpointer
-from swarm_graph.findings import SEVERITIES, judge
+from swarm_graph.roles.findings import SEVERITIES, judge
 from swarm_graph.state import Finding, Review, Severity, SwarmState
-from swarm_graph.verdict import is_done, this_round
+from swarm_graph.workflows.verdict import is_done, this_round
 
 
 def finding(

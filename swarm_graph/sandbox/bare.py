@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from swarm_graph.sandbox.bubblewrap import plain_environment
-from swarm_graph.sandbox.jobs import Disk, Interpreter, Limits
+from swarm_graph.sandbox.protocol import Disk, Interpreter, Limits
 
 UNSAFE = "none (unsafe)"
 

@@ -11,8 +11,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from swarm_graph.sandbox.jobs import PROBE, Disk, Interpreter, Limits
 from swarm_graph.sandbox.process import trial
+from swarm_graph.sandbox.protocol import PROBE, Disk, Interpreter, Limits
 from swarm_graph.sandbox.seccomp import ALWAYS, program
 
 SHARED_MEMORY = 16 << 20

@@ -9,8 +9,8 @@ import subprocess
 from collections.abc import Mapping
 
 from swarm_graph.sandbox.bubblewrap import NOBODY, SHARED_MEMORY, plain_environment
-from swarm_graph.sandbox.jobs import PROBE, Disk, Interpreter, Limits
 from swarm_graph.sandbox.process import trial
+from swarm_graph.sandbox.protocol import PROBE, Disk, Interpreter, Limits
 
 GRACE_S = 5
 FOLDER = "/work"

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from swarm_graph.errors import ConfigError
-from swarm_graph.sandbox.jobs import Interpreter
+from swarm_graph.sandbox.protocol import Interpreter
 
 ASK = """
 import importlib.util, json, sys, sysconfig

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from swarm_graph.sandbox.bare import Bare
 from swarm_graph.sandbox.bubblewrap import READABLE, SYSTEM, is_root
-from swarm_graph.sandbox.jobs import PROBE, Interpreter, Limits
 from swarm_graph.sandbox.process import trial
+from swarm_graph.sandbox.protocol import PROBE, Interpreter, Limits
 from swarm_graph.sandbox.seccomp import ON_THE_HOST, is_known, program
 
 PROGRAM = Path(__file__).with_name("confine.py")

@@ -14,7 +14,7 @@ from typing import IO
 
 import psutil
 
-from swarm_graph.sandbox.jobs import MIB, Disk, Finished, Limits, Tail
+from swarm_graph.sandbox.protocol import MIB, Disk, Finished, Limits, Tail
 
 LOOK_EVERY_S = 0.05
 REPORT_BYTES = 32 * MIB

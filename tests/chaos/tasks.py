@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from swarm_graph.conditions import Condition
 from swarm_graph.state import TaskStatus
+from swarm_graph.tasks.conditions import Condition
 
 ROLES = ("architect", "clarifier", "coder", "documenter", "optimizer", "reviewer", "reviewer")
 

@@ -23,7 +23,7 @@ from langchain_core.runnables import RunnableConfig
 
 from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
 from swarm_graph.checkpoints import database
-from swarm_graph.session import known_session
+from swarm_graph.sessions.ids import known_session
 
 PRELOADED = (
     "httpcore2",
@@ -33,7 +33,7 @@ PRELOADED = (
     "langchain_openai",
     "openai.lib.streaming.chat",
     "openai.resources.chat.completions",
-    "swarm_graph.simulated",
+    "swarm_graph.models.simulated",
     "truststore",
 )
 """What a session imports when it first needs it."""

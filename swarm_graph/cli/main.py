@@ -1,0 +1,161 @@
+"""The command line `swarm-graph`. Heavy modules are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from swarm_graph import __version__
+from swarm_graph.cli.batch import batch
+from swarm_graph.cli.run import WORKFLOW_HELP, interactive, resume, run
+from swarm_graph.cli.session_runner import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    config_option,
+    end,
+    print_no_more,
+    say,
+)
+from swarm_graph.cli.sessions import sessions, verify
+from swarm_graph.cli.setup import doctor, init
+from swarm_graph.errors import InputError, SwarmError
+
+UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+
+
+def main() -> NoReturn:
+    """Runs the command line. Every failure ends as one line on stderr and an exit code."""
+    warnings.showwarning = _show_warning
+    _open_streams()
+    try:
+        try:
+            _command("--json" in sys.argv)
+        finally:
+            sys.stdout.flush()
+    except OSError as error:  # nobody reads stdout any more, or its disk is full
+        print_no_more()
+        if not isinstance(error, BrokenPipeError):
+            say(f"cannot write to stdout: {error.strerror}; finished work is kept")
+    sys.exit(EXIT_FAILED)
+
+
+def _open_streams() -> None:
+    """Standard streams that were closed (`>&-`) lead nowhere; characters a terminal lacks become `?`."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _command(as_json: bool) -> NoReturn:
+    try:
+        _check_folder()
+        swarm_graph.main(standalone_mode=False, prog_name="swarm-graph")
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "swarm-graph"
+        end(
+            f"{error.format_message().rstrip('.')}; `{command} --help` shows what is allowed",
+            EXIT_USAGE,
+            as_json,
+        )
+    except click.exceptions.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except click.ClickException as error:
+        end(error.format_message(), EXIT_USAGE, as_json)
+    except SwarmError as error:
+        end(str(error), error.exit_code, as_json)
+    except (click.Abort, KeyboardInterrupt):
+        end("interrupted", EXIT_INTERRUPTED, as_json)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and not error.filename:
+            raise  # it is stdout
+        if os.environ.get("SWARM_DEBUG"):
+            raise
+        end(f"unexpected {type(error).__name__}: {error}; SWARM_DEBUG=1 shows where", EXIT_FAILED, as_json)
+    sys.exit(0)
+
+
+def _check_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError("the current folder has been deleted; change to another one") from error
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    say(f"warning: {message}")
+
+
+@click.group(
+    "swarm-graph",
+    invoke_without_command=True,
+    epilog='Example: swarm-graph run "Create a thread-safe FIFO queue" --workflow full',
+)
+@click.version_option(__version__, prog_name="swarm-graph")
+@click.pass_context
+def swarm_graph(context: click.Context) -> None:
+    """Nine agent roles turn a request into reviewed code, tests and docs, on model servers of your own."""
+    if context.invoked_subcommand is None:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            context.invoke(interactive)
+        else:
+            click.echo(context.get_help())
+
+
+for command in (run, resume, batch, interactive, sessions, verify, init, doctor):
+    swarm_graph.add_command(command)
+
+
+def _mermaid(workflow: str, config_file: str | None) -> str:
+    from swarm_graph.config import load_config
+    from swarm_graph.workflows.builtin import build_graph
+
+    return build_graph(workflow, config=load_config(config_file)).get_graph().draw_mermaid()
+
+
+def _mermaid_of_tasks(tasks: str) -> str:
+    from swarm_graph.tasks.dry_run import mermaid
+    from swarm_graph.tasks.files import read_tasks
+    from swarm_graph.tasks.spec import checked_graph
+
+    return mermaid(checked_graph(read_tasks(tasks)[1]))
+
+
+@swarm_graph.command(epilog="Example: swarm-graph graph --workflow full --output full.svg")
+@click.option("--workflow", default="full", show_default=True, help=WORKFLOW_HELP)
+@click.option("--tasks", metavar="FILE", help="Draw this task graph instead.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["mermaid", "svg", "png"]),
+    help="Default: as --output ends, else mermaid. Pictures need the extra `draw`.",
+)
+@click.option("--output", metavar="FILE", help="Default: stdout.")
+@config_option
+def graph(
+    workflow: str, tasks: str | None, form: str | None, output: str | None, config_file: str | None
+) -> None:
+    """Draw a workflow, or a task graph, offline: Mermaid text, or a picture."""
+    form = form or {".svg": "svg", ".png": "png"}.get(Path(output or "").suffix.lower(), "mermaid")
+    mermaid = _mermaid_of_tasks(tasks) if tasks else _mermaid(workflow, config_file)
+    picture = mermaid.encode()
+    if form != "mermaid":
+        from swarm_graph.workflows.drawing import draw
+
+        picture = draw(mermaid, "svg" if form == "svg" else "png")
+    if output is None:
+        sys.stdout.buffer.write(picture)
+        return
+    try:
+        Path(output).write_bytes(picture)
+    except OSError as error:
+        raise InputError(f"cannot write '{output}': {error.strerror}") from error

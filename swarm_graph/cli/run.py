@@ -1,0 +1,259 @@
+"""The commands that run sessions: `run`, `resume` and `interactive`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from swarm_graph.cli.batch import ROLES, dry_run_option, show_plan, work_off
+from swarm_graph.cli.session_runner import (
+    carry_out,
+    config_option,
+    coordinator_for,
+    data_option,
+    prompts_option,
+    read_edit,
+    read_file,
+    session_options,
+    simulate_option,
+)
+from swarm_graph.errors import InputError
+
+if TYPE_CHECKING:
+    from swarm_graph.state import SwarmState
+    from swarm_graph.tasks.spec import TaskSpec
+    from swarm_graph.workflows.pauses import Decision
+
+MENU = """Select a workflow:
+  1. STANDARD  clarify, design, code, three reviews
+  2. FULL      all roles: also tests, security, docs
+  3. REVIEW    four reviews of code that you paste
+  4. CUSTOM    your own task graph, from a file or typed here"""
+WORKFLOW_HELP = "standard, full, review_only or custom (a graph of your own)."
+
+approval_option: Callable[..., Any] = click.option(
+    "--require-approval", is_flag=True, help="Exit with 4 when not approved."
+)
+
+
+@click.command(epilog='Example: swarm-graph run "Create a CSV parser" --workflow full --output parser')
+@click.argument("request", required=False)
+@click.option("--workflow", help=f"{WORKFLOW_HELP} Default: standard.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="FILE", help="A file to add to the request; repeatable."
+)
+@click.option("--tasks", metavar="FILE", help="The task graph of a custom workflow: .yaml, .json or .csv.")
+@dry_run_option
+@click.option("--session", metavar="ID", help="Default: the time and four characters.")
+@click.option("--follow-up", is_flag=True, help="Ask an ended --session for more.")
+@approval_option
+@session_options
+def run(
+    request: str | None,
+    workflow: str | None,
+    inputs: tuple[str, ...],
+    tasks: str | None,
+    dry_run: bool,
+    session: str | None,
+    follow_up: bool,
+    config_file: str | None,
+    data_dir: str,
+    output: str | None,
+    simulate: bool,
+    require_approval: bool,
+    as_json: bool,
+    as_events: bool,
+) -> None:
+    """Run a workflow on REQUEST (`-`: read it from stdin), or with --tasks a task graph.
+
+    The tasks of a graph see REQUEST, if there is one, as what the whole work is for.
+    """
+    if follow_up and not session:
+        raise InputError("--follow-up needs --session ID: which session is asked for more?")
+    if tasks or workflow == "custom":
+        given, specs = _task_graph(request, inputs, tasks, workflow, require_approval)
+        coordinator = coordinator_for(config_file, simulate, data_dir, output)
+        if dry_run:
+            show_plan(given, specs, coordinator.config, as_json)
+            return
+        work_off(
+            coordinator, given, specs, session, follow_up=follow_up, as_json=as_json, as_events=as_events
+        )
+        return
+    if dry_run:
+        raise InputError("--dry-run needs --tasks FILE; `swarm-graph graph` draws the other workflows")
+    workflow = workflow or "standard"
+    text = whole_request(request, inputs)
+    coordinator = coordinator_for(config_file, simulate, data_dir, output)
+
+    async def work() -> SwarmState:
+        return await coordinator.arun_workflow(text, workflow, session_id=session, follow_up=follow_up)
+
+    carry_out(coordinator, work, require_approval, as_json, as_events)
+
+
+def _task_graph(
+    request: str | None,
+    inputs: tuple[str, ...],
+    tasks: str | None,
+    workflow: str | None,
+    require_approval: bool,
+) -> tuple[str, list[TaskSpec]]:
+    """The request and the tasks of a custom workflow. InputError for options that do not go together."""
+    from swarm_graph.tasks.files import read_tasks
+
+    if not tasks:
+        raise InputError("a custom workflow needs --tasks FILE, as in swarm-graph run --tasks tasks.yaml")
+    if workflow not in (None, "custom"):
+        raise InputError(f"--tasks goes with --workflow custom, not with '{workflow}'")
+    if require_approval:
+        raise InputError("--require-approval does not go with a task graph, which has no verdict of its own")
+    given, specs = read_tasks(tasks)
+    return (whole_request(request, inputs) if request or inputs else given), specs
+
+
+@click.command(epilog="Example: swarm-graph resume 20231205_143022_4f2a")
+@click.argument("session", required=False)
+@click.option("--approve", is_flag=True, help="Answer to a pause: go on.")
+@click.option(
+    "--edit", metavar="FILE", help="Answer to a pause: go on with this text (or JSON object of keys)."
+)
+@click.option("--reject", metavar="TEXT", help="Answer to a pause: TEXT becomes an open finding.")
+@click.option("--only", metavar="NODE", help="Answer only the pause at this node; default: all that wait.")
+@approval_option
+@session_options
+def resume(
+    session: str | None,
+    approve: bool,
+    edit: str | None,
+    reject: str | None,
+    only: str | None,
+    config_file: str | None,
+    data_dir: str,
+    output: str | None,
+    simulate: bool,
+    require_approval: bool,
+    as_json: bool,
+    as_events: bool,
+) -> None:
+    """Go on with SESSION (default: the newest that has not ended); finished work is not asked for again.
+
+    Without --config it uses the file that the session began with, as it is today; if that is gone,
+    the configuration that was kept. A session that waits for a person needs one of the answers.
+    """
+    from swarm_graph.sessions.ids import find_session
+
+    decision = given_decision(approve, edit, reject, only)
+    known = find_session(Path(data_dir), session)
+    coordinator = coordinator_for(config_file, simulate, data_dir, output, known=known)
+
+    async def work() -> SwarmState:
+        return await coordinator.aresume(known.session, decision)
+
+    carry_out(coordinator, work, require_approval, as_json, as_events)
+
+
+def given_decision(approve: bool, edit: str | None, reject: str | None, only: str | None) -> Decision | None:
+    """The answer to a pause that the options give. InputError when they give two."""
+    answers: dict[str, Decision] = {}
+    if approve:
+        answers["--approve"] = "approve"
+    if edit is not None:
+        answers["--edit"] = {"edit": read_edit(edit)}
+    if reject is not None:
+        answers["--reject"] = {"reject": reject}
+    if len(answers) > 1:
+        raise InputError(f"{' and '.join(answers)} are two answers; give one")
+    if only and not answers:
+        raise InputError("--only needs an answer: --approve, --edit FILE or --reject TEXT")
+    decision = next(iter(answers.values()), None)
+    return {only: decision} if only and decision else decision
+
+
+@click.command(epilog="Example: swarm-graph interactive --simulate")
+@config_option
+@data_option
+@prompts_option
+@simulate_option
+def interactive(config_file: str | None = None, data_dir: str = ".swarm", simulate: bool = False) -> None:
+    """Choose a workflow from a menu and type the request, ended by a line END."""
+    if not sys.stdin.isatty():
+        raise InputError("interactive needs a terminal; use `swarm-graph run REQUEST`")
+    coordinator = coordinator_for(config_file, simulate, data_dir, None)
+    workflows = {"1": "standard", "2": "full", "3": "review_only"}
+    click.echo(MENU)
+    choice = click.prompt("Workflow", type=click.Choice([*workflows, "4"]), default="1")
+    models = coordinator.config.models
+    if choice in workflows or not (models.single_model or models.multi_model):
+        coordinator.check(workflows.get(choice, "standard"))  # before anything is typed
+    if choice == "4":
+        request, specs = typed_graph()
+        work_off(coordinator, request, specs)
+        return
+    asked = "Paste what is to be reviewed" if choice == "3" else "What would you like to build?"
+    click.echo(f"{asked}\n{'=' * 80}")
+    click.echo(f"(Type your input. Enter 'END' on a new line when done)\n{'-' * 80}")
+    lines = iter(sys.stdin.readline, "")
+    text = "".join(line for line in _until_end(lines))
+    if not text.strip():
+        raise InputError("the request is empty; type it, and END on a line of its own below it")
+    carry_out(coordinator, lambda: coordinator.arun_workflow(text, workflows[choice]))
+
+
+def typed_graph() -> tuple[str, list[TaskSpec]]:
+    """A task graph from a file, or asked for task by task."""
+    from swarm_graph.tasks.files import read_tasks
+    from swarm_graph.tasks.spec import task_specs
+
+    if name := click.prompt("Task file (empty: type the tasks here)", default="", show_default=False):
+        return read_tasks(name)
+    tasks: list[dict[str, Any]] = []
+    while description := click.prompt("What is to be done (empty: no more)", default="", show_default=False):
+        role = click.prompt("Role", type=click.Choice(ROLES), default="coder")
+        earlier = [task["task_id"] for task in tasks]
+        after = click.prompt(f"After which of {' '.join(earlier)}", default="") if earlier else ""
+        tasks.append(
+            {
+                "task_id": f"T{len(tasks) + 1:03d}",
+                "assigned_role": role,
+                "description": description,
+                "dependencies": after.replace(",", " ").split(),
+            }
+        )
+    return "", task_specs(tasks)
+
+
+def whole_request(request: str | None, inputs: tuple[str, ...]) -> str:
+    """The request with the files given to it, each as a fenced block with its path. InputError for none."""
+    from swarm_graph.roles.answers import fenced
+
+    if request and os.path.isfile(request):  # noqa: PTH113 - a text may be no path at all
+        raise InputError(f"the request '{request}' is the name of a file; --input {quote(request)} reads it")
+    text = _stdin() if request == "-" else request or ""
+    files = {Path(name).as_posix(): read_file(name) for name in inputs}
+    whole = "\n\n".join(part for part in (text.strip(), fenced(files)) if part)
+    if not whole:
+        raise InputError(
+            'the request is empty; type it in quotes, as in swarm-graph run "Create a CSV parser"'
+        )
+    return whole
+
+
+def _stdin() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise InputError("the request on stdin is not UTF-8 text") from error
+
+
+def _until_end(lines: Any) -> Any:
+    for line in lines:
+        if line.strip() == "END":
+            return
+        yield line

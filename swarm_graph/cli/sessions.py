@@ -1,0 +1,384 @@
+"""The commands for past sessions: `sessions` with all of its own, and `verify`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from swarm_graph.cli.session_runner import (
+    EXIT_FAILED,
+    EXIT_NOT_APPROVED,
+    carry_out,
+    config_option,
+    coordinator_for,
+    data_option,
+    json_option,
+    output_option,
+    program,
+    read_edit,
+    say,
+    simulate_option,
+)
+from swarm_graph.errors import InputError
+from swarm_graph.state import Phase
+
+if TYPE_CHECKING:
+    from swarm_graph.checkpoints.saver import SwarmSaver
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@click.group(invoke_without_command=True, epilog="Example: swarm-graph sessions list")
+@click.pass_context
+def sessions(context: click.Context) -> None:
+    """Look at sessions, compare them, go back to a moment of one, and keep their database small.
+
+    Without a command, on a terminal: a menu.
+    """
+    if context.invoked_subcommand is None:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            menu(context)
+        else:
+            click.echo(context.get_help())
+
+
+@sessions.command("list", epilog="Example: swarm-graph sessions list --phase failed --limit 20")
+@click.option("--workflow", metavar="W", help="Only sessions of this workflow.")
+@click.option(
+    "--phase",
+    metavar="PHASE",
+    type=click.Choice([*get_args(Phase), "interrupted"]),
+    help="Only those that are complete, failed, interrupted, ….",
+)
+@click.option(
+    "--sort",
+    default="updated",
+    show_default=True,
+    type=click.Choice(["updated", "created", "session", "workflow", "phase"]),
+    help="What comes first.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N.")
+@data_option
+@json_option
+def list_(
+    workflow: str | None, phase: str | None, sort: str, limit: int | None, data_dir: str, as_json: bool
+) -> None:
+    """List the sessions, the one that was worked on last first."""
+    from swarm_graph.reports.listing import rows, table
+    from swarm_graph.sessions.ids import open_catalogue
+
+    with open_catalogue(Path(data_dir)) as catalogue:
+        known = rows(catalogue, catalogue.sessions())
+    found = [row for row in known if workflow in (None, row["workflow"]) and phase in (None, row["phase"])]
+    if known and not found:
+        say(f"none of {len(known)} sessions is like that; without --workflow and --phase all are listed")
+    if sort == "created":
+        found.sort(key=lambda row: row["created_at"], reverse=True)
+    elif sort != "updated":
+        found.sort(key=lambda row: str(row[sort]))
+    _print(found[:limit], table(found[:limit]), as_json)
+
+
+@sessions.command(epilog="Example: swarm-graph sessions compare queue-1 queue-2")
+@click.argument("names", nargs=-1, required=True, metavar="SESSION...")
+@data_option
+@json_option
+def compare(names: tuple[str, ...], data_dir: str, as_json: bool) -> None:
+    """Compare sessions: outcome, time, tokens, findings, settings, and the code with that of the first."""
+    from swarm_graph.reports.comparison import compare as side_by_side
+    from swarm_graph.sessions.ids import find_session
+
+    known = [find_session(Path(data_dir), name) for name in names]
+    with _saver(data_dir) as saver:
+        found = side_by_side(saver, known)
+    _print(found.plain(), found.text(), as_json)
+
+
+@sessions.command(epilog="Example: swarm-graph sessions export swarm_metrics.csv")
+@click.argument("path", default="swarm_metrics.csv", metavar="FILE")
+@click.option("--calls", is_flag=True, help="A row for each call, not for each session and role.")
+@data_option
+def export(path: str, calls: bool, data_dir: str) -> None:
+    """Write the figures of all sessions to FILE (.csv, .jsonl, .parquet; default swarm_metrics.csv)."""
+    from swarm_graph.reports.manager import SwarmManager
+
+    count = SwarmManager(data_dir=data_dir).export_metrics(path, calls=calls)
+    say(f"wrote {count} rows to {path}")
+
+
+@sessions.command(epilog="Example: swarm-graph sessions report queue-1.html --session queue-1")
+@click.argument("path", required=False, metavar="FILE")
+@click.option("--session", metavar="ID", help="About this session, as HTML.")
+@click.option("--html", is_flag=True, help="About all sessions as HTML; so does a FILE that ends in .html.")
+@data_option
+def report(path: str | None, session: str | None, html: bool, data_dir: str) -> None:
+    """Write a page about all sessions, or one, to FILE (default swarm_report.txt or .html, or ID.html).
+
+    An HTML page is one file that needs no network.
+    """
+    from swarm_graph.reports.manager import SwarmManager
+    from swarm_graph.sessions.output import file_name
+
+    manager = SwarmManager(data_dir=data_dir)
+    if session:
+        path = path or f"{file_name(session)}.html"
+        manager.session_report(session, path)
+    else:
+        path = path or f"swarm_report.{'html' if html else 'txt'}"
+        if html and not path.endswith(".html"):
+            raise InputError(f"--html writes HTML; name it '{path}.html', or leave --html out")
+        manager.generate_report(path)
+    say(f"wrote {path}")
+
+
+MENU = """Sessions:
+  1. List all sessions
+  2. Analyze a session
+  3. Compare sessions
+  4. Export metrics to CSV
+  5. Generate a report
+  6. Clean up old sessions
+  0. Leave"""
+
+
+def menu(context: click.Context) -> None:
+    """The seed's manager: asks what to do until nothing more is wanted."""
+    while True:
+        click.echo(MENU)
+        choice = click.prompt("What", type=click.Choice([*"1234560"]), default="1")
+        if choice == "0":
+            return
+        try:
+            _choose(context, choice)
+        except InputError as error:
+            say(str(error))
+
+
+def _choose(context: click.Context, choice: str) -> None:
+    """Does one thing of the menu."""
+    if choice == "1":
+        context.invoke(list_)
+    elif choice == "2":
+        context.invoke(show, session=click.prompt("Session"))
+    elif choice == "3":
+        context.invoke(compare, names=tuple(click.prompt("Sessions, separated by spaces").split()))
+    elif choice == "4":
+        context.invoke(export, path=click.prompt("File", default="swarm_metrics.csv"))
+    elif choice == "5":
+        context.invoke(
+            report, path=click.prompt("File", default="swarm_report.txt"), session=None, html=False
+        )
+    else:
+        age = click.prompt("Remove ended sessions not worked on for", default="30d")
+        context.invoke(cleanup, older_than=age, dry_run=True)
+        if click.confirm("Do it?"):
+            context.invoke(cleanup, older_than=age)
+
+
+@sessions.command(epilog="Example: swarm-graph sessions show 20231205_143022_4f2a --at coder")
+@click.argument("session")
+@click.option("--at", metavar="CHECKPOINT", help="The state at this moment (see `sessions history`).")
+@data_option
+@json_option
+def show(session: str, at: str | None, data_dir: str, as_json: bool) -> None:
+    """Show who worked on SESSION and when, its tasks and calls; with --at its state at a moment."""
+    from swarm_graph.reports.listing import account, account_text, state_text
+    from swarm_graph.sessions.ids import find_session, open_catalogue
+
+    known = find_session(Path(data_dir), session)
+    if at is None:
+        with open_catalogue(Path(data_dir)) as catalogue:
+            told = account(catalogue, known)
+        _print(told, account_text(told), as_json)
+        return
+
+    from swarm_graph.sessions.history import find_moment, moments
+
+    with _saver(data_dir) as saver:
+        moment = find_moment(moments(saver, known), at)
+    _print(moment.state, state_text(moment.state), as_json)
+
+
+@sessions.command(epilog="Example: swarm-graph sessions history 20231205_143022_4f2a")
+@click.argument("session")
+@data_option
+@json_option
+def history(session: str, data_dir: str, as_json: bool) -> None:
+    """List the checkpoints of SESSION: when, which round, what had ended, what came next."""
+    from swarm_graph.reports.listing import history_rows, history_table
+    from swarm_graph.sessions.history import moments
+    from swarm_graph.sessions.ids import find_session
+
+    known = find_session(Path(data_dir), session)
+    with _saver(data_dir) as saver:
+        found = history_rows(moments(saver, known))
+    _print(found, history_table(found), as_json)
+
+
+@sessions.command(
+    epilog="Example: swarm-graph sessions fork 20231205_143022_4f2a --from coder --edit design.md"
+)
+@click.argument("session")
+@click.option(
+    "--from",
+    "start",
+    required=True,
+    metavar="CHECKPOINT",
+    help="A number, an id, or the node that comes next.",
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A key of the state to set; repeatable."
+)
+@click.option(
+    "--edit", metavar="FILE", help="A JSON object of keys to set, or text for what the next node works from."
+)
+@click.option(
+    "--session", "name", metavar="ID", help="The new session's id; default: the time and four characters."
+)
+@click.option("--no-run", is_flag=True, help="Only make the session; `resume` goes on with it.")
+@json_option
+@simulate_option
+@output_option
+@data_option
+@config_option
+def fork(
+    session: str,
+    start: str,
+    settings: tuple[str, ...],
+    edit: str | None,
+    name: str | None,
+    no_run: bool,
+    as_json: bool,
+    simulate: bool,
+    output: str | None,
+    data_dir: str,
+    config_file: str | None,
+) -> None:
+    """Begin another session at a checkpoint of SESSION, which stays as it is; only later roles are asked."""
+    from swarm_graph.sessions.history import find_moment, moments
+    from swarm_graph.sessions.history import fork as begin_fork
+    from swarm_graph.sessions.ids import checked_session_id, find_session, new_session_id
+
+    known = find_session(Path(data_dir), session)
+    new = checked_session_id(name) if name else new_session_id()
+    with _saver(data_dir) as saver:
+        moment = find_moment(moments(saver, known), start)
+        forked = begin_fork(saver, known, moment, new, _edits(settings, edit, moment.next))
+    if no_run:
+        place = ", ".join(moment.next) or "its end"
+        say(f"made session {new} from {session} before {place}; `{program()} resume {new}` goes on")
+        return
+    coordinator = coordinator_for(config_file, simulate, data_dir, output, known=forked)
+    carry_out(coordinator, lambda: coordinator.aresume(new), as_json=as_json)
+
+
+def _edits(settings: tuple[str, ...], edit: str | None, following: tuple[str, ...]) -> dict[str, Any]:
+    """The keys of the state that the options set."""
+    from swarm_graph.sessions.history import works_from
+    from swarm_graph.workflows.pauses import EDITABLE
+
+    edits: dict[str, Any] = {}
+    if edit is not None:
+        given = read_edit(edit)
+        edits = given if isinstance(given, dict) else {works_from(following): given}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"--set {setting!r} is not KEY=VALUE; keys: {', '.join(EDITABLE)}")
+        edits[key] = value
+    return edits
+
+
+@sessions.command(epilog="Example: swarm-graph sessions cleanup --older-than 30d --keep 10 --dry-run")
+@click.option(
+    "--older-than", metavar="AGE", help="Remove ended sessions not worked on for this long: 12h, 30d, 8w."
+)
+@click.option(
+    "--keep", default=10, show_default=True, type=click.IntRange(min=0), help="The newest that stay anyway."
+)
+@click.option("--unfinished", is_flag=True, help="Remove old sessions that have not ended, too.")
+@click.option(
+    "--history",
+    default="all",
+    show_default=True,
+    type=click.Choice(["all", "last"]),
+    help="Checkpoints of ended sessions that stay: all, or the last (no looking back, no forks).",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@data_option
+@json_option
+def cleanup(
+    older_than: str | None,
+    keep: int,
+    unfinished: bool,
+    history: Any,
+    dry_run: bool,
+    data_dir: str,
+    as_json: bool,
+) -> None:
+    """Remove old sessions from the database, compact the others, give the space back. Output folders stay."""
+    from swarm_graph.checkpoints.retention import clean_up
+    from swarm_graph.reports.listing import cleanup_text
+
+    age = seconds(older_than) if older_than is not None else None
+    with _saver(data_dir) as saver:
+        done = clean_up(
+            saver, older_than_s=age, keep=keep, unfinished=unfinished, history=history, dry_run=dry_run
+        )
+    _print(vars(done), cleanup_text(done, dry_run), as_json)
+
+
+def seconds(age: str) -> float:
+    """An age such as 12h, 30d or 8w in seconds. InputError for others."""
+    given = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", age.strip())
+    if not given:
+        raise InputError(f"the age '{age}' cannot be read; expected a number with s, m, h, d or w, as in 30d")
+    return float(given[1]) * SECONDS[given[2]]
+
+
+@contextmanager
+def _saver(data_dir: str) -> Iterator[SwarmSaver]:
+    from swarm_graph.checkpoints.saver import open_checkpointer
+    from swarm_graph.sessions.ids import database_in
+
+    with open_checkpointer(database_in(Path(data_dir))) as saver:
+        yield saver
+
+
+def _print(document: Any, text: str, as_json: bool) -> None:
+    from swarm_graph.text import plain_text, to_json
+
+    sys.stdout.write(to_json(document) if as_json else plain_text(text))
+
+
+@click.command(epilog="Example: swarm-graph verify 20231205_143022_4f2a")
+@click.argument("session")
+@config_option
+@data_option
+@json_option
+def verify(session: str, config_file: str | None, data_dir: str, as_json: bool) -> None:
+    """Run the tests of a past session again, on its code, and say what they show.
+
+    Exit code 0 when they passed, 4 when not, 1 when they cannot be run.
+    """
+    from swarm_graph.sandbox.evidence import details, line
+    from swarm_graph.sessions.ids import find_session
+    from swarm_graph.text import plain_text, to_json
+
+    known = find_session(Path(data_dir), session)
+    shown = coordinator_for(config_file, False, data_dir, None, known).verify(session)
+    if as_json:
+        sys.stdout.write(to_json({"session": session, **shown}))
+    else:
+        said = "" if shown["outcome"] in ("passed", "not_run") else f"\n{details(shown)}"
+        sys.stdout.write(plain_text(f"Session {session}: {line(shown)}{said}\n"))
+    if shown["outcome"] == "not_run":
+        sys.exit(EXIT_FAILED)
+    if shown["outcome"] != "passed":
+        sys.exit(EXIT_NOT_APPROVED)

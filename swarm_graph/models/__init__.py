@@ -1,0 +1,1 @@
+"""Talking to model servers. Knows nothing of roles or sessions."""

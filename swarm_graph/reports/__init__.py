@@ -1,0 +1,1 @@
+"""Reading sessions: people and pages."""

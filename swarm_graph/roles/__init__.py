@@ -1,0 +1,1 @@
+"""What all roles share; the nine themselves are in nodes/, their words in prompts/."""

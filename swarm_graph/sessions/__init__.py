@@ -1,0 +1,1 @@
+"""Running one session and keeping its files."""

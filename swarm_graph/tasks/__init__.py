@@ -1,0 +1,1 @@
+"""Custom task graphs: from a YAML row to a result row."""

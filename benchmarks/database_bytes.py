@@ -18,7 +18,8 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from swarm_graph import SwarmContext, build_graph, open_checkpointer
 from swarm_graph.checkpoints.retention import clean_up
-from swarm_graph.models.simulated import Ask, SimulatedChatModel
+from swarm_graph.models.invented import Ask
+from swarm_graph.models.simulated import SimulatedChatModel
 
 SESSIONS = 20
 CASES = (("standard", 1), ("standard", 3), ("standard", 10), ("full", 3), ("review_only", 1))

@@ -13,7 +13,8 @@ import json
 from collections import Counter
 
 from swarm_graph import SwarmContext, SwarmState, build_graph, load_config
-from swarm_graph.models.simulated import Ask, SimulatedChatModel
+from swarm_graph.models.invented import Ask
+from swarm_graph.models.simulated import SimulatedChatModel
 from swarm_graph.prompts import template
 from swarm_graph.roles.role import VIEWS
 

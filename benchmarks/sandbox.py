@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from swarm_graph.config import Execution
 from swarm_graph.sandbox.choice import problems
 from swarm_graph.sandbox.runner import run_tests
+from swarm_graph.settings import Execution
 
 CODE = {"src/sums.py": "def add(a, b):\n    return a + b\n"}
 TESTS = {"tests/test_sums.py": "from sums import add\n\n\ndef test_sum():\n    assert add(2, 3) == 5\n"}

@@ -6,16 +6,14 @@ import json
 import os
 import platform
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from statistics import median
 from typing import Any, Literal
 
 from swarm_graph.checkpoints.database import Database
+from swarm_graph.checkpoints.records import Session, WorkingRun, outcome_columns, session_of, session_row
 from swarm_graph.state import Evidence, SwarmState, TaskRecord
-from swarm_graph.text import local_time
 
 ENDED = ("complete", "not_converged")
 """The phases of sessions that have ended; every other one can be resumed."""
@@ -49,60 +47,6 @@ AT_WORK = f"total({UNTIL} - started_at)"
 """Seconds of runs together."""
 
 
-@dataclass(frozen=True)
-class Session:
-    """A session as the catalogue knows it; it holds no secret, only names of variables.
-
-    `config`: what it began with, in the file's shape. `output`: the folder of its files, empty when
-    the graph was called directly. `parent`: the session that it was forked from, at `parent_checkpoint`.
-    The last three say what its last run came to: `findings` are the open ones by severity; `approved` is
-    None for a task graph, and while nothing ended.
-    """
-
-    session: str
-    workflow: str
-    request: str
-    config: dict[str, Any]
-    phase: str
-    created_at: float
-    updated_at: float
-    output: str = ""
-    simulated: bool = False
-    config_file: str = ""
-    parent: str = ""
-    parent_checkpoint: str = ""
-    approved: bool | None = None
-    iteration: int | None = None
-    findings: dict[str, int] | None = None
-
-
-@dataclass(frozen=True)
-class WorkingRun:
-    """One time that a process worked on a session. `config` is None where it is the session's own.
-
-    `input`: what the graph was given, None for a resume; `base`: the checkpoint that it began at.
-    """
-
-    id: int
-    session: str
-    kind: str
-    """begin, follow_up, resume or replay."""
-    input: dict[str, Any] | None
-    base: str
-    config: dict[str, Any] | None
-    pid: int
-    host: str
-    phase: str
-    error: str
-    started_at: float
-    ended_at: float | None
-
-    @property
-    def owner(self) -> str:
-        """Who it is, for people."""
-        return f"process {self.pid} on {self.host}, since {local_time(self.started_at)}"
-
-
 class Catalogue:
     """The tables `sessions`, `runs`, `tasks`, `calls`, `artifacts` and `test_runs` of a database."""
 
@@ -122,7 +66,7 @@ class Catalogue:
         """
         with self.database.transaction() as cursor:
             known = self.get(session.session)
-            row = _session_row(session)
+            row = session_row(session)
             if known is not None:
                 row = {
                     "session": session.session,
@@ -164,7 +108,7 @@ class Catalogue:
     ) -> None:
         """Records how a run ended and what it came to; the answers of an ended session go."""
         now = time.time()
-        came_to = _came_to(state) if state else {}
+        came_to = outcome_columns(state) if state else {}
         with self.database.transaction():
             self._tables.table("sessions").update(session, {"phase": phase, "updated_at": now, **came_to})
             self._tables.table("runs").update(run, {"phase": phase, "error": error, "ended_at": now})
@@ -191,7 +135,7 @@ class Catalogue:
     def add(self, session: Session) -> None:
         """Records a session that no run has worked on yet, such as a fork."""
         with self.database.transaction():
-            self._tables.table("sessions").insert(_session_row(session))
+            self._tables.table("sessions").insert(session_row(session))
 
     def get(self, session: str) -> Session | None:
         rows = self._sessions("session = ?", [session])
@@ -240,7 +184,7 @@ class Catalogue:
                     where, values, order_by="updated_at desc, rowid desc"
                 )
             )
-        return [_session(row) for row in rows]
+        return [session_of(row) for row in rows]
 
     # --- tasks, calls, files ---------------------------------------------------------------------
 
@@ -359,28 +303,3 @@ class Catalogue:
     def _rows(self, table: str, session: str, order: str) -> list[dict[str, Any]]:
         with self.database.view():
             return list(self._tables.table(table).rows_where("session = ?", [session], order_by=order))
-
-
-def _session(row: Mapping[str, Any]) -> Session:
-    known = {"config": json.loads(row["config"]), "simulated": bool(row["simulated"])}
-    if row["approved"] is not None:
-        known["approved"] = bool(row["approved"])
-    if row["findings"] is not None:
-        known["findings"] = json.loads(row["findings"])
-    return Session(**{**row, **known})
-
-
-def _session_row(session: Session) -> dict[str, Any]:
-    findings = None if session.findings is None else json.dumps(session.findings)
-    plain = {"config": json.dumps(session.config), "findings": findings}
-    return {**vars(session), **plain, "simulated": int(session.simulated)}
-
-
-def _came_to(state: SwarmState) -> dict[str, Any]:
-    """What a state has come to, as columns."""
-    findings = Counter(finding["severity"] for finding in state.get("findings", []))
-    return {
-        "approved": state.get("approved", False),
-        "iteration": state.get("iteration", 0),
-        "findings": json.dumps(dict(findings)),
-    }

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from swarm_graph.roles.answers import without_thoughts
 from swarm_graph.roles.role import Answered, Role
+from swarm_graph.roles.thoughts import without_thoughts
 from swarm_graph.state import AgentRole, Reply
 
 Statement = Annotated[str, Field(json_schema_extra={"maxLength": 400})]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from swarm_graph.roles.answers import Files
+from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.state import AgentRole, SwarmState
 

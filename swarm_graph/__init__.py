@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from swarm_graph.reports.notebook import NotebookProgress
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.state import AgentRole, SwarmContext, SwarmState, Task, TaskStatus
-    from swarm_graph.workflows.builtin import build_graph
+    from swarm_graph.workflows.build import build_graph
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ _HOMES = {
     "SwarmState": "state",
     "Task": "state",
     "TaskStatus": "state",
-    "build_graph": "workflows.builtin",
+    "build_graph": "workflows.build",
     "load_config": "config",
     "open_checkpointer": "checkpoints.saver",
 }

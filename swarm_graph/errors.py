@@ -85,3 +85,11 @@ class ModelError(SwarmError):
 
 class AnswerError(ModelError):
     """The model answered, and its answer could not be used (cut off, empty, no file in it)."""
+
+
+class UnreadableAnswer(Exception):
+    """An answer that cannot be used as it is; the text says why, for the model that gave it."""
+
+
+class TruncatedAnswer(UnreadableAnswer):
+    """An answer that reached its token limit before its end."""

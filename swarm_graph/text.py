@@ -95,3 +95,8 @@ def aligned(heads: tuple[str, ...], cells: Sequence[tuple[str, ...]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
     )
     return "".join(f"{line.rstrip()}\n" for line in padded)
+
+
+def encodable(text: str) -> str:
+    """A text without halves of characters, which no file and no database takes."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -29,8 +29,8 @@ def main() -> None:
 
 
 def serve() -> None:
-    from swarm_graph.config import Execution
     from swarm_graph.sandbox.runner import run_tests
+    from swarm_graph.settings import Execution
 
     for line in sys.stdin:
         job = json.loads(line)

@@ -1,4 +1,4 @@
-"""Fuzzing of the answer parser: it raises nothing but Unreadable, and invents no approval.
+"""Fuzzing of the answer parser: it raises nothing but UnreadableAnswer, and invents no approval.
 
     pip install atheris
     python tests/fuzz_answers.py -max_total_time=600
@@ -17,10 +17,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.nodes.clarifier import Clarification
 from swarm_graph.nodes.reviewer import Judgement
 from swarm_graph.roles import answers
-from swarm_graph.roles.answers import Files, Unreadable
+from swarm_graph.roles.file_blocks import Files
 
 SCHEMA = {
     "type": "object",
@@ -37,14 +38,14 @@ def check(data: bytes) -> None:
     for kind in (str, Files, Clarification, Judgement):
         try:
             answer: object = answers.read(text, kind)
-        except Unreadable:
+        except UnreadableAnswer:
             continue
         if isinstance(answer, Judgement) and answer.approved:
             plain = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             assert _says_so(plain), f"an approval that nobody wrote: {text!r}"
     try:
         typed = answers.read_typed(text, SCHEMA)
-    except Unreadable:
+    except UnreadableAnswer:
         return
     json.dumps(typed)
 

@@ -15,9 +15,11 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from swarm_graph.config import Execution, SwarmConfig, load_config
-from swarm_graph.models.simulated import Ask, SimulatedChatModel
+from swarm_graph.config import SwarmConfig, load_config
+from swarm_graph.models.invented import Ask
+from swarm_graph.models.simulated import SimulatedChatModel
 from swarm_graph.sandbox.choice import choose
+from swarm_graph.settings import Execution
 from swarm_graph.state import SwarmContext
 
 SIMULATED: dict[str, Any] = {

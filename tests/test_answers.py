@@ -12,17 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from referencing.exceptions import Unresolvable
 
+from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.nodes.clarifier import Clarification
 from swarm_graph.nodes.reviewer import Judgement
-from swarm_graph.roles.answers import (
-    Files,
-    Unreadable,
-    fenced,
-    read,
-    read_files,
-    read_typed,
-    without_thoughts,
-)
+from swarm_graph.roles.answers import read, read_typed
+from swarm_graph.roles.file_blocks import Files, fenced, read_files
+from swarm_graph.roles.thoughts import without_thoughts
 
 BODY = "x = 1\n"
 NAMED = {
@@ -158,14 +153,14 @@ def test_an_empty_file_is_a_file() -> None:
     "text", ["Only prose.", "```python\na\n```\nand\n```python\nb\n```", "``` ```", "```\n```"]
 )
 def test_no_file_is_unreadable(text: str) -> None:
-    with pytest.raises(Unreadable, match="holds no file"):
+    with pytest.raises(UnreadableAnswer, match="holds no file"):
         read(text, Files)
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "<think>only thoughts</think>", "<think>cut off in thou"])
 def test_nothing_is_unreadable(text: str) -> None:
     for kind in (Files, str, Judgement):
-        with pytest.raises(Unreadable, match="empty"):
+        with pytest.raises(UnreadableAnswer, match="empty"):
             read(text, kind)
 
 
@@ -198,19 +193,19 @@ def test_paths_that_could_leave_the_folder_are_refused(path: str) -> None:
         f'```python file="{path}"\nx = 1\n```',
         f"DELETE {path}",
     ):
-        with pytest.raises(Unreadable, match="not allowed"):
+        with pytest.raises(UnreadableAnswer, match="not allowed"):
             read_files(text)
 
 
 @pytest.mark.parametrize("path", ["../a.py", "/etc/a.py", "..\\a.py", "\\a.py", "./../a.py"])
 def test_a_path_alone_that_leaves_the_folder_is_refused_too(path: str) -> None:
     for text in (f"```{path}\nx\n```", f"```python\n# {path}\nx\n```", f"**{path}**\n```python\nx\n```"):
-        with pytest.raises(Unreadable, match="not allowed"):
+        with pytest.raises(UnreadableAnswer, match="not allowed"):
             read_files(text)
 
 
 def test_a_file_cannot_be_a_folder_of_another() -> None:
-    with pytest.raises(Unreadable, match="both as a file and as a folder"):
+    with pytest.raises(UnreadableAnswer, match="both as a file and as a folder"):
         read_files("```python path=src\nx\n```\n```python path=src/a.py\nx\n```")
 
 
@@ -294,7 +289,7 @@ NO_REVIEW = {
 
 @pytest.mark.parametrize("case", NO_REVIEW)
 def test_a_review_that_does_not_fit_is_unreadable(case: str) -> None:
-    with pytest.raises(Unreadable, match="JSON object"):
+    with pytest.raises(UnreadableAnswer, match="JSON object"):
         read(NO_REVIEW[case], Judgement)
 
 
@@ -383,7 +378,7 @@ def test_files_survive_being_written_into_an_answer(files: dict[str, str]) -> No
 @given(st.one_of(st.text(), texts))
 def test_any_text_is_read_or_refused_and_never_approves(text: str) -> None:
     for kind in (Files, str, Judgement, Clarification):
-        with suppress(Unreadable):
+        with suppress(UnreadableAnswer):
             assert not isinstance(read(text, kind), Judgement)
 
 
@@ -392,7 +387,7 @@ def test_a_refusal_that_is_cut_off_anywhere_is_no_approval() -> None:
     problem = {"severity": "major", "problem": GOOD, "suggestion": "{"}
     refusal = json.dumps({"last_round": quoted, "findings": [problem], "approved": False})
     for end in range(len(refusal)):
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadableAnswer):
             read(f"My review: {refusal[:end]}", Judgement)
     assert not read(refusal, Judgement).approved
 

@@ -20,15 +20,16 @@ from servers.ollama_front import OllamaFront
 from support import SIMULATED, config, dead_port, thread
 
 from swarm_graph import SwarmCoordinator
-from swarm_graph.config import AgentParameters, load_config
+from swarm_graph.config import load_config
 from swarm_graph.errors import ConfigError, ModelError
 from swarm_graph.models.capacity import capacity
 from swarm_graph.models.context_window import Gauge, size_of
 from swarm_graph.models.pool import ModelPool
 from swarm_graph.models.probe import ServerReport
 from swarm_graph.roles.role import RoleNode
+from swarm_graph.settings import AgentParameters
 from swarm_graph.state import AgentRole
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 
 SHORT = {"reviewer": {"max_tokens": 40}}
 

@@ -14,7 +14,8 @@ from support import SIMULATED
 
 from swarm_graph.config import SwarmConfig, config_schema, load_config
 from swarm_graph.errors import ConfigError
-from swarm_graph.models.pool import api_key, chat_model
+from swarm_graph.models.keys import api_key
+from swarm_graph.models.pool import chat_model
 from swarm_graph.state import AgentRole
 
 SEED = """

@@ -16,7 +16,7 @@ from swarm_graph import SwarmCoordinator, TaskStatus
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError, InputError, StorageError, UnfinishedSession
 from swarm_graph.events import Event
-from swarm_graph.models.simulated import Ask
+from swarm_graph.models.invented import Ask
 from swarm_graph.sessions.ids import checked_session_id, new_session_id
 
 NAMES = ["generated_code.txt", "generated_docs.txt", "generated_tests.txt", "notes.md", "review_results.txt"]

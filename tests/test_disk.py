@@ -13,7 +13,7 @@ from support import Crew, config, thread
 
 from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
 from swarm_graph.errors import StorageError
-from swarm_graph.models.simulated import Ask
+from swarm_graph.models.invented import Ask
 from swarm_graph.state import SwarmState
 
 PROGRAM = Path(sys.executable).parent / "swarm-graph"

@@ -19,7 +19,7 @@ from support import write_config
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.config import DEFAULT_PARAMETERS, config_schema, load_config
 from swarm_graph.setup.init import PRESETS
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 
 ROOT = DOCS.parent
 REMOTE = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*(?:src|href)=["'](?:https?:)?//""")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from support import sandbox
 
-from swarm_graph.config import Execution
 from swarm_graph.sandbox.runner import read_report, run_tests
+from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence
 
 PASSES = "def test_a():\n    pass\n"

@@ -18,7 +18,7 @@ from servers.llama import Llama
 from support import dead_port
 
 from swarm_graph.errors import ModelError
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 
 PAGE = (Path(__file__).parents[1] / "docs" / "servers.md").read_text(encoding="utf-8")
 SERVERS: dict[str, type[FaultyProxy] | type[FaultyOllama]] = {"OpenAI": FaultyProxy, "Ollama": FaultyOllama}

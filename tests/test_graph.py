@@ -25,9 +25,9 @@ from support import APPROVED, REFUSED, Crew, config, thread
 
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.errors import InputError, ModelError, UnfinishedSession
-from swarm_graph.models.simulated import Ask
+from swarm_graph.models.invented import Ask
 from swarm_graph.state import SwarmContext, SwarmState
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 
 REQUEST: SwarmState = {"request": "Build it"}
 

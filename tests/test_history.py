@@ -16,11 +16,11 @@ from swarm_graph import SwarmCoordinator
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.errors import InputError, SwarmError
-from swarm_graph.models.simulated import Ask
+from swarm_graph.models.invented import Ask
 from swarm_graph.sessions.history import Moment, find_moment, moments
 from swarm_graph.sessions.history import fork as fork_at
 from swarm_graph.sessions.ids import find_session
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 
 REVIEWS = ["review_correctness", "review_performance", "review_style"]
 NEXT = [["clarifier"], ["architect"], ["coder"], REVIEWS, ["verdict"], ["coder"], REVIEWS, ["verdict"], []]

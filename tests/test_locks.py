@@ -29,7 +29,7 @@ from swarm_graph.cli.main import swarm_graph
 from swarm_graph.errors import InputError, ModelError, SessionInUse, UnfinishedSession
 from swarm_graph.sessions.ids import find_session
 from swarm_graph.state import SwarmState
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.graph import SwarmGraph
 
 REQUEST: SwarmState = {"request": "Build it"}
@@ -41,7 +41,7 @@ AT_THE_CODER = {
 WORK = f"""
 import sys
 from swarm_graph.checkpoints.saver import open_checkpointer
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 
 with open_checkpointer(sys.argv[1]) as saver:
     graph = build_graph("standard", config={AT_THE_CODER!r}, checkpointer=saver)

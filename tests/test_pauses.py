@@ -33,10 +33,10 @@ from swarm_graph.checkpoints.locks import held
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.errors import ConfigError, InputError, ModelError, SessionInUse, UnfinishedSession
-from swarm_graph.models.simulated import Ask
+from swarm_graph.models.invented import Ask
 from swarm_graph.sessions.ids import find_session
 from swarm_graph.state import SwarmState
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.pauses import Pause
 

@@ -12,7 +12,7 @@ import pytest
 from support import Crew, config, write_config
 
 from swarm_graph.checkpoints.saver import open_checkpointer
-from swarm_graph.config import PACKS, load_config
+from swarm_graph.config import load_config
 from swarm_graph.errors import ConfigError
 from swarm_graph.nodes.architect import architect
 from swarm_graph.nodes.clarifier import clarifier
@@ -25,8 +25,9 @@ from swarm_graph.nodes.security import security
 from swarm_graph.nodes.tester import tester
 from swarm_graph.prompts import template
 from swarm_graph.roles.role import Role, rendered
+from swarm_graph.settings import PACKS
 from swarm_graph.state import AgentRole, Finding, SwarmState
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 
 GOLDEN = Path(__file__).parent / "golden" / "prompts"
 ROLES: list[Role[Any]] = [

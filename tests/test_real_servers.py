@@ -23,7 +23,7 @@ from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import load_config
 from swarm_graph.errors import ModelError
 from swarm_graph.state import AgentRole
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 
 GRAMMARS = {"coder": FILES_GRAMMAR, "tester": TESTS_GRAMMAR, "debugger": TEXT_GRAMMAR}
 ALL_ROLES = [str(role) for role in AgentRole]

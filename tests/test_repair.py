@@ -16,12 +16,13 @@ from click.testing import CliRunner
 from support import CODE, REFUSED, Crew, config, thread
 
 from swarm_graph import SwarmCoordinator
+from swarm_graph.checkpoints.health import REPAIR, check_database
 from swarm_graph.checkpoints.locks import held
-from swarm_graph.checkpoints.repair import REPAIR, check_database, repair_database
+from swarm_graph.checkpoints.repair import repair_database
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.cli.setup import doctor
 from swarm_graph.errors import InputError, SessionInUse, StorageError
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 
 PAGE = 4096
 NAMES = [f"s{number}" for number in range(6)]

@@ -19,10 +19,10 @@ from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.cli.sessions import seconds
 from swarm_graph.errors import InputError
-from swarm_graph.models.simulated import Ask
+from swarm_graph.models.invented import Ask
 from swarm_graph.sessions.history import Moment, moments
 from swarm_graph.sessions.ids import find_session
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 
 DAY = 86400
 WORD = "A long line of a design that is in every checkpoint. "

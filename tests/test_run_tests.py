@@ -9,9 +9,10 @@ from langgraph.types import Command
 from support import Crew, config, thread
 
 from swarm_graph import build_graph, open_checkpointer
-from swarm_graph.config import Execution, SwarmConfig
+from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import SandboxError
 from swarm_graph.sandbox.runner import run_tests
+from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence, SwarmState
 
 RIGHT = "```python path=src/sums.py\ndef add(a, b):\n    return a + b\n```"

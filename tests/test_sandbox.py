@@ -25,9 +25,9 @@ from typing import Any, cast
 import psutil
 import pytest
 
-from swarm_graph.config import Execution
 from swarm_graph.sandbox.choice import problems
 from swarm_graph.sandbox.runner import run_tests
+from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence
 
 HERE = Path(__file__).resolve().parent

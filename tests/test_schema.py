@@ -17,12 +17,12 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from support import SIMULATED, Crew, config, thread
 
 from swarm_graph import SwarmCoordinator
-from swarm_graph.checkpoints.catalogue import Session
 from swarm_graph.checkpoints.database import Database
+from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.checkpoints.schema import MIGRATIONS, STEPS, migrate
 from swarm_graph.errors import ModelError, StorageError
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 
 FIRST_TABLES = """
 CREATE TABLE sessions (

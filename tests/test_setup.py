@@ -17,11 +17,12 @@ from servers.ollama_front import OllamaFront
 from support import dead_port
 
 from swarm_graph.cli.setup import init
-from swarm_graph.config import YOUR_MODEL, load_config
+from swarm_graph.config import load_config
 from swarm_graph.config_source import read_json5
 from swarm_graph.errors import ConfigError, InputError
-from swarm_graph.models.pool import check_model
+from swarm_graph.models.keys import check_model
 from swarm_graph.models.probe import ServerReport, discover, inspect
+from swarm_graph.settings import YOUR_MODEL
 from swarm_graph.setup.doctor import Check, checks_text, examine
 from swarm_graph.setup.init import PRESETS, config_text, write_config
 from swarm_graph.state import AgentRole

@@ -17,10 +17,11 @@ from servers.ollama_front import OllamaFront
 from support import dead_port
 
 from swarm_graph.cli.setup import init
-from swarm_graph.config import YOUR_MODEL, SwarmConfig, config_schema, load_config
+from swarm_graph.config import SwarmConfig, config_schema, load_config
 from swarm_graph.config_source import read_json5
 from swarm_graph.errors import InputError
 from swarm_graph.models.probe import ServerReport, inspect
+from swarm_graph.settings import YOUR_MODEL
 from swarm_graph.setup.doctor import examine
 from swarm_graph.setup.init import PRESETS, config_text, write_config
 from swarm_graph.state import AgentRole

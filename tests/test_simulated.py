@@ -14,12 +14,15 @@ import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.messages.ai import add_ai_message_chunks
 
-from swarm_graph.config import ModelEntry, Simulation
-from swarm_graph.errors import ConfigError
-from swarm_graph.models.simulated import Ask, Play, Script, SimulatedChatModel, load_script
+from swarm_graph.errors import ConfigError, UnreadableAnswer
+from swarm_graph.models.invented import Ask
+from swarm_graph.models.simulated import Play, SimulatedChatModel
+from swarm_graph.models.simulated_script import Script, load_script
 from swarm_graph.nodes.clarifier import Clarification
 from swarm_graph.nodes.reviewer import Judgement
-from swarm_graph.roles.answers import Files, Unreadable, fenced, read, read_typed
+from swarm_graph.roles.answers import read, read_typed
+from swarm_graph.roles.file_blocks import Files, fenced
+from swarm_graph.settings import ModelEntry, Simulation
 from swarm_graph.state import AgentRole
 
 ANSWERS: dict[str, type] = {
@@ -68,7 +71,7 @@ def outcomes(**simulation: Any) -> list[str]:
             read("".join(part.text for part in parts), Judgement)
         except ConnectionError:
             return "failed"
-        except Unreadable:
+        except UnreadableAnswer:
             return "malformed"
         return "answered"
 

@@ -13,8 +13,9 @@ import pytest
 from support import write_config
 from test_cli import swarm
 
+from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.files import read_tasks
-from swarm_graph.tasks.spec import TaskSpec, checked_graph
+from swarm_graph.tasks.spec import TaskSpec
 
 PAGE = (Path(__file__).parents[1] / "docs" / "task-graphs.md").read_text(encoding="utf-8")
 

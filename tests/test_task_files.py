@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from swarm_graph.config import load_config
 from swarm_graph.errors import InputError
 from swarm_graph.state import AgentRole
+from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.dry_run import critical_path, mermaid, plan, plan_text
 from swarm_graph.tasks.files import _unique, batch_tasks, read_tasks
-from swarm_graph.tasks.spec import TaskSpec, checked_graph
+from swarm_graph.tasks.spec import TaskSpec
 
 YAML = """\
 request: A FIFO queue

@@ -19,7 +19,7 @@ from support import APPROVED, REFUSED, Crew, config, thread
 
 from swarm_graph import AgentRole, SwarmCoordinator, Task, TaskStatus, build_graph, open_checkpointer
 from swarm_graph.errors import ConfigError, InputError, ModelError, Stopped, UnfinishedSession
-from swarm_graph.models.simulated import Ask
+from swarm_graph.models.invented import Ask
 from swarm_graph.roles.run import RUN, Run
 from swarm_graph.tasks.results import csv_table, row
 

@@ -11,7 +11,8 @@ import pytest
 from swarm_graph import AgentRole, Task, TaskStatus
 from swarm_graph.errors import InputError
 from swarm_graph.tasks.conditions import Condition
-from swarm_graph.tasks.spec import TaskSpec, checked_graph, task_specs, tasks_schema, waits_for
+from swarm_graph.tasks.dependencies import checked_graph, waits_for
+from swarm_graph.tasks.spec import TaskSpec, task_specs, tasks_schema
 
 
 def task(name: str, *dependencies: str, **more: Any) -> dict[str, Any]:

@@ -13,9 +13,10 @@ import pytest
 from support import APPROVED, CODE, REFUSED, Crew, config
 
 from swarm_graph.errors import AnswerError, ConfigError, InputError
-from swarm_graph.models.simulated import Ask
+from swarm_graph.models.invented import Ask
+from swarm_graph.settings import WORKFLOWS
 from swarm_graph.state import SwarmState
-from swarm_graph.workflows.builtin import WORKFLOWS, build_graph
+from swarm_graph.workflows.build import build_graph
 
 GOLDEN = Path(__file__).parent / "golden"
 REQUEST: SwarmState = {"request": "Build it"}

@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from swarm_graph.cli.session_runner import (
-    Option,
-    carry_out,
-    coordinator_for,
-    read_file,
-    say,
-    session_options,
-)
+from swarm_graph.cli.console import say
+from swarm_graph.cli.options import Option, read_file, session_options
+from swarm_graph.cli.session_runner import carry_out, coordinator_for
 from swarm_graph.errors import InputError
 from swarm_graph.state import AgentRole
 
@@ -137,9 +132,9 @@ def work_off(
 def show_plan(request: str, specs: Sequence[TaskSpec], config: SwarmConfig, as_json: bool) -> None:
     """Prints the plan of a task graph, and its drawing where that can be read."""
     from swarm_graph.roles.turn import Crew
+    from swarm_graph.tasks.dependencies import checked_graph
     from swarm_graph.tasks.dry_run import DRAWN, mermaid, plan, plan_text
     from swarm_graph.tasks.prompting import check_tasks
-    from swarm_graph.tasks.spec import checked_graph
     from swarm_graph.text import plain_text, to_json
 
     graph = checked_graph(specs)

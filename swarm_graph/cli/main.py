@@ -14,16 +14,9 @@ import click
 
 from swarm_graph import __version__
 from swarm_graph.cli.batch import batch
+from swarm_graph.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, end, print_no_more, say
+from swarm_graph.cli.options import config_option
 from swarm_graph.cli.run import WORKFLOW_HELP, interactive, resume, run
-from swarm_graph.cli.session_runner import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_USAGE,
-    config_option,
-    end,
-    print_no_more,
-    say,
-)
 from swarm_graph.cli.sessions import sessions, verify
 from swarm_graph.cli.setup import doctor, init
 from swarm_graph.errors import InputError, SwarmError
@@ -117,15 +110,15 @@ for command in (run, resume, batch, interactive, sessions, verify, init, doctor)
 
 def _mermaid(workflow: str, config_file: str | None) -> str:
     from swarm_graph.config import load_config
-    from swarm_graph.workflows.builtin import build_graph
+    from swarm_graph.workflows.build import build_graph
 
     return build_graph(workflow, config=load_config(config_file)).get_graph().draw_mermaid()
 
 
 def _mermaid_of_tasks(tasks: str) -> str:
+    from swarm_graph.tasks.dependencies import checked_graph
     from swarm_graph.tasks.dry_run import mermaid
     from swarm_graph.tasks.files import read_tasks
-    from swarm_graph.tasks.spec import checked_graph
 
     return mermaid(checked_graph(read_tasks(tasks)[1]))
 

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from swarm_graph.cli.batch import ROLES, dry_run_option, show_plan, work_off
-from swarm_graph.cli.session_runner import (
-    carry_out,
+from swarm_graph.cli.options import (
     config_option,
-    coordinator_for,
     data_option,
     prompts_option,
     read_edit,
@@ -23,6 +21,7 @@ from swarm_graph.cli.session_runner import (
     session_options,
     simulate_option,
 )
+from swarm_graph.cli.session_runner import carry_out, coordinator_for
 from swarm_graph.errors import InputError
 
 if TYPE_CHECKING:
@@ -231,7 +230,7 @@ def typed_graph() -> tuple[str, list[TaskSpec]]:
 
 def whole_request(request: str | None, inputs: tuple[str, ...]) -> str:
     """The request with the files given to it, each as a fenced block with its path. InputError for none."""
-    from swarm_graph.roles.answers import fenced
+    from swarm_graph.roles.file_blocks import fenced
 
     if request and os.path.isfile(request):  # noqa: PTH113 - a text may be no path at all
         raise InputError(f"the request '{request}' is the name of a file; --input {quote(request)} reads it")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.graph import SwarmGraph
 
 

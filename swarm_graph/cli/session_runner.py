@@ -4,99 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shlex
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from swarm_graph.cli.console import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_APPROVED,
+    EXIT_PAUSED,
+    EXIT_TERMINATED,
+    end,
+    print_no_more,
+    program,
+    say,
+)
+from swarm_graph.cli.options import DATA_DIR, PROMPTS
 from swarm_graph.errors import InputError
 
 if TYPE_CHECKING:
-    from swarm_graph.checkpoints.catalogue import Session
+    from swarm_graph.checkpoints.records import Session
     from swarm_graph.config import SwarmConfig
     from swarm_graph.events import Event
     from swarm_graph.reports.live import Progress
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.state import SwarmState
     from swarm_graph.workflows.pauses import Decision, Pause
-
-EXIT_FAILED, EXIT_USAGE, EXIT_PAUSED, EXIT_NOT_APPROVED, EXIT_INTERRUPTED, EXIT_TERMINATED = (
-    1, 2, 3, 4, 130, 143,
-)  # fmt: skip
-
-DATA_DIR = ".swarm"
-PROMPTS = "swarm_graph.prompts"
-"""Where a command's context keeps what `--prompts` says."""
-
-Option = Callable[[Callable[..., Any]], Callable[..., Any]]
-config_option: Option = click.option(
-    "--config", "config_file", metavar="FILE", help="Configuration; default $SWARM_CONFIG, then config.json."
-)
-data_option: Option = click.option(
-    "--data-dir",
-    default=DATA_DIR,
-    envvar="SWARM_DATA_DIR",
-    show_default=True,
-    help="Folder of the session database.",
-)
-simulate_option: Option = click.option(
-    "--simulate", is_flag=True, help="Ask no server; every answer is invented."
-)
-log_option: Option = click.option(
-    "--log-file",
-    metavar="FILE",
-    expose_value=False,
-    callback=lambda _context, _option, path: _log_to(path),
-    help="Append a line per event; with a name in .jsonl as JSON.",
-)
-prompts_option: Option = click.option(
-    "--prompts",
-    metavar="DIR",
-    expose_value=False,
-    callback=lambda context, _option, name: context.meta.__setitem__(PROMPTS, _located(name)),
-    help="A folder of own prompts, or a pack: process-safety.",
-)
-output_option: Option = click.option("--output", metavar="DIR", help="Default: swarm-output/<session>.")
-events_option: Option = click.option(
-    "--json-events", "as_events", is_flag=True, help="Print each event as a line of JSON, and nothing else."
-)
-json_option: Option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-
-
-def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What the commands that run sessions have in common."""
-    for option in (
-        log_option,
-        prompts_option,
-        events_option,
-        json_option,
-        simulate_option,
-        output_option,
-        data_option,
-        config_option,
-    ):
-        command = option(command)
-    return command
-
-
-def _log_to(path: str | None) -> None:
-    from swarm_graph.sessions.logs import log_to_file
-
-    if path is not None:
-        log_to_file(path)
-
-
-def _located(prompts: str | None) -> str | None:
-    """A folder of prompts as an absolute path: a resume may begin elsewhere."""
-    from swarm_graph.config import PACKS
-
-    return prompts if prompts is None or prompts in PACKS else str(Path(prompts).absolute())
 
 
 def coordinator_for(
@@ -244,60 +183,8 @@ class EventLines:
             print_no_more()
 
 
-def print_no_more() -> None:
-    """Stdout leads nowhere from now on."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def read_file(name: str) -> str:
-    """A text file that an option names. InputError when it cannot be read."""
-    try:
-        return Path(name).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"cannot read the input file '{name}': {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"the input file '{name}' is not UTF-8 text") from error
-
-
-def read_edit(name: str) -> Any:
-    """An edit from a file: a JSON object of keys and values, or plain text."""
-    text = read_file(name)
-    if not text.lstrip().startswith("{"):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-    except RecursionError as error:
-        raise InputError(f"the JSON in '{name}' is nested too deep") from error
-
-
-def say(message: str) -> None:
-    """A line for people on stderr."""
-    from swarm_graph.text import plain_text
-
-    with suppress(OSError):
-        sys.stderr.write(f"swarm-graph: {plain_text(' '.join(message.split()))}\n")
-
-
-def end(message: str, code: int, as_json: bool = False) -> NoReturn:
-    """Ends the program with a line on stderr, and with a JSON document on stdout if one was asked for."""
-    from swarm_graph.text import plain_text, to_json
-
-    say(message)
-    if as_json:
-        sys.stdout.write(to_json({"error": plain_text(" ".join(message.split())), "exit_code": code}))
-    sys.exit(code)
-
-
 def resume_command(coordinator: SwarmCoordinator) -> str:
     """What to type to go on with a session."""
     elsewhere = coordinator.data_dir != Path(DATA_DIR)
     place = f" --data-dir {shlex.quote(str(coordinator.data_dir))}" if elsewhere else ""
     return f"{program()} resume {coordinator.session_id}{place}"
-
-
-def program() -> str:
-    """How this program was called, for the commands that it prints."""
-    called = Path(sys.argv[0])
-    return str(called) if called.name == "swarm-graph" and not called.is_absolute() else "swarm-graph"

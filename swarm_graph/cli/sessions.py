@@ -11,20 +11,16 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from swarm_graph.cli.session_runner import (
-    EXIT_FAILED,
-    EXIT_NOT_APPROVED,
-    carry_out,
+from swarm_graph.cli.console import EXIT_FAILED, EXIT_NOT_APPROVED, program, say
+from swarm_graph.cli.options import (
     config_option,
-    coordinator_for,
     data_option,
     json_option,
     output_option,
-    program,
     read_edit,
-    say,
     simulate_option,
 )
+from swarm_graph.cli.session_runner import carry_out, coordinator_for
 from swarm_graph.errors import InputError
 from swarm_graph.state import Phase
 

@@ -84,8 +84,9 @@ def init(path: str, preset: str, force: bool, yes: bool, schema: bool, task_sche
     """
     import asyncio
 
-    from swarm_graph.config import YOUR_MODEL, config_schema
+    from swarm_graph.config import config_schema
     from swarm_graph.models.probe import discover
+    from swarm_graph.settings import YOUR_MODEL
     from swarm_graph.setup.init import config_text, keep_existing, write_config
     from swarm_graph.text import to_json
 

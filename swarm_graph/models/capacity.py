@@ -10,8 +10,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from swarm_graph.config import ModelEntry, SwarmConfig
+from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError
+from swarm_graph.settings import ModelEntry
 from swarm_graph.state import AgentRole
 
 if TYPE_CHECKING:

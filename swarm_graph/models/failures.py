@@ -8,8 +8,8 @@ from json import JSONDecodeError
 
 from pydantic import ValidationError
 
-from swarm_graph.config import ModelEntry
 from swarm_graph.errors import ModelError
+from swarm_graph.settings import ModelEntry
 from swarm_graph.text import plain_text
 
 RETRY_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_ollama import ChatOllama
+
+from swarm_graph.models.http_clients import ollama_transport
+from swarm_graph.models.keys import api_key
+from swarm_graph.settings import AgentParameters, ModelEntry
 
 
 class OllamaChat(ChatOllama):
@@ -25,3 +31,29 @@ class OllamaChat(ChatOllama):
     ) -> dict[str, Any]:
         asked = {**kwargs, "reasoning": self.reasoning}
         return super()._chat_params(messages, stop, **asked)
+
+
+def chat_model(
+    entry: ModelEntry, parameters: AgentParameters, proxy: str | None, _refused: AbstractSet[str]
+) -> BaseChatModel:
+    """A chat model for an entry; see `SERVER_TYPES`."""
+    key = api_key(entry)
+    return OllamaChat(
+        model=entry.model,
+        base_url=entry.url,
+        temperature=parameters.temperature,
+        top_p=parameters.top_p,
+        seed=parameters.seed,
+        num_predict=parameters.max_tokens,
+        num_ctx=parameters.num_ctx,
+        keep_alive=parameters.keep_alive,
+        reasoning=parameters.reasoning,
+        client_kwargs={
+            "trust_env": False,
+            "follow_redirects": False,
+            "timeout": None,
+            "verify": entry.url.startswith("https:"),
+            "headers": {"authorization": f"Bearer {key}"} if key else {},
+        },
+        async_client_kwargs={"transport": ollama_transport(entry, proxy)},
+    )

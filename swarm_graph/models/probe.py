@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from swarm_graph.config import checked_url
+from swarm_graph.settings import checked_url
 
 Kind = Literal["llama.cpp", "ollama", "lm-studio", "openai-compatible", "unknown"]
 

@@ -8,8 +8,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from swarm_graph.config import SessionLimits
 from swarm_graph.errors import OverBudget
+from swarm_graph.settings import SessionLimits
 
 
 class Budget:

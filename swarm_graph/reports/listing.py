@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from swarm_graph.checkpoints.catalogue import Catalogue, Session
+from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.locks import is_at_work
+from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import changed_settings
 from swarm_graph.roles.findings import findings_text
 from swarm_graph.sandbox.evidence import line
+from swarm_graph.sessions.artifacts import listing, notes, reviews_text
 from swarm_graph.sessions.metrics import summary
-from swarm_graph.sessions.output import listing, notes, reviews_text
 from swarm_graph.state import SwarmState
 from swarm_graph.text import aligned, local_time, money
 

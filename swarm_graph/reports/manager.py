@@ -10,11 +10,12 @@ from html import escape
 from pathlib import Path
 from typing import Any, cast
 
-from swarm_graph.checkpoints.catalogue import Session
+from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.retention import Cleanup, clean_up
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.errors import ConfigError, InputError, SwarmError
-from swarm_graph.reports.comparison import Analysis, Comparison, analysis, compare, export_rows
+from swarm_graph.reports.analysis import Analysis, analysis, export_rows
+from swarm_graph.reports.comparison import Comparison, compare
 from swarm_graph.reports.listing import account, account_text
 from swarm_graph.reports.overview import Overview, overview
 from swarm_graph.reports.session_page import overview_page, session_page
@@ -25,7 +26,7 @@ from swarm_graph.tasks.dry_run import DRAWN, mermaid
 from swarm_graph.tasks.results import csv_table, in_order, json_lines, parquet_table
 from swarm_graph.tasks.spec import TaskSpec
 from swarm_graph.text import plain_text
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.drawing import draw
 
 FORMS: dict[str, Callable[[Sequence[Mapping[str, Any]]], str | bytes]] = {

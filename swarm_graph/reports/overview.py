@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swarm_graph.checkpoints.catalogue import ENDED, Catalogue, Session
+from swarm_graph.checkpoints.catalogue import ENDED, Catalogue
+from swarm_graph.checkpoints.records import Session
 from swarm_graph.html import text
 from swarm_graph.reports.listing import phase_now, rows, table
 from swarm_graph.roles.findings import SEVERITIES

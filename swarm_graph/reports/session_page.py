@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from swarm_graph.html import table, text
-from swarm_graph.reports.comparison import Analysis
+from swarm_graph.reports.analysis import Analysis
 from swarm_graph.reports.overview import WORKFLOW_HEADS, Overview
 from swarm_graph.roles.findings import SEVERITIES, judge
 from swarm_graph.sessions.summary_html import SIMULATED, roles_table

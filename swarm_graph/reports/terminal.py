@@ -9,7 +9,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from swarm_graph.config import config_path
-from swarm_graph.roles.answers import fenced
+from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import finding_line
 from swarm_graph.sandbox import evidence
 from swarm_graph.state import AgentRole, TaskStatus

@@ -13,8 +13,10 @@ from langgraph.runtime import Runtime, get_runtime
 from pydantic import BaseModel
 
 from swarm_graph import aio
+from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.prompts import template
-from swarm_graph.roles.answers import Unreadable, fenced, read
+from swarm_graph.roles.answers import read
+from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import GRAVE, findings_text
 from swarm_graph.roles.turn import NONE, Crew, Question, Turn
 from swarm_graph.roles.views import VIEWS
@@ -61,10 +63,10 @@ class Role(Generic[A]):
         return _schema(cast("Any", self.answer))
 
     def read(self, reply: Reply, state: SwarmState) -> A:
-        """The answer in a reply; Unreadable when it cannot be read or is of no use."""
+        """The answer in a reply; UnreadableAnswer when it cannot be read or is of no use."""
         answer = read(reply.text, self.answer)
         if complaint := self.complaint(answer, state):
-            raise Unreadable(complaint)
+            raise UnreadableAnswer(complaint)
         return answer
 
 

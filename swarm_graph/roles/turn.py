@@ -14,15 +14,17 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 
-from swarm_graph.config import AgentParameters, ModelEntry, SwarmConfig
-from swarm_graph.errors import AnswerError, ModelError, OverBudget, Stopped
+from swarm_graph.config import SwarmConfig
+from swarm_graph.errors import AnswerError, ModelError, OverBudget, Stopped, TruncatedAnswer, UnreadableAnswer
 from swarm_graph.events import Event, Kind
 from swarm_graph.models.context_window import room_for_answer
-from swarm_graph.models.pool import ModelPool, call_arguments, refused_field
+from swarm_graph.models.pool import ModelPool
+from swarm_graph.models.request import call_arguments, refused_field
 from swarm_graph.prompts.template import Prompt
-from swarm_graph.roles.answers import CutOff, Unreadable, without_thoughts
 from swarm_graph.roles.call import OVERRIDDEN, Caller
 from swarm_graph.roles.run import RUN, Run
+from swarm_graph.roles.thoughts import without_thoughts
+from swarm_graph.settings import AgentParameters, ModelEntry
 from swarm_graph.state import AgentRole, Reply, SwarmContext, TaskRecord
 
 A = TypeVar("A")
@@ -49,8 +51,8 @@ class Crew:
 class Question(Generic[A]):
     """What is asked, and how the answer is read.
 
-    `read` raises Unreadable; `unreadable` makes an answer of one that no repair question could mend, and
-    without it, or when it gives None, the task fails. `entry`: called for the model when it is needed.
+    `read` raises UnreadableAnswer; `unreadable` makes an answer of one that no repair question could mend,
+    and without it, or when it gives None, the task fails. `entry`: called for the model when it is needed.
     `shorter`: the messages with less and less in them, each with what was left out, for a small context.
     """
 
@@ -130,14 +132,14 @@ class Turn:
         reply = await self._reply(question, entry, messages)
         try:
             return _read(question, reply), self._note()
-        except Unreadable as problem:
+        except UnreadableAnswer as problem:
             again = question.repair.system.substitute(problem=problem)
         quotes = (reply.text[:length] or NONE for length in QUOTED_CHARACTERS)
         repairs = (([*messages, AIMessage(quote), HumanMessage(again)], "") for quote in quotes)
         reply = await self._reply(question, entry, await self._fitting(question, entry, repairs))
         try:
             return _read(question, reply), self._note("repaired")
-        except Unreadable as problem:
+        except UnreadableAnswer as problem:
             answer = question.unreadable(reply) if question.unreadable else None
             if answer is None:
                 raise self._failure(problem) from problem
@@ -146,10 +148,10 @@ class Turn:
     def _note(self, *more: str) -> str:
         return "; ".join([*self.notes, *more])
 
-    def _failure(self, problem: Unreadable) -> AnswerError:
+    def _failure(self, problem: UnreadableAnswer) -> AnswerError:
         node, role = self.about["node"], self.about["role"]
         what, cure = str(problem).replace("the answer", f"the {role}'s answer", 1), "try a stronger model"
-        if isinstance(problem, CutOff):
+        if isinstance(problem, TruncatedAnswer):
             what = what.partition(";")[0]
             cure = f"raise agent_parameters.{role}.max_tokens or set its reasoning to false"
         return AnswerError(f"{node}: {what} (after one repair question); {cure}", node=node)
@@ -240,8 +242,8 @@ def _read(question: Question[A], reply: Reply) -> A:
     if reply.truncated:
         limit = f"its limit of {reply.output_tokens} tokens"
         if not without_thoughts(reply.text).strip():
-            raise CutOff(f"the answer had not begun at {limit}: all went into thoughts; think less")
-        raise CutOff(f"the answer was cut off at {limit}; answer more briefly")
+            raise TruncatedAnswer(f"the answer had not begun at {limit}: all went into thoughts; think less")
+        raise TruncatedAnswer(f"the answer was cut off at {limit}; answer more briefly")
     return question.read(reply)
 
 

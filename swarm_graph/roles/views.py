@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from swarm_graph.roles.answers import fenced
+from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.sandbox.evidence import RUN_TESTS, details, is_broken, latest
 from swarm_graph.state import SwarmState, own_review
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
-from swarm_graph.config import Execution
 from swarm_graph.errors import SandboxError
 from swarm_graph.sandbox.bare import Bare
 from swarm_graph.sandbox.bubblewrap import Bubblewrap
@@ -13,6 +12,7 @@ from swarm_graph.sandbox.container import Container
 from swarm_graph.sandbox.interpreter import interpreter
 from swarm_graph.sandbox.landlock import Landlock
 from swarm_graph.sandbox.protocol import Sandbox
+from swarm_graph.settings import Execution
 
 
 def candidates(settings: Execution) -> list[Sandbox]:

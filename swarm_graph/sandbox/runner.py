@@ -19,7 +19,6 @@ from importlib import resources
 from pathlib import PurePosixPath
 from typing import Any
 
-from swarm_graph.config import Execution, ExecutionLimits
 from swarm_graph.errors import SandboxError
 from swarm_graph.sandbox import process
 from swarm_graph.sandbox.bare import UNSAFE
@@ -27,6 +26,7 @@ from swarm_graph.sandbox.choice import choose
 from swarm_graph.sandbox.evidence import evidence
 from swarm_graph.sandbox.interpreter import interpreter
 from swarm_graph.sandbox.protocol import MIB, Finished, Limits, Sandbox
+from swarm_graph.settings import Execution, ExecutionLimits
 from swarm_graph.state import Evidence, Failure, Outcome
 
 log = logging.getLogger("swarm_graph")

@@ -12,12 +12,13 @@ from typing import Any, cast
 from langgraph.types import Command
 
 from swarm_graph import aio
-from swarm_graph.checkpoints.catalogue import ENDED, Session
+from swarm_graph.checkpoints.catalogue import ENDED
+from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig, config_path, load_config
 from swarm_graph.errors import ConfigError, InputError, ModelError, OverBudget, Stopped, UnfinishedSession
 from swarm_graph.events import Event, Kind, event
-from swarm_graph.models.pool import check_model
+from swarm_graph.models.keys import check_model
 from swarm_graph.roles.run import Run
 from swarm_graph.sessions.ids import (
     DATABASE,
@@ -38,7 +39,7 @@ from swarm_graph.tasks.results import ENDED as ENDED_TASKS
 from swarm_graph.tasks.results import in_order
 from swarm_graph.tasks.spec import TaskSpec, task_specs
 from swarm_graph.text import to_json
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.pauses import Decision, Pause
 from swarm_graph.workflows.run_tests import in_thread

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
-from swarm_graph.checkpoints.catalogue import ENDED, Session
+from swarm_graph.checkpoints.catalogue import ENDED
+from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import load_config
 from swarm_graph.errors import InputError
@@ -20,7 +21,7 @@ from swarm_graph.nodes.clarifier import clarifier
 from swarm_graph.nodes.coder import coder
 from swarm_graph.nodes.debugger import debugger
 from swarm_graph.state import SwarmState
-from swarm_graph.workflows.builtin import build_graph
+from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.pauses import checked
 
 WORKS_FROM = {str(role.role): role.works_from for role in (clarifier, architect, coder, debugger)}

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from swarm_graph.checkpoints.catalogue import Catalogue, Session
+from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.locks import is_at_work
+from swarm_graph.checkpoints.records import Session
 from swarm_graph.errors import InputError
 
 DATABASE = "swarm.db"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from swarm_graph.events import Event
-from swarm_graph.sessions.output import result_of
+from swarm_graph.sessions.artifacts import result_of
 from swarm_graph.state import AgentRole, SwarmState, Task, TaskRecord, TaskStatus, merge, reviewed
 from swarm_graph.tasks.results import is_custom
 from swarm_graph.tasks.spec import SPEC_FIELDS, TaskSpec

@@ -12,18 +12,21 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from swarm_graph.checkpoints.repair import Repair, check_database, repair_database
-from swarm_graph.config import Execution, ModelEntry, SwarmConfig
+from swarm_graph.checkpoints.health import check_database
+from swarm_graph.checkpoints.repair import repair_database
+from swarm_graph.checkpoints.salvage import Repair
+from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError, StorageError
 from swarm_graph.models.capacity import capacity, slots
-from swarm_graph.models.pool import api_key, check_model
+from swarm_graph.models.keys import api_key, check_model
 from swarm_graph.models.probe import ServerReport, inspect
 from swarm_graph.prompts.template import replaced
 from swarm_graph.sandbox.bare import UNSAFE
 from swarm_graph.sandbox.choice import problems
 from swarm_graph.sandbox.interpreter import interpreter
+from swarm_graph.settings import WORKFLOWS, Execution, ModelEntry
 from swarm_graph.state import AgentRole
-from swarm_graph.workflows.builtin import WORKFLOWS, build_graph
+from swarm_graph.workflows.build import build_graph
 
 PROMPT_TOKENS = 4000
 """What a prompt of the later rounds usually needs beside the answer."""

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from swarm_graph.config import DEFAULT_PARAMETERS, YOUR_MODEL
+from swarm_graph.config import DEFAULT_PARAMETERS
 from swarm_graph.errors import InputError, StorageError
 from swarm_graph.models.probe import ServerReport
 from swarm_graph.sessions.output import write_file
+from swarm_graph.settings import YOUR_MODEL
 from swarm_graph.state import AgentRole
 
 PRESETS: dict[str, dict[str, Any]] = {

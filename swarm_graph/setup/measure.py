@@ -11,12 +11,16 @@ from typing import Any
 from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.messages.ai import add_ai_message_chunks
 
-from swarm_graph.config import AgentParameters, ModelEntry, SwarmConfig
-from swarm_graph.errors import ConfigError, ModelError
+from swarm_graph.config import SwarmConfig
+from swarm_graph.errors import ConfigError, ModelError, UnreadableAnswer
 from swarm_graph.models.failures import explain
-from swarm_graph.models.pool import ModelPool, call_arguments
-from swarm_graph.roles.answers import Unreadable, read_typed, without_thoughts
-from swarm_graph.roles.call import is_count, reason_of, secrets_of, usage_of
+from swarm_graph.models.keys import secrets_of
+from swarm_graph.models.pool import ModelPool
+from swarm_graph.models.request import call_arguments
+from swarm_graph.models.stream import is_count, reason_of, usage_of
+from swarm_graph.roles.answers import read_typed
+from swarm_graph.roles.thoughts import without_thoughts
+from swarm_graph.settings import AgentParameters, ModelEntry
 from swarm_graph.setup.doctor import Check
 from swarm_graph.state import AgentRole
 
@@ -153,7 +157,7 @@ async def _enforces(pool: ModelPool, entry: ModelEntry) -> bool | None:
         read_typed(answer.text, SCHEMA)
     except ModelError:
         return False
-    except Unreadable:
+    except UnreadableAnswer:
         begun = not answer.text or "{" in answer.text
         return None if answer.reason == "length" and begun else False
     return True

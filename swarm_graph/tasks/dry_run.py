@@ -12,9 +12,10 @@ from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError
 from swarm_graph.roles.turn import Crew
 from swarm_graph.tasks.affinity import Job
+from swarm_graph.tasks.dependencies import waits_for
 from swarm_graph.tasks.prompting import Room, Workbench
 from swarm_graph.tasks.scheduler import Scheduler
-from swarm_graph.tasks.spec import TaskSpec, waits_for
+from swarm_graph.tasks.spec import TaskSpec
 from swarm_graph.text import counted
 
 SHOWN = 30

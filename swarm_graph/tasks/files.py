@@ -15,7 +15,7 @@ from typing import Any
 from swarm_graph.config_source import near
 from swarm_graph.errors import InputError
 from swarm_graph.prompts import template
-from swarm_graph.roles.answers import once
+from swarm_graph.roles.answers import unique_keys
 from swarm_graph.state import AgentRole
 from swarm_graph.tasks.spec import TaskSpec, absolute, task_specs
 
@@ -68,7 +68,7 @@ def _parsed(path: Path, text: str) -> Any:
             raise InputError(f"{path} is nested too deep") from error
     if path.suffix.lower() == ".json":
         try:
-            return json.loads(text, object_pairs_hook=once)
+            return json.loads(text, object_pairs_hook=unique_keys)
         except RecursionError as error:
             raise InputError(f"{path} is nested too deep") from error
         except ValueError as error:
@@ -84,7 +84,7 @@ def _yaml_loader() -> Any:
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             written = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            once([(key, None) for key in written if key != "<<"])
+            unique_keys([(key, None) for key in written if key != "<<"])
             return super().construct_mapping(node, deep)
 
     Loader.yaml_implicit_resolvers = {

@@ -30,9 +30,10 @@ from swarm_graph.roles.turn import Crew, Turn, override
 from swarm_graph.state import SwarmContext, SwarmState, TaskRecord, TaskStatus
 from swarm_graph.tasks.affinity import Job
 from swarm_graph.tasks.conditions import Condition
+from swarm_graph.tasks.dependencies import added_by, needs_of
 from swarm_graph.tasks.prompting import Room, Workbench, do_task
 from swarm_graph.tasks.scheduler import Scheduler
-from swarm_graph.tasks.spec import TaskSpec, added_by, needs_of, pending
+from swarm_graph.tasks.spec import TaskSpec, pending
 
 TASKS = "tasks"
 """The name of the node."""

@@ -11,8 +11,8 @@ from typing import Any, cast
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel, Field
 
-from swarm_graph.errors import ConfigError, InputError
-from swarm_graph.models.pool import check_model
+from swarm_graph.errors import ConfigError, InputError, UnreadableAnswer
+from swarm_graph.models.keys import check_model
 from swarm_graph.nodes.architect import architect
 from swarm_graph.nodes.clarifier import clarifier
 from swarm_graph.nodes.coder import coder
@@ -23,12 +23,14 @@ from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.nodes.security import security
 from swarm_graph.nodes.tester import tester
 from swarm_graph.prompts import template
-from swarm_graph.roles.answers import Files, Unreadable, fenced, read, read_typed
+from swarm_graph.roles.answers import read, read_typed
+from swarm_graph.roles.file_blocks import Files, fenced
 from swarm_graph.roles.findings import review_text
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.roles.turn import NONE, Crew, Question, Turn
 from swarm_graph.state import AgentRole, Reply, Review, TaskRecord, TaskStatus
-from swarm_graph.tasks.spec import TaskSpec, checked_graph, task_specs
+from swarm_graph.tasks.dependencies import checked_graph
+from swarm_graph.tasks.spec import TaskSpec, task_specs
 
 ROLES: dict[AgentRole, Role[Any]] = {
     one.role: one
@@ -176,12 +178,14 @@ class Workbench:
     def _expanded(self, spec: TaskSpec, answer: Expansion) -> Outcome:
         """The tasks that an answer adds, named below the one that adds them, which they all depend on."""
         if len(answer.tasks) > self.room.left:
-            raise Unreadable(
+            raise UnreadableAnswer(
                 f"the answer adds {len(answer.tasks)} tasks, but only {self.room.left} more are allowed "
                 f"(workflow.max_tasks is {self.room.limit})"
             )
         if dotted := [one.task_id for one in answer.tasks if "." in one.task_id]:
-            raise Unreadable(f"the answer's task_id '{dotted[0]}' holds a dot; use letters, digits, - and _")
+            raise UnreadableAnswer(
+                f"the answer's task_id '{dotted[0]}' holds a dot; use letters, digits, - and _"
+            )
         new = [one.model_dump(mode="json") for one in answer.tasks]
         for task in new:
             task["task_id"] = f"{spec.task_id}.{task['task_id']}"
@@ -189,13 +193,13 @@ class Workbench:
             task["priority"] = spec.priority
             task["task_type"] = ROLES[task["assigned_role"]].task_type
         if taken := [name for name in (task["task_id"] for task in new) if name in self.room.names]:
-            raise Unreadable(
+            raise UnreadableAnswer(
                 f"the answer's task '{taken[0]}' has the id of another task; use another task_id"
             )
         try:
             added = list(checked_graph(task_specs(new)).values())
         except InputError as problem:
-            raise Unreadable(f"the answer's tasks cannot be used: {problem}") from problem
+            raise UnreadableAnswer(f"the answer's tasks cannot be used: {problem}") from problem
         added = [one.model_copy(update={"dependencies": [spec.task_id, *one.dependencies]}) for one in added]
         self.room.names.update(one.task_id for one in added)
         return Outcome(answer.plan or "\n".join(one.description for one in added), adds=added)

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from swarm_graph.errors import InputError
-from swarm_graph.roles.answers import read_files
+from swarm_graph.roles.file_blocks import read_files
 from swarm_graph.state import AgentRole, SwarmState, TaskRecord, TaskStatus
-from swarm_graph.tasks.spec import TaskSpec, added_by, needs_of
+from swarm_graph.tasks.dependencies import added_by, needs_of
+from swarm_graph.tasks.spec import TaskSpec
 
 FOLDER = "results"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

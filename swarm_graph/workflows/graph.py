@@ -24,9 +24,10 @@ from swarm_graph.roles.turn import Crew
 from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.sandbox.runner import check
 from swarm_graph.state import SwarmContext, SwarmState
+from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.tasks.prompting import check_tasks
-from swarm_graph.tasks.spec import TaskSpec, absolute, checked_graph, pending, task_specs
+from swarm_graph.tasks.spec import TaskSpec, absolute, pending, task_specs
 from swarm_graph.text import check_plain
 from swarm_graph.workflows import pauses
 from swarm_graph.workflows.drawing import draw

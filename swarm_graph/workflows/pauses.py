@@ -15,8 +15,8 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import interrupt
 from pydantic import TypeAdapter, ValidationError
 
-from swarm_graph.errors import InputError
-from swarm_graph.roles.answers import Unreadable, inside, no_file_is_a_folder, read_files
+from swarm_graph.errors import InputError, UnreadableAnswer
+from swarm_graph.roles.file_blocks import check_no_file_is_a_folder, project_path, read_files
 from swarm_graph.roles.role import Role
 from swarm_graph.state import Finding, Review, SwarmState, own_review
 
@@ -129,9 +129,9 @@ def _files(key: str, value: Any, state: SwarmState) -> dict[str, str]:
             _refuse_half_characters(key, value)
             return read_files(value).over(cast("dict[str, str]", state.get(key, {})))
         files = _in_form(dict[str, str], key, _from_json(key, value))
-        clean = {inside(path): text for path, text in files.items()}
-        no_file_is_a_folder(clean)
-    except Unreadable as problem:
+        clean = {project_path(path): text for path, text in files.items()}
+        check_no_file_is_a_folder(clean)
+    except UnreadableAnswer as problem:
         raise InputError(f"'{key}' cannot be read as files: {problem}") from problem
     if key == "code" and not clean:
         raise InputError("'code' would hold no file")

@@ -11,9 +11,10 @@ from typing import Any, Self, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
-from swarm_graph.checkpoints.catalogue import ENDED, Catalogue, Session
+from swarm_graph.checkpoints.catalogue import ENDED, Catalogue
 from swarm_graph.checkpoints.journal import Journal
 from swarm_graph.checkpoints.locks import SessionLock, held
+from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.retention import compact
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import SwarmConfig

@@ -11,10 +11,10 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.runtime import get_runtime
 
 from swarm_graph import aio
-from swarm_graph.config import Execution
 from swarm_graph.events import Event, Kind
 from swarm_graph.roles.run import RUN, Run
 from swarm_graph.sandbox.evidence import RUN_TESTS, findings, is_broken
+from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence, Review, SwarmContext, SwarmState, own_review
 
 REWRITES = 2

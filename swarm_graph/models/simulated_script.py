@@ -1,0 +1,63 @@
+"""A script for the simulated model: a Markdown file that says what each role answers in each round."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from swarm_graph.errors import ConfigError
+from swarm_graph.models.invented import Ask
+
+DEMO = "demo_session.md"
+
+
+_MARK = re.compile(r"^<!-- *(?P<name>[A-Za-z][\w.-]*) +(?P<round>\d+) *-->$", re.MULTILINE)
+
+
+_WHEN = re.compile(r"^<!-- *when: *(?P<text>.+?) *-->$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A scripted session: what each node or role answers in each round."""
+
+    when: str
+    answers: dict[tuple[str, int], str]
+
+    def answer(self, ask: Ask) -> str | None:
+        """Looked up by node, then by role; a round that is not written plays the latest one before it.
+
+        What a role says is no answer to a question that has a form of its own.
+        """
+        if self.when not in ask.prompt:
+            return None
+        for iteration in range(max(ask.iteration, 1), 0, -1):
+            for name in (ask.node,) if ask.has_own_form else (ask.node, ask.role):
+                if (name, iteration) in self.answers:
+                    return self.answers[name, iteration]
+        return None
+
+
+def load_script(path: str | None) -> Script:
+    """A script file; None: the demo that comes with swarm_graph. ConfigError when it cannot be read."""
+    try:
+        source = Path(path) if path else resources.files("swarm_graph.models") / DEMO
+        text = source.read_text(encoding="utf-8").removeprefix("\ufeff")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the simulation script '{path}': {error}") from error
+    marks = list(_MARK.finditer(text))
+    if not marks:
+        raise ConfigError(
+            f"the simulation script '{path}' has no answer; begin each with a line <!-- coder 1 -->"
+        )
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    when = _WHEN.search(text)
+    return Script(
+        when=when["text"] if when else "",
+        answers={
+            (mark["name"], int(mark["round"])): text[mark.end() : end].strip()
+            for mark, end in zip(marks, ends, strict=True)
+        },
+    )

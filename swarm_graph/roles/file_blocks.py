@@ -1,0 +1,177 @@
+"""Files in a model's answer: fenced blocks with a path in or right before them, read and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from swarm_graph.errors import UnreadableAnswer
+from swarm_graph.roles.fences import FILE_KEY, NAMED_FILE, Block, parse
+
+_PATH = re.compile(r"[\w.@+\[\]-]+(?:[\\/][\w.@+\[\]-]+)*")
+_FILE_NAME = re.compile(r".*\.(?:[a-z]\w*|[A-Z]+)|Makefile|Dockerfile|LICENSE")
+_COMMENT = re.compile(
+    rf"\s*(?:#|//|--|;|/\*|<!--)\s*(?:{FILE_KEY}\s*:\s*)?(?P<path>\S+?)\s*(?:\*/|-->)?\s*", re.IGNORECASE
+)
+_HEADING = re.compile(
+    rf"\s*(?:#{{1,6}}\s+|[-+]\s+)?(?:\d+[.)]\s+)?(?:{FILE_KEY}\s*\d*\s*:\s*)?(?P<path>\S+?)\s*:?\s*",
+    re.IGNORECASE,
+)
+_MAX_NAME_LINE = 300
+_DELETE = re.compile(r"^[ \t]*DELETE[ \t]+`?(?P<path>[^\s`]+)`?[ \t]*$", re.MULTILINE)
+_EXTENSIONS = {
+    "python": "py", "python3": "py", "py": "py", "javascript": "js", "js": "js", "typescript": "ts",
+    "ts": "ts", "bash": "sh", "sh": "sh", "shell": "sh", "c": "c", "cpp": "cpp", "c++": "cpp",
+    "java": "java", "go": "go", "rust": "rs", "sql": "sql", "html": "html", "css": "css", "json": "json",
+    "yaml": "yaml", "yml": "yaml", "toml": "toml", "markdown": "md", "md": "md", "xml": "xml",
+    "csharp": "cs", "ruby": "rb",
+}  # fmt: skip
+"""The file extension of each language that an info string may name."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files in an answer.
+
+    Attributes:
+        written: Path to text of each file, complete.
+        deleted: The paths that the answer says to delete.
+    """
+
+    written: dict[str, str] = field(default_factory=dict)
+    deleted: tuple[str, ...] = ()
+
+    def over(self, old: dict[str, str]) -> dict[str, str]:
+        """The old files with these written over them.
+
+        An old file is dropped where a new one needs its place: `a` where `a/b` is written, and the other way
+        round.
+        """
+        gone = {*self.deleted, *filter(self._displaces, old)}
+        return {**{path: text for path, text in old.items() if path not in gone}, **self.written}
+
+    def _displaces(self, path: str) -> bool:
+        return any(new.startswith(f"{path}/") or path.startswith(f"{new}/") for new in self.written)
+
+
+def read_files(text: str) -> Files:
+    """The files in an answer: its fenced blocks that carry a path, and the paths on `DELETE` lines.
+
+    A single block without a path is `main.<ext>`.
+
+    Raises:
+        UnreadableAnswer: There is no file, several blocks have no path, a path leaves the project's folder,
+        or
+            one path lies inside another.
+    """
+    blocks, outside = parse(text)
+    if len(blocks) == 1 and blocks[0].language in ("markdown", "md") and not _named(blocks[0])[0]:
+        inner, inner_outside = parse(blocks[0].text)
+        if any(_named(block)[0] for block in inner):
+            blocks, outside = inner, f"{outside}\n{inner_outside}"
+    written: dict[str, str] = {}
+    unnamed = []
+    for block in blocks:
+        path, body = _named(block)
+        if path:
+            written[project_path(path)] = body
+        elif body.strip():
+            unnamed.append(block)
+    if not written and len(unnamed) == 1:
+        written[f"main.{_EXTENSIONS.get(unnamed[0].language, 'txt')}"] = unnamed[0].text
+    elif not written and unnamed:
+        raise UnreadableAnswer(
+            "the answer holds no file: its blocks have no path, as in ```python path=src/queue.py"
+        )
+    deleted = [project_path(match["path"]) for match in _DELETE.finditer(outside)]
+    if not written and not deleted:
+        raise UnreadableAnswer(
+            "the answer holds no file: write each as a fenced block, as in ```python path=src/queue.py"
+        )
+    check_no_file_is_a_folder(written)
+    return Files(written, tuple(path for path in deleted if path not in written))
+
+
+def check_no_file_is_a_folder(paths: Iterable[str]) -> None:
+    """Raises UnreadableAnswer when one path lies inside another."""
+    paths = set(paths)
+    for path in paths:
+        for parent in PurePosixPath(path).parents:
+            if str(parent) in paths:
+                raise UnreadableAnswer(f"'{parent}' stands in the answer both as a file and as a folder")
+
+
+def project_path(path: str) -> str:
+    """A path from an answer as a relative path with `/`.
+
+    Raises:
+        UnreadableAnswer: The path could leave the project's folder, or cannot name a file.
+    """
+    clean = path.strip().replace("\\", "/")
+    parts = PurePosixPath(clean).parts
+    bad = (
+        not parts
+        or not clean.isprintable()
+        or clean.startswith(("/", "~"))
+        or ".." in parts
+        or any(char in '<>:"|?*`' for char in clean)
+        or len(clean) > 200
+        or any(len(part.encode()) > 120 or part.rstrip(". ").lower() in ("", ".git") for part in parts)
+    )
+    if bad:
+        raise UnreadableAnswer(
+            f"the path {path[:80]!r} is not allowed: write paths inside the project, as in src/queue.py"
+        )
+    return str(PurePosixPath(clean))
+
+
+def fenced(files: dict[str, str]) -> str:
+    """Files as Markdown: each in a fenced block with its path and a fence longer than any in the file."""
+    return "\n\n".join(_fenced_block(path, text) for path, text in files.items())
+
+
+def _fenced_block(path: str, text: str) -> str:
+    longest = max((len(run) for run in re.findall(r"^ {0,3}(`{3,})", text, flags=re.MULTILINE)), default=2)
+    fence = "`" * (longest + 1)
+    extension = path.rpartition(".")[2]
+    language = next((name for name, ext in _EXTENSIONS.items() if ext == extension), "text")
+    body = text if text.endswith("\n") else text + "\n"
+    match = NAMED_FILE.fullmatch(f"path={path}")
+    named = path if match and match["bare"] == path else f'"{path}"'
+    return f"{fence}{language} path={named}\n{body}{fence}"
+
+
+# --- the path of a block -------------------------------------------------------------------------
+
+
+def _named(block: Block) -> tuple[str | None, str]:
+    """The path of a block, and its text. A first line that only names the path is not part of the text."""
+    if match := NAMED_FILE.search(block.info):
+        path = match["double"] or match["single"] or match["bare"]
+        if match["key"] not in ("title", "name") or _looks_like_path(path.replace(" ", "_")):
+            return path, block.text
+    for word in block.info.replace(":", " ").split():
+        if _looks_like_path(word):
+            return word, block.text
+    first, _, rest = block.text.partition("\n")
+    if (path := _only_path(_COMMENT, first)) is not None:
+        return path, rest.lstrip("\n")
+    return _only_path(_HEADING, block.before.replace("*", "").replace("`", "")), block.text
+
+
+def _only_path(form: re.Pattern[str], line: str) -> str | None:
+    """The path in a line that holds nothing else."""
+    match = form.fullmatch(line) if len(line) <= _MAX_NAME_LINE else None
+    if match is None:
+        return None
+    bold = re.fullmatch("__(.+)__", match["path"])
+    path = bold[1] if bold else match["path"]
+    return path if _looks_like_path(path) else None
+
+
+def _looks_like_path(word: str) -> bool:
+    """Whether a word is the path of a file, allowed or not."""
+    name = re.split(r"[\\/]", word)[-1]
+    return bool(_PATH.fullmatch(word.lstrip("\\/"))) and bool(_FILE_NAME.fullmatch(name))

@@ -13,11 +13,7 @@ from typing import Any, Literal
 
 from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.records import Session, WorkingRun, outcome_columns, session_of, session_row
-from swarm_graph.state import Evidence, SwarmState, TaskRecord
-
-ENDED = ("complete", "not_converged")
-"""The phases of sessions that have ended; every other one can be resumed."""
-
+from swarm_graph.state import ENDED_PHASES, Evidence, SwarmState, TaskRecord, has_ended
 
 TASK_COLUMNS = (
     "session", "task_id", "task_type", "node", "role", "status", "iteration", "created_at", "completed_at",
@@ -112,7 +108,7 @@ class Catalogue:
         with self.database.transaction():
             self._tables.table("sessions").update(session, {"phase": phase, "updated_at": now, **came_to})
             self._tables.table("runs").update(run, {"phase": phase, "error": error, "ended_at": now})
-            if phase in ENDED:
+            if has_ended(phase):
                 self.forget_answers(session)
 
     def spent(self, session: str) -> tuple[int, int, float]:
@@ -147,7 +143,7 @@ class Catalogue:
 
     def unfinished(self) -> list[Session]:
         """Those that have not ended, the one that was worked on last first."""
-        return self._sessions(f"phase not in ({', '.join('?' * len(ENDED))})", list(ENDED))
+        return self._sessions(f"phase not in ({', '.join('?' * len(ENDED_PHASES))})", list(ENDED_PHASES))
 
     def runs(self, session: str) -> list[WorkingRun]:
         """Every run of a session, the first one first."""

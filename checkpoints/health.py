@@ -14,11 +14,11 @@ import sqlite_utils
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.constants import START
 
-from swarm_graph.checkpoints.catalogue import ENDED
 from swarm_graph.checkpoints.database import BUSY_SECONDS, Database, storage_errors
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.schema import migrate
 from swarm_graph.errors import StorageError
+from swarm_graph.state import has_ended
 
 REPAIR = "`swarm-graph doctor --database --repair` saves what can be read"
 
@@ -152,7 +152,7 @@ def _without_checkpoint(saver: SwarmSaver) -> Iterator[Problem]:
     threads = set(thread_ids(saver))
     for known in saver.catalogue.sessions():
         waits = saver.catalogue.pending_input(known.session, "") is not None
-        if known.session not in threads and not (waits and known.phase not in ENDED):
+        if known.session not in threads and not (waits and not has_ended(known.phase)):
             anew = f"`swarm-graph resume {known.session}` begins it anew"
             cure = anew if waits else f"`swarm-graph sessions show {known.session}` shows what is left of it"
             yield Problem(f"session {known.session!r} ({known.phase}) has no checkpoint", cure, serious=False)

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
-from swarm_graph.checkpoints.catalogue import ENDED, Catalogue
+from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.database import MEMORY, Database, storage_errors
 from swarm_graph.checkpoints.health import (
     DAMAGE,
@@ -27,6 +27,7 @@ from swarm_graph.checkpoints.locks import is_at_work
 from swarm_graph.checkpoints.salvage import Repair, rebuild
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import SessionInUse, StorageError
+from swarm_graph.state import has_ended
 
 LATEST = "SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ''"
 
@@ -139,4 +140,5 @@ def _ended_too_early(saver: SwarmSaver, thread: str) -> bool:
     known, saved = saver.catalogue.get(thread), saver.get_tuple({"configurable": {"thread_id": thread}})
     if known is None or saved is None:
         return False
-    return known.phase in ENDED and saved.checkpoint["channel_values"].get("phase") not in ENDED
+    phase = str(saved.checkpoint["channel_values"].get("phase"))
+    return has_ended(known.phase) and not has_ended(phase)

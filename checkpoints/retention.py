@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from swarm_graph.checkpoints.catalogue import ENDED
 from swarm_graph.checkpoints.database import MEMORY
 from swarm_graph.checkpoints.locks import held
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import SessionInUse
+from swarm_graph.state import has_ended
 
 History = Literal["all", "last"]
 
@@ -50,7 +50,7 @@ def clean_up(
         try:
             with held(saver.catalogue, listed.session):
                 session = saver.catalogue.get(listed.session)  # it may have been worked on meanwhile
-                ended = session is not None and session.phase in ENDED
+                ended = session is not None and has_ended(session.phase)
                 if session and number >= keep and session.updated_at < before and (ended or unfinished):
                     done.removed.append(listed.session)
                     work: Callable[[SwarmSaver, str], None] = remove

@@ -36,6 +36,9 @@ class TaskStatus(StrEnum):
 
 
 Phase = Literal["running", "paused", "complete", "failed", "not_converged", "over_budget", "cancelled"]
+ENDED_PHASES: tuple[Phase, ...] = ("complete", "not_converged")
+"""A session in any other phase can be resumed."""
+
 Severity = Literal["critical", "major", "minor", "info"]
 
 
@@ -233,6 +236,11 @@ class SwarmState(TypedDict, total=False):
     """One record a node, by task id; a later round updates it."""
     phase: Annotated[Phase, latest]
     """How far the session is."""
+
+
+def has_ended(phase: str) -> bool:
+    """Whether a session in this phase has ended; otherwise it can be resumed."""
+    return phase in ENDED_PHASES
 
 
 def end_phase(state: SwarmState) -> Phase:

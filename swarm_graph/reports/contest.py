@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from swarm_graph.checkpoints.catalogue import ENDED
 from swarm_graph.config import changed_settings
 from swarm_graph.reports.analysis import Analysis
 from swarm_graph.reports.significance import Difference, differences
+from swarm_graph.state import has_ended
 
 GAVE_UP = ("failed", "over_budget")
 """The phases of sessions that came to no end by themselves; others were stopped, or wait."""
@@ -94,7 +94,7 @@ def same_but_seeds(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 def _judged(told: Analysis) -> dict[str, float | None]:
     """What a session is a sample of: of how far it came, and only of that when it came to no end."""
-    if told.phase in ENDED:
+    if has_ended(told.phase):
         figures = told.figures()
         return {**figures, "tokens": figures["input_tokens"] + figures["output_tokens"], "ended": True}
     return {"ended": False} if told.phase in GAVE_UP else {}

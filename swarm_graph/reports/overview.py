@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swarm_graph.checkpoints.catalogue import ENDED, Catalogue
+from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.html import text
 from swarm_graph.reports.listing import phase_now, rows, table
 from swarm_graph.roles.findings import SEVERITIES
 from swarm_graph.sessions.metrics import summary
+from swarm_graph.state import has_ended
 from swarm_graph.text import aligned, local_time, money
 
 LATEST = 20
@@ -106,7 +107,7 @@ def overview(catalogue: Catalogue) -> Overview:
 
 
 def _figures(catalogue: Catalogue, sessions: Sequence[Session], seconds: dict[str, float]) -> WorkflowFigures:
-    ended = [known for known in sessions if known.phase in ENDED]
+    ended = [known for known in sessions if has_ended(known.phase)]
     judged = [known.approved for known in sessions if known.approved is not None]
     return WorkflowFigures(
         sessions=len(sessions),

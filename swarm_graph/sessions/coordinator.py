@@ -12,7 +12,6 @@ from typing import Any, cast
 from langgraph.types import Command
 
 from swarm_graph import aio
-from swarm_graph.checkpoints.catalogue import ENDED
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig, config_path, load_config
@@ -34,9 +33,8 @@ from swarm_graph.sessions.state_json import failed_task, finished_task, folded, 
 from swarm_graph.sessions.store import Desk
 from swarm_graph.sessions.summary_html import session_html
 from swarm_graph.sessions.tracing import spans
-from swarm_graph.state import Evidence, SwarmContext, SwarmState, Task, TaskRecord, TaskStatus
-from swarm_graph.tasks.results import ENDED as ENDED_TASKS
-from swarm_graph.tasks.results import in_order
+from swarm_graph.state import Evidence, SwarmContext, SwarmState, Task, TaskRecord, TaskStatus, has_ended
+from swarm_graph.tasks.results import FINISHED, in_order
 from swarm_graph.tasks.spec import TaskSpec, task_specs
 from swarm_graph.text import to_json
 from swarm_graph.workflows.build import build_graph
@@ -137,13 +135,13 @@ class SwarmCoordinator:
         known = known_session(self.data_dir, session) if self.config.features.enable_checkpointing else None
         if known and not follow_up:
             goes_on = f"`swarm-graph resume {session}` goes on with it"
-            cure = "a follow-up (`run --follow-up`) asks it for more" if known.phase in ENDED else goes_on
+            cure = "a follow-up (`run --follow-up`) asks it for more" if has_ended(known.phase) else goes_on
             raise InputError(
                 f"session '{session}' exists ({known.phase}); {cure}, another session id begins a new one"
             )
         if follow_up and not known:
             raise InputError(f"no session '{session}' to follow up; without --follow-up it begins anew")
-        if known and known.phase not in ENDED:
+        if known and not has_ended(known.phase):
             raise UnfinishedSession(
                 f"session '{session}' has not ended ({known.phase}); `swarm-graph resume {session}` goes on "
                 "with it, then it can be followed up"
@@ -178,7 +176,7 @@ class SwarmCoordinator:
         """
         known = find_session(self.data_dir, session_id)
         given: Any = None if decision is None else Command(resume=decision)
-        if known.phase not in ENDED:
+        if not has_ended(known.phase):
             self.config = self.config.shaped_like(known.config)
         return await self._run(self._graph(known.workflow), known.session, known, given)
 
@@ -367,7 +365,7 @@ class SwarmCoordinator:
         """
         records = self.state.get("tasks", {})
         if self.workflow == "custom":
-            ended = [record for record in in_order(records) if record["status"] in ENDED_TASKS]
+            ended = [record for record in in_order(records) if record["status"] in FINISHED]
             return [finished_task(record["task_id"], self.state) for record in ended]
         done = {task_id: finished_task(task_id, self.state) for task_id in records}
         return [task for _, task in sorted({**done, **self._failed}.items())]

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
-from swarm_graph.checkpoints.catalogue import ENDED
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import load_config
@@ -20,7 +19,7 @@ from swarm_graph.nodes.architect import architect
 from swarm_graph.nodes.clarifier import clarifier
 from swarm_graph.nodes.coder import coder
 from swarm_graph.nodes.debugger import debugger
-from swarm_graph.state import SwarmState
+from swarm_graph.state import SwarmState, has_ended
 from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.pauses import checked
 
@@ -119,7 +118,7 @@ def fork(saver: SwarmSaver, session: Session, moment: Moment, name: str, edits: 
         versions[key] = saver.get_next_version(cast("str | None", versions.get(key)), None)
     step = saved.metadata.get("step", 0)
     now, phase = time.time(), str(checkpoint["channel_values"].get("phase"))
-    if phase not in ENDED:
+    if not has_ended(phase):
         phase = "paused"
         session = replace(session, approved=None, iteration=None, findings=None)
     forked = replace(

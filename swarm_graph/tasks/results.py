@@ -21,7 +21,7 @@ LAST = ("result", "remark")
 """The columns of the table that stand behind the others."""
 OWN = ("task_id", "role", "status", "files", *LAST)
 """The columns that every table may have; a task's data or answer of such a name gets another one."""
-ENDED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SKIPPED)
+FINISHED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SKIPPED)
 
 
 def is_custom(record: TaskRecord) -> bool:
@@ -50,7 +50,7 @@ def result_files(state: SwarmState) -> dict[str, str]:
     if not tasks:
         return {}
     results = {result_file(task): result_text(task) for task in tasks if "result" in task}
-    rows = [row(task) for task in tasks if task["status"] in ENDED]
+    rows = [row(task) for task in tasks if task["status"] in FINISHED]
     tables = {"results.jsonl": json_lines(rows), "results.csv": csv_table(rows)} if rows else {}
     return {**results, **tables, **_by_role(tasks)}
 

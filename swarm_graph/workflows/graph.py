@@ -23,7 +23,7 @@ from swarm_graph.roles.run import RUN, Run
 from swarm_graph.roles.turn import Crew
 from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.sandbox.runner import check
-from swarm_graph.state import SwarmContext, SwarmState
+from swarm_graph.state import SwarmContext, SwarmState, has_ended
 from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.tasks.prompting import check_tasks
@@ -33,7 +33,6 @@ from swarm_graph.workflows import pauses
 from swarm_graph.workflows.drawing import draw
 from swarm_graph.workflows.recording import Record, changing
 
-UNFINISHED = ("running", "paused")
 START_CHANNEL = "__start__"
 
 
@@ -218,7 +217,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
 def unfinished(saved: CheckpointTuple) -> bool:
     """Whether a saved thread began a request and has not ended it."""
     values = saved.checkpoint["channel_values"]
-    return values.get("phase") in UNFINISHED or START_CHANNEL in values
+    phase = values.get("phase")
+    return START_CHANNEL in values or (phase is not None and not has_ended(phase))
 
 
 def checked(given: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Self, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
-from swarm_graph.checkpoints.catalogue import ENDED, Catalogue
+from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.journal import Journal
 from swarm_graph.checkpoints.locks import SessionLock, held
 from swarm_graph.checkpoints.records import Session
@@ -21,7 +21,7 @@ from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import OverBudget, Stopped, StorageError
 from swarm_graph.models.slots import Budget
 from swarm_graph.roles.run import RUN, Run
-from swarm_graph.state import SwarmState
+from swarm_graph.state import SwarmState, has_ended
 
 
 class Record:
@@ -49,7 +49,7 @@ class Record:
     def left_open(self) -> bool:
         """Whether the catalogue says that the session has not ended, as after a kill right at its end."""
         known = self._catalogue.get(self._session)
-        return known is not None and known.phase not in ENDED
+        return known is not None and not has_ended(known.phase)
 
     def begin(
         self,
@@ -111,7 +111,7 @@ class Record:
             tasks = {**values.get("tasks", {}), **self._journal.ended}
             self._catalogue.put_tasks(self._session, tasks.values())
             self._catalogue.end(self._session, run, phase, error, cast("SwarmState", values))
-            if phase in ENDED:
+            if has_ended(phase):
                 compact(self.saver, self._session)
 
 

@@ -1,35 +1,42 @@
-"""What can go wrong, each with the exit code that the command line ends with.
+"""The errors that swarm_graph raises, each with the exit code of the command line.
 
     SwarmError                 1
-    ├── ConfigError            2   a config file, environment variable or prompt that cannot be used
-    ├── InputError             2   a request, argument, file or session id that cannot be used
+    ├── ConfigError            2   a config file, environment variable or prompt cannot be used
+    ├── InputError             2   a request, argument, file or session id cannot be used
     │   ├── UnfinishedSession  2   a new request for a session that has not ended: resume it
-    │   └── SessionInUse       2   a session that another process or thread works on
-    ├── OverBudget             1   the session has used what `limits` allow; it can be resumed with more
-    ├── Stopped              130   a person stopped the run; it can be resumed
-    ├── StorageError           1   the database or the output folder
-    ├── SandboxError           1   no sandbox for the generated tests
-    └── ModelError             1   a model server's call that failed for good
-        └── AnswerError        1   the server answered, but the answer could not be used
+    │   └── SessionInUse       2   another process or thread is running the session
+    ├── OverBudget             1   the session has reached its `limits`; resume it with higher ones
+    ├── Stopped              130   a person stopped the run; resume it
+    ├── StorageError           1   the database or the output folder cannot be read or written
+    ├── SandboxError           1   there is no sandbox for the generated tests
+    └── ModelError             1   a call to a model server failed for good
+        └── AnswerError        1   the server answered, but the answer cannot be used
 
-Every message is one line: what is wrong with the value quoted, what was expected, what to do.
+Every message is one line: what is wrong, with the value quoted; what was expected; what to do.
+
+The two exceptions at the end of this file are internal: the code that reads an answer raises them, its caller
+catches them. No user sees them, so they are not part of the tree.
 """
 
 
 class SwarmError(Exception):
-    """Everything that swarm_graph raises on purpose."""
+    """Base class of the errors that swarm_graph raises on purpose.
+
+    Attributes:
+        exit_code: The exit code of the command line after this error.
+    """
 
     exit_code = 1
 
 
 class ConfigError(SwarmError):
-    """A setting, a prompt file or an environment variable that cannot be used."""
+    """A setting, a prompt file or an environment variable cannot be used."""
 
     exit_code = 2
 
 
 class InputError(SwarmError):
-    """A request, an argument, a file or a session id that cannot be used."""
+    """A request, an argument, a file or a session id cannot be used."""
 
     exit_code = 2
 
@@ -39,15 +46,15 @@ class UnfinishedSession(InputError):
 
 
 class SessionInUse(InputError):
-    """Somebody else works on the session; nothing was changed."""
+    """Another process or thread is running the session; nothing was changed."""
 
 
 class OverBudget(SwarmError):
-    """The session has used up what `limits` allow; what had been finished is kept."""
+    """The session has reached its `limits`; finished work is kept."""
 
 
 class Stopped(SwarmError):
-    """The run was stopped; what had been finished is kept and the session can be resumed."""
+    """The run was stopped; finished work is kept and the session can be resumed."""
 
     exit_code = 130
 
@@ -57,14 +64,19 @@ class StorageError(SwarmError):
 
 
 class SandboxError(SwarmError):
-    """The generated tests cannot be run away from the machine; finished work is kept."""
+    """The generated tests cannot be run in isolation; finished work is kept."""
 
 
 class ModelError(SwarmError):
-    """A call to a model that failed for good; finished work is kept and the session can be resumed.
+    """A call to a model failed for good; finished work is kept and the session can be resumed.
 
-    `status`: the server's HTTP status, if it gave one, and `detail` its words. `retry_after`: the seconds
-    that it asks to wait. `loading`: it is still loading the model.
+    Attributes:
+        node: The node that made the call; empty when it is not known.
+        retryable: The same call may succeed later.
+        status: The HTTP status of the server's response; None when there was no response.
+        detail: The server's own error message.
+        retry_after: Seconds to wait before the next call, as the server asked; 0 when it did not ask.
+        loading: The server is still loading the model.
     """
 
     def __init__(
@@ -84,12 +96,16 @@ class ModelError(SwarmError):
 
 
 class AnswerError(ModelError):
-    """The model answered, and its answer could not be used (cut off, empty, no file in it)."""
+    """The model's answer cannot be used: it is cut off, empty or unreadable, or holds no file."""
 
 
 class UnreadableAnswer(Exception):
-    """An answer that cannot be used as it is; the text says why, for the model that gave it."""
+    """Internal: an answer cannot be used as it is; a role's turn catches this and asks the model once more.
+
+    The message is part of that repair question: it tells the model what is wrong with its answer. When the
+    second answer cannot be used either, the turn raises AnswerError.
+    """
 
 
 class TruncatedAnswer(UnreadableAnswer):
-    """An answer that reached its token limit before its end."""
+    """Internal: an answer was cut off at its token limit."""

@@ -1,6 +1,6 @@
-"""What happens in a run, as one type: it feeds progress, metrics and logs, and nobody measures twice.
+"""Events: what happens in a run. Progress views, metrics, logs and traces all read the same stream of events.
 
-Nodes write events to LangGraph's `custom` stream as plain dicts (`Event.plain`).
+Nodes write events to LangGraph's `custom` stream as dicts (`Event.to_dict`); `parse_event` reads them back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 VERSION = 1
-"""Of the form in which events are written for machines; a change that a reader would notice raises it."""
+"""Version of the JSON lines that `event_line` writes; every incompatible change raises it."""
 
 Kind = Literal[
     "session_started",
@@ -33,20 +33,36 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened.
+    """One event of a run. docs/events.md has the same keys as a table.
 
-    `data` by kind: session_started: workflow, nodes (their names), max_iterations, usual_seconds (of past
-    sessions of the workflow with the same models, or None), seconds_before (at work in earlier runs),
-    resumed, done (the nodes that had ended before) · session_ended: workflow, phase, approved, findings
-    (their number), output · graph_started (of a custom session): tasks, done (their numbers) ·
-    call_started: attempt, model, server, queued_s · tokens: output_tokens so far (estimated), text and
-    thoughts (what came since the last one) · call_ended: attempt, model, server, outcome, finish_reason,
-    queued_s, first_token_s, seconds, input_tokens, output_tokens, reasoning_tokens, cut_tokens
-    (estimated, of a call that did not end), estimated (the server counted no tokens), cost, error ·
-    task_ended: note; of a custom graph also the task's record, and whether it was kept from an earlier
-    run · task_failed: error · task_added: its record · task_skipped: error or note · verdict: approved,
-    findings (their number), exit_code (of the tests) · tests_ended: a run's evidence without its
-    failures.
+    Attributes:
+        kind: The kind; it decides which keys `data` has.
+        time: Seconds since the epoch.
+        session: The session's id.
+        node: The node of the graph; in a custom session the task's id.
+        role: The role that asks a model; empty for other nodes.
+        task: The task's id.
+        iteration: The round, from 1; 0 outside of rounds.
+        data: By kind:
+
+            - session_started: workflow, nodes (names), max_iterations, usual_seconds (of past sessions of the
+              workflow with the same models, or None), seconds_before (worked in earlier runs), resumed,
+              done (nodes that ended in earlier runs)
+            - session_ended: workflow, phase, approved, findings (number of open ones), output
+            - graph_started, only in custom sessions: tasks (number), done (number)
+            - task_started: task_type
+            - call_started: attempt, model, server, queued_s
+            - tokens: output_tokens so far (estimated), text and thoughts since the previous `tokens` event
+            - call_ended: attempt, model, server, outcome, finish_reason, queued_s, first_token_s, seconds,
+              input_tokens, output_tokens, reasoning_tokens, cut_tokens (estimated, of a call that did not
+              end), estimated (the server counted no tokens), cost, error
+            - task_ended: note; in custom sessions also record (the task's), and kept (its result comes from
+              an earlier run)
+            - task_failed: task_type, error
+            - task_added: record
+            - task_skipped: task_type, and error or note
+            - tests_ended: the evidence of the test run without its failures
+            - verdict: approved, findings (number), exit_code (of the tests)
     """
 
     kind: Kind
@@ -58,23 +74,24 @@ class Event:
     iteration: int = 0
     data: dict[str, Any] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
+        """The event as a part of LangGraph's custom stream; `parse_event` is the inverse."""
         return {
             "swarm_event": self.kind,
             **{name: value for name, value in vars(self).items() if name != "kind"},
         }
 
 
-def event_line(happened: Event) -> str:
-    """An event as one line of JSON for machines (docs/events.md)."""
-    known = {name: value for name, value in vars(happened).items() if name not in ("kind", "data")}
-    written = {"version": VERSION, "event": happened.kind, **known, "data": happened.data}
-    return json.dumps(written, ensure_ascii=False) + "\n"
+def event_line(event: Event) -> str:
+    """An event as one line of JSON with a newline, as `--json-events` prints it (docs/events.md)."""
+    fields = {name: value for name, value in vars(event).items() if name not in ("kind", "data")}
+    document = {"version": VERSION, "event": event.kind, **fields, "data": event.data}
+    return json.dumps(document, ensure_ascii=False) + "\n"
 
 
-def event(plain: Any) -> Event | None:
-    """The event that a plain dict of the custom stream holds; None when it is somebody else's."""
-    if not isinstance(plain, dict) or "swarm_event" not in plain:
+def parse_event(part: Any) -> Event | None:
+    """The event in one part of a custom stream; None for a part that other code wrote."""
+    if not isinstance(part, dict) or "swarm_event" not in part:
         return None
-    fields = {key: value for key, value in plain.items() if key != "swarm_event"}
-    return Event(kind=plain["swarm_event"], **fields)
+    fields = {key: value for key, value in part.items() if key != "swarm_event"}
+    return Event(kind=part["swarm_event"], **fields)

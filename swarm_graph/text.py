@@ -1,4 +1,4 @@
-"""Plain data and text: what a checkpoint, a JSON file, a table and a terminal can take as it is."""
+"""Text and JSON-like data: check it, clean it, and format it for people."""
 
 from __future__ import annotations
 
@@ -9,45 +9,46 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
-DEEPEST = 64
-MOST = 1_000_000
+MAX_DEPTH = 64
+"""Levels of nesting in JSON-like data; far below the depth at which Python's parsers and writers fail."""
+MAX_VALUES = 1_000_000
+"""Values in one piece of JSON-like data, containers included."""
 
 
-def check_plain(value: Any) -> None:
-    """ValueError, with the place, for anything but text, numbers, booleans, null, lists and objects of them.
+def check_json_like(value: Any) -> None:
+    """Check that a value can go into a checkpoint, a JSON file and SQLite as it is.
 
-    Numbers have 64 bits at most and are finite, keys are text, and nothing is deeper than DEEPEST or holds
-    more than MOST values.
+    Allowed: text, integers of 64 bits, finite floats, booleans, None, lists, tuples, and mappings with text
+    keys, at most MAX_DEPTH deep and MAX_VALUES in all.
+
+    Raises:
+        ValueError: The value holds anything else. The message begins with the place, such as `a.0.b`.
     """
-    todo: list[tuple[tuple[str, ...], Any]] = [((), value)]
-    for seen in count():
-        if not todo:
+    # A stack of its own: recursion would end in a RecursionError on the data that this check must reject.
+    pending: list[tuple[tuple[str, ...], Any]] = [((), value)]
+    for checked in count():
+        if not pending:
             return
-        path, value = todo.pop()
-        if problem := _too_much(seen, len(path)) or _problem(value):
+        path, value = pending.pop()
+        if problem := _size_problem(checked, len(path)) or _value_problem(value):
             raise ValueError(f"{_place(path)} {problem}")
         if isinstance(value, Mapping):
-            todo += [((*path, key), inner) for key, inner in value.items()]
+            pending += [((*path, key), item) for key, item in value.items()]
         elif isinstance(value, (list, tuple)):
-            todo += [((*path, str(number)), inner) for number, inner in enumerate(value)]
-
-
-def plain_text(text: str) -> str:
-    """Text of a model or server without control, escape and direction characters."""
-    return "".join(char for char in text if char in "\n\t" or char.isprintable())
+            pending += [((*path, str(index)), item) for index, item in enumerate(value)]
 
 
 def _place(path: tuple[str, ...]) -> str:
     return ".".join(path[:4]) + ("…" if len(path) > 4 else "") or "it"
 
 
-def _too_much(seen: int, depth: int) -> str:
-    if depth > DEEPEST:
-        return f"is nested more than {DEEPEST} deep"
-    return f"comes after {MOST} other values, which are too many" if seen > MOST else ""
+def _size_problem(checked: int, depth: int) -> str:
+    if depth > MAX_DEPTH:
+        return f"is nested more than {MAX_DEPTH} deep"
+    return f"comes after {MAX_VALUES} other values, which are too many" if checked > MAX_VALUES else ""
 
 
-def _problem(value: Any) -> str:
+def _value_problem(value: Any) -> str:
     match value:
         case None | bool() | list() | tuple():
             return ""
@@ -56,47 +57,63 @@ def _problem(value: Any) -> str:
         case float():
             return "" if math.isfinite(value) else f"is {value}, which JSON has no number for"
         case str():
-            return "" if value.isascii() or _is_whole(value) else "holds half a character (no valid UTF-8)"
+            valid = value.isascii() or not _has_lone_surrogate(value)
+            return "" if valid else "holds half a character (no valid UTF-8)"
         case Mapping():
-            odd = [key for key in value if not isinstance(key, str) or _problem(key)]
-            return f"has the key {odd[0]!r}, and keys are text" if odd else ""
+            wrong = [key for key in value if not isinstance(key, str) or _value_problem(key)]
+            return f"has the key {wrong[0]!r}, and keys are text" if wrong else ""
     return f"is a {type(value).__name__}; expected text, numbers, lists and objects"
 
 
-def _is_whole(text: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in text)
+def _has_lone_surrogate(text: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def printable(text: str) -> str:
+    """Text from a model or a server, safe to print: no control, escape or direction characters.
+
+    Newlines and tabs stay.
+    """
+    return "".join(char for char in text if char in "\n\t" or char.isprintable())
+
+
+def without_lone_surrogates(text: str) -> str:
+    """Text that can be encoded as UTF-8: each lone surrogate becomes U+FFFD, each pair its character.
+
+    Models' answers hold them when a server cuts an escaped emoji in two; files and SQLite reject them.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def to_json(document: Any) -> str:
-    """Readable JSON that ends with a newline."""
+    """Indented JSON with a newline at its end."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def money(cost: float) -> str:
-    """A cost, however small, in two digits that say something."""
+def format_cost(cost: float) -> str:
+    """A cost with two decimals; below 1 with two significant digits, so that a small cost is not 0.00."""
     return f"{cost:.2f}" if cost >= 1 or not cost else f"{cost:.2g}"
 
 
-def counted(number: int, noun: str) -> str:
-    """As in "1 call" and "2 calls"."""
+def format_count(number: int, noun: str) -> str:
+    """A number with its noun in the singular or plural: "1 call", "2 calls"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def local_time(seconds: float) -> str:
-    """Seconds since the epoch, for people."""
+    """A time as local date and time.
+
+    Args:
+        seconds: Seconds since the epoch.
+    """
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def aligned(heads: tuple[str, ...], cells: Sequence[tuple[str, ...]]) -> str:
-    """A table with a line for each row, its columns as wide as they must be."""
-    lines = [heads, *cells]
+def text_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table as text: a line for the heads, a line for each row, columns as wide as their longest cell."""
+    lines = [heads, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     padded = (
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
     )
     return "".join(f"{line.rstrip()}\n" for line in padded)
-
-
-def encodable(text: str) -> str:
-    """A text without halves of characters, which no file and no database takes."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -24,6 +24,10 @@ class AgentRole(StrEnum):
     SECURITY = "security"
 
 
+REVIEW_ROLES = (AgentRole.REVIEWER, AgentRole.SECURITY)
+"""The roles that judge code; the answer of each is a review."""
+
+
 class TaskStatus(StrEnum):
     """Where a task stands. READY: all that it waits for is done; SKIPPED: it was not begun, see why."""
 

@@ -1,7 +1,7 @@
-"""What a model's server takes: how many calls at once, and how many tokens in one of them.
+"""Capacity of a model's server: concurrent calls, and tokens per call.
 
-Ollama cuts a prompt that does not fit without a word, and loads a model anew when `num_ctx` changes; so
-every call to one of its models gets the same `num_ctx`, and that is the size that prompts are held to.
+Ollama silently truncates a prompt that does not fit, and reloads the model when `num_ctx` changes. So all
+calls to one of its models send the same `num_ctx`, and prompts are checked against it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ from swarm_graph.settings import ModelEntry
 from swarm_graph.state import AgentRole
 
 if TYPE_CHECKING:
-    from swarm_graph.models.probe import ServerReport
+    from swarm_graph.models.probe import ServerInfo
 
-OLLAMA_CONTEXT = 16384
-"""Tokens that are asked of Ollama unless configured; its own default, 4096, holds no second round."""
+OLLAMA_NUM_CTX = 16384
+"""Tokens requested from Ollama unless configured. Its own default, 4096, is too small for a second round."""
 OLLAMA_SLOTS = 1
-"""Ollama's own default; OLLAMA_NUM_PARALLEL or `slots` say otherwise."""
+"""Ollama's own default; OLLAMA_NUM_PARALLEL or `slots` override it."""
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """`slots`: calls at once. `context`: tokens of one call, prompt and answer; None when nobody knows.
+    """What a model's server can take.
 
-    `num_ctx`: what each call asks of Ollama. `tokenizer`: where the server counts tokens, or empty.
+    Attributes:
+        slots: Concurrent calls.
+        context: Tokens of one call, prompt and answer together; None when unknown.
+        num_ctx: The `num_ctx` that each call sends; None for servers other than Ollama.
+        tokenizer: URL where the server counts tokens (llama.cpp); empty elsewhere.
     """
 
     slots: int
@@ -37,45 +41,59 @@ class Capacity:
     tokenizer: str = ""
 
 
-def capacity(config: SwarmConfig, entry: ModelEntry, report: ServerReport | None) -> Capacity:
-    """What is known of a model's server; `report` is what it says of itself."""
-    if report is None or not report.reachable:
-        return Capacity(slots(config, entry, None), num_ctx=_wanted_context(config, entry))
+def server_capacity(config: SwarmConfig, entry: ModelEntry, info: ServerInfo | None) -> Capacity:
+    """The capacity of a model's server, from the config and from what the server reports.
+
+    Args:
+        config: The whole configuration; the `num_ctx` of every role that uses this model counts.
+        entry: The model.
+        info: What the server reports; None or unreachable: only the config counts.
+    """
+    slots, num_ctx = slot_limit(config, entry, info), _configured_num_ctx(config, entry)
+    if info is None or not info.reachable:
+        return Capacity(slots, num_ctx=num_ctx)
     if entry.api_type == "ollama":
-        num_ctx = _wanted_context(config, entry) or _ollama_context(entry, report)
-        return Capacity(slots(config, entry, report), num_ctx, num_ctx)
-    tokenizer = f"{entry.url.removesuffix('/v1')}/tokenize" if report.kind == "llama.cpp" else ""
-    return Capacity(slots(config, entry, report), report.context_of(entry.model), tokenizer=tokenizer)
+        num_ctx = num_ctx or _default_num_ctx(entry, info)
+        return Capacity(slots, num_ctx, num_ctx)
+    tokenizer = f"{entry.url.removesuffix('/v1')}/tokenize" if info.kind == "llama.cpp" else ""
+    return Capacity(slots, info.context_of(entry.model), tokenizer=tokenizer)
 
 
-def slots(config: SwarmConfig, entry: ModelEntry, report: ServerReport | None) -> int:
-    """How many calls a server gets at once: as configured, as it says, or what is safe."""
+def slot_limit(config: SwarmConfig, entry: ModelEntry, info: ServerInfo | None) -> int:
+    """Concurrent calls to a server: as configured, else as the server reports, else a safe default.
+
+    Args:
+        config: Its `max_parallel_agents` is the default for servers other than Ollama.
+        entry: The model; its `slots` come first.
+        info: What the server reports; None when it was not asked.
+    """
     if entry.slots:
         return entry.slots
-    if report is not None and report.slots:
-        return report.slots
+    if info is not None and info.slots:
+        return info.slots
     if entry.api_type == "ollama":
-        said = os.environ.get("OLLAMA_NUM_PARALLEL", "")
-        return int(said) if said.isdecimal() and int(said) else OLLAMA_SLOTS
+        parallel = os.environ.get("OLLAMA_NUM_PARALLEL", "")
+        return int(parallel) if parallel.isdecimal() and int(parallel) else OLLAMA_SLOTS
     return config.workflow.max_parallel_agents
 
 
-def _ollama_context(entry: ModelEntry, report: ServerReport) -> int:
-    """Enough for the later rounds, no more than the model has, and what is loaded already if that is more."""
-    own = report.lengths.get(entry.model) or report.lengths.get(f"{entry.model}:latest") or OLLAMA_CONTEXT
-    return max(report.contexts.get(entry.model, 0), min(own, OLLAMA_CONTEXT))
+def _default_num_ctx(entry: ModelEntry, info: ServerInfo) -> int:
+    """OLLAMA_NUM_CTX or the model's maximum if that is less; a larger context in memory is kept."""
+    trained = info.trained_contexts
+    longest = trained.get(entry.model) or trained.get(f"{entry.model}:latest") or OLLAMA_NUM_CTX
+    return max(info.contexts.get(entry.model, 0), min(longest, OLLAMA_NUM_CTX))
 
 
-def _wanted_context(config: SwarmConfig, entry: ModelEntry) -> int | None:
-    """The largest `num_ctx` that a role which asks this model is configured with."""
+def _configured_num_ctx(config: SwarmConfig, entry: ModelEntry) -> int | None:
+    """The largest configured `num_ctx` of all roles that use this model."""
     if entry.api_type != "ollama":
         return None
-    wanted = []
+    configured = []
     for role in AgentRole:
         try:
-            asked = config.model_for(role)
+            model = config.model_for(role)
         except ConfigError:
             continue
-        if (asked.server, asked.model) == (entry.server, entry.model):
-            wanted.append(config.parameters_for(role).num_ctx or 0)
-    return max(wanted, default=0) or None
+        if (model.server, model.model) == (entry.server, entry.model):
+            configured.append(config.parameters_for(role).num_ctx or 0)
+    return max(configured, default=0) or None

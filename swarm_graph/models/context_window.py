@@ -1,7 +1,7 @@
-"""A model's context window: whether a prompt fits before it is sent, and whether all of it arrived.
+"""A model's context window: does a prompt fit before it is sent, and did the server read all of it?
 
-Without a server that counts tokens the size is estimated from the bytes, on the safe side, and from
-what earlier prompts of the same model took.
+When the server counts no tokens, the size is estimated from the bytes: conservatively at first, later
+from the counts of earlier prompts to the same model.
 """
 
 from __future__ import annotations
@@ -10,46 +10,46 @@ from collections.abc import Sequence
 
 from langchain_core.messages import BaseMessage
 
-TOKENS_PER_BYTE = 1 / 3
+MAX_TOKENS_PER_BYTE = 1 / 3
 """More than any usual text takes: English has about 0.25, code 0.3."""
-LEAST_TOKENS_PER_BYTE = 1 / 7
+MIN_TOKENS_PER_BYTE = 1 / 7
 """Less than any usual text takes."""
 MARGIN = 1.15
-"""Prompts differ from those before."""
+"""Factor for prompts that differ from the earlier ones."""
 MESSAGE_TOKENS = 16
-"""What a chat template puts around a message."""
+"""Tokens that a chat template adds around a message."""
 ANSWER_TOKENS = 256
-"""Room that an answer needs at the least."""
-SAMPLE_BYTES = 1000
-"""Smaller prompts say little about how many tokens a byte takes."""
+"""Tokens that are always reserved for an answer."""
+MIN_SAMPLE_BYTES = 1000
+"""Smaller prompts say little about the tokens per byte."""
 
 
-class Gauge:
-    """How many tokens a model's prompts take, learned from those that its server counted."""
+class TokenEstimator:
+    """Estimates the tokens of a model's prompts from those that its server has counted."""
 
     def __init__(self) -> None:
-        self._most = self._least = 0.0
+        self._max_per_byte = self._min_per_byte = 0.0
 
     def learn(self, size: int, tokens: int) -> None:
-        """A prompt of `size` bytes took so many tokens."""
-        if size >= SAMPLE_BYTES and tokens > 0:
-            self._most = max(self._most, tokens / size)
-            self._least = min(self._least or 1.0, tokens / size)
+        """Record that a prompt of `size` bytes took `tokens` tokens."""
+        if size >= MIN_SAMPLE_BYTES and tokens > 0:
+            self._max_per_byte = max(self._max_per_byte, tokens / size)
+            self._min_per_byte = min(self._min_per_byte or 1.0, tokens / size)
 
-    def most(self, size: int) -> int:
-        """What a prompt takes at the most, as far as can be told."""
-        return round(size * (self._most * MARGIN or TOKENS_PER_BYTE))
+    def at_most(self, size: int) -> int:
+        """An upper estimate of the tokens in a prompt of `size` bytes."""
+        return round(size * (self._max_per_byte * MARGIN or MAX_TOKENS_PER_BYTE))
 
-    def least(self, size: int) -> int:
-        """What a prompt takes at the least, as far as can be told."""
-        return round(size * (self._least / MARGIN or LEAST_TOKENS_PER_BYTE))
+    def at_least(self, size: int) -> int:
+        """A lower estimate of the tokens in a prompt of `size` bytes."""
+        return round(size * (self._min_per_byte / MARGIN or MIN_TOKENS_PER_BYTE))
 
 
-def size_of(messages: Sequence[BaseMessage]) -> int:
-    """The bytes of a prompt."""
+def prompt_bytes(messages: Sequence[BaseMessage]) -> int:
+    """The UTF-8 bytes of a prompt's texts."""
     return sum(len(message.text.encode(errors="replace")) for message in messages)
 
 
 def room_for_answer(max_tokens: int | None) -> int:
-    """Tokens that must be left for the answer."""
+    """Tokens to reserve for an answer of at most `max_tokens`."""
     return min(max_tokens or ANSWER_TOKENS, ANSWER_TOKENS)

@@ -1,7 +1,7 @@
 """HTTP clients for model servers: one per event loop and server.
 
-They ignore the environment's proxies and follow no redirect, so nothing is asked but the configured servers.
-Their transport is aiohttp's, which takes a fraction of the time of httpx's own (benchmarks/README.md).
+They ignore proxies from the environment and do not follow redirects, so only the configured servers are
+contacted. Their transport is aiohttp's, which takes a fraction of the time of httpx's (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -14,54 +14,62 @@ from weakref import WeakKeyDictionary
 
 from swarm_graph.settings import ModelEntry
 
-CONNECT_TIMEOUT = 10.0
-
-
-UNLIMITED = 0
-"""Connections in aiohttp's words: how many calls run at once is decided by the slots."""
-
+CONNECT_TIMEOUT_S = 10.0
+UNLIMITED_CONNECTIONS = 0
+"""aiohttp's value for "no limit"; `Slots` limit the concurrent calls."""
 
 _CLIENTS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, ...], Any]] = WeakKeyDictionary()
-
-
 _SYNC_CLIENT: list[Any] = []
+"""The one synchronous client, once it was needed."""
 
 
 def openai_client(entry: ModelEntry, proxy: str | None) -> Any:
+    """The `httpx2.AsyncClient` for a server's OpenAI API in the running event loop.
+
+    Args:
+        entry: The model; its server and scheme count.
+        proxy: URL of the configured proxy; None: a direct connection.
+    """
     import httpx2
     from httpx_aiohttp.httpx2 import AiohttpTransport
 
-    def make() -> Any:
+    def create() -> Any:
         return httpx2.AsyncClient(
             transport=AiohttpTransport(
                 verify=entry.url.startswith("https:"),
                 proxy=httpx2.Proxy(proxy) if proxy else None,
-                limits=httpx2.Limits(max_connections=UNLIMITED),
+                limits=httpx2.Limits(max_connections=UNLIMITED_CONNECTIONS),
             ),
-            timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
+            timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
             trust_env=False,
             follow_redirects=False,
         )
 
-    return _of_this_loop(("openai", entry.server, proxy or ""), make)
+    return _for_running_loop(("openai", entry.server, proxy or ""), create)
 
 
 def ollama_transport(entry: ModelEntry, proxy: str | None) -> Any:
+    """The httpx transport for a server's Ollama API in the running event loop.
+
+    Args:
+        entry: The model; its server and scheme count.
+        proxy: URL of the configured proxy; None: a direct connection.
+    """
     import httpx
     from httpx_aiohttp import AiohttpTransport
 
-    def make() -> Any:
+    def create() -> Any:
         return AiohttpTransport(
             verify=entry.url.startswith("https:"),
             proxy=httpx.Proxy(proxy) if proxy else None,
-            limits=httpx.Limits(max_connections=UNLIMITED),
+            limits=httpx.Limits(max_connections=UNLIMITED_CONNECTIONS),
         )
 
-    return _of_this_loop(("ollama", entry.server, proxy or ""), make)
+    return _for_running_loop(("ollama", entry.server, proxy or ""), create)
 
 
 def unused_sync_client() -> Any:
-    """ChatOpenAI insists on a synchronous client too; ours never asks with it."""
+    """The synchronous client that ChatOpenAI requires; swarm_graph calls only the asynchronous one."""
     import httpx2
 
     if not _SYNC_CLIENT:
@@ -69,18 +77,19 @@ def unused_sync_client() -> Any:
     return _SYNC_CLIENT[0]
 
 
-def _of_this_loop(key: tuple[str, ...], make: Callable[[], Any]) -> Any:
+def _for_running_loop(key: tuple[str, ...], create: Callable[[], Any]) -> Any:
     clients = _CLIENTS.setdefault(asyncio.get_running_loop(), {})
     if key not in clients:
-        clients[key] = make()
-        clients[(*key, "closer")] = closer = _close_at_the_end(clients[key])
+        clients[key] = create()
+        clients[(*key, "closer")] = closer = _close_with_loop(clients[key])
+        # Run the generator up to its yield, so that the event loop knows it and closes it.
         with suppress(StopIteration):
             closer.__anext__().send(None)
     return clients[key]
 
 
-async def _close_at_the_end(client: Any) -> AsyncGenerator[None]:
-    """Closes a client when its event loop ends: `asyncio.run` closes every open async generator."""
+async def _close_with_loop(client: Any) -> AsyncGenerator[None]:
+    """Close a client when its event loop ends: `asyncio.run` closes every open async generator."""
     try:
         yield
     finally:

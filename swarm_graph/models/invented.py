@@ -1,4 +1,4 @@
-"""Invented answers: the right form for any role or JSON schema, with content that says it is made up."""
+"""Invented answers for the simulated model: valid for any role or JSON schema, and marked as simulated."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from swarm_graph.state import AgentRole
+from swarm_graph.state import REVIEW_ROLES, AgentRole
 
-ROLE_FORMS = ("Clarification", "Judgement")
-"""The titles of the JSON schemas that roles have of their own."""
+ROLE_SCHEMA_TITLES = ("Clarification", "Judgement")
+"""Titles of the JSON schemas of roles; a schema with another title belongs to a task."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What a simulated model is asked, and by whom."""
+    """One question to a simulated model.
+
+    Attributes:
+        role: The role that asks.
+        node: Its place in the graph.
+        iteration: The round, from 1.
+        attempt: The attempt at this call, from 1.
+        prompt: The texts of all messages.
+        schema: JSON schema that the answer must fit; None for free text.
+    """
 
     role: str
     node: str
@@ -26,21 +35,21 @@ class Ask:
     attempt: int
     prompt: str
     schema: Mapping[str, Any] | None = None
-    """The JSON schema that the answer is to fit."""
 
     @property
-    def has_own_form(self) -> bool:
-        """Whether a task wants another answer than its role's."""
-        return self.schema is not None and self.schema.get("title") not in ROLE_FORMS
+    def has_task_schema(self) -> bool:
+        """Whether the schema is a task's own, not its role's."""
+        return self.schema is not None and self.schema.get("title") not in ROLE_SCHEMA_TITLES
 
 
 def dice_for(seed: int, ask: Ask) -> random.Random:
+    """A random generator that depends on the seed and the question, and on nothing else."""
     text = f"{seed}|{ask.role}|{ask.node}|{ask.iteration}|{ask.attempt}|{ask.prompt}"
     return random.Random(hashlib.sha256(text.encode()).digest())
 
 
-def invented(ask: Ask, dice: random.Random) -> str:
-    """An answer in the form that the role's prompt asks for; its content is made up and says so."""
+def invent_answer(ask: Ask, dice: random.Random) -> str:
+    """Invent an answer in the form that the role's prompt or the schema requires, marked as simulated."""
     mark = f"{dice.getrandbits(32):08x}"
     if ask.schema and ask.schema.get("title") == "Expansion":
         tasks = [
@@ -52,7 +61,7 @@ def invented(ask: Ask, dice: random.Random) -> str:
             for n in range(1, dice.randint(2, 4))
         ]
         return json.dumps({"plan": f"Simulated plan of {ask.node} {mark}.", "tasks": tasks})
-    if ask.schema and ask.has_own_form:
+    if ask.schema and ask.has_task_schema:
         return json.dumps(_Inventor(ask.schema, f"Simulated {ask.node} {mark}", dice).value(ask.schema))
     if ask.role == AgentRole.CLARIFIER:
         return json.dumps(
@@ -62,7 +71,7 @@ def invented(ask: Ask, dice: random.Random) -> str:
                 "open_questions": [],
             }
         )
-    if ask.role in (AgentRole.REVIEWER, AgentRole.SECURITY):
+    if ask.role in REVIEW_ROLES:
         finding = {
             "severity": "major",
             "location": "src/simulated.py:answer",
@@ -82,11 +91,11 @@ def invented(ask: Ask, dice: random.Random) -> str:
     return f"Simulated {ask.node or ask.role or 'answer'} {mark}."
 
 
-_FULL, _LEAST = 4, 40
+_FULL_DEPTH, _MAX_DEPTH = 4, 40
 
 
 class _Inventor:
-    """Invents values that fit the usual parts of a JSON schema; patterns and formats are none of them."""
+    """Invents values for a JSON schema. Patterns and formats are ignored."""
 
     def __init__(self, root: Mapping[str, Any], text: str, dice: random.Random) -> None:
         from referencing import Registry
@@ -97,10 +106,10 @@ class _Inventor:
         self._text, self._dice = text, dice
 
     def value(self, schema: Any, depth: int = 0) -> Any:
-        """A value; below `_FULL` levels, where a schema may hold itself, with as little in it as it may."""
-        if not isinstance(schema, Mapping) or depth > _LEAST:
+        """A value for a schema; below `_FULL_DEPTH` a minimal one, so that recursive schemas end."""
+        if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
             return None
-        sparse = depth > _FULL
+        sparse = depth > _FULL_DEPTH
         if "$ref" in schema:
             return self.value(self._resolver.lookup(schema["$ref"]).contents, depth + 1)
         for choice in ("anyOf", "oneOf"):
@@ -113,9 +122,9 @@ class _Inventor:
         kinds = schema.get("type", "object" if "properties" in schema else "string")
         match kinds if isinstance(kinds, str) else kinds[0]:
             case "object":
-                inner = schema.get("properties", {})
-                named = schema.get("required", ()) if sparse else inner
-                return {name: self.value(inner.get(name, {}), depth + 1) for name in named}
+                properties = schema.get("properties", {})
+                names = schema.get("required", ()) if sparse else properties
+                return {name: self.value(properties.get(name, {}), depth + 1) for name in names}
             case "array":
                 count = schema.get("minItems", 0 if sparse else 1)
                 return [self.value(schema.get("items", {}), depth + 1) for _ in range(count)]
@@ -130,7 +139,7 @@ class _Inventor:
 
     def _number(self, schema: Mapping[str, Any]) -> float:
         low = schema.get("minimum", schema.get("exclusiveMinimum", -1) + 1)
-        most = schema.get("maximum", schema.get("exclusiveMaximum", low + 10) - 1)
-        low = low if {"minimum", "exclusiveMinimum"} & schema.keys() else min(low, most)
-        first, last = math.ceil(low), math.floor(min(most, low + 9))
-        return self._dice.randint(first, last) if first <= last else (low + most) / 2
+        high = schema.get("maximum", schema.get("exclusiveMaximum", low + 10) - 1)
+        low = low if {"minimum", "exclusiveMinimum"} & schema.keys() else min(low, high)
+        first, last = math.ceil(low), math.floor(min(high, low + 9))
+        return self._dice.randint(first, last) if first <= last else (low + high) / 2

@@ -1,4 +1,4 @@
-"""API keys: read from the environment for a call, and never shown."""
+"""API keys: read from the environment for each call, and kept out of every message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from swarm_graph.settings import YOUR_MODEL, ModelEntry
 
 
 def api_key(entry: ModelEntry) -> str | None:
-    """The key from the variable that `api_key_env` names. ConfigError when it is not set."""
+    """The API key of a model; None when its server needs none.
+
+    Raises:
+        ConfigError: The environment variable that `api_key_env` names is not set.
+    """
     if entry.api_key_env is None:
         return None
     key = os.environ.get(entry.api_key_env)
@@ -24,9 +28,11 @@ def api_key(entry: ModelEntry) -> str | None:
 
 
 def check_model(entry: ModelEntry) -> None:
-    """ConfigError when a model has no name yet, its key is not set, or its script cannot be read.
+    """Check a model's settings without contacting its server.
 
-    Asks no server.
+    Raises:
+        ConfigError: `init`'s placeholder is still there, the API key is not set, or the script of a simulated
+            model cannot be read.
     """
     if entry.model == YOUR_MODEL:
         raise ConfigError(
@@ -41,7 +47,12 @@ def check_model(entry: ModelEntry) -> None:
 
 
 def secrets_of(entry: ModelEntry, parameters: Mapping[str, Any]) -> list[str]:
-    """What no message may repeat, even where a server does."""
+    """Texts that no message may repeat, even if the server repeats them.
+
+    Args:
+        entry: The model, for its API key.
+        parameters: The role's parameters; values in `extra_body` with a name like `token` count as secrets.
+    """
     key = os.environ.get(entry.api_key_env or "")
-    own = parameters.get("extra_body", {})
-    return [*filter(None, [key]), *(str(own[name]) for name in own if SECRET.search(name))]
+    body = parameters.get("extra_body", {})
+    return [*filter(None, [key]), *(str(body[name]) for name in body if SECRET.search(name))]

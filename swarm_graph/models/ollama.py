@@ -1,4 +1,4 @@
-"""LangChain's client for Ollama's API, with the thoughts of a model that thinks first."""
+"""LangChain's client for Ollama's API, which also keeps the thoughts of reasoning models."""
 
 from __future__ import annotations
 
@@ -17,26 +17,33 @@ from swarm_graph.settings import AgentParameters, ModelEntry
 
 
 class OllamaChat(ChatOllama):
-    """Keeps thoughts also when `reasoning` is left to the model, which LangChain then drops."""
+    """ChatOllama that keeps thoughts even when `reasoning` is None; LangChain drops them then.
+
+    The stream is read as if `reasoning` were True, but the request carries the configured value.
+    """
 
     async def _aiterate_over_stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
-        kept = {**kwargs, "reasoning": True}
-        async for chunk in super()._aiterate_over_stream(messages, stop, **kept):
+        kwargs = {**kwargs, "reasoning": True}
+        async for chunk in super()._aiterate_over_stream(messages, stop, **kwargs):
             yield chunk
 
     def _chat_params(
         self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        asked = {**kwargs, "reasoning": self.reasoning}
-        return super()._chat_params(messages, stop, **asked)
+        kwargs = {**kwargs, "reasoning": self.reasoning}
+        return super()._chat_params(messages, stop, **kwargs)
 
 
 def chat_model(
     entry: ModelEntry, parameters: AgentParameters, proxy: str | None, _refused: AbstractSet[str]
 ) -> BaseChatModel:
-    """A chat model for an entry; see `SERVER_TYPES`."""
+    """A chat model for an entry, as `SERVER_TYPES` requires.
+
+    Raises:
+        ConfigError: The API key is not set.
+    """
     key = api_key(entry)
     return OllamaChat(
         model=entry.model,

@@ -1,4 +1,4 @@
-"""LangChain's client for OpenAI's API, with the thoughts of a model that thinks first."""
+"""LangChain's client for OpenAI's API, which also keeps the thoughts of reasoning models."""
 
 from __future__ import annotations
 
@@ -14,31 +14,38 @@ from swarm_graph.models.http_clients import openai_client, unused_sync_client
 from swarm_graph.models.keys import api_key
 from swarm_graph.settings import AgentParameters, ModelEntry
 
-THOUGHTS = ("reasoning_content", "reasoning")
-"""What servers call them: llama.cpp, LM Studio and DeepSeek the first, vLLM the second."""
+THOUGHT_FIELDS = ("reasoning_content", "reasoning")
+"""The first in llama.cpp, LM Studio and DeepSeek, the second in vLLM."""
 
 
 class OpenAIChat(ChatOpenAI):
-    """Keeps thoughts, which LangChain drops, where ChatOllama has them: `additional_kwargs`."""
+    """ChatOpenAI that keeps thoughts, which LangChain drops, in `additional_kwargs` as ChatOllama does."""
 
     def _convert_chunk_to_generation_chunk(
         self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: dict[str, Any] | None
     ) -> ChatGenerationChunk | None:
-        made = super()._convert_chunk_to_generation_chunk(chunk, default_chunk_class, base_generation_info)
-        if made and isinstance(made.message, AIMessageChunk) and (choices := chunk.get("choices")):
-            said = [choices[0]["delta"].get(name) for name in THOUGHTS]
-            for thought in filter(None, said):
-                made.message.additional_kwargs["reasoning_content"] = str(thought)
-        return made
+        converted = super()._convert_chunk_to_generation_chunk(
+            chunk, default_chunk_class, base_generation_info
+        )
+        choices = chunk.get("choices")
+        if converted and isinstance(converted.message, AIMessageChunk) and choices:
+            thoughts = [choices[0]["delta"].get(name) for name in THOUGHT_FIELDS]
+            for thought in filter(None, thoughts):
+                converted.message.additional_kwargs["reasoning_content"] = str(thought)
+        return converted
 
 
 def chat_model(
     entry: ModelEntry, parameters: AgentParameters, proxy: str | None, refused: AbstractSet[str]
 ) -> BaseChatModel:
-    """A chat model for an entry; see `SERVER_TYPES`."""
+    """A chat model for an entry, as `SERVER_TYPES` requires.
+
+    Raises:
+        ConfigError: The API key is not set.
+    """
     body = dict(parameters.extra_body)
     if parameters.max_tokens:
-        body.setdefault("max_tokens", parameters.max_tokens)  # the name that every server knows
+        body.setdefault("max_tokens", parameters.max_tokens)  # the name that every server accepts
     if isinstance(parameters.reasoning, str):
         body.setdefault("reasoning_effort", parameters.reasoning)
     elif parameters.reasoning is not None:
@@ -52,6 +59,7 @@ def chat_model(
         seed=parameters.seed,
         extra_body=body or None,
         stream_usage="stream_options" not in refused,
+        # Timeouts and retries are roles.call's.
         stream_chunk_timeout=None,
         timeout=None,
         max_retries=0,

@@ -1,4 +1,4 @@
-"""The pool of chat models behind the roles, and what is known of their servers."""
+"""The chat models that the roles use, and what is known about their servers."""
 
 from __future__ import annotations
 
@@ -6,166 +6,217 @@ import asyncio
 import time
 from collections.abc import Set as AbstractSet
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
 from swarm_graph.config import SwarmConfig
-from swarm_graph.models.capacity import Capacity, capacity, slots
-from swarm_graph.models.context_window import MESSAGE_TOKENS, Gauge, room_for_answer, size_of
+from swarm_graph.models.capacity import Capacity, server_capacity, slot_limit
+from swarm_graph.models.context_window import MESSAGE_TOKENS, TokenEstimator, prompt_bytes, room_for_answer
 from swarm_graph.models.keys import api_key
 from swarm_graph.models.request import without_refused
 from swarm_graph.models.slots import Slots, server_slots
 from swarm_graph.settings import SERVER_TYPES, AgentParameters, ModelEntry
 
 if TYPE_CHECKING:
-    from swarm_graph.models.probe import ServerReport
+    from swarm_graph.models.probe import ServerInfo
 
-PATIENCE_S = 2.0
-"""For what a server says of itself; without it, calls begin with what the configuration says."""
-FRESH_S = 60.0
+PROBE_TIMEOUT_S = 2.0
+"""Without an answer in this time, calls start with the capacity from the config."""
+CAPACITY_TTL_S = 60.0
+"""How long a server's capacity is trusted before it is probed again."""
 DOWN_S = 60.0
-"""How long a model that failed is not asked when it has a fallback."""
+"""How long a failed model is skipped when it has a fallback."""
+
+T = TypeVar("T")
+_PerLoop = WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, T]]
+
+
+class PromptSize(NamedTuple):
+    """A prompt's size against the context window of its model."""
+
+    tokens: int
+    """Tokens of the prompt, at most."""
+    room: int
+    """Tokens that a prompt may have beside its answer."""
+
+
+class _CachedCapacity(NamedTuple):
+    probed_at: float
+    """time.monotonic()."""
+    capacity: Capacity
+
+
+class _Outage(NamedTuple):
+    since: float
+    """time.monotonic()."""
+    reason: str
 
 
 class ModelPool:
-    """The chat models, made when first asked for, one per event loop, and what is known of their servers."""
+    """The chat models of a configuration, and what is known about their servers.
+
+    Models are created on first use, one per event loop, because their HTTP clients are bound to it.
+    """
 
     def __init__(self, config: SwarmConfig) -> None:
         self.config = config
-        self._models: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]] = (
-            WeakKeyDictionary()
-        )
-        self._asked: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Capacity]]] = (
-            WeakKeyDictionary()
-        )
-        self._capacities: dict[str, tuple[float, Capacity]] = {}
-        self._refused: dict[str, set[str]] = {}
-        self._gauges: dict[str, Gauge] = {}
-        self._down: dict[str, tuple[float, str]] = {}
+        self._chat_models: _PerLoop[BaseChatModel] = WeakKeyDictionary()
+        self._running_probes: _PerLoop[asyncio.Task[Capacity]] = WeakKeyDictionary()
+        # All of these by _model_key.
+        self._capacities: dict[str, _CachedCapacity] = {}
+        self._token_estimators: dict[str, TokenEstimator] = {}
+        self._outages: dict[str, _Outage] = {}
+        self._refused_fields: dict[str, set[str]] = {}
 
     async def chat(self, entry: ModelEntry, parameters: AgentParameters) -> BaseChatModel:
-        """A model for the running event loop."""
-        models = self._models.setdefault(asyncio.get_running_loop(), {})
+        """The chat model for an entry and a role's parameters, bound to the running event loop."""
+        chat_models = self._chat_models.setdefault(asyncio.get_running_loop(), {})
         if num_ctx := (await self.capacity(entry)).num_ctx:
             num_ctx = max(num_ctx, parameters.num_ctx or 0)
             parameters = parameters.model_copy(update={"num_ctx": num_ctx})
-        refused = self.refused(entry)
+        refused = self.refused_fields(entry)
         key = entry.model_dump_json() + parameters.model_dump_json() + " ".join(sorted(refused))
-        if key not in models:
-            models[key] = chat_model(entry, without_refused(parameters, refused), self.config.proxy, refused)
-        return models[key]
+        if key not in chat_models:
+            allowed = without_refused(parameters, refused)
+            chat_models[key] = chat_model(entry, allowed, self.config.proxy, refused)
+        return chat_models[key]
 
     async def slots(self, entry: ModelEntry) -> Slots:
-        """The limiter of a model's server."""
+        """The limiter of concurrent calls to a model's server."""
         return server_slots(entry.server, (await self.capacity(entry)).slots)
 
-    def width(self, entry: ModelEntry) -> int:
-        """How many calls a model's server takes at once, as far as is known without asking it."""
-        _, known = self._capacities.get(_name(entry), (0.0, None))
-        return known.slots if known else slots(self.config, entry, None)
+    def known_slots(self, entry: ModelEntry) -> int:
+        """Concurrent calls that a model's server takes, as far as known without a probe."""
+        cached = self._capacities.get(_model_key(entry))
+        return cached.capacity.slots if cached else slot_limit(self.config, entry, None)
 
-    # --- what the server says of itself ----------------------------------------------------------
+    # --- what the server reports -----------------------------------------------------------------
 
     async def capacity(self, entry: ModelEntry) -> Capacity:
-        """What a model's server takes; it is asked once a minute at the most, without a prompt."""
+        """The capacity of a model's server. Probes the server at most once a minute, without a prompt."""
         if entry.api_type == "simulated":
-            return Capacity(slots(self.config, entry, None))
-        name, now = _name(entry), time.monotonic()
-        known_at, known = self._capacities.get(name, (0.0, None))
-        if known and now - known_at < FRESH_S:
-            return known
-        asked = self._asked.setdefault(asyncio.get_running_loop(), {})
-        if name not in asked or asked[name].done():
-            asked[name] = asyncio.create_task(self._inspect(entry))
-        return await asyncio.shield(asked[name])
+            return Capacity(slot_limit(self.config, entry, None))
+        key, now = _model_key(entry), time.monotonic()
+        cached = self._capacities.get(key)
+        if cached and now - cached.probed_at < CAPACITY_TTL_S:
+            return cached.capacity
+        probes = self._running_probes.setdefault(asyncio.get_running_loop(), {})
+        if key not in probes or probes[key].done():
+            probes[key] = asyncio.create_task(self._probe(entry))
+        # Shielded, because a cancelled call must not cancel the probe that others wait for.
+        return await asyncio.shield(probes[key])
 
-    async def report(self, entry: ModelEntry) -> ServerReport:
-        """What a model's server says of itself now."""
+    async def server_info(self, entry: ModelEntry) -> ServerInfo:
+        """What a model's server reports now; not reachable when it takes longer than PROBE_TIMEOUT_S.
+
+        Raises:
+            ConfigError: The model's API key is not set.
+        """
         from swarm_graph.models.probe import inspect
 
         key = api_key(entry)
-        return await inspect(entry.url, key=key, proxy=self.config.proxy, patience_s=PATIENCE_S)
+        return await inspect(entry.url, key=key, proxy=self.config.proxy, patience_s=PROBE_TIMEOUT_S)
 
-    async def _inspect(self, entry: ModelEntry) -> Capacity:
-        report = await self.report(entry)
-        found = capacity(self.config, entry, report)
-        if not report.reachable and (earlier := self._capacities.get(_name(entry))):
-            found = earlier[1]
-        self._capacities[_name(entry)] = (time.monotonic(), found)
-        return found
+    async def _probe(self, entry: ModelEntry) -> Capacity:
+        info = await self.server_info(entry)
+        capacity = server_capacity(self.config, entry, info)
+        if not info.reachable and (earlier := self._capacities.get(_model_key(entry))):
+            capacity = earlier.capacity
+        self._capacities[_model_key(entry)] = _CachedCapacity(time.monotonic(), capacity)
+        return capacity
 
     # --- the context window ----------------------------------------------------------------------
 
-    async def prompt_tokens(
+    async def prompt_size(
         self, entry: ModelEntry, messages: list[BaseMessage], parameters: AgentParameters
-    ) -> tuple[int, int]:
-        """How many tokens a prompt takes, at the most, and how many there is room for.
+    ) -> PromptSize | None:
+        """A prompt's tokens, and how many its model's context has room for; None for an unknown context.
 
-        The server is asked to count only where its size leaves a doubt.
+        A prompt has at most as many tokens as bytes. The server's tokenizer is asked only when the bytes do
+        not settle it.
+
+        Args:
+            entry: The model.
+            messages: The prompt.
+            parameters: The role's; `max_tokens` and `num_ctx` count.
         """
-        known, size = await self.capacity(entry), size_of(messages)
-        if known.context is None:
-            return 0, 0
-        own = parameters.num_ctx or 0 if known.num_ctx else 0
-        room = max(known.context, own) - room_for_answer(parameters.max_tokens)
-        around = MESSAGE_TOKENS * len(messages)
-        if size + around <= room:
-            return size + around, room
-        if known.tokenizer:
-            from swarm_graph.models.probe import count_tokens
+        capacity, size = await self.capacity(entry), prompt_bytes(messages)
+        if capacity.context is None:
+            return None
+        role_context = parameters.num_ctx or 0 if capacity.num_ctx else 0
+        room = max(capacity.context, role_context) - room_for_answer(parameters.max_tokens)
+        template = MESSAGE_TOKENS * len(messages)
+        if size + template <= room:
+            return PromptSize(size + template, room)
+        counted = await self._count_tokens(entry, capacity, messages)
+        if counted is None:
+            counted = self._token_estimator(entry).at_most(size)
+        return PromptSize(counted + template, room)
 
-            text = "\n".join(message.text for message in messages)
-            counted = await count_tokens(known.tokenizer, text, key=api_key(entry), proxy=self.config.proxy)
-            if counted is not None:
-                return counted + around, room
-        return self._gauge(entry).most(size) + around, room
+    async def _count_tokens(
+        self, entry: ModelEntry, capacity: Capacity, messages: list[BaseMessage]
+    ) -> int | None:
+        """The tokens by the server's own count; None when it has no tokenizer or does not answer."""
+        if not capacity.tokenizer:
+            return None
+        from swarm_graph.models.probe import count_tokens
 
-    async def cut_silently(self, entry: ModelEntry, messages: list[BaseMessage], tokens: int) -> int:
-        """About how many tokens a prompt has of which the server read only so many; 0 when it read all.
+        text = "\n".join(message.text for message in messages)
+        return await count_tokens(capacity.tokenizer, text, key=api_key(entry), proxy=self.config.proxy)
 
-        Ollama is asked again for its context: what it has in force may be less than what it was asked for.
+    async def truncated_prompt_tokens(
+        self, entry: ModelEntry, messages: list[BaseMessage], tokens: int
+    ) -> int:
+        """The estimated tokens of a prompt that the server truncated silently; 0 when it read all of it.
+
+        Ollama is probed again, because the context in force may be smaller than the requested `num_ctx`.
+
+        Args:
+            entry: The model.
+            messages: The prompt.
+            tokens: Prompt tokens that the server counted.
         """
         if entry.api_type == "simulated":
             return 0
-        gauge, size = self._gauge(entry), size_of(messages)
-        expected = gauge.least(size)
+        estimator, size = self._token_estimator(entry), prompt_bytes(messages)
+        expected = estimator.at_least(size)
         if tokens >= expected:
-            gauge.learn(size, tokens)
+            estimator.learn(size, tokens)
             return 0
         context = (await self.capacity(entry)).context
         if entry.api_type == "ollama":
-            context = (await self.report(entry)).context_of(entry.model)
-        return expected if context is not None and gauge.most(size) > context else 0
+            context = (await self.server_info(entry)).context_of(entry.model)
+        return expected if context is not None and estimator.at_most(size) > context else 0
 
-    def _gauge(self, entry: ModelEntry) -> Gauge:
-        return self._gauges.setdefault(_name(entry), Gauge())
+    def _token_estimator(self, entry: ModelEntry) -> TokenEstimator:
+        return self._token_estimators.setdefault(_model_key(entry), TokenEstimator())
 
     # --- models that are down --------------------------------------------------------------------
 
-    def down(self, entry: ModelEntry) -> str:
-        """Why a model is not worth a try for now; empty when it is."""
-        since, why = self._down.get(_name(entry), (0.0, ""))
-        return why if why and time.monotonic() - since < DOWN_S else ""
+    def outage(self, entry: ModelEntry) -> str:
+        """The reason to skip a model for now; empty when it is worth a call."""
+        outage = self._outages.get(_model_key(entry))
+        return outage.reason if outage and time.monotonic() - outage.since < DOWN_S else ""
 
-    def set_down(self, entry: ModelEntry, why: str) -> None:
-        """A model that has failed although its calls were repeated: those with a fallback go there."""
-        self._down[_name(entry)] = (time.monotonic(), why)
+    def mark_down(self, entry: ModelEntry, reason: str) -> None:
+        """Skip a model for DOWN_S where it has a fallback: it failed in spite of all retries."""
+        self._outages[_model_key(entry)] = _Outage(time.monotonic(), reason)
 
     # --- fields that a server refuses ------------------------------------------------------------
 
-    def refused(self, entry: ModelEntry) -> frozenset[str]:
-        """The fields that a model's server has refused."""
-        return frozenset(self._refused.get(_name(entry), ()))
+    def refused_fields(self, entry: ModelEntry) -> frozenset[str]:
+        """The request fields that a model's server has refused so far."""
+        return frozenset(self._refused_fields.get(_model_key(entry), ()))
 
-    def refuse(self, entry: ModelEntry, field: str) -> None:
-        """A field that is left out from now on."""
-        self._refused.setdefault(_name(entry), set()).add(field)
+    def mark_refused(self, entry: ModelEntry, field: str) -> None:
+        """Leave a field out of all further requests to a model."""
+        self._refused_fields.setdefault(_model_key(entry), set()).add(field)
 
 
-def _name(entry: ModelEntry) -> str:
+def _model_key(entry: ModelEntry) -> str:
     return f"{entry.url} {entry.model}"
 
 
@@ -175,7 +226,14 @@ def chat_model(
     proxy: str | None = None,
     refused: AbstractSet[str] = frozenset(),
 ) -> BaseChatModel:
-    """A new LangChain chat model, bound to the running event loop. `refused`: fields that it never sends."""
+    """A new LangChain chat model, bound to the running event loop.
+
+    Args:
+        entry: The model; its `api_type` selects the module in `SERVER_TYPES`.
+        parameters: How it samples.
+        proxy: URL of the configured proxy.
+        refused: Request fields that the model must not send.
+    """
     module: Any = import_module(SERVER_TYPES[entry.api_type])
     model: BaseChatModel = module.chat_model(entry, parameters, proxy, refused)
     return model

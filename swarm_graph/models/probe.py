@@ -1,11 +1,11 @@
-"""What a model server says of itself. It is asked without a prompt; no model works for it."""
+"""What a model server reports about itself. Probes send no prompt, so no model does any work."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -17,26 +17,37 @@ from swarm_graph.settings import checked_url
 
 Kind = Literal["llama.cpp", "ollama", "lm-studio", "openai-compatible", "unknown"]
 
-THIS_MACHINE = "127.0.0.1"
-PROBED = (
-    f"http://{THIS_MACHINE}:1234/v1",
-    f"http://{THIS_MACHINE}:11434",
-    f"http://{THIS_MACHINE}:8080/v1",
-    f"http://{THIS_MACHINE}:8000/v1",
+LOOPBACK = "127.0.0.1"
+DEFAULT_URLS = (
+    f"http://{LOOPBACK}:1234/v1",
+    f"http://{LOOPBACK}:11434",
+    f"http://{LOOPBACK}:8080/v1",
+    f"http://{LOOPBACK}:8000/v1",
 )
-"""LM Studio, Ollama, llama.cpp and vLLM, where they listen unless told otherwise."""
-PROBE_S = 0.5
-TOKENIZE_S = 2.0
-MOST_BYTES = 2**24
-"""What is read of one answer at the most."""
+"""Where LM Studio, Ollama, llama.cpp and vLLM listen by default."""
+DISCOVERY_TIMEOUT_S = 0.5
+TOKENIZE_TIMEOUT_S = 2.0
+MAX_ANSWER_BYTES = 2**24
+"""The rest of a longer answer is not read."""
 EMBEDDING_WORDS = ("embed", "bge-", "minilm", "rerank")
+"""Parts of the names of models that cannot chat."""
 
 
 @dataclass(frozen=True)
-class ServerReport:
-    """What was found at an address. `context`: tokens of one request; `slots`: requests at once.
+class ServerInfo:
+    """What a model server reports about itself. All texts are safe to print on a terminal.
 
-    All texts are fit for a terminal. `url` is the one to configure, which may not be the one asked for.
+    Attributes:
+        url: The URL to configure, which can differ from the probed one.
+        reachable: Whether a server answered; `kind` is "unknown" when it is not a model server.
+        error: Why the server is not usable; empty when it is.
+        models: Names of the models that can chat.
+        context: Tokens of one request, for all models; None when the server does not say.
+        slots: Concurrent requests; None when the server does not say.
+        loaded: Ollama's models in memory, each with its share in VRAM.
+        contexts: Tokens of one request by model, where the server says so per model.
+        trained_contexts: Ollama's longest possible context by model.
+        key_refused: The server requires an API key, or refuses the one it got.
     """
 
     url: str
@@ -48,15 +59,13 @@ class ServerReport:
     context: int | None = None
     slots: int | None = None
     loaded: tuple[str, ...] = ()
-    """Ollama: the models in memory, each with the share of it that lies in VRAM."""
     contexts: Mapping[str, int] = field(default_factory=dict)
-    """Tokens of one request, of models that say so themselves."""
-    lengths: Mapping[str, int] = field(default_factory=dict)
-    """Ollama: the longest context that each model was made for."""
+    trained_contexts: Mapping[str, int] = field(default_factory=dict)
     key_refused: bool = False
 
     @property
     def api_type(self) -> Literal["openai", "ollama"]:
+        """The `api_type` to configure."""
         return "ollama" if self.kind == "ollama" else "openai"
 
     def context_of(self, model: str) -> int | None:
@@ -66,22 +75,36 @@ class ServerReport:
 
 async def inspect(
     url: str, *, key: str | None = None, proxy: str | None = None, patience_s: float = 5.0
-) -> ServerReport:
-    """What listens at a URL. Nothing is raised: a server that is none, or is too slow, is reported."""
+) -> ServerInfo:
+    """What the server at a URL reports. Never raises: `error` says what is wrong.
+
+    Args:
+        url: The configured URL, with or without `/v1`.
+        key: API key.
+        proxy: URL of the configured proxy; the environment's are ignored.
+        patience_s: Seconds for the whole probe.
+    """
     try:
         url = checked_url(url, "http://localhost:1234/v1").rstrip("/")
         async with asyncio.timeout(patience_s), _client(url, key, proxy) as client:
-            return await _report(client, url)
+            return await _server_info(client, url)
     except TimeoutError:
-        return ServerReport(url, error=f"no answer within {patience_s:g} s")
+        return ServerInfo(url, error=f"no answer within {patience_s:g} s")
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        return ServerReport(url, error=_text(error) or type(error).__name__)
+        return ServerInfo(url, error=_text(error) or type(error).__name__)
 
 
 async def count_tokens(url: str, text: str, *, key: str | None, proxy: str | None) -> int | None:
-    """How many tokens a llama.cpp server makes of a text; None when it does not say."""
+    """The tokens of a text by a llama.cpp server's own count; None when it does not answer.
+
+    Args:
+        url: The server's `/tokenize` page.
+        text: The text to count.
+        key: API key.
+        proxy: URL of the configured proxy.
+    """
     try:
-        async with _client(url, key, proxy) as client, asyncio.timeout(TOKENIZE_S):
+        async with _client(url, key, proxy) as client, asyncio.timeout(TOKENIZE_TIMEOUT_S):
             answer = await client.post(url, json={"content": text, "add_special": True})
             tokens = _object(answer.content).get("tokens")
     except (TimeoutError, httpx.HTTPError, OSError):
@@ -100,42 +123,49 @@ def _client(url: str, key: str | None, proxy: str | None) -> httpx.AsyncClient:
     )
 
 
-async def discover() -> list[ServerReport]:
-    """The model servers on this machine and those that OPENAI_BASE_URL and OLLAMA_HOST name."""
-    urls = dict.fromkeys([*_named(os.environ), *PROBED])
-    reports = await asyncio.gather(*(inspect(url, patience_s=PROBE_S) for url in urls))
-    found = {report.url: report for report in reports if report.kind != "unknown"}
-    return list(found.values())
+# --- discovery -----------------------------------------------------------------------------------
 
 
-def _named(environ: Mapping[str, str]) -> Iterator[str]:
-    """What the environment names, if it is a URL."""
+async def discover() -> list[ServerInfo]:
+    """The model servers on this machine, and those that OPENAI_BASE_URL and OLLAMA_HOST name."""
+    urls = dict.fromkeys([*_urls_from_environment(os.environ), *DEFAULT_URLS])
+    infos = await asyncio.gather(*(inspect(url, patience_s=DISCOVERY_TIMEOUT_S) for url in urls))
+    # Two URLs can lead to one server: Ollama answers with and without /v1.
+    servers = {info.url: info for info in infos if info.kind != "unknown"}
+    return list(servers.values())
+
+
+def _urls_from_environment(environ: Mapping[str, str]) -> Iterator[str]:
+    """The URLs that the environment names; invalid ones are skipped."""
     if url := environ.get("OPENAI_BASE_URL", "").strip():
         with suppress(ValueError):
-            yield _here(url).rstrip("/")
+            yield _with_loopback(url).rstrip("/")
     if host := environ.get("OLLAMA_HOST", "").strip():
         with suppress(ValueError):
-            yield _ollama_host(host)
+            yield _ollama_url(host)
 
 
-def _ollama_host(value: str) -> str:
-    """OLLAMA_HOST as a URL, read as Ollama does: the scheme, the host and the port may be missing."""
+def _ollama_url(value: str) -> str:
+    """OLLAMA_HOST as a URL, read as Ollama reads it: scheme, host and port are optional."""
     scheme, _, rest = value.rpartition("://")
     port = {"http": 80, "https": 443}.get(scheme, 11434)
     parts = urlsplit(f"{scheme or 'http'}://{rest}")
-    host = THIS_MACHINE if parts.hostname in (None, "0.0.0.0", "::") else parts.hostname
-    shown = f"[{host}]" if ":" in host else host
-    return _here(f"{parts.scheme}://{shown}:{parts.port or port}{parts.path.rstrip('/')}")
+    host = LOOPBACK if parts.hostname in (None, "0.0.0.0", "::") else parts.hostname
+    bracketed = f"[{host}]" if ":" in host else host
+    return _with_loopback(f"{parts.scheme}://{bracketed}:{parts.port or port}{parts.path.rstrip('/')}")
 
 
-def _here(url: str) -> str:
-    """`localhost` as its address, so that one server is not found twice."""
+def _with_loopback(url: str) -> str:
+    """The URL with 127.0.0.1 for `localhost`, so that one server is not found twice."""
     parts = urlsplit(url)
-    netloc = THIS_MACHINE if parts.port is None else f"{THIS_MACHINE}:{parts.port}"
+    netloc = LOOPBACK if parts.port is None else f"{LOOPBACK}:{parts.port}"
     return parts._replace(netloc=netloc).geturl() if parts.hostname == "localhost" else url
 
 
-async def _report(client: httpx.AsyncClient, url: str) -> ServerReport:
+# --- the servers' own pages ----------------------------------------------------------------------
+
+
+async def _server_info(client: httpx.AsyncClient, url: str) -> ServerInfo:
     base = url.removesuffix("/v1")
     _, body = await _get(client, f"{base}/")
     if body.strip() == b"Ollama is running":
@@ -143,53 +173,51 @@ async def _report(client: httpx.AsyncClient, url: str) -> ServerReport:
     statuses = []
     for address in dict.fromkeys([url, f"{base}/v1"]):
         status, body = await _get(client, f"{address}/models")
-        listed = _object(body)
-        if isinstance(listed.get("data"), list):
-            return await _openai(client, base, ServerReport(address, reachable=True), listed)
+        listing = _object(body)
+        if isinstance(listing.get("data"), list):
+            return await _openai(client, base, ServerInfo(address, reachable=True), listing)
         statuses.append(status)
     if {401, 403} & set(statuses):
-        problem = "it refuses the API key" if "authorization" in client.headers else "it wants an API key"
-        return ServerReport(url, reachable=True, error=problem, key_refused=True)
+        problem = "it refuses the API key" if "authorization" in client.headers else "it requires an API key"
+        return ServerInfo(url, reachable=True, error=problem, key_refused=True)
     problem = "it does not list models as an OpenAI-compatible server does"
     suffix = "" if statuses[0] == 200 else f" (status {statuses[0]})"
-    return ServerReport(url, reachable=True, error=problem + suffix)
+    return ServerInfo(url, reachable=True, error=problem + suffix)
 
 
-async def _ollama(client: httpx.AsyncClient, base: str) -> ServerReport:
+async def _ollama(client: httpx.AsyncClient, base: str) -> ServerInfo:
     addresses = (f"{base}/api/version", f"{base}/api/tags", f"{base}/api/ps")
     version, tags, running = await asyncio.gather(*(_json(client, address) for address in addresses))
-    in_memory = _objects(running, "models")
-    return ServerReport(
+    in_memory, installed = _objects(running, "models"), _objects(tags, "models")
+    return ServerInfo(
         base,
         kind="ollama",
         reachable=True,
         version=_text(version.get("version", "")),
-        models=_chat_models(_objects(tags, "models"), "name"),
+        models=_chat_models(installed, "name"),
         contexts=_contexts((model.get("name"), model.get("context_length")) for model in in_memory),
-        lengths=_contexts(
-            (model.get("name"), _group(model, "details").get("context_length"))
-            for model in _objects(tags, "models")
+        trained_contexts=_contexts(
+            (model.get("name"), _group(model, "details").get("context_length")) for model in installed
         ),
         loaded=tuple(_loaded(model) for model in in_memory),
     )
 
 
 async def _openai(
-    client: httpx.AsyncClient, base: str, found: ServerReport, listed: dict[str, Any]
-) -> ServerReport:
+    client: httpx.AsyncClient, base: str, info: ServerInfo, listing: dict[str, Any]
+) -> ServerInfo:
+    """The info of a server with OpenAI's API; llama.cpp has /props, LM Studio has /api/v0."""
     props, studio = await asyncio.gather(
         _json(client, f"{base}/props"), _json(client, f"{base}/api/v0/models")
     )
     slots = _count(props.get("total_slots"))
     if slots is None and _objects(studio, "data"):
         entries = _objects(studio, "data")
-        lengths = [(entry.get("id"), entry.get("loaded_context_length")) for entry in entries]
-        return replace(
-            found, kind="lm-studio", models=_chat_models(entries, "id"), contexts=_contexts(lengths)
-        )
-    entries = _objects(listed, "data")
+        contexts = _contexts((entry.get("id"), entry.get("loaded_context_length")) for entry in entries)
+        return replace(info, kind="lm-studio", models=_chat_models(entries, "id"), contexts=contexts)
+    entries = _objects(listing, "data")
     return replace(
-        found,
+        info,
         kind="llama.cpp" if slots else "openai-compatible",
         version=_text(props.get("build_info", "")),
         models=_chat_models(entries, "id"),
@@ -203,23 +231,26 @@ async def _openai(
 
 
 async def _get(client: httpx.AsyncClient, url: str) -> tuple[int, bytes]:
-    """The status and the body, of which no more is read than MOST_BYTES."""
+    """The status and the body, cut off after MAX_ANSWER_BYTES."""
     body = bytearray()
     async with client.stream("GET", url) as answer:
         async for part in answer.aiter_bytes():
             body += part
-            if len(body) > MOST_BYTES:
+            if len(body) > MAX_ANSWER_BYTES:
                 break
     return answer.status_code, bytes(body)
 
 
 async def _json(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    """A JSON object; empty when there is none to be had."""
+    """The JSON object at a URL; empty when there is none."""
     try:
         status, body = await _get(client, url)
     except (httpx.HTTPError, OSError):
         return {}
     return _object(body) if status == 200 else {}
+
+
+# --- reading answers of any shape ----------------------------------------------------------------
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -231,7 +262,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _objects(data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """The objects of a list; what else stands in it, or in its place, is passed over."""
+    """The objects in a list; anything else is skipped."""
     items = data.get(key)
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
@@ -246,24 +277,28 @@ def _count(value: Any) -> int | None:
 
 
 def _text(value: Any) -> str:
-    """A server's word on one line, without control characters."""
+    """A server's text on one short line, without control characters."""
     return "".join(char if char.isprintable() else " " for char in str(value)).strip()[:200]
 
 
 def _chat_models(entries: list[dict[str, Any]], key: str) -> tuple[str, ...]:
-    """The names of models that can chat. A name with control characters is none: it would reach files."""
-    found = {name: entry for entry in entries if isinstance(name := entry.get(key), str)}
-    return tuple(name for name, entry in found.items() if name.isprintable() and _chats(name, entry))
+    """The names of models that can chat.
+
+    Names with control characters are skipped, because names end up in files and on the terminal.
+    """
+    by_name = {name: entry for entry in entries if isinstance(name := entry.get(key), str)}
+    return tuple(name for name, entry in by_name.items() if name.isprintable() and _can_chat(name, entry))
 
 
-def _chats(name: str, entry: dict[str, Any]) -> bool:
-    """Whether a model is no embedding model, as far as Ollama, LM Studio or its name say so."""
+def _can_chat(name: str, entry: dict[str, Any]) -> bool:
+    """False for an embedding model, as far as Ollama, LM Studio or its name say so."""
     if entry.get("type") == "embeddings" or entry.get("capabilities") == ["embedding"]:
         return False
     return bool(name) and not any(word in name.lower() for word in EMBEDDING_WORDS)
 
 
-def _contexts(pairs: Any) -> dict[str, int]:
+def _contexts(pairs: Iterable[tuple[Any, Any]]) -> dict[str, int]:
+    """Tokens by model, from the pairs that are a name and a count."""
     return {name: tokens for name, value in pairs if isinstance(name, str) and (tokens := _count(value))}
 
 

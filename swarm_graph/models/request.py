@@ -1,4 +1,4 @@
-"""What a request carries besides its messages, and the fields that a server refuses."""
+"""The fields of a request besides its messages, and those that a server refuses."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from swarm_graph.errors import ModelError
 from swarm_graph.settings import AgentParameters
 
 REFUSAL_STATUS = (400, 422, 500, 501)
-
-
-OPTIONAL = ("seed", "top_p", "stream_options", "chat_template_kwargs", "reasoning_effort")
-"""Fields that an answer can do without; servers differ in which of them they know."""
-
-
+"""Statuses with which servers refuse a field."""
+OPTIONAL_FIELDS = ("seed", "top_p", "stream_options", "chat_template_kwargs", "reasoning_effort")
+"""Fields that a request can do without; no server supports all of them."""
 SCHEMA_WORDS = (
     "response_format",
     "json_schema",
@@ -26,35 +23,48 @@ SCHEMA_WORDS = (
     "invalid format",
     "structured output",
 )
+"""How servers name a JSON schema that they refuse."""
 
 
 def refused_field(error: ModelError, left_out: AbstractSet[str], schema: Any) -> str | None:
-    """The optional field of a request that a server complains about, if that is its complaint."""
+    """The optional field that a server complains about; None when the error has another cause.
+
+    Args:
+        error: The failed call.
+        left_out: Fields that the request did not carry.
+        schema: The request's JSON schema, or None.
+    """
     if error.status not in REFUSAL_STATUS:
         return None
-    told = error.detail.lower()
-    words = {**{name: (name,) for name in OPTIONAL}, "response_format": SCHEMA_WORDS if schema else ()}
-    for name, said in words.items():
-        if name not in left_out and any(re.search(rf"\b{word}\b", told) for word in said):
+    detail = error.detail.lower()
+    words = {**{name: (name,) for name in OPTIONAL_FIELDS}, "response_format": SCHEMA_WORDS if schema else ()}
+    for name, field_words in words.items():
+        if name not in left_out and any(re.search(rf"\b{word}\b", detail) for word in field_words):
             return name
     return None
 
 
 def without_refused(parameters: AgentParameters, refused: AbstractSet[str]) -> AgentParameters:
-    """The parameters without those that a server refuses."""
-    gone: dict[str, Any] = {name: None for name in ("seed", "top_p") if name in refused}
+    """The parameters without the fields that a server refuses."""
+    cleared: dict[str, Any] = {name: None for name in ("seed", "top_p") if name in refused}
     if refused & {"chat_template_kwargs", "reasoning_effort"}:
-        gone["reasoning"] = None
-    return parameters.model_copy(update=gone) if gone else parameters
+        cleared["reasoning"] = None
+    return parameters.model_copy(update=cleared) if cleared else parameters
 
 
 def call_arguments(
     model: BaseChatModel, extra_body: dict[str, Any], schema: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """What a call sends besides messages: a JSON schema for the answer, and the user's own fields.
+    """The keyword arguments of a call: a JSON schema for the answer, and the user's own fields.
 
-    OpenAI's schema goes through `extra_body`, past the openai client's own parser, which raises and
-    throws the answer away when it is cut off. Ollama takes the user's fields as `options`.
+    For OpenAI's API the schema goes into `extra_body`. As a plain argument it would switch on the openai
+    client's parser, which raises and discards the answer when it is cut off. Ollama takes the user's fields
+    as `options`.
+
+    Args:
+        model: The model to call.
+        extra_body: The user's own fields.
+        schema: The JSON schema that binds the answer; None for a free answer.
     """
     if model._llm_type == "chat-ollama":
         options = {"options": {**_ollama_options(model), **extra_body}} if extra_body else {}

@@ -1,7 +1,7 @@
-"""The simulated model: invented answers for demos, notebooks and load tests, always labelled as such.
+"""The simulated model: scripted or invented answers for demos, notebooks and load tests, marked as simulated.
 
-A pure function of seed, role, node, round, attempt and messages, so it repeats exactly and any number
-of sessions can use it at once.
+An answer depends only on seed, role, node, round, attempt and messages. So runs repeat exactly, and any
+number of sessions can share a model.
 """
 
 from __future__ import annotations
@@ -21,16 +21,22 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import RunnableConfig
 from pydantic import Field
 
-from swarm_graph.models.invented import Ask, dice_for, invented
+from swarm_graph.models.invented import Ask, dice_for, invent_answer
 from swarm_graph.models.simulated_script import Script, load_script
 from swarm_graph.settings import ModelEntry, Simulation
 
 Play = Callable[[Ask], str | Exception | None]
-"""What to answer; an exception is raised instead; None leaves the answer to the script."""
+"""Plays the model: returns an answer, an exception to raise, or None to leave it to the script."""
 
 
 class SimulatedChatModel(BaseChatModel):
-    """A LangChain chat model that asks no server. Its answers come from `play`, a script, or are invented."""
+    """A LangChain chat model without a server. Answers come from `play`, else the script, else are invented.
+
+    Attributes:
+        model_name: The name in the metadata of its answers.
+        simulation: Seed, speed, failure rates and script.
+        play: A function that answers first; not serialised.
+    """
 
     model_name: str = "simulated"
     simulation: Simulation = Simulation()
@@ -38,13 +44,18 @@ class SimulatedChatModel(BaseChatModel):
 
     @classmethod
     def of(cls, entry: ModelEntry) -> SimulatedChatModel:
+        """The simulated model for an entry.
+
+        Raises:
+            ConfigError: Its script cannot be read.
+        """
         model = cls(model_name=entry.model, simulation=entry.simulation)
-        _ = model.script  # a script that cannot be read is an error now, not at the first call
+        _ = model.script  # so that an unreadable script fails here, not in the first call
         return model
 
     @cached_property
     def script(self) -> Script:
-        """What the model answers before it invents anything."""
+        """The script in `simulation`, or the demo."""
         return load_script(self.simulation.script)
 
     @property
@@ -70,7 +81,7 @@ class SimulatedChatModel(BaseChatModel):
         if answer is None:
             answer = self.script.answer(ask)
         if answer is None:
-            answer = invented(ask, dice_for(self.simulation.seed, ask))
+            answer = invent_answer(ask, dice_for(self.simulation.seed, ask))
         broken = "response_format" in arguments and dice.random() < self.simulation.malformed_rate
         return answer[: len(answer) // 2] if broken else answer
 
@@ -100,7 +111,7 @@ class SimulatedChatModel(BaseChatModel):
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        """Streams an answer; who asks stands in the metadata of `config`, as `Caller` puts it there."""
+        """Stream an answer; the metadata of `config` names the role, node, round and attempt."""
         async for chunk in super().astream(input, config, about=(config or {}).get("metadata", {}), **kwargs):
             yield chunk
 
@@ -132,5 +143,9 @@ class SimulatedChatModel(BaseChatModel):
 
 
 def chat_model(entry: ModelEntry, *_: Any) -> BaseChatModel:
-    """A simulated model for an entry; see `SERVER_TYPES`."""
+    """A simulated model for an entry, as `SERVER_TYPES` requires.
+
+    Raises:
+        ConfigError: Its script cannot be read.
+    """
     return SimulatedChatModel.of(entry)

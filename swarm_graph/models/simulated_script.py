@@ -1,4 +1,4 @@
-"""A script for the simulated model: a Markdown file that says what each role answers in each round."""
+"""Scripts for the simulated model: a Markdown file with the answer of each role in each round."""
 
 from __future__ import annotations
 
@@ -12,36 +12,46 @@ from swarm_graph.models.invented import Ask
 
 DEMO = "demo_session.md"
 
-
 _MARK = re.compile(r"^<!-- *(?P<name>[A-Za-z][\w.-]*) +(?P<round>\d+) *-->$", re.MULTILINE)
-
-
 _WHEN = re.compile(r"^<!-- *when: *(?P<text>.+?) *-->$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Script:
-    """A scripted session: what each node or role answers in each round."""
+    """A scripted session.
+
+    Attributes:
+        when: Text that a prompt must contain for the script to answer; empty: any prompt.
+        answers: Answers by node or role, and round from 1.
+    """
 
     when: str
     answers: dict[tuple[str, int], str]
 
     def answer(self, ask: Ask) -> str | None:
-        """Looked up by node, then by role; a round that is not written plays the latest one before it.
+        """The scripted answer; None when there is none.
 
-        What a role says is no answer to a question that has a form of its own.
+        A node's answer comes before its role's. A round without an answer repeats the latest earlier one. A
+        question with a task's own schema is not answered with a role's text.
         """
         if self.when not in ask.prompt:
             return None
         for iteration in range(max(ask.iteration, 1), 0, -1):
-            for name in (ask.node,) if ask.has_own_form else (ask.node, ask.role):
+            for name in (ask.node,) if ask.has_task_schema else (ask.node, ask.role):
                 if (name, iteration) in self.answers:
                     return self.answers[name, iteration]
         return None
 
 
 def load_script(path: str | None) -> Script:
-    """A script file; None: the demo that comes with swarm_graph. ConfigError when it cannot be read."""
+    """Read a script.
+
+    Args:
+        path: The file; None: the demo that comes with swarm_graph.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds no answer.
+    """
     try:
         source = Path(path) if path else resources.files("swarm_graph.models") / DEMO
         text = source.read_text(encoding="utf-8").removeprefix("\ufeff")

@@ -1,4 +1,4 @@
-"""How a streamed answer ends: its finish reason, and what the server counted."""
+"""The end of a streamed answer: its finish reason, and the tokens that the server counted."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ from collections.abc import Sequence
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 
-from swarm_graph.models.context_window import size_of
-from swarm_graph.text import plain_text
+from swarm_graph.models.context_window import prompt_bytes
+from swarm_graph.text import printable
+
+COMPLETE_REASONS = ("stop", "tool_calls", "eos_token", "eos", "stop_sequence", "end_turn")
+"""The finish reasons that servers give for a complete answer."""
+MAX_TOKENS = 2**31
+"""Counts above this are the server's mistake."""
 
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:
-    """A part of a stream; of a model that cannot stream the whole answer, which is no half one."""
+    """A message as a part of a stream.
+
+    A model that cannot stream yields its whole answer as one message, which counts as complete.
+    """
     if isinstance(message, AIMessageChunk):
         return message
     return AIMessageChunk(
@@ -22,43 +30,56 @@ def as_chunk(message: AIMessage) -> AIMessageChunk:
     )
 
 
-ENDS = ("stop", "tool_calls", "eos_token", "eos", "stop_sequence", "end_turn")
-"""What servers call the end of an answer that is whole."""
+def finish_reason(chunks: Sequence[AIMessageChunk]) -> str:
+    """The server's reason for ending an answer; empty when it gave none.
 
-
-MOST_TOKENS = 2**31
-
-
-def reason_of(chunks: Sequence[AIMessageChunk]) -> str:
-    """Why the server ended an answer; empty when it did not. Of two reasons that it was cut off counts."""
+    Some servers give two reasons; "length" wins, because the answer is cut off.
+    """
     metadata = [chunk.response_metadata for chunk in chunks]
-    said = [why for one in metadata if (why := one.get("finish_reason") or one.get("done_reason"))]
-    return "length" if "length" in said else plain_text(str(said[-1])) if said else ""
+    reasons = [
+        reason for part in metadata if (reason := part.get("finish_reason") or part.get("done_reason"))
+    ]
+    if "length" in reasons:
+        return "length"
+    return printable(str(reasons[-1])) if reasons else ""
 
 
-def usage_of(chunks: Sequence[AIMessageChunk], whole: AIMessageChunk) -> UsageMetadata | None:
-    """What the server has counted. LangChain adds it up, but who counts the input again counts all again."""
-    told = [chunk.usage_metadata for chunk in chunks if chunk.usage_metadata]
-    again = sum(usage["input_tokens"] > 0 for usage in told) > 1
-    return told[-1] if again else whole.usage_metadata
+def server_usage(chunks: Sequence[AIMessageChunk], whole: AIMessageChunk) -> UsageMetadata | None:
+    """The tokens that the server counted; None when it counted none.
+
+    LangChain sums the counts of all chunks. That is wrong for a server that repeats its running total: if the
+    input is counted more than once, the last count holds.
+
+    Args:
+        chunks: The parts of the answer.
+        whole: LangChain's sum of these parts.
+    """
+    counts = [chunk.usage_metadata for chunk in chunks if chunk.usage_metadata]
+    repeated = sum(usage["input_tokens"] > 0 for usage in counts) > 1
+    return counts[-1] if repeated else whole.usage_metadata
 
 
 def reasoning_tokens(usage: UsageMetadata) -> int:
-    """The reasoning tokens among the output tokens, as far as the server's count of them is possible."""
-    said = usage.get("output_token_details", {}).get("reasoning") or 0
-    return min(max(said, 0), usage["output_tokens"])
+    """The reasoning tokens among the output tokens; an impossible count is clamped."""
+    tokens = usage.get("output_token_details", {}).get("reasoning") or 0
+    return min(max(tokens, 0), usage["output_tokens"])
 
 
-def is_count(usage: UsageMetadata | None) -> bool:
-    """Whether a server has counted: null (LangChain makes 0 of it) and impossible numbers are no counts."""
+def is_plausible(usage: UsageMetadata | None) -> bool:
+    """Whether the server really counted: not null (0 in LangChain), and no impossible number."""
     return (
         usage is not None
-        and 0 < usage["input_tokens"] < MOST_TOKENS
-        and 0 <= usage["output_tokens"] < MOST_TOKENS
+        and 0 < usage["input_tokens"] < MAX_TOKENS
+        and 0 <= usage["output_tokens"] < MAX_TOKENS
     )
 
 
-def estimated_usage(messages: Sequence[BaseMessage], tokens: int) -> UsageMetadata:
-    """What a call used when its server does not say: four bytes a token in, a token a piece out."""
-    sent = size_of(messages) // 4
-    return UsageMetadata(input_tokens=sent, output_tokens=tokens, total_tokens=sent + tokens)
+def estimate_usage(messages: Sequence[BaseMessage], pieces: int) -> UsageMetadata:
+    """Estimate a call's tokens for a server that does not count them.
+
+    Args:
+        messages: The prompt; four bytes count as a token.
+        pieces: The parts of the streamed answer; each counts as a token.
+    """
+    sent = prompt_bytes(messages) // 4
+    return UsageMetadata(input_tokens=sent, output_tokens=pieces, total_tokens=sent + pieces)

@@ -1,4 +1,4 @@
-"""The configuration: the seed's JSON with `//` comments, checked as a whole before anything runs.
+"""The configuration of a run: JSON with `//` comments, checked as a whole before anything runs.
 
 Precedence: command line, environment (`SWARM_WORKFLOW__MAX_ITERATIONS=2`), file, defaults.
 """
@@ -15,11 +15,12 @@ from typing import Any, cast
 from pydantic import Field, ValidationError, field_validator
 
 from swarm_graph.config_source import (
+    Layer,
     changed_keys,
+    closest_match,
     first_problem,
     from_environment,
     merged,
-    near,
     one_line,
     origin,
     read_source,
@@ -27,53 +28,70 @@ from swarm_graph.config_source import (
 )
 from swarm_graph.errors import ConfigError
 from swarm_graph.settings import (
-    PACKS,
+    PROMPT_PACKS,
     AgentParameters,
-    Execution,
     Features,
     ModelEntry,
     Models,
     SessionLimits,
     Settings,
     WorkflowSettings,
-    checked_url,
+    validated_url,
 )
+
+# Execution is imported as itself, which re-exports it: scripts that call the sandbox import it from here.
+from swarm_graph.settings import Execution as Execution
 from swarm_graph.state import AgentRole
+
+GRAPH_SETTINGS = ("reviewers", "pause_before", "pause_after")
+"""The settings in `workflow` that decide which nodes a graph has."""
+
+SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential", re.IGNORECASE)
+"""Names of request fields that may hold a secret."""
 
 
 class SwarmConfig(Settings):
-    """Everything a run is told besides its request. `models` is `model_config` in the file."""
+    """All settings of a run. The attribute `models` is `model_config` in the file."""
 
     models: Models = Field(default=Models(), alias="model_config")
-    agent_parameters: dict[AgentRole, AgentParameters] = Field({}, description="Per role.")
+    agent_parameters: dict[AgentRole, AgentParameters] = Field({}, description="By role.")
     workflow: WorkflowSettings = WorkflowSettings()
     limits: SessionLimits = SessionLimits()
     execution: Execution = Execution()
     features: Features = Features()
     prompts_dir: str | None = Field(
-        None, description="A folder, or pack (process-safety), whose files replace prompts of their names."
+        None,
+        description="A folder, or a pack (process-safety), with prompts that replace those of their names.",
     )
     proxy: str | None = Field(
-        None, description="The HTTP proxy for model servers; the environment's is not used."
+        None, description="HTTP proxy for model servers; proxy variables of the environment are ignored."
     )
 
     @field_validator("proxy")
     @classmethod
     def _http_proxy(cls, url: str | None) -> str | None:
-        return checked_url(url, "http://localhost:3128") or None if url else None
+        return validated_url(url, "http://localhost:3128") or None if url else None
 
     @field_validator("agent_parameters", mode="before")
     @classmethod
     def _known_roles(cls, value: Any) -> Any:
         for name in value if isinstance(value, Mapping) else ():
             if name not in list(AgentRole):
-                meant = near(str(name), list(AgentRole))
+                meant = closest_match(str(name), AgentRole)
                 hint = f"did you mean {meant!r}?" if meant else f"known roles: {', '.join(AgentRole)}"
                 raise ValueError(f"unknown role {name!r}; {hint}")
         return value
 
     def model_for(self, role: AgentRole, name: str | None = None) -> ModelEntry:
-        """The model that a role asks, or the entry of that `name`; ConfigError when the file has none."""
+        """The model of a role.
+
+        Args:
+            role: The role that asks.
+            name: An entry of multi_model to use in place of the role's model.
+
+        Raises:
+            ConfigError: The configuration has no such model.
+        """
         models = self.models
         if name is not None:
             return self._named_model(name)
@@ -92,17 +110,17 @@ class SwarmConfig(Settings):
     def _named_model(self, name: str) -> ModelEntry:
         if name in self.models.multi_model:
             return self.models.multi_model[name]
-        known = ", ".join(self.models.multi_model) or "none"
-        raise ConfigError(f"no model '{name}'; entries of model_config.multi_model: {known}")
+        names = ", ".join(self.models.multi_model) or "none"
+        raise ConfigError(f"no model '{name}'; entries of model_config.multi_model: {names}")
 
     def parameters_for(self, role: AgentRole, own: Mapping[str, Any] | None = None) -> AgentParameters:
-        """What the file says of a role's sampling, over the role's defaults; `own` goes over both."""
-        given = self.agent_parameters.get(role, AgentParameters())
-        update = {**given.model_dump(exclude_unset=True), **(own or {})}
+        """The sampling parameters of a role: its defaults, below those of the file, below a task's `own`."""
+        configured = self.agent_parameters.get(role, AgentParameters())
+        update = {**configured.model_dump(exclude_unset=True), **(own or {})}
         return DEFAULT_PARAMETERS[role].model_copy(update=update)
 
     def fallbacks_of(self, entry: ModelEntry) -> list[ModelEntry]:
-        """The models that are asked in turn when one fails for good; their own fallbacks are not."""
+        """The models to ask in turn when `entry` fails for good. Fallbacks of fallbacks are ignored."""
         return [self._named_model(name) for name in entry.fallbacks]
 
     @property
@@ -116,40 +134,45 @@ class SwarmConfig(Settings):
         """Whether every configured model is simulated."""
         return bool(self.entries) and all(entry.api_type == "simulated" for entry in self.entries)
 
-    def kept(self) -> dict[str, Any]:
-        """What is given, in the file's shape, without anything that looks like a secret: sessions keep it."""
-        plain = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        return cast("dict[str, Any]", _without_secrets(plain))
+    def redacted(self) -> dict[str, Any]:
+        """The settings that were given, in the file's shape and without secrets, as sessions save them."""
+        settings = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return cast("dict[str, Any]", _without_secrets(settings))
 
-    def shaped_like(self, kept: Mapping[str, Any]) -> SwarmConfig:
-        """The same with the settings of a session's kept configuration that give its graph its nodes."""
-        began = SwarmConfig.model_validate(kept)
-        if self.shape == began.shape:
+    def with_graph_of(self, saved: Mapping[str, Any]) -> SwarmConfig:
+        """A copy with the graph settings of a saved configuration.
+
+        A session must resume with the nodes that it began with: its checkpoints name them.
+
+        Args:
+            saved: A configuration in the file's shape, as `redacted` returns it.
+        """
+        other = SwarmConfig.model_validate(saved)
+        if self.graph_settings == other.graph_settings:
             return self
-        workflow = self.workflow.model_copy(update={name: getattr(began.workflow, name) for name in SHAPING})
-        features = self.features.model_copy(update={"execute_tests": began.features.execute_tests})
+        workflow = self.workflow.model_copy(
+            update={name: getattr(other.workflow, name) for name in GRAPH_SETTINGS}
+        )
+        features = self.features.model_copy(update={"execute_tests": other.features.execute_tests})
         return self.model_copy(update={"workflow": workflow, "features": features})
 
     @property
-    def shape(self) -> tuple[Any, ...]:
-        """The settings that give a graph its nodes."""
-        return (*(getattr(self.workflow, name) for name in SHAPING), self.features.execute_tests)
+    def graph_settings(self) -> tuple[Any, ...]:
+        """The values of the settings that decide which nodes a graph has."""
+        return (*(getattr(self.workflow, name) for name in GRAPH_SETTINGS), self.features.execute_tests)
 
     def simulated(self) -> SwarmConfig:
-        """The same with a simulated model for every role that is not simulated already."""
+        """A copy in which every model is simulated; models that are simulated already stay as they are."""
         entry = self.models.single_model
         if self.is_simulated and entry:
             return self
         if entry is None or entry.api_type != "simulated":
             entry = ModelEntry(model="simulated", api_type="simulated", slots=64)
         entries = self.models.multi_model if self.models.mode == "multi" else {}
-        kept = {name: model for name, model in entries.items() if model.api_type == "simulated"}
-        models = Models(mode="multi" if kept else "single", single_model=entry, multi_model=kept)
+        remaining = {name: model for name, model in entries.items() if model.api_type == "simulated"}
+        models = Models(mode="multi" if remaining else "single", single_model=entry, multi_model=remaining)
         return self.model_copy(update={"models": models})
 
-
-SHAPING = ("reviewers", "pause_before", "pause_after")
-"""Those of `workflow` that give a graph its nodes."""
 
 DEFAULT_PARAMETERS: dict[AgentRole, AgentParameters] = {
     AgentRole.CLARIFIER: AgentParameters(temperature=0.6, max_tokens=3000),
@@ -162,7 +185,7 @@ DEFAULT_PARAMETERS: dict[AgentRole, AgentParameters] = {
     AgentRole.DEBUGGER: AgentParameters(temperature=0.4, max_tokens=3000),
     AgentRole.SECURITY: AgentParameters(temperature=0.7, max_tokens=3000),
 }
-"""The seed's tuning table; every value can be set in `agent_parameters`."""
+"""The seed's sampling parameters by role; `agent_parameters` overrides each of them."""
 
 
 def load_config(
@@ -171,60 +194,73 @@ def load_config(
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> SwarmConfig:
-    """The configuration from a file, a dict or where the environment points.
+    """Load and check a configuration.
 
-    None: the file that `SWARM_CONFIG` names, else ./config.json, else the defaults, which name no
-    model. `overrides` has the file's shape and wins over the environment (`SWARM_SECTION__KEY`).
-    Raises ConfigError with one line: where, key path, value, what is allowed. Unknown keys that are
-    near a known one are errors, others warn.
+    An unknown key is an error when it is a misspelling of a known one, otherwise a warning.
+
+    Args:
+        source: A file's path or a dict in the file's shape. None: the file that SWARM_CONFIG names, else
+            ./config.json, else the defaults, which have no model. A SwarmConfig is returned as it is, with
+            `overrides` applied.
+        overrides: Settings in the file's shape; they win over the environment.
+        environ: Environment variables (`SWARM_SECTION__KEY`); default: those of the process.
+
+    Raises:
+        ConfigError: A file cannot be read or a setting is wrong. One line: the source, the key's path, the
+            value, and what is allowed.
     """
     if isinstance(source, SwarmConfig):
         if not overrides:
             return source
         source, environ = source.model_dump(by_alias=True, exclude_unset=True), {}
     environ = os.environ if environ is None else environ
-    data, where = read_source(source, environ)
+    lowest = read_source(source, environ)
     if not isinstance(source, Mapping):
-        data = _beside(Path(where), data)
-    data.pop("$schema", None)  # what editors write to find the schema
-    layers = [(where, data), ("the environment", from_environment(environ))]
-    layers.append(("the command line", dict(overrides or {})))
-    for _, layer in layers:
-        data = merged(data, layer)
+        _resolve_prompts_dir(Path(lowest.name), lowest.data)
+    lowest.data.pop("$schema", None)  # editors write it to find the schema
+    layers = [lowest, Layer("the environment", from_environment(environ))]
+    layers.append(Layer("the command line", dict(overrides or {})))
+    data: dict[str, Any] = {}
+    for layer in layers:
+        data = merged(data, layer.data)
     try:
         config = SwarmConfig.model_validate(data)
     except ValidationError as error:
-        path, problem = first_problem(error)
+        path, message = first_problem(error)
         raise ConfigError(
-            one_line(f"{origin(path, layers)}: {'.'.join(path) or 'the file'}: {problem}")
+            one_line(f"{origin(path, layers)}: {'.'.join(path) or 'the file'}: {message}")
         ) from error
-    for path, known in _unknown_keys(config, ()):
-        name = f"{origin(path, layers)}: {'.'.join(path)}"
-        if meant := near(path[-1], known):
-            raise ConfigError(one_line(f"{name}: unknown key; did you mean {meant!r}?"))
-        warnings.warn(one_line(f"{name}: unknown key, it has no effect"), stacklevel=2)
-    _forget_unknown_keys(config)
+    for path, valid in _unknown_keys(config, ()):
+        key = f"{origin(path, layers)}: {'.'.join(path)}"
+        if meant := closest_match(path[-1], valid):
+            raise ConfigError(one_line(f"{key}: unknown key; did you mean {meant!r}?"))
+        warnings.warn(one_line(f"{key}: unknown key, it has no effect"), stacklevel=2)
+    _drop_unknown_keys(config)
     return config
 
 
-def _beside(file: Path, data: dict[str, Any]) -> dict[str, Any]:
-    """What a file says, with the folder in it, which is relative to the file, as an absolute path."""
-    own = data.get("prompts_dir")
-    if not isinstance(own, str) or own in PACKS:
-        return data
-    return {**data, "prompts_dir": str(file.absolute().parent / own)}
+def _resolve_prompts_dir(file: Path, data: dict[str, Any]) -> None:
+    """Make `prompts_dir` absolute: in a file it is relative to the file's folder."""
+    folder = data.get("prompts_dir")
+    if isinstance(folder, str) and folder not in PROMPT_PACKS:
+        data["prompts_dir"] = str(file.absolute().parent / folder)
 
 
 def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The dotted paths of the settings in which two kept configurations differ."""
+    """The dotted paths of the settings in which two saved configurations differ, defaults included.
+
+    Args:
+        old: A configuration in the file's shape, as `SwarmConfig.redacted` returns it.
+        new: The configuration to compare with it.
+    """
     before, after = (
-        SwarmConfig.model_validate(kept).model_dump(mode="json", by_alias=True) for kept in (old, new)
+        SwarmConfig.model_validate(saved).model_dump(mode="json", by_alias=True) for saved in (old, new)
     )
     return changed_keys(before, after)
 
 
 def config_path(source: SwarmConfig | str | Path | Mapping[str, Any] | None) -> str:
-    """The file that `load_config` reads for a source, as an absolute path; empty when there is none."""
+    """The absolute path of the file that `load_config` reads for a source; empty when it reads none."""
     if isinstance(source, (SwarmConfig, Mapping)):
         return ""
     path = source_path(source, os.environ)
@@ -232,36 +268,39 @@ def config_path(source: SwarmConfig | str | Path | Mapping[str, Any] | None) -> 
 
 
 def _unknown_keys(group: Settings, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    """The path of each unknown key, with the keys that its group knows."""
     fields = type(group).model_fields
     for key in group.__pydantic_extra__ or {}:
         yield (*path, key), [field.alias or name for name, field in fields.items()]
-    for inner, child in _groups(group):
-        yield from _unknown_keys(child, (*path, *inner))
+    for keys, child in _groups(group):
+        yield from _unknown_keys(child, (*path, *keys))
 
 
-def _forget_unknown_keys(group: Settings) -> None:
-    """What has no effect is not kept either: it may be a secret, and configurations are saved."""
+def _drop_unknown_keys(group: Settings) -> None:
+    """Unknown keys may hold secrets, and sessions save their configuration."""
     (group.__pydantic_extra__ or {}).clear()
     for _, child in _groups(group):
-        _forget_unknown_keys(child)
+        _drop_unknown_keys(child)
 
 
-SECRET = re.compile(r"key|token|secret|passw|auth|credential", re.IGNORECASE)
+def _without_secrets(value: Any, *, in_extra_body: bool = False) -> Any:
+    """JSON-like settings without the fields of `extra_body` that have a secret's name.
 
-
-def _without_secrets(value: Any, *, own: bool = False) -> Any:
-    """Plain data without the entries of `extra_body`, the user's `own`, that are named like secrets."""
+    Only the user's own fields are removed: `max_tokens`, for one, matches SECRET_NAME too.
+    """
     if isinstance(value, dict):
         return {
-            key: _without_secrets(inner, own=own or key == "extra_body")
+            key: _without_secrets(inner, in_extra_body=in_extra_body or key == "extra_body")
             for key, inner in value.items()
-            if not (own and SECRET.search(key))
+            if not (in_extra_body and SECRET_NAME.search(key))
         }
-    return [_without_secrets(item, own=own) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_without_secrets(item, in_extra_body=in_extra_body) for item in value]
+    return value
 
 
 def _groups(group: Settings) -> Iterator[tuple[tuple[str, ...], Settings]]:
-    """The groups of settings in a group, each with its keys."""
+    """The groups of settings inside a group, each with the keys that lead to it."""
     for name, field in type(group).model_fields.items():
         value = getattr(group, name)
         for key, child in value.items() if isinstance(value, dict) else [(None, value)]:

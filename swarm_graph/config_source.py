@@ -1,63 +1,92 @@
-"""Where a configuration comes from, file and environment, and how its problems are told in one line."""
+"""Sources of a configuration, file and environment, and its problems as messages of one line."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from swarm_graph.errors import ConfigError
 
-ENVIRONMENT_TEXTS = ("SWARM_PROMPTS_DIR", "SWARM_PROXY")
+TEXT_VARIABLES = ("SWARM_PROMPTS_DIR", "SWARM_PROXY")
+"""Environment variables of settings outside of any group; their values are text, never JSON."""
 
 
-def origin(path: tuple[str, ...], layers: list[tuple[str, dict[str, Any]]]) -> str:
-    """The last of the layers that sets a key: that is where its value comes from."""
-    return next((name for name, layer in reversed(layers) if _sets(layer, path)), layers[0][0])
+class Layer(NamedTuple):
+    """One source of settings. The layers of a configuration are ordered: a later one wins."""
+
+    name: str
+    """For messages: the file's path, "the environment", …"""
+    data: dict[str, Any]
+    """In the file's shape."""
 
 
-def _sets(layer: Any, path: tuple[str, ...]) -> bool:
-    if not path or not isinstance(layer, Mapping):
-        return layer is not None and not isinstance(layer, Mapping)
-    return path[0] in layer and _sets(layer[path[0]], path[1:])
+class Problem(NamedTuple):
+    """What pydantic found wrong with one value."""
+
+    path: tuple[str, ...]
+    """The keys that lead to the value."""
+    message: str
 
 
-def one_line(text: str) -> str:
-    """A message on one line, whatever a key or a value holds."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+def origin(path: tuple[str, ...], layers: Sequence[Layer]) -> str:
+    """The name of the layer that a value comes from: the last one that sets the key.
+
+    The first layer's name for a key that no layer sets, such as a required one.
+    """
+    return next((layer.name for layer in reversed(layers) if _sets(layer.data, path)), layers[0].name)
+
+
+def _sets(data: Any, path: tuple[str, ...]) -> bool:
+    if not path or not isinstance(data, Mapping):
+        return data is not None and not isinstance(data, Mapping)
+    return path[0] in data and _sets(data[path[0]], path[1:])
+
+
+def one_line(message: str) -> str:
+    """A message on one line: newlines and control characters of keys and values are escaped."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in message)
 
 
 def changed_keys(old: Any, new: Any, path: tuple[str, ...] = ()) -> list[str]:
-    """The dotted paths of the settings in which two configurations, as plain data, differ."""
+    """The dotted paths of the values in which two nested dicts differ."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return [] if old == new else [".".join(path)]
     keys = dict.fromkeys([*old, *new])
     return [name for key in keys for name in changed_keys(old.get(key), new.get(key), (*path, key))]
 
 
-def read_source(
-    source: str | Path | Mapping[str, Any] | None, environ: Mapping[str, str]
-) -> tuple[dict[str, Any], str]:
+def read_source(source: str | Path | Mapping[str, Any] | None, environ: Mapping[str, str]) -> Layer:
+    """The lowest layer: a dict as it is, or the config file; empty when there is no file.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not a JSON object.
+    """
     if isinstance(source, Mapping):
-        return dict(source), "config"
+        return Layer("config", dict(source))
     path = source_path(source, environ)
-    return (read_json5(path), str(path)) if path else ({}, "config")
+    return Layer(str(path), read_json5(path)) if path else Layer("config", {})
 
 
 def source_path(source: str | Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The config file that is read: the given one, else `SWARM_CONFIG`, else ./config.json if it is there."""
+    """The config file: the given one, else the one in SWARM_CONFIG, else ./config.json if it exists."""
     if source is None:
         source = environ.get("SWARM_CONFIG") or ("config.json" if Path("config.json").is_file() else None)
     return Path(source) if source else None
 
 
 def read_json5(path: Path) -> dict[str, Any]:
-    """A JSON file with comments and trailing commas; ConfigError names the line that is wrong."""
+    """The object in a JSON file that may have `//` comments and trailing commas.
+
+    Raises:
+        ConfigError: The file cannot be read, is not JSON (the message names the line), holds a key twice,
+            or holds no object.
+    """
     import json5
 
     try:
@@ -80,14 +109,18 @@ def read_json5(path: Path) -> dict[str, Any]:
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """SWARM_WORKFLOW__MAX_ITERATIONS=2 as {"workflow": {"max_iterations": 2}}."""
+    """Settings from environment variables: SWARM_WORKFLOW__MAX_ITERATIONS=2 sets workflow.max_iterations.
+
+    A value that is JSON is decoded (2, true, ["style"]), any other is text. Variables without `__` are not
+    settings (SWARM_CONFIG, for example), except TEXT_VARIABLES.
+    """
     data: dict[str, Any] = {}
     for name, text in environ.items():
         path = name.removeprefix("SWARM_").lower().split("__")
-        if not name.startswith("SWARM_") or (len(path) == 1 and name not in ENVIRONMENT_TEXTS):
+        if not name.startswith("SWARM_") or (len(path) == 1 and name not in TEXT_VARIABLES):
             continue
         try:
-            value = text if name in ENVIRONMENT_TEXTS else json.loads(text)
+            value = text if name in TEXT_VARIABLES else json.loads(text)
         except (ValueError, RecursionError):
             value = text
         for key in reversed(path[1:]):
@@ -96,41 +129,42 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return data
 
 
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(below)
-    for key, value in above.items():
+def merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Two nested dicts as one; where both set a value, the upper one wins. Lists are replaced as a whole."""
+    result = dict(lower)
+    for key, value in upper.items():
         old = result.get(key)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
         result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
     return result
 
 
-_ALTERNATIVE = re.compile(r"(?:bool|str|int|\[key\]|(?:list|dict|literal|constrained-\w+|function-\w+).*)")
-"""What pydantic puts into a path to say which alternative of a type it tried."""
+_UNION_MEMBER = re.compile(r"(?:bool|str|int|\[key\]|(?:list|dict|literal|constrained-\w+|function-\w+).*)")
+"""What pydantic adds to the path of an error to name the member of a union that it tried."""
 
 
-def first_problem(error: ValidationError) -> tuple[tuple[str, ...], str]:
-    """The most specific problem: its path, and what is wrong there."""
-    problems: dict[tuple[str, ...], list[Any]] = {}
-    for problem in error.errors(include_url=False):
-        parts = (str(part) for part in problem["loc"])
-        path = tuple(part for part in parts if not _ALTERNATIVE.fullmatch(part))
-        problems.setdefault(path, []).append(problem)
-    path = max(problems, key=len)
+def first_problem(error: ValidationError) -> Problem:
+    """The problem with the longest path, which says most; the message counts the others.
+
+    A union has one error for each of its members: their messages are joined with "or".
+    """
+    errors: dict[tuple[str, ...], list[Any]] = {}
+    for one in error.errors(include_url=False):
+        keys = (str(key) for key in one["loc"])
+        path = tuple(key for key in keys if not _UNION_MEMBER.fullmatch(key))
+        errors.setdefault(path, []).append(one)
+    path = max(errors, key=len)
     messages = dict.fromkeys(
-        re.sub("valid dictionary.*", "valid object", problem["msg"].removeprefix("Value error, "))
-        for problem in problems[path]
+        re.sub("valid dictionary.*", "valid object", one["msg"].removeprefix("Value error, "))
+        for one in errors[path]
     )
     message = ", or ".join(message[:1].lower() + message[1:] for message in messages)
-    value = problems[path][0]["input"]
-    secret = path[-1:] == ("api_key_env",) or "@" in str(value)
-    shown = "" if isinstance(value, dict) or secret else f"{_shortened(value)} is not allowed: "
-    others = sum(not _within(path, other) for other in problems)
-    return path, f"{shown}{message}" + (f" (and {others} more)" if others else "")
-
-
-def _within(path: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    return path[: len(other)] == other
+    value = errors[path][0]["input"]
+    # A key in the place of a variable's name, or a password in a URL, must not reach a terminal or a log.
+    may_be_secret = path[-1:] == ("api_key_env",) or "@" in str(value)
+    quoted = "" if isinstance(value, dict) or may_be_secret else f"{_shortened(value)} is not allowed: "
+    others = sum(path[: len(other)] != other for other in errors)
+    return Problem(path, f"{quoted}{message}" + (f" (and {others} more)" if others else ""))
 
 
 def _shortened(value: Any) -> str:
@@ -138,9 +172,14 @@ def _shortened(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def near(name: str, known: list[Any]) -> str | None:
-    """The known word that a name is a misspelling or the beginning of."""
-    words = [str(item) for item in known]
-    plain = re.sub(r"[\W_]", "", name.lower())
-    begun = [word for word in words if len(plain) > 3 and word.replace("_", "").startswith(plain)]
-    return next(iter([*difflib.get_close_matches(name.lower(), words, n=1, cutoff=0.8), *begun]), None)
+def closest_match(name: str, names: Iterable[object]) -> str | None:
+    """The valid name that a misspelled or shortened one most likely means, for "did you mean"; or None.
+
+    Args:
+        name: As a person wrote it; case and underscores do not matter.
+        names: The valid names.
+    """
+    valid = [str(one) for one in names]
+    letters = re.sub(r"[\W_]", "", name.lower())
+    begun = [one for one in valid if len(letters) > 3 and one.replace("_", "").startswith(letters)]
+    return next(iter([*difflib.get_close_matches(name.lower(), valid, n=1, cutoff=0.8), *begun]), None)

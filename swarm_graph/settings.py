@@ -1,4 +1,8 @@
-"""The groups of settings that a config file has, and what each value may be."""
+"""The groups of settings in a config file, with the type, range, default and description of each value.
+
+Descriptions and class docstrings are also the JSON Schema (`swarm-graph init --schema`) and the page
+docs/reference/settings.md: run `python docs/reference_pages.py` after a change.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from swarm_graph.config_source import near
+from swarm_graph.config_source import closest_match
 from swarm_graph.state import AgentRole
 
 SERVER_TYPES = {
@@ -17,10 +21,10 @@ SERVER_TYPES = {
     "ollama": "swarm_graph.models.ollama",
     "simulated": "swarm_graph.models.simulated",
 }
-"""The module of each `api_type`, which has `chat_model(entry, parameters, proxy, refused)`.
+"""The module of each `api_type`. It defines `chat_model(entry, parameters, proxy, refused)`.
 
-It returns a LangChain chat model for the running event loop that streams, sends none of the `refused` fields
-and uses no proxy but the given one.
+That function returns a LangChain chat model for the running event loop. The model streams, sends none of the
+`refused` request fields, and uses no proxy but the given one.
 """
 
 WORKFLOWS = {
@@ -29,8 +33,9 @@ WORKFLOWS = {
     "review_only": "swarm_graph.workflows.builtin:review_only",
     "custom": "swarm_graph.workflows.builtin:custom",
 }
-"""The function of each workflow; it takes a Crew and returns the graph under construction."""
+"""The function that builds each workflow: it takes Bindings and returns a GraphBuilder."""
 
+# Type checkers cannot evaluate a Literal that is made from a table; pydantic can.
 if TYPE_CHECKING:
     ApiType = str
     ReviewedWorkflow = str
@@ -40,37 +45,37 @@ else:
 
 
 ReviewFocus = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+"""Name of a reviewer's focus. It becomes part of a node's name and of a prompt's file name."""
 
+PROMPT_PACKS = ("process-safety",)
+"""Packs of prompts that come with swarm_graph. In `prompts_dir`, a folder of such a name is `./NAME`."""
 
-PACKS = ("process-safety",)
-"""The packs of prompts that come with swarm_graph; a folder of such a name is written `./NAME`."""
+MODEL_PLACEHOLDER = "PUT-THE-MODEL-HERE"
+"""The model name that `init` writes when it finds no model; a run refuses it."""
 
-
-YOUR_MODEL = "PUT-THE-MODEL-HERE"
-"""What `init` writes where it found no model."""
-
-
-Whole = Annotated[int, Field(strict=True)]
-"""Strict, so that `true` is no number."""
-
-
+Integer = Annotated[int, Field(strict=True)]
+"""Strict: pydantic would take `true` for 1 and "3" for 3."""
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-
-
-Positive = Annotated[Number, Field(gt=0)]
-
-
-Share = Annotated[Number, Field(ge=0, le=1)]
+PositiveNumber = Annotated[Number, Field(gt=0)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
 
 
 class Settings(BaseModel):
-    """A group of settings; keys that it does not know are kept, to be reported by `load_config`."""
+    """A group of settings. Unknown keys are kept until `load_config` has reported them."""
 
     model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True, hide_input_in_errors=False)
 
 
-def checked_url(url: str, example: str) -> str:
-    """An HTTP URL without a password, or an empty one. ValueError says what was expected."""
+def validated_url(url: str, example: str) -> str:
+    """The same URL, checked: http or https, with a host, without password and query; or empty.
+
+    Args:
+        url: The URL to check.
+        example: A valid URL for the message.
+
+    Raises:
+        ValueError: The URL is not valid; the message says what was expected.
+    """
     parts = urlsplit(url)
     if url and (parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url)):
         raise ValueError(f"expected a URL such as {example}")
@@ -80,54 +85,55 @@ def checked_url(url: str, example: str) -> str:
         )
     if parts.query:
         raise ValueError("expected no '?' in the URL; put a key into the variable that api_key_env names")
-    _ = parts.port
+    _ = parts.port  # raises ValueError for a port above 65535
     return url
 
 
 class Simulation(Settings):
-    """How a simulated model behaves. It asks no server, and everything it says is invented."""
+    """Behaviour of a simulated model. It asks no server; its answers are scripted or invented."""
 
-    seed: Whole = Field(0, description="Another seed gives other answers; the same seed the same ones.")
-    first_token_s: Number = Field(0.0, ge=0, le=3600, description="Seconds before the first token.")
-    tokens_per_s: Number = Field(0.0, ge=0, description="Tokens per second; 0: all at once.")
-    failure_rate: Share = Field(
-        0.0, description="Share of calls that fail as if the server had refused them."
-    )
-    malformed_rate: Share = Field(0.0, description="Share of typed answers that are broken JSON.")
-    script: str | None = Field(None, description="A script file that says what each role answers.")
+    seed: Integer = Field(0, description="The same seed gives the same answers.")
+    first_token_s: Number = Field(0.0, ge=0, le=3600, description="Seconds until the first token.")
+    tokens_per_s: Number = Field(0.0, ge=0, description="Tokens per second; 0: the whole answer at once.")
+    failure_rate: Fraction = Field(0.0, description="Share of calls that fail as if the server refused them.")
+    malformed_rate: Fraction = Field(0.0, description="Share of typed answers that are broken JSON.")
+    script: str | None = Field(None, description="Path of a script file with the answers of each role.")
 
 
 class Prices(Settings):
-    """What a model's tokens cost, in any currency."""
+    """Prices of a model's tokens, in any currency."""
 
-    input: Number = Field(0.0, ge=0, description="For a million tokens in.")
-    output: Number = Field(0.0, ge=0, description="For a million tokens out.")
+    input: Number = Field(0.0, ge=0, description="Per million input tokens.")
+    output: Number = Field(0.0, ge=0, description="Per million output tokens.")
 
 
 class ModelEntry(Settings):
     """One model on one server."""
 
     url: str = Field("", description="http://localhost:1234/v1 (openai), http://localhost:11434 (ollama).")
-    model: str = Field(min_length=1, description="The model's name as the server knows it.")
-    model_name: str | None = Field(None, description="The name to show to people.")
+    model: str = Field(min_length=1, description="The model's name on the server.")
+    model_name: str | None = Field(None, description="The name in reports and progress; default: `model`.")
     api_type: ApiType = Field(
-        "openai", description="openai: LM Studio, llama.cpp, vLLM; ollama: its own API."
+        "openai", description="openai: LM Studio, llama.cpp, vLLM; ollama: Ollama's own API."
     )
-    timeout: Positive = Field(1800.0, description="Seconds for one call, from dispatch to the last token.")
-    idle_timeout: Positive = Field(
-        600.0, description="Seconds without a new token before a call is given up."
+    timeout: PositiveNumber = Field(
+        1800.0, description="Seconds for one call, from dispatch to the last token."
     )
-    retries: Whole = Field(
-        4, ge=0, le=20, description="How often a refused, cut or overloaded call is repeated."
+    idle_timeout: PositiveNumber = Field(600.0, description="Seconds without a new token until a call fails.")
+    retries: Integer = Field(
+        4,
+        ge=0,
+        le=20,
+        description="Repeats of a call that is refused or cut off, or meets an overloaded server.",
     )
-    slots: Whole | None = Field(
+    slots: Integer | None = Field(
         None,
         ge=1,
-        description="Calls its server takes at once; default: as it says, else max_parallel_agents.",
+        description="Calls at once on its server; default: as it reports, else max_parallel_agents.",
     )
-    api_key_env: str | None = Field(None, description="The environment variable that holds the API key.")
+    api_key_env: str | None = Field(None, description="Name of the environment variable with the API key.")
     fallbacks: list[str] = Field(
-        [], description="Entries of multi_model that are asked in turn when this one fails for good."
+        [], description="Entries of multi_model to ask in turn when this one fails for good."
     )
     prices: Prices = Prices()
     simulation: Simulation = Simulation()
@@ -135,7 +141,7 @@ class ModelEntry(Settings):
     @field_validator("url")
     @classmethod
     def _http_url(cls, url: str) -> str:
-        return checked_url(url, "http://localhost:1234/v1").rstrip("/")
+        return validated_url(url, "http://localhost:1234/v1").rstrip("/")
 
     @field_validator("api_key_env")
     @classmethod
@@ -147,37 +153,39 @@ class ModelEntry(Settings):
     @model_validator(mode="after")
     def _needs_url(self) -> Self:
         if self.api_type != "simulated" and not self.url:
-            raise ValueError("expected a url: where does the server of this model listen?")
+            raise ValueError("expected a url: the address of the server with this model")
         return self
 
     @property
     def label(self) -> str:
-        """The name to show to people."""
+        """The name in reports and progress; default: `model`."""
         return self.model_name or self.model
 
     @property
     def server(self) -> str:
-        """Scheme, host and port: models with the same one share a server."""
+        """Scheme, host and port. Models with equal values share one server and its slots."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.lower()}" if self.url else "simulated"
 
 
 class Models(Settings):
-    """Which model each role asks (`model_config` in the file)."""
+    """The models of the roles (`model_config` in the file)."""
 
     mode: Literal["single", "multi"] = Field(
         "single", description="One model for all roles, or one per role."
     )
     single_model: ModelEntry | None = Field(
-        None, description="For all roles; in multi mode for roles not named."
+        None, description="For all roles; in multi mode for roles without an entry."
     )
-    multi_model: dict[str, ModelEntry] = Field({}, description="Keyed by role.")
+    multi_model: dict[str, ModelEntry] = Field(
+        {}, description="By role; entries with other names serve tasks and fallbacks."
+    )
 
     @field_validator("multi_model", mode="before")
     @classmethod
     def _role_names(cls, entries: Any) -> Any:
         for name in entries if isinstance(entries, Mapping) else ():
-            meant = near(str(name), list(AgentRole))
+            meant = closest_match(str(name), AgentRole)
             if meant and meant != name and not re.match(rf"{meant}[\d_-]", str(name)):
                 raise ValueError(f"unknown role {name!r}; did you mean {meant!r}?")
         return entries
@@ -198,47 +206,50 @@ class Models(Settings):
 
 
 class AgentParameters(Settings):
-    """How a role's model samples; what is not given is left to the defaults of the role or the server."""
+    """Sampling parameters of a role. Parameters that are not set have the role's or the server's defaults."""
 
-    temperature: Number | None = Field(None, ge=0, le=2, description="0: always the likeliest token.")
-    max_tokens: Whole | None = Field(None, ge=1, description="The longest answer, in tokens.")
+    temperature: Number | None = Field(None, ge=0, le=2, description="0: always the most likely token.")
+    max_tokens: Integer | None = Field(None, ge=1, description="Maximum length of an answer, in tokens.")
     top_p: Number | None = Field(
-        None, gt=0, le=1, description="The share of likeliest tokens to choose from."
+        None, gt=0, le=1, description="Nucleus sampling: total probability of the tokens to sample from."
     )
-    num_ctx: Whole | None = Field(None, ge=256, description="Ollama: context size in tokens.")
-    keep_alive: str | Whole | None = Field(
+    num_ctx: Integer | None = Field(None, ge=256, description="Ollama: context length in tokens.")
+    keep_alive: str | Integer | None = Field(
         None, description="Ollama: how long the model stays loaded, as in '10m'."
     )
-    seed: Whole | None = Field(None, description="The server's sampling seed.")
+    seed: Integer | None = Field(None, description="The server's sampling seed.")
     reasoning: bool | Literal["low", "medium", "high"] | None = Field(
-        None, description="Let the model think first."
+        None, description="Let the model think before it answers."
     )
     extra_body: dict[str, Any] = Field(
-        {}, description="Sent along as it is with each call; Ollama takes it as options."
+        {}, description="More request fields, sent as they are; for Ollama its options."
     )
 
 
 class WorkflowSettings(Settings):
-    max_iterations: Whole = Field(3, ge=1, le=100, description="Rounds of coding and reviewing at the most.")
-    max_parallel_agents: Whole = Field(4, ge=1, le=1024, description="Calls of one session at once.")
+    """How the rounds, reviewers and pauses of a workflow run."""
+
+    max_iterations: Integer = Field(3, ge=1, le=100, description="Maximum rounds of coding and reviewing.")
+    max_parallel_agents: Integer = Field(
+        4, ge=1, le=1024, description="Maximum model calls of a session at once."
+    )
     enable_parallel: bool = Field(True, description="false: one call at a time.")
-    max_tasks: Whole = Field(
-        1000, ge=1, description="Tasks that a custom session may grow to by tasks that expand."
+    max_tasks: Integer = Field(
+        1000, ge=1, description="Maximum tasks of a custom session, added ones included."
     )
     verbose_logging: bool = Field(False, description="Log every step to stderr.")
     reviewers: list[ReviewFocus] | dict[ReviewedWorkflow, list[ReviewFocus]] | None = Field(
-        None, description="Focuses (correctness, security, performance, style or a prompt's name)."
+        None, description="Focuses: correctness, security, performance, style or your own (review_NAME.md)."
     )
-
-    pause_before: list[AgentRole] = Field([], description="Roles before which a person is asked.")
-    pause_after: list[AgentRole] = Field([], description="Roles whose answers a person sees first.")
+    pause_before: list[AgentRole] = Field([], description="Pause for a person before these roles.")
+    pause_after: list[AgentRole] = Field([], description="Pause for a person after these roles.")
     grace_period: Number = Field(
-        30.0, ge=0, description="Seconds that calls in flight get to end after Ctrl-C."
+        30.0, ge=0, description="Seconds for calls in flight to finish after Ctrl-C."
     )
 
     @field_validator("reviewers")
     @classmethod
-    def _some_once(cls, value: Any) -> Any:
+    def _not_empty_and_unique(cls, value: Any) -> Any:
         for names in value.values() if isinstance(value, dict) else [value] if value is not None else []:
             if not names or len(set(names)) != len(names):
                 raise ValueError("expected at least one focus and none twice")
@@ -246,70 +257,69 @@ class WorkflowSettings(Settings):
 
     @property
     def pauses(self) -> bool:
-        """Whether a person is asked anywhere."""
+        """Whether the session pauses for a person anywhere."""
         return bool(self.pause_before or self.pause_after)
 
     @property
     def parallel(self) -> int:
-        """How many calls one session makes at once."""
+        """Maximum number of model calls of one session at once."""
         return self.max_parallel_agents if self.enable_parallel else 1
 
     def focuses(self, workflow: str) -> list[str] | None:
-        """The configured reviewers of a workflow; None: the workflow's own."""
+        """The configured focuses of a workflow's reviewers; None: the workflow's default."""
         return self.reviewers.get(workflow) if isinstance(self.reviewers, dict) else self.reviewers
 
 
 class SessionLimits(Settings):
-    """What one request of a session may use before it stops, resumable with a raised limit."""
+    """Limits of one request of a session. A session that reaches one stops; a higher limit lets it resume."""
 
-    calls: Whole | None = Field(None, ge=1, description="Calls of models, failed ones included.")
-    tokens: Whole | None = Field(None, ge=1, description="Tokens in and out.")
-    seconds: Positive | None = Field(None, description="Seconds at work, all its runs together.")
+    calls: Integer | None = Field(None, ge=1, description="Model calls, failed ones included.")
+    tokens: Integer | None = Field(None, ge=1, description="Input and output tokens.")
+    seconds: PositiveNumber | None = Field(None, description="Working time in seconds, summed over all runs.")
 
 
 class ExecutionLimits(Settings):
-    """What one run of the tests may use."""
+    """Limits of one test run."""
 
-    seconds: Positive = Field(60.0, description="Wall clock.")
-    memory_mb: Whole = Field(1024, ge=64, description="MiB, all processes together.")
-    processes: Whole = Field(128, ge=4, description="Processes and threads at once.")
-    disk_mb: Whole = Field(256, ge=1, description="MiB of files.")
-    files: Whole = Field(10_000, ge=10, description="Files and folders.")
-    output_mb: Whole = Field(4, ge=1, description="MiB of text on stdout and stderr.")
+    seconds: PositiveNumber = Field(60.0, description="Wall-clock seconds.")
+    memory_mb: Integer = Field(1024, ge=64, description="MiB of memory, summed over all processes.")
+    processes: Integer = Field(128, ge=4, description="Processes and threads at the same time.")
+    disk_mb: Integer = Field(256, ge=1, description="MiB of files.")
+    files: Integer = Field(10_000, ge=10, description="Files and folders.")
+    output_mb: Integer = Field(4, ge=1, description="MiB of text on stdout and stderr.")
 
 
 class Execution(Settings):
-    """How the generated tests are run on the generated code."""
+    """How the generated tests run against the generated code."""
 
     mode: Literal["auto", "required", "off"] = Field(
-        "auto", description="auto: where a sandbox is possible; required: no approval without a passing run."
+        "auto", description="auto: where a sandbox is available; required: no approval without passing tests."
     )
     sandbox: Literal["auto", "bubblewrap", "docker", "podman", "landlock"] = Field(
-        "auto", description="auto: the first one that can be used, in this order."
+        "auto", description="auto: the first one available, in this order."
     )
     python: str | None = Field(
-        None, description="A Python or a virtual environment, used read-only; default swarm_graph's own."
+        None, description="A Python or a virtual environment, used read-only; default: that of swarm_graph."
     )
     packages: list[str] | None = Field(
-        None,
-        description="Packages that code and tests may import; default all of `python` or `image`, else none.",
+        None, description="Importable packages; default: all of `python` or `image`, else none."
     )
     command: list[str] = Field(
-        [], description='Instead of pytest, for other languages, as in ["node", "--test"].'
+        [], description='Test command in place of pytest, for other languages, as in ["node", "--test"].'
     )
-    image: str | None = Field(None, description="The local image for docker or podman; it is never pulled.")
-    unsafe: bool = Field(False, description="Run the tests without a sandbox where none is possible.")
+    image: str | None = Field(None, description="Local image for docker or podman; it is never pulled.")
+    unsafe: bool = Field(False, description="Run the tests without a sandbox where none is available.")
     limits: ExecutionLimits = ExecutionLimits()
 
     @property
     def allowed_packages(self) -> list[str] | None:
-        """The packages that may be imported; None: all that are there."""
+        """The packages that code and tests may import; None: all that are installed."""
         own = self.python is None and self.image is None
         return [] if self.packages is None and own else self.packages
 
     @property
     def packages_text(self) -> str:
-        """The packages that may be imported, as a prompt shows them."""
+        """The packages that code and tests may import, as text for a prompt."""
         allowed = None if self.mode == "off" or self.command else self.allowed_packages
         if allowed is None:
             return "whatever the request and the design name"
@@ -317,14 +327,16 @@ class Execution(Settings):
 
 
 class Features(Settings):
-    enable_checkpointing: bool = Field(True, description="Save every step, so that a run can be resumed.")
-    execute_tests: bool = Field(False, description="`standard` too writes tests and runs them.")
-    langsmith: bool = Field(False, description="Leave LangSmith tracing as the environment sets it.")
+    """Optional features."""
+
+    enable_checkpointing: bool = Field(True, description="Save every step; needed to resume a session.")
+    execute_tests: bool = Field(False, description="Let `standard` write and run tests too.")
+    langsmith: bool = Field(False, description="Let the environment switch LangSmith tracing on.")
     otlp_endpoint: str | None = Field(
-        None, description="Send OpenTelemetry spans there, as in http://127.0.0.1:4318/v1/traces."
+        None, description="URL that receives OpenTelemetry spans, as in http://127.0.0.1:4318/v1/traces."
     )
 
     @field_validator("otlp_endpoint")
     @classmethod
     def _http_endpoint(cls, url: str | None) -> str | None:
-        return checked_url(url, "http://127.0.0.1:4318/v1/traces") or None if url else None
+        return validated_url(url, "http://127.0.0.1:4318/v1/traces") or None if url else None

@@ -217,14 +217,14 @@ def test_a_key_that_nothing_is_near_to_warns_once() -> None:
 
 def test_the_key_by_which_editors_find_the_schema_is_no_unknown_one() -> None:
     config = load_config({"$schema": "swarm.schema.json", "workflow": {"max_iterations": 2}}, environ={})
-    assert config.kept() == {"workflow": {"max_iterations": 2}}
+    assert config.redacted() == {"workflow": {"max_iterations": 2}}
 
 
 def test_kept_configurations_hold_no_secret_of_extra_body() -> None:
     own = {"api_key": "sk-1", "nested": {"Password": "sk-2", "top_k": 3}, "list": [{"auth": "sk-3"}]}
     config = load_config({"agent_parameters": {"coder": {"extra_body": own}}}, environ={})
     kept = {"nested": {"top_k": 3}, "list": [{}]}
-    assert config.kept() == {"agent_parameters": {"coder": {"extra_body": kept}}}
+    assert config.redacted() == {"agent_parameters": {"coder": {"extra_body": kept}}}
 
 
 def test_an_unknown_key_is_not_kept() -> None:

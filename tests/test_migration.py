@@ -336,7 +336,7 @@ CONFIGS = [
 @pytest.mark.parametrize("text", CONFIGS)
 def test_its_configs_are_read_without_a_warning(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(text)
-    assert load_config(tmp_path / "config.json").kept()
+    assert load_config(tmp_path / "config.json").redacted()
 
 
 def test_the_names_that_snippets_use_are_ours() -> None:

@@ -1,4 +1,4 @@
-"""What a server takes: calls at once, tokens at once; what happens to prompts that do not fit."""
+"""Server capacity: concurrent calls, context, and prompts that do not fit."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from support import SIMULATED, config, dead_port, thread
 from swarm_graph import SwarmCoordinator
 from swarm_graph.config import load_config
 from swarm_graph.errors import ConfigError, ModelError
-from swarm_graph.models.capacity import capacity
-from swarm_graph.models.context_window import Gauge, size_of
-from swarm_graph.models.pool import ModelPool
-from swarm_graph.models.probe import ServerReport
-from swarm_graph.roles.role import RoleNode
+from swarm_graph.models.capacity import server_capacity
+from swarm_graph.models.context_window import TokenEstimator, prompt_bytes
+from swarm_graph.models.pool import ModelPool, PromptSize
+from swarm_graph.models.probe import ServerInfo
+from swarm_graph.roles.role_node import RoleNode
 from swarm_graph.settings import AgentParameters
 from swarm_graph.state import AgentRole
 from swarm_graph.workflows.build import build_graph
@@ -75,12 +75,14 @@ def test_the_server_counts_where_bytes_leave_a_doubt(small: Llama) -> None:
     pool = ModelPool(load_config(one(small.url)))
     entry = pool.config.model_for(AgentRole.CODER)
 
-    async def tokens(text: str) -> tuple[int, int]:
-        return await pool.prompt_tokens(entry, [HumanMessage(text)], AgentParameters(max_tokens=100))
+    async def size(text: str) -> PromptSize:
+        size = await pool.prompt_size(entry, [HumanMessage(text)], AgentParameters(max_tokens=100))
+        assert size
+        return size
 
-    assert asyncio.run(tokens("x" * 100)) == (116, 1948)
+    assert asyncio.run(size("x" * 100)) == (116, 1948)
     counted = len(httpx.post(f"{small.root}/tokenize", json={"content": "word " * 600}).json()["tokens"])
-    taken, _ = asyncio.run(tokens("word " * 600))
+    taken, _ = asyncio.run(size("word " * 600))
     assert abs(taken - counted - 16) <= 1
 
 
@@ -132,14 +134,14 @@ def test_who_judges_is_shown_everything() -> None:
     assert shorter["reviewer"] == shorter["security"] == []
 
 
-def test_a_gauge_learns_what_a_token_is() -> None:
-    gauge = Gauge()
-    assert (gauge.most(3000), gauge.least(700)) == (1000, 100)
-    gauge.learn(100, 90)
-    assert gauge.most(3000) == 1000, "a short prompt says little"
-    gauge.learn(4000, 1000)
-    assert gauge.most(4000) == 1150
-    assert gauge.least(4600) == 1000
+def test_the_token_estimator_learns_what_a_token_is() -> None:
+    estimator = TokenEstimator()
+    assert (estimator.at_most(3000), estimator.at_least(700)) == (1000, 100)
+    estimator.learn(100, 90)
+    assert estimator.at_most(3000) == 1000, "a short prompt says little"
+    estimator.learn(4000, 1000)
+    assert estimator.at_most(4000) == 1150
+    assert estimator.at_least(4600) == 1000
 
 
 # --- Ollama --------------------------------------------------------------------------------------
@@ -179,20 +181,20 @@ def test_num_ctx_follows_config_model_and_what_is_loaded(
     parameters = {"agent_parameters": {"coder": {"num_ctx": wanted}}} if wanted else {}
     settings = load_config({**one("http://h", api_type="ollama"), **parameters})
     entry = settings.model_for(AgentRole.CODER)
-    report = ServerReport(
+    info = ServerInfo(
         "http://h",
         kind="ollama",
         reachable=True,
         contexts={"tiny": loaded} if loaded else {},
-        lengths={"tiny:latest": length} if length else {},
+        trained_contexts={"tiny:latest": length} if length else {},
     )
-    known = capacity(settings, entry, report)
+    known = server_capacity(settings, entry, info)
     assert (known.context, known.num_ctx, known.slots) == (expected, expected, 1)
 
 
 def test_a_prompt_that_ollama_cuts_without_a_word_is_noticed(llama: Llama) -> None:
     with FaultyOllama(llama.root, Plan("ignore_format")) as server:
-        server.context = 4600  # less than what is asked of it
+        server.context = 4600  # less than num_ctx
         settings = {
             **one(server.url, api_type="ollama", retries=0),
             "agent_parameters": {"reviewer": {"max_tokens": 100, "num_ctx": 8192, "seed": 1}},
@@ -386,4 +388,4 @@ def test_a_simulated_model_has_no_server_to_ask() -> None:
 
 
 def test_the_size_of_a_prompt_is_in_bytes() -> None:
-    assert size_of([HumanMessage("äb"), HumanMessage("c")]) == 4
+    assert prompt_bytes([HumanMessage("äb"), HumanMessage("c")]) == 4

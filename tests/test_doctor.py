@@ -1,4 +1,4 @@
-"""`swarm-graph doctor`: what it finds wrong, the cure it names, its output and exit code."""
+"""`swarm-graph doctor`: the problems it finds, their cures, its output and exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from test_servers_probe import LISTED, OLLAMA, serving
 
 from swarm_graph.cli.setup import doctor
 from swarm_graph.config import load_config
-from swarm_graph.setup.doctor import Check, checks_text, examine
+from swarm_graph.setup.checks import Check, checks_text
+from swarm_graph.setup.doctor import examine
 
 SIMULATED_ENTRY = {"model": "s", "api_type": "simulated"}
 
@@ -42,7 +43,7 @@ def warned(checks: list[Check]) -> list[tuple[str, str]]:
 
 def test_an_ollama_url_with_v1_would_fail_at_the_first_call(ollama: OllamaFront, tmp_path: Path) -> None:
     [(text, cure)] = failed(examined(tmp_path, one(f"{ollama.root}/v1", "ollama")))
-    assert text == f"{ollama.root}/v1 is not where it answers"
+    assert text == f"it does not answer at {ollama.root}/v1"
     assert cure == f'set "url": "{ollama.root}"'
 
 
@@ -77,7 +78,7 @@ def test_a_key_that_a_server_wants_is_asked_for(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("DOCTOR_TEST_KEY", "wrong")
     with serving({"/v1/models": (401, {"error": "no"})}) as url:
         [(text, cure)] = failed(examined(tmp_path, one(f"{url}/v1")))
-        assert text == "it wants an API key"
+        assert text == "it requires an API key"
         assert "api_key_env" in cure
         checks = examined(tmp_path, one(f"{url}/v1", api_key_env="DOCTOR_TEST_KEY"))
     assert failed(checks)[0][0] == "it refuses the API key"
@@ -166,7 +167,7 @@ def test_a_piped_doctor_is_plain_text(llama: Llama, tmp_path: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "\x1b" not in ended.stdout
-    assert ended.stdout.endswith("everything that is needed is there\n")
+    assert ended.stdout.endswith("no check failed\n")
 
 
 def test_a_config_that_does_not_load_ends_with_one_line_and_2(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every fault of a model server, in both APIs, for plain, typed and streamed answers: docs/servers.md holds.
+"""Every fault of a model server, in both APIs, for plain, typed and streamed answers, as in docs/servers.md.
 
 The server is a real llama.cpp behind a proxy that plays the fault on every call (`servers.faults`).
 """
@@ -36,7 +36,7 @@ CALLS = {
 
 @dataclass
 class Outcome:
-    """What a session came to: `streamed`, `thoughts`: of the last attempt, as a stream brought them."""
+    """The result of a session. `streamed`: the last attempt's text in the stream; `thoughts`: all in it."""
 
     answer: str = ""
     approved: bool | None = None
@@ -47,7 +47,7 @@ class Outcome:
 
 
 def table() -> dict[tuple[str, str], tuple[str, str, str]]:
-    """The page's table: (fault, API) to what is asked again, and the two outcomes."""
+    """The page's table: the retries and the two outcomes by fault and API."""
     rows = {}
     for line in re.findall(r"^\| (\w+ \| (?:both|OpenAI|Ollama) \| .*) \|$", PAGE, re.MULTILINE):
         fault, api, *told = [cell.strip() for cell in line.split("|")]
@@ -77,7 +77,7 @@ def settings(server: FaultyProxy | FaultyOllama, **entry: Any) -> dict[str, Any]
 
 
 def session(kind: str, config: dict[str, Any]) -> Outcome:
-    """One answer: of a reviewer (typed), or of an architect, by itself or as a stream."""
+    """Run a session with one answer: a reviewer's (typed) or an architect's (plain and streamed)."""
     outcome = Outcome()
     try:
         if kind == "typed":

@@ -1,4 +1,4 @@
-"""Slots hold over threads and event loops, in order, whatever ends a waiter; a run waits for its branches."""
+"""Slots work across threads and event loops, in order, however waiters end; a run waits for its branches."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from swarm_graph.models.slots import Slots, server_slots
 from swarm_graph.roles.run import Run
 
 PATIENCE = 30
-"""Seconds that only a bug makes a test wait."""
+"""Seconds; only a bug makes a test wait so long."""
 
 
 async def settle(condition: Callable[[], object]) -> None:
-    """Goes on with the other tasks of this event loop until they have brought something about."""
+    """Let the other tasks of this event loop run until the condition holds."""
     for _ in range(1000):
         await asyncio.sleep(0)
     assert condition()
@@ -44,7 +44,7 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
 
 
 class Gauge:
-    """How many hold a slot now, and the most that ever did."""
+    """Counts the holders of a slot: now, at most, and all of them."""
 
     def __init__(self) -> None:
         self.now = self.most = self.served = 0
@@ -107,7 +107,7 @@ def test_first_come_first_served() -> None:
             for number in range(20):
                 tasks.append(asyncio.create_task(take(number)))
                 await asyncio.sleep(0)
-        tasks.append(asyncio.create_task(take(20)))  # nobody overtakes those who wait
+        tasks.append(asyncio.create_task(take(20)))  # must not overtake the others
         await asyncio.gather(*tasks)
         return served
 
@@ -117,7 +117,7 @@ def test_first_come_first_served() -> None:
 def with_one_waiting(
     scenario: Callable[[Slots, asyncio.Task[None], Gauge], Coroutine[Any, Any, None]],
 ) -> None:
-    """Runs a scenario in which the one slot is held and a task waits; afterwards the slot must be free."""
+    """Run a scenario with the only slot taken and a task waiting; afterwards the slot must be free."""
 
     async def whole() -> None:
         slots, gauge = Slots(1), Gauge()

@@ -1,4 +1,4 @@
-"""`doctor --measure`: tiny calls to real servers, and the settings that it proposes."""
+"""`doctor --measure`: tiny calls to real servers, and the proposed settings."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from support import SIMULATED, dead_port, write_config
 
 from swarm_graph.cli.setup import doctor
 from swarm_graph.config import load_config
-from swarm_graph.setup.doctor import Check
-from swarm_graph.setup.measure import Measured, measure
+from swarm_graph.setup.checks import Check
+from swarm_graph.setup.measure import Measurement, measure
 
 
 def measured(url: str, **entry: Any) -> list[Check]:
@@ -54,7 +54,7 @@ def test_what_a_server_lacks_is_told(kind: type[FaultyProxy] | type[FaultyOllama
     with kind(llama.root, Plan("only_thoughts")) as server:
         text = told(measured(server.url, api_type=api_type))
         assert "it thinks before it answers" in text
-        assert "whether a JSON schema binds its answers could not be seen" in text
+        assert "unknown whether a JSON schema binds its answers" in text
     with kind(llama.root, Plan("ignore_format")) as server:
         assert "a JSON schema does not bind its answers" in told(measured(server.url, api_type=api_type))
 
@@ -70,9 +70,9 @@ def test_one_slot_that_is_slow_gets_one_call_and_more_time(tmp_path: Path) -> No
 
 
 def test_calls_that_bring_nothing_more_are_not_proposed() -> None:
-    assert Measured(None, 4, {1: 100.0, 2: 190.0, 4: 200.0}).best == 2
-    assert Measured(None, 4, {1: 100.0, 2: 101.0}).best == 1
-    assert Measured(None, 4, {1: 100.0, 2: 200.0, 4: 390.0}).best == 4
+    assert Measurement(None, 4, {1: 100.0, 2: 190.0, 4: 200.0}).best == 2
+    assert Measurement(None, 4, {1: 100.0, 2: 101.0}).best == 1
+    assert Measurement(None, 4, {1: 100.0, 2: 200.0, 4: 390.0}).best == 4
 
 
 def test_the_command_adds_what_it_measured(llama: Llama, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The real model servers that other tests use do what those tests rely on."""
+"""The real model servers behave as the other tests expect."""
 
 import asyncio
 import json
@@ -256,11 +256,11 @@ def test_a_client_that_leaves_ends_its_call(counted: CountingProxy) -> None:
     }
     with httpx.Client(base_url=counted.root, trust_env=False) as client:
         with client.stream("POST", "/v1/chat/completions", json=endless) as answer:
-            parts = answer.iter_bytes()  # dropped, it would close the answer
+            parts = answer.iter_bytes()  # without this reference, the answer would be closed
             next(parts)
             assert counted.calls.in_flight == 1
         assert any(not busy_slots(client) for _ in range(1000))
-    assert counted.calls.completion_tokens == 0  # the server never came to report any
+    assert counted.calls.completion_tokens == 0  # the server had not reported any yet
 
 
 def busy_slots(client: httpx.Client) -> int:

@@ -1,4 +1,4 @@
-"""Probes of servers that answer oddly: wrong shapes, wrong keys, too slow, hostile names."""
+"""Probes of servers with odd answers: wrong shapes, wrong keys, too slow, hostile names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from servers.counting_proxy import CountingProxy
 from servers.llama import Llama
 from servers.ollama_front import OllamaFront
 
-from swarm_graph.models.probe import ServerReport, discover, inspect
+from swarm_graph.models.probe import ServerInfo, discover, inspect
 
 OLLAMA: dict[str, Any] = {
     "/": "Ollama is running",
@@ -48,7 +48,7 @@ class Page(BaseHTTPRequestHandler):
 
 
 class Trickle(Page):
-    """Sends a byte now and then, so that no read ever takes long, and never comes to an end."""
+    """Sends a byte every 50 ms, without end: no single read takes long."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -62,7 +62,7 @@ class Trickle(Page):
 
 
 class Endless(Page):
-    """Sends as much as is read."""
+    """Sends data as fast as the client reads it, without end."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -85,7 +85,7 @@ def serving(table: Mapping[str, Any], page: type[Page] = Page) -> Iterator[str]:
         thread.join()
 
 
-def report(table: Mapping[str, Any], path: str = "/v1", **options: Any) -> ServerReport:
+def report(table: Mapping[str, Any], path: str = "/v1", **options: Any) -> ServerInfo:
     with serving(table) as url:
         return asyncio.run(inspect(url + path, **options))
 
@@ -153,7 +153,7 @@ def test_no_redirect_is_followed() -> None:
 
 def test_a_refused_key_is_told_from_a_missing_one() -> None:
     closed = {"/v1/models": (401, {"error": "key"})}
-    assert report(closed).error == "it wants an API key"
+    assert report(closed).error == "it requires an API key"
     assert report(closed, key="wrong").error == "it refuses the API key"
     assert report(closed).key_refused
 
@@ -171,7 +171,7 @@ def test_a_proxy_of_the_config_is_used_and_none_of_the_environment(
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     assert asyncio.run(inspect(llama.url)).kind == "llama.cpp"
     seen = asyncio.run(inspect("http://models.invalid/v1", proxy=llama.root))
-    assert seen.reachable  # llama.cpp answers what it is asked as a proxy
+    assert seen.reachable  # llama.cpp answers a request that is meant for a proxy
 
 
 def test_embedding_models_are_skipped() -> None:
@@ -211,7 +211,7 @@ def test_no_probe_sends_a_prompt(counted: CountingProxy) -> None:
     assert len(counted.calls) == 0
 
 
-def found_with(monkeypatch: pytest.MonkeyPatch, openai: str, ollama: str) -> list[ServerReport]:
+def found_with(monkeypatch: pytest.MonkeyPatch, openai: str, ollama: str) -> list[ServerInfo]:
     monkeypatch.setenv("OPENAI_BASE_URL", openai)
     monkeypatch.setenv("OLLAMA_HOST", ollama)
     return asyncio.run(discover())

@@ -1,4 +1,4 @@
-"""`init`, `doctor` and the probes, against real servers, dead ports and things that are no model server."""
+"""`init`, `doctor` and the probes with real servers, dead ports and services that are not model servers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from swarm_graph.config import load_config
 from swarm_graph.config_source import read_json5
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.models.keys import check_model
-from swarm_graph.models.probe import ServerReport, discover, inspect
-from swarm_graph.settings import YOUR_MODEL
-from swarm_graph.setup.doctor import Check, checks_text, examine
+from swarm_graph.models.probe import ServerInfo, discover, inspect
+from swarm_graph.settings import MODEL_PLACEHOLDER
+from swarm_graph.setup.checks import Check, checks_text
+from swarm_graph.setup.doctor import examine
 from swarm_graph.setup.init import PRESETS, config_text, write_config
 from swarm_graph.state import AgentRole
 
@@ -162,7 +163,7 @@ def test_init_writes_a_config_that_loads_for_the_servers_found(
 ) -> None:
     reports = [
         asyncio.run(inspect(llama.url)),
-        ServerReport("http://127.0.0.1:11434", "ollama", True, models=("qwen2.5-coder:7b",)),
+        ServerInfo("http://127.0.0.1:11434", "ollama", True, models=("qwen2.5-coder:7b",)),
     ]
     path = tmp_path / "config.json"
     write_config(path, config_text(reports, preset), force=False)
@@ -179,7 +180,7 @@ def test_init_without_a_server_leaves_a_marked_place(tmp_path: Path) -> None:
     write_config(path, config_text([], "minimal"), force=False)
     entry = load_config(path, environ={}).models.single_model
     assert entry
-    assert entry.model == YOUR_MODEL
+    assert entry.model == MODEL_PLACEHOLDER
     with pytest.raises(ConfigError, match="still says PUT-THE-MODEL-HERE: write a model's name there"):
         check_model(entry)
 

@@ -1,4 +1,4 @@
-"""`swarm-graph init` and the example: every config that it writes loads, and says what a person must do."""
+"""`swarm-graph init` and config.example.json: every config loads, and says what is left to fill in."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from swarm_graph.cli.setup import init
 from swarm_graph.config import SwarmConfig, config_schema, load_config
 from swarm_graph.config_source import read_json5
 from swarm_graph.errors import InputError
-from swarm_graph.models.probe import ServerReport, inspect
-from swarm_graph.settings import YOUR_MODEL
+from swarm_graph.models.probe import ServerInfo, inspect
+from swarm_graph.settings import MODEL_PLACEHOLDER
 from swarm_graph.setup.doctor import examine
 from swarm_graph.setup.init import PRESETS, config_text, write_config
 from swarm_graph.state import AgentRole
 
 ROOT = Path(__file__).parents[1]
-STUDIO = ServerReport("http://127.0.0.1:1234/v1", "lm-studio", True, models=("gpt-oss-20b", "qwen-coder"))
-OLLAMA = ServerReport("http://127.0.0.1:11434", "ollama", True, models=("qwen-coder", "llama3.1:8b"))
+STUDIO = ServerInfo("http://127.0.0.1:1234/v1", "lm-studio", True, models=("gpt-oss-20b", "qwen-coder"))
+OLLAMA = ServerInfo("http://127.0.0.1:11434", "ollama", True, models=("qwen-coder", "llama3.1:8b"))
 
 
-def written(folder: Path, *reports: ServerReport, preset: str = "optimal") -> SwarmConfig:
+def written(folder: Path, *reports: ServerInfo, preset: str = "optimal") -> SwarmConfig:
     path = folder / "config.json"
     write_config(path, config_text(reports, preset), force=True)
     return load_config(path, environ={})
 
 
 def invoked(*arguments: str) -> Result:
-    """`init` where a dead port is named, so that what is found is what listens on the usual ports."""
+    """Run `init` with OLLAMA_HOST at a dead port, so that it finds only servers on the default ports."""
     return CliRunner().invoke(init, arguments, env={"OLLAMA_HOST": f"127.0.0.1:{dead_port()}"})
 
 
@@ -52,7 +52,7 @@ def test_roles_get_the_models_that_suit_them(tmp_path: Path) -> None:
 
 
 def test_the_same_model_on_another_server_is_no_diversity(tmp_path: Path) -> None:
-    alone = ServerReport("http://127.0.0.1:8080/v1", "llama.cpp", True, models=("qwen-coder",))
+    alone = ServerInfo("http://127.0.0.1:8080/v1", "llama.cpp", True, models=("qwen-coder",))
     config = written(tmp_path, alone, OLLAMA)
     assert config.model_for(AgentRole.REVIEWER).model == "llama3.1:8b"
 
@@ -65,9 +65,9 @@ def test_one_model_makes_a_config_of_one_model(llama: Llama, tmp_path: Path) -> 
 
 
 def test_a_server_without_a_model_keeps_its_address(tmp_path: Path) -> None:
-    config = written(tmp_path, ServerReport("http://127.0.0.1:11434", "ollama", True))
+    config = written(tmp_path, ServerInfo("http://127.0.0.1:11434", "ollama", True))
     entry = config.model_for(AgentRole.CODER)
-    assert (entry.url, entry.api_type, entry.model) == ("http://127.0.0.1:11434", "ollama", YOUR_MODEL)
+    assert (entry.url, entry.api_type, entry.model) == ("http://127.0.0.1:11434", "ollama", MODEL_PLACEHOLDER)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -75,7 +75,7 @@ def test_without_a_server_there_are_places_for_both_kinds(preset: str, tmp_path:
     config = written(tmp_path, preset=preset)
     assert config.workflow.parallel == PRESETS[preset]["max_parallel_agents"]
     text = (tmp_path / "config.json").read_text()
-    assert text.count(YOUR_MODEL) == 2
+    assert text.count(MODEL_PLACEHOLDER) == 2
     hint = next(line for line in text.splitlines() if "with Ollama" in line)
     other = hint.partition("Ollama: ")[2]
     kept = "\n".join(line for line in text.splitlines() if not line.strip().startswith('"single_model"'))

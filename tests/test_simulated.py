@@ -1,4 +1,4 @@
-"""The simulated model repeats exactly, plays scripts, fails on demand; the demo it ships is true."""
+"""The simulated model: exact repetition, scripts, failures on demand, and a demo that is true."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DEMO = load_script(None)
 
 
 def kind(name: str) -> type:
-    """The form of what a role, or a node of the reviewer's, answers."""
+    """The answer type of a role or of a reviewer's node."""
     return ANSWERS.get("reviewer" if name.startswith("review") else name, str)
 
 
@@ -62,7 +62,7 @@ def answer(simulated: SimulatedChatModel, who: dict[str, Any], prompt: str = OTH
 
 
 def outcomes(**simulation: Any) -> list[str]:
-    """What 200 calls come to, each in a round of its own."""
+    """The outcomes of 200 calls, each in its own round."""
     simulated = model(**simulation)
 
     async def call(iteration: int) -> str:
@@ -119,7 +119,7 @@ def test_an_invented_answer_fits_a_schema(name: str) -> None:
     }
     form = {"json_schema": {"schema": schema}}
     told = SimulatedChatModel().invoke([HumanMessage(OTHER)], response_format=form).text
-    if name == "no choice":  # which nothing fits
+    if name == "no choice":  # no value fits an empty enum
         assert json.loads(told)
     else:
         assert read_typed(told, schema)
@@ -333,7 +333,7 @@ def test_the_demo_s_second_round_approves_and_its_first_does_not() -> None:
 
 
 def run_tests(folder: Path, code: int, tests: int) -> str:
-    """What pytest says at its end of the demo's code and tests."""
+    """pytest's summary for the demo's code and tests."""
     for name, iteration in (("coder", code), ("tester", tests)):
         for path, text in read(DEMO.answers[name, iteration], Files).written.items():
             (folder / path).parent.mkdir(exist_ok=True)

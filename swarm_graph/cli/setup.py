@@ -43,9 +43,11 @@ def doctor(
 
     from swarm_graph.config import load_config
     from swarm_graph.sessions.ids import DATABASE
-    from swarm_graph.setup.doctor import checks_text, examine, examine_database
+    from swarm_graph.setup.checks import checks_text
+    from swarm_graph.setup.database_checks import examine_database
+    from swarm_graph.setup.doctor import examine
     from swarm_graph.setup.measure import measure
-    from swarm_graph.text import plain_text, to_json
+    from swarm_graph.text import printable, to_json
 
     if repair and not database:
         raise InputError("--repair needs --database; `swarm-graph doctor --database --repair` repairs it")
@@ -58,7 +60,7 @@ def doctor(
         checks = asyncio.run(examine(config, data_dir=Path(data_dir), output_dir=Path(output)))
         if measured:
             checks += asyncio.run(measure(config))
-    text = to_json([vars(check) for check in checks]) if as_json else plain_text(checks_text(checks))
+    text = to_json([vars(check) for check in checks]) if as_json else printable(checks_text(checks))
     sys.stdout.write(text)
     if any(check.ok is False for check in checks):
         sys.exit(1)
@@ -86,7 +88,7 @@ def init(path: str, preset: str, force: bool, yes: bool, schema: bool, task_sche
 
     from swarm_graph.config import config_schema
     from swarm_graph.models.probe import discover
-    from swarm_graph.settings import YOUR_MODEL
+    from swarm_graph.settings import MODEL_PLACEHOLDER
     from swarm_graph.setup.init import config_text, keep_existing, write_config
     from swarm_graph.text import to_json
 
@@ -99,12 +101,14 @@ def init(path: str, preset: str, force: bool, yes: bool, schema: bool, task_sche
         sys.stdout.write(to_json(config_schema()))
         return
     keep_existing(Path(path), force=force)
-    reports = asyncio.run(discover())
-    for report in reports:
-        click.echo(f"found {report.kind} at {report.url}: {', '.join(report.models) or 'no model'}")
-    if not reports:
-        click.echo(f"found no model server; the config will have a place for yours, marked {YOUR_MODEL}")
+    servers = asyncio.run(discover())
+    for server in servers:
+        click.echo(f"found {server.kind} at {server.url}: {', '.join(server.models) or 'no model'}")
+    if not servers:
+        click.echo(
+            f"found no model server; the config will have a place for yours, marked {MODEL_PLACEHOLDER}"
+        )
     if sys.stdin.isatty() and not yes and not click.confirm(f"Write {path}?", default=True):
         return
-    write_config(Path(path), config_text(reports, preset), force=force)
+    write_config(Path(path), config_text(servers, preset), force=force)
     click.echo(f"wrote {path}; `swarm-graph doctor` checks it")

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from swarm_graph.config import SECRET
+from swarm_graph.config import SECRET_NAME
 from swarm_graph.errors import ConfigError
-from swarm_graph.settings import YOUR_MODEL, ModelEntry
+from swarm_graph.settings import MODEL_PLACEHOLDER, ModelEntry
 
 
 def api_key(entry: ModelEntry) -> str | None:
@@ -34,9 +34,9 @@ def check_model(entry: ModelEntry) -> None:
         ConfigError: `init`'s placeholder is still there, the API key is not set, or the script of a simulated
             model cannot be read.
     """
-    if entry.model == YOUR_MODEL:
+    if entry.model == MODEL_PLACEHOLDER:
         raise ConfigError(
-            f"the config still says {YOUR_MODEL}: write a model's name there, and its server's url; "
+            f"the config still says {MODEL_PLACEHOLDER}: write a model's name there, and its server's url; "
             "`swarm-graph init --force` looks for servers again"
         )
     api_key(entry)
@@ -55,4 +55,4 @@ def secrets_of(entry: ModelEntry, parameters: Mapping[str, Any]) -> list[str]:
     """
     key = os.environ.get(entry.api_key_env or "")
     body = parameters.get("extra_body", {})
-    return [*filter(None, [key]), *(str(body[name]) for name in body if SECRET.search(name))]
+    return [*filter(None, [key]), *(str(body[name]) for name in body if SECRET_NAME.search(name))]

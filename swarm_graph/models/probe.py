@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from swarm_graph.settings import checked_url
+from swarm_graph.settings import validated_url
 
 Kind = Literal["llama.cpp", "ollama", "lm-studio", "openai-compatible", "unknown"]
 
@@ -85,7 +85,7 @@ async def inspect(
         patience_s: Seconds for the whole probe.
     """
     try:
-        url = checked_url(url, "http://localhost:1234/v1").rstrip("/")
+        url = validated_url(url, "http://localhost:1234/v1").rstrip("/")
         async with asyncio.timeout(patience_s), _client(url, key, proxy) as client:
             return await _server_info(client, url)
     except TimeoutError:

@@ -6,46 +6,58 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from swarm_graph.config import DEFAULT_PARAMETERS
 from swarm_graph.errors import InputError, StorageError
-from swarm_graph.models.probe import ServerReport
+from swarm_graph.models.capacity import OLLAMA_NUM_CTX
+from swarm_graph.models.probe import ServerInfo
 from swarm_graph.sessions.output import write_file
-from swarm_graph.settings import YOUR_MODEL
-from swarm_graph.state import AgentRole
+from swarm_graph.settings import MODEL_PLACEHOLDER
+from swarm_graph.state import REVIEW_ROLES, AgentRole
 
 PRESETS: dict[str, dict[str, Any]] = {
     "minimal": {"enable_parallel": False, "max_parallel_agents": 1},
     "optimal": {"enable_parallel": True, "max_parallel_agents": 4},
     "high-performance": {"enable_parallel": True, "max_parallel_agents": 8},
 }
-"""The seed's hardware: a laptop with 6-8 GB of VRAM, a server with 16-24 GB, one with 32-48 GB."""
+"""Workflow settings by hardware: a laptop (6-8 GB of VRAM), a server (16-24 GB), a large one (32-48 GB)."""
 
-REVIEW_ROLES = (AgentRole.REVIEWER, AgentRole.SECURITY)
-OLLAMA_NUM_CTX = 16384
-NOT_FOUND = (
-    "// No server was found: put the address and the model's name of yours here. `swarm-graph doctor` checks."
+MODEL_TIMEOUT_S = 7200
+NO_SERVER = (
+    "// No server was found: put your server's address and model name here. `swarm-graph doctor` checks them."
 )
-PLACEHOLDER = {"url": "http://localhost:1234/v1", "model": YOUR_MODEL, "api_type": "openai"}
-OLLAMA_PLACEHOLDER = {"url": "http://localhost:11434", "model": YOUR_MODEL, "api_type": "ollama"}
+OPENAI_PLACEHOLDER = {"url": "http://localhost:1234/v1", "model": MODEL_PLACEHOLDER, "api_type": "openai"}
+OLLAMA_PLACEHOLDER = {"url": "http://localhost:11434", "model": MODEL_PLACEHOLDER, "api_type": "ollama"}
 
 
-def config_text(reports: Sequence[ServerReport], preset: str) -> str:
-    """A config file with comments, in the seed's shape, for these servers and this hardware."""
-    offered = [(report, model) for report in reports for model in report.models]
-    entries = _entries(offered or [(report, YOUR_MODEL) for report in reports[:1]])
-    single = next(iter(entries.values()), PLACEHOLDER)
+class _Offer(NamedTuple):
+    """A model on a server."""
+
+    server: ServerInfo
+    model: str
+
+
+def config_text(servers: Sequence[ServerInfo], preset: str) -> str:
+    """A commented config file for these servers and this hardware.
+
+    Args:
+        servers: The servers that were found; none: the config has a placeholder.
+        preset: A key of `PRESETS`.
+    """
+    offers = [_Offer(server, model) for server in servers for model in server.models]
+    entries = _entries(offers or [_Offer(server, MODEL_PLACEHOLDER) for server in servers[:1]])
+    single = next(iter(entries.values()), OPENAI_PLACEHOLDER)
     multi = {role: entry for role, entry in entries.items() if entry != single}
-    found = [f"// Found: {r.kind} at {r.url} with {', '.join(r.models) or 'no model'}" for r in reports]
+    found = [f"// Found: {s.kind} at {s.url} with {', '.join(s.models) or 'no model'}" for s in servers]
     lines = [
         "// Written by `swarm-graph init`. Comments and trailing commas are fine here.",
-        *(found or [NOT_FOUND]),
+        *(found or [NO_SERVER]),
         "{",
         '  "model_config": {',
-        *_mode(multi),
+        *_mode_lines(multi),
         f'    "single_model": {_inline(single)},',
-        *([] if reports else [f'    // or, with Ollama: "single_model": {_inline(OLLAMA_PLACEHOLDER)},']),
+        *([] if servers else [f'    // or, with Ollama: "single_model": {_inline(OLLAMA_PLACEHOLDER)},']),
         '    "multi_model": {',
         *(f'      "{role}": {_inline(entry)},' for role, entry in multi.items()),
         "    },",
@@ -65,39 +77,54 @@ def config_text(reports: Sequence[ServerReport], preset: str) -> str:
 
 
 def keep_existing(path: Path, *, force: bool) -> None:
-    """InputError when the file exists and `force` is not given."""
+    """Refuse to replace a file unless `force` is set.
+
+    Raises:
+        InputError: The path exists, be it as a file, a folder or a dangling link.
+    """
     if os.path.lexists(path) and not force:
         raise InputError(f"'{path}' exists; --force replaces it, or name another file")
 
 
 def write_config(path: Path, text: str, *, force: bool) -> None:
-    """Writes the config whole or not at all. InputError when it cannot, or may not replace what is there."""
+    """Write the config, completely or not at all.
+
+    Args:
+        path: The file.
+        text: Its content.
+        force: Replace an existing file.
+
+    Raises:
+        InputError: The file exists and `force` is not set, or it cannot be written.
+    """
     keep_existing(path, force=force)
     try:
         write_file(path.parent, path.name, text)
     except StorageError as error:
-        reason = getattr(error.__cause__, "strerror", None) or "that is no file's name"
+        reason = getattr(error.__cause__, "strerror", None) or "not a valid file name"
         raise InputError(f"cannot write '{path}': {reason}; name another file") from error
 
 
-def _mode(multi: dict[AgentRole, Any]) -> list[str]:
+def _mode_lines(multi: dict[AgentRole, Any]) -> list[str]:
     if multi:
-        return ['    "mode": "multi",  // per role; the single model is for the rest ("single": for all)']
+        comment = 'one model per role; the single model is for the rest ("single": one for all)'
+        return [f'    "mode": "multi",  // {comment}']
     return ['    "mode": "single",  // one model for all roles ("multi": per role, entries in multi_model)']
 
 
-def _entries(offered: list[tuple[ServerReport, str]]) -> dict[AgentRole, dict[str, Any]]:
-    """A model per role: one for code where a name says so, another for reviews for the sake of diversity."""
-    if not offered:
+def _entries(offers: list[_Offer]) -> dict[AgentRole, dict[str, Any]]:
+    """A model per role: a code model if a name says so, and a different one for reviews if there is one."""
+    if not offers:
         return {}
-    coder = next((pair for pair in offered if "code" in pair[1].lower()), offered[0])
-    other = next((pair for pair in offered if pair[1] != coder[1]), coder)
-    return {role: _entry(*(other if role in REVIEW_ROLES else coder)) for role in AgentRole}
+    coder = next((offer for offer in offers if "code" in offer.model.lower()), offers[0])
+    reviewer = next((offer for offer in offers if offer.model != coder.model), coder)
+    return {role: _entry(reviewer if role in REVIEW_ROLES else coder) for role in AgentRole}
 
 
-def _entry(report: ServerReport, model: str) -> dict[str, Any]:
-    slots = {"slots": report.slots} if report.slots else {}
-    return {"url": report.url, "model": model, "api_type": report.api_type, "timeout": 7200, **slots}
+def _entry(offer: _Offer) -> dict[str, Any]:
+    server = offer.server
+    entry = {"url": server.url, "model": offer.model, "api_type": server.api_type, "timeout": MODEL_TIMEOUT_S}
+    return {**entry, "slots": server.slots} if server.slots else entry
 
 
 def _parameters(role: AgentRole, entries: dict[AgentRole, dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""`swarm-graph doctor --database`: checks of the session database, and the account of a repair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from swarm_graph.checkpoints.health import check_database
+from swarm_graph.checkpoints.repair import repair_database
+from swarm_graph.checkpoints.salvage import Repair
+from swarm_graph.errors import StorageError
+from swarm_graph.setup.checks import Check, failed_check
+
+
+def examine_database(path: Path, *, repair: bool = False) -> list[Check]:
+    """Checks of a session database: whether its sessions can be read.
+
+    Args:
+        path: The database file.
+        repair: Repair the file first; the original is kept beside it.
+
+    Raises:
+        SessionInUse: A session is running, so the file cannot be repaired.
+    """
+    checks: list[Check] = []
+    try:
+        if repair:
+            checks += _repair_checks(repair_database(path))
+        health = check_database(path)
+    except StorageError as error:
+        return [*checks, failed_check("database", str(error))]
+    for problem in health.problems:
+        checks.append(Check("database", False if problem.serious else None, problem.text, problem.cure))
+    if not health.problems:
+        checks.append(Check("database", True, f"'{path}' is sound, sessions: {health.sessions}"))
+    return checks
+
+
+def _repair_checks(repair: Repair) -> Iterator[Check]:
+    if repair.copy is None:
+        return
+    text = "rebuilt from the rows that can be read" if repair.rebuilt else "repaired"
+    yield Check("repair", True, f"{text}; the original is kept as '{repair.copy}'")
+    if repair.leftovers:
+        yield Check("repair", True, f"removed {repair.leftovers} rows that belonged to no session")
+    for table, rows in repair.kept.items():
+        lost = repair.lost.get(table, 0)
+        if lost != 0:
+            yield Check("repair", None, f"{table}: kept {rows} rows, lost {lost or 'an unknown number'}")
+    for session_id in repair.lost_sessions:
+        yield Check("repair", None, f"session {session_id!r} is lost", "its output folder, if any, stays")
+    for session_id in repair.set_back:
+        cure = f"`swarm-graph resume {session_id}` continues from what is left"
+        yield Check("repair", None, f"session {session_id!r} lost its last checkpoints", cure)

@@ -1,0 +1,160 @@
+"""Checks of the configured models and their servers. No prompt is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from swarm_graph.config import SwarmConfig
+from swarm_graph.errors import ConfigError
+from swarm_graph.models.capacity import server_capacity, slot_limit
+from swarm_graph.models.keys import api_key, check_model
+from swarm_graph.models.probe import ServerInfo, inspect
+from swarm_graph.settings import ModelEntry
+from swarm_graph.setup.checks import Check, failed_check
+from swarm_graph.state import AgentRole
+
+PROMPT_TOKENS = 4000
+"""What a prompt of a later round usually needs beside the answer."""
+
+
+class _Assignment(NamedTuple):
+    entry: ModelEntry
+    roles: list[AgentRole]
+    """The roles that use this model."""
+
+
+async def check_servers(config: SwarmConfig) -> list[Check]:
+    """Checks of the roles without a model, and of every configured model and its server."""
+    assignments, checks = _assignments(config)
+    infos = await asyncio.gather(*(_server_info(entry, config.proxy) for entry, _ in assignments))
+    for assignment, info in zip(assignments, infos, strict=True):
+        checks += [*_check_settings(config, assignment), *_check_server(config, assignment, info)]
+    return checks
+
+
+def _assignments(config: SwarmConfig) -> tuple[list[_Assignment], list[Check]]:
+    """Each model with the roles that use it, and a failed check per reason why roles have none."""
+    assignments: list[_Assignment] = []
+    unassigned: dict[str, list[str]] = {}
+    for role in AgentRole:
+        try:
+            entry = config.model_for(role)
+        except ConfigError as error:
+            unassigned.setdefault(str(error), []).append(str(role))
+            continue
+        roles = next((roles for other, roles in assignments if other == entry), None)
+        if roles is None:
+            assignments.append(_Assignment(entry, [role]))
+        else:
+            roles.append(role)
+    failed = [failed_check(f"roles {', '.join(roles)}", reason) for reason, roles in unassigned.items()]
+    return assignments, failed
+
+
+async def _server_info(entry: ModelEntry, proxy: str | None) -> ServerInfo | None:
+    """What a model's server reports; None for a simulated model."""
+    if entry.api_type == "simulated":
+        return None
+    try:
+        key = api_key(entry)
+    except ConfigError:  # check_model reports it
+        key = None
+    return await inspect(entry.url, key=key, proxy=proxy)
+
+
+def _check_settings(config: SwarmConfig, assignment: _Assignment) -> Iterator[Check]:
+    entry, roles = assignment
+    name = f"model {entry.label}"
+    try:
+        check_model(entry)
+    except ConfigError as error:
+        yield Check(name, False, str(error), "set it, or correct the config")
+        return
+    yield Check(name, True, f"at {entry.server}, used by {', '.join(roles)}")
+    parameters = [config.parameters_for(role) for role in roles]
+    if entry.api_type == "openai" and any(p.num_ctx or p.keep_alive for p in parameters):
+        text = "num_ctx and keep_alive have no effect: only Ollama knows them"
+        yield Check(name, None, text, "start the server with its own context option")
+
+
+def _check_server(config: SwarmConfig, assignment: _Assignment, info: ServerInfo | None) -> Iterator[Check]:
+    entry, roles = assignment
+    name = f"server {entry.server}"
+    if info is None:
+        text = f"{entry.label} is simulated: no server is contacted, every answer is invented"
+        yield Check(name, True, text)
+        return
+    if not info.reachable:
+        cure = "start it, or correct its url in the config"
+        yield Check(name, False, f"not reachable: {info.error}", cure)
+        return
+    yield _check_kind(name, entry, info)
+    if info.kind == "unknown" or (info.api_type, info.url) != (entry.api_type, entry.url):
+        return  # what else it reports belongs to another API or address
+    yield _check_model_name(name, entry, info)
+    context = server_capacity(config, entry, info).context
+    if context is not None:
+        longest_answer = max(config.parameters_for(role).max_tokens or 0 for role in roles)
+        yield _check_context(name, context, longest_answer, info)
+    yield from _check_slots(config, name, entry, info)
+    for model in info.loaded:
+        yield Check(name, True, f"loaded: {model}")
+
+
+def _check_kind(name: str, entry: ModelEntry, info: ServerInfo) -> Check:
+    """Whether the server is of the configured type and answers at the configured URL."""
+    cure = f'set "api_type": "{info.api_type}" and "url": "{info.url}"'
+    if info.key_refused:
+        key_cure = "set api_key_env to the name of the environment variable that holds its key"
+        return Check(name, False, info.error, key_cure)
+    if info.kind == "unknown":
+        at_v1 = entry.api_type == "ollama" or entry.url.endswith("/v1")
+        url_cure = f'set "url": "{entry.server}/v1", if this is the model server\'s port'
+        return Check(name, False, info.error, "is this the model server's port?" if at_v1 else url_cure)
+    if info.kind == "ollama" and entry.api_type == "openai":
+        text = "this is Ollama, configured as openai: it would truncate long prompts silently"
+        return Check(name, False, text, cure)
+    if info.api_type != entry.api_type:
+        return Check(name, False, f"this is not Ollama but {info.kind}", cure)
+    if info.url != entry.url:
+        return Check(name, False, f"it does not answer at {entry.url}", f'set "url": "{info.url}"')
+    return Check(name, True, " ".join(filter(None, [info.kind, info.version])))
+
+
+def _check_model_name(name: str, entry: ModelEntry, info: ServerInfo) -> Check:
+    if {entry.model, f"{entry.model}:latest"} & set(info.models):
+        return Check(name, True, f"has the model {entry.model}")
+    models = ", ".join(info.models) or "none"
+    if info.kind == "llama.cpp":
+        text = f"serves {models} whatever model is asked for ({entry.model})"
+        return Check(name, None, text, "correct its name")
+    cure = f"ollama pull {entry.model}" if info.kind == "ollama" else "load it, or name one that is there"
+    return Check(name, False, f"does not have the model {entry.model}; it has {models}", cure)
+
+
+def _check_context(name: str, context: int, answer: int, info: ServerInfo) -> Check:
+    """Whether a context has room for a prompt and the longest answer; all in tokens."""
+    needed = answer + PROMPT_TOKENS
+    if context >= needed:
+        return Check(name, True, f"context of {context} tokens")
+    cures = {
+        "ollama": f"set num_ctx to {needed} or more in agent_parameters",
+        "llama.cpp": "start it with a larger -c",
+    }
+    cure = cures.get(info.kind, "give the model a larger context") + ", or lower max_tokens"
+    text = f"context of {context} tokens; the longest answer ({answer}) and its prompt need about {needed}"
+    return Check(name, None, text, cure)
+
+
+def _check_slots(config: SwarmConfig, name: str, entry: ModelEntry, info: ServerInfo) -> Iterator[Check]:
+    limit = slot_limit(config, entry, info)
+    if info.slots is not None and limit > info.slots:
+        text = f"{info.slots} slots, but up to {limit} calls at once are sent"
+        yield Check(name, None, text, f'set "slots": {info.slots} for this model, or leave it out')
+    elif info.slots is not None:
+        yield Check(name, True, f"{info.slots} slots, up to {limit} calls at once")
+    elif info.kind == "ollama" and not entry.slots:
+        text = f"it does not report how many calls it takes at once; up to {limit} are sent"
+        yield Check(name, True, f"{text} (`doctor --measure` finds out, `slots` sets it)")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from support import sandbox
 
-from swarm_graph.sandbox.runner import read_report, run_tests
+from swarm_graph.sandbox.runner import run_tests
+from swarm_graph.sandbox.testlog import read_test_log
 from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence
 
@@ -194,6 +195,6 @@ def test_a_command_finds_the_interpreter() -> None:
 
 
 def test_only_signed_lines_are_read() -> None:
-    assert read_report(b'0123 {"kind": "end", "exit_code": 0}\n', b"k" * 32) == ([], False)
-    assert read_report(b"garbage\n\xff\xfe\n", b"k" * 32) == ([], False)
-    assert read_report(b"", b"k" * 32) == ([], True)
+    assert read_test_log(b'0123 {"kind": "end", "exit_code": 0}\n', b"k" * 32) == ([], False)
+    assert read_test_log(b"garbage\n\xff\xfe\n", b"k" * 32) == ([], False)
+    assert read_test_log(b"", b"k" * 32) == ([], True)

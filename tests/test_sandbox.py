@@ -1021,11 +1021,11 @@ DETERMINED = {
     ),
     "it finds the observer and signs": beside(
         "import gc, os\nfor found in gc.get_objects():\n    if type(found).__name__ == 'Observer':\n"
-        "        found.report.send('canary', failed=True)\n"
+        "        found.log.add('canary', failed=True)\n"
         "        for name in ('test_nothing', 'test_sum'):\n"
         "            about = {'test': 'tests/test_sums.py::' + name, 'when': 'call'}\n"
-        "            found.report.send('outcome', **about, outcome='passed', expected=False)\n"
-        "        found.report.send('end', exit_code=0)\n"
+        "            found.log.add('outcome', **about, outcome='passed', expected=False)\n"
+        "        found.log.add('end', exit_code=0)\n"
         "        os._exit(0)"
     ),
 }

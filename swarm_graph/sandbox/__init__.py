@@ -1,1 +1,1 @@
-"""Running generated code in isolation."""
+"""Running generated code in isolation: the sandboxes, and the program that runs the tests inside one."""

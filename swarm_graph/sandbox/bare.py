@@ -1,17 +1,17 @@
-"""No sandbox at all, for those who ask for it with `execution.unsafe`."""
+"""No sandbox at all: used only if the config allows it with `execution.unsafe`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from swarm_graph.sandbox.bubblewrap import plain_environment
+from swarm_graph.sandbox.bubblewrap import minimal_environment
 from swarm_graph.sandbox.protocol import Disk, Interpreter, Limits
 
 UNSAFE = "none (unsafe)"
 
 
 class Bare:
-    """The command as it is, in a folder of the host that is removed after it, within limits."""
+    """Runs the command as it is, within limits, in a temporary folder of the host."""
 
     name = UNSAFE
     disk: Disk = "host"
@@ -20,20 +20,22 @@ class Bare:
     def problem(self, interpreter: Interpreter) -> str:
         return ""
 
-    def place(self, folder: str) -> str:
-        return folder
+    def work_folder(self, host_folder: str) -> str:
+        return host_folder
 
-    def environment(self, folder: str) -> Mapping[str, str]:
-        return plain_environment(folder)
+    def environment(self, host_folder: str) -> Mapping[str, str]:
+        return minimal_environment(host_folder)
 
-    def filter(self) -> bytes:
+    def syscall_filter(self) -> bytes:
         return b""
 
     def kernel_limits(self, limits: Limits) -> dict[str, int]:
         return limits.for_each_process(processes=False)
 
     def stop(self, command: list[str]) -> None:
-        """Nothing outlives its processes."""
+        """Does nothing: killing the processes is enough."""
 
-    def command(self, inside: list[str], interpreter: Interpreter, limits: Limits, folder: str) -> list[str]:
-        return inside
+    def command(
+        self, inner: list[str], interpreter: Interpreter, limits: Limits, host_folder: str
+    ) -> list[str]:
+        return inner

@@ -1,7 +1,8 @@
-"""bubblewrap: namespaces of their own, a read-only system, no network, no privileges.
+"""bubblewrap: separate namespaces, a read-only system, no network, no privileges.
 
-Real root needs two steps: bubblewrap once for the mounts, because only root may read the interpreter's
-folder; then another user's id, for which the kernel's limits hold, and bubblewrap again to give up the rest.
+Run by root it takes two steps. The first bwrap makes the mounts, because only root may read the interpreter's
+folder. Then setpriv changes to an unprivileged user, whom the kernel's limits bind, and a second bwrap drops
+the remaining privileges.
 """
 
 from __future__ import annotations
@@ -11,60 +12,62 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from swarm_graph.sandbox.process import trial
-from swarm_graph.sandbox.protocol import PROBE, Disk, Interpreter, Limits
-from swarm_graph.sandbox.seccomp import ALWAYS, program
+from swarm_graph.sandbox.process import probe
+from swarm_graph.sandbox.protocol import PROBE_LIMITS, Disk, Interpreter, Limits
+from swarm_graph.sandbox.seccomp import ALWAYS, build_filter
 
-SHARED_MEMORY = 16 << 20
+SHARED_MEMORY_BYTES = 16 << 20
 NOBODY = "65534"
-SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-READABLE = ("/usr", "/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
+SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+READABLE_PATHS = ("/usr", "/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
 
 
 class Bubblewrap:
     name = "bubblewrap"
     disk: Disk = "own"
     lacks: tuple[str, ...] = (
-        "few system calls are filtered: a hole in the kernel may be open to the code",
-        "memory over all processes, and the number of files, are looked at 20 times a second",
+        "few system calls are filtered: the code may exploit a hole in the kernel",
+        "total memory and the number of files are checked 20 times a second",
     )
 
     def problem(self, interpreter: Interpreter) -> str:
         missing = [tool for tool in ("bwrap", *(["setpriv"] if is_root() else [])) if not shutil.which(tool)]
         if missing:
             return f"{' and '.join(missing)} not found; install bubblewrap with the system's package manager"
-        command = self.command([interpreter.path, "-s", "-c", "pass"], interpreter, PROBE, "")
-        said = trial(command, self.environment(""))
-        return f"bwrap does not work here: {said}" if said else ""
+        command = self.command([interpreter.path, "-s", "-c", "pass"], interpreter, PROBE_LIMITS, "")
+        error = probe(command, self.environment(""))
+        return f"bwrap does not work here: {error}" if error else ""
 
-    def place(self, folder: str) -> str:
+    def work_folder(self, host_folder: str) -> str:
         return "/tmp"
 
-    def environment(self, folder: str) -> Mapping[str, str]:
+    def environment(self, host_folder: str) -> Mapping[str, str]:
         return {}
 
-    def filter(self) -> bytes:
-        return program(ALWAYS)
+    def syscall_filter(self) -> bytes:
+        return build_filter(ALWAYS)
 
     def kernel_limits(self, limits: Limits) -> dict[str, int]:
         return limits.for_each_process(processes=True)
 
     def stop(self, command: list[str]) -> None:
-        """Nothing outlives its processes."""
+        """Does nothing: killing the processes is enough."""
 
-    def command(self, inside: list[str], interpreter: Interpreter, limits: Limits, folder: str) -> list[str]:
+    def command(
+        self, inner: list[str], interpreter: Interpreter, limits: Limits, host_folder: str
+    ) -> list[str]:
         bwrap = shutil.which("bwrap") or "bwrap"
         mounts = [*_system(), *_writable(limits), *_readable(interpreter), "--remount-ro", "/"]
         mounts += ["--remount-ro", "/dev"]
-        alone = ["--die-with-parent", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
-        alone += ["--unshare-cgroup-try", "--new-session", "--clearenv", *_environment()]
-        powerless = ["--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
+        namespaces = ["--die-with-parent", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+        namespaces += ["--unshare-cgroup-try", "--new-session", "--clearenv", *_environment()]
+        unprivileged = ["--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
         if not is_root():
-            return [bwrap, *alone, *powerless, *mounts, "--chdir", "/tmp", "--", *inside]
-        change = [shutil.which("setpriv") or "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}"]
-        change += ["--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--"]
-        again = [bwrap, "--die-with-parent", *powerless, "--dev-bind", "/", "/", "--chdir", "/tmp", "--"]
-        return [bwrap, *alone, *mounts, "--", *change, *again, *inside]
+            return [bwrap, *namespaces, *unprivileged, *mounts, "--chdir", "/tmp", "--", *inner]
+        change_user = [shutil.which("setpriv") or "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}"]
+        change_user += ["--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--"]
+        second = [bwrap, "--die-with-parent", *unprivileged, "--dev-bind", "/", "/", "--chdir", "/tmp", "--"]
+        return [bwrap, *namespaces, *mounts, "--", *change_user, *second, *inner]
 
 
 def is_root() -> bool:
@@ -72,9 +75,9 @@ def is_root() -> bool:
 
 
 def _system() -> Iterator[str]:
-    for name in READABLE:
+    for name in READABLE_PATHS:
         yield from ("--ro-bind-try", name, name)
-    for name in SYSTEM:
+    for name in SYSTEM_FOLDERS:
         if Path(name).is_symlink():
             yield from ("--symlink", str(Path(name).readlink()), name)
         elif Path(name).is_dir():
@@ -83,7 +86,7 @@ def _system() -> Iterator[str]:
 
 
 def _writable(limits: Limits) -> Iterator[str]:
-    for folder, size in (("/dev/shm", SHARED_MEMORY), ("/tmp", limits.disk)):
+    for folder, size in (("/dev/shm", SHARED_MEMORY_BYTES), ("/tmp", limits.disk)):
         yield from ("--size", str(size), "--perms", "1777", "--tmpfs", folder)
 
 
@@ -95,12 +98,16 @@ def _readable(interpreter: Interpreter) -> Iterator[str]:
 
 
 def _environment() -> Iterator[str]:
-    for name, value in plain_environment("/tmp").items():
+    for name, value in minimal_environment("/tmp").items():
         yield from ("--setenv", name, value)
 
 
-def plain_environment(folder: str) -> dict[str, str]:
-    """All that the command sees of an environment."""
+def minimal_environment(folder: str) -> dict[str, str]:
+    """The whole environment of the generated code; nothing of the host's is passed on.
+
+    Args:
+        folder: The writable folder as the code sees it.
+    """
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": f"{folder}/home",

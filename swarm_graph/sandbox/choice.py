@@ -1,4 +1,4 @@
-"""Running what a model wrote, away from the machine: the sandboxes, and which of them can be used here."""
+"""The choice of a sandbox: the candidates in order, and the first that works on this machine."""
 
 from __future__ import annotations
 
@@ -16,40 +16,47 @@ from swarm_graph.settings import Execution
 
 
 def candidates(settings: Execution) -> list[Sandbox]:
-    """The sandboxes that the settings allow, the best one first."""
-    known: list[Sandbox] = [
+    """The sandboxes that the settings allow, best first."""
+    sandboxes: list[Sandbox] = [
         Bubblewrap(),
         Container("docker", settings.image),
         Container("podman", settings.image),
         Landlock(),
     ]
     if settings.sandbox != "auto":
-        known = [sandbox for sandbox in known if sandbox.name == settings.sandbox]
-    return [*known, *([Bare()] if settings.unsafe else [])]
+        sandboxes = [sandbox for sandbox in sandboxes if sandbox.name == settings.sandbox]
+    return [*sandboxes, *([Bare()] if settings.unsafe else [])]
 
 
 def problems(settings: Execution) -> Iterator[tuple[Sandbox, str]]:
-    """Each sandbox with the reason why it cannot be used here; it is empty for one that can."""
+    """Each candidate with the reason why it cannot be used on this machine; empty if it can be used.
+
+    Raises:
+        ConfigError: `execution.python` cannot be run or has no pytest.
+    """
     for sandbox in candidates(settings):
         yield sandbox, sandbox.problem(interpreter(settings.python))
 
 
 def choose(settings: Execution) -> Sandbox:
-    """The best sandbox that can be used here. SandboxError says why each cannot.
+    """The best sandbox that works on this machine; the answer is cached for the life of the process.
 
-    What was found once holds for the life of the process.
+    Raises:
+        SandboxError: None works; the message says why for each.
+        ConfigError: `execution.python` cannot be run or has no pytest.
     """
-    found = _choose(settings.sandbox, settings.python, settings.image, settings.unsafe)
-    if isinstance(found, str):
+    choice = _choose(settings.sandbox, settings.python, settings.image, settings.unsafe)
+    if isinstance(choice, str):
         raise SandboxError(
-            f"no sandbox can be used here ({found}); install bubblewrap, or `pip install "
+            f"no sandbox can be used here ({choice}); install bubblewrap, or `pip install "
             "'swarm-graph[sandbox]'`, or set execution.mode to off"
         )
-    return found
+    return choice
 
 
 @cache
 def _choose(sandbox: str, python: str | None, image: str | None, unsafe: bool) -> Sandbox | str:
+    """The sandbox, or the reasons why none works; `Execution` itself cannot be hashed."""
     settings = Execution.model_validate(
         {"sandbox": sandbox, "python": python, "image": image, "unsafe": unsafe}
     )

@@ -1,7 +1,7 @@
-"""Runs a command under sandlock, with the policy of the first argument: python confine.py '{...}' COMMAND…
+"""Run a command under sandlock: python confine.py POLICY COMMAND…, where POLICY is a JSON object.
 
-Whatever the command leaves behind comes to be a child of this process, and ends with it, also when the one
-that started it is killed.
+Orphaned processes of the command become children of this process. They are killed when the command ends, and
+also when the process that started this one is killed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import threading
 import psutil
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-ORPHANED = signal.SIGRTMAX - 1
-"""What this process is told when the one that started it has died."""
+PARENT_DIED = signal.SIGRTMAX - 1
+"""The signal that the kernel sends this process when its parent dies."""
 
 
 def main() -> int:
     prctl = ctypes.CDLL(None).prctl
-    signal.pthread_sigmask(signal.SIG_BLOCK, [ORPHANED])
-    prctl(PR_SET_PDEATHSIG, ORPHANED)
+    # Blocked before any thread starts, so that every thread inherits it and only sigwait receives the signal.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [PARENT_DIED])
+    prctl(PR_SET_PDEATHSIG, PARENT_DIED)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     threading.Thread(target=end_with_the_parent, daemon=True).start()
     from sandlock import Sandbox, StdioMode  # type: ignore[import-untyped]
@@ -32,28 +33,28 @@ def main() -> int:
     sandbox = Sandbox(**json.loads(sys.argv[1]))
     with sandbox.popen(sys.argv[2:], stdin=inherit, stdout=inherit, stderr=inherit) as process:
         result = process.wait()
-    kill_all_below()
+    kill_descendants()
     if result.error:
         sys.stderr.write(f"{result.error}\n")
-    killed = result.signal if result.signal > 0 else signal.SIGKILL if result.exit_code < 0 else 0
-    return 128 + killed if killed else int(result.exit_code)
+    killed_by = result.signal if result.signal > 0 else signal.SIGKILL if result.exit_code < 0 else 0
+    return 128 + killed_by if killed_by else int(result.exit_code)
 
 
 def end_with_the_parent() -> None:
-    signal.sigwait([ORPHANED])
-    kill_all_below()
+    signal.sigwait([PARENT_DIED])
+    kill_descendants()
     os._exit(128 + signal.SIGKILL)
 
 
-def kill_all_below() -> None:
-    """Again and again, because what loses its parents comes up from below."""
-    while below := [child for child in psutil.Process().children(recursive=True) if is_alive(child)]:
-        for child in below:
+def kill_descendants() -> None:
+    """Kill every descendant, repeatedly: a process that loses its parent moves up to this one."""
+    while alive := [child for child in psutil.Process().children(recursive=True) if is_alive(child)]:
+        for child in alive:
             try:
                 child.kill()
             except psutil.Error:
                 continue
-        psutil.wait_procs(below, timeout=0.1)
+        psutil.wait_procs(alive, timeout=0.1)
 
 
 def is_alive(process: psutil.Process) -> bool:

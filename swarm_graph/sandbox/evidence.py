@@ -1,4 +1,4 @@
-"""What a run of the tests showed, in words: for people, for the roles that work on from it, as findings."""
+"""The evidence of a test run: as a line for people, as text for the roles, as findings for the verdict."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from swarm_graph.state import Evidence, Finding, Outcome, SwarmState, own_review
 
 RUN_TESTS = "run_tests"
 """The node that runs the tests."""
-DETAIL_CHARACTERS = 8000
+MAX_TEXT_CHARACTERS = 8000
 
-WORDS: dict[Outcome, str] = {
+_OUTCOME_TEXT: dict[Outcome, str] = {
     "passed": "passed",
     "failed": "failed",
     "broken": "the tests themselves are broken",
     "no_tests": "no test was run",
     "timed_out": "stopped",
     "stopped": "stopped",
-    "tampered": "the report of the tests cannot be believed",
+    "tampered": "the test log cannot be trusted",
     "not_run": "tests not run",
 }
+_COUNTS = ("passed", "failed", "errored", "skipped")
 
 
-def evidence(outcome: Outcome, **known: Any) -> Evidence:
-    """Evidence of which only some is known."""
-    nothing = Evidence(
+def make_evidence(outcome: Outcome, **fields: Any) -> Evidence:
+    """Evidence with the given fields; the others are empty or zero."""
+    empty = Evidence(
         outcome=outcome,
         exit_code=None,
         passed=0,
@@ -39,63 +40,71 @@ def evidence(outcome: Outcome, **known: Any) -> Evidence:
         seconds=0.0,
         attempt=1,
     )
-    return Evidence(**{**nothing, **known})  # type: ignore[typeddict-item]
+    return Evidence(**{**empty, **fields})  # type: ignore[typeddict-item]
 
 
-def latest(state: SwarmState) -> Evidence | None:
-    """What the latest run of the tests showed; None when there was none."""
+def latest_evidence(state: SwarmState) -> Evidence | None:
+    """The evidence of the latest test run; None if there was no test run."""
     review = own_review(RUN_TESTS, state)
     return review.get("evidence") if review else None
 
 
-def line(shown: Mapping[str, Any]) -> str:
-    """One line for people, of evidence or its row: how it ended, exit code, counts, where it ran."""
-    words = WORDS[shown["outcome"]]
-    if shown["reason"]:
-        words = f"{words}: {shown['reason']}"
-    if shown["outcome"] == "not_run":
-        return words
-    facts = [] if shown["exit_code"] is None else [f"exit code {shown['exit_code']}"]
-    facts += [f"{shown[name]} {name}" for name in ("passed", "failed", "errored", "skipped") if shown[name]]
-    facts.append(f"sandbox: {shown['sandbox']}")
-    return f"{words} ({', '.join(facts)})"
+def evidence_line(evidence: Mapping[str, Any]) -> str:
+    """One line for people: outcome, reason, exit code, counts and sandbox.
+
+    Args:
+        evidence: An `Evidence`, or a row of the table `test_runs`, which has the same keys.
+    """
+    text = _OUTCOME_TEXT[evidence["outcome"]]
+    if evidence["reason"]:
+        text = f"{text}: {evidence['reason']}"
+    if evidence["outcome"] == "not_run":
+        return text
+    facts = [] if evidence["exit_code"] is None else [f"exit code {evidence['exit_code']}"]
+    facts += [f"{evidence[name]} {name}" for name in _COUNTS if evidence[name]]
+    facts.append(f"sandbox: {evidence['sandbox']}")
+    return f"{text} ({', '.join(facts)})"
 
 
-def details(shown: Evidence) -> str:
-    """What a role needs to work on from it. No times and places of this machine: it reads the same again."""
-    if shown["outcome"] == "not_run":
-        return line(shown)
-    facts = "stopped" if shown["exit_code"] is None else f"exit code {shown['exit_code']}"
-    counts = ", ".join(f"{shown[name]} {name}" for name in ("passed", "failed", "errored", "skipped"))
-    parts = [f"{WORDS[shown['outcome']]}: {facts}; {counts}"]
-    parts += [shown["reason"]] if shown["reason"] else []
-    for failure in shown["failures"]:
+def evidence_text(evidence: Evidence) -> str:
+    """The evidence as a prompt shows it, with the tracebacks.
+
+    It leaves out times and the sandbox: after a crash the same prompt must be built again, because the
+    journal finds an answer by its question.
+    """
+    if evidence["outcome"] == "not_run":
+        return evidence_line(evidence)
+    exit_code = "stopped" if evidence["exit_code"] is None else f"exit code {evidence['exit_code']}"
+    counts = ", ".join(f"{evidence[name]} {name}" for name in _COUNTS)  # type: ignore[literal-required]
+    parts = [f"{_OUTCOME_TEXT[evidence['outcome']]}: {exit_code}; {counts}"]
+    parts += [evidence["reason"]] if evidence["reason"] else []
+    for failure in evidence["failures"]:
         fault = " (the test itself is at fault)" if failure["by_tests"] else ""
         parts.append(f"{failure['test']}{fault}\n{failure['text']}")
-    parts += [shown["output"]] if shown["output"] else []
+    parts += [evidence["output"]] if evidence["output"] else []
     text = "\n\n".join(parts)
-    return text if len(text) <= DETAIL_CHARACTERS else f"{text[:DETAIL_CHARACTERS]}\n[...]"
+    return text if len(text) <= MAX_TEXT_CHARACTERS else f"{text[:MAX_TEXT_CHARACTERS]}\n[...]"
 
 
-def is_broken(shown: Evidence) -> bool:
+def has_broken_tests(evidence: Evidence) -> bool:
     """Whether the tests are at fault, not the code."""
-    return shown["outcome"] in ("broken", "no_tests")
+    return evidence["outcome"] in ("broken", "no_tests")
 
 
-def findings(shown: Evidence) -> list[Finding]:
-    """Each failure as a finding; one for the run where it has none."""
-    if shown["outcome"] == "passed":
+def evidence_findings(evidence: Evidence) -> list[Finding]:
+    """A finding for each failure, and one for the test run itself if the failures do not explain it."""
+    if evidence["outcome"] == "passed":
         return []
-    found = [
-        _finding(failure["place"], f"{_what(failure['by_tests'])} {failure['test']}: {failure['problem']}")
-        for failure in shown["failures"]
+    findings = [
+        _finding(failure["place"], f"{_blame(failure['by_tests'])} {failure['test']}: {failure['problem']}")
+        for failure in evidence["failures"]
     ]
-    if found and shown["outcome"] in ("failed", "broken"):
-        return found
-    return [_finding("", f"Running the tests: {line(shown)}"), *found]
+    if findings and evidence["outcome"] in ("failed", "broken"):
+        return findings
+    return [_finding("", f"Running the tests: {evidence_line(evidence)}"), *findings]
 
 
-def _what(by_tests: bool) -> str:
+def _blame(by_tests: bool) -> str:
     return "The test itself is at fault, not the code:" if by_tests else "Fails:"
 
 

@@ -1,4 +1,4 @@
-"""A sandbox's command as a process of the host: fed, read, watched, and stopped when it uses too much."""
+"""Run a sandbox's command as a process of the host, watch its limits, and kill all that it started."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from subprocess import DEVNULL, PIPE, Popen
-from typing import IO
+from typing import IO, NamedTuple
 
 import psutil
 
 from swarm_graph.sandbox.protocol import MIB, Disk, Finished, Limits, Tail
 
-LOOK_EVERY_S = 0.05
-REPORT_BYTES = 32 * MIB
-SECONDS_TO_DIE = 5
-ROUNDS_TO_DIE = 100
-DEEPEST = 100
+POLL_S = 0.05
+MAX_STDOUT_BYTES = 32 * MIB
+READER_TIMEOUT_S = 5
+KILL_ROUNDS = 100
+PROBE_TIMEOUT_S = 30
+MAX_FOLDER_DEPTH = 100
+SANDBOX_PROCESSES = 8
+"""Processes that the sandbox itself may need, in addition to the limit for the code."""
 
 
 def run(
     command: list[str],
-    given: bytes,
+    stdin: bytes,
     limits: Limits,
     *,
     environment: Mapping[str, str],
@@ -34,52 +37,64 @@ def run(
     cancelled: threading.Event | None = None,
     stop: Callable[[list[str]], None],
 ) -> Finished:
-    """Runs a sandbox's command to its end, or until it breaks a limit or is `cancelled`.
+    """Run a sandbox's command until it ends, breaks a limit or is cancelled; no process of it is left.
 
-    `given` goes to its stdin; `folder`: where it may write, as its processes see it, and `disk`
-    where that lies; `stop`: what ends it besides killing its processes. Nothing of it is left when this
-    returns. OSError when it cannot be started.
+    Args:
+        command: The host's command.
+        stdin: What the command reads.
+        limits: For all processes of the command together.
+        environment: The environment of the host's command.
+        folder: The writable folder, as the command's processes see it.
+        disk: Where that folder is.
+        cancelled: Stops the command when another thread sets it.
+        stop: Ends what survives when the command's processes are killed.
+
+    Raises:
+        OSError: The command cannot be started.
     """
-    began = time.monotonic()
-    report, output = Tail(REPORT_BYTES), Tail(limits.output)
+    started_at = time.monotonic()
+    stdout, stderr = Tail(MAX_STDOUT_BYTES), Tail(limits.output)
     with _started(command, environment, stop) as child:
         assert child.stdin
         assert child.stdout
         assert child.stderr
-        threads = [
-            threading.Thread(target=_feed, args=(child.stdin, given), daemon=True),
-            threading.Thread(target=_read, args=(child.stdout, report), daemon=True),
-            threading.Thread(target=_read, args=(child.stderr, output), daemon=True),
-        ]
-        for thread in threads:
+        writer = _thread(_write, child.stdin, stdin)
+        readers = [_thread(_read, child.stdout, stdout), _thread(_read, child.stderr, stderr)]
+        for thread in (writer, *readers):
             thread.start()
-        watch = _Watch(child.pid, limits, folder, disk, began)
+        watch = _Watch(child.pid, limits, folder, disk, started_at)
         stopped = ""
-        while threads[1].is_alive() and not stopped:
-            threads[1].join(LOOK_EVERY_S)
+        # stdout holds the test log; its end means that the command has closed it or has ended.
+        while readers[0].is_alive() and not stopped:
+            readers[0].join(POLL_S)
             if cancelled and cancelled.is_set():
-                stopped = "cancelled"
-            elif report.total > REPORT_BYTES or output.total > limits.output:
+                stopped = "was cancelled"
+            elif stdout.total > MAX_STDOUT_BYTES or stderr.total > limits.output:
                 stopped = f"wrote more than {limits.output // MIB} MiB of output"
             else:
-                stopped = watch.broken()
+                stopped = watch.broken_limit()
         if not stopped:
-            stopped = _wait(child, limits, began)
-    for thread in threads[1:]:
-        thread.join(SECONDS_TO_DIE)
-    seconds = time.monotonic() - began
-    return Finished(None if stopped else child.returncode, report.data, output.data, seconds, stopped)
+            stopped = _wait(child, limits, started_at)
+    for thread in readers:
+        thread.join(READER_TIMEOUT_S)
+    seconds = time.monotonic() - started_at
+    return Finished(None if stopped else child.returncode, stdout.data, stderr.data, seconds, stopped)
 
 
-def trial(command: list[str], environment: Mapping[str, str], seconds: float = 30) -> str:
-    """What goes wrong when a sandbox's command is run; empty when nothing does."""
+def probe(command: list[str], environment: Mapping[str, str]) -> str:
+    """The error when a sandbox's command is tried; empty if it works."""
     try:
         subprocess.run(
-            command, check=True, capture_output=True, timeout=seconds, env=dict(environment), stdin=DEVNULL
+            command,
+            check=True,
+            capture_output=True,
+            timeout=PROBE_TIMEOUT_S,
+            env=dict(environment),
+            stdin=DEVNULL,
         )
     except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip().splitlines()
-        return said[-1] if said else f"exit code {error.returncode}"
+        stderr = error.stderr.decode(errors="replace").strip().splitlines()
+        return stderr[-1] if stderr else f"exit code {error.returncode}"
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return ""
@@ -101,31 +116,38 @@ def _started(
 
 
 def _kill(child: Popen[bytes]) -> None:
-    """Ends everything below a process, then itself: what loses its parents there comes to be below it."""
+    """Kill every descendant, then the process itself.
+
+    It takes several rounds: an orphan moves up to a new parent, where the round before may have missed it.
+    """
     with suppress(psutil.NoSuchProcess):
-        for _ in range(ROUNDS_TO_DIE):
-            below = [] if child.poll() is not None else _living(psutil.Process(child.pid))
-            for process in below:
+        for _ in range(KILL_ROUNDS):
+            descendants = [] if child.poll() is not None else _living(psutil.Process(child.pid))
+            for process in descendants:
                 with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                     process.kill()
-            if not below:
+            if not descendants:
                 break
-            psutil.wait_procs(below, timeout=LOOK_EVERY_S)
+            psutil.wait_procs(descendants, timeout=POLL_S)
         child.kill()
     child.wait()
 
 
 def _living(process: psutil.Process) -> list[psutil.Process]:
-    """The processes below one, without those that have ended and are not yet forgotten."""
-    found = []
-    for below in process.children(recursive=True):
+    """The descendants of a process, without zombies."""
+    living = []
+    for descendant in process.children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            if below.status() != psutil.STATUS_ZOMBIE:
-                found.append(below)
-    return found
+            if descendant.status() != psutil.STATUS_ZOMBIE:
+                living.append(descendant)
+    return living
 
 
-def _feed(pipe: IO[bytes], data: bytes) -> None:
+def _thread(work: Callable[..., None], pipe: IO[bytes], data: object) -> threading.Thread:
+    return threading.Thread(target=work, args=(pipe, data), daemon=True)
+
+
+def _write(pipe: IO[bytes], data: bytes) -> None:
     with suppress(OSError), pipe:
         pipe.write(data)
 
@@ -136,127 +158,137 @@ def _read(pipe: IO[bytes], into: Tail) -> None:
             into.add(data)
 
 
-def _wait(child: Popen[bytes], limits: Limits, began: float) -> str:
-    """The report's end has come; the process ends at once, or it hangs."""
+def _wait(child: Popen[bytes], limits: Limits, started_at: float) -> str:
+    """Wait for the process after the end of its stdout; it ends at once, or it hangs until the limit."""
     try:
-        child.wait(max(limits.seconds - (time.monotonic() - began), 0) + LOOK_EVERY_S)
+        child.wait(max(limits.seconds - (time.monotonic() - started_at), 0) + POLL_S)
     except subprocess.TimeoutExpired:
-        return _too_long(limits)
+        return _ran_too_long(limits)
     return ""
 
 
-def _too_long(limits: Limits) -> str:
+def _ran_too_long(limits: Limits) -> str:
     return f"was still running after {limits.seconds:g} s"
 
 
 class _Watch:
-    """Looks at what all processes of a run use together; the kernel's limits hold for each alone."""
+    """Checks what all processes of a command use together; the kernel's limits hold for each alone."""
 
-    def __init__(self, pid: int, limits: Limits, folder: str, disk: Disk, began: float) -> None:
-        self.pid, self.limits, self.began = pid, limits, began
-        self.folder, self.disk, self._next_walk = folder, disk, began
+    def __init__(self, pid: int, limits: Limits, folder: str, disk: Disk, started_at: float) -> None:
+        self.pid, self.limits, self.started_at = pid, limits, started_at
+        self.folder, self.disk, self._next_walk = folder, disk, started_at
 
-    def broken(self) -> str:
-        """Which limit is broken; empty when none is."""
+    def broken_limit(self) -> str:
+        """The limit that is broken, as the predicate of a sentence; empty if none is."""
         limits = self.limits
-        if time.monotonic() - self.began > limits.seconds:
-            return _too_long(limits)
+        if time.monotonic() - self.started_at > limits.seconds:
+            return _ran_too_long(limits)
         try:
             processes = psutil.Process(self.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return ""
-        if len(processes) > limits.processes + 8:
+        if len(processes) > limits.processes + SANDBOX_PROCESSES:
             return f"had more than {limits.processes} processes"
         memory = sum(_memory(process) for process in processes)
         if memory > limits.memory:
             return f"used more than {limits.memory // MIB} MiB of memory"
         try:
-            files, size = self._files(processes)
+            usage = self._disk_usage(processes)
         except _TooDeep:
-            return f"made folders more than {DEEPEST} deep"
-        if files > limits.files:
+            return f"made folders more than {MAX_FOLDER_DEPTH} deep"
+        if usage.files > limits.files:
             return f"made more than {limits.files} files"
-        return f"wrote more than {limits.disk // MIB} MiB of files" if size > limits.disk else ""
+        return f"wrote more than {limits.disk // MIB} MiB of files" if usage.size > limits.disk else ""
 
-    def _files(self, processes: list[psutil.Process]) -> tuple[int, int]:
-        """How many files there are and their bytes, as far as that can be seen from here."""
-        if self.disk == "closed":
-            return 0, 0
-        return self._inodes(processes) if self.disk == "own" else self._walked(processes)
+    def _disk_usage(self, processes: list[psutil.Process]) -> _DiskUsage:
+        """What the files use, as far as the host can see it."""
+        if self.disk == "hidden":
+            return _DiskUsage(0, 0)
+        return self._inodes(processes) if self.disk == "own" else self._walk(processes)
 
-    def _inodes(self, processes: list[psutil.Process]) -> tuple[int, int]:
-        """The files on the disk of the sandbox, as its youngest process sees it; its size is the kernel's."""
+    def _inodes(self, processes: list[psutil.Process]) -> _DiskUsage:
+        """The number of files in the sandbox's own file system; the kernel itself bounds their size.
+
+        Asked through the youngest process: the older ones may be outside the sandbox's mount namespace.
+        """
         for process in reversed(processes):
             with suppress(OSError):
-                found = os.statvfs(f"/proc/{process.pid}/root{self.folder}")
-                return found.f_files - found.f_ffree, 0
-        return 0, 0
+                status = os.statvfs(f"/proc/{process.pid}/root{self.folder}")
+                return _DiskUsage(status.f_files - status.f_ffree, 0)
+        return _DiskUsage(0, 0)
 
-    def _walked(self, processes: list[psutil.Process]) -> tuple[int, int]:
-        """The files in a folder of the host and their bytes, looked at less often the more there are."""
-        began = time.monotonic()
-        if began < self._next_walk:
-            return 0, 0
-        files, seen = 0, _deleted(processes)
-        place = _open_folder(self.folder)
+    def _walk(self, processes: list[psutil.Process]) -> _DiskUsage:
+        """The files in a folder of the host; the longer a walk takes, the longer until the next one."""
+        started_at = time.monotonic()
+        if started_at < self._next_walk:
+            return _DiskUsage(0, 0)
+        files, sizes = 0, _deleted_files(processes)
+        root = _open_folder(self.folder)
         try:
-            for found in _below(place, DEEPEST):
+            for status in _entries(root, MAX_FOLDER_DEPTH):
                 files += 1
-                seen[found.st_ino] = found.st_blocks * 512
+                sizes[status.st_ino] = status.st_blocks * 512
                 if files > self.limits.files:
                     break
         finally:
-            os.close(place)
-        self._next_walk = time.monotonic() + 4 * (time.monotonic() - began)
-        return files, sum(seen.values())
+            os.close(root)
+        self._next_walk = time.monotonic() + 4 * (time.monotonic() - started_at)
+        return _DiskUsage(files, sum(sizes.values()))
 
 
-def _open_folder(name: str, inside: int | None = None) -> int:
-    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=inside)
+class _DiskUsage(NamedTuple):
+    files: int
+    size: int
+    """Bytes."""
 
 
 class _TooDeep(Exception):
-    """Folders in folders beyond what anybody can look at."""
+    """Folders are nested deeper than they can be walked."""
 
 
-def _below(place: int, levels: int) -> Iterator[os.stat_result]:
-    """Everything below an open folder; what goes meanwhile, or is closed to us, is left out."""
+def _open_folder(name: str, inside: int | None = None) -> int:
+    # By descriptor and never through a link: the code may swap a folder for a link during the walk.
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=inside)
+
+
+def _entries(folder: int, levels: int) -> Iterator[os.stat_result]:
+    """Everything below an open folder, without what vanishes meanwhile or cannot be read."""
     if not levels:
         raise _TooDeep
-    with os.scandir(place) as entries:
+    with os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):
-                found = entry.stat(follow_symlinks=False)
-                yield found
-                if stat.S_ISDIR(found.st_mode):
-                    inner = _open_folder(entry.name, place)
+                status = entry.stat(follow_symlinks=False)
+                yield status
+                if stat.S_ISDIR(status.st_mode):
+                    inner = _open_folder(entry.name, folder)
                     try:
-                        yield from _below(inner, levels - 1)
+                        yield from _entries(inner, levels - 1)
                     finally:
                         os.close(inner)
 
 
-def _deleted(processes: list[psutil.Process]) -> dict[int, int]:
-    """The bytes of files that processes have open and that have no name any more, by inode."""
-    found = {}
+def _deleted_files(processes: list[psutil.Process]) -> dict[int, int]:
+    """The bytes of deleted files that processes still hold open, by inode."""
+    sizes = {}
     for process in processes:
         with suppress(OSError):
             for entry in os.scandir(f"/proc/{process.pid}/fd"):
                 with suppress(OSError):
-                    file = entry.stat()
-                    if stat.S_ISREG(file.st_mode) and not file.st_nlink:
-                        found[file.st_ino] = file.st_blocks * 512
-    return found
+                    status = entry.stat()
+                    if stat.S_ISREG(status.st_mode) and not status.st_nlink:
+                        sizes[status.st_ino] = status.st_blocks * 512
+    return sizes
 
 
 def remove(folder: str) -> None:
-    """Removes the folder of a run, however deep and locked its code has left it."""
+    """Remove a test run's folder, however deep and locked the code has left it."""
     subprocess.run(["chmod", "-R", "u+rwx", folder], check=False, stderr=DEVNULL)
     subprocess.run(["rm", "-rf", "--one-file-system", folder], check=False, stderr=DEVNULL)
 
 
 def _memory(process: psutil.Process) -> int:
-    """What a process has for itself; shared pages count once, by share, where the kernel says so."""
+    """Bytes of a process's memory; shared pages count by share (PSS) if the kernel tells, else in full."""
     with suppress(psutil.Error, OSError):
         try:
             return int(process.memory_full_info().pss)

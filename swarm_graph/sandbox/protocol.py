@@ -1,4 +1,4 @@
-"""What is run in a sandbox, within which limits, and what came of it."""
+"""What a sandbox is: the protocol that each one implements, the limits of a test run, and how it finished."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """What one run may use: seconds of wall clock; bytes of memory, of files and of output; and how many
-    processes and files there may be at once."""
+    """What all processes of one test run may use together.
+
+    Attributes:
+        seconds: Wall clock.
+        memory: Bytes.
+        processes: Processes and threads at once.
+        disk: Bytes of files.
+        files: Files and folders at once.
+        output: Bytes on stderr.
+    """
 
     seconds: float
     memory: int
@@ -22,7 +30,12 @@ class Limits:
     output: int
 
     def for_each_process(self, *, processes: bool) -> dict[str, int]:
-        """The kernel's limits for one process, by their names; `processes`: whether to limit those too."""
+        """The kernel's limits (RLIMIT_…) for each process, by name.
+
+        Args:
+            processes: Whether to limit the number of processes too. The kernel counts those of the user, so
+                it works only where the user has no other processes.
+        """
         limits = {
             "DATA": self.memory,
             "FSIZE": self.disk,
@@ -33,45 +46,50 @@ class Limits:
         return {**limits, "NPROC": self.processes} if processes else limits
 
 
-PROBE = Limits(seconds=10, memory=1 << 30, processes=64, disk=MIB, files=100, output=MIB)
-"""What a sandbox is tried with."""
+PROBE_LIMITS = Limits(seconds=10, memory=1 << 30, processes=64, disk=MIB, files=100, output=MIB)
+"""The limits under which `Sandbox.problem` tries a sandbox."""
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python, and the folders that it needs to run."""
+    """A Python, and the folders that it must be able to read."""
 
     path: str
     folders: tuple[str, ...]
     version: str = ""
-    pytest: str = ""
 
 
-Disk = Literal["own", "host", "closed"]
-"""Where a sandbox's files lie: on a disk of its own with a size, in a folder of the host, or where nobody can
-look from outside."""
+Disk = Literal["own", "host", "hidden"]
+"""Where a sandbox's files are: in a file system of its own with a fixed size, in a folder of the host, or
+out of the host's sight."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """How a run ended. `exit_code`: negative for a signal's number, None where it was cut short.
+    """How a sandbox's command ended.
 
-    `report` and `output` are what came on stdout and stderr, up to the limit; `stopped`: which limit it
-    broke.
+    Attributes:
+        exit_code: Negative for the number of a signal; None if the command was stopped.
+        stdout: The beginning and the end of it, within the limit.
+        stderr: The same.
+        seconds: Wall clock.
+        stopped: The limit that it broke, as the predicate of a sentence; empty if it ended by itself.
     """
 
     exit_code: int | None
-    report: bytes
-    output: bytes
+    stdout: bytes
+    stderr: bytes
     seconds: float
     stopped: str = ""
 
 
 class Sandbox(Protocol):
-    """A way to run a command away from the machine.
+    """A way to run a command in isolation from the host.
 
-    `name` is shown to people; `lacks` says in plain words what it does not stop; `disk`: where its
-    files lie.
+    Attributes:
+        name: For people, and the value of `execution.sandbox`.
+        lacks: What it does not prevent, in plain words.
+        disk: Where its files are.
     """
 
     name: str
@@ -79,30 +97,36 @@ class Sandbox(Protocol):
     disk: Disk
 
     def problem(self, interpreter: Interpreter) -> str:
-        """Why it cannot be used here; empty when it can. It is tried for real."""
+        """Why it cannot be used on this machine; empty if a trial run worked."""
 
-    def place(self, folder: str) -> str:
-        """The folder for the project as the command sees it; `folder` is an empty one of the host."""
+    def work_folder(self, host_folder: str) -> str:
+        """The writable folder as the command sees it.
 
-    def command(self, inside: list[str], interpreter: Interpreter, limits: Limits, folder: str) -> list[str]:
-        """The host's command that runs a Python's command, `inside`, in the sandbox."""
+        Args:
+            host_folder: An empty temporary folder of the host; "" if `disk` is not "host".
+        """
+
+    def command(
+        self, inner: list[str], interpreter: Interpreter, limits: Limits, host_folder: str
+    ) -> list[str]:
+        """The host's command that runs `inner`, a command of the interpreter, in the sandbox."""
 
     def stop(self, command: list[str]) -> None:
-        """Ends what killing the processes of the host's command leaves at work."""
+        """End what survives when the processes of the host's command are killed."""
 
-    def environment(self, folder: str) -> Mapping[str, str]:
+    def environment(self, host_folder: str) -> Mapping[str, str]:
         """The environment of the host's command."""
 
-    def filter(self) -> bytes:
-        """The filter of system calls (see `seccomp`) that the program inside sets up; empty: none."""
+    def syscall_filter(self) -> bytes:
+        """The filter (see `seccomp`) that the program inside installs; empty for none."""
 
     def kernel_limits(self, limits: Limits) -> dict[str, int]:
-        """The limits that the program inside sets for itself and all its children."""
+        """The limits that the program inside sets for itself and its children."""
 
 
 @dataclass
 class Tail:
-    """The beginning and the end of a stream, and how long it was; what lies between is dropped."""
+    """The beginning and the end of a stream of `total` bytes; at most `limit` bytes are kept."""
 
     limit: int
     total: int = 0
@@ -118,5 +142,6 @@ class Tail:
 
     @property
     def data(self) -> bytes:
-        cut = self.total - len(self._head) - len(self._tail)
-        return bytes(self._head + (b"\n[...]\n" if cut else b"") + self._tail)
+        """The kept bytes, with `[...]` in place of a dropped middle."""
+        dropped = self.total - len(self._head) - len(self._tail)
+        return bytes(self._head + (b"\n[...]\n" if dropped else b"") + self._tail)

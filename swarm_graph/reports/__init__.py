@@ -1,1 +1,1 @@
-"""Reading sessions: people and pages."""
+"""Reports: sessions in the terminal, in notebooks, as tables and as HTML pages."""

@@ -1,4 +1,4 @@
-"""One session in figures."""
+"""The figures of one session."""
 
 from __future__ import annotations
 
@@ -9,28 +9,38 @@ from typing import Any
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import changed_settings
-from swarm_graph.html import table
-from swarm_graph.reports.listing import phase_now
+from swarm_graph.html import html_table
+from swarm_graph.reports.listing import current_phase
 from swarm_graph.sessions.metrics import summary, swaps, test_summary
-from swarm_graph.sessions.summary_html import SIMULATED, roles_table
+from swarm_graph.sessions.summary_html import SIMULATED_HTML, roles_table
 
-COMPARED = (
+FIGURES = (
     "workflow", "simulated", "phase", "approved", "rounds", "seconds", "calls", "failed_calls",
     "input_tokens", "output_tokens", "tokens_per_second", "cost", "open_findings", "test_runs", "model_swaps",
 )  # fmt: skip
+"""The rows of a comparison, in this order; `Analysis.figures` has a value for each."""
 
-
-SUMMED = (
+_SUMMED_OVER_ROLES = (
     "total_calls", "successful_calls", "cancelled_calls", "input_tokens", "output_tokens", "cost"
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A session in figures. `seconds`: at work, all its runs together; `findings`: the open ones by severity.
+    """The figures of one session.
 
-    `agents`: the figures of each role, as `metrics.summary` has them. `no_sample`: why its figures say
-    nothing about its configuration, if they do not.
+    Attributes:
+        session: The session's id.
+        approved: None for a task graph, and while nothing has ended.
+        rounds: None while nothing has ended.
+        created_at: Seconds since the epoch.
+        seconds: Working time, summed over all runs.
+        findings: The number of open findings by severity.
+        tasks: The number of tasks by status.
+        tests: The test runs: their number, seconds, and counts by outcome.
+        agents: The figures of each role (`metrics.summary`).
+        no_sample: Why the session is no sample of its configuration; empty when it is one.
+        error: Why its last run failed or stopped; empty otherwise.
     """
 
     session: str
@@ -49,18 +59,20 @@ class Analysis:
     model_swaps: int
     no_sample: str
     error: str
-    """Why its last run failed or stopped."""
 
     def _repr_html_(self) -> str:
         figures = {name.replace("_", " "): value for name, value in self.figures().items()}
-        parts = [SIMULATED if self.simulated else "", table(("session", self.session), figures.items())]
-        return "".join([*parts, roles_table(self.agents)])
+        parts = [
+            SIMULATED_HTML if self.simulated else "",
+            html_table(("session", self.session), figures.items()),
+            roles_table(self.agents),
+        ]
+        return "".join(parts)
 
     def figures(self) -> dict[str, Any]:
-        """One value for each of COMPARED."""
+        """One value for each of FIGURES."""
         agents = list(self.agents.values())
-        total = {name: sum(agent[name] for agent in agents) for name in SUMMED}
-        tokens = {name: total[name] for name in ("input_tokens", "output_tokens")}
+        total = {name: sum(agent[name] for agent in agents) for name in _SUMMED_OVER_ROLES}
         model_seconds = sum(agent["model_seconds"] for agent in agents)
         return {
             "workflow": self.workflow,
@@ -71,8 +83,9 @@ class Analysis:
             "seconds": self.seconds,
             "calls": total["total_calls"],
             "failed_calls": total["total_calls"] - total["successful_calls"] - total["cancelled_calls"],
-            **tokens,
-            "tokens_per_second": tokens["output_tokens"] / model_seconds if model_seconds else 0.0,
+            "input_tokens": total["input_tokens"],
+            "output_tokens": total["output_tokens"],
+            "tokens_per_second": total["output_tokens"] / model_seconds if model_seconds else 0.0,
             "cost": total["cost"],
             "open_findings": sum(self.findings.values()),
             "test_runs": ", ".join(f"{count} {outcome}" for outcome, count in self.tests["outcomes"].items()),
@@ -80,55 +93,61 @@ class Analysis:
         }
 
 
-def analysis(catalogue: Catalogue, known: Session) -> Analysis:
-    """A session's figures, from the catalogue alone."""
-    calls = catalogue.calls(known.session)
-    statuses = [task["status"] for task in catalogue.tasks(known.session)]
+def analysis(catalogue: Catalogue, session: Session) -> Analysis:
+    """The figures of a session, from the catalogue alone: its checkpoints are not read."""
+    name = session.session
+    calls = catalogue.calls(name)
+    statuses = [task["status"] for task in catalogue.tasks(name)]
     return Analysis(
-        session=known.session,
-        workflow=known.workflow,
-        phase=phase_now(catalogue, known),
-        approved=known.approved,
-        rounds=known.iteration,
-        request=known.request,
-        created_at=known.created_at,
-        simulated=known.simulated,
-        seconds=catalogue.seconds_at_work(known.session).get(known.session, 0.0),
-        findings=known.findings or {},
+        session=name,
+        workflow=session.workflow,
+        phase=current_phase(catalogue, session),
+        approved=session.approved,
+        rounds=session.iteration,
+        request=session.request,
+        created_at=session.created_at,
+        simulated=session.simulated,
+        seconds=catalogue.seconds_at_work(name).get(name, 0.0),
+        findings=session.findings or {},
         tasks={status.lower(): statuses.count(status) for status in dict.fromkeys(statuses)},
-        tests=test_summary(run for run in catalogue.test_runs(known.session) if run["kind"] == "run"),
+        tests=test_summary(run for run in catalogue.test_runs(name) if run["kind"] == "run"),
         agents=summary(calls),
         model_swaps=swaps(calls),
-        no_sample=_no_sample(catalogue, known),
-        error=next((run.error for run in reversed(catalogue.runs(known.session))), ""),
+        no_sample=_no_sample(catalogue, session),
+        error=next((run.error for run in reversed(catalogue.runs(name))), ""),
     )
 
 
-def _no_sample(catalogue: Catalogue, known: Session) -> str:
-    """Why a session is no sample of its configuration; a raised limit and other seeds are no reason."""
-    if known.parent:
-        return f"it was forked from {known.parent}, which did a part of it"
-    configs = [run.config for run in catalogue.runs(known.session) if run.config]
-    changed = {name for config in configs for name in changed_settings(known.config, config)}
-    other = sorted(name for name in changed if not name.endswith(".seed") and not name.startswith("limits."))
-    return f"it was resumed with others of {', '.join(other)}" if other else ""
+def _no_sample(catalogue: Catalogue, session: Session) -> str:
+    """Why a session is no sample of its configuration; empty when it is one.
+
+    A resume with other limits or seeds does not matter: neither changes how well a configuration does.
+    """
+    if session.parent:
+        return f"it was forked from {session.parent}, which did a part of the work"
+    configs = [run.config for run in catalogue.runs(session.session) if run.config]
+    changed = {name for config in configs for name in changed_settings(session.config, config)}
+    relevant = sorted(
+        name for name in changed if not name.endswith(".seed") and not name.startswith("limits.")
+    )
+    return f"it was resumed with other settings: {', '.join(relevant)}" if relevant else ""
 
 
 def export_rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict[str, Any]]:
-    """One row for each session and role: what the session came to, and the role's figures."""
+    """One row for each session and role: the session's outcome, then the role's figures."""
     rows = []
-    for known in sessions:
-        told = analysis(catalogue, known)
-        about = {
-            "session": told.session,
-            "workflow": told.workflow,
-            "phase": told.phase,
-            "approved": told.approved,
-            "rounds": told.rounds,
-            "simulated": told.simulated,
-            "created_at": told.created_at,
-            "session_seconds": told.seconds,
-            "open_findings": sum(told.findings.values()),
+    for session in sessions:
+        analyzed = analysis(catalogue, session)
+        outcome = {
+            "session": analyzed.session,
+            "workflow": analyzed.workflow,
+            "phase": analyzed.phase,
+            "approved": analyzed.approved,
+            "rounds": analyzed.rounds,
+            "simulated": analyzed.simulated,
+            "created_at": analyzed.created_at,
+            "session_seconds": analyzed.seconds,
+            "open_findings": sum(analyzed.findings.values()),
         }
-        rows += [{**about, "role": role, **figures} for role, figures in told.agents.items()]
+        rows += [{**outcome, "role": role, **figures} for role, figures in analyzed.agents.items()]
     return rows

@@ -1,4 +1,4 @@
-"""What sessions came to, side by side: outcome, time, tokens, findings, tests, configuration, code."""
+"""Sessions side by side: figures, findings, settings, files, and what their configurations differ in."""
 
 from __future__ import annotations
 
@@ -11,59 +11,69 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import changed_settings
 from swarm_graph.errors import InputError
-from swarm_graph.html import table, text
-from swarm_graph.reports.analysis import COMPARED, Analysis, analysis
-from swarm_graph.reports.contest import Contest, contests
+from swarm_graph.html import escaped, html_table
+from swarm_graph.reports.analysis import FIGURES, Analysis, analysis
+from swarm_graph.reports.config_comparison import ConfigComparison, compare_configs
 from swarm_graph.roles.findings import SEVERITIES
 from swarm_graph.sessions.artifacts import project_files
 from swarm_graph.state import SwarmState
-from swarm_graph.text import aligned, money
+from swarm_graph.text import format_cost, text_table
 
-SHOWN_DIFF = 400
+MAX_DIFF_LINES = 400
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Sessions side by side. `settings`: for each but the first, the settings that differ from the first's.
+    """Two or more sessions side by side.
 
-    `code`: for each but the first, a unified diff of the files from the first's to its own. `contests`:
-    the first configuration beside each of the others.
+    Attributes:
+        sessions: The figures of each session.
+        settings: For each session but the first: the dotted paths of the settings that differ from the
+            first session's.
+        code: For each session but the first: a unified diff from the first session's files to its own.
+        contests: The first session's configuration against each of the others.
     """
 
     sessions: list[Analysis]
     settings: dict[str, list[str]]
     code: dict[str, str]
-    contests: list[Contest]
+    contests: list[ConfigComparison]
 
-    def plain(self) -> dict[str, Any]:
-        sessions = [{**vars(one), "figures": one.figures()} for one in self.sessions]
-        contests = [contest.plain() for contest in self.contests]
-        return {"sessions": sessions, "settings": self.settings, "code": self.code, "contests": contests}
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as `sessions compare --json` prints it."""
+        return {
+            "sessions": [{**vars(one), "figures": one.figures()} for one in self.sessions],
+            "settings": self.settings,
+            "code": self.code,
+            "contests": [contest.to_dict() for contest in self.contests],
+        }
 
     def _repr_html_(self) -> str:
-        contests = "".join(f"<p>{text(contest.text())}</p>" for contest in self.contests)
-        return table(self._heads(), self._rows()) + contests
+        contests = "".join(f"<p>{escaped(contest.text())}</p>" for contest in self.contests)
+        return html_table(self._heads(), self._rows()) + contests
 
     def _heads(self) -> tuple[str, ...]:
         return ("", *(one.session for one in self.sessions))
 
     def _rows(self) -> list[tuple[str, ...]]:
-        """A row for each figure and severity, a column for each session."""
-        figures = [one.figures() for one in self.sessions]
-        shown = [{**row, "cost": money(row["cost"])} for row in figures]
-        rows = [(name.replace("_", " "), *(_cell(row[name]) for row in shown)) for name in COMPARED]
+        """A row for each figure and for each severity, a column for each session."""
+        columns = [
+            {**figures, "cost": format_cost(figures["cost"])}
+            for figures in (one.figures() for one in self.sessions)
+        ]
+        rows = [(name.replace("_", " "), *(_cell(column[name]) for column in columns)) for name in FIGURES]
         return rows + [
             (f"{severity} findings", *(str(one.findings.get(severity, 0)) for one in self.sessions))
             for severity in SEVERITIES
         ]
 
     def text(self) -> str:
-        """For people: a table with a column for each session, then what differs."""
-        parts = [aligned(self._heads(), self._rows())]
+        """The comparison as text: a table with a column for each session, then the differences."""
+        parts = [text_table(self._heads(), self._rows())]
         first = self.sessions[0].session
         for session, names in self.settings.items():
-            told = ", ".join(names) or "none"
-            parts.append(f"\nSettings of {session} that differ from {first}'s: {told}\n")
+            differing = ", ".join(names) or "none"
+            parts.append(f"\nSettings of {session} that differ from {first}'s: {differing}\n")
         parts += [
             f"\n{one.session} is no sample of its configuration: {one.no_sample}\n"
             for one in self.sessions
@@ -76,39 +86,44 @@ class Comparison:
 
 
 def compare(saver: SwarmSaver, sessions: Sequence[Session]) -> Comparison:
-    """Two sessions or more, each with the first. InputError for less; one that is named twice counts once."""
-    sessions = list({known.session: known for known in sessions}.values())
+    """Compare the first session with each of the others. A session that is named twice counts once.
+
+    Raises:
+        InputError: There are fewer than two different sessions.
+    """
+    sessions = list({session.session: session for session in sessions}.values())
     if len(sessions) < 2:
         raise InputError("a comparison needs two sessions or more")
     first, *others = sessions
-    files = {known.session: _files(saver, known) for known in sessions}
-    told = [analysis(saver.catalogue, known) for known in sessions]
+    files = {session.session: _files(saver, session) for session in sessions}
+    analyses = [analysis(saver.catalogue, session) for session in sessions]
+    configs = [session.config for session in sessions]
     return Comparison(
-        sessions=told,
-        settings={known.session: changed_settings(first.config, known.config) for known in others},
-        code={known.session: diff(files[first.session], files[known.session]) for known in others},
-        contests=contests(list(zip(told, (known.config for known in sessions), strict=True))),
+        sessions=analyses,
+        settings={other.session: changed_settings(first.config, other.config) for other in others},
+        code={other.session: unified_diff(files[first.session], files[other.session]) for other in others},
+        contests=compare_configs(list(zip(analyses, configs, strict=True))),
     )
 
 
-def _files(saver: SwarmSaver, known: Session) -> dict[str, str]:
-    saved = saver.get_tuple({"configurable": {"thread_id": known.session}})
+def _files(saver: SwarmSaver, session: Session) -> dict[str, str]:
+    saved = saver.get_tuple({"configurable": {"thread_id": session.session}})
     return project_files(cast("SwarmState", saved.checkpoint["channel_values"])) if saved else {}
 
 
-def diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """A unified diff of two trees of files; empty when they are the same."""
+def unified_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """A unified diff of two sets of files, path to text; empty when they are equal."""
     lines: list[str] = []
     for path in sorted({*old, *new}):
-        before, after = (tree.get(path, "").splitlines() for tree in (old, new))
+        before, after = (files.get(path, "").splitlines() for files in (old, new))
         lines += difflib.unified_diff(before, after, f"a/{path}", f"b/{path}", lineterm="")
     return "\n".join(lines)
 
 
-def _shortened(text: str) -> str:
-    lines = text.splitlines()
-    more = [f"… and {len(lines) - SHOWN_DIFF} more lines"] if len(lines) > SHOWN_DIFF else []
-    return "\n".join([*lines[:SHOWN_DIFF], *more])
+def _shortened(diff: str) -> str:
+    lines = diff.splitlines()
+    more = [f"… and {len(lines) - MAX_DIFF_LINES} more lines"] if len(lines) > MAX_DIFF_LINES else []
+    return "\n".join([*lines[:MAX_DIFF_LINES], *more])
 
 
 def _cell(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Past sessions as people and programs read them: lists, accounts, histories, states."""
+"""Sessions as tables, texts and JSON-like rows: lists, accounts, histories, states, cleanups."""
 
 from __future__ import annotations
 
@@ -10,118 +10,135 @@ from swarm_graph.checkpoints.locks import is_at_work
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import changed_settings
 from swarm_graph.roles.findings import findings_text
-from swarm_graph.sandbox.evidence import line
+from swarm_graph.sandbox.evidence import evidence_line
 from swarm_graph.sessions.artifacts import listing, notes, reviews_text
 from swarm_graph.sessions.metrics import summary
 from swarm_graph.state import SwarmState
-from swarm_graph.text import aligned, local_time, money
+from swarm_graph.text import format_cost, local_time, text_table
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.retention import Cleanup
     from swarm_graph.sessions.history import Moment
 
-SHOWN_REQUEST = 60
+MAX_REQUEST_CHARACTERS = 60
 
 
-def phase_now(catalogue: Catalogue, session: Session) -> str:
-    """A session's phase; one that is running although nobody works on it was interrupted."""
+def current_phase(catalogue: Catalogue, session: Session) -> str:
+    """A session's phase; "interrupted" for a running session that no process works on any more."""
     if session.phase != "running":
         return session.phase
     return "running" if is_at_work(catalogue, session.session) else "interrupted"
 
 
-def rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict[str, Any]]:
-    """Sessions as plain data."""
+def session_rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict[str, Any]]:
+    """Sessions as the rows of `sessions list --json`."""
     return [
         {
-            "session": known.session,
-            "workflow": known.workflow,
-            "phase": phase_now(catalogue, known),
-            "created_at": known.created_at,
-            "updated_at": known.updated_at,
-            "simulated": known.simulated,
-            "request": known.request,
+            "session": session.session,
+            "workflow": session.workflow,
+            "phase": current_phase(catalogue, session),
+            "created_at": session.created_at,
+            "updated_at": session.updated_at,
+            "simulated": session.simulated,
+            "request": session.request,
         }
-        for known in sessions
+        for session in sessions
     ]
 
 
-def table(found: Sequence[Mapping[str, Any]]) -> str:
-    """Sessions, one on a line."""
+def session_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A text table with one line for each row of `session_rows`."""
     cells = [
-        (row["session"], _kind(row), row["phase"], local_time(row["updated_at"]), _short(row["request"]))
-        for row in found
+        (
+            row["session"],
+            _workflow_label(row),
+            row["phase"],
+            local_time(row["updated_at"]),
+            _shortened(row["request"]),
+        )
+        for row in rows
     ]
-    return aligned(("session", "workflow", "phase", "worked on", "request"), cells)
+    return text_table(("session", "workflow", "phase", "worked on", "request"), cells)
 
 
-def _kind(told: Mapping[str, Any]) -> str:
-    """The workflow of a session, and whether a model was asked at all."""
-    return f"{told['workflow']}, simulated" if told["simulated"] else str(told["workflow"])
+def _workflow_label(row: Mapping[str, Any]) -> str:
+    return f"{row['workflow']}, simulated" if row["simulated"] else str(row["workflow"])
 
 
-def account(catalogue: Catalogue, known: Session) -> dict[str, Any]:
-    """Everything that the catalogue has of a session."""
+def session_account(catalogue: Catalogue, session: Session) -> dict[str, Any]:
+    """Everything in the catalogue about one session, as `sessions show --json` prints it."""
     runs = [
-        {**vars(run), "changed": changed_settings(known.config, run.config or known.config)}
-        for run in catalogue.runs(known.session)
+        {**vars(run), "changed": changed_settings(session.config, run.config or session.config)}
+        for run in catalogue.runs(session.session)
     ]
     return {
-        **vars(known),
-        "phase": phase_now(catalogue, known),
+        **vars(session),
+        "phase": current_phase(catalogue, session),
         "runs": runs,
-        "tasks": catalogue.tasks(known.session),
-        "metrics": summary(catalogue.calls(known.session)),
-        "test_runs": catalogue.test_runs(known.session),
+        "tasks": catalogue.tasks(session.session),
+        "metrics": summary(catalogue.calls(session.session)),
+        "test_runs": catalogue.test_runs(session.session),
     }
 
 
-def account_text(told: Mapping[str, Any]) -> str:
-    """A session for people: where it is, who worked on it, its tasks, calls and runs of tests."""
+def session_account_text(account: Mapping[str, Any]) -> str:
+    """The account of a session as text: its state, its runs, tasks, calls by role, and test runs."""
     lines = [
-        f"Session {told['session']} ({_kind(told)}): {told['phase']}",
-        f"Request: {_short(told['request'])}",
-        f"Begun {local_time(told['created_at'])}, last worked on {local_time(told['updated_at'])}",
+        f"Session {account['session']} ({_workflow_label(account)}): {account['phase']}",
+        f"Request: {_shortened(account['request'])}",
+        f"Begun {local_time(account['created_at'])}, last worked on {local_time(account['updated_at'])}",
     ]
-    if told["parent"]:
-        lines.append(f"Forked from {told['parent']} at checkpoint {told['parent_checkpoint']}")
-    lines += [f"Files in {told['output']}"] if told["output"] else []
-    lines += ["", "Runs:", *map(_run_line, told["runs"])]
-    tasks = [
-        (task["task_id"], task["status"].lower(), f"round {task['iteration']}", task["error"] or task["note"])
-        for task in told["tasks"]
-    ]
-    calls = [
-        (
-            role,
-            str(agent["total_calls"]),
-            str(agent["input_tokens"]),
-            str(agent["output_tokens"]),
-            money(agent["cost"]),
-        )
-        for role, agent in told["metrics"].items()
-    ]
-    parts = ["\n".join(lines) + "\n"]
-    parts += ["\n" + aligned(("task", "status", "round", "note"), tasks)] if tasks else []
-    parts += ["\n" + aligned(("role", "calls", "tokens in", "out", "cost"), calls)] if calls else []
-    heads = ("tests", "round", "outcome", "seconds")
-    tests = [
-        (run["kind"], str(run["iteration"]), line(run), f"{run['seconds']:.1f}") for run in told["test_runs"]
-    ]
-    parts += ["\n" + aligned(heads, tests)] if tests else []
-    return "".join(parts)
+    if account["parent"]:
+        lines.append(f"Forked from {account['parent']} at checkpoint {account['parent_checkpoint']}")
+    lines += [f"Files in {account['output']}"] if account["output"] else []
+    lines += ["", "Runs:", *map(_run_line, account["runs"])]
+    tables = (_task_table(account), _call_table(account), _test_run_table(account))
+    return "\n".join(["\n".join(lines) + "\n", *filter(None, tables)])
 
 
 def _run_line(run: Mapping[str, Any]) -> str:
-    ended = f"{run['ended_at'] - run['started_at']:.0f} s" if run["ended_at"] else "no end"
+    duration = f"{run['ended_at'] - run['started_at']:.0f} s" if run["ended_at"] else "no end"
     changed = f"; other settings: {', '.join(run['changed'])}" if run["changed"] else ""
     error = f"; {run['error']}" if run["error"] else ""
-    who = f"process {run['pid']} on {run['host']}"
-    return f"  {local_time(run['started_at'])}  {run['kind']}, {run['phase']}, {ended}, {who}{changed}{error}"
+    process = f"process {run['pid']} on {run['host']}"
+    return (
+        f"  {local_time(run['started_at'])}  {run['kind']}, {run['phase']}, {duration}, "
+        f"{process}{changed}{error}"
+    )
+
+
+def _task_table(account: Mapping[str, Any]) -> str:
+    rows = [
+        (task["task_id"], task["status"].lower(), f"round {task['iteration']}", task["error"] or task["note"])
+        for task in account["tasks"]
+    ]
+    return text_table(("task", "status", "round", "note"), rows) if rows else ""
+
+
+def _call_table(account: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            role,
+            str(figures["total_calls"]),
+            str(figures["input_tokens"]),
+            str(figures["output_tokens"]),
+            format_cost(figures["cost"]),
+        )
+        for role, figures in account["metrics"].items()
+    ]
+    return text_table(("role", "calls", "tokens in", "out", "cost"), rows) if rows else ""
+
+
+def _test_run_table(account: Mapping[str, Any]) -> str:
+    rows = [
+        (run["kind"], str(run["iteration"]), evidence_line(run), f"{run['seconds']:.1f}")
+        for run in account["test_runs"]
+    ]
+    return text_table(("tests", "round", "outcome", "seconds"), rows) if rows else ""
 
 
 def history_rows(moments: Iterable[Moment]) -> list[dict[str, Any]]:
-    """Moments as plain data, without their states."""
+    """Moments of a session as the rows of `sessions history --json`, without their states."""
     return [
         {
             "number": moment.number,
@@ -135,8 +152,8 @@ def history_rows(moments: Iterable[Moment]) -> list[dict[str, Any]]:
     ]
 
 
-def history_table(found: Sequence[Mapping[str, Any]]) -> str:
-    """Moments, one on a line."""
+def history_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A text table with one line for each row of `history_rows`."""
     cells = [
         (
             str(row["number"]),
@@ -146,14 +163,14 @@ def history_table(found: Sequence[Mapping[str, Any]]) -> str:
             ", ".join(row["next"]) or "(end)",
             row["checkpoint"],
         )
-        for row in found
+        for row in rows
     ]
-    return aligned(("#", "time", "round", "done", "next", "checkpoint"), cells)
+    return text_table(("#", "time", "round", "done", "next", "checkpoint"), cells)
 
 
 def state_text(state: SwarmState) -> str:
-    """A state for people: notes, files, reviews, open findings."""
-    parts = [
+    """A session's state as text: request, notes, files, reviews, open findings."""
+    sections = [
         ("Request", state.get("request", "")),
         ("", notes(state)),
         ("Code", listing(state.get("code"))),
@@ -162,24 +179,23 @@ def state_text(state: SwarmState) -> str:
         ("Reviews", reviews_text(state)),
         ("Open findings", findings_text(state.get("findings", []))),
     ]
-    shown = [f"# {title}\n\n{text.rstrip()}\n" if title else text for title, text in parts if text]
-    return "\n".join(shown)
+    return "\n".join(f"# {title}\n\n{text.rstrip()}\n" if title else text for title, text in sections if text)
 
 
-def cleanup_text(done: Cleanup, dry_run: bool) -> str:
-    """What a cleanup did."""
+def cleanup_text(cleanup: Cleanup, dry_run: bool) -> str:
+    """The result of a cleanup as text; with `dry_run`, what it would do."""
     would = "would be " if dry_run else ""
     lines = [
-        f"{would}removed: {', '.join(done.removed) or 'none'}",
-        f"{would}compacted: {len(done.compacted)}",
+        f"{would}removed: {', '.join(cleanup.removed) or 'none'}",
+        f"{would}compacted: {len(cleanup.compacted)}",
     ]
-    if done.at_work:
-        lines.append(f"left alone, at work: {', '.join(done.at_work)}")
-    before, after = (f"{size / 1e6:.2f} MB" for size in (done.bytes_before, done.bytes_after))
+    if cleanup.at_work:
+        lines.append(f"left alone, still running: {', '.join(cleanup.at_work)}")
+    before, after = (f"{size / 1e6:.2f} MB" for size in (cleanup.bytes_before, cleanup.bytes_after))
     lines.append(f"database: {before}" if dry_run else f"database: {before} before, {after} after")
     return "\n".join(lines) + "\n"
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= SHOWN_REQUEST else f"{line[: SHOWN_REQUEST - 1]}…"
+def _shortened(request: str) -> str:
+    line = " ".join(request.split())
+    return line if len(line) <= MAX_REQUEST_CHARACTERS else f"{line[: MAX_REQUEST_CHARACTERS - 1]}…"

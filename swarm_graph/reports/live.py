@@ -1,4 +1,4 @@
-"""What a person sees while a session runs: who is at work, for how long, tokens so far."""
+"""The live view of a running session: finished work as lines, running nodes below, progress at the bottom."""
 
 from __future__ import annotations
 
@@ -18,224 +18,246 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from swarm_graph.events import Event
-from swarm_graph.sandbox.evidence import evidence, line
-from swarm_graph.text import counted, plain_text
+from swarm_graph.sandbox.evidence import evidence_line, make_evidence
+from swarm_graph.text import format_count, printable
 
-SHOWN_TASKS = 40
-"""Ended tasks of a larger graph get no line of their own, only those that fail."""
-SHOWN_AT_WORK = 8
-KEPT_TEXT = 400
-"""Characters of what a role is writing that are kept to be shown."""
+MAX_TASK_LINES = 40
+"""In a larger task graph only failed tasks get a line; the progress bar counts the others."""
+MAX_RUNNING_NODES = 8
+"""Running nodes that are drawn; the rest is counted."""
+MAX_KEPT_CHARACTERS = 400
+"""The end of a streamed answer that is kept in order to draw it."""
 
 
-class Board:
-    """What the events of a session have told so far: ended work as lines, what is at work to be drawn."""
+class SessionView:
+    """Draws a running session from its events, for a terminal or a notebook.
+
+    `on_event` returns a line for each finished piece of work: the caller prints it above the view. The view
+    itself, a rich renderable, has the running nodes and the progress of the whole session.
+    """
 
     def __init__(self) -> None:
-        self._working: dict[str, _Work] = {}
-        self._graph: _Graph | None = None
-        self._nodes: _Nodes | None = None
+        self._running: dict[str, _RunningNode] = {}
+        self._task_progress: _TaskProgress | None = None
+        self._workflow_progress: _WorkflowProgress | None = None
         self._rounds = 0
         self._spinner = Spinner("dots")
 
     def clear(self) -> None:
-        """Nobody is at work any more."""
-        self._working.clear()
+        """Remove all running nodes, as at the end of the session."""
+        self._running.clear()
 
-    def on_event(self, happened: Event) -> Text | None:
-        """Takes an event in; returns the line that stays, if it ends something."""
-        if self._nodes:
-            self._nodes.on_event(happened)
-        match happened.kind:
+    def on_event(self, event: Event) -> Text | None:
+        """Update the view; return a line when the event ends a piece of work."""
+        if self._workflow_progress:
+            self._workflow_progress.on_event(event)
+        match event.kind:
             case "session_started":
-                self._begin(happened)
+                self._start_session(event)
             case "graph_started":
-                self._graph = _Graph(happened.data["tasks"], happened.data["done"])
-            case "task_added" if self._graph:
-                self._graph.tasks += 1
-            case "task_skipped" if self._graph:
-                self._graph.end("task_skipped")
+                self._task_progress = _TaskProgress(event.data["tasks"], event.data["done"])
+            case "task_added" if self._task_progress:
+                self._task_progress.tasks += 1
+            case "task_skipped" if self._task_progress:
+                self._task_progress.count("task_skipped")
             case "task_started":
-                self._working[happened.node] = _Work(happened.iteration, time.monotonic())
+                self._running[event.node] = _RunningNode(event.iteration, time.monotonic())
             case "tests_started":
-                self._working[happened.node] = _Work(happened.iteration, time.monotonic(), asks=False)
-            case "call_started" | "tokens" | "call_ended" if happened.node in self._working:
-                self._working[happened.node].on_event(happened)
+                self._running[event.node] = _RunningNode(event.iteration, time.monotonic(), asks_model=False)
+            case "call_started" | "tokens" | "call_ended" if event.node in self._running:
+                self._running[event.node].on_event(event)
             case "task_ended" | "task_failed" | "task_stopped":
-                return self._ended(happened)
+                return self._end_task(event)
             case "tests_ended":
-                return self._tested(happened)
+                return self._end_tests(event)
             case "verdict":
-                return _verdict(happened)
+                return _verdict_line(event)
         return None
 
-    def _begin(self, happened: Event) -> None:
-        if happened.data["workflow"] != "custom":
-            self._rounds = happened.data["max_iterations"]
-            self._nodes = _Nodes(
-                happened.data["nodes"], happened.data["done"],
-                happened.data["usual_seconds"], happened.data["seconds_before"],
-            )  # fmt: skip
+    def _start_session(self, event: Event) -> None:
+        if event.data["workflow"] != "custom":
+            self._rounds = event.data["max_iterations"]
+            self._workflow_progress = _WorkflowProgress(
+                event.data["nodes"],
+                event.data["done"],
+                usual_s=event.data["usual_seconds"],
+                earlier_s=event.data["seconds_before"],
+            )
 
-    def _tested(self, happened: Event) -> Text:
-        """A run of the tests has ended."""
-        self._working.pop(happened.node, None)
-        shown = evidence(**{"failures": [], **happened.data})
-        mark = {"passed": ("✓", "green"), "not_run": ("-", "yellow")}.get(shown["outcome"], ("✗", "red"))
-        return Text.assemble((f"{mark[0]} ", mark[1]), plain_text(f"run_tests {line(shown)}"))
+    def _end_tests(self, event: Event) -> Text:
+        self._running.pop(event.node, None)
+        evidence = make_evidence(**{"failures": [], **event.data})
+        marks = {"passed": ("✓", "green"), "not_run": ("-", "yellow")}
+        mark, style = marks.get(evidence["outcome"], ("✗", "red"))
+        return Text.assemble((f"{mark} ", style), printable(f"run_tests {evidence_line(evidence)}"))
 
-    def _ended(self, happened: Event) -> Text | None:
-        work = self._working.pop(happened.node, None)
-        if self._graph and happened.kind != "task_stopped":
-            self._graph.end("kept" if happened.data.get("kept") else happened.kind)
-            if self._graph.tasks > SHOWN_TASKS and happened.kind == "task_ended":
+    def _end_task(self, event: Event) -> Text | None:
+        node = self._running.pop(event.node, None)
+        if self._task_progress and event.kind != "task_stopped":
+            self._task_progress.count("kept" if event.data.get("kept") else event.kind)
+            if self._task_progress.tasks > MAX_TASK_LINES and event.kind == "task_ended":
                 return None
-        if work is None:
+        if node is None:
             return None
         marks = {"task_ended": ("✓", "green"), "task_failed": ("✗", "red"), "task_stopped": ("■", "yellow")}
-        mark, style = marks[happened.kind]
-        note = happened.data.get("note") or happened.data.get("error") or ""
-        said = plain_text(f"{happened.node} {work.figures()} {note}".rstrip())
-        return Text.assemble((f"{mark} ", style), said)
+        mark, style = marks[event.kind]
+        note = event.data.get("note") or event.data.get("error") or ""
+        line = printable(f"{event.node} {node.figures()} {note}".rstrip())
+        return Text.assemble((f"{mark} ", style), line)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        for node, work in list(self._working.items())[:SHOWN_AT_WORK]:
-            of = f" of {self._rounds}" if self._rounds else ""
-            round_ = "" if self._graph else f", round {work.iteration}{of}"
+        for name, node in list(self._running.items())[:MAX_RUNNING_NODES]:
+            last_round = f" of {self._rounds}" if self._rounds else ""
+            current_round = "" if self._task_progress else f", round {node.iteration}{last_round}"
             yield Text.assemble(
                 self._spinner.render(time.monotonic()),  # type: ignore[arg-type]
-                f" {node} {work.figures()}{round_}",
+                f" {name} {node.figures()}{current_round}",
             )
-            if said := work.latest(options.max_width - 4):
-                yield Text(f"    {said}", style="dim", no_wrap=True, overflow="ellipsis")
-        if (more := len(self._working) - SHOWN_AT_WORK) > 0:
-            yield Text(f"  … and {more} more at work")
-        yield from self._graph.lines() if self._graph else self._nodes.lines() if self._nodes else []
+            if answer := node.latest_text(options.max_width - 4):
+                yield Text(f"    {answer}", style="dim", no_wrap=True, overflow="ellipsis")
+        if (more := len(self._running) - MAX_RUNNING_NODES) > 0:
+            yield Text(f"  … and {more} more running")
+        progress = self._task_progress or self._workflow_progress
+        yield from progress.lines() if progress else []
 
 
-def _verdict(happened: Event) -> Text:
-    outcome = "approved" if happened.data["approved"] else "changes wanted"
-    code = happened.data["exit_code"]
+def _verdict_line(event: Event) -> Text:
+    verdict = "approved" if event.data["approved"] else "changes wanted"
+    code = event.data["exit_code"]
     tests = "" if code is None else f", tests ended with exit code {code}"
     return Text(
-        f"  round {happened.iteration}: {outcome}, {counted(happened.data['findings'], 'finding')}{tests}"
+        f"  round {event.iteration}: {verdict}, {format_count(event.data['findings'], 'finding')}{tests}"
     )
 
 
 class Progress:
-    """A live view on a terminal's stderr; silent when stderr is no terminal, or when it is `quiet`.
+    """Shows a SessionView on a terminal's stderr; silent when stderr is no terminal.
 
-    Pass `on_event` to the coordinator. Ended work stays above the view, a line each. Stdout is not touched.
+    Use it as a context manager and pass `on_event` to the coordinator. Stdout is not touched.
+
+    Args:
+        console: The rich console to draw on; default: stderr.
+        quiet: Show no view; `say` still prints.
     """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
         self.console = console or Console(stderr=True, force_terminal=sys.stderr.isatty())
-        self._shown = self.console.is_terminal and not quiet
-        self._board = Board()
+        self._visible = self.console.is_terminal and not quiet
+        self._view = SessionView()
         self._live = Live(
-            self._board, console=self.console, refresh_per_second=8, transient=True, redirect_stdout=False
+            self._view, console=self.console, refresh_per_second=8, transient=True, redirect_stdout=False
         )
 
     def __enter__(self) -> Self:
-        if self._shown:
+        if self._visible:
             self._live.start()
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        if self._shown:
-            self._board.clear()
+        if self._visible:
+            self._view.clear()
             self._live.stop()
 
-    def on_event(self, happened: Event) -> None:
-        if self._shown and (line := self._board.on_event(happened)) is not None:
+    def on_event(self, event: Event) -> None:
+        """Update the view, and print a line above it when the event ends a piece of work."""
+        if self._visible and (line := self._view.on_event(event)) is not None:
             self.console.print(line)
 
     def say(self, text: str) -> None:
-        """A line for people, above the live view if there is one."""
+        """Print a message for a person, above the live view if there is one."""
         self.console.print(Text(text), soft_wrap=True)
 
 
-class _Graph:
-    """How far the tasks of a custom session are."""
+class _RunningNode:
+    """One running node: time so far, tokens, tokens per second, and the end of its streamed answer."""
+
+    def __init__(self, iteration: int, started: float, *, asks_model: bool = True) -> None:
+        self.iteration, self.started, self.tokens, self._asks_model = iteration, started, 0, asks_model
+        self._call_started: float | None = None
+        self._text = self._thoughts = ""
+
+    def on_event(self, event: Event) -> None:
+        """Take in a call_started, tokens or call_ended event."""
+        if event.kind == "call_started":
+            self._call_started, self.tokens = time.monotonic(), 0
+            self._text = self._thoughts = ""
+            return
+        self.tokens = event.data["output_tokens"]
+        self._text = (self._text + event.data.get("text", ""))[-MAX_KEPT_CHARACTERS:]
+        self._thoughts = (self._thoughts + event.data.get("thoughts", ""))[-MAX_KEPT_CHARACTERS:]
+
+    def latest_text(self, width: int) -> str:
+        """The end of the streamed answer on one line; the end of the thoughts while there is no answer."""
+        label, text = ("", self._text) if self._text else ("thinking: ", self._thoughts)
+        line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+        return label + line[-max(width - len(label), 0) :] if line else ""
+
+    def figures(self) -> str:
+        """Seconds so far, and for a node that asks a model its tokens and their rate."""
+        seconds = f"{time.monotonic() - self.started:.0f} s"
+        if not self._asks_model:
+            return seconds
+        if self._call_started is None:
+            return f"{seconds}, in the queue"
+        rate = self.tokens / max(time.monotonic() - self._call_started, 1e-3)
+        return f"{seconds}, {self.tokens} tokens" + (f", {rate:.0f}/s" if self.tokens else "")
+
+
+class _TaskProgress:
+    """The progress of a task graph: a bar, and below it counts, rate and the time left."""
 
     def __init__(self, tasks: int, done: int) -> None:
-        self.tasks, self._done, self._here = tasks, done, 0
+        # Only tasks of this run count for the rate: an earlier run's tasks, or skipped ones, took no time.
+        self.tasks, self._done, self._done_now = tasks, done, 0
         self._counts: Counter[str] = Counter()
         self._started = time.monotonic()
 
-    def end(self, how: str) -> None:
+    def count(self, outcome: str) -> None:
+        """Count a finished task by the kind of its event, or as "kept" from an earlier run."""
         self._done += 1
-        self._counts[how] += 1
-        self._here += how in ("task_ended", "task_failed")
+        self._counts[outcome] += 1
+        self._done_now += outcome in ("task_ended", "task_failed")
 
     def lines(self) -> list[RenderableType]:
-        """A bar, and under it the rate and the time left."""
+        """The bar and the line below it."""
         seconds = time.monotonic() - self._started
-        rate = self._here / seconds if seconds else 0.0
+        rate = self._done_now / seconds if seconds else 0.0
         words = {"task_failed": "failed", "task_skipped": "skipped"}
-        told = [f"{self._counts[kind]} {word}" for kind, word in words.items() if self._counts[kind]]
-        if self._here:
+        details = [f"{self._counts[kind]} {word}" for kind, word in words.items() if self._counts[kind]]
+        if self._done_now:
             left = timedelta(seconds=round((self.tasks - self._done) / rate))
             pace = f"{rate:.1f} per s" if rate >= 1 else f"{rate * 60:.1f} per min"
-            told += [pace, f"{left} left"]
-        text = ", ".join([f"{self._done} of {counted(self.tasks, 'task')}", *told])
+            details += [pace, f"{left} left"]
+        text = ", ".join([f"{self._done} of {format_count(self.tasks, 'task')}", *details])
         bar = ProgressBar(total=max(self.tasks, 1), completed=self._done, width=40)
         return [Padding(bar, 0), Text(text)]
 
 
-class _Nodes:
-    """The nodes of a built-in workflow, each with what it last did."""
+class _WorkflowProgress:
+    """The progress of a built-in workflow: its nodes with a mark each, and below them the time."""
 
     MARKS: ClassVar = {
-        "task_started": "●", "tests_started": "●", "task_ended": "✓", "tests_ended": "✓", "verdict": "✓",
-        "task_failed": "✗", "task_stopped": "■",
-    }  # fmt: skip
+        "task_started": "●",
+        "tests_started": "●",
+        "task_ended": "✓",
+        "tests_ended": "✓",
+        "verdict": "✓",
+        "task_failed": "✗",
+        "task_stopped": "■",
+    }
 
-    def __init__(self, nodes: list[str], done: list[str], usual: float | None, before: float) -> None:
+    def __init__(self, nodes: list[str], done: list[str], *, usual_s: float | None, earlier_s: float) -> None:
         self._marks = {**dict.fromkeys(nodes, "○"), **dict.fromkeys(done, "✓")}
-        self._usual, self._began = usual, time.monotonic() - before
+        self._usual_s, self._started = usual_s, time.monotonic() - earlier_s
 
-    def on_event(self, happened: Event) -> None:
-        if happened.node in self._marks and happened.kind in self.MARKS:
-            self._marks[happened.node] = self.MARKS[happened.kind]
+    def on_event(self, event: Event) -> None:
+        """Change the mark of the event's node."""
+        if event.node in self._marks and event.kind in self.MARKS:
+            self._marks[event.node] = self.MARKS[event.kind]
 
     def lines(self) -> list[RenderableType]:
-        """All nodes on a line, and how long the session has taken beside what it usually takes."""
+        """The nodes on one line, and the time so far beside the usual time of such a session."""
         nodes = Text("  ".join(f"{mark} {node}" for node, mark in self._marks.items()), style="dim")
-        usual = f", usually {timedelta(seconds=round(self._usual))}" if self._usual else ""
-        took = timedelta(seconds=round(time.monotonic() - self._began))
-        return [nodes, Text(f"{took}{usual}", style="dim")]
-
-
-class _Work:
-    """A node at work: since when, in which round, how many tokens so far and how fast."""
-
-    def __init__(self, iteration: int, started: float, *, asks: bool = True) -> None:
-        self.iteration, self.started, self.tokens, self._asks = iteration, started, 0, asks
-        self._called: float | None = None
-        self._text = self._thoughts = ""
-
-    def on_event(self, happened: Event) -> None:
-        """Its call leaves the queue, says something, or ends."""
-        if happened.kind == "call_started":
-            self._called, self.tokens = time.monotonic(), 0
-            self._text = self._thoughts = ""
-            return
-        self.tokens = happened.data["output_tokens"]
-        self._text = (self._text + happened.data.get("text", ""))[-KEPT_TEXT:]
-        self._thoughts = (self._thoughts + happened.data.get("thoughts", ""))[-KEPT_TEXT:]
-
-    def latest(self, width: int) -> str:
-        """The end of what it is writing, or else thinking, on one line."""
-        label, said = ("", self._text) if self._text else ("thinking: ", self._thoughts)
-        shown = " ".join("".join(char if char.isprintable() else " " for char in said).split())
-        return label + shown[-max(width - len(label), 0) :] if shown else ""
-
-    def figures(self) -> str:
-        seconds = f"{time.monotonic() - self.started:.0f} s"
-        if not self._asks:
-            return seconds
-        if self._called is None:
-            return f"{seconds}, in the queue"
-        rate = self.tokens / max(time.monotonic() - self._called, 1e-3)
-        return f"{seconds}, {self.tokens} tokens" + (f", {rate:.0f}/s" if self.tokens else "")
+        usual = f", usually {timedelta(seconds=round(self._usual_s))}" if self._usual_s else ""
+        elapsed = timedelta(seconds=round(time.monotonic() - self._started))
+        return [nodes, Text(f"{elapsed}{usual}", style="dim")]

@@ -1,4 +1,4 @@
-"""Looking at past sessions from Python: the seed's SwarmManager."""
+"""SwarmManager: past sessions from Python, as in the seed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from html import escape
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,34 +13,40 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.retention import Cleanup, clean_up
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.errors import ConfigError, InputError, SwarmError
+from swarm_graph.html import escaped
 from swarm_graph.reports.analysis import Analysis, analysis, export_rows
 from swarm_graph.reports.comparison import Comparison, compare
-from swarm_graph.reports.listing import account, account_text
+from swarm_graph.reports.listing import session_account, session_account_text
 from swarm_graph.reports.overview import Overview, overview
-from swarm_graph.reports.session_page import overview_page, session_page
+from swarm_graph.reports.pages import overview_page, session_page
 from swarm_graph.sessions.ids import database_in
 from swarm_graph.sessions.output import write_file
 from swarm_graph.state import SwarmState
 from swarm_graph.tasks.dry_run import DRAWN, mermaid
 from swarm_graph.tasks.results import csv_table, in_order, json_lines, parquet_table
 from swarm_graph.tasks.spec import TaskSpec
-from swarm_graph.text import plain_text
+from swarm_graph.text import printable
 from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.drawing import draw
 
-FORMS: dict[str, Callable[[Sequence[Mapping[str, Any]]], str | bytes]] = {
+EXPORT_FORMATS: dict[str, Callable[[Sequence[Mapping[str, Any]]], str | bytes]] = {
     ".csv": csv_table,
     ".jsonl": json_lines,
     ".parquet": parquet_table,
 }
-"""What figures are exported as, by the ending of the file's name."""
+"""The writer of exported figures for each file name's ending."""
+
+SECONDS_PER_DAY = 86400
 
 
 class SwarmManager:
     """Lists, analyzes, compares, exports and removes sessions.
 
-    `output_dir`: where the sessions' folders are; `data_dir`: where their database is. Methods take a
-    session's id or the path of its state JSON; InputError when there is none.
+    A method's `session` is a session's id or the path of its state JSON; InputError when there is none.
+
+    Args:
+        output_dir: The folder with the sessions' output folders.
+        data_dir: The folder with their database.
     """
 
     def __init__(self, output_dir: str | Path = "swarm-output", *, data_dir: str | Path = ".swarm") -> None:
@@ -50,75 +55,105 @@ class SwarmManager:
     @property
     def session_files(self) -> list[Path]:
         """The state JSON of every session in the output folder, the newest first."""
-        found = self.output_dir.glob("*/swarm_state_*.json")
-        return sorted(found, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
+        files = self.output_dir.glob("*/swarm_state_*.json")
+        return sorted(files, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
 
     def analyze_session(self, session: str | Path, *, quiet: bool = False) -> Analysis:
-        """Prints an account of a session, unless `quiet`, and returns its figures."""
+        """Print the account of a session, unless `quiet`, and return its figures.
+
+        Raises:
+            InputError: There is no such session.
+        """
         with self._saver() as saver:
-            known = self._find(saver, session)
+            row = self._find(saver, session)
             if not quiet:
-                sys.stdout.write(plain_text(account_text(account(saver.catalogue, known))))
-            return analysis(saver.catalogue, known)
+                account = session_account(saver.catalogue, row)
+                sys.stdout.write(printable(session_account_text(account)))
+            return analysis(saver.catalogue, row)
 
     def compare_sessions(self, *sessions: str | Path, quiet: bool = False) -> Comparison:
-        """Prints two sessions or more side by side, unless `quiet`, and returns the comparison."""
+        """Print two or more sessions side by side, unless `quiet`, and return the comparison.
+
+        Raises:
+            InputError: There is no such session, or fewer than two different ones are given.
+        """
         with self._saver() as saver:
-            found = compare(saver, [self._find(saver, session) for session in sessions])
+            comparison = compare(saver, [self._find(saver, session) for session in sessions])
         if not quiet:
-            sys.stdout.write(plain_text(found.text()))
-        return found
+            sys.stdout.write(printable(comparison.text()))
+        return comparison
 
     def export_metrics(self, path: str | Path = "swarm_metrics.csv", *, calls: bool = False) -> int:
-        """Writes the figures of all sessions, a row for each session and role, or with `calls` for each call.
+        """Write the figures of all sessions to a file and return the number of rows.
 
-        The path ends in .csv, .jsonl or, with the extra `parquet`, .parquet. Returns the number of rows.
-        StorageError when it cannot be written.
+        Args:
+            path: A file name that ends in .csv, .jsonl or, with the extra `parquet`, .parquet.
+            calls: Write a row for each call, not for each session and role.
+
+        Raises:
+            InputError: The file name has another ending.
+            StorageError: The file cannot be written.
         """
         path = Path(path)
-        if path.suffix not in FORMS:
-            raise InputError(f"cannot export to '{path}': its name ends in {', '.join(FORMS)}")
+        if path.suffix not in EXPORT_FORMATS:
+            raise InputError(f"cannot export to '{path}': its name ends in {', '.join(EXPORT_FORMATS)}")
         with self._saver() as saver:
             catalogue = saver.catalogue
             rows = catalogue.all_calls() if calls else export_rows(catalogue, catalogue.sessions())
-        write_file(path.parent, path.name, FORMS[path.suffix](rows))
+        write_file(path.parent, path.name, EXPORT_FORMATS[path.suffix](rows))
         return len(rows)
 
     def generate_report(self, path: str | Path = "swarm_report.txt") -> Overview:
-        """Writes a page about all sessions, as HTML if its name ends so, and returns its figures.
+        """Write a report about all sessions and return its figures.
 
-        InputError for a name that ends in neither .txt nor .html, StorageError when it cannot be written.
+        Args:
+            path: A file name that ends in .txt or .html.
+
+        Raises:
+            InputError: The file name has another ending.
+            StorageError: The file cannot be written.
         """
-        path = _page(path, ".txt", ".html")
+        path = _report_path(path, ".txt", ".html")
         with self._saver() as saver:
-            made = overview(saver.catalogue)
-        text = overview_page(made) if path.suffix == ".html" else plain_text(made.text())
+            figures = overview(saver.catalogue)
+        text = overview_page(figures) if path.suffix == ".html" else printable(figures.text())
         write_file(path.parent, path.name, text)
-        return made
+        return figures
 
     def session_report(self, session: str | Path, path: str | Path = "session.html") -> Analysis:
-        """Writes an HTML page about one session, which needs no network, and returns its figures.
+        """Write an HTML page about one session and return the session's figures.
 
-        It has a timeline of the calls, tokens per role, findings by round and, with the `draw` extra, the
-        graph. StorageError when it cannot be written.
+        The page is one file that needs no network. It has a timeline of the calls, tokens by role, findings
+        by round and, with the `draw` extra, the graph.
+
+        Raises:
+            InputError: There is no such session, or the file name does not end in .html.
+            StorageError: The file cannot be written.
         """
-        path = _page(path, ".html")
+        path = _report_path(path, ".html")
         with self._saver() as saver:
-            known = self._find(saver, session)
-            saved = saver.get_tuple({"configurable": {"thread_id": known.session}})
+            row = self._find(saver, session)
+            saved = saver.get_tuple({"configurable": {"thread_id": row.session}})
             state = cast("SwarmState", saved.checkpoint["channel_values"] if saved else {})
-            told = analysis(saver.catalogue, known)
-            calls = saver.catalogue.calls(known.session)
-        write_file(path.parent, path.name, session_page(told, calls, state, _drawing(known, state)))
-        return told
+            analyzed = analysis(saver.catalogue, row)
+            calls = saver.catalogue.calls(row.session)
+        page = session_page(analyzed, calls, state, _drawing(row, state))
+        write_file(path.parent, path.name, page)
+        return analyzed
 
     def cleanup(
         self, *, older_than_days: float | None = None, keep: int = 10, dry_run: bool = False
     ) -> Cleanup:
-        """Removes ended sessions not worked on for some days, but the `keep` newest, and gives space back."""
-        age = None if older_than_days is None else older_than_days * 86400
+        """Remove old sessions that have ended, compact the others, and shrink the database.
+
+        Args:
+            older_than_days: Remove sessions that have not changed for this many days; None removes none.
+            keep: The number of newest sessions to keep whatever their age.
+            dry_run: Change nothing; return what would be removed.
+        """
+        age_s = None if older_than_days is None else older_than_days * SECONDS_PER_DAY
         with self._saver() as saver:
-            return clean_up(saver, older_than_s=age, keep=keep, dry_run=dry_run)
+            return clean_up(saver, older_than_s=age_s, keep=keep, dry_run=dry_run)
 
     @contextmanager
     def _saver(self) -> Iterator[SwarmSaver]:
@@ -127,41 +162,41 @@ class SwarmManager:
 
     def _find(self, saver: SwarmSaver, session: str | Path) -> Session:
         name = str(session)
-        known = saver.catalogue.get(name)
-        if known is None and name.endswith(".json"):
-            known = saver.catalogue.get(name := _session_in(Path(session)))
-        if known:
-            return known
+        row = saver.catalogue.get(name)
+        if row is None and name.endswith(".json"):  # an id may end so too: ids come first
+            row = saver.catalogue.get(name := _session_in(Path(session)))
+        if row:
+            return row
         raise InputError(f"no session '{name}' in '{self.data_dir}'; `swarm-graph sessions list` shows all")
 
 
-def _page(path: str | Path, *endings: str) -> Path:
+def _report_path(path: str | Path, *endings: str) -> Path:
     path = Path(path)
     if path.suffix not in endings:
         raise InputError(f"cannot write a page to '{path}': its name ends in {' or '.join(endings)}")
     return path
 
 
-def _drawing(known: Session, state: SwarmState) -> str:
-    """A session's graph as SVG; its Mermaid text without the `draw` extra."""
+def _drawing(session: Session, state: SwarmState) -> str:
+    """The graph of a session as SVG; without the `draw` extra its Mermaid text."""
     tasks = {
         task["task_id"]: TaskSpec.model_validate(task["spec"]) for task in in_order(state.get("tasks", {}))
     }
     if len(tasks) > DRAWN:
         return f"<p>{len(tasks)} tasks are too many for a drawing.</p>"
     try:
-        graph = None if tasks else build_graph(known.workflow, config=known.config).get_graph()
+        graph = None if tasks else build_graph(session.workflow, config=session.config).get_graph()
     except ConfigError as error:  # its folder of prompts may be gone by now
-        return f"<p>No drawing: {escape(str(error))}</p>"
+        return f"<p>No drawing: {escaped(str(error))}</p>"
     text = graph.draw_mermaid() if graph else mermaid(tasks)
     try:
         return draw(text, "svg").decode()
     except SwarmError:
-        return f"<pre>{escape(text)}</pre>"
+        return f"<pre>{escaped(text)}</pre>"
 
 
 def _session_in(path: Path) -> str:
-    """The id of the session whose state JSON a file is."""
+    """The session's id in a state JSON file."""
     try:
         document: Any = json.loads(path.read_text(encoding="utf-8"))
         return str(document["workflow_id"])

@@ -1,4 +1,4 @@
-"""All sessions of a database on one page: `swarm_report.txt`."""
+"""The figures of all sessions in a database, and the text report `swarm_report.txt` about them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.html import text
-from swarm_graph.reports.listing import phase_now, rows, table
+from swarm_graph.html import escaped
+from swarm_graph.reports.listing import current_phase, session_rows, session_table
 from swarm_graph.roles.findings import SEVERITIES
 from swarm_graph.sessions.metrics import summary
 from swarm_graph.state import has_ended
-from swarm_graph.text import aligned, local_time, money
+from swarm_graph.text import format_cost, local_time, text_table
 
-LATEST = 20
+MAX_LATEST_SESSIONS = 20
 WORKFLOW_HEADS = ("workflow", "sessions", "approved", "phases", "rounds (mean)", "seconds (mean)")
 ROLE_HEADS = ("role", "calls", "answered", "tokens in", "out", "p50 s", "p95 s", "tokens/s", "cost")
 
 
 @dataclass(frozen=True)
 class WorkflowFigures:
-    """The sessions of one workflow. `rounds` and `seconds`: means of those that ended, None without any.
+    """The figures of all sessions of one workflow.
 
-    `approved`: how many were, None where there is no verdict.
+    Attributes:
+        sessions: Their number.
+        phases: Their number by phase, the most frequent first.
+        approved: The number of approved sessions; None when no session has a verdict.
+        rounds: The mean over the sessions that have ended; None without any.
+        seconds: The mean working time of the sessions that have ended; None without any.
     """
 
     sessions: int
@@ -35,10 +40,24 @@ class WorkflowFigures:
     rounds: float | None
     seconds: float | None
 
+    @property
+    def phases_text(self) -> str:
+        """The number by phase as text: "3 complete, 1 failed"."""
+        return ", ".join(f"{number} {phase}" for phase, number in self.phases.items())
+
 
 @dataclass(frozen=True)
 class Overview:
-    """Figures of all sessions: by workflow, by role, the open findings by severity, and the latest ones."""
+    """The figures of all sessions in a database.
+
+    Attributes:
+        database: The path of the database.
+        made_at: Seconds since the epoch.
+        workflows: By name.
+        roles: The figures of each role over all sessions (`metrics.summary`).
+        findings: The number of open findings by severity.
+        latest: The sessions worked on last, as `session_rows` has them.
+    """
 
     database: str
     made_at: float
@@ -48,73 +67,84 @@ class Overview:
     latest: list[dict[str, Any]]
 
     def _repr_html_(self) -> str:
-        return f"<pre>{text(self.text())}</pre>"
+        return f"<pre>{escaped(self.text())}</pre>"
 
     def text(self) -> str:
-        """For people."""
+        """The report as text."""
         count = sum(figures.sessions for figures in self.workflows.values())
-        parts = [f"Swarm report, {local_time(self.made_at)}: {count} sessions in {self.database}\n"]
-        workflows = [
+        findings = ", ".join(f"{self.findings.get(severity, 0)} {severity}" for severity in SEVERITIES)
+        parts = [
+            f"Swarm report, {local_time(self.made_at)}: {count} sessions in {self.database}\n",
+            text_table(WORKFLOW_HEADS, self._workflow_rows()),
+            text_table(ROLE_HEADS, self._role_rows()),
+            f"Open findings: {findings}\n",
+            f"The latest {len(self.latest)} sessions:\n{session_table(self.latest)}",
+        ]
+        return "\n".join(parts)
+
+    def _workflow_rows(self) -> list[tuple[str, ...]]:
+        return [
             (
                 name,
-                str(one.sessions),
-                "-" if one.approved is None else str(one.approved),
-                ", ".join(f"{number} {phase}" for phase, number in one.phases.items()),
-                _short(one.rounds),
-                _short(one.seconds),
+                str(figures.sessions),
+                "-" if figures.approved is None else str(figures.approved),
+                figures.phases_text,
+                _decimal(figures.rounds),
+                _decimal(figures.seconds),
             )
-            for name, one in self.workflows.items()
+            for name, figures in self.workflows.items()
         ]
-        parts.append(aligned(WORKFLOW_HEADS, workflows))
-        roles = [
+
+    def _role_rows(self) -> list[tuple[str, ...]]:
+        return [
             (
                 role,
-                str(one["total_calls"]),
-                f"{one['success_rate']:.0%}",
-                str(one["input_tokens"]),
-                str(one["output_tokens"]),
-                f"{one['p50_seconds']:.1f}",
-                f"{one['p95_seconds']:.1f}",
-                f"{one['tokens_per_second']:.1f}",
-                money(one["cost"]),
+                str(figures["total_calls"]),
+                f"{figures['success_rate']:.0%}",
+                str(figures["input_tokens"]),
+                str(figures["output_tokens"]),
+                f"{figures['p50_seconds']:.1f}",
+                f"{figures['p95_seconds']:.1f}",
+                f"{figures['tokens_per_second']:.1f}",
+                format_cost(figures["cost"]),
             )
-            for role, one in self.roles.items()
+            for role, figures in self.roles.items()
         ]
-        parts.append(aligned(ROLE_HEADS, roles))
-        told = ", ".join(f"{self.findings.get(severity, 0)} {severity}" for severity in SEVERITIES)
-        parts.append(f"Open findings: {told}\n")
-        parts.append(f"The latest {len(self.latest)} sessions:\n{table(self.latest)}")
-        return "\n".join(parts)
 
 
 def overview(catalogue: Catalogue) -> Overview:
-    """The figures of a database's sessions."""
+    """The figures of all sessions in a catalogue."""
     sessions = catalogue.sessions()
     seconds = catalogue.seconds_at_work()
     by_workflow: dict[str, list[Session]] = {}
     findings: Counter[str] = Counter()
-    for known in sessions:
-        by_workflow.setdefault(known.workflow, []).append(known)
-        findings.update(known.findings or {})
+    for session in sessions:
+        by_workflow.setdefault(session.workflow, []).append(session)
+        findings.update(session.findings or {})
     return Overview(
         database=str(catalogue.database.path),
         made_at=time.time(),
-        workflows={name: _figures(catalogue, found, seconds) for name, found in sorted(by_workflow.items())},
+        workflows={
+            workflow: _workflow_figures(catalogue, group, seconds)
+            for workflow, group in sorted(by_workflow.items())
+        },
         roles=summary(catalogue.all_calls()),
         findings=dict(findings),
-        latest=rows(catalogue, sessions[:LATEST]),
+        latest=session_rows(catalogue, sessions[:MAX_LATEST_SESSIONS]),
     )
 
 
-def _figures(catalogue: Catalogue, sessions: Sequence[Session], seconds: dict[str, float]) -> WorkflowFigures:
-    ended = [known for known in sessions if has_ended(known.phase)]
-    judged = [known.approved for known in sessions if known.approved is not None]
+def _workflow_figures(
+    catalogue: Catalogue, sessions: Sequence[Session], seconds: dict[str, float]
+) -> WorkflowFigures:
+    ended = [session for session in sessions if has_ended(session.phase)]
+    verdicts = [session.approved for session in sessions if session.approved is not None]
     return WorkflowFigures(
         sessions=len(sessions),
-        phases=dict(Counter(phase_now(catalogue, known) for known in sessions).most_common()),
-        approved=sum(judged) if judged else None,
-        rounds=_mean([known.iteration or 0 for known in ended]),
-        seconds=_mean([seconds.get(known.session, 0.0) for known in ended]),
+        phases=dict(Counter(current_phase(catalogue, session) for session in sessions).most_common()),
+        approved=sum(verdicts) if verdicts else None,
+        rounds=_mean([session.iteration or 0 for session in ended]),
+        seconds=_mean([seconds.get(session.session, 0.0) for session in ended]),
     )
 
 
@@ -122,5 +152,5 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _short(value: float | None) -> str:
+def _decimal(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"

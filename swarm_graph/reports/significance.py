@@ -1,4 +1,4 @@
-"""Whether one configuration did better than another, or whether chance alone explains the difference."""
+"""Permutation tests: does one configuration do better than another, or does chance alone explain it?"""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ from itertools import combinations
 from math import comb
 from statistics import mean
 
-LEVEL = 0.05
-EXACT = 20_000
-"""Splits that are all tried; of more, as many are drawn."""
-WANTED: Mapping[str, Callable[[float, float], bool]] = {
+SIGNIFICANCE_LEVEL = 0.05
+MAX_EXACT_SPLITS = 20_000
+"""Up to this number of splits a test tries them all; of more, it draws this number at random."""
+IS_BETTER: Mapping[str, Callable[[float, float], bool]] = {
     **dict.fromkeys(("ended", "approved"), lambda first, other: first > other),
     **dict.fromkeys(
         ("open_findings", "rounds", "seconds", "tokens", "failed_calls", "cost"),
         lambda first, other: first < other,
     ),
 }
-"""The figures that are judged, and when the first of two means is the better one."""
+"""The figures to judge; for each, whether the first of two means is the better one."""
 
-Figures = Sequence[Mapping[str, float | None]]
+Samples = Sequence[Mapping[str, float | None]]
+"""The figures of each session; None, or no entry, where a session is no sample of a figure."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure that differs beyond chance: both means, and how likely chance alone does that."""
+    """A figure that differs beyond chance.
+
+    Attributes:
+        figure: A key of IS_BETTER.
+        first: The mean of the first configuration's sessions.
+        other: The mean of the other configuration's sessions.
+        p: The probability of means at least as far apart if the configurations do equally well.
+    """
 
     figure: str
     first: float
@@ -35,43 +43,48 @@ class Difference:
 
     @property
     def first_is_better(self) -> bool:
-        return WANTED[self.figure](self.first, self.other)
+        """Whether the first configuration's mean is the better one."""
+        return IS_BETTER[self.figure](self.first, self.other)
 
 
-def differences(first: Figures, other: Figures) -> list[Difference]:
-    """The figures of WANTED in which two groups of sessions differ beyond chance.
+def differences(first: Samples, other: Samples) -> list[Difference]:
+    """The figures in which two groups of sessions differ beyond chance, the most certain one first.
 
-    Permutation tests of the means, corrected by Holm's method for the number of figures looked at, so
-    that all together claim a difference which is none in at most one of twenty comparisons.
+    Permutation tests of the means with Holm's correction for the number of figures: in at most one of twenty
+    comparisons of equal configurations is there any difference in the result.
     """
-    found = []
-    for figure in WANTED:
-        mine, others = (
-            [value for row in rows if (value := row.get(figure)) is not None] for rows in (first, other)
+    tested = []
+    for figure in IS_BETTER:
+        firsts, others = (
+            [value for sample in samples if (value := sample.get(figure)) is not None]
+            for samples in (first, other)
         )
-        if mine and others and len({*mine, *others}) > 1:
-            found.append(Difference(figure, mean(mine), mean(others), p_value(mine, others)))
-    kept = []
-    for rank, difference in enumerate(sorted(found, key=lambda one: one.p)):
-        if difference.p > LEVEL / (len(found) - rank):
+        if firsts and others and len({*firsts, *others}) > 1:
+            tested.append(Difference(figure, mean(firsts), mean(others), p_value(firsts, others)))
+    significant = []
+    for rank, difference in enumerate(sorted(tested, key=lambda one: one.p)):
+        if difference.p > SIGNIFICANCE_LEVEL / (len(tested) - rank):
             break
-        kept.append(difference)
-    return kept
+        significant.append(difference)
+    return significant
 
 
 def p_value(first: Sequence[float], other: Sequence[float]) -> float:
-    """How often a random split of the values has means at least as far apart as these."""
+    """The share of random splits of all values into two groups with means at least as far apart as these."""
     values, size = [*first, *other], len(first)
     total = sum(values)
-    apart = _apart(sum(first), size, total, len(values))
-    if comb(len(values), size) <= EXACT:
-        sums = [sum(chosen) for chosen in combinations(values, size)]
-        return sum(_apart(one, size, total, len(values)) >= apart for one in sums) / len(sums)
-    draw = random.Random(0)
-    far = sum(_apart(sum(draw.sample(values, size)), size, total, len(values)) >= apart for _ in range(EXACT))
-    return (far + 1) / (EXACT + 1)
+    observed = _distance(sum(first), size, total, len(values))
+    if comb(len(values), size) <= MAX_EXACT_SPLITS:
+        sums = [sum(group) for group in combinations(values, size)]
+        return sum(_distance(one, size, total, len(values)) >= observed for one in sums) / len(sums)
+    draw = random.Random(0)  # seeded: the same sessions always have the same p
+    far = sum(
+        _distance(sum(draw.sample(values, size)), size, total, len(values)) >= observed
+        for _ in range(MAX_EXACT_SPLITS)
+    )
+    return (far + 1) / (MAX_EXACT_SPLITS + 1)  # the observed split is one of them: p is never 0
 
 
-def _apart(chosen: float, size: int, total: float, count: int) -> float:
-    """How far the mean of the chosen is from that of the rest, rounded so that equal splits tie."""
-    return round(abs(chosen / size - (total - chosen) / (count - size)), 9)
+def _distance(group_sum: float, size: int, total: float, count: int) -> float:
+    """The distance between the mean of a group and the mean of the rest; rounded so that equal splits tie."""
+    return round(abs(group_sum / size - (total - group_sum) / (count - size)), 9)

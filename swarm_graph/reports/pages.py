@@ -1,0 +1,137 @@
+"""HTML pages of one session and of all sessions: each is one file and needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from swarm_graph.html import escaped, html_table
+from swarm_graph.reports.analysis import Analysis
+from swarm_graph.reports.charts import timeline, token_bars
+from swarm_graph.reports.overview import WORKFLOW_HEADS, Overview
+from swarm_graph.roles.findings import SEVERITIES, judge
+from swarm_graph.sessions.summary_html import SIMULATED_HTML, roles_table
+from swarm_graph.state import Review, SwarmState
+from swarm_graph.text import local_time
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; }
+body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }
+h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; }
+th, td { padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top; }
+th { border-bottom: 1px solid #999; white-space: nowrap; } td.number { text-align: right; }
+svg text { font: 12px system-ui, sans-serif; fill: #222; }
+pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; }
+.simulated { background: #fff3cd; padding: .5rem .8rem; }
+"""
+PAGE = """\
+<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><style>{style}</style></head>
+<body>
+{body}
+</body></html>
+"""
+MAX_FINDINGS, MAX_PROBLEM_CHARACTERS = 5, 120
+"""Of each round in the table of findings."""
+MAX_REQUEST_CHARACTERS = 80
+
+
+def session_page(
+    analyzed: Analysis, calls: Sequence[Mapping[str, Any]], state: SwarmState, graph: str
+) -> str:
+    """The page of one session: figures, timeline of calls, tokens by role, findings by round, graph.
+
+    Args:
+        analyzed: The session's figures.
+        calls: Rows of the catalogue's calls.
+        state: The session's latest state.
+        graph: The drawing of its graph, as HTML or SVG.
+    """
+    verdict = "" if analyzed.approved is None else f", {'approved' if analyzed.approved else 'not approved'}"
+    about = f"Session {analyzed.session} ({analyzed.workflow}): {analyzed.phase}{verdict}"
+    figures = {name.replace("_", " "): value for name, value in analyzed.figures().items()}
+    parts = [
+        f"<h1>{escaped(about)}</h1>",
+        SIMULATED_HTML if analyzed.simulated else "",
+        f"<pre>{escaped(analyzed.request)}</pre>",
+        f"<p>Begun {local_time(analyzed.created_at)}.</p>",
+        f"<p>Its last run ended early: {escaped(analyzed.error)}</p>" if analyzed.error else "",
+        html_table(("", ""), figures.items()),
+        "<h2>Calls over time</h2>",
+        timeline(calls),
+        "<h2>Tokens per role</h2>",
+        *_role_figures(analyzed.agents),
+        "<h2>Findings by round</h2>",
+        _rounds_table(state.get("reviews", [])),
+        "<h2>The graph</h2>",
+        f'<div class="wide">{graph}</div>',
+    ]
+    return _page(f"Session {analyzed.session}", parts)
+
+
+def _rounds_table(reviews: Iterable[Review]) -> str:
+    """A row for each round: its verdict, the number of merged findings by severity, the first findings."""
+    by_round: dict[int, list[Review]] = {}
+    for review in reviews:
+        by_round.setdefault(review["iteration"], []).append(review)
+    if not by_round:
+        return "<p>No reviews.</p>"
+    rows = []
+    for number, of_round in sorted(by_round.items()):
+        approved, findings = judge(of_round)
+        counts = [sum(finding["severity"] == severity for finding in findings) for severity in SEVERITIES]
+        problems = "; ".join(
+            finding["problem"][:MAX_PROBLEM_CHARACTERS] for finding in findings[:MAX_FINDINGS]
+        )
+        rows.append((f"round {number}", "approved" if approved else "changes wanted", *counts, problems))
+    return html_table(("", "verdict", *SEVERITIES, "the first findings"), rows)
+
+
+def overview_page(overview: Overview) -> str:
+    """The page of all sessions: figures by workflow and by role, open findings, the latest sessions."""
+    workflows = [
+        (
+            name,
+            figures.sessions,
+            figures.approved,
+            figures.phases_text,
+            figures.rounds,
+            figures.seconds,
+        )
+        for name, figures in overview.workflows.items()
+    ]
+    latest = [
+        (
+            row["session"],
+            row["workflow"],
+            row["phase"],
+            local_time(row["updated_at"]),
+            row["request"][:MAX_REQUEST_CHARACTERS],
+        )
+        for row in overview.latest
+    ]
+    findings = [(severity, overview.findings.get(severity, 0)) for severity in SEVERITIES]
+    parts = [
+        f"<h1>Swarm report, {local_time(overview.made_at)}</h1>",
+        "<h2>Workflows</h2>",
+        html_table(WORKFLOW_HEADS, workflows),
+        "<h2>Roles</h2>",
+        *_role_figures(overview.roles),
+        "<h2>Open findings</h2>",
+        html_table(("severity", "number"), findings),
+        "<h2>The latest sessions</h2>",
+        html_table(("session", "workflow", "phase", "worked on", "request"), latest),
+    ]
+    return _page("Swarm report", parts)
+
+
+def _role_figures(roles: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    tokens = {role: (figures["input_tokens"], figures["output_tokens"]) for role, figures in roles.items()}
+    return [token_bars(tokens), roles_table(roles)]
+
+
+def _page(title: str, parts: Iterable[str]) -> str:
+    return PAGE.format(title=escaped(title), style=STYLE, body="\n".join(part for part in parts if part))

@@ -1,4 +1,4 @@
-"""The configuration: the seed's files as they stand, precedence, secrets, and what a wrong value says."""
+"""The configuration: the seed's files, precedence, secrets, and the messages for wrong values."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def from_text(folder: Path, text: str, **environ: str) -> SwarmConfig:
     return load_config(path, environ=environ)
 
 
-def test_the_seed_s_file_is_accepted_as_it_stands(tmp_path: Path) -> None:
+def test_the_seed_s_file_is_accepted_unchanged(tmp_path: Path) -> None:
     config = from_text(tmp_path, SEED)
     coder, reviewer = config.model_for(AgentRole.CODER), config.model_for(AgentRole.REVIEWER)
     assert (coder.model, coder.label, coder.timeout) == (
@@ -193,7 +193,7 @@ def test_the_environment_sets_what_a_file_can_set() -> None:
     assert (config.prompts_dir, config.proxy) == ("2024", "http://localhost:3128")
 
 
-def test_a_wrong_value_names_the_layer_that_it_comes_from(tmp_path: Path) -> None:
+def test_the_message_for_a_wrong_value_names_its_layer(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text('{"workflow": {"max_iterations": 5}}')
     for name, where in {"MAX_ITERATIONS": "the environment", "MAX_ITERATION": "the environment"}.items():
@@ -209,25 +209,25 @@ def test_the_environment_names_the_file(tmp_path: Path) -> None:
     assert load_config(environ={"SWARM_CONFIG": str(path)}).workflow.max_iterations == 8
 
 
-def test_a_key_that_nothing_is_near_to_warns_once() -> None:
+def test_an_unknown_key_that_resembles_no_other_warns_once() -> None:
     with pytest.warns(UserWarning, match=r"config: workflow.colour: unknown key, it has no effect") as caught:
         load_config({"workflow": {"colour": "blue"}}, environ={})
     assert len(caught) == 1
 
 
-def test_the_key_by_which_editors_find_the_schema_is_no_unknown_one() -> None:
+def test_the_schema_key_for_editors_is_not_an_unknown_key() -> None:
     config = load_config({"$schema": "swarm.schema.json", "workflow": {"max_iterations": 2}}, environ={})
     assert config.redacted() == {"workflow": {"max_iterations": 2}}
 
 
-def test_kept_configurations_hold_no_secret_of_extra_body() -> None:
+def test_a_redacted_configuration_has_no_secret_of_extra_body() -> None:
     own = {"api_key": "sk-1", "nested": {"Password": "sk-2", "top_k": 3}, "list": [{"auth": "sk-3"}]}
     config = load_config({"agent_parameters": {"coder": {"extra_body": own}}}, environ={})
     kept = {"nested": {"top_k": 3}, "list": [{}]}
     assert config.redacted() == {"agent_parameters": {"coder": {"extra_body": kept}}}
 
 
-def test_an_unknown_key_is_not_kept() -> None:
+def test_an_unknown_key_is_dropped() -> None:
     entry = {"url": "http://localhost:1/v1", "model": "m", "password": "sk-secret"}
     with pytest.warns(UserWarning, match="unknown key") as caught:
         config = load_config({"model_config": {"single_model": entry}, "sécret\n": "sk-secret"}, environ={})
@@ -253,7 +253,7 @@ def test_reviewers_are_a_list_for_all_or_an_object_per_workflow() -> None:
     assert (one.focuses("full"), one.focuses("standard")) == (["style"], None)
 
 
-def test_simulated_puts_a_simulated_model_everywhere_and_keeps_a_simulation() -> None:
+def test_simulated_replaces_every_model_that_is_not_simulated() -> None:
     real = load_config({"model_config": {"single_model": {"url": "http://x/v1", "model": "m"}}}, environ={})
     assert real.simulated().model_for(AgentRole.CODER).api_type == "simulated"
     own = json.loads(json.dumps(SIMULATED))

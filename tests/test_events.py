@@ -1,4 +1,4 @@
-"""Events for machines: one JSON object a line, as docs/events.md says."""
+"""Events as JSON lines (`--json-events`), as documented in docs/events.md."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_run_prints_events_and_nothing_else(tmp_path: Path) -> None:
     assert (both.returncode, both.stderr.count(b"\n")) == (2, 1)
 
 
-def test_a_failed_run_says_so_in_its_last_event(tmp_path: Path) -> None:
+def test_the_last_event_of_a_failed_run_has_its_phase(tmp_path: Path) -> None:
     write_config(
         tmp_path, model_config={"single_model": {"model": "m", "url": "http://127.0.0.1:9/v1", "retries": 0}}
     )

@@ -1,4 +1,4 @@
-"""Past sessions side by side: the manager, comparisons, exports, the report, lists by choice."""
+"""SwarmManager and the `sessions` commands: analysis, comparison, export, reports, the menu."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from swarm_graph import AgentRole, SwarmCoordinator, SwarmManager, Task
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.cli.sessions import menu
 from swarm_graph.errors import InputError
-from swarm_graph.reports.comparison import diff
-from swarm_graph.reports.session_page import timeline
+from swarm_graph.reports.charts import timeline
+from swarm_graph.reports.comparison import unified_diff
 from swarm_graph.reports.terminal import session_text
-from swarm_graph.text import money
+from swarm_graph.text import format_cost
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sessions of the same request with other settings, and one of another workflow."""
+    """Two sessions with one request and different settings, and one session of another workflow."""
     folder = tmp_path_factory.mktemp("sessions")
     for session, rounds in (("one", 1), ("two", 3)):
         crew = Crew(
@@ -89,12 +89,14 @@ def test_a_comparison_has_figures_settings_and_code(
     assert found.settings == {"two": ["workflow.max_iterations"]}
     assert "-x = 1\n+x = 2" in found.code["two"]
     assert "Settings of two that differ from one's: workflow.max_iterations" in text
-    assert json.loads(json.dumps(found.plain()))["sessions"][1]["figures"]["open_findings"] == 0
+    assert json.loads(json.dumps(found.to_dict()))["sessions"][1]["figures"]["open_findings"] == 0
     with pytest.raises(InputError, match="two sessions or more"):
         manager.compare_sessions("one")
 
 
-def test_what_cannot_be_found_is_one_line(manager: SwarmManager, tmp_path: Path) -> None:
+def test_an_unknown_session_or_file_ends_in_a_message_of_one_line(
+    manager: SwarmManager, tmp_path: Path
+) -> None:
     (tmp_path / "x.json").write_text("[]")
     for wrong, expected in {
         "none": "no session 'none'",
@@ -146,14 +148,14 @@ def test_a_session_may_be_called_like_a_file(tmp_path: Path) -> None:
     assert SwarmManager(data_dir=tmp_path).analyze_session("a.json").session == "a.json"
 
 
-def test_what_was_invented_and_what_failed_is_told_everywhere(tmp_path: Path) -> None:
+def test_every_report_names_simulated_answers_and_failures(tmp_path: Path) -> None:
     simulated = {"model": "s", "api_type": "simulated"}
     real = {"url": f"http://127.0.0.1:{dead_port()}/v1", "model": "m", "retries": 0}
     models = {"mode": "multi", "single_model": real, "multi_model": {"clarifier": simulated}}
     for session, own in (("none", {"single_model": simulated}), ("partly", models)):
         coordinator = SwarmCoordinator(config(model_config=own), data_dir=tmp_path, output=tmp_path / session)
         coordinator.run_workflow("Build it", session_id=session)
-    assert "PARTLY SIMULATED: what clarifier answered is " in session_text(coordinator, "swarm-graph")
+    assert "PARTLY SIMULATED: the answers of clarifier are " in session_text(coordinator, "swarm-graph")
     manager = SwarmManager(data_dir=tmp_path)
     assert "Session none (standard, simulated): " in swarm_in(tmp_path, "show", "none").stdout
     assert "standard, simulated" in swarm_in(tmp_path, "list").stdout
@@ -164,7 +166,7 @@ def test_what_was_invented_and_what_failed_is_told_everywhere(tmp_path: Path) ->
     assert "Its last run ended early: architect: m at " in (tmp_path / "partly.html").read_text()
 
 
-def test_a_timeline_says_what_it_leaves_out() -> None:
+def test_a_timeline_counts_the_calls_that_it_omits() -> None:
     call = {"seconds": 1.0, "queued_s": 0.0, "iteration": 1, "outcome": "answered"}
     page = timeline([{**call, "node": f"t{number}", "time": float(number)} for number in range(81)])
     assert page.endswith(" … and 21 more of 81 calls</p>")
@@ -174,8 +176,8 @@ def test_a_timeline_says_what_it_leaves_out() -> None:
 @pytest.mark.parametrize(
     ("cost", "shown"), [(0, "0.00"), (0.00463, "0.0046"), (0.0259, "0.026"), (12.345, "12.35")]
 )
-def test_costs_are_shown_however_small(cost: float, shown: str) -> None:
-    assert money(cost) == shown
+def test_a_small_cost_keeps_two_significant_digits(cost: float, shown: str) -> None:
+    assert format_cost(cost) == shown
 
 
 def test_a_task_graph_has_no_verdict(tmp_path: Path) -> None:
@@ -217,12 +219,13 @@ def test_a_session_of_two_configurations_is_a_sample_of_none(tmp_path: Path) -> 
     (contest,) = found.contests
     assert (contest.first, contest.other) == (["raised"], ["c"])
     assert (
-        "mixed is no sample of its configuration: it was resumed with others of model_config" in found.text()
+        "mixed is no sample of its configuration: it was resumed with other settings: model_config"
+        in found.text()
     )
     assert SwarmManager(data_dir=tmp_path).compare_sessions("mixed", "c", quiet=True).contests == []
 
 
-def test_a_fork_that_has_not_run_has_come_to_nothing(folder: Path, tmp_path: Path) -> None:
+def test_a_fork_that_has_not_run_has_no_outcome(folder: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(folder, tmp_path / "copied")
     assert swarm(copied, "fork", "two", "--from", "architect", "--session", "fork", "--no-run").exit_code == 0
     manager = SwarmManager(data_dir=copied / ".swarm")
@@ -235,7 +238,7 @@ def test_a_fork_that_has_not_run_has_come_to_nothing(folder: Path, tmp_path: Pat
     assert "fork is no sample of its configuration: it was forked from two" in found.text()
 
 
-def test_sessions_that_gave_up_are_not_better_because_they_were_quick(tmp_path: Path) -> None:
+def test_failed_sessions_are_not_better_for_being_quick(tmp_path: Path) -> None:
     for number in range(6):
         for name, limits in (("whole", {}), ("short", {"calls": 2})):
             coordinator = SwarmCoordinator(
@@ -316,8 +319,8 @@ def test_a_cleanup_by_the_manager_removes_nothing_young(manager: SwarmManager) -
 
 
 def test_the_diff_of_two_trees() -> None:
-    assert diff({"a": "x\n"}, {"a": "x\n"}) == ""
-    assert diff({"gone": "x\n"}, {"new": "y\n"}).splitlines() == [
+    assert unified_diff({"a": "x\n"}, {"a": "x\n"}) == ""
+    assert unified_diff({"gone": "x\n"}, {"new": "y\n"}).splitlines() == [
         "--- a/gone", "+++ b/gone", "@@ -1 +0,0 @@", "-x", "--- a/new", "+++ b/new", "@@ -0,0 +1 @@", "+y",
     ]  # fmt: skip
 
@@ -327,7 +330,7 @@ def test_the_diff_of_two_trees() -> None:
 REFERENCE = re.compile(r"""(?:src|href|action)\s*=|url\((?!["']?#)|@import|https?://(?!www\.w3\.org/)""")
 
 
-def test_the_page_of_a_session_needs_no_network(manager: SwarmManager, tmp_path: Path) -> None:
+def test_a_session_page_needs_no_network(manager: SwarmManager, tmp_path: Path) -> None:
     told = manager.session_report("two", tmp_path / "two.html")
     assert told.rounds == 2
     page = (tmp_path / "two.html").read_text()
@@ -340,7 +343,7 @@ def test_the_page_of_a_session_needs_no_network(manager: SwarmManager, tmp_path:
     assert "clarifier" in page
 
 
-def test_what_models_wrote_is_no_markup(tmp_path: Path) -> None:
+def test_a_page_escapes_what_models_write(tmp_path: Path) -> None:
     evil = '{"findings": [{"severity": "major", "problem": "<script>alert(1)</script>"}], "approved": false}'
     coordinator = SwarmCoordinator(
         config(), data_dir=tmp_path, output=tmp_path / "out", context=Crew({"reviewer": evil}).context
@@ -353,7 +356,7 @@ def test_what_models_wrote_is_no_markup(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in page
 
 
-def test_a_task_graph_and_all_sessions_as_pages(folder: Path, tmp_path: Path) -> None:
+def test_pages_of_a_task_graph_and_of_all_sessions(folder: Path, tmp_path: Path) -> None:
     coordinator = SwarmCoordinator(config(), data_dir=tmp_path, output=tmp_path / "out")
     coordinator.add_task(Task("T1", "t", "d", AgentRole.DOCUMENTER))
     coordinator.add_task(Task("T2", "t", "d", AgentRole.CODER, dependencies=["T1"]))

@@ -1,4 +1,4 @@
-"""What Jupyter shows: a graph, a session while it runs, a session, comparisons; nothing asks the network."""
+"""Notebooks: a graph, a running session, a session and its figures as HTML, without network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOSTILE = '{"approved": false, "findings": [{"severity": "major", "location": "a
 
 @pytest.fixture
 def published() -> Iterator[list[dict[str, Any]]]:
-    """What a cell displays, updates included."""
+    """The outputs of a cell, updates included."""
     shell = InteractiveShell.instance()
     shell.kernel = object()  # type: ignore[attr-defined]
     kept, shell.display_pub = shell.display_pub, CapturingDisplayPublisher()  # type: ignore[no-untyped-call]
@@ -43,7 +43,7 @@ def run(folder: Path, session: str, **options: Any) -> SwarmCoordinator:
     return coordinator
 
 
-def test_a_session_is_watched_in_its_cell(tmp_path: Path, published: list[dict[str, Any]]) -> None:
+def test_a_cell_shows_a_running_session(tmp_path: Path, published: list[dict[str, Any]]) -> None:
     run(tmp_path, "one", on_event=NotebookProgress())
     first, *updates = published
     assert not first["transient"].get("update")
@@ -55,12 +55,14 @@ def test_a_session_is_watched_in_its_cell(tmp_path: Path, published: list[dict[s
     assert "#000000" not in last, "text has the colour of the notebook's theme"
 
 
-def test_outside_of_a_notebook_nothing_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_displayed_outside_of_a_notebook(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(tmp_path, "one", on_event=NotebookProgress())
     assert capsys.readouterr().out == ""
 
 
-def test_a_graph_is_watched_by_its_custom_stream(published: list[dict[str, Any]]) -> None:
+def test_a_cell_shows_a_running_graph_from_its_custom_stream(published: list[dict[str, Any]]) -> None:
     graph = build_graph("standard", config=config())
     progress = NotebookProgress()
     for part in graph.stream({"request": "Build it"}, context=Crew().context, stream_mode="custom"):

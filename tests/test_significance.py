@@ -1,4 +1,4 @@
-"""Configurations compared over several sessions: a better one is named only beyond chance."""
+"""Configurations compared over several sessions: one is called better only beyond chance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm_graph import SwarmCoordinator, SwarmManager
-from swarm_graph.reports.significance import LEVEL, differences, p_value
+from swarm_graph.reports.significance import SIGNIFICANCE_LEVEL, differences, p_value
 
 
 @pytest.mark.parametrize(
@@ -33,18 +33,18 @@ VALUES = st.lists(st.integers(0, 20), min_size=1, max_size=7)
 
 
 @given(VALUES, VALUES)
-def test_p_is_a_share_and_knows_no_order(first: list[float], other: list[float]) -> None:
+def test_p_is_a_share_and_symmetric(first: list[float], other: list[float]) -> None:
     assert 0 < p_value(first, other) <= 1
     assert p_value(first, other) == pytest.approx(p_value(other, first))
 
 
-def test_many_sessions_are_drawn_instead_of_all_tried() -> None:
+def test_large_groups_are_tested_by_random_splits() -> None:
     low, high = [float(n) for n in range(20)], [float(n) for n in range(15, 35)]
     assert p_value(low, high) == pytest.approx(1 / 20_001)
-    assert p_value(low, [n + 0.5 for n in low]) > LEVEL
+    assert p_value(low, [n + 0.5 for n in low]) > SIGNIFICANCE_LEVEL
 
 
-def test_groups_that_do_not_differ_are_seldom_told_apart() -> None:
+def test_equal_groups_seldom_differ() -> None:
     draw = random.Random(7)
     names = ("open_findings", "rounds", "seconds", "tokens", "failed_calls")
 
@@ -64,8 +64,8 @@ def test_the_better_side_depends_on_the_figure() -> None:
 
 @pytest.fixture(scope="module")
 def manager(tmp_path_factory: pytest.TempPathFactory) -> SwarmManager:
-    """Six simulated sessions of each of three configurations, of which two differ in nothing that matters."""
-    folder = tmp_path_factory.mktemp("contest")
+    """Six simulated sessions of each of three configurations; "plain" and "same" behave the same."""
+    folder = tmp_path_factory.mktemp("configurations")
     settings = {"plain": ({}, 3), "same": ({}, 4), "broken": ({"malformed_rate": 0.9}, 3)}
     for name, (simulation, parallel) in settings.items():
         for seed in range(6):
@@ -91,18 +91,18 @@ def test_a_configuration_that_does_worse_is_named(
     assert contest.better == "other"
     assert len(contest.first) == len(contest.other) == 6, "seeds alone make no other configuration"
     shown = capsys.readouterr().out
-    assert "The configuration of broken-0 (and 5 more) beside that of plain-0 (and 5 more): " in shown
-    assert "that of plain-0 is better: " in shown
+    assert "Configurations of broken-0 (and 5 more) and plain-0 (and 5 more): " in shown
+    assert "plain-0's is better: " in shown
     assert "tokens" in {one.figure for one in contest.differences}
 
 
-def test_equal_configurations_are_not_told_apart(manager: SwarmManager) -> None:
+def test_configurations_that_behave_the_same_do_not_differ(manager: SwarmManager) -> None:
     (contest,) = manager.compare_sessions(*sessions("plain", "same")).contests
-    told = {one.figure for one in contest.differences}
-    assert not told - {"seconds"}, "six simulated sessions are quick: only their time is not the same"
+    figures = {one.figure for one in contest.differences}
+    assert not figures - {"seconds"}, "simulated sessions differ in nothing but their time"
 
 
-def test_two_sessions_show_nothing_and_it_is_said_so(
+def test_two_sessions_are_too_few_and_the_text_says_so(
     manager: SwarmManager, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (contest,) = manager.compare_sessions("broken-0", "plain-0").contests
@@ -110,10 +110,10 @@ def test_two_sessions_show_nothing_and_it_is_said_so(
     assert "no difference beyond chance; six sessions or more of each can show one" in capsys.readouterr().out
 
 
-def test_other_requests_are_told(manager: SwarmManager, tmp_path: Path) -> None:
+def test_different_requests_are_mentioned(manager: SwarmManager, tmp_path: Path) -> None:
     config = {"model_config": {"single_model": {"model": "other", "api_type": "simulated"}}}
     coordinator = SwarmCoordinator(config, data_dir=manager.data_dir, output_dir=tmp_path)
     coordinator.run_workflow("Build a stack", "review_only", session_id="stack")
     (contest,) = manager.compare_sessions("plain-0", "stack").contests
     assert contest.requests_differ
-    assert contest.text().endswith("; they were asked different requests\n")
+    assert contest.text().endswith("; their requests differ\n")

@@ -1,4 +1,4 @@
-"""docs/watching.md: its commands and its Python do what it says."""
+"""docs/watching.md: its commands and its Python code run and write the files that it names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WRITTEN = ("queue-3.jsonl", "metrics.csv", "calls.jsonl", "metrics.parquet", "re
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_its_commands_and_its_python_run_and_write_what_they_say(tmp_path: Path) -> None:
+def test_its_commands_and_its_python_run_and_write_their_files(tmp_path: Path) -> None:
     write_config(tmp_path)
     Page("watching.md").follow(tmp_path)
     for name in WRITTEN:

@@ -20,7 +20,7 @@ from test_cli import ENVIRONMENT, PROGRAM, swarm
 
 from swarm_graph.cli.main import main
 from swarm_graph.events import Event
-from swarm_graph.reports.live import SHOWN_TASKS, Board
+from swarm_graph.reports.live import MAX_TASK_LINES, SessionView
 
 TASKS = """\
 request: A queue
@@ -213,18 +213,18 @@ def test_the_schema_of_task_files_is_printed(tmp_path: Path) -> None:
 def shown(events: list[tuple[str, dict[str, Any]]]) -> str:
     """What the live view of a terminal has printed after some events."""
     screen = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
-    board = Board()
+    view = SessionView()
     for kind, data in events:
         about = {"node": data.get("node", "tasks"), "task": data.get("node", "")}
         event = Event(kind, 0.0, "s", **about, data={"output_tokens": 1, **data})  # type: ignore[arg-type]
-        if (line := board.on_event(event)) is not None:
+        if (line := view.on_event(event)) is not None:
             screen.print(line)
-    screen.print(board)
+    screen.print(view)
     assert isinstance(screen.file, io.StringIO)
     return screen.file.getvalue()
 
 
-@pytest.mark.parametrize("tasks", [3, SHOWN_TASKS + 1])
+@pytest.mark.parametrize("tasks", [3, MAX_TASK_LINES + 1])
 def test_the_live_view_counts_tasks_and_says_what_failed(tasks: int) -> None:
     text = shown([
         ("graph_started", {"tasks": tasks, "done": 0}),
@@ -232,7 +232,7 @@ def test_the_live_view_counts_tasks_and_says_what_failed(tasks: int) -> None:
         ("task_started", {"node": "b"}), ("task_failed", {"node": "b", "error": "b: no\x1b[2J file"}),
         ("task_skipped", {"node": "c"}), ("task_added", {"node": "d"}), ("task_started", {"node": "d"}),
     ])  # fmt: skip
-    assert ("✓ a" in text) is (tasks <= SHOWN_TASKS)
+    assert ("✓ a" in text) is (tasks <= MAX_TASK_LINES)
     assert re.search(r"✗ b 0 s, in the queue b: no\[2J file\n", text)
     assert f"\n3 of {tasks + 1} tasks, 1 failed, 1 skipped" in text, "below the bar"
     assert "left" in text

@@ -1,1 +1,1 @@
-"""What a session leaves on disk: the saver, the session tables, the call journal."""
+"""One SQLite file: checkpoints, the catalogue of sessions, the call journal, and the locks of sessions."""

@@ -1,4 +1,4 @@
-"""What a database knows of its sessions besides their checkpoints: runs, tasks, model calls, files."""
+"""The catalogue of a database: its sessions, with their runs, tasks, model calls, files and test runs."""
 
 from __future__ import annotations
 
@@ -12,57 +12,63 @@ from statistics import median
 from typing import Any, Literal
 
 from swarm_graph.checkpoints.database import Database
-from swarm_graph.checkpoints.records import Session, WorkingRun, outcome_columns, session_of, session_row
+from swarm_graph.checkpoints.records import (
+    CALL_COLUMNS,
+    TASK_COLUMNS,
+    TEST_RUN_COLUMNS,
+    RequestUsage,
+    Run,
+    Session,
+    outcome_columns,
+    run_from_row,
+    session_from_row,
+    session_to_row,
+)
 from swarm_graph.state import ENDED_PHASES, Evidence, SwarmState, TaskRecord, has_ended
 
-TASK_COLUMNS = (
-    "session", "task_id", "task_type", "node", "role", "status", "iteration", "created_at", "completed_at",
-    "note", "error",
-)  # fmt: skip
-CALL_COLUMNS = (
-    "time", "node", "role", "task", "iteration", "attempt", "model", "server", "outcome", "finish_reason",
-    "queued_s", "first_token_s", "seconds", "input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens",
-    "estimated", "cost", "error",
-)  # fmt: skip
-PUT_TASK = (
-    f"INSERT INTO tasks ({', '.join(TASK_COLUMNS)}) VALUES (:{', :'.join(TASK_COLUMNS)}) "
-    f"ON CONFLICT (session, task_id) DO UPDATE SET ({', '.join(TASK_COLUMNS)}) = "
-    f"(excluded.{', excluded.'.join(TASK_COLUMNS)}) WHERE excluded.iteration >= tasks.iteration"
-)
+TABLES = ("sessions", "runs", "tasks", "calls", "artifacts", "test_runs")
+MIN_SESSIONS_FOR_MEDIAN, MAX_SESSIONS_FOR_MEDIAN = 3, 20
 
+_PUT_TASK = f"""
+INSERT INTO tasks ({", ".join(TASK_COLUMNS)}) VALUES (:{", :".join(TASK_COLUMNS)})
+ON CONFLICT (session, task_id) DO UPDATE
+SET ({", ".join(TASK_COLUMNS)}) = (excluded.{", excluded.".join(TASK_COLUMNS)})
+WHERE excluded.iteration >= tasks.iteration
+"""
 
-TEST_RUN_COLUMNS = (
-    "outcome", "reason", "exit_code", "passed", "failed", "errored", "skipped", "sandbox", "seconds",
-)  # fmt: skip
-
-UNTIL = """max(started_at, coalesce(
+# A run that was killed, or has not ended yet, counts until its latest call.
+_RUN_END = """max(started_at, coalesce(
     ended_at, (SELECT max(time) FROM calls WHERE calls.session = runs.session), started_at
 ))"""
-"""When a run ended; one that was killed, or is at work now, with its latest call."""
-AT_WORK = f"total({UNTIL} - started_at)"
-"""Seconds of runs together."""
+_WORKING_SECONDS = f"total({_RUN_END} - started_at)"
 
 
 class Catalogue:
-    """The tables `sessions`, `runs`, `tasks`, `calls`, `artifacts` and `test_runs` of a database."""
+    """The tables of TABLES in a database. Every method raises StorageError for an error of the database."""
 
     def __init__(self, database: Database) -> None:
         self.database, self._tables = database, database.tables
 
     # --- sessions and runs -----------------------------------------------------------------------
 
-    def begin(
-        self, session: Session, kind: str, given: Mapping[str, Any] | None = None, base: str = ""
+    def begin_run(
+        self, session: Session, kind: str, input: Mapping[str, Any] | None = None, checkpoint: str = ""
     ) -> int:
-        """Records that this process begins to work on a session; returns the run's number.
+        """Record that this process starts to work on a session, and return the run's number.
 
-        A session that is known keeps its beginning: configuration, time, and where it was forked from. A
-        run of it that nobody ended was killed: it counts until its latest call. A request asked anew
-        (`begin`, `follow_up`, `replay`) is never answered from the journal.
+        An existing session keeps its configuration, its time of creation and its parent. A run of it that
+        has no end was killed, and is closed as `interrupted`. Any other run than a resume asks its questions
+        anew, so the answers in the journal are deleted.
+
+        Args:
+            session: The session as it is from now on.
+            kind: begin, follow_up, resume or replay.
+            input: The input of the graph; None for a resume.
+            checkpoint: The id of the checkpoint that the run starts from; empty if there is none.
         """
         with self.database.transaction() as cursor:
             known = self.get(session.session)
-            row = session_row(session)
+            row = session_to_row(session)
             if known is not None:
                 row = {
                     "session": session.session,
@@ -74,7 +80,7 @@ class Catalogue:
                 }
             self._tables.table("sessions").upsert(row, pk="session")
             cursor.execute(
-                f"UPDATE runs SET phase = 'interrupted', ended_at = {UNTIL} "
+                f"UPDATE runs SET phase = 'interrupted', ended_at = {_RUN_END} "
                 "WHERE session = ? AND ended_at IS NULL",
                 (session.session,),
             )
@@ -87,8 +93,8 @@ class Catalogue:
             run = {
                 "session": session.session,
                 "kind": kind,
-                "input": None if given is None else json.dumps(dict(given)),
-                "base": base,
+                "input": None if input is None else json.dumps(dict(input)),
+                "base": checkpoint,
                 "config": json.dumps(session.config) if changed else None,
                 "pid": os.getpid(),
                 "host": platform.node(),
@@ -99,170 +105,195 @@ class Catalogue:
             }
             return int(self._tables.table("runs").insert(run).last_pk or 0)
 
-    def end(
-        self, session: str, run: int, phase: str, error: str = "", state: SwarmState | None = None
+    def end_run(
+        self, session_id: str, run: int, phase: str, error: str = "", state: SwarmState | None = None
     ) -> None:
-        """Records how a run ended and what it came to; the answers of an ended session go."""
+        """Record the end of a run and the outcome of its session.
+
+        Args:
+            session_id: The session.
+            run: The number that `begin_run` returned.
+            phase: The phase that the session ends in; the answers of an ended session are deleted.
+            error: Why the run failed; empty if it did not.
+            state: The state at the end.
+        """
         now = time.time()
-        came_to = outcome_columns(state) if state else {}
+        outcome = outcome_columns(state) if state else {}
         with self.database.transaction():
-            self._tables.table("sessions").update(session, {"phase": phase, "updated_at": now, **came_to})
+            self._tables.table("sessions").update(session_id, {"phase": phase, "updated_at": now, **outcome})
             self._tables.table("runs").update(run, {"phase": phase, "error": error, "ended_at": now})
             if has_ended(phase):
-                self.forget_answers(session)
+                self.forget_answers(session_id)
 
-    def spent(self, session: str) -> tuple[int, int, float]:
-        """What the latest request of a session has used: calls, tokens, and seconds at work."""
+    def add(self, session: Session) -> None:
+        """Record a session that has no run yet, such as a fork."""
+        with self.database.transaction():
+            self._tables.table("sessions").insert(session_to_row(session))
+
+    def get(self, session_id: str) -> Session | None:
+        """The session of an id; None if there is none."""
+        rows = self._sessions("session = ?", [session_id])
+        return rows[0] if rows else None
+
+    def sessions(self) -> list[Session]:
+        """All sessions, most recently updated first."""
+        return self._sessions("1", [])
+
+    def unfinished(self) -> list[Session]:
+        """The sessions that have not ended, most recently updated first."""
+        return self._sessions(f"phase not in ({', '.join('?' * len(ENDED_PHASES))})", list(ENDED_PHASES))
+
+    def runs(self, session_id: str) -> list[Run]:
+        """The runs of a session, oldest first."""
+        return [run_from_row(row) for row in self._rows("runs", session_id, "id")]
+
+    def pending_input(self, session_id: str, checkpoint: str) -> dict[str, Any] | None:
+        """The input of a run that was killed before its first checkpoint; None if there is no such run.
+
+        Args:
+            session_id: The session.
+            checkpoint: The id of its latest checkpoint; empty if there is none.
+        """
+        with self.database.view() as cursor:
+            row = cursor.execute(
+                "SELECT input, base FROM runs WHERE session = ? AND input IS NOT NULL "
+                "ORDER BY id DESC LIMIT 1",
+                (session_id,),
+            ).fetchone()
+        return dict(json.loads(row[0])) if row and row[1] == checkpoint else None
+
+    def delete(self, session_id: str) -> None:
+        """Delete a session from all tables; `SwarmSaver.delete_thread` deletes its checkpoints."""
+        with self.database.transaction():
+            for table in TABLES:
+                self._tables.table(table).delete_where("session = ?", [session_id])
+
+    def _sessions(self, where: str, values: list[str]) -> list[Session]:
+        with self.database.view():
+            rows = self._tables.table("sessions").rows_where(
+                where, values, order_by="updated_at desc, rowid desc"
+            )
+            return [session_from_row(row) for row in rows]
+
+    # --- time and tokens -------------------------------------------------------------------------
+
+    def usage_of_request(self, session_id: str) -> RequestUsage:
+        """What a session's latest request has used so far, all its runs together."""
         with self.database.view() as cursor:
             (began,) = cursor.execute(
-                "SELECT max(started_at) FROM runs WHERE session = ? AND kind != 'resume'", (session,)
+                "SELECT max(started_at) FROM runs WHERE session = ? AND kind != 'resume'", (session_id,)
             ).fetchone()
-            since = (session, began or 0.0)
+            since = (session_id, began or 0.0)
             calls, tokens = cursor.execute(
                 "SELECT count(*), total(input_tokens + output_tokens + cut_tokens) FROM calls "
                 "WHERE session = ? AND time >= ?",
                 since,
             ).fetchone()
             (seconds,) = cursor.execute(
-                f"SELECT {AT_WORK} FROM runs WHERE session = ? AND started_at >= ?", since
+                f"SELECT {_WORKING_SECONDS} FROM runs WHERE session = ? AND started_at >= ?", since
             ).fetchone()
-        return calls, int(tokens), seconds
+        return RequestUsage(calls, int(tokens), seconds)
 
-    def add(self, session: Session) -> None:
-        """Records a session that no run has worked on yet, such as a fork."""
-        with self.database.transaction():
-            self._tables.table("sessions").insert(session_row(session))
-
-    def get(self, session: str) -> Session | None:
-        rows = self._sessions("session = ?", [session])
-        return rows[0] if rows else None
-
-    def sessions(self) -> list[Session]:
-        """All sessions, the one that was worked on last first."""
-        return self._sessions("1", [])
-
-    def unfinished(self) -> list[Session]:
-        """Those that have not ended, the one that was worked on last first."""
-        return self._sessions(f"phase not in ({', '.join('?' * len(ENDED_PHASES))})", list(ENDED_PHASES))
-
-    def runs(self, session: str) -> list[WorkingRun]:
-        """Every run of a session, the first one first."""
-        with self.database.view():
-            rows = list(self._tables.table("runs").rows_where("session = ?", [session], order_by="id"))
-        return [
-            WorkingRun(**{**row, **{key: row[key] and json.loads(row[key]) for key in ("input", "config")}})
-            for row in rows
-        ]
-
-    def pending_input(self, session: str, checkpoint: str) -> dict[str, Any] | None:
-        """What a session was given and has not taken in: it was killed before its first checkpoint.
-
-        `checkpoint`: its latest one, empty when there is none.
-        """
-        with self.database.view() as cursor:
-            row = cursor.execute(
-                "SELECT input, base FROM runs WHERE session = ? AND input IS NOT NULL "
-                "ORDER BY id DESC LIMIT 1",
-                (session,),
-            ).fetchone()
-        return dict(json.loads(row[0])) if row and row[1] == checkpoint else None
-
-    def delete(self, session: str) -> None:
-        """Forgets a session; its checkpoints are the saver's to delete."""
-        with self.database.transaction():
-            for table in ("sessions", "runs", "tasks", "calls", "artifacts", "test_runs"):
-                self._tables.table(table).delete_where("session = ?", [session])
-
-    def _sessions(self, where: str, values: list[str]) -> list[Session]:
-        with self.database.view():
-            rows = list(
-                self._tables.table("sessions").rows_where(
-                    where, values, order_by="updated_at desc, rowid desc"
-                )
-            )
-        return [session_of(row) for row in rows]
-
-    # --- tasks, calls, files ---------------------------------------------------------------------
-
-    def put_tasks(self, session: str, tasks: Iterable[TaskRecord], error: str = "") -> None:
-        """Records how tasks stand, unless a later round is known. `error`: why they failed."""
-        rows = [{"note": "", "error": error, **task, "session": session} for task in tasks]
-        with self.database.transaction() as cursor:
-            cursor.executemany(PUT_TASK, rows)
-
-    def tasks(self, session: str) -> list[dict[str, Any]]:
-        """The tasks of a session that ended or failed, by id."""
-        return self._rows("tasks", session, "task_id")
-
-    def calls(self, session: str) -> list[dict[str, Any]]:
-        """All attempts of a session, in the order in which they ended; without answers."""
-        rows = self._rows("calls", session, "rowid")
-        return [{name: row[name] for name in row if name not in ("key", "answer")} for row in rows]
-
-    def all_calls(self) -> list[dict[str, Any]]:
-        """All attempts of all sessions, in the order in which they ended; without answers."""
-        with self.database.view():
-            rows = self._tables.query(f"SELECT session, {', '.join(CALL_COLUMNS)} FROM calls ORDER BY rowid")
-            return list(rows)
-
-    def seconds_at_work(self, session: str | None = None) -> dict[str, float]:
-        """How long each session, or one, was worked on, all its runs together."""
+    def working_seconds(self, session_id: str | None = None) -> dict[str, float]:
+        """Seconds of all runs together, by session; None for all sessions."""
         with self.database.view() as cursor:
             rows = cursor.execute(
-                f"SELECT session, {AT_WORK} FROM runs WHERE session = ? OR ? IS NULL GROUP BY session",
-                (session, session),
+                f"SELECT session, {_WORKING_SECONDS} FROM runs "
+                "WHERE session = ? OR ? IS NULL GROUP BY session",
+                (session_id, session_id),
             )
             return dict(rows.fetchall())
 
     def usual_seconds(self, workflow: str, config: Mapping[str, Any]) -> float | None:
-        """How long the latest complete sessions of a workflow with the same models took (median).
+        """The median time of the latest complete sessions of a workflow with the same models.
 
-        `config`: in the file's shape. None for less than three.
+        Args:
+            workflow: Its name.
+            config: In the file's shape; only `model_config` counts.
+
+        Returns:
+            Seconds; None if there are fewer than MIN_SESSIONS_FOR_MEDIAN sessions.
         """
         with self.database.view() as cursor:
             rows = cursor.execute(
-                f"SELECT (SELECT {AT_WORK} FROM runs WHERE runs.session = known.session) "
-                "FROM sessions AS known WHERE workflow = ? AND phase = 'complete' "
+                f"SELECT (SELECT {_WORKING_SECONDS} FROM runs WHERE runs.session = past.session) "
+                "FROM sessions AS past WHERE workflow = ? AND phase = 'complete' "
                 "AND json_extract(config, '$.model_config') IS json_extract(?, '$.model_config') "
-                "ORDER BY updated_at DESC LIMIT 20",
-                (workflow, json.dumps(config)),
+                "ORDER BY updated_at DESC LIMIT ?",
+                (workflow, json.dumps(config), MAX_SESSIONS_FOR_MEDIAN),
             ).fetchall()
-        return median(seconds for (seconds,) in rows) if len(rows) >= 3 else None
+        return median(seconds for (seconds,) in rows) if len(rows) >= MIN_SESSIONS_FOR_MEDIAN else None
+
+    # --- tasks and calls -------------------------------------------------------------------------
+
+    def put_tasks(self, session_id: str, tasks: Iterable[TaskRecord], error: str = "") -> None:
+        """Record the status of tasks; a task of a later round is not overwritten.
+
+        Args:
+            session_id: The session.
+            tasks: As the state keeps them.
+            error: Why they failed; empty if they did not.
+        """
+        rows = [{"note": "", "error": error, **task, "session": session_id} for task in tasks]
+        with self.database.transaction() as cursor:
+            cursor.executemany(_PUT_TASK, rows)
+
+    def tasks(self, session_id: str) -> list[dict[str, Any]]:
+        """The finished and failed tasks of a session, by id."""
+        return self._rows("tasks", session_id, "task_id")
+
+    def calls(self, session_id: str) -> list[dict[str, Any]]:
+        """The model calls of a session, one row an attempt, in the order they ended; without answers."""
+        rows = self._rows("calls", session_id, "rowid")
+        return [{name: row[name] for name in row if name not in ("key", "answer")} for row in rows]
+
+    def all_calls(self) -> list[dict[str, Any]]:
+        """The model calls of all sessions, one row an attempt, in the order they ended; without answers."""
+        with self.database.view():
+            rows = self._tables.query(f"SELECT session, {', '.join(CALL_COLUMNS)} FROM calls ORDER BY rowid")
+            return list(rows)
+
+    def forget_answers(self, session_id: str) -> None:
+        """Delete the answers of a session's journal; the rows of its calls stay."""
+        with self.database.transaction() as cursor:
+            cursor.execute(
+                "UPDATE calls SET answer = NULL WHERE session = ? AND answer IS NOT NULL", (session_id,)
+            )
+
+    # --- test runs and files ---------------------------------------------------------------------
 
     def put_test_run(
-        self, session: str, kind: Literal["run", "verify"], iteration: int, attempt: int, shown: Evidence
+        self,
+        session_id: str,
+        kind: Literal["run", "verify"],
+        iteration: int,
+        attempt: int,
+        evidence: Evidence,
     ) -> None:
-        """Records what a run of the tests showed: in a round of the session, or in `verify`."""
-        known = {name: shown[name] for name in TEST_RUN_COLUMNS}  # type: ignore[literal-required]
-        row = {"session": session, "kind": kind, "iteration": iteration, **known, "attempt": attempt}
+        """Record a test run: of a round of the session, or of `verify`."""
+        columns = {name: evidence[name] for name in TEST_RUN_COLUMNS}  # type: ignore[literal-required]
+        row = {"session": session_id, "kind": kind, "iteration": iteration, **columns, "attempt": attempt}
         with self.database.transaction():
             self._tables.table("test_runs").upsert(
                 {**row, "time": time.time()}, pk=("session", "kind", "iteration", "attempt")
             )
 
-    def add_verification(self, session: str, iteration: int, shown: Evidence) -> None:
-        """Records one more run of a session's tests by `verify`."""
+    def add_verification(self, session_id: str, iteration: int, evidence: Evidence) -> None:
+        """Record one more test run of `verify`."""
         with self.database.transaction():
-            earlier = [run for run in self.test_runs(session) if run["kind"] == "verify"]
-            number = 1 + sum(run["iteration"] == iteration for run in earlier)
-            self.put_test_run(session, "verify", iteration, number, shown)
+            earlier = [run for run in self.test_runs(session_id) if run["kind"] == "verify"]
+            attempt = 1 + sum(run["iteration"] == iteration for run in earlier)
+            self.put_test_run(session_id, "verify", iteration, attempt, evidence)
 
-    def test_runs(self, session: str) -> list[dict[str, Any]]:
-        """All runs of a session's tests, in the order of their time."""
-        return self._rows("test_runs", session, "time")
+    def test_runs(self, session_id: str) -> list[dict[str, Any]]:
+        """The test runs of a session, oldest first."""
+        return self._rows("test_runs", session_id, "time")
 
-    def forget_answers(self, session: str) -> None:
-        """Empties a session's journal; the records of its calls stay."""
-        with self.database.transaction() as cursor:
-            cursor.execute(
-                "UPDATE calls SET answer = NULL WHERE session = ? AND answer IS NOT NULL", (session,)
-            )
-
-    def artifacts(self, session: str, folder: str) -> set[str]:
-        """The paths in a folder that were, or were about to be, written for a session."""
+    def artifacts(self, session_id: str, folder: str) -> set[str]:
+        """The paths in a folder that a session has written, or was about to write when it was killed."""
         with self.database.view() as cursor:
             rows = cursor.execute(
-                "SELECT path FROM artifacts WHERE session = ? AND folder = ?", (session, folder)
+                "SELECT path FROM artifacts WHERE session = ? AND folder = ?", (session_id, folder)
             )
             return {path for (path,) in rows}
 
@@ -272,11 +303,11 @@ class Catalogue:
             rows = cursor.execute("SELECT 1 FROM artifacts WHERE folder = ? LIMIT 1", [folder])
             return rows.fetchone() is not None
 
-    def put_artifacts(self, session: str, folder: str, files: Mapping[str, str]) -> None:
-        """Records files that are about to be written."""
+    def put_artifacts(self, session_id: str, folder: str, files: Mapping[str, str]) -> None:
+        """Record files (path to text) right before they are written."""
         rows = [
             {
-                "session": session,
+                "session": session_id,
                 "folder": folder,
                 "path": path,
                 "bytes": len(data := text.encode(errors="replace")),
@@ -288,14 +319,14 @@ class Catalogue:
         with self.database.transaction():
             self._tables.table("artifacts").upsert_all(rows, pk=("session", "folder", "path"))
 
-    def remove_artifacts(self, session: str, folder: str, paths: Iterable[str]) -> None:
-        """Forgets files that were removed."""
+    def remove_artifacts(self, session_id: str, folder: str, paths: Iterable[str]) -> None:
+        """Delete the rows of files that were removed."""
         with self.database.transaction() as cursor:
             cursor.executemany(
                 "DELETE FROM artifacts WHERE session = ? AND folder = ? AND path = ?",
-                [(session, folder, path) for path in paths],
+                [(session_id, folder, path) for path in paths],
             )
 
-    def _rows(self, table: str, session: str, order: str) -> list[dict[str, Any]]:
+    def _rows(self, table: str, session_id: str, order: str) -> list[dict[str, Any]]:
         with self.database.view():
-            return list(self._tables.table(table).rows_where("session = ?", [session], order_by=order))
+            return list(self._tables.table(table).rows_where("session = ?", [session_id], order_by=order))

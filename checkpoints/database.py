@@ -1,4 +1,4 @@
-"""One SQLite file for checkpoints and catalogue: opened safely, used by many processes, with clear errors."""
+"""One SQLite file for checkpoints and catalogue: opened safely, shared by processes, with clear errors."""
 
 from __future__ import annotations
 
@@ -17,52 +17,58 @@ from typing import ParamSpec, Self, TypeVar
 
 import sqlite_utils
 
-from swarm_graph.checkpoints.schema import migrate, refuse_newer
+from swarm_graph.checkpoints.schema import applied_steps, migrate
 from swarm_graph.errors import StorageError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 MEMORY = ":memory:"
-BUSY_SECONDS = 30
+BUSY_TIMEOUT_S, BUSY_POLL_S = 30, 0.01
 
 # `trusted_schema`: views and triggers of a received file may call no function with side effects.
-PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA trusted_schema=OFF;"
+_PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA trusted_schema=OFF;"
 
-WRITABLE = "make the file and its folder writable or name another place"
-CURES = {
-    sqlite3.SQLITE_NOTADB: "it is not a SQLite database; name another file (this one was left as it is)",
+_MAKE_WRITABLE = "make the file and its folder writable or name another place"
+_CURES = {
+    sqlite3.SQLITE_NOTADB: "it is not a SQLite database; name another file (this one is unchanged)",
     sqlite3.SQLITE_CORRUPT: "the file is damaged; `swarm-graph doctor --database --repair` saves what can be "
     "read (or restore a copy of it)",
-    sqlite3.SQLITE_CANTOPEN: f"it cannot be opened; {WRITABLE}",
-    sqlite3.SQLITE_READONLY: f"it cannot be written; {WRITABLE}",
+    sqlite3.SQLITE_CANTOPEN: f"it cannot be opened; {_MAKE_WRITABLE}",
+    sqlite3.SQLITE_READONLY: f"it cannot be written; {_MAKE_WRITABLE}",
     sqlite3.SQLITE_FULL: "the disk is full; free some space and resume",
-    sqlite3.SQLITE_IOERR: "the disk does not take or give what is asked of it; look at its space and health, "
-    "then resume",
-    sqlite3.SQLITE_BUSY: f"another program held its lock for {BUSY_SECONDS} s; end that program and resume",
+    sqlite3.SQLITE_IOERR: "the disk reports an error; check its space and health, then resume",
+    sqlite3.SQLITE_BUSY: f"another program held its lock for {BUSY_TIMEOUT_S} s; end that program and resume",
 }
 
 
 class Database:
-    """The file behind `open_checkpointer`. One connection, one lock, one thread for asynchronous callers.
+    """The file behind `open_checkpointer`: one connection, one lock, one thread for async callers.
 
-    `tables` is its sqlite-utils view; use it inside `transaction()` or `view()`. Errors of SQLite are
-    raised as StorageError.
+    Attributes:
+        path: As the caller gave it.
+        file: The same, absolute and without links: locks of one file must not differ by its names.
+        connection: SQLite's connection; every use of it must hold the lock, so prefer the methods.
+        tables: Its sqlite-utils view; use it only inside `transaction()` or `view()`.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Raises StorageError if `path` is a folder, no database of ours, newer than we are, or read-only.
+        """Open a file, or create it with mode 0600 and its missing folders with 0700; upgrade an older one.
 
-        A missing file is made with mode 0600, its missing folders with 0700; an older one is upgraded.
+        Args:
+            path: The file, or MEMORY for none.
+
+        Raises:
+            StorageError: `path` is a folder, no database of swarm_graph, of a newer version, or read-only.
         """
         self.path, self.file = path, Path(path).resolve()
         self._lock = threading.RLock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="swarm-database")
         with storage_errors(path):
             if str(path) != MEMORY:
-                _make_file(Path(path))
+                _create_file(Path(path))
             self.connection = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None
+                path, timeout=BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None
             )
             self._close = weakref.finalize(self, self.connection.close)
             try:
@@ -84,8 +90,9 @@ class Database:
 
     def _prepare(self) -> None:
         self.tables = sqlite_utils.Database(self.connection, execute_plugins=False)
-        refuse_newer(self.tables, str(self.path))
-        patiently(lambda: self.connection.executescript(PRAGMAS))
+        # Before the first write: a file of a newer version must stay as it is, even its journal mode.
+        applied_steps(self.tables, str(self.path))
+        retry_while_busy(lambda: self.connection.executescript(_PRAGMAS))
         with self.transaction():
             migrate(self.tables, str(self.path))
 
@@ -94,21 +101,28 @@ class Database:
         """Lend a cursor inside BEGIN IMMEDIATE; commit at the end, roll everything back on any error.
 
         Inside another transaction it is part of that one. Never await inside.
-        Raises StorageError, and sqlite3.IntegrityError as it is.
+
+        Raises:
+            StorageError: An error of the database.
+            sqlite3.IntegrityError: A constraint is violated.
         """
         with self._within("BEGIN IMMEDIATE") as cursor:
             yield cursor
 
     @contextmanager
     def view(self) -> Iterator[sqlite3.Cursor]:
-        """Lend a cursor that sees one state of the file, whatever others write meanwhile."""
+        """Lend a cursor that sees one state of the file, whatever other processes write meanwhile.
+
+        Raises:
+            StorageError: An error of the database.
+        """
         with self._within("BEGIN") as cursor:
             yield cursor
 
     @contextmanager
     def _within(self, begin: str) -> Iterator[sqlite3.Cursor]:
         with self._lock, storage_errors(self.path), closing(self.connection.cursor()) as cursor:
-            if self.connection.in_transaction:  # the caller's own: the lock is held
+            if self.connection.in_transaction:  # the caller's own: this thread holds the lock
                 yield cursor
                 return
             cursor.execute(begin)
@@ -120,31 +134,35 @@ class Database:
                 raise
 
     def vacuum(self) -> None:
-        """Give the space of what was deleted back to the disk."""
+        """Give the space of deleted rows back to the disk."""
         with self._lock, storage_errors(self.path):
             self.connection.execute("VACUUM")
+            # In WAL mode the smaller file is still in the -wal; only a checkpoint shortens the file itself.
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do blocking work in the database's own thread; it ends even when the caller is cancelled."""
+        """Do blocking work in the database's own thread; it completes even if the caller is cancelled."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
 
 
-def patiently(work: Callable[[], object]) -> None:
-    """Repeats what meets a busy file: its timeout does not cover the switch to WAL by several processes."""
-    deadline = time.monotonic() + BUSY_SECONDS
+def retry_while_busy(work: Callable[[], object]) -> None:
+    """Repeat work while the file is busy, for up to BUSY_TIMEOUT_S.
+
+    SQLite's own timeout does not cover the switch to WAL mode by several processes at once.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
             work()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)
+            time.sleep(BUSY_POLL_S)
         else:
             return
 
 
-def _make_file(path: Path) -> None:
+def _create_file(path: Path) -> None:
     try:
         for folder in reversed(path.parents):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -155,17 +173,24 @@ def _make_file(path: Path) -> None:
         ) from error
     except OSError as error:
         raise StorageError(
-            f"cannot use the database {str(path)!r}: {error.filename!r}: {error.strerror}; {WRITABLE}"
+            f"cannot use the database {str(path)!r}: {error.filename!r}: {error.strerror}; {_MAKE_WRITABLE}"
         ) from error
 
 
 @contextmanager
 def storage_errors(path: str | Path) -> Iterator[None]:
-    """Raises SQLite's errors as StorageError with the file and a cure; IntegrityError passes as it is."""
+    """Turn SQLite's errors into StorageError with the file and a cure.
+
+    Args:
+        path: The file that the message names.
+
+    Raises:
+        StorageError: For every sqlite3.Error but IntegrityError, which passes as it is.
+    """
     try:
         yield
     except sqlite3.IntegrityError:
         raise
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        raise StorageError(f"cannot use the database {str(path)!r}: {CURES.get(code, error)}") from error
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes keep the primary one below
+        raise StorageError(f"cannot use the database {str(path)!r}: {_CURES.get(code, error)}") from error

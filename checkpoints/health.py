@@ -1,4 +1,4 @@
-"""Looking into a session database for damage."""
+"""Check a session database for damage: pages, JSON columns, checkpoints, rows that belong to no session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sqlite_utils
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.constants import START
 
-from swarm_graph.checkpoints.database import BUSY_SECONDS, Database, storage_errors
+from swarm_graph.checkpoints.database import BUSY_TIMEOUT_S, Database, storage_errors
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.schema import migrate
 from swarm_graph.errors import StorageError
@@ -22,30 +22,29 @@ from swarm_graph.state import has_ended
 
 REPAIR = "`swarm-graph doctor --database --repair` saves what can be read"
 
-
 UNDECODABLE = (StorageError, ValueError, TypeError, LookupError, AttributeError)
-"""What reading a checkpoint raises when its bytes are not those that were written."""
-
+"""The exceptions when a checkpoint is read that has other bytes than were written."""
 
 DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""What reading rows raises: SQLite's errors, and Python's where a column's name is damaged."""
+"""The exceptions when damaged rows are read: SQLite's own, and Python's for a damaged column name."""
 
+ORPHAN = "thread_id NOT IN (SELECT thread_id FROM checkpoints)"
+"""The condition for rows of `writes` and `channel_values` that belong to no checkpoint."""
 
-JSON = {("sessions", "config"): "{}", ("runs", "config"): None, ("runs", "input"): None}
-"""The columns that hold JSON, and what they hold in its place where it is damaged."""
-
-
-NO_JSON = "{0} IS NOT :empty AND NOT coalesce(json_valid({0}), 0)"
-
-
-NO_CHECKPOINT = "thread_id NOT IN (SELECT thread_id FROM checkpoints)"
+_JSON_COLUMNS = {("sessions", "config"): "{}", ("runs", "config"): None, ("runs", "input"): None}
+"""Table and column, and the empty value that replaces damaged JSON."""
+_NOT_JSON = "{0} IS NOT :empty AND NOT coalesce(json_valid({0}), 0)"
+_MAX_FAULTS = 20
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a database. `repair_database` mends those whose cure is REPAIR.
+    """Something that is wrong with a database.
 
-    One that is not serious costs space, or stays as it is after a repair.
+    Attributes:
+        text: What is wrong.
+        cure: What the user can do; `repair_database` repairs the problems with the cure REPAIR.
+        serious: False if it only costs space, or stays as it is after a repair.
     """
 
     text: str
@@ -55,27 +54,33 @@ class Problem:
 
 @dataclass(frozen=True)
 class Health:
-    """What a check found; the number of sessions is that of a file without damage, else 0."""
+    """The result of a check.
+
+    Attributes:
+        sessions: The number of sessions; 0 for a damaged file, where they are not counted.
+        problems: What is wrong.
+    """
 
     sessions: int
     problems: list[Problem]
 
 
 def check_database(path: Path) -> Health:
-    """Looks at a copy: the file stays as it is, and sessions may be at work meanwhile.
+    """Check a copy of a database, so that the file stays as it is and its sessions can run meanwhile.
 
-    Raises StorageError for a file that is missing, no SQLite database, or newer than we are.
+    Raises:
+        StorageError: The file is missing, no SQLite database, or of a newer version.
     """
     with _snapshot(path) as copy, storage_errors(path):
-        found = faults(copy)
+        faults = file_faults(copy)
         _refuse_newer(copy, path)
-        if found:
-            more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-            return Health(0, [Problem(f"'{path}' is damaged: {found[0]}{more}")])
+        if faults:
+            more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+            return Health(0, [Problem(f"'{path}' is damaged: {faults[0]}{more}")])
         with SwarmSaver(Database(copy)) as saver:
-            problems = [*_broken_json(saver)]
-            mend_json(saver)  # in the copy, whose catalogue is read now
-            problems += [*_unreadable(saver), *_without_checkpoint(saver), *_leftovers(saver)]
+            problems = [*_damaged_json(saver)]
+            reset_damaged_json(saver)  # the catalogue of the copy is read next, which parses the JSON
+            problems += [*_unreadable(saver), *_without_checkpoint(saver), *_orphans(saver)]
             return Health(len(saver.catalogue.sessions()), problems)
 
 
@@ -84,7 +89,7 @@ def _snapshot(path: Path) -> Iterator[Path]:
     """A copy of the file and its -wal as they are at this moment."""
     if not path.is_file():
         raise StorageError(
-            f"no database '{path}'; the first run makes it, or name its folder with --data-dir"
+            f"no database '{path}'; the first run creates it, or name its folder with --data-dir"
         )
     wal = Path(f"{path.resolve()}-wal")
     # The last writer to leave a file moves its -wal into it; a mere reader leaves an empty -wal behind.
@@ -98,27 +103,32 @@ def _snapshot(path: Path) -> Iterator[Path]:
 
 
 def open_damaged(path: Path, mode: str) -> sqlite3.Connection:
-    """Opens a file that may be damaged: with `writable_schema`, what is left of a torn one can be read."""
+    """A connection to a file that may be damaged.
+
+    Args:
+        path: The file.
+        mode: SQLite's mode of a URI: ro or rw.
+    """
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    # With `writable_schema` SQLite reads what is left of a torn schema instead of refusing the file.
     connection.executescript("PRAGMA trusted_schema=OFF; PRAGMA writable_schema=ON")
     return connection
 
 
 def copy_pages(source: sqlite3.Connection, target: Path) -> None:
-    """Copies page by page, damaged ones too."""
+    """Copy a database page by page, damaged pages too."""
     with closing(sqlite3.connect(target)) as connection:
         source.backup(connection)
 
 
-def faults(path: Path) -> list[str]:
-    """What SQLite finds wrong with a file's pages, indices and texts."""
+def file_faults(path: Path) -> list[str]:
+    """What SQLite finds wrong with a file's pages, indices and texts, one line a fault."""
     with closing(sqlite3.connect(path)) as connection:
         try:
-            rows = connection.execute("PRAGMA integrity_check(20)").fetchall()
-            for (table,) in connection.execute(
-                "SELECT name FROM sqlite_schema WHERE type = 'table'"
-            ).fetchall():
+            rows = connection.execute(f"PRAGMA integrity_check({_MAX_FAULTS})").fetchall()
+            tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+            for (table,) in tables:  # integrity_check does not decode texts; reading every row does
                 deque(connection.execute(f'SELECT * FROM "{table}"'), maxlen=0)
         except DAMAGE as error:
             return [ascii(str(error))]
@@ -127,72 +137,79 @@ def faults(path: Path) -> list[str]:
 
 
 def _refuse_newer(copy: Path, path: Path) -> None:
-    """Raises StorageError for a file of a later version, as far as a damaged one tells."""
+    """Raise StorageError for a file of a newer version, as far as a damaged one can tell."""
     with closing(open_damaged(copy, "rw")) as connection, suppress(*DAMAGE):
         migrate(sqlite_utils.Database(connection, execute_plugins=False), str(path))
 
 
-def _broken_json(saver: SwarmSaver) -> Iterator[Problem]:
+def _damaged_json(saver: SwarmSaver) -> Iterator[Problem]:
     with saver.cursor(transaction=False) as cursor:
-        for (table, column), empty in JSON.items():
-            query = f"SELECT count(*) FROM {table} WHERE {NO_JSON.format(column)}"
+        for (table, column), empty in _JSON_COLUMNS.items():
+            query = f"SELECT count(*) FROM {table} WHERE {_NOT_JSON.format(column)}"
             (count,) = cursor.execute(query, {"empty": empty}).fetchone()
             if count:
                 yield Problem(f"{count} rows of {table} have a damaged {column}")
 
 
+def reset_damaged_json(saver: SwarmSaver) -> None:
+    """Empty the JSON columns that cannot be parsed: a session's configuration, a run's input."""
+    with saver.transaction() as cursor:
+        for (table, column), empty in _JSON_COLUMNS.items():
+            query = f"UPDATE {table} SET {column} = :empty WHERE {_NOT_JSON.format(column)}"
+            cursor.execute(query, {"empty": empty})
+
+
 def _unreadable(saver: SwarmSaver) -> Iterator[Problem]:
-    for thread in thread_ids(saver):
-        if fault := checkpoint_fault(saver, thread):
-            yield Problem(f"the last checkpoint of session {thread!r} cannot be read: {fault}")
+    for thread_id in thread_ids(saver):
+        if fault := checkpoint_fault(saver, thread_id):
+            yield Problem(f"the last checkpoint of session {thread_id!r} cannot be read: {fault}")
 
 
 def _without_checkpoint(saver: SwarmSaver) -> Iterator[Problem]:
-    """Sessions that lost their checkpoints; one that has just begun has none yet, but its request."""
+    """Sessions that lost their checkpoints; a session that has just begun has only its request."""
     threads = set(thread_ids(saver))
-    for known in saver.catalogue.sessions():
-        waits = saver.catalogue.pending_input(known.session, "") is not None
-        if known.session not in threads and not (waits and not has_ended(known.phase)):
-            anew = f"`swarm-graph resume {known.session}` begins it anew"
-            cure = anew if waits else f"`swarm-graph sessions show {known.session}` shows what is left of it"
-            yield Problem(f"session {known.session!r} ({known.phase}) has no checkpoint", cure, serious=False)
+    for session in saver.catalogue.sessions():
+        has_request = saver.catalogue.pending_input(session.session, "") is not None
+        has_just_begun = has_request and not has_ended(session.phase)
+        if session.session not in threads and not has_just_begun:
+            resume = f"`swarm-graph resume {session.session}` starts it again"
+            show = f"`swarm-graph sessions show {session.session}` shows what is left of it"
+            text = f"session {session.session!r} ({session.phase}) has no checkpoint"
+            yield Problem(text, resume if has_request else show, serious=False)
 
 
-def _leftovers(saver: SwarmSaver) -> Iterator[Problem]:
+def _orphans(saver: SwarmSaver) -> Iterator[Problem]:
     with saver.cursor(transaction=False) as cursor:
         for table in ("writes", "channel_values"):
-            (count,) = cursor.execute(f"SELECT count(*) FROM {table} WHERE {NO_CHECKPOINT}").fetchone()
+            (count,) = cursor.execute(f"SELECT count(*) FROM {table} WHERE {ORPHAN}").fetchone()
             if count:
                 yield Problem(f"{count} rows of {table} belong to no session", serious=False)
 
 
 def thread_ids(saver: SwarmSaver) -> list[str]:
+    """The ids of all threads that have a checkpoint."""
     with saver.cursor(transaction=False) as cursor:
         return [thread for (thread,) in cursor.execute("SELECT DISTINCT thread_id FROM checkpoints")]
 
 
-def checkpoint_fault(saver: SwarmSaver, thread: str) -> str:
-    """Why a thread's latest checkpoint cannot be used, empty if it can."""
+def checkpoint_fault(saver: SwarmSaver, thread_id: str) -> str:
+    """Why a thread's latest checkpoint cannot be used; empty if it can."""
     try:
-        saved = saver.get_tuple({"configurable": {"thread_id": thread}})
-        lost = _lost_values(saved) if saved and saver.catalogue.get(thread) else []
+        saved = saver.get_tuple({"configurable": {"thread_id": thread_id}})
+        missing = _missing_values(saved) if saved and saver.catalogue.get(thread_id) else []
     except UNDECODABLE as error:
         return " ".join(f"{type(error).__name__}: {error}".split())
-    return f"it lacks {', '.join(lost)}" if lost else ""
+    return f"it lacks {', '.join(missing)}" if missing else ""
 
 
-def _lost_values(saved: CheckpointTuple) -> list[str]:
-    """What a state should hold; LangGraph's own channels (`branch:to:coder`) are empty once used."""
-    absent = saved.checkpoint["channel_versions"].keys() - saved.checkpoint["channel_values"].keys()
-    used = {name for name in absent if ":" in name or name.startswith("__")}
+def _missing_values(saved: CheckpointTuple) -> list[str]:
+    """The channels that have a version and no value.
+
+    LangGraph's own channels, such as `branch:to:coder`, are empty once they are used; only `__start__` must
+    still hold the input in the checkpoint that records an input.
+    """
+    without_value = saved.checkpoint["channel_versions"].keys() - saved.checkpoint["channel_values"].keys()
+    used_up = {name for name in without_value if ":" in name or name.startswith("__")}
     if saved.metadata.get("source") == "input":
-        used.discard(START)
-    return sorted(absent - used)
-
-
-def mend_json(saver: SwarmSaver) -> None:
-    """Empties what is no JSON any more: a session's configuration, a run's input."""
-    with saver.transaction() as cursor:
-        for (table, column), empty in JSON.items():
-            query = f"UPDATE {table} SET {column} = :empty WHERE {NO_JSON.format(column)}"
-            cursor.execute(query, {"empty": empty})
+        used_up.discard(START)
+    return sorted(without_value - used_up)

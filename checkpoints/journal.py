@@ -1,6 +1,6 @@
-"""The call journal: every answer is committed with its call's record before anybody uses it.
+"""The call journal: every answer is committed, with the record of its call, before a node uses it.
 
-A node that runs again, after a kill or a pause, finds the answers to the questions that it asks again here.
+A node that runs again after a kill or a pause asks the same questions and finds their answers here.
 """
 
 from __future__ import annotations
@@ -10,73 +10,95 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
-from swarm_graph.checkpoints.catalogue import CALL_COLUMNS, Catalogue
+from swarm_graph.checkpoints.catalogue import Catalogue
+from swarm_graph.checkpoints.records import CALL_COLUMNS
 from swarm_graph.errors import AnswerError
 from swarm_graph.state import Evidence, Reply, TaskRecord
 
-INSERT = (
+_INSERT_CALL = (
     f"INSERT INTO calls (session, key, answer, {', '.join(CALL_COLUMNS)}) "
     f"VALUES (?, ?, ?{', ?' * len(CALL_COLUMNS)})"
 )
 
 
 class Journal:
-    """The journal of one session, for one run of it. `ended`: the tasks that have ended in this run.
+    """The journal of one run of a session.
 
-    `answered`: whether earlier runs may have left answers; those of a new request never did.
+    Args:
+        catalogue: The catalogue of the session's database.
+        session_id: The session.
+        has_answers: Whether earlier runs of the same request may have left answers.
+
+    Attributes:
+        ended_tasks: The tasks that have ended in this run, by id.
     """
 
-    def __init__(self, catalogue: Catalogue, session: str, *, answered: bool) -> None:
-        self.catalogue, self.session, self.answered = catalogue, session, answered
-        self.ended: dict[str, TaskRecord] = {}
+    def __init__(self, catalogue: Catalogue, session_id: str, *, has_answers: bool) -> None:
+        self.catalogue, self.session_id, self.has_answers = catalogue, session_id, has_answers
+        self.ended_tasks: dict[str, TaskRecord] = {}
 
-    async def find(self, task: str, iteration: int, key: str) -> Reply | None:
-        """The answer that a task got to a question in a round, if it got one."""
-        if not self.answered:
+    async def find_answer(self, task: str, iteration: int, key: str) -> Reply | None:
+        """The answer to a question that a task has asked before; None if there is none.
+
+        Args:
+            task: The task's id.
+            iteration: The round.
+            key: The question's `question_key`.
+        """
+        if not self.has_answers:
             return None
-        return await self.catalogue.database.run(self._find, task, iteration, key)
+        return await self.catalogue.database.run(self._find_answer, task, iteration, key)
 
-    async def record(self, call: Mapping[str, Any], key: str, reply: Reply | None) -> None:
-        """Commits one attempt of a call, with its answer if there is one."""
-        await self.catalogue.database.run(self._record, call, key, reply)
+    async def record_call(self, call: Mapping[str, Any], key: str, reply: Reply | None) -> None:
+        """Commit one attempt of a call.
 
-    async def tested(self, shown: Evidence, iteration: int) -> None:
-        """Commits what a run of the tests showed; the same run again takes the place of the first."""
+        Args:
+            call: The columns of CALL_COLUMNS; missing ones become NULL.
+            key: The question's `question_key`.
+            reply: The answer; None if the attempt failed.
+        """
+        await self.catalogue.database.run(self._record_call, call, key, reply)
+
+    async def record_test_run(self, evidence: Evidence, iteration: int) -> None:
+        """Commit the evidence of a test run; the same attempt in the same round is overwritten."""
         await self.catalogue.database.run(
-            self.catalogue.put_test_run, self.session, "run", iteration, shown["attempt"], shown
+            self.catalogue.put_test_run, self.session_id, "run", iteration, evidence["attempt"], evidence
         )
 
     async def end_task(self, task: TaskRecord) -> None:
-        """Commits that a task ended, for who looks at the session before its run has ended."""
-        self.ended[task["task_id"]] = task
-        await self.catalogue.database.run(self.catalogue.put_tasks, self.session, [task])
+        """Commit that a task ended, so that a look at the running session shows it."""
+        self.ended_tasks[task["task_id"]] = task
+        await self.catalogue.database.run(self.catalogue.put_tasks, self.session_id, [task])
 
     async def fail_task(self, task: TaskRecord, error: Exception) -> None:
-        """Commits that a task failed. Answers that nobody could use go, so that it is asked again."""
+        """Commit that a task failed.
+
+        After an AnswerError the task's answers are deleted: a resume must ask the model again.
+        """
         await self.catalogue.database.run(self._fail_task, task, error)
 
-    def _find(self, task: str, iteration: int, key: str) -> Reply | None:
+    def _find_answer(self, task: str, iteration: int, key: str) -> Reply | None:
         with self.catalogue.database.view() as cursor:
             row = cursor.execute(
                 "SELECT answer, outcome, input_tokens, output_tokens FROM calls "
                 "WHERE session = ? AND task = ? AND iteration = ? AND key = ? AND answer IS NOT NULL "
                 "ORDER BY rowid DESC LIMIT 1",
-                (self.session, task, iteration, key),
+                (self.session_id, task, iteration, key),
             ).fetchone()
         return Reply(row[0], row[1] == "truncated", row[2], row[3]) if row else None
 
-    def _record(self, call: Mapping[str, Any], key: str, reply: Reply | None) -> None:
+    def _record_call(self, call: Mapping[str, Any], key: str, reply: Reply | None) -> None:
         row = [call.get(name) for name in CALL_COLUMNS]
         with self.catalogue.database.transaction() as cursor:
-            cursor.execute(INSERT, (self.session, key, reply.text if reply else None, *row))
+            cursor.execute(_INSERT_CALL, (self.session_id, key, reply.text if reply else None, *row))
 
     def _fail_task(self, task: TaskRecord, error: Exception) -> None:
         with self.catalogue.database.transaction() as cursor:
-            self.catalogue.put_tasks(self.session, [task], str(error))
+            self.catalogue.put_tasks(self.session_id, [task], str(error))
             if isinstance(error, AnswerError):
                 cursor.execute(
                     "UPDATE calls SET answer = NULL WHERE session = ? AND task = ? AND iteration = ?",
-                    (self.session, task["task_id"], task["iteration"]),
+                    (self.session_id, task["task_id"], task["iteration"]),
                 )
 
 

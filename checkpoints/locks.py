@@ -1,4 +1,7 @@
-"""One process, thread or task at a time works on a session. A lock dies with its owner, whatever kills it."""
+"""Session locks: at most one process, thread or coroutine works on a session.
+
+They are the operating system's file locks, so a lock disappears with its owner, however the owner ends.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,20 @@ from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.database import MEMORY
 from swarm_graph.errors import SessionInUse, StorageError
 
-LONGEST_NAME = 100
-PATIENCE_S = 0.25
-"""Longer than somebody who only looks whether a session is at work holds its lock."""
+MAX_NAME_CHARACTERS = 100
+ACQUIRE_TIMEOUT_S, ACQUIRE_POLL_S = 0.25, 0.02
+"""Longer than `is_running` holds a lock, so that a look at a session never makes a run of it fail."""
 
 
 class SessionLock:
-    """The lock of a session, an operating system's file lock beside the database."""
+    """The lock of a session: a file beside the database. A database in memory needs none."""
 
-    def __init__(self, catalogue: Catalogue, session: str) -> None:
-        self._catalogue, self._session = catalogue, session
+    def __init__(self, catalogue: Catalogue, session_id: str) -> None:
+        self._catalogue, self._session_id = catalogue, session_id
         database = catalogue.database.file
-        name = quote(session, safe="")
-        if len(name) > LONGEST_NAME:
-            name = sha256(session.encode()).hexdigest()
+        name = quote(session_id, safe="")
+        if len(name) > MAX_NAME_CHARACTERS:
+            name = sha256(session_id.encode()).hexdigest()
         self._file = database.with_name(f"{database.name}-{name}.lock")
         self._lock = (
             None
@@ -35,14 +38,19 @@ class SessionLock:
         )
 
     def acquire(self) -> None:
-        """Raises SessionInUse, which says who has it, when somebody works on the session."""
+        """Take the lock.
+
+        Raises:
+            SessionInUse: Another process, thread or coroutine works on the session; the message names it.
+            StorageError: The lock's file cannot be written.
+        """
         if self._lock is None:
             return
         try:
-            self._lock.acquire(timeout=PATIENCE_S, poll_interval=0.02)
+            self._lock.acquire(timeout=ACQUIRE_TIMEOUT_S, poll_interval=ACQUIRE_POLL_S)
         except Timeout:
             raise SessionInUse(
-                f"session '{self._session}' is at work: {self._owner()}; wait for its end, or stop it"
+                f"session '{self._session_id}' is in use: {self._owner()}; wait for it to end, or stop it"
             ) from None
         except OSError as error:
             raise StorageError(
@@ -50,21 +58,28 @@ class SessionLock:
             ) from error
 
     def release(self) -> None:
+        """Give the lock back; without the lock it does nothing."""
         if self._lock is not None and self._lock.is_locked:
-            with suppress(OSError):  # gone first, so that nobody is left with a lock on a file without a name
+            # Unlinked while still locked: otherwise another process could lock a file that is then unlinked.
+            with suppress(OSError):
                 self._file.unlink()
             self._lock.release()
 
     def _owner(self) -> str:
-        runs = self._catalogue.runs(self._session)
-        at_work = runs and runs[-1].ended_at is None
-        return runs[-1].owner if at_work else "another process began a moment ago"
+        runs = self._catalogue.runs(self._session_id)
+        has_open_run = runs and runs[-1].ended_at is None
+        return runs[-1].owner if has_open_run else "another process that has just started"
 
 
 @contextmanager
-def held(catalogue: Catalogue, session: str) -> Iterator[None]:
-    """Hold a session's lock. Raises SessionInUse when somebody else does."""
-    lock = SessionLock(catalogue, session)
+def lock_session(catalogue: Catalogue, session_id: str) -> Iterator[None]:
+    """Hold a session's lock.
+
+    Raises:
+        SessionInUse: Another process, thread or coroutine works on the session.
+        StorageError: The lock's file cannot be written.
+    """
+    lock = SessionLock(catalogue, session_id)
     lock.acquire()
     try:
         yield
@@ -72,10 +87,14 @@ def held(catalogue: Catalogue, session: str) -> Iterator[None]:
         lock.release()
 
 
-def is_at_work(catalogue: Catalogue, session: str) -> bool:
-    """Whether somebody works on a session at this moment."""
+def is_running(catalogue: Catalogue, session_id: str) -> bool:
+    """Whether a process, thread or coroutine works on a session at this moment.
+
+    Raises:
+        StorageError: The lock's file cannot be written.
+    """
     try:
-        with held(catalogue, session):
+        with lock_session(catalogue, session_id):
             return False
     except SessionInUse:
         return True

@@ -1,4 +1,4 @@
-"""What the catalogue returns: sessions, and the runs that worked on them."""
+"""The rows of the catalogue: sessions, the runs that worked on them, and the columns of the other tables."""
 
 from __future__ import annotations
 
@@ -6,20 +6,45 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from swarm_graph.state import SwarmState
 from swarm_graph.text import local_time
 
+TASK_COLUMNS = (
+    "session", "task_id", "task_type", "node", "role", "status", "iteration", "created_at", "completed_at",
+    "note", "error",
+)  # fmt: skip
+CALL_COLUMNS = (
+    "time", "node", "role", "task", "iteration", "attempt", "model", "server", "outcome", "finish_reason",
+    "queued_s", "first_token_s", "seconds", "input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens",
+    "estimated", "cost", "error",
+)  # fmt: skip
+TEST_RUN_COLUMNS = (
+    "outcome", "reason", "exit_code", "passed", "failed", "errored", "skipped", "sandbox", "seconds",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Session:
-    """A session as the catalogue knows it; it holds no secret, only names of variables.
+    """A session in the catalogue. It holds no secret, only the names of environment variables.
 
-    `config`: what it began with, in the file's shape. `output`: the folder of its files, empty when
-    the graph was called directly. `parent`: the session that it was forked from, at `parent_checkpoint`.
-    The last three say what its last run came to: `findings` are the open ones by severity; `approved` is
-    None for a task graph, and while nothing ended.
+    Attributes:
+        session: Its id.
+        workflow: The name of its workflow.
+        request: The latest request.
+        config: The configuration that it began with, in the file's shape.
+        phase: As in the state; `interrupted` is never stored, it follows from a missing lock.
+        created_at: Seconds since the epoch.
+        updated_at: Seconds since the epoch.
+        output: The folder of its files; empty if the graph was called directly.
+        simulated: Whether every model was simulated.
+        config_file: The file that the configuration came from; empty if there was none.
+        parent: The session that it was forked from; empty if it was not forked.
+        parent_checkpoint: The checkpoint of the parent that it was forked from.
+        approved: The outcome of the last run; None for a task graph, and before the first run has ended.
+        iteration: The last round of the last run.
+        findings: The number of open findings of the last run, by severity.
     """
 
     session: str
@@ -40,16 +65,27 @@ class Session:
 
 
 @dataclass(frozen=True)
-class WorkingRun:
-    """One time that a process worked on a session. `config` is None where it is the session's own.
+class Run:
+    """One process working on a session, from start to end.
 
-    `input`: what the graph was given, None for a resume; `base`: the checkpoint that it began at.
+    Attributes:
+        id: Its number in the database.
+        session: The session's id.
+        kind: begin, follow_up, resume or replay.
+        input: The input of the graph; None for a resume.
+        base: The checkpoint that it started from; empty if there was none.
+        config: The configuration in the file's shape; None if it was the session's own.
+        pid: The process.
+        host: The machine.
+        phase: How it ended; the phase at its start while it has not.
+        error: Why it failed; empty if it did not.
+        started_at: Seconds since the epoch.
+        ended_at: Seconds since the epoch; None while it has not ended. The next run closes a killed one.
     """
 
     id: int
     session: str
     kind: str
-    """begin, follow_up, resume or replay."""
     input: dict[str, Any] | None
     base: str
     config: dict[str, Any] | None
@@ -62,27 +98,44 @@ class WorkingRun:
 
     @property
     def owner(self) -> str:
-        """Who it is, for people."""
+        """The process, for people."""
         return f"process {self.pid} on {self.host}, since {local_time(self.started_at)}"
 
 
-def session_of(row: Mapping[str, Any]) -> Session:
-    known = {"config": json.loads(row["config"]), "simulated": bool(row["simulated"])}
+class RequestUsage(NamedTuple):
+    """What the runs of one request have used together."""
+
+    calls: int
+    tokens: int
+    seconds: float
+
+
+def session_from_row(row: Mapping[str, Any]) -> Session:
+    """The session of a row of the table `sessions`."""
+    decoded = {"config": json.loads(row["config"]), "simulated": bool(row["simulated"])}
     if row["approved"] is not None:
-        known["approved"] = bool(row["approved"])
+        decoded["approved"] = bool(row["approved"])
     if row["findings"] is not None:
-        known["findings"] = json.loads(row["findings"])
-    return Session(**{**row, **known})
+        decoded["findings"] = json.loads(row["findings"])
+    return Session(**{**row, **decoded})
 
 
-def session_row(session: Session) -> dict[str, Any]:
+def session_to_row(session: Session) -> dict[str, Any]:
+    """The row of the table `sessions` for a session."""
     findings = None if session.findings is None else json.dumps(session.findings)
-    plain = {"config": json.dumps(session.config), "findings": findings}
-    return {**vars(session), **plain, "simulated": int(session.simulated)}
+    encoded = {"config": json.dumps(session.config), "findings": findings}
+    return {**vars(session), **encoded, "simulated": int(session.simulated)}
+
+
+def run_from_row(row: Mapping[str, Any]) -> Run:
+    """The run of a row of the table `runs`."""
+    return Run(
+        **{**row, **{column: row[column] and json.loads(row[column]) for column in ("input", "config")}}
+    )
 
 
 def outcome_columns(state: SwarmState) -> dict[str, Any]:
-    """What a state has come to, as columns."""
+    """The columns of the table `sessions` that say how a state ended."""
     findings = Counter(finding["severity"] for finding in state.get("findings", []))
     return {
         "approved": state.get("approved", False),

@@ -1,4 +1,4 @@
-"""Looking into a session database for damage, and saving what can still be read of it."""
+"""Repair a session database: restore its pages, and take every session back to a readable checkpoint."""
 
 from __future__ import annotations
 
@@ -13,132 +13,132 @@ from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.database import MEMORY, Database, storage_errors
 from swarm_graph.checkpoints.health import (
     DAMAGE,
-    NO_CHECKPOINT,
+    ORPHAN,
     REPAIR,
     check_database,
     checkpoint_fault,
     copy_pages,
-    faults,
-    mend_json,
+    file_faults,
     open_damaged,
+    reset_damaged_json,
     thread_ids,
 )
-from swarm_graph.checkpoints.locks import is_at_work
+from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.salvage import Repair, rebuild
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import SessionInUse, StorageError
 from swarm_graph.state import has_ended
 
-LATEST = "SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ''"
+_LATEST_CHECKPOINT = "SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ''"
 
 
 def repair_database(path: Path) -> Repair:
-    """Mends what `check_database` finds, if that can be mended; the file as it was is kept beside it.
+    """Repair what `check_database` finds; the original is kept beside the file.
 
-    Everything is prepared in a copy and then written into the file in one transaction: a kill leaves the old
-    content or the new. Raises what `check_database` does, SessionInUse while a session is at work, and
-    StorageError when another program has the file open or nothing in it can be read.
+    The repair is prepared in a copy and written into the file in one transaction, so a kill leaves either the
+    old content or the new.
+
+    Raises:
+        SessionInUse: A session is running.
+        StorageError: As `check_database`; or another program has the file open, or nothing can be read.
     """
     if all(problem.cure != REPAIR for problem in check_database(path).problems):
         return Repair()
-    _refuse_work(path)
-    done = Repair()
+    _refuse_running(path)
+    repair = Repair()
     with (
         storage_errors(path),
         tempfile.TemporaryDirectory() as folder,
         closing(open_damaged(path, "rw")) as original,
     ):
+        # An empty transaction takes the exclusive lock, which this mode keeps until the file is closed.
         original.executescript("PRAGMA locking_mode=EXCLUSIVE; BEGIN IMMEDIATE; COMMIT")
-        sound = Path(folder) / "copy.db"
-        copy_pages(original, sound)
-        if faults(sound) and not _reindexed(sound):
-            sound = Path(folder) / "rebuilt.db"
-            rebuild(original, sound, done)
-            if not any(done.kept.values()):
+        repaired = Path(folder) / "copy.db"
+        copy_pages(original, repaired)
+        if file_faults(repaired) and not _reindex(repaired):
+            repaired = Path(folder) / "rebuilt.db"
+            rebuild(original, repaired, repair)
+            if not any(repair.kept_rows.values()):
                 raise StorageError(
-                    f"nothing in '{path}' can be read, it was left as it is; move it away: "
-                    "the next run makes a new one"
+                    f"nothing in '{path}' can be read; it is unchanged; move it away: "
+                    "the next run creates a new one"
                 )
-        with SwarmSaver(Database(sound)) as saver:
-            _tidy(saver, done)
-        done.copy = _kept_copy(original, path)
-        with closing(sqlite3.connect(sound)) as source:
+        with SwarmSaver(Database(repaired)) as saver:
+            _repair_sessions(saver, repair)
+        repair.original = _keep_original(original, path)
+        with closing(sqlite3.connect(repaired)) as source:
             source.backup(original)
-    return done
+    return repair
 
 
-# --- looking -------------------------------------------------------------------------------------
-
-
-# --- mending -------------------------------------------------------------------------------------
-
-
-def _refuse_work(path: Path) -> None:
-    """Raises SessionInUse; the locks say who is at work even where the tables cannot be read."""
+def _refuse_running(path: Path) -> None:
+    """Raise SessionInUse for a running session; the locks name it even if the tables cannot be read."""
     file = path.resolve()
     with Database(MEMORY) as database:
         database.path = database.file = file
         for lock in file.parent.iterdir():
             name = lock.name.removeprefix(f"{file.name}-").removesuffix(".lock")
-            session = unquote(name)
-            if lock.name == f"{file.name}-{name}.lock" and is_at_work(Catalogue(database), session):
+            session_id = unquote(name)
+            if lock.name == f"{file.name}-{name}.lock" and is_running(Catalogue(database), session_id):
                 raise SessionInUse(
-                    f"cannot repair '{path}': session '{session}' is at work; wait for its end, or stop it"
+                    f"cannot repair '{path}': session '{session_id}' is in use; wait for it to end, "
+                    "or stop it"
                 )
 
 
-def _kept_copy(original: sqlite3.Connection, path: Path) -> Path:
+def _keep_original(original: sqlite3.Connection, path: Path) -> Path:
     copy = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     try:
         copy.touch(mode=0o600, exist_ok=False)
     except OSError as error:
         raise StorageError(
-            f"cannot keep a copy in '{copy}': {error.strerror}; make its folder writable"
+            f"cannot keep the original as '{copy}': {error.strerror}; make its folder writable"
         ) from error
     copy_pages(original, copy)
     return copy
 
 
-def _reindexed(path: Path) -> bool:
-    """Whether the file is sound once its indices are made anew."""
+def _reindex(path: Path) -> bool:
+    """Rebuild the indices of a file, and return whether it has no fault then."""
     with closing(sqlite3.connect(path)) as connection, suppress(*DAMAGE):
         connection.execute("REINDEX")
-    return not faults(path)
+    return not file_faults(path)
 
 
-def _tidy(saver: SwarmSaver, done: Repair) -> None:
-    """Brings every session to its last checkpoint that can be read, and removes what belongs to none."""
-    mend_json(saver)
-    for thread in thread_ids(saver):
-        if _drop_unreadable(saver, thread) or _ended_too_early(saver, thread):
-            done.set_back.append(thread)
-            with saver.transaction() as cursor:  # as a kill leaves it, so that `resume` goes on with it
-                cursor.execute("UPDATE sessions SET phase = 'running' WHERE session = ?", (thread,))
+def _repair_sessions(saver: SwarmSaver, repair: Repair) -> None:
+    """Take every session back to its last readable checkpoint, and delete rows that belong to no session."""
+    reset_damaged_json(saver)
+    for thread_id in thread_ids(saver):
+        if _drop_unreadable(saver, thread_id) or _lost_its_end(saver, thread_id):
+            repair.rolled_back.append(thread_id)
+            with saver.transaction() as cursor:  # the phase that a kill leaves, so that `resume` accepts it
+                cursor.execute("UPDATE sessions SET phase = 'running' WHERE session = ?", (thread_id,))
     with saver.transaction() as cursor:
         for table in ("writes", "channel_values"):
-            done.leftovers += cursor.execute(f"DELETE FROM {table} WHERE {NO_CHECKPOINT}").rowcount
-    done.sessions = [known.session for known in saver.catalogue.sessions()]
+            repair.orphan_rows += cursor.execute(f"DELETE FROM {table} WHERE {ORPHAN}").rowcount
+    repair.sessions = [session.session for session in saver.catalogue.sessions()]
 
 
-def _drop_unreadable(saver: SwarmSaver, thread: str) -> bool:
-    """Deletes a thread's last checkpoints until one can be read; whether there were any."""
+def _drop_unreadable(saver: SwarmSaver, thread_id: str) -> bool:
+    """Delete a thread's last checkpoints until one can be read; return whether any was deleted."""
     dropped = False
-    while checkpoint_fault(saver, thread):
+    while checkpoint_fault(saver, thread_id):
         dropped = True
         with saver.transaction() as cursor:
-            (last,) = cursor.execute(LATEST, (thread,)).fetchone()
+            (last,) = cursor.execute(_LATEST_CHECKPOINT, (thread_id,)).fetchone()
             for table in ("checkpoints", "writes"):
                 cursor.execute(
                     f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id = ?",
-                    (thread, last),
+                    (thread_id, last),
                 )
     return dropped
 
 
-def _ended_too_early(saver: SwarmSaver, thread: str) -> bool:
-    """Whether a session has ended, but the checkpoint of its end is lost."""
-    known, saved = saver.catalogue.get(thread), saver.get_tuple({"configurable": {"thread_id": thread}})
-    if known is None or saved is None:
+def _lost_its_end(saver: SwarmSaver, thread_id: str) -> bool:
+    """Whether a session has ended by the catalogue and has not by its last checkpoint."""
+    session = saver.catalogue.get(thread_id)
+    saved = saver.get_tuple({"configurable": {"thread_id": thread_id}})
+    if session is None or saved is None:
         return False
     phase = str(saved.checkpoint["channel_values"].get("phase"))
-    return has_ended(known.phase) and not has_ended(phase)
+    return has_ended(session.phase) and not has_ended(phase)

@@ -1,4 +1,4 @@
-"""Keeping a database small: ended sessions are removed or compacted, and the file gives its space back."""
+"""Keep a database small: remove or compact ended sessions, and give the space back to the disk."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from pathlib import Path
 from typing import Literal
 
 from swarm_graph.checkpoints.database import MEMORY
-from swarm_graph.checkpoints.locks import held
+from swarm_graph.checkpoints.locks import lock_session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import SessionInUse
 from swarm_graph.state import has_ended
 
 History = Literal["all", "last"]
+"""The checkpoints of an ended session that stay: `last` is enough to follow up and to report; `all` also to
+look back and to fork."""
 
 
 @dataclass
 class Cleanup:
-    """What a cleanup did, or would do: sessions removed, compacted, and at work; sizes in bytes."""
+    """What a cleanup did; for a dry run, what it would do.
+
+    Attributes:
+        removed: Ids of the sessions that were removed.
+        compacted: Ids of the sessions that were compacted.
+        at_work: Ids of the running sessions, which were left alone.
+        bytes_before: The size of the database before.
+        bytes_after: The size of the database after.
+    """
 
     removed: list[str] = field(default_factory=list)
     compacted: list[str] = field(default_factory=list)
@@ -38,73 +48,83 @@ def clean_up(
     history: History = "all",
     dry_run: bool = False,
 ) -> Cleanup:
-    """Removes sessions not worked on for `older_than_s` seconds, compacts the rest, and vacuums.
+    """Remove old sessions, compact the other ended ones, and vacuum; running sessions are left alone.
 
-    The `keep` newest stay whatever their age, and those that have not ended unless `unfinished`. `history`:
-    which checkpoints of ended sessions stay; `last` is enough to follow up and to report, `all` also to look
-    back and to fork. Sessions at work are left alone. None removes nothing.
+    Args:
+        saver: The database.
+        older_than_s: Seconds without an update after which a session is old; None removes no session.
+        keep: How many of the newest sessions stay, whatever their age.
+        unfinished: Also remove old sessions that have not ended.
+        history: Which checkpoints of ended sessions stay.
+        dry_run: Change nothing.
+
+    Raises:
+        StorageError: The database or a lock cannot be written.
     """
-    done = Cleanup(bytes_before=size(saver.path))
-    before = time.time() - older_than_s if older_than_s is not None else float("-inf")
+    cleanup = Cleanup(bytes_before=database_bytes(saver.path))
+    old_before = time.time() - older_than_s if older_than_s is not None else float("-inf")
     for number, listed in enumerate(saver.catalogue.sessions()):
         try:
-            with held(saver.catalogue, listed.session):
-                session = saver.catalogue.get(listed.session)  # it may have been worked on meanwhile
+            with lock_session(saver.catalogue, listed.session):
+                session = saver.catalogue.get(listed.session)  # a run may have ended since it was listed
                 ended = session is not None and has_ended(session.phase)
-                if session and number >= keep and session.updated_at < before and (ended or unfinished):
-                    done.removed.append(listed.session)
+                is_old = session is not None and session.updated_at < old_before
+                if is_old and number >= keep and (ended or unfinished):
+                    cleanup.removed.append(listed.session)
                     work: Callable[[SwarmSaver, str], None] = remove
                 elif ended:
-                    done.compacted.append(listed.session)
+                    cleanup.compacted.append(listed.session)
                     work = partial(compact, history=history)
                 else:
                     continue
                 if not dry_run:
                     work(saver, listed.session)
         except SessionInUse:
-            done.at_work.append(listed.session)
+            cleanup.at_work.append(listed.session)
     if not dry_run:
         saver.database.vacuum()
-    done.bytes_after = size(saver.path)
-    return done
+    cleanup.bytes_after = database_bytes(saver.path)
+    return cleanup
 
 
-def remove(saver: SwarmSaver, session: str) -> None:
-    """Deletes a session from the database; its output folder stays."""
+def remove(saver: SwarmSaver, session_id: str) -> None:
+    """Delete a session from the database; its output folder stays."""
     with saver.transaction():
-        saver.delete_thread(session)
-        saver.catalogue.delete(session)
+        saver.delete_thread(session_id)
+        saver.catalogue.delete(session_id)
 
 
-def compact(saver: SwarmSaver, session: str, history: History = "all") -> None:
-    """Deletes what an ended session does not need: the writes that its checkpoints hold, its tasks'
-    own threads, old checkpoints.
+def compact(saver: SwarmSaver, session_id: str, history: History = "all") -> None:
+    """Delete what an ended session no longer needs.
 
-    Answers go when it ends.
+    That is its tasks' own threads and the writes that its checkpoints already hold; with `last` also all
+    checkpoints but the last. Its answers were deleted when it ended.
     """
     latest = "SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = :session AND checkpoint_ns = ''"
     with saver.transaction() as cursor:
-        saver.delete_children(session)
-        own = {"session": session}
-        cursor.execute(f"DELETE FROM writes WHERE thread_id = :session AND checkpoint_id < ({latest})", own)
+        saver.delete_task_threads(session_id)
+        values = {"session": session_id}
+        cursor.execute(
+            f"DELETE FROM writes WHERE thread_id = :session AND checkpoint_id < ({latest})", values
+        )
         if history == "last":
             cursor.execute(
-                f"DELETE FROM checkpoints WHERE thread_id = :session AND checkpoint_id < ({latest})", own
+                f"DELETE FROM checkpoints WHERE thread_id = :session AND checkpoint_id < ({latest})", values
             )
-            kept = saver.get_tuple({"configurable": {"thread_id": session}})
-            versions = kept.checkpoint["channel_versions"] if kept else {}
+            saved = saver.get_tuple({"configurable": {"thread_id": session_id}})
+            versions = saved.checkpoint["channel_versions"] if saved else {}
             stored = cursor.execute(
-                "SELECT channel, version FROM channel_values WHERE thread_id = :session", own
+                "SELECT channel, version FROM channel_values WHERE thread_id = :session", values
             )
-            gone = [row for row in stored.fetchall() if str(versions.get(row[0])) != row[1]]
+            unused = [row for row in stored.fetchall() if str(versions.get(row[0])) != row[1]]
             cursor.executemany(
                 "DELETE FROM channel_values WHERE thread_id = ? AND channel = ? AND version = ?",
-                [(session, *row) for row in gone],
+                [(session_id, *row) for row in unused],
             )
 
 
-def size(path: str | Path) -> int:
-    """The bytes of a database with the files beside it."""
+def database_bytes(path: str | Path) -> int:
+    """The size of a database with its -wal and -shm files, in bytes; 0 for one in memory."""
     if str(path) == MEMORY:
         return 0
     files = [Path(path), *(Path(f"{path}{suffix}") for suffix in ("-wal", "-shm"))]

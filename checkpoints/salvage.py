@@ -1,4 +1,4 @@
-"""Copying every row that can still be read out of a damaged database."""
+"""Copy every row that can still be read out of a damaged database."""
 
 from __future__ import annotations
 
@@ -13,54 +13,95 @@ from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.health import DAMAGE
 from swarm_graph.checkpoints.saver import SwarmSaver
 
-LEAPS = [2**power for power in range(17)]
-"""Rows over which a repair looks for the end of a damage: what lies behind more of them is lost."""
+_LEAPS = [2**power for power in range(17)]
+"""How many row numbers to skip when looking for the end of damage; rows behind a longer one are lost."""
 
 
-def rebuild(source: sqlite3.Connection, target: Path, done: Repair) -> None:
-    """Makes a new file of all rows that can be read."""
-    done.rebuilt = True
+@dataclass
+class Repair:
+    """What a repair did; nothing if there is no `original`.
+
+    Attributes:
+        original: The copy of the file as it was before the repair.
+        rebuilt: Whether the file was built anew from the rows that can be read.
+        sessions: Ids of the sessions after the repair.
+        lost_sessions: Ids of the sessions that could not be saved.
+        kept_rows: The number of saved rows, by table.
+        lost_rows: The number of lost rows, by table; None if it is unknown. Undamaged tables are left out.
+        rolled_back: Ids of the sessions that lost their last checkpoints.
+        orphan_rows: The number of deleted rows that belonged to no session.
+    """
+
+    original: Path | None = None
+    rebuilt: bool = False
+    sessions: list[str] = field(default_factory=list)
+    lost_sessions: list[str] = field(default_factory=list)
+    kept_rows: dict[str, int] = field(default_factory=dict)
+    lost_rows: dict[str, int | None] = field(default_factory=dict)
+    rolled_back: list[str] = field(default_factory=list)
+    orphan_rows: int = 0
+
+
+def rebuild(source: sqlite3.Connection, target: Path, repair: Repair) -> None:
+    """Build a new file from all rows that can be read.
+
+    Args:
+        source: The damaged database.
+        target: The new file.
+        repair: Takes the counts of rows and the lost sessions.
+    """
+    repair.rebuilt = True
     with SwarmSaver(Database(target)) as saver, saver.transaction() as cursor:
         for table in saver.database.tables.table_names():
             if not table.startswith("_"):
-                _copy_table(source, cursor, table, done)
-        found = {name for (name,) in _until_damage(source, "SELECT session FROM sessions")}
-        begun = {name for (name,) in cursor.execute("SELECT session FROM runs")}
+                _copy_table(source, cursor, table, repair)
+        # An id may survive in the damaged table's index, or in a run, although its row is lost.
+        known = {name for (name,) in _until_damage(source, "SELECT session FROM sessions")}
+        known |= {name for (name,) in cursor.execute("SELECT session FROM runs")}
         kept = {name for (name,) in cursor.execute("SELECT session FROM sessions")}
-        done.lost_sessions = sorted((found | begun) - kept, key=str)
+        repair.lost_sessions = sorted(known - kept, key=str)
 
 
-def _copy_table(source: sqlite3.Connection, cursor: sqlite3.Cursor, table: str, done: Repair) -> None:
-    columns = "SELECT name FROM pragma_table_info(?)"
-    theirs = {name for (name,) in _until_damage(source, columns, table)}
-    ours = [name for (name,) in cursor.execute(columns, (table,)) if name in theirs]
-    names = ", ".join(["rowid", *ours])
-    holes = ", ".join("?" * (len(ours) + 1))
+def _copy_table(source: sqlite3.Connection, cursor: sqlite3.Cursor, table: str, repair: Repair) -> None:
+    query = "SELECT name FROM pragma_table_info(?)"
+    in_source = {name for (name,) in _until_damage(source, query, table)}
+    columns = [name for (name,) in cursor.execute(query, (table,)) if name in in_source]
+    names = ", ".join(["rowid", *columns])
+    placeholders = ", ".join("?" * (len(columns) + 1))
     damage: list[Exception] = []
     cursor.executemany(
-        f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({holes})",
-        _rows(source, f"SELECT {names} FROM {table} WHERE rowid", damage),
+        f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({placeholders})",
+        _readable_rows(source, f"SELECT {names} FROM {table} WHERE rowid", damage),
     )
-    done.kept[table] = max(cursor.rowcount, 0)
-    # counted by an index, which may be whole where the table is not
-    counted = next(_until_damage(source, f"SELECT count(*) FROM {table}"), None)
-    lost = counted[0] - done.kept[table] if counted else None
+    repair.kept_rows[table] = max(cursor.rowcount, 0)
+    # SQLite counts by an index, which may be whole although the table is damaged.
+    total = next(_until_damage(source, f"SELECT count(*) FROM {table}"), None)
+    lost = total[0] - repair.kept_rows[table] if total else None
     if lost or (lost is None and damage):
-        done.lost[table] = lost
+        repair.lost_rows[table] = lost
 
 
 def _until_damage(source: sqlite3.Connection, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query up to the first damage."""
     with suppress(*DAMAGE):
         yield from source.execute(query, values)
 
 
-def _rows(source: sqlite3.Connection, query: str, damage: list[Exception]) -> Iterator[tuple[Any, ...]]:
-    """All rows that can be read, by their numbers, around `damage`. `query` ends with `WHERE rowid`."""
+def _readable_rows(
+    source: sqlite3.Connection, query: str, damage: list[Exception]
+) -> Iterator[tuple[Any, ...]]:
+    """All rows that can be read, in the order of their numbers.
+
+    Args:
+        source: The damaged database.
+        query: A query that selects the row number first and ends with `WHERE rowid`.
+        damage: Takes the errors that were met.
+    """
     last: int | None = -1
     while last is not None:
         try:
             for row in source.execute(f"{query} > ? ORDER BY rowid", (last,)):
-                if row[0] <= last:
+                if row[0] <= last:  # damaged pages can form a loop
                     raise sqlite3.DatabaseError("rows out of order")
                 yield row
                 last = row[0]
@@ -75,8 +116,8 @@ def _rows(source: sqlite3.Connection, query: str, damage: list[Exception]) -> It
 
 
 def _beyond(source: sqlite3.Connection, query: str, last: int) -> int | None:
-    """A number behind the damage that follows `last`, found by longer leaps; None if there is no such."""
-    for leap in LEAPS:
+    """A row number behind the damage that follows `last`; None if no leap reaches one."""
+    for leap in _LEAPS:
         with suppress(*DAMAGE):
             onward: int = last + leap
             row = source.execute(f"{query} > ? ORDER BY rowid LIMIT 1", (onward,)).fetchone()
@@ -86,7 +127,7 @@ def _beyond(source: sqlite3.Connection, query: str, last: int) -> int | None:
 
 
 def _between(source: sqlite3.Connection, query: str, low: int, high: int) -> Iterator[tuple[Any, ...]]:
-    """The rows in a range that can be read, each half for itself where there is damage."""
+    """The rows of a range that can be read; a damaged range is halved until it is one row."""
     try:
         yield from source.execute(f"{query} BETWEEN ? AND ?", (low, high)).fetchall()
     except DAMAGE:
@@ -94,22 +135,3 @@ def _between(source: sqlite3.Connection, query: str, low: int, high: int) -> Ite
             middle = (low + high) // 2
             yield from _between(source, query, low, middle)
             yield from _between(source, query, middle + 1, high)
-
-
-@dataclass
-class Repair:
-    """What a repair did. Nothing was wrong, and nothing done, where there is no `copy`.
-
-    `copy`: the file as it was. `kept`: rows by table; `lost`: rows by table of those that could not be read
-    to the end, None where nobody can say. `set_back`: sessions that lost their last checkpoints.
-    `leftovers`: rows that belonged to no session.
-    """
-
-    copy: Path | None = None
-    rebuilt: bool = False
-    sessions: list[str] = field(default_factory=list)
-    lost_sessions: list[str] = field(default_factory=list)
-    kept: dict[str, int] = field(default_factory=dict)
-    lost: dict[str, int | None] = field(default_factory=dict)
-    set_back: list[str] = field(default_factory=list)
-    leftovers: int = 0

@@ -1,4 +1,4 @@
-"""The checkpointer: one SQLite file that keeps every step of every run, for sync and async callers alike."""
+"""The checkpointer: every step of every run in one SQLite file, for sync and async callers."""
 
 import json
 import secrets
@@ -23,34 +23,42 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.utils import search_where
 
 from swarm_graph.checkpoints.catalogue import Catalogue
-from swarm_graph.checkpoints.database import Database, patiently, storage_errors
+from swarm_graph.checkpoints.database import Database, retry_while_busy, storage_errors
 from swarm_graph.errors import StorageError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CHILD = "\x1f"
-"""Stands between a thread's id and the rest in the names of its tasks' threads; no session id holds it."""
+TASK_SEPARATOR = "\x1f"
+"""Joins a session's id with the rest of the id of a task's thread; no session id may contain it."""
+MAX_INLINE_CHARACTERS = 64
 
-# CROSS JOIN makes SQLite look each wanted version up by the primary key.
-WANTED = """
-FROM json_each(?) AS wanted CROSS JOIN channel_values AS kept
-ON kept.thread_id = ? AND kept.checkpoint_ns = ?
-AND kept.channel = wanted.key AND kept.version = wanted.value"""
+# CROSS JOIN fixes the order of the join: SQLite looks up each wanted version by the primary key.
+_STORED_VERSIONS = """
+FROM json_each(?) AS wanted CROSS JOIN channel_values AS stored
+ON stored.thread_id = ? AND stored.checkpoint_ns = ?
+AND stored.channel = wanted.key AND stored.version = wanted.value"""
 
 
 class PlainSerializer(JsonPlusSerializer):
-    """Reads and writes plain data and LangGraph's own types; a received file can build nothing else."""
+    """Serializes plain data and LangGraph's own types; a received file cannot create any other object."""
 
     def __init__(self) -> None:
         super().__init__(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None)
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
-        """Return the stored value; raises StorageError for pickle and LangChain's JSON, which run code."""
+        """The stored value.
+
+        Args:
+            data: The type and the bytes, as `dumps_typed` returns them.
+
+        Raises:
+            StorageError: The type is pickle or LangChain's JSON, which may run code.
+        """
         if data[0] not in ("null", "bytes", "bytearray", "msgpack"):
             raise StorageError(
                 f"a stored value is of type {data[0]!r}, which may run code; expected 'msgpack': "
-                "the file was written by another program, use one of swarm_graph's own"
+                "another program wrote the file; use a file of swarm_graph's own"
             )
         return super().loads_typed(data)
 
@@ -68,11 +76,15 @@ def _threaded(
 class SwarmSaver(SqliteSaver):
     """LangGraph's SqliteSaver for sync and async callers in any thread and event loop.
 
-    Each version of a channel's value is stored once, in `channel_values`, as LangGraph's PostgreSQL saver
-    does; small values stay in the checkpoint. The database's own thread serves async callers, so a finished
-    node's result never waits behind sync nodes that fill asyncio's pool. Use it as a value or in `with` or
-    `async with`; it closes itself at exit. Errors of the database are raised as StorageError.
-    `catalogue`: the sessions of the file, their runs, tasks, calls and files.
+    Each version of a channel's value is stored once, in `channel_values`, as in LangGraph's PostgreSQL saver;
+    small values stay in the checkpoint. The database's own thread serves async callers, so a finished node's
+    result never waits behind sync nodes that fill asyncio's pool. Use it as a value, or in `with` or
+    `async with`; it closes itself at exit. Every method raises StorageError for an error of the database.
+
+    Attributes:
+        database: The file.
+        path: As the caller gave it.
+        catalogue: The sessions of the file, with their runs, tasks, calls, files and test runs.
     """
 
     def __init__(self, database: Database) -> None:
@@ -97,33 +109,41 @@ class SwarmSaver(SqliteSaver):
         self.close()
 
     def setup(self) -> None:
-        """Make LangGraph's tables where they are missing; called by itself on first use."""
+        """Create LangGraph's tables if they are missing; called on first use."""
         if not self.is_setup:
             with storage_errors(self.path):
-                patiently(super().setup)
+                retry_while_busy(super().setup)
 
     def transaction(self) -> AbstractContextManager[sqlite3.Cursor]:
         """Lend a cursor inside BEGIN IMMEDIATE; commit at the end, roll everything back on any error.
 
-        The methods of the saver and of its catalogue may be called inside and are part of it; never await
-        inside. Raises StorageError, and sqlite3.IntegrityError as it is.
+        The methods of the saver and of its catalogue may be called inside and are part of it. Never await
+        inside.
+
+        Raises:
+            StorageError: An error of the database.
+            sqlite3.IntegrityError: A constraint is violated.
         """
         return self.cursor()
 
     @contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
-        """Lend a cursor in a write transaction, or in one view of the file if `transaction` is False."""
+        """Lend a cursor in a write transaction, or in a `Database.view` if `transaction` is False."""
         self.setup()
         with self.database.transaction() if transaction else self.database.view() as cursor:
             yield cursor
 
     def get_next_version(self, current: str | None, channel: None) -> str:
-        """Return a version above `current`; values are keyed by it, so it is unique even under a seed."""
+        """A version above `current`.
+
+        Values are stored by version, so two branches must never get the same one. SqliteSaver draws the
+        fraction from `random`, which repeats under a seed; `secrets` does not.
+        """
         number = int(str(current).split(".")[0]) + 1 if current else 1
         return f"{number:010}.{secrets.token_hex(6)}"
 
     def with_allowlist(self, extra_allowlist: object) -> Self:
-        """Return this saver: it reads plain data only, whatever types a graph's state names."""
+        """This saver: it reads plain data only, whatever types a graph's state names."""
         return self
 
     def put(
@@ -133,30 +153,32 @@ class SwarmSaver(SqliteSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Store a checkpoint and those of its channel versions that are not stored yet; return its config."""
+        """Store a checkpoint and its channel versions that are not stored yet; return its config."""
         values, versions = checkpoint["channel_values"], checkpoint["channel_versions"]
         inline = {name: value for name, value in values.items() if name not in versions or _is_small(value)}
-        apart = {name: str(versions[name]) for name in values if name not in inline}
-        key = _key(config)
+        separate = {name: str(versions[name]) for name in values if name not in inline}
+        key = _thread_key(config)
         with self.transaction() as cursor:
-            kept = {name for (name,) in cursor.execute("SELECT channel" + WANTED, (json.dumps(apart), *key))}
-            for name in apart.keys() - kept:
-                row = (*key, name, apart[name], *self.serde.dumps_typed(values[name]))
+            parameters = (json.dumps(separate), *key)
+            stored = {name for (name,) in cursor.execute("SELECT channel" + _STORED_VERSIONS, parameters)}
+            for name in separate.keys() - stored:
+                row = (*key, name, separate[name], *self.serde.dumps_typed(values[name]))
                 cursor.execute("INSERT INTO channel_values VALUES (?, ?, ?, ?, ?, ?)", row)
             return super().put(config, {**checkpoint, "channel_values": inline}, metadata, new_versions)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Return the checkpoint that `config` names, or the thread's latest; None if there is none."""
+        """The checkpoint that `config` names, or the thread's latest; None if there is none."""
         with self.cursor(transaction=False) as cursor:
-            found = super().get_tuple(config)
-            if found is None:
+            saved = super().get_tuple(config)
+            if saved is None:
                 return None
-            values, versions = found.checkpoint["channel_values"], found.checkpoint["channel_versions"]
+            values, versions = saved.checkpoint["channel_values"], saved.checkpoint["channel_versions"]
             wanted = json.dumps({name: str(version) for name, version in versions.items()})
-            cursor.execute("SELECT channel, kept.type, kept.value" + WANTED, (wanted, *_key(found.config)))
+            parameters = (wanted, *_thread_key(saved.config))
+            cursor.execute("SELECT channel, stored.type, stored.value" + _STORED_VERSIONS, parameters)
             for name, type_, value in cursor:
                 values[name] = self.serde.loads_typed((type_, value))
-            return found
+            return saved
 
     def list(
         self,
@@ -166,10 +188,10 @@ class SwarmSaver(SqliteSaver):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
-        """Yield the matching checkpoints, newest first; nothing is locked while the caller works on one."""
-        for found in self._search(config, filter, before, limit):
-            if (item := self.get_tuple(found)) is not None:
-                yield item
+        """Yield the matching checkpoints, newest first; nothing is locked while the caller uses one."""
+        for match in self._search(config, filter, before, limit):
+            if (saved := self.get_tuple(match)) is not None:
+                yield saved
 
     def _search(
         self,
@@ -178,6 +200,7 @@ class SwarmSaver(SqliteSaver):
         before: RunnableConfig | None,
         limit: int | None,
     ) -> Sequence[RunnableConfig]:
+        """The configs of the matching checkpoints, newest first."""
         where, parameters = search_where(config, metadata, before)
         names = ("thread_id", "checkpoint_ns", "checkpoint_id")
         query = f"SELECT {', '.join(names)} FROM checkpoints {where} ORDER BY checkpoint_id DESC LIMIT ?"
@@ -188,22 +211,23 @@ class SwarmSaver(SqliteSaver):
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
-        """Walk the ancestors by `get_tuple`: SqliteSaver's own walk sees values inside checkpoints only."""
+        """Walk the ancestors with `get_tuple`: SqliteSaver's own walk sees only values inside checkpoints."""
         return BaseCheckpointSaver.get_delta_channel_history(self, config=config, channels=channels)
 
     def delete_thread(self, thread_id: str) -> None:
-        """Delete everything that is stored of a thread, and of its tasks' own threads."""
+        """Delete a thread and the threads of its tasks; the catalogue keeps its rows."""
         with self.transaction() as cursor:
             super().delete_thread(thread_id)
             cursor.execute("DELETE FROM channel_values WHERE thread_id = ?", (str(thread_id),))
-            self.delete_children(thread_id)
+            self.delete_task_threads(thread_id)
 
-    def delete_children(self, thread_id: str) -> None:
+    def delete_task_threads(self, thread_id: str) -> None:
         """Delete the threads of a thread's tasks."""
-        first, last = f"{thread_id}{CHILD}", f"{thread_id}{chr(ord(CHILD) + 1)}"
+        # A range instead of LIKE: it uses the primary key, and an id may contain % and _.
+        first, end = f"{thread_id}{TASK_SEPARATOR}", f"{thread_id}{chr(ord(TASK_SEPARATOR) + 1)}"
         with self.transaction() as cursor:
             for table in ("checkpoints", "writes", "channel_values"):
-                cursor.execute(f"DELETE FROM {table} WHERE thread_id >= ? AND thread_id < ?", (first, last))
+                cursor.execute(f"DELETE FROM {table} WHERE thread_id >= ? AND thread_id < ?", (first, end))
 
     async def alist(
         self,
@@ -214,9 +238,9 @@ class SwarmSaver(SqliteSaver):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """`list` for async callers."""
-        for found in await self._asearch(config, filter, before, limit):
-            if (item := await self.aget_tuple(found)) is not None:
-                yield item
+        for match in await self._asearch(config, filter, before, limit):
+            if (saved := await self.aget_tuple(match)) is not None:
+                yield saved
 
     aget_tuple = _threaded(get_tuple)
     aput = _threaded(put)
@@ -227,10 +251,15 @@ class SwarmSaver(SqliteSaver):
 
 
 def open_checkpointer(path: str | Path) -> SwarmSaver:
-    """Open the SQLite file at `path`; `:memory:` keeps no file.
+    """Open a SQLite file as LangGraph checkpointer.
 
-    A missing file is made with mode 0600, its missing folders with 0700; an older file is upgraded.
-    Raises StorageError if it is a folder, no SQLite database, newer than this version, or cannot be written.
+    A missing file is created with mode 0600, its missing folders with 0700; an older file is upgraded.
+
+    Args:
+        path: The file; `:memory:` for none.
+
+    Raises:
+        StorageError: It is a folder, no SQLite database, of a newer version, or cannot be written.
     """
     saver = SwarmSaver(Database(path))
     saver.setup()
@@ -238,8 +267,11 @@ def open_checkpointer(path: str | Path) -> SwarmSaver:
 
 
 def _is_small(value: object) -> bool:
-    return value is None or isinstance(value, (int, float)) or (isinstance(value, str) and len(value) <= 64)
+    if isinstance(value, str):
+        return len(value) <= MAX_INLINE_CHARACTERS
+    return value is None or isinstance(value, (int, float))
 
 
-def _key(config: RunnableConfig) -> tuple[str, str]:
+def _thread_key(config: RunnableConfig) -> tuple[str, str]:
+    """The thread's id and the checkpoint namespace."""
     return str(config["configurable"]["thread_id"]), str(config["configurable"].get("checkpoint_ns", ""))

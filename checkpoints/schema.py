@@ -1,6 +1,6 @@
-"""The tables beside LangGraph's own, as a list of migrations: an older file is upgraded when it is opened.
+"""The tables beside LangGraph's own, as a list of migration steps; opening an older file upgrades it.
 
-Append a step for every change; never edit one that was released.
+Append a step for every change. Never edit or rename a released step: a file records its steps by name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from swarm_graph.errors import StorageError
 
 
 def sessions_and_calls(database: Database) -> None:
-    """What the first version made by itself: some files have it without a record of this step."""
+    """The first version's tables; files of that version have them without a record of this step."""
     sessions = dict.fromkeys(("session", "workflow", "request", "config", "output", "phase"), str)
     times = {"simulated": int, "created_at": float, "updated_at": float}
     database.table("sessions").create({**sessions, **times}, pk="session", if_not_exists=True)
@@ -25,7 +25,7 @@ def sessions_and_calls(database: Database) -> None:
 
 
 def values_by_version(database: Database) -> None:
-    """Each version of a channel's value once; the saver of the first version made it by itself too."""
+    """The table for values of channels, each version once; files of the first version may have it too."""
     database.execute(
         """CREATE TABLE IF NOT EXISTS channel_values (
             thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL, channel TEXT NOT NULL,
@@ -35,7 +35,7 @@ def values_by_version(database: Database) -> None:
 
 
 def runs_tasks_artifacts(database: Database) -> None:
-    """Who worked on a session with which configuration, its tasks, its files, where it was forked from."""
+    """The tables for runs, tasks and files, and where a session was forked from."""
     sessions = database.table("sessions")
     for column in ("config_file", "parent", "parent_checkpoint"):
         sessions.add_column(column, str, not_null_default="")
@@ -55,7 +55,7 @@ def runs_tasks_artifacts(database: Database) -> None:
 
 
 def journal(database: Database) -> None:
-    """An answer beside the record of its call, under the key of its question, until its session has ended."""
+    """The answer of a call and the key of its question; answers are deleted when their session ends."""
     calls = database.table("calls")
     calls.add_column("key", str)
     calls.add_column("answer", str)
@@ -64,7 +64,7 @@ def journal(database: Database) -> None:
 
 
 def test_runs(database: Database) -> None:
-    """What each run of the tests showed, in a session's rounds and in `verify`."""
+    """The table for test runs, in a session's rounds and in `verify`."""
     words = dict.fromkeys(("session", "kind", "outcome", "reason", "sandbox"), str)
     counts = ("iteration", "attempt", "exit_code", "passed", "failed", "errored", "skipped")
     columns = {**words, **dict.fromkeys(counts, int), "time": float, "seconds": float}
@@ -72,7 +72,7 @@ def test_runs(database: Database) -> None:
 
 
 def costs_and_outcomes(database: Database) -> None:
-    """What calls cost, tokens of those that were cut, and what sessions came to, for comparisons."""
+    """The cost of calls, the tokens of cut calls, and the outcome of sessions, for comparisons."""
     calls = database.table("calls")
     for column in ("reasoning_tokens", "cut_tokens"):
         calls.add_column(column, int, not_null_default=0)
@@ -84,7 +84,7 @@ def costs_and_outcomes(database: Database) -> None:
 
 
 def estimates(database: Database) -> None:
-    """Whether a call's tokens are ours to guess: its server did not count them."""
+    """Whether the tokens of a call are estimated because its server did not count them."""
     database.table("calls").add_column("estimated", int, not_null_default=0)
 
 
@@ -98,9 +98,17 @@ for step in STEPS:
     MIGRATIONS()(step)
 
 
-def refuse_newer(database: Database, path: str) -> list[str]:
-    """The steps that a file has; it is only read. StorageError when a newer version wrote it."""
-    applied = [applied.name for applied in MIGRATIONS.applied(database)]
+def applied_steps(database: Database, path: str) -> list[str]:
+    """The names of the steps that a file has; the file is only read.
+
+    Args:
+        database: The open file.
+        path: Its name for messages.
+
+    Raises:
+        StorageError: A newer version wrote the file.
+    """
+    applied = [migration.name for migration in MIGRATIONS.applied(database)]
     if newer := set(applied) - {step.__name__ for step in STEPS}:
         raise StorageError(
             f"cannot use the database {path!r}: a newer swarm_graph wrote it "
@@ -110,6 +118,14 @@ def refuse_newer(database: Database, path: str) -> list[str]:
 
 
 def migrate(database: Database, path: str) -> None:
-    """Brings a file up to date, inside the caller's transaction. StorageError when it is too new."""
-    if len(refuse_newer(database, path)) < len(STEPS):
+    """Upgrade a file, inside the caller's transaction.
+
+    Args:
+        database: The open file.
+        path: Its name for messages.
+
+    Raises:
+        StorageError: A newer version wrote the file.
+    """
+    if len(applied_steps(database, path)) < len(STEPS):
         MIGRATIONS.apply(database)

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from support import SIMULATED, Crew, config, thread
 
 from swarm_graph import SwarmCoordinator
-from swarm_graph.checkpoints.locks import held, is_at_work
+from swarm_graph.checkpoints.locks import is_running, lock_session
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.errors import InputError, ModelError, SessionInUse, UnfinishedSession
@@ -87,9 +87,11 @@ def locks(folder: Path) -> list[str]:
 
 
 def owner(process: int | None = None) -> str:
-    """What a refusal says of who is at work."""
+    """The message of a refusal, which names the owner."""
     who = f"process {process or os.getpid()} on {re.escape(platform.node())}"
-    return rf"^session 't' is at work: {who}, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d; wait for its end[^\n]*$"
+    return (
+        rf"^session 't' is in use: {who}, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d; wait for it to end[^\n]*$"
+    )
 
 
 # --- who is refused ------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ def test_sessions_of_other_names_are_free(saver: SwarmSaver) -> None:
 
 
 def test_the_same_name_in_another_database_is_free(saver: SwarmSaver, tmp_path: Path) -> None:
-    with open_checkpointer(tmp_path / "other.db") as other, held(saver.catalogue, "t"):
+    with open_checkpointer(tmp_path / "other.db") as other, lock_session(saver.catalogue, "t"):
         graph = standard(other)
         assert graph.invoke(REQUEST, thread(), context=Crew().context)["phase"] == "complete"
 
@@ -190,7 +192,7 @@ def test_who_holds_a_session_without_a_run_of_it_is_not_mistaken_for_an_earlier_
 ) -> None:
     graph = standard(saver)
     graph.invoke(REQUEST, thread(), context=Crew().context)
-    with held(saver.catalogue, "t"), pytest.raises(SessionInUse) as refused:
+    with lock_session(saver.catalogue, "t"), pytest.raises(SessionInUse) as refused:
         graph.invoke(None, thread())
     assert "since" not in str(refused.value)
 
@@ -200,17 +202,17 @@ def test_a_session_is_at_work_wherever_the_process_goes(
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
-    with open_checkpointer("swarm.db") as saver, held(saver.catalogue, "t"):
+    with open_checkpointer("swarm.db") as saver, lock_session(saver.catalogue, "t"):
         monkeypatch.chdir(tmp_path / "elsewhere")
-        assert is_at_work(saver.catalogue, "t")
+        assert is_running(saver.catalogue, "t")
 
 
 def test_a_session_is_at_work_by_every_name_of_its_database(saver: SwarmSaver, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "elsewhere" / "link.db"
     link.symlink_to(tmp_path / "swarm.db")
-    with held(saver.catalogue, "t"), open_checkpointer(link) as linked:
-        assert is_at_work(linked.catalogue, "t")
+    with lock_session(saver.catalogue, "t"), open_checkpointer(link) as linked:
+        assert is_running(linked.catalogue, "t")
 
 
 # --- other processes -----------------------------------------------------------------------------
@@ -223,7 +225,7 @@ def test_another_process_is_refused_until_it_is_killed(saver: SwarmSaver, tmp_pa
         try:
             assert process.stdout
             assert process.stdout.readline() == "at work\n"
-            assert is_at_work(saver.catalogue, "t")
+            assert is_running(saver.catalogue, "t")
             before = recorded(saver)
             for work in WAYS.values():
                 with pytest.raises(SessionInUse, match=owner(process.pid)):
@@ -233,7 +235,7 @@ def test_another_process_is_refused_until_it_is_killed(saver: SwarmSaver, tmp_pa
             assert recorded(saver) == before
         finally:
             process.send_signal(signal.SIGKILL)
-    assert not is_at_work(saver.catalogue, "t")
+    assert not is_running(saver.catalogue, "t")
     swarm = coordinator(tmp_path, crew)
     assert swarm.resume()["phase"] == "complete"
     assert swarm.session_id == "t"
@@ -335,7 +337,7 @@ def test_the_lock_goes_with(end: str, saver: SwarmSaver, tmp_path: Path) -> None
     graph = standard(saver)
     act(graph)
     assert locks(tmp_path) == []
-    assert not is_at_work(saver.catalogue, "t")
+    assert not is_running(saver.catalogue, "t")
     run = saver.catalogue.runs("t")[-1]
     assert run.phase == phase
     assert run.ended_at is not None
@@ -376,7 +378,7 @@ def test_a_lock_can_be_had_again_and_state_changed_after_a_run(saver: SwarmSaver
 
 def test_a_lock_file_of_a_killed_process_is_no_obstacle(saver: SwarmSaver, tmp_path: Path) -> None:
     (tmp_path / "swarm.db-t.lock").touch()
-    assert not is_at_work(saver.catalogue, "t")
+    assert not is_running(saver.catalogue, "t")
     assert standard(saver).invoke(REQUEST, thread(), context=Crew().context)["phase"] == "complete"
     assert locks(tmp_path) == []
 
@@ -392,10 +394,10 @@ def test_sessions_with_odd_names_are_locked_in_the_database_s_folder(
         (lock,) = locks(tmp_path)
         assert lock.startswith("swarm.db-")
         assert stat.S_IMODE((tmp_path / lock).stat().st_mode) == 0o600
-        assert is_at_work(saver.catalogue, name)
-        assert not is_at_work(saver.catalogue, f"{name}x")
+        assert is_running(saver.catalogue, name)
+        assert not is_running(saver.catalogue, f"{name}x")
         with pytest.raises(
-            SessionInUse, match=f"^session '{re.escape(name)}' is at work: process {os.getpid()} "
+            SessionInUse, match=f"^session '{re.escape(name)}' is in use: process {os.getpid()} "
         ):
             graph.invoke(None, thread(name))
     assert graph.invoke(None, thread(name), context=Crew().context)["phase"] == "complete"
@@ -403,15 +405,15 @@ def test_sessions_with_odd_names_are_locked_in_the_database_s_folder(
 
 
 def test_long_names_that_begin_alike_have_locks_of_their_own(saver: SwarmSaver) -> None:
-    with held(saver.catalogue, "x" * 300 + "a"):
-        assert not is_at_work(saver.catalogue, "x" * 300 + "b")
+    with lock_session(saver.catalogue, "x" * 300 + "a"):
+        assert not is_running(saver.catalogue, "x" * 300 + "b")
 
 
 def test_a_database_in_memory_needs_no_lock() -> None:
     with open_checkpointer(":memory:") as saver:
         graph = standard(saver)
         assert graph.invoke(REQUEST, thread(), context=Crew().context)["phase"] == "complete"
-        assert not is_at_work(saver.catalogue, "t")
+        assert not is_running(saver.catalogue, "t")
 
 
 def test_never_two_hold_a_lock_that_comes_and_goes(saver: SwarmSaver, tmp_path: Path) -> None:
@@ -423,7 +425,7 @@ def test_never_two_hold_a_lock_that_comes_and_goes(saver: SwarmSaver, tmp_path: 
         left = 25
         while left:
             try:
-                with held(saver.catalogue, "t"):
+                with lock_session(saver.catalogue, "t"):
                     holders += 1
                     most = max(most, holders)
                     time.sleep(0.001)

@@ -29,7 +29,7 @@ from langgraph.types import Command
 from support import APPROVED, CODE, REFUSED, SIMULATED, Crew, config, thread, write_config
 
 from swarm_graph import SwarmCoordinator
-from swarm_graph.checkpoints.locks import held
+from swarm_graph.checkpoints.locks import lock_session
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.errors import ConfigError, InputError, ModelError, SessionInUse, UnfinishedSession
@@ -785,8 +785,8 @@ def test_two_people_cannot_answer_at_once(tmp_path: Path) -> None:
     before = kept(tmp_path)
     with (
         open_checkpointer(tmp_path / ".swarm/swarm.db") as saver,
-        held(saver.catalogue, "s"),
-        pytest.raises(SessionInUse, match="is at work") as refused,
+        lock_session(saver.catalogue, "s"),
+        pytest.raises(SessionInUse, match="is in use") as refused,
     ):
         coordinator(tmp_path, crew).resume("s", "approve")
     assert refused.value.exit_code == 2

@@ -17,7 +17,7 @@ from support import CODE, REFUSED, Crew, config, thread
 
 from swarm_graph import SwarmCoordinator
 from swarm_graph.checkpoints.health import REPAIR, check_database
-from swarm_graph.checkpoints.locks import held
+from swarm_graph.checkpoints.locks import lock_session
 from swarm_graph.checkpoints.repair import repair_database
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.cli.setup import doctor
@@ -181,14 +181,17 @@ def test_rows_around_damaged_pages_are_kept(path: Path, table: str) -> None:
     done = repair_database(path)
     assert done.rebuilt
     assert not [problem for problem in check_database(path).problems if problem.serious]
-    assert done.copy is not None
-    assert done.copy.read_bytes()[PAGE:] == damaged[PAGE:]
-    assert sorted(done.lost) == [table]
-    assert done.kept[table] + (done.lost[table] or 0) == rows[table]
-    assert {name: count for name, count in done.kept.items() if name != table}.items() <= rows.items()
+    assert done.original is not None
+    assert done.original.read_bytes()[PAGE:] == damaged[PAGE:]
+    assert sorted(done.lost_rows) == [table]
+    assert done.kept_rows[table] + (done.lost_rows[table] or 0) == rows[table]
+    assert {name: count for name, count in done.kept_rows.items() if name != table}.items() <= rows.items()
     after = states(path)
     assert len(after) >= 3
-    untouched = {*after} - {*done.set_back, "s5"}  # of one that has not ended nobody can say how far it was
+    untouched = {*after} - {
+        *done.rolled_back,
+        "s5",
+    }  # of one that has not ended nobody can say how far it was
     assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
     for name in NAMES:
         swarm = coordinator(path.parent, Crew())
@@ -207,7 +210,7 @@ def test_a_damaged_index_costs_no_row(path: Path, index: str, way: str) -> None:
         overwrite(path, page)
     done = repair_database(path)
     assert done.rebuilt == (way == "unreadable")
-    assert (done.lost, done.lost_sessions, done.set_back) == ({}, [], [])
+    assert (done.lost_rows, done.lost_sessions, done.rolled_back) == ({}, [], [])
     assert (states(path), counts(path)) == (before, rows)
     assert check_database(path).problems == []
 
@@ -245,7 +248,7 @@ def test_a_checkpoint_that_cannot_be_decoded_gives_way_to_the_one_before(path: P
     assert problem.text.startswith("the last checkpoint of session 's5' cannot be read: ")
     assert (problem.cure, problem.serious) == (REPAIR, True)
     done = repair_database(path)
-    assert (done.rebuilt, done.set_back, done.lost) == (False, ["s5"], {})
+    assert (done.rebuilt, done.rolled_back, done.lost_rows) == (False, ["s5"], {})
     after = states(path)
     assert {name: after[name] for name in NAMES[:-1]} == {name: before[name] for name in NAMES[:-1]}
     crew = Crew()
@@ -257,7 +260,7 @@ def test_a_lost_value_of_the_state_is_noticed(path: Path) -> None:
     execute(path, "DELETE FROM channel_values WHERE thread_id = 's1' AND channel = 'code'")
     [problem] = check_database(path).problems
     assert problem.text == "the last checkpoint of session 's1' cannot be read: it lacks code"
-    assert repair_database(path).set_back == ["s1"]
+    assert repair_database(path).rolled_back == ["s1"]
     with open_checkpointer(path) as saver:
         assert [known.session for known in saver.catalogue.unfinished()] == ["s5", "s1"]
     crew = Crew()
@@ -300,7 +303,7 @@ def test_leftovers_go_and_sessions_without_checkpoints_are_named(path: Path) -> 
         ("session 's1' (complete) has no checkpoint", lost)
     ]
     expected = sum(leftovers(path).values())
-    assert repair_database(path).leftovers == expected > 0
+    assert repair_database(path).orphan_rows == expected > 0
     assert states(path) == {name: before[name] for name in ("s0", "s2", "s3", "s4")}
     assert [problem.cure for problem in check_database(path).problems] == [lost]
     assert repair_database(path).copy is None  # it can do no more
@@ -334,8 +337,8 @@ def test_no_repair_while_a_session_is_at_work(path: Path) -> None:
     before = files(path.parent)
     with (
         open_checkpointer(path) as saver,
-        held(saver.catalogue, "any one"),
-        pytest.raises(SessionInUse, match="session 'any one' is at work; wait for its end"),
+        lock_session(saver.catalogue, "any one"),
+        pytest.raises(SessionInUse, match="session 'any one' is in use; wait for it to end"),
     ):
         repair_database(path)
     assert files(path.parent) == before
@@ -352,7 +355,7 @@ def said(path: Path, *options: str) -> tuple[int, list[str]]:
 def test_the_command_says_what_is_wrong_and_what_was_saved(path: Path) -> None:
     assert said(path) == (
         0,
-        [f"ok    database: '{path}' is sound, sessions: 6", "everything that is needed is there"],
+        [f"ok    database: '{path}' is sound, sessions: 6", "no check failed"],
     )
     overwrite(path, leaves(path, "calls")[1])
     code, lines = said(path)
@@ -362,7 +365,7 @@ def test_the_command_says_what_is_wrong_and_what_was_saved(path: Path) -> None:
     code, lines = said(path, "--repair")
     assert code == 0
     assert lines[0].startswith(
-        f"ok    repair: rebuilt from what could be read; as it was, it is kept in '{path}.d"
+        f"ok    repair: rebuilt from the rows that can be read; the original is kept as '{path}.d"
     )
     assert lines[1].startswith("warn  repair: calls: kept ")
     assert lines[2:] == said(path)[1]

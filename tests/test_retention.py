@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from support import APPROVED, REFUSED, Crew, config, stored_rows, thread
 
 from swarm_graph import SwarmCoordinator
-from swarm_graph.checkpoints.retention import clean_up, size
+from swarm_graph.checkpoints.retention import clean_up, database_bytes
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.cli.sessions import seconds
@@ -209,7 +209,7 @@ def test_sessions_at_work_are_left_alone(tmp_path: Path) -> None:
             arguments = ["--older-than", "1d", "--keep", "0", "--unfinished", "--history", "last"]
             done = cleanup(tmp_path, *arguments)
             assert (done["removed"], done["compacted"], done["at_work"]) == (["old"], [], ["busy"])
-            assert "left alone, at work: busy" in cli(tmp_path, "cleanup").stdout
+            assert "left alone, still running: busy" in cli(tmp_path, "cleanup").stdout
             for _ in parts:
                 pass
         state = graph.get_state(thread("busy")).values
@@ -329,7 +329,7 @@ def test_a_database_in_memory_can_be_cleaned() -> None:
         graph.invoke({"request": "Build it"}, thread("s"), context=Crew().context)
         done = clean_up(saver, older_than_s=None, keep=0, history="last")
         assert done.compacted == ["s"]
-        assert size(saver.path) == done.bytes_after == 0
+        assert database_bytes(saver.path) == done.bytes_after == 0
         assert len(list(saver.list(thread("s")))) == 1
         assert clean_up(saver, older_than_s=-1, keep=0).removed == ["s"]
 

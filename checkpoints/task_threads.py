@@ -1,4 +1,4 @@
-"""The threads of tasks below a session's own: how they are named, and a saver that they can use anywhere."""
+"""LangGraph threads for the tasks of a task graph: their ids, and a saver that works in any event loop."""
 
 from __future__ import annotations
 
@@ -16,23 +16,33 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.memory import InMemorySaver
 
-from swarm_graph.checkpoints.saver import CHILD, SwarmSaver
+from swarm_graph.checkpoints.saver import TASK_SEPARATOR, SwarmSaver
 
 
-def child_thread(session: str, run: str, task: str) -> str:
-    """The name of a task's thread; `run`: one and the same for all tasks of one request."""
-    return CHILD.join((session, run, task))
+def task_thread_id(session_id: str, request: str, task: str) -> str:
+    """The id of a task's thread.
+
+    Args:
+        session_id: The session.
+        request: An id that all tasks of one request share; it keeps a follow-up from the old threads.
+        task: The task's id.
+    """
+    return TASK_SEPARATOR.join((session_id, request, task))
 
 
-def for_any_loop(saver: BaseCheckpointSaver[Any] | None) -> BaseCheckpointSaver[Any] | None:
-    """A saver whose asynchronous methods work in any event loop, over the synchronous ones where need be."""
+def usable_in_any_loop(saver: BaseCheckpointSaver[Any] | None) -> BaseCheckpointSaver[Any] | None:
+    """The saver, or one that runs its synchronous methods in a thread.
+
+    A task may run in an event loop of its own, while a saver of LangGraph's, such as AsyncSqliteSaver, is
+    bound to the loop that it was opened in.
+    """
     if saver is None or isinstance(saver, (SwarmSaver, InMemorySaver)):
         return saver
-    return _InThread(saver)
+    return _ThreadedSaver(saver)
 
 
-class _InThread(BaseCheckpointSaver[Any]):
-    """What a task's thread asks of a saver, done synchronously in a thread."""
+class _ThreadedSaver(BaseCheckpointSaver[Any]):
+    """The asynchronous methods that a task's thread needs, on top of a saver's synchronous ones."""
 
     def __init__(self, saver: BaseCheckpointSaver[Any]) -> None:
         super().__init__(serde=saver.serde)

@@ -107,7 +107,7 @@ def analysis(catalogue: Catalogue, session: Session) -> Analysis:
         request=session.request,
         created_at=session.created_at,
         simulated=session.simulated,
-        seconds=catalogue.seconds_at_work(name).get(name, 0.0),
+        seconds=catalogue.working_seconds(name).get(name, 0.0),
         findings=session.findings or {},
         tasks={status.lower(): statuses.count(status) for status in dict.fromkeys(statuses)},
         tests=test_summary(run for run in catalogue.test_runs(name) if run["kind"] == "run"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
-from swarm_graph.checkpoints.locks import is_at_work
+from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import changed_settings
 from swarm_graph.roles.findings import findings_text
@@ -27,7 +27,7 @@ def current_phase(catalogue: Catalogue, session: Session) -> str:
     """A session's phase; "interrupted" for a running session that no process works on any more."""
     if session.phase != "running":
         return session.phase
-    return "running" if is_at_work(catalogue, session.session) else "interrupted"
+    return "running" if is_running(catalogue, session.session) else "interrupted"
 
 
 def session_rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict[str, Any]]:

@@ -115,7 +115,7 @@ class Overview:
 def overview(catalogue: Catalogue) -> Overview:
     """The figures of all sessions in a catalogue."""
     sessions = catalogue.sessions()
-    seconds = catalogue.seconds_at_work()
+    seconds = catalogue.working_seconds()
     by_workflow: dict[str, list[Session]] = {}
     findings: Counter[str] = Counter()
     for session in sessions:

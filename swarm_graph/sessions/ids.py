@@ -11,7 +11,7 @@ from pathlib import Path
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.database import Database
-from swarm_graph.checkpoints.locks import is_at_work
+from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.errors import InputError
 
@@ -66,7 +66,7 @@ def find_session(data_dir: Path, session_id: str | None, workflow: str = "") -> 
             found = catalogue.get(session_id)
         else:
             unfinished = (known for known in catalogue.unfinished() if workflow in ("", known.workflow))
-            found = next((known for known in unfinished if not is_at_work(catalogue, known.session)), None)
+            found = next((known for known in unfinished if not is_running(catalogue, known.session)), None)
     if found is None or workflow not in ("", found.workflow):
         kind = f"{workflow} session" if workflow else "session"
         what = f"no {kind} '{session_id}'" if session_id else f"no unfinished {kind}"

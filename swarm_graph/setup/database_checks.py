@@ -37,18 +37,18 @@ def examine_database(path: Path, *, repair: bool = False) -> list[Check]:
 
 
 def _repair_checks(repair: Repair) -> Iterator[Check]:
-    if repair.copy is None:
+    if repair.original is None:
         return
     text = "rebuilt from the rows that can be read" if repair.rebuilt else "repaired"
-    yield Check("repair", True, f"{text}; the original is kept as '{repair.copy}'")
-    if repair.leftovers:
-        yield Check("repair", True, f"removed {repair.leftovers} rows that belonged to no session")
-    for table, rows in repair.kept.items():
-        lost = repair.lost.get(table, 0)
+    yield Check("repair", True, f"{text}; the original is kept as '{repair.original}'")
+    if repair.orphan_rows:
+        yield Check("repair", True, f"removed {repair.orphan_rows} rows that belonged to no session")
+    for table, rows in repair.kept_rows.items():
+        lost = repair.lost_rows.get(table, 0)
         if lost != 0:
             yield Check("repair", None, f"{table}: kept {rows} rows, lost {lost or 'an unknown number'}")
     for session_id in repair.lost_sessions:
         yield Check("repair", None, f"session {session_id!r} is lost", "its output folder, if any, stays")
-    for session_id in repair.set_back:
+    for session_id in repair.rolled_back:
         cure = f"`swarm-graph resume {session_id}` continues from what is left"
         yield Check("repair", None, f"session {session_id!r} lost its last checkpoints", cure)

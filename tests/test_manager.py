@@ -281,7 +281,7 @@ def test_the_commands(folder: Path, tmp_path: Path) -> None:
     )
     failed = swarm(folder, "list", "--json", "--phase", "failed")
     assert json.loads(failed.stdout) == []
-    assert failed.stderr.startswith("swarm-graph: none of 3 sessions is like that; ")
+    assert failed.stderr.startswith("swarm-graph: no session matches (3 in total); ")
     assert json.loads(swarm(folder, "compare", "one", "two", "--json").stdout)["settings"]["two"]
     assert (
         swarm(folder, "export", str(tmp_path / "m.csv")).stderr

@@ -21,4 +21,5 @@ architect = Role(
     works_from="requirements",
     answer=str,
     update=update,
+    notes_title="Design",
 )

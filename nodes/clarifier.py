@@ -52,4 +52,5 @@ clarifier = Role(
     answer=Clarification,
     update=update,
     unreadable=unreadable,
+    notes_title="Requirements",
 )

@@ -31,4 +31,5 @@ coder = Role(
     update=update,
     complaint=complaint,
     opens_round=True,
+    text_file="generated_code.txt",
 )

@@ -21,4 +21,5 @@ debugger = Role(
     works_from="findings",
     answer=str,
     update=update,
+    notes_title="Diagnosis of the last revise round",
 )

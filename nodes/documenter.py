@@ -20,4 +20,5 @@ documenter = Role(
     writes="documentation",
     answer=str,
     update=update,
+    text_file="generated_docs.txt",
 )

@@ -20,4 +20,5 @@ optimizer = Role(
     writes="optimization",
     answer=str,
     update=update,
+    notes_title="Proposed optimizations (not applied)",
 )

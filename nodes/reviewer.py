@@ -91,4 +91,5 @@ reviewer = Role(
     answer=Judgement,
     update=update,
     unreadable=unreadable,
+    text_file="review_results.txt",
 )

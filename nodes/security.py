@@ -15,4 +15,5 @@ security = Role(
     answer=Judgement,
     update=update,
     unreadable=unreadable,
+    text_file="review_results.txt",
 )

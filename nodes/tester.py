@@ -26,4 +26,5 @@ tester = Role(
     answer=Files,
     update=update,
     complaint=complaint,
+    text_file="generated_tests.txt",
 )

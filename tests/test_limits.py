@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
+from support import config
 
 from swarm_graph.errors import ModelError
 from swarm_graph.models.slots import Slots, server_slots
-from swarm_graph.roles.run import Run
+from swarm_graph.roles.run import RunContext
 
 PATIENCE = 30
 """Seconds; only a bug makes a test wait so long."""
@@ -244,7 +245,7 @@ def fail(message: str) -> ModelError:
 
 def test_a_branch_that_fails_waits_until_its_siblings_have_ended() -> None:
     async def scenario() -> list[str]:
-        run, gate, ended = Run(), asyncio.Event(), list[str]()
+        run, gate, ended = RunContext(config()), asyncio.Event(), list[str]()
 
         async def branch(name: str, error: Exception | None) -> None:
             try:
@@ -273,7 +274,7 @@ def test_a_branch_that_fails_waits_until_its_siblings_have_ended() -> None:
 
 def test_a_branch_that_fails_at_once_waits_for_siblings_that_begin_late() -> None:
     async def scenario() -> list[str]:
-        run, gate, ended = Run(), asyncio.Event(), list[str]()
+        run, gate, ended = RunContext(config()), asyncio.Event(), list[str]()
 
         async def failing() -> None:
             with pytest.raises(ModelError, match="failed"):
@@ -300,7 +301,7 @@ def test_a_branch_that_fails_at_once_waits_for_siblings_that_begin_late() -> Non
 
 def test_a_fault_of_ours_is_not_held_back_and_a_cancelled_branch_counts_as_ended() -> None:
     async def scenario() -> None:
-        run = Run()
+        run = RunContext(config())
 
         async def working() -> None:
             async with run.branch():
@@ -321,7 +322,6 @@ def test_a_fault_of_ours_is_not_held_back_and_a_cancelled_branch_counts_as_ended
     asyncio.run(scenario())
 
 
-def test_the_first_caller_of_a_run_sets_its_cap() -> None:
-    run = Run()
-    assert run.slots(3) is run.slots(9)
-    assert run.slots(9).limit == 3
+def test_the_configuration_sets_the_cap_of_a_run() -> None:
+    assert RunContext(config(workflow={"max_parallel_agents": 3})).slots.limit == 3
+    assert RunContext(config(workflow={"enable_parallel": False})).slots.limit == 1

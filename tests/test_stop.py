@@ -18,7 +18,7 @@ from support import Crew, config, thread
 from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
 from swarm_graph.errors import Stopped
 from swarm_graph.events import Event
-from swarm_graph.roles.run import RUN, Run
+from swarm_graph.roles.run import RunOptions, StopFlag
 
 PROGRAM = Path(sys.executable).parent / "swarm-graph"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SWARM_")}
@@ -107,14 +107,13 @@ def test_stop_ends_a_run_between_two_calls(tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_of_the_graph_raises_and_can_be_resumed(tmp_path: Path) -> None:
-    crew, run = Crew(), Run()
-    run.stop()
+    crew, stop = Crew(), StopFlag()
+    stop.set()
+    options = RunOptions(crew.context.model, clock=crew.context.clock, stop=stop)
     with open_checkpointer(tmp_path / "swarm.db") as saver:
         graph = build_graph("standard", config=config(), checkpointer=saver)
         with pytest.raises(Stopped):
-            graph.invoke(
-                {"request": "x"}, {"configurable": {"thread_id": "t", RUN: run}}, context=crew.context
-            )
+            graph.invoke({"request": "x"}, thread(), context=options)
         assert crew.asked == []
         session = saver.catalogue.get("t")
         assert session

@@ -20,7 +20,7 @@ from support import APPROVED, REFUSED, Crew, config, thread
 from swarm_graph import AgentRole, SwarmCoordinator, Task, TaskStatus, build_graph, open_checkpointer
 from swarm_graph.errors import ConfigError, InputError, ModelError, Stopped, UnfinishedSession
 from swarm_graph.models.invented import Ask
-from swarm_graph.roles.run import RUN, Run
+from swarm_graph.roles.run import RunOptions, StopFlag
 from swarm_graph.tasks.results import csv_table, row
 
 TYPED = {
@@ -163,7 +163,10 @@ def test_a_task_may_have_its_own_model_and_parameters() -> None:
         Task("b", "t", "d", AgentRole.DOCUMENTER, model="big", parameters={"temperature": 0.1})
     )
     coordinator.run_workflow("", "custom")
-    assert {call["task"]: call["model"] for call in coordinator._calls} == {"a": "small", "b": "large"}
+    assert {call["task"]: call["model"] for call in coordinator._session.calls} == {
+        "a": "small",
+        "b": "large",
+    }
     with pytest.raises(ConfigError, match=r"task 'c': no model 'bg'; entries of .*: documenter, big"):
         build_graph("custom", config=config(model_config=models)).invoke(given([task("c", model="bg")]))
 
@@ -330,15 +333,17 @@ def test_an_added_task_takes_no_id_that_is_there() -> None:
         assert done["split.a"]["result"] == "I am split.a."
 
 
-def stopping(run: Run, at: str) -> Crew:
-    """A crew one of whose tasks makes the run stop."""
+def stopping(at: str) -> tuple[Crew, RunOptions]:
+    """A crew that stops the run at one of its tasks, and the options of such a run."""
+    stop = StopFlag()
 
     def answer(ask: Ask) -> str:
         if ask.node == at:
-            run.stop()
+            stop.set()
         return named(ask)
 
-    return Crew({"documenter": answer})
+    crew = Crew({"documenter": answer})
+    return crew, RunOptions(crew.context.model, clock=crew.context.clock, stop=stop)
 
 
 @pytest.mark.parametrize("name", ["ours", "memory", "sqlite", "async"])
@@ -349,20 +354,18 @@ def test_a_stopped_run_keeps_what_ended_in_threads_of_the_tasks(name: str, tmp_p
     async def with_async_saver() -> tuple[list[str], Any]:
         async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "y.db")) as saver:
             graph = build_graph("custom", config=config(), checkpointer=saver)
-            first = Run()
-            started: Any = {"configurable": {"thread_id": "t", RUN: first}}
+            _, options = stopping("b")
             with pytest.raises(Stopped):
-                await graph.ainvoke(given(tasks), started, context=stopping(first, "b").context)
+                await graph.ainvoke(given(tasks), thread(), context=options)
             again = crew()
             return again.asked, (await graph.ainvoke(None, thread(), context=again.context), again.asked)
 
     def with_saver() -> tuple[Any, list[str]]:
         saver = open_saver(name, tmp_path)
         graph = build_graph("custom", config=config(), checkpointer=saver)
-        first = Run()
-        started: Any = {"configurable": {"thread_id": "t", RUN: first}}
+        _, options = stopping("b")
         with pytest.raises(Stopped):
-            graph.invoke(given(tasks), started, context=stopping(first, "b").context)
+            graph.invoke(given(tasks), thread(), context=options)
         again = crew()
         state = graph.invoke(None, thread(), context=again.context)
         if name == "sqlite":
@@ -411,11 +414,9 @@ def test_a_cap_of_one_and_the_order_are_held_also_after_a_resume(tmp_path: Path)
     settings = {"workflow": {"max_parallel_agents": 1}}
     with open_checkpointer(tmp_path / "swarm.db") as saver:
         graph = build_graph("custom", config=config(**settings), checkpointer=saver)
-        first = Run()
-        before = stopping(first, "t8")
-        started: Any = {"configurable": {"thread_id": "t", RUN: first}}
+        before, options = stopping("t8")
         with pytest.raises(Stopped):
-            graph.invoke(given(tasks), started, context=before.context)
+            graph.invoke(given(tasks), thread(), context=options)
         after = crew()
         graph.invoke(None, thread(), context=after.context)
     assert [*before.asked, *after.asked] == ["t2", "t5", "t8", "t1", "t4", "t7", "t0", "t3", "t6"]

@@ -14,7 +14,7 @@ from support import REFUSED, Crew, config, thread
 from swarm_graph import build_graph, open_checkpointer
 from swarm_graph.roles.findings import SEVERITIES, judge
 from swarm_graph.state import Finding, Review, Severity, SwarmState
-from swarm_graph.workflows.verdict import is_done, this_round
+from swarm_graph.workflows.verdict import is_done, reviews_of_round
 
 
 def finding(
@@ -96,13 +96,13 @@ def test_only_this_round_counts_in_the_order_of_the_nodes_whoever_was_first() ->
     old, late, early = review("a", False), review("c", iteration=2), review("b", iteration=2)
     for reviews in permutations([old, late, early]):
         state = SwarmState(reviews=list(reviews), iteration=2)
-        assert this_round(state) == [early, late]
+        assert reviews_of_round(state) == [early, late]
 
 
 def test_without_a_coder_the_first_round_is_this_one() -> None:
     only = review("a")
-    assert this_round(SwarmState(reviews=[only])) == [only]
-    assert this_round(SwarmState()) == []
+    assert reviews_of_round(SwarmState(reviews=[only])) == [only]
+    assert reviews_of_round(SwarmState()) == []
 
 
 @pytest.mark.parametrize(

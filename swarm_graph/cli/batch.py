@@ -1,18 +1,18 @@
-"""Task graphs on the command line: what `run --tasks` shares with it, and `batch`."""
+"""The command `batch`, and what `run --tasks` shares with it: task graphs on the command line."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from swarm_graph.cli.console import say
-from swarm_graph.cli.options import Option, read_file, session_options
-from swarm_graph.cli.session_runner import carry_out, coordinator_for
+from swarm_graph.cli.console import print_result, say
+from swarm_graph.cli.display import Display
+from swarm_graph.cli.options import Option, SessionOptions, all_session_options, read_file
+from swarm_graph.cli.session_runner import new_coordinator, resuming_coordinator, run_session
 from swarm_graph.errors import InputError
 from swarm_graph.state import AgentRole
 
@@ -43,7 +43,7 @@ dry_run_option: Option = click.option(
 @click.option("--session", metavar="ID", help="Default: the time and four characters.")
 @click.option("--retry-failed", is_flag=True, help="Go on with --session (default: the newest unfinished).")
 @dry_run_option
-@session_options
+@all_session_options
 def batch(
     inputs: tuple[str, ...],
     prompt: str | None,
@@ -54,32 +54,18 @@ def batch(
     session: str | None,
     retry_failed: bool,
     dry_run: bool,
-    as_events: bool,
-    as_json: bool,
-    simulate: bool,
-    output: str | None,
-    data_dir: str,
-    config_file: str | None,
+    options: SessionOptions,
 ) -> None:
     """Do one task per document or row, side by side as far as the servers allow.
 
     INPUT is a file, a folder or a quoted pattern; a .csv or .jsonl file gives a task a row. Results are one
     file each, and results.csv and results.jsonl with all. `resume` goes on after a stop.
     """
-    from swarm_graph.reports.terminal import some
-    from swarm_graph.sessions.ids import find_session
+    from swarm_graph.reports.terminal import first_names
     from swarm_graph.tasks.files import batch_tasks
 
     if retry_failed:
-        if given := _of_new_work(click.get_current_context()):
-            raise InputError(
-                f"--retry-failed takes no {given[0]}: the session knows its own; name it with --session"
-            )
-        known = find_session(Path(data_dir), session, workflow="custom")
-        coordinator = coordinator_for(config_file, simulate, data_dir, output, known=known)
-        carry_out(
-            coordinator, lambda: coordinator.aresume(known.session), as_json=as_json, as_events=as_events
-        )
+        _retry(session, options)
         return
     if not inputs or not prompt:
         missing = "an INPUT" if prompt else "--prompt FILE"
@@ -88,71 +74,81 @@ def batch(
     prompt = prompt if "/" in prompt or "." in prompt else f"./{prompt}"
     specs = batch_tasks(inputs, AgentRole(role), prompt, answer=schema, model=model, id_column=id_column)
     if empty := [name for spec in specs for name in spec.files if not Path(name).stat().st_size]:
-        say(f"note: {len(empty)} of {len(specs)} documents are empty: {some(empty)}")
-    coordinator = coordinator_for(config_file, simulate, data_dir, output)
-    if dry_run:
-        show_plan("", specs, coordinator.config, as_json)
-        return
-    work_off(coordinator, "", specs, session, as_json=as_json, as_events=as_events)
+        say(f"note: {len(empty)} of {len(specs)} documents are empty: {first_names(empty)}")
+    run_tasks("", specs, session, options, dry_run=dry_run)
 
 
-OF_NEW_WORK = {
+def _retry(session_id: str | None, options: SessionOptions) -> None:
+    """Resume a batch."""
+    from swarm_graph.sessions.ids import find_session
+
+    if given := _options_of_new_batch(click.get_current_context()):
+        raise InputError(
+            f"--retry-failed takes no {given[0]}: the session knows its own; name it with --session"
+        )
+    session = find_session(Path(options.data_dir), session_id, workflow="custom")
+    display = Display(options)
+    coordinator = resuming_coordinator(options, session, display)
+    run_session(coordinator, display, lambda coordinator: coordinator.aresume(session.session))
+
+
+NEW_BATCH = {
     "inputs": "INPUT", "prompt": "--prompt", "role": "--role", "answer": "--answer", "model": "--model",
     "id_column": "--id", "dry_run": "--dry-run",
 }  # fmt: skip
-"""What says what a new batch is to do, by the names of the parameters."""
+"""The arguments and options that describe a new batch, by their parameters."""
 
 
-def _of_new_work(context: click.Context) -> list[str]:
-    """The arguments and options of a new batch that a command line gives."""
+def _options_of_new_batch(context: click.Context) -> list[str]:
+    """The arguments and options of a new batch that the command line gives."""
     default = click.core.ParameterSource.DEFAULT
-    return [word for name, word in OF_NEW_WORK.items() if context.get_parameter_source(name) is not default]
+    return [word for name, word in NEW_BATCH.items() if context.get_parameter_source(name) is not default]
 
 
-def work_off(
-    coordinator: SwarmCoordinator,
+def run_tasks(
     request: str,
     specs: Sequence[TaskSpec],
-    session: str | None = None,
+    session_id: str | None,
+    options: SessionOptions,
     *,
     follow_up: bool = False,
-    as_json: bool = False,
-    as_events: bool = False,
+    dry_run: bool = False,
 ) -> None:
-    """Runs tasks as a custom session."""
+    """Run tasks as a custom session, or print what that would do."""
+    display = Display(options)
+    coordinator = new_coordinator(options, display)
+    if dry_run:
+        print_dry_run(request, specs, coordinator.config, options.as_json)
+        return
     for spec in specs:
         coordinator.add_task(spec)
 
-    async def work() -> SwarmState:
-        return await coordinator.arun_workflow(request, "custom", session_id=session, follow_up=follow_up)
+    async def work(coordinator: SwarmCoordinator) -> SwarmState:
+        return await coordinator.arun_workflow(request, "custom", session_id=session_id, follow_up=follow_up)
 
-    carry_out(coordinator, work, as_json=as_json, as_events=as_events)
+    run_session(coordinator, display, work)
 
 
-def show_plan(request: str, specs: Sequence[TaskSpec], config: SwarmConfig, as_json: bool) -> None:
-    """Prints the plan of a task graph, and its drawing where that can be read."""
-    from swarm_graph.roles.turn import Crew
+def print_dry_run(request: str, specs: Sequence[TaskSpec], config: SwarmConfig, as_json: bool) -> None:
+    """Print what a task graph would do, and its drawing if it is small enough to read."""
+    from swarm_graph.roles.bindings import Bindings
     from swarm_graph.tasks.dependencies import checked_graph
     from swarm_graph.tasks.dry_run import DRAWN, mermaid, plan, plan_text
     from swarm_graph.tasks.prompting import check_tasks
-    from swarm_graph.text import plain_text, to_json
 
     graph = checked_graph(specs)
-    check_tasks(graph, Crew(config), overridden=config.models.single_model is None)
-    made = plan(graph, config, request)
-    if as_json:
-        sys.stdout.write(to_json({**vars(made), "tasks": len(graph)}))
-        return
-    text = plan_text(made, graph, config.workflow.parallel)
+    check_tasks(graph, Bindings(config), supplied=config.models.single_model is None)
+    dry_run = plan(graph, config, request)
+    text = plan_text(dry_run, graph, config.workflow.parallel)
     if len(graph) <= DRAWN:
         text += f"\n{mermaid(graph)}"
     else:
         text += "\nThe drawing is left out; `swarm-graph graph --tasks FILE --output graph.svg` makes it.\n"
-    sys.stdout.write(plain_text(text))
+    print_result({**vars(dry_run), "tasks": len(graph)}, text, as_json)
 
 
 def read_schema(name: str) -> dict[str, Any]:
-    """A JSON schema from a file. InputError when it is none."""
+    """A JSON schema from a file. Raises InputError when there is none in it."""
     try:
         schema = json.loads(read_file(name))
     except (ValueError, RecursionError) as error:

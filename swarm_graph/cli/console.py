@@ -1,4 +1,4 @@
-"""What the program says beside its result: lines on stderr, exit codes, the end."""
+"""What the program prints beside its result, and its exit codes."""
 
 from __future__ import annotations
 
@@ -9,47 +9,44 @@ from pathlib import Path
 from typing import NoReturn
 
 EXIT_FAILED = 1
-
-
 EXIT_USAGE = 2
-
-
 EXIT_PAUSED = 3
-
-
 EXIT_NOT_APPROVED = 4
-
-
 EXIT_INTERRUPTED = 130
-
-
 EXIT_TERMINATED = 143
 
 
-def print_no_more() -> None:
-    """Stdout leads nowhere from now on."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def say(message: str) -> None:
-    """A line for people on stderr."""
-    from swarm_graph.text import plain_text
+    """Print a line for people on stderr."""
+    from swarm_graph.text import printable
 
     with suppress(OSError):
-        sys.stderr.write(f"swarm-graph: {plain_text(' '.join(message.split()))}\n")
+        sys.stderr.write(f"swarm-graph: {printable(' '.join(message.split()))}\n")
 
 
 def end(message: str, code: int, as_json: bool = False) -> NoReturn:
-    """Ends the program with a line on stderr, and with a JSON document on stdout if one was asked for."""
-    from swarm_graph.text import plain_text, to_json
+    """Exit with a line on stderr, and with a JSON document on stdout if the user asked for JSON."""
+    from swarm_graph.text import printable, to_json
 
     say(message)
     if as_json:
-        sys.stdout.write(to_json({"error": plain_text(" ".join(message.split())), "exit_code": code}))
+        sys.stdout.write(to_json({"error": printable(" ".join(message.split())), "exit_code": code}))
     sys.exit(code)
 
 
+def print_result(document: object, text: str, as_json: bool) -> None:
+    """Print the result of a command on stdout: as JSON, or as text for people."""
+    from swarm_graph.text import printable, to_json
+
+    sys.stdout.write(to_json(document) if as_json else printable(text))
+
+
+def discard_stdout() -> None:
+    """Redirect stdout to nowhere, after its reader has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def program() -> str:
-    """How this program was called, for the commands that it prints."""
+    """The name under which this program was called, for the commands that it prints."""
     called = Path(sys.argv[0])
     return str(called) if called.name == "swarm-graph" and not called.is_absolute() else "swarm-graph"

@@ -14,7 +14,7 @@ import click
 
 from swarm_graph import __version__
 from swarm_graph.cli.batch import batch
-from swarm_graph.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, end, print_no_more, say
+from swarm_graph.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, discard_stdout, end, say
 from swarm_graph.cli.options import config_option
 from swarm_graph.cli.run import WORKFLOW_HELP, interactive, resume, run
 from swarm_graph.cli.sessions import sessions, verify
@@ -34,7 +34,7 @@ def main() -> NoReturn:
         finally:
             sys.stdout.flush()
     except OSError as error:  # nobody reads stdout any more, or its disk is full
-        print_no_more()
+        discard_stdout()
         if not isinstance(error, BrokenPipeError):
             say(f"cannot write to stdout: {error.strerror}; finished work is kept")
     sys.exit(EXIT_FAILED)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +14,12 @@ import click
 from swarm_graph.errors import InputError
 
 DATA_DIR = ".swarm"
-
-
-PROMPTS = "swarm_graph.prompts"
-"""Where a command's context keeps what `--prompts` says."""
-
+"""The same as in `sessions.coordinator`, whose import costs seconds."""
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
 config_option: Option = click.option(
     "--config", "config_file", metavar="FILE", help="Configuration; default $SWARM_CONFIG, then config.json."
 )
-
-
 data_option: Option = click.option(
     "--data-dir",
     default=DATA_DIR,
@@ -33,13 +27,9 @@ data_option: Option = click.option(
     show_default=True,
     help="Folder of the session database.",
 )
-
-
 simulate_option: Option = click.option(
     "--simulate", is_flag=True, help="Ask no server; every answer is invented."
 )
-
-
 log_option: Option = click.option(
     "--log-file",
     metavar="FILE",
@@ -47,42 +37,65 @@ log_option: Option = click.option(
     callback=lambda _context, _option, path: _log_to(path),
     help="Append a line per event; with a name in .jsonl as JSON.",
 )
-
-
 prompts_option: Option = click.option(
     "--prompts",
     metavar="DIR",
-    expose_value=False,
-    callback=lambda context, _option, name: context.meta.__setitem__(PROMPTS, _located(name)),
+    callback=lambda _context, _option, name: _absolute_unless_pack(name),
     help="A folder of own prompts, or a pack: process-safety.",
 )
-
-
 output_option: Option = click.option("--output", metavar="DIR", help="Default: swarm-output/<session>.")
-
-
 events_option: Option = click.option(
     "--json-events", "as_events", is_flag=True, help="Print each event as a line of JSON, and nothing else."
 )
-
-
 json_option: Option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What the commands that run sessions have in common."""
-    for option in (
-        log_option,
-        prompts_option,
-        events_option,
-        json_option,
-        simulate_option,
-        output_option,
-        data_option,
-        config_option,
-    ):
-        command = option(command)
-    return command
+@dataclass(frozen=True)
+class SessionOptions:
+    """The options of commands that run sessions; see the options of the same names."""
+
+    config_file: str | None = None
+    data_dir: str = DATA_DIR
+    output: str | None = None
+    simulate: bool = False
+    prompts: str | None = None
+    as_json: bool = False
+    as_events: bool = False
+
+    def __post_init__(self) -> None:
+        if self.as_json and self.as_events:
+            raise InputError("--json and --json-events both want stdout; choose one")
+
+
+def session_options(*options: Option) -> Option:
+    """Add options to a command, which gets them as one argument `options`, a SessionOptions."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            names = SessionOptions.__dataclass_fields__.keys() & kwargs.keys()
+            given = {name: kwargs.pop(name) for name in names}
+            return command(*args, options=SessionOptions(**given), **kwargs)
+
+        with_options: Callable[..., Any] = call
+        for option in reversed(options):
+            with_options = option(with_options)
+        return with_options
+
+    return add
+
+
+all_session_options: Option = session_options(
+    config_option,
+    data_option,
+    output_option,
+    simulate_option,
+    json_option,
+    events_option,
+    prompts_option,
+    log_option,
+)
+"""Every option of the commands that run sessions."""
 
 
 def _log_to(path: str | None) -> None:
@@ -92,15 +105,15 @@ def _log_to(path: str | None) -> None:
         log_to_file(path)
 
 
-def _located(prompts: str | None) -> str | None:
-    """A folder of prompts as an absolute path: a resume may begin elsewhere."""
-    from swarm_graph.settings import PACKS
+def _absolute_unless_pack(prompts: str | None) -> str | None:
+    """A folder of prompts as an absolute path, because a resume may start in another folder."""
+    from swarm_graph.settings import PROMPT_PACKS
 
-    return prompts if prompts is None or prompts in PACKS else str(Path(prompts).absolute())
+    return prompts if prompts is None or prompts in PROMPT_PACKS else str(Path(prompts).absolute())
 
 
 def read_file(name: str) -> str:
-    """A text file that an option names. InputError when it cannot be read."""
+    """The text of a file that an option names. Raises InputError when it cannot be read."""
     try:
         return Path(name).read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -110,7 +123,7 @@ def read_file(name: str) -> str:
 
 
 def read_edit(name: str) -> Any:
-    """An edit from a file: a JSON object of keys and values, or plain text."""
+    """An edit from a file: a JSON object of keys and values, or text. Raises InputError."""
     text = read_file(name)
     if not text.lstrip().startswith("{"):
         return text

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from swarm_graph.cli.batch import ROLES, dry_run_option, show_plan, work_off
+from swarm_graph.cli.batch import ROLES, dry_run_option, run_tasks
+from swarm_graph.cli.display import Display
 from swarm_graph.cli.options import (
+    Option,
+    SessionOptions,
+    all_session_options,
     config_option,
     data_option,
     prompts_option,
@@ -21,10 +25,12 @@ from swarm_graph.cli.options import (
     session_options,
     simulate_option,
 )
-from swarm_graph.cli.session_runner import carry_out, coordinator_for
+from swarm_graph.cli.session_runner import new_coordinator, resuming_coordinator, run_session
 from swarm_graph.errors import InputError
+from swarm_graph.settings import WORKFLOWS
 
 if TYPE_CHECKING:
+    from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.state import SwarmState
     from swarm_graph.tasks.spec import TaskSpec
     from swarm_graph.workflows.pauses import Decision
@@ -34,11 +40,19 @@ MENU = """Select a workflow:
   2. FULL      all roles: also tests, security, docs
   3. REVIEW    four reviews of code that you paste
   4. CUSTOM    your own task graph, from a file or typed here"""
-WORKFLOW_HELP = "standard, full, review_only or custom (a graph of your own)."
+*_OTHERS, _LAST = WORKFLOWS
+WORKFLOW_HELP = f"{', '.join(_OTHERS)} or {_LAST} (a graph of your own)."
 
-approval_option: Callable[..., Any] = click.option(
+approval_option: Option = click.option(
     "--require-approval", is_flag=True, help="Exit with 4 when not approved."
 )
+
+
+class TaskGraphInput(NamedTuple):
+    """The request and the tasks of a custom workflow."""
+
+    request: str
+    specs: list[TaskSpec]
 
 
 @click.command(epilog='Example: swarm-graph run "Create a CSV parser" --workflow full --output parser')
@@ -52,7 +66,7 @@ approval_option: Callable[..., Any] = click.option(
 @click.option("--session", metavar="ID", help="Default: the time and four characters.")
 @click.option("--follow-up", is_flag=True, help="Ask an ended --session for more.")
 @approval_option
-@session_options
+@all_session_options
 def run(
     request: str | None,
     workflow: str | None,
@@ -61,13 +75,8 @@ def run(
     dry_run: bool,
     session: str | None,
     follow_up: bool,
-    config_file: str | None,
-    data_dir: str,
-    output: str | None,
-    simulate: bool,
     require_approval: bool,
-    as_json: bool,
-    as_events: bool,
+    options: SessionOptions,
 ) -> None:
     """Run a workflow on REQUEST (`-`: read it from stdin), or with --tasks a task graph.
 
@@ -76,25 +85,21 @@ def run(
     if follow_up and not session:
         raise InputError("--follow-up needs --session ID: which session is asked for more?")
     if tasks or workflow == "custom":
-        given, specs = _task_graph(request, inputs, tasks, workflow, require_approval)
-        coordinator = coordinator_for(config_file, simulate, data_dir, output)
-        if dry_run:
-            show_plan(given, specs, coordinator.config, as_json)
-            return
-        work_off(
-            coordinator, given, specs, session, follow_up=follow_up, as_json=as_json, as_events=as_events
-        )
+        graph = _task_graph(request, inputs, tasks, workflow, require_approval)
+        run_tasks(graph.request, graph.specs, session, options, follow_up=follow_up, dry_run=dry_run)
         return
     if dry_run:
         raise InputError("--dry-run needs --tasks FILE; `swarm-graph graph` draws the other workflows")
-    workflow = workflow or "standard"
     text = whole_request(request, inputs)
-    coordinator = coordinator_for(config_file, simulate, data_dir, output)
+    display = Display(options)
+    coordinator = new_coordinator(options, display)
 
-    async def work() -> SwarmState:
-        return await coordinator.arun_workflow(text, workflow, session_id=session, follow_up=follow_up)
+    async def work(coordinator: SwarmCoordinator) -> SwarmState:
+        return await coordinator.arun_workflow(
+            text, workflow or "standard", session_id=session, follow_up=follow_up
+        )
 
-    carry_out(coordinator, work, require_approval, as_json, as_events)
+    run_session(coordinator, display, work, require_approval=require_approval)
 
 
 def _task_graph(
@@ -103,8 +108,8 @@ def _task_graph(
     tasks: str | None,
     workflow: str | None,
     require_approval: bool,
-) -> tuple[str, list[TaskSpec]]:
-    """The request and the tasks of a custom workflow. InputError for options that do not go together."""
+) -> TaskGraphInput:
+    """The input of a custom workflow. Raises InputError for options that do not go together."""
     from swarm_graph.tasks.files import read_tasks
 
     if not tasks:
@@ -113,8 +118,8 @@ def _task_graph(
         raise InputError(f"--tasks goes with --workflow custom, not with '{workflow}'")
     if require_approval:
         raise InputError("--require-approval does not go with a task graph, which has no verdict of its own")
-    given, specs = read_tasks(tasks)
-    return (whole_request(request, inputs) if request or inputs else given), specs
+    request_in_file, specs = read_tasks(tasks)
+    return TaskGraphInput(whole_request(request, inputs) if request or inputs else request_in_file, specs)
 
 
 @click.command(epilog="Example: swarm-graph resume 20231205_143022_4f2a")
@@ -126,20 +131,15 @@ def _task_graph(
 @click.option("--reject", metavar="TEXT", help="Answer to a pause: TEXT becomes an open finding.")
 @click.option("--only", metavar="NODE", help="Answer only the pause at this node; default: all that wait.")
 @approval_option
-@session_options
+@all_session_options
 def resume(
     session: str | None,
     approve: bool,
     edit: str | None,
     reject: str | None,
     only: str | None,
-    config_file: str | None,
-    data_dir: str,
-    output: str | None,
-    simulate: bool,
     require_approval: bool,
-    as_json: bool,
-    as_events: bool,
+    options: SessionOptions,
 ) -> None:
     """Go on with SESSION (default: the newest that has not ended); finished work is not asked for again.
 
@@ -149,17 +149,22 @@ def resume(
     from swarm_graph.sessions.ids import find_session
 
     decision = given_decision(approve, edit, reject, only)
-    known = find_session(Path(data_dir), session)
-    coordinator = coordinator_for(config_file, simulate, data_dir, output, known=known)
+    found = find_session(Path(options.data_dir), session)
+    display = Display(options)
+    coordinator = resuming_coordinator(options, found, display)
 
-    async def work() -> SwarmState:
-        return await coordinator.aresume(known.session, decision)
+    async def work(coordinator: SwarmCoordinator) -> SwarmState:
+        return await coordinator.aresume(found.session, decision)
 
-    carry_out(coordinator, work, require_approval, as_json, as_events)
+    run_session(coordinator, display, work, require_approval=require_approval)
 
 
 def given_decision(approve: bool, edit: str | None, reject: str | None, only: str | None) -> Decision | None:
-    """The answer to a pause that the options give. InputError when they give two."""
+    """The answer to a pause that the options give; None when they give none.
+
+    Raises:
+        InputError: They give two answers, or name a node without an answer.
+    """
     answers: dict[str, Decision] = {}
     if approve:
         answers["--approve"] = "approve"
@@ -176,15 +181,13 @@ def given_decision(approve: bool, edit: str | None, reject: str | None, only: st
 
 
 @click.command(epilog="Example: swarm-graph interactive --simulate")
-@config_option
-@data_option
-@prompts_option
-@simulate_option
-def interactive(config_file: str | None = None, data_dir: str = ".swarm", simulate: bool = False) -> None:
+@session_options(config_option, data_option, prompts_option, simulate_option)
+def interactive(options: SessionOptions) -> None:
     """Choose a workflow from a menu and type the request, ended by a line END."""
     if not sys.stdin.isatty():
         raise InputError("interactive needs a terminal; use `swarm-graph run REQUEST`")
-    coordinator = coordinator_for(config_file, simulate, data_dir, None)
+    display = Display(options)
+    coordinator = new_coordinator(options, display)
     workflows = {"1": "standard", "2": "full", "3": "review_only"}
     click.echo(MENU)
     choice = click.prompt("Workflow", type=click.Choice([*workflows, "4"]), default="1")
@@ -192,26 +195,25 @@ def interactive(config_file: str | None = None, data_dir: str = ".swarm", simula
     if choice in workflows or not (models.single_model or models.multi_model):
         coordinator.check(workflows.get(choice, "standard"))  # before anything is typed
     if choice == "4":
-        request, specs = typed_graph()
-        work_off(coordinator, request, specs)
+        graph = typed_graph()
+        run_tasks(graph.request, graph.specs, None, options)
         return
-    asked = "Paste what is to be reviewed" if choice == "3" else "What would you like to build?"
-    click.echo(f"{asked}\n{'=' * 80}")
+    question = "Paste what is to be reviewed" if choice == "3" else "What would you like to build?"
+    click.echo(f"{question}\n{'=' * 80}")
     click.echo(f"(Type your input. Enter 'END' on a new line when done)\n{'-' * 80}")
-    lines = iter(sys.stdin.readline, "")
-    text = "".join(line for line in _until_end(lines))
+    text = "".join(_until_end(iter(sys.stdin.readline, "")))
     if not text.strip():
         raise InputError("the request is empty; type it, and END on a line of its own below it")
-    carry_out(coordinator, lambda: coordinator.arun_workflow(text, workflows[choice]))
+    run_session(coordinator, display, lambda coordinator: coordinator.arun_workflow(text, workflows[choice]))
 
 
-def typed_graph() -> tuple[str, list[TaskSpec]]:
-    """A task graph from a file, or asked for task by task."""
+def typed_graph() -> TaskGraphInput:
+    """A task graph from a file, or typed task by task."""
     from swarm_graph.tasks.files import read_tasks
     from swarm_graph.tasks.spec import task_specs
 
     if name := click.prompt("Task file (empty: type the tasks here)", default="", show_default=False):
-        return read_tasks(name)
+        return TaskGraphInput(*read_tasks(name))
     tasks: list[dict[str, Any]] = []
     while description := click.prompt("What is to be done (empty: no more)", default="", show_default=False):
         role = click.prompt("Role", type=click.Choice(ROLES), default="coder")
@@ -225,11 +227,15 @@ def typed_graph() -> tuple[str, list[TaskSpec]]:
                 "dependencies": after.replace(",", " ").split(),
             }
         )
-    return "", task_specs(tasks)
+    return TaskGraphInput("", task_specs(tasks))
 
 
 def whole_request(request: str | None, inputs: tuple[str, ...]) -> str:
-    """The request with the files given to it, each as a fenced block with its path. InputError for none."""
+    """The request with its input files, each as a fenced block with its path.
+
+    Raises:
+        InputError: There is no request, or it names a file.
+    """
     from swarm_graph.roles.file_blocks import fenced
 
     if request and os.path.isfile(request):  # noqa: PTH113 - a text may be no path at all
@@ -251,7 +257,7 @@ def _stdin() -> str:
         raise InputError("the request on stdin is not UTF-8 text") from error
 
 
-def _until_end(lines: Any) -> Any:
+def _until_end(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         if line.strip() == "END":
             return

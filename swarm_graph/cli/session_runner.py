@@ -1,4 +1,4 @@
-"""What the commands that work on sessions share: options, signals, pauses, the result and its exit code."""
+"""Runs a session for a command: signals, pauses, the result and the exit code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,108 +21,134 @@ from swarm_graph.cli.console import (
     EXIT_PAUSED,
     EXIT_TERMINATED,
     end,
-    print_no_more,
     program,
     say,
 )
-from swarm_graph.cli.options import DATA_DIR, PROMPTS
-from swarm_graph.errors import InputError
+from swarm_graph.cli.display import Display
+from swarm_graph.cli.options import DATA_DIR, SessionOptions
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.records import Session
-    from swarm_graph.config import SwarmConfig
-    from swarm_graph.events import Event
-    from swarm_graph.reports.live import Progress
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.state import SwarmState
     from swarm_graph.workflows.pauses import Decision, Pause
 
+Work = Callable[["SwarmCoordinator"], Awaitable["SwarmState"]]
+"""Runs or resumes a session on a coordinator."""
 
-def coordinator_for(
-    config_file: str | None, simulate: bool, data_dir: str, output: str | None, known: Session | None = None
-) -> SwarmCoordinator:
-    """A coordinator; for a session that is `known`, with the configuration that it is to be resumed with."""
+
+def new_coordinator(options: SessionOptions, display: Display | None = None) -> SwarmCoordinator:
+    """A coordinator for a new session."""
     from swarm_graph.config import config_path, load_config
     from swarm_graph.sessions.coordinator import SwarmCoordinator
 
-    source: Any = config_file
-    if source is None and known is not None:
-        kept = Path(known.config_file)
-        source = kept if known.config_file and kept.is_file() else known.config
-    config = load_config(source)
-    if prompts := click.get_current_context().meta.get(PROMPTS):
-        config = config.model_copy(update={"prompts_dir": prompts})
-    if simulate or (known is not None and known.simulated):
-        config = config.simulated()
-    if known is not None:
-        config = config.shaped_like(known.config)
-        _note_changes(known, config)
-    coordinator = SwarmCoordinator(config, data_dir=data_dir, output=output)
-    coordinator.config_file = known.config_file if isinstance(source, dict) and known else config_path(source)
-    return coordinator
+    config = load_config(options.config_file)
+    if options.prompts:
+        config = config.model_copy(update={"prompts_dir": options.prompts})
+    return SwarmCoordinator(
+        config.simulated() if options.simulate else config,
+        data_dir=options.data_dir,
+        output=options.output,
+        on_event=display.on_event if display else None,
+        config_origin=config_path(options.config_file),
+    )
 
 
-def _note_changes(known: Session, config: SwarmConfig) -> None:
-    """Says which settings are not those that a session began with; its run records them too."""
-    from swarm_graph.config import changed_settings
+def resuming_coordinator(
+    options: SessionOptions, session: Session, display: Display | None = None
+) -> SwarmCoordinator:
+    """A coordinator with the configuration to resume a session with; says what differs from its start."""
+    from swarm_graph.sessions.coordinator import SwarmCoordinator
+    from swarm_graph.sessions.resume import resume_config
 
-    if changed := changed_settings(known.config, config.kept()):
-        say(f"note: the session began with other settings: {', '.join(changed)}")
+    resume = resume_config(
+        session,
+        options.config_file,
+        prompts_dir=options.prompts,
+        simulate=options.simulate or session.simulated,
+    )
+    if resume.changed:
+        say(f"note: the session began with other settings: {', '.join(resume.changed)}")
+    return SwarmCoordinator(
+        resume.config,
+        data_dir=options.data_dir,
+        output=options.output,
+        on_event=display.on_event if display else None,
+        config_origin=resume.origin,
+    )
 
 
-def carry_out(
-    coordinator: SwarmCoordinator,
-    work: Callable[[], Awaitable[SwarmState]],
-    require_approval: bool = False,
-    as_json: bool = False,
-    as_events: bool = False,
+def run_session(
+    coordinator: SwarmCoordinator, display: Display, work: Work, *, require_approval: bool = False
 ) -> None:
-    """Runs a session with its progress on stderr, prints the result, ends with its exit code."""
-    from swarm_graph.reports.live import Progress
-    from swarm_graph.reports.terminal import failures_text, session_text
+    """Run a session, print its result, and exit with its exit code unless that is 0.
+
+    Args:
+        coordinator: The coordinator; its events go to the display.
+        display: Shows the session while it runs.
+        work: Runs or resumes the session.
+        require_approval: Whether a session without approval has an exit code of its own.
+    """
+    options = display.options
+    with display:
+        stopped_by = asyncio.run(_run_until_stopped(work, coordinator, display))
+    phase, session_id = coordinator.state.get("phase"), coordinator.session_id
+    if stopped_by and phase not in ("complete", "paused"):
+        cure = f"; `{resume_command(coordinator)}` goes on" if session_id else ""
+        code = EXIT_TERMINATED if stopped_by == signal.SIGTERM else EXIT_INTERRUPTED
+        end(f"stopped{cure}", code, options.as_json)
+    if phase == "paused" and _can_ask(options):
+        decisions = {pause.id: _ask(pause) for pause in coordinator.pauses}
+        run_session(
+            coordinator,
+            display,
+            lambda coordinator: coordinator.aresume(session_id, decisions),
+            require_approval=require_approval,
+        )
+        return
+    _print_session(coordinator, options)
+    _exit(coordinator, require_approval=require_approval)
+
+
+def _can_ask(options: SessionOptions) -> bool:
+    """Whether a person at a terminal can answer."""
+    return not (options.as_json or options.as_events) and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _print_session(coordinator: SwarmCoordinator, options: SessionOptions) -> None:
+    from swarm_graph.reports.terminal import session_text
     from swarm_graph.text import to_json
 
-    if as_json and as_events:
-        raise InputError("--json and --json-events both want stdout; choose one")
-    lines = EventLines()
-    with Progress(quiet=as_events and sys.stdout.isatty()) as progress:
-
-        def on_event(happened: Event) -> None:
-            progress.on_event(happened)
-            if as_events:
-                lines.write(happened)
-
-        coordinator.on_event = on_event
-        stopped_by = asyncio.run(_until_stopped(work(), coordinator, progress))
-    phase, session = coordinator.state.get("phase"), coordinator.session_id
-    if stopped_by and phase not in ("complete", "paused"):
-        how = f"; `{resume_command(coordinator)}` goes on" if session else ""
-        end(f"stopped{how}", EXIT_TERMINATED if stopped_by == signal.SIGTERM else EXIT_INTERRUPTED, as_json)
-    if phase == "paused" and not (as_json or as_events) and sys.stdin.isatty() and sys.stdout.isatty():
-        decisions = {pause.id: _ask(pause) for pause in coordinator.pauses}
-        carry_out(coordinator, lambda: coordinator.aresume(session, decisions), require_approval)
+    if options.as_events:
         return
-    if not as_events:
-        sys.stdout.write(to_json(coordinator.document()) if as_json else session_text(coordinator, program()))
-        sys.stdout.flush()
+    document = coordinator.document()
+    sys.stdout.write(to_json(document) if options.as_json else session_text(coordinator, program()))
+    sys.stdout.flush()
+
+
+def _exit(coordinator: SwarmCoordinator, *, require_approval: bool) -> None:
+    """Exit with the exit code of a session that did not simply complete."""
+    from swarm_graph.reports.terminal import failures_text
+
+    phase, resume = coordinator.state.get("phase"), resume_command(coordinator)
     if phase == "paused":
-        cure = f"`{resume_command(coordinator)} --approve` (or --edit FILE, --reject TEXT) goes on"
-        say(f"waiting for a person; {cure}")
+        say(f"waiting for a person; `{resume} --approve` (or --edit FILE, --reject TEXT) goes on")
         sys.exit(EXIT_PAUSED)
     if phase == "failed":
-        cure = f"`{resume_command(coordinator)}` asks only for what is missing"
-        end(f"{failures_text(coordinator)}; {cure}", EXIT_FAILED)
+        end(f"{failures_text(coordinator)}; `{resume}` asks only for what is missing", EXIT_FAILED)
     if phase == "over_budget":
-        end(f"{coordinator.stopped_by}; `{resume_command(coordinator)}` goes on", EXIT_FAILED)
+        end(f"{coordinator.stopped_by}; `{resume}` goes on", EXIT_FAILED)
     if require_approval and not coordinator.state.get("approved"):
         sys.exit(EXIT_NOT_APPROVED)
 
 
-async def _until_stopped(
-    work: Awaitable[SwarmState], coordinator: SwarmCoordinator, progress: Progress
-) -> int | None:
-    """Runs the work; one signal lets calls in flight end, a second stops at once. Returns the first."""
-    task = asyncio.ensure_future(work)
+async def _run_until_stopped(work: Work, coordinator: SwarmCoordinator, display: Display) -> int | None:
+    """Run the work. The first signal lets calls in flight finish, a second one stops at once.
+
+    Returns:
+        The number of the first signal; None when there was none.
+    """
+    task = asyncio.ensure_future(work(coordinator))
     loop = asyncio.get_running_loop()
     received: list[int] = []
 
@@ -132,14 +158,14 @@ async def _until_stopped(
             task.cancel()
             return
         coordinator.stop()
-        grace = coordinator.config.workflow.grace_period
-        loop.call_later(grace, task.cancel)
+        grace_s = coordinator.config.workflow.grace_period
+        loop.call_later(grace_s, task.cancel)
         if calls := coordinator.calls_in_flight:
             what = f"{calls} calls in flight get" if calls > 1 else "the call in flight gets"
-            progress.say(f"swarm-graph: stopping: {what} {grace:g} s to end; again stops at once")
+            display.say(f"swarm-graph: stopping: {what} {grace_s:g} s to end; again stops at once")
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):
+        with suppress(NotImplementedError):  # Windows has no signal handlers in event loops
             loop.add_signal_handler(number, stop, number)
     try:
         await task
@@ -150,41 +176,22 @@ async def _until_stopped(
 
 
 def _ask(pause: Pause) -> Decision:
-    """What a person at the terminal decides about a pause."""
+    """The decision of the person at the terminal about a pause."""
     from swarm_graph.reports.terminal import pause_text
-    from swarm_graph.text import plain_text
+    from swarm_graph.text import printable
 
-    click.echo(plain_text(pause_text(pause)))
+    click.echo(printable(pause_text(pause)))
     choices = ["approve", *(["edit"] if pause.edits else []), "reject"]
     choice = click.prompt(f"Waiting {pause.place}", type=click.Choice(choices), default="approve")
     if choice == "edit":
-        shown = pause.value if isinstance(pause.value, str) else json.dumps(pause.value, indent=2)
-        edited = click.edit(shown)
+        text = pause.value if isinstance(pause.value, str) else json.dumps(pause.value, indent=2)
+        edited = click.edit(text)
         return _ask(pause) if edited is None else {"edit": edited}
     return {"reject": click.prompt("What is wrong")} if choice == "reject" else "approve"
 
 
-class EventLines:
-    """Events on stdout, one JSON object a line. When they cannot be written any more the session goes on."""
-
-    def __init__(self) -> None:
-        self._read = True
-
-    def write(self, happened: Event) -> None:
-        from swarm_graph.events import event_line
-
-        if not self._read:
-            return
-        try:
-            sys.stdout.write(event_line(happened))
-            sys.stdout.flush()
-        except OSError:
-            self._read = False
-            print_no_more()
-
-
 def resume_command(coordinator: SwarmCoordinator) -> str:
-    """What to type to go on with a session."""
+    """The command that resumes the session of a coordinator."""
     elsewhere = coordinator.data_dir != Path(DATA_DIR)
     place = f" --data-dir {shlex.quote(str(coordinator.data_dir))}" if elsewhere else ""
     return f"{program()} resume {coordinator.session_id}{place}"

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from swarm_graph.cli.console import EXIT_FAILED, EXIT_NOT_APPROVED, program, say
+from swarm_graph.cli.console import EXIT_FAILED, EXIT_NOT_APPROVED, print_result, program, say
+from swarm_graph.cli.display import Display
 from swarm_graph.cli.options import (
+    SessionOptions,
     config_option,
     data_option,
     json_option,
     output_option,
     read_edit,
+    session_options,
     simulate_option,
 )
-from swarm_graph.cli.session_runner import carry_out, coordinator_for
+from swarm_graph.cli.session_runner import resuming_coordinator, run_session
 from swarm_graph.errors import InputError
 from swarm_graph.state import Phase
 
@@ -66,19 +69,19 @@ def list_(
     workflow: str | None, phase: str | None, sort: str, limit: int | None, data_dir: str, as_json: bool
 ) -> None:
     """List the sessions, the one that was worked on last first."""
-    from swarm_graph.reports.listing import rows, table
+    from swarm_graph.reports.listing import session_rows, session_table
     from swarm_graph.sessions.ids import open_catalogue
 
     with open_catalogue(Path(data_dir)) as catalogue:
-        known = rows(catalogue, catalogue.sessions())
-    found = [row for row in known if workflow in (None, row["workflow"]) and phase in (None, row["phase"])]
-    if known and not found:
-        say(f"none of {len(known)} sessions is like that; without --workflow and --phase all are listed")
+        rows = session_rows(catalogue, catalogue.sessions())
+    matching = [row for row in rows if workflow in (None, row["workflow"]) and phase in (None, row["phase"])]
+    if rows and not matching:
+        say(f"no session matches ({len(rows)} in total); without --workflow and --phase all are listed")
     if sort == "created":
-        found.sort(key=lambda row: row["created_at"], reverse=True)
+        matching.sort(key=lambda row: row["created_at"], reverse=True)
     elif sort != "updated":
-        found.sort(key=lambda row: str(row[sort]))
-    _print(found[:limit], table(found[:limit]), as_json)
+        matching.sort(key=lambda row: str(row[sort]))
+    print_result(matching[:limit], session_table(matching[:limit]), as_json)
 
 
 @sessions.command(epilog="Example: swarm-graph sessions compare queue-1 queue-2")
@@ -90,10 +93,10 @@ def compare(names: tuple[str, ...], data_dir: str, as_json: bool) -> None:
     from swarm_graph.reports.comparison import compare as side_by_side
     from swarm_graph.sessions.ids import find_session
 
-    known = [find_session(Path(data_dir), name) for name in names]
+    found = [find_session(Path(data_dir), name) for name in names]
     with _saver(data_dir) as saver:
-        found = side_by_side(saver, known)
-    _print(found.plain(), found.text(), as_json)
+        comparison = side_by_side(saver, found)
+    print_result(comparison.to_dict(), comparison.text(), as_json)
 
 
 @sessions.command(epilog="Example: swarm-graph sessions export swarm_metrics.csv")
@@ -184,21 +187,21 @@ def _choose(context: click.Context, choice: str) -> None:
 @json_option
 def show(session: str, at: str | None, data_dir: str, as_json: bool) -> None:
     """Show who worked on SESSION and when, its tasks and calls; with --at its state at a moment."""
-    from swarm_graph.reports.listing import account, account_text, state_text
+    from swarm_graph.reports.listing import session_account, session_account_text, state_text
     from swarm_graph.sessions.ids import find_session, open_catalogue
 
-    known = find_session(Path(data_dir), session)
+    found = find_session(Path(data_dir), session)
     if at is None:
         with open_catalogue(Path(data_dir)) as catalogue:
-            told = account(catalogue, known)
-        _print(told, account_text(told), as_json)
+            account = session_account(catalogue, found)
+        print_result(account, session_account_text(account), as_json)
         return
 
     from swarm_graph.sessions.history import find_moment, moments
 
     with _saver(data_dir) as saver:
-        moment = find_moment(moments(saver, known), at)
-    _print(moment.state, state_text(moment.state), as_json)
+        moment = find_moment(moments(saver, found), at)
+    print_result(moment.state, state_text(moment.state), as_json)
 
 
 @sessions.command(epilog="Example: swarm-graph sessions history 20231205_143022_4f2a")
@@ -211,10 +214,10 @@ def history(session: str, data_dir: str, as_json: bool) -> None:
     from swarm_graph.sessions.history import moments
     from swarm_graph.sessions.ids import find_session
 
-    known = find_session(Path(data_dir), session)
+    found = find_session(Path(data_dir), session)
     with _saver(data_dir) as saver:
-        found = history_rows(moments(saver, known))
-    _print(found, history_table(found), as_json)
+        rows = history_rows(moments(saver, found))
+    print_result(rows, history_table(rows), as_json)
 
 
 @sessions.command(
@@ -238,11 +241,7 @@ def history(session: str, data_dir: str, as_json: bool) -> None:
     "--session", "name", metavar="ID", help="The new session's id; default: the time and four characters."
 )
 @click.option("--no-run", is_flag=True, help="Only make the session; `resume` goes on with it.")
-@json_option
-@simulate_option
-@output_option
-@data_option
-@config_option
+@session_options(config_option, data_option, output_option, simulate_option, json_option)
 def fork(
     session: str,
     start: str,
@@ -250,34 +249,31 @@ def fork(
     edit: str | None,
     name: str | None,
     no_run: bool,
-    as_json: bool,
-    simulate: bool,
-    output: str | None,
-    data_dir: str,
-    config_file: str | None,
+    options: SessionOptions,
 ) -> None:
     """Begin another session at a checkpoint of SESSION, which stays as it is; only later roles are asked."""
     from swarm_graph.sessions.history import find_moment, moments
-    from swarm_graph.sessions.history import fork as begin_fork
+    from swarm_graph.sessions.history import fork as make_fork
     from swarm_graph.sessions.ids import checked_session_id, find_session, new_session_id
 
-    known = find_session(Path(data_dir), session)
-    new = checked_session_id(name) if name else new_session_id()
-    with _saver(data_dir) as saver:
-        moment = find_moment(moments(saver, known), start)
-        forked = begin_fork(saver, known, moment, new, _edits(settings, edit, moment.next))
+    parent = find_session(Path(options.data_dir), session)
+    new_id = checked_session_id(name) if name else new_session_id()
+    with _saver(options.data_dir) as saver:
+        moment = find_moment(moments(saver, parent), start)
+        forked = make_fork(saver, parent, moment, new_id, _edits(settings, edit, moment.next))
     if no_run:
         place = ", ".join(moment.next) or "its end"
-        say(f"made session {new} from {session} before {place}; `{program()} resume {new}` goes on")
+        say(f"made session {new_id} from {session} before {place}; `{program()} resume {new_id}` goes on")
         return
-    coordinator = coordinator_for(config_file, simulate, data_dir, output, known=forked)
-    carry_out(coordinator, lambda: coordinator.aresume(new), as_json=as_json)
+    display = Display(options)
+    coordinator = resuming_coordinator(options, forked, display)
+    run_session(coordinator, display, lambda coordinator: coordinator.aresume(new_id))
 
 
 def _edits(settings: tuple[str, ...], edit: str | None, following: tuple[str, ...]) -> dict[str, Any]:
     """The keys of the state that the options set."""
     from swarm_graph.sessions.history import works_from
-    from swarm_graph.workflows.pauses import EDITABLE
+    from swarm_graph.workflows.edits import editable_keys
 
     edits: dict[str, Any] = {}
     if edit is not None:
@@ -286,7 +282,7 @@ def _edits(settings: tuple[str, ...], edit: str | None, following: tuple[str, ..
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise InputError(f"--set {setting!r} is not KEY=VALUE; keys: {', '.join(EDITABLE)}")
+            raise InputError(f"--set {setting!r} is not KEY=VALUE; keys: {', '.join(editable_keys())}")
         edits[key] = value
     return edits
 
@@ -324,10 +320,10 @@ def cleanup(
 
     age = seconds(older_than) if older_than is not None else None
     with _saver(data_dir) as saver:
-        done = clean_up(
+        cleaned = clean_up(
             saver, older_than_s=age, keep=keep, unfinished=unfinished, history=history, dry_run=dry_run
         )
-    _print(vars(done), cleanup_text(done, dry_run), as_json)
+    print_result(vars(cleaned), cleanup_text(cleaned, dry_run), as_json)
 
 
 def seconds(age: str) -> float:
@@ -347,34 +343,24 @@ def _saver(data_dir: str) -> Iterator[SwarmSaver]:
         yield saver
 
 
-def _print(document: Any, text: str, as_json: bool) -> None:
-    from swarm_graph.text import plain_text, to_json
-
-    sys.stdout.write(to_json(document) if as_json else plain_text(text))
-
-
 @click.command(epilog="Example: swarm-graph verify 20231205_143022_4f2a")
 @click.argument("session")
-@config_option
-@data_option
-@json_option
-def verify(session: str, config_file: str | None, data_dir: str, as_json: bool) -> None:
+@session_options(config_option, data_option, json_option)
+def verify(session: str, options: SessionOptions) -> None:
     """Run the tests of a past session again, on its code, and say what they show.
 
     Exit code 0 when they passed, 4 when not, 1 when they cannot be run.
     """
-    from swarm_graph.sandbox.evidence import details, line
+    from swarm_graph.sandbox.evidence import evidence_line, evidence_text
     from swarm_graph.sessions.ids import find_session
-    from swarm_graph.text import plain_text, to_json
 
-    known = find_session(Path(data_dir), session)
-    shown = coordinator_for(config_file, False, data_dir, None, known).verify(session)
-    if as_json:
-        sys.stdout.write(to_json({"session": session, **shown}))
-    else:
-        said = "" if shown["outcome"] in ("passed", "not_run") else f"\n{details(shown)}"
-        sys.stdout.write(plain_text(f"Session {session}: {line(shown)}{said}\n"))
-    if shown["outcome"] == "not_run":
+    found = find_session(Path(options.data_dir), session)
+    evidence = resuming_coordinator(options, found).verify(session)
+    outcome = evidence["outcome"]
+    details = "" if outcome in ("passed", "not_run") else f"\n{evidence_text(evidence)}"
+    text = f"Session {session}: {evidence_line(evidence)}{details}\n"
+    print_result({"session": session, **evidence}, text, options.as_json)
+    if outcome == "not_run":
         sys.exit(EXIT_FAILED)
-    if shown["outcome"] != "passed":
+    if outcome != "passed":
         sys.exit(EXIT_NOT_APPROVED)

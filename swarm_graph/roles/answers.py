@@ -18,7 +18,7 @@ from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.fences import parse
 from swarm_graph.roles.file_blocks import Files, read_files
 from swarm_graph.roles.thoughts import Separated, separate
-from swarm_graph.text import check_plain, encodable
+from swarm_graph.text import check_json_like, without_lone_surrogates
 
 A = TypeVar("A")
 M = TypeVar("M", bound=BaseModel)
@@ -58,7 +58,7 @@ def read_typed(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
     def check(candidate: dict[str, Any]) -> dict[str, Any]:
         try:
-            check_plain(candidate)
+            check_json_like(candidate)
             error = best_match(validator.iter_errors(candidate))
         except ValueError as odd:
             raise UnreadableAnswer(f"the JSON object cannot be kept: {odd}") from odd
@@ -86,7 +86,7 @@ def unique_keys(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _normalized(text: str) -> Separated:
-    return separate(encodable(text).replace("\r\n", "\n"))
+    return separate(without_lone_surrogates(text).replace("\r\n", "\n"))
 
 
 def _read_markdown(text: str) -> str:
@@ -157,7 +157,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
     while position >= 0:
         try:
             value, end = decoder.raw_decode(text, position)
-            value = json.loads(encodable(json.dumps(value, ensure_ascii=False)))
+            value = json.loads(without_lone_surrogates(json.dumps(value, ensure_ascii=False)))
         except (ValueError, RecursionError):
             end = _end_of_broken(text, position)
         else:

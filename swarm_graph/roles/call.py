@@ -1,11 +1,11 @@
-"""One call to a model: queue, stream, time-outs, retries, and a clear error when it fails for good."""
+"""One call of a model: queue, stream, time-outs, retries, journal, and a clear error in the end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from itertools import count
@@ -24,152 +24,169 @@ from swarm_graph.models.failures import explain
 from swarm_graph.models.keys import secrets_of
 from swarm_graph.models.slots import Slots
 from swarm_graph.models.stream import (
-    ENDS,
+    COMPLETE_REASONS,
     as_chunk,
-    estimated_usage,
-    is_count,
-    reason_of,
+    estimate_usage,
+    finish_reason,
+    is_plausible,
     reasoning_tokens,
-    usage_of,
+    server_usage,
 )
-from swarm_graph.roles.run import Run
+from swarm_graph.roles.emitter import Emitter
+from swarm_graph.roles.run import RunContext
 from swarm_graph.settings import ModelEntry
 from swarm_graph.state import Reply
-from swarm_graph.text import encodable
-
-Report = Callable[..., None]
-"""Called as report(kind, **data) for every event of a call."""
+from swarm_graph.text import without_lone_surrogates
 
 log = logging.getLogger("swarm_graph.calls")
 
 TOKEN_EVENT_S = 0.2
-OVERRIDDEN = ModelEntry(model="the model of this run's context", api_type="simulated")
-"""Stands for a model of somebody's own, which need not say why its answers end."""
+"""A `tokens` event is emitted no more often than this."""
+BACKOFF_S, MAX_BACKOFF_S = 0.5, 20.0
+LOADING_PAUSE_S, MAX_LOADING_PAUSE_S = 0.2, 2.0
 
 
 @dataclass(frozen=True)
-class Caller:
-    """Everything that the calls of a role at its place have in common.
+class ModelCall:
+    """Calls one model for a role at its place in the graph.
 
-    `about`: who asks, for records and events. `parameters`: what an answer depends on besides messages.
+    Attributes:
+        entry: Label, server, time-outs and prices of the model.
+        model: The LangChain chat model.
+        slots: The limits that a call waits for: of the run, and of the server.
+        config: LangChain's configuration of the node: callbacks, tags, metadata.
+        emit: Emits the events of the call.
+        run: The run that the call belongs to.
+        parameters: What an answer depends on besides the messages: it is part of the journal's key.
+        may_omit_finish_reason: Whether an answer without any response metadata is complete.
     """
 
-    node: str
     entry: ModelEntry
     model: BaseChatModel
     slots: Sequence[Slots]
     config: RunnableConfig
-    report: Report
-    run: Run
-    about: Mapping[str, Any]
+    emit: Emitter
+    run: RunContext
     parameters: Mapping[str, Any]
+    may_omit_finish_reason: bool = False
+
+    @property
+    def node(self) -> str:
+        """The node that calls."""
+        return self.emit.origin.node
 
     async def __call__(self, messages: list[BaseMessage], **arguments: Any) -> Reply:
-        """The model's answer, or the journal's when this question was answered before a kill or a pause.
+        """The model's answer, or the journal's if an earlier run of the session got one to the same question.
 
-        ModelError when retries are spent or cannot help; Stopped when the run is to stop.
+        Raises:
+            ModelError: The call failed and retries are spent or cannot help.
+            OverBudget: The session has used what `limits` allow.
+            Stopped: The run is to stop.
         """
-        said = [(message.type, message.text) for message in messages]
-        key = question_key([self.parameters, arguments, said])
-        journal = self.run.journal
-        if journal and (known := await journal.find(self.about["task"], self.about["iteration"], key)):
-            return known
+        origin, journal = self.emit.origin, self.run.journal
+        key = question_key(
+            [self.parameters, arguments, [(message.type, message.text) for message in messages]]
+        )
+        if journal and (answered := await journal.find_answer(origin.task, origin.iteration, key)):
+            return answered
         patience = _Patience(self.entry)
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, ModelError) and error.retryable),
-            stop=patience.spent,
-            wait=patience.pause,
+            stop=patience.is_spent,
+            wait=patience.pause_s,
             reraise=True,
         )
         return await retrying(self._attempt, messages, key, count(1), arguments)
 
     async def _attempt(
-        self, messages: list[BaseMessage], key: str, attempts: Iterator[int], arguments: dict[str, Any]
+        self, messages: list[BaseMessage], key: str, numbers: Iterator[int], arguments: dict[str, Any]
     ) -> Reply:
-        queued, attempt = time.monotonic(), next(attempts)
+        queued_at, number = time.monotonic(), next(numbers)
         async with AsyncExitStack() as held:
             for slots in self.slots:
                 await held.enter_async_context(slots)
-            self.run.check()
-            if self.run.budget:
-                self.run.budget.begin_call()
-            record = _Record(self, key, attempt, time.monotonic() - queued)
-            self._log("asks", "\n".join(message.text for message in messages))
+            self.run.stop.check()
+            self.run.budget.begin_call()
+            attempt = _Attempt(self, key, number, time.monotonic() - queued_at)
+            self._debug("asks", "\n".join(message.text for message in messages))
             try:
-                reply = await self._stream(messages, arguments, record)
+                reply = await self._stream(messages, arguments, attempt)
             except asyncio.CancelledError:
-                await record.end("cancelled")
+                await attempt.end("cancelled")
                 raise
             except ModelError as error:
-                await record.end("failed", error=str(error))
+                await attempt.end("failed", error=str(error))
                 raise
             except Exception as error:
                 failure = explain(error, self.node, self.entry, self._secrets())
-                await record.end("failed", error=str(failure))
+                await attempt.end("failed", error=str(failure))
                 raise failure from error
-            self._log("is answered", reply.text)
-            await record.end("truncated" if reply.truncated else "answered", reply=reply)
+            self._debug("is answered", reply.text)
+            await attempt.end("truncated" if reply.truncated else "answered", reply=reply)
             return reply
 
-    def _log(self, what: str, text: str) -> None:
-        """Prompts and answers, for those who want to see everything; never a key."""
+    def _debug(self, what: str, text: str) -> None:
+        """Log a prompt or an answer at DEBUG, without keys."""
         if log.isEnabledFor(logging.DEBUG):
             for secret in self._secrets():
                 text = text.replace(secret, "***")
-            log.debug("session %s, %s %s: %s", self.about["session"], self.node, what, text)
+            log.debug("session %s, %s %s: %s", self.emit.origin.session, self.node, what, text)
 
-    async def _stream(self, messages: list[BaseMessage], arguments: dict[str, Any], record: _Record) -> Reply:
+    async def _stream(
+        self, messages: list[BaseMessage], arguments: dict[str, Any], attempt: _Attempt
+    ) -> Reply:
         chunks: list[AIMessageChunk] = []
         try:
-            await self._listen(messages, arguments, record, chunks)
+            await self._receive(messages, arguments, attempt, chunks)
         except TimeoutError:
-            if not reason_of(chunks):  # else the answer is whole, and only the connection was left open
+            if not finish_reason(chunks):  # else the answer is complete and only the connection stayed open
                 raise
-        return self._finished(messages, chunks, record)
+        return self._reply(messages, chunks, attempt)
 
-    async def _listen(
+    async def _receive(
         self,
         messages: list[BaseMessage],
         arguments: dict[str, Any],
-        record: _Record,
+        attempt: _Attempt,
         chunks: list[AIMessageChunk],
     ) -> None:
-        """Collects the parts of an answer as they come; TimeoutError when they do not."""
-        slack = self.entry.idle_timeout / 100  # moving a timeout for every token costs too much
+        """Append the chunks of an answer as they arrive. Raises TimeoutError when they stop arriving."""
+        slack = self.entry.idle_timeout / 100  # rescheduling the time-out for every token costs too much
         patience = self.entry.idle_timeout + slack
         async with asyncio.timeout(self.entry.timeout), asyncio.timeout(patience) as idle:
             clock = asyncio.get_running_loop().time
-            moved = clock()
+            rescheduled = clock()
             config: RunnableConfig = {
                 **self.config,
-                "metadata": {**self.config["metadata"], "attempt": record.attempt},
+                "metadata": {**self.config["metadata"], "attempt": attempt.number},
             }
             stream: Any = self.model.astream(messages, config, **arguments)
             async with aclosing(stream) as parts:
                 async for chunk in parts:
                     now = clock()
-                    if now - moved > slack:
-                        moved = now
+                    if now - rescheduled > slack:
+                        rescheduled = now
                         idle.reschedule(now + patience)
                     chunks.append(as_chunk(chunk))
-                    record.token(chunks[-1])
+                    attempt.add(chunks[-1])
 
-    def _finished(self, messages: list[BaseMessage], chunks: list[AIMessageChunk], record: _Record) -> Reply:
+    def _reply(self, messages: list[BaseMessage], chunks: list[AIMessageChunk], attempt: _Attempt) -> Reply:
         if not chunks:
             raise self._error("ended the stream without an answer", retryable=True)
         whole = add_ai_message_chunks(chunks[0], *chunks[1:])
-        usage = usage_of(chunks, whole)
-        counted = is_count(usage)
+        usage = server_usage(chunks, whole)
+        counted = is_plausible(usage)
         if usage is None or not counted:
-            usage = estimated_usage(messages, record.tokens)
-        silent = self.entry is OVERRIDDEN and not any(chunk.response_metadata for chunk in chunks)
-        record.reason = reason = "stop" if silent else reason_of(chunks)
+            usage = estimate_usage(messages, attempt.tokens)
+        without_metadata = not any(chunk.response_metadata for chunk in chunks)
+        complete = self.may_omit_finish_reason and without_metadata
+        attempt.finish_reason = reason = "stop" if complete else finish_reason(chunks)
         if not reason:
             raise self._error("cut the answer off before its end", retryable=True)
-        if reason not in (*ENDS, "length"):
+        if reason not in (*COMPLETE_REASONS, "length"):
             raise self._error(f"ended the answer with '{reason}' instead of 'stop'", retryable=False)
         return Reply(
-            text=encodable(whole.text),
+            text=without_lone_surrogates(whole.text),
             truncated=reason == "length",
             input_tokens=usage["input_tokens"],
             output_tokens=usage["output_tokens"],
@@ -189,23 +206,23 @@ class Caller:
 
 
 class _Patience:
-    """How long a call is repeated: `retries` times, but a model that is being loaded is waited for."""
+    """How long a call is repeated: `retries` times; a server that still loads its model is waited for."""
 
     def __init__(self, entry: ModelEntry) -> None:
-        self._entry, self._failed = entry, 0
-        self._backoff = wait_exponential_jitter(multiplier=0.5, max=20.0, jitter=0.5)
+        self._entry, self._failures = entry, 0
+        self._backoff = wait_exponential_jitter(multiplier=BACKOFF_S, max=MAX_BACKOFF_S, jitter=BACKOFF_S)
 
-    def spent(self, state: RetryCallState) -> bool:
+    def is_spent(self, state: RetryCallState) -> bool:
         error = _error_of(state)
         if error.loading:
             return (state.seconds_since_start or 0.0) >= self._entry.timeout
-        self._failed += 1
-        return self._failed > self._entry.retries
+        self._failures += 1
+        return self._failures > self._entry.retries
 
-    def pause(self, state: RetryCallState) -> float:
+    def pause_s(self, state: RetryCallState) -> float:
         error = _error_of(state)
         if error.loading:
-            return min(2.0, 0.2 * state.attempt_number)
+            return min(MAX_LOADING_PAUSE_S, LOADING_PAUSE_S * state.attempt_number)
         return max(error.retry_after, self._backoff(state))
 
 
@@ -215,70 +232,74 @@ def _error_of(state: RetryCallState) -> ModelError:
     return error
 
 
-class _Record:
-    """One attempt, from dispatch to its end: its events, and its row in the journal."""
+class _Attempt:
+    """One attempt of a call, from dispatch to its end: its events, and its row in the journal."""
 
-    def __init__(self, caller: Caller, key: str, attempt: int, queued_s: float) -> None:
-        self._caller, self._key, self.attempt = caller, key, attempt
-        self._about = {
-            "attempt": attempt,
-            "model": caller.entry.label,
-            "server": caller.entry.server,
+    def __init__(self, call: ModelCall, key: str, number: int, queued_s: float) -> None:
+        self._call, self._key, self.number = call, key, number
+        self._common = {
+            "attempt": number,
+            "model": call.entry.label,
+            "server": call.entry.server,
             "queued_s": queued_s,
         }
-        self._started = time.monotonic()
-        self._reported = self._started
+        self._started_at = time.monotonic()
+        self._emitted_at = self._started_at
         self._first_token_s: float | None = None
         self.tokens = 0
-        self._untold: list[str] = []
+        self.finish_reason = ""
+        self._text: list[str] = []
         self._thoughts: list[str] = []
-        self.reason = ""
-        self._send("call_started")
+        self._emit("call_started")
 
-    def token(self, chunk: AIMessageChunk) -> None:
+    def add(self, chunk: AIMessageChunk) -> None:
+        """Count a chunk of the answer, and emit it with others every TOKEN_EVENT_S."""
         if not chunk.content and not chunk.additional_kwargs:
             return
         now = time.monotonic()
         if self._first_token_s is None:
-            self._first_token_s = now - self._started
+            self._first_token_s = now - self._started_at
         self.tokens += 1
-        self._untold.append(chunk.text)
+        self._text.append(chunk.text)
         self._thoughts.append(str(chunk.additional_kwargs.get("reasoning_content", "")))
-        if now - self._reported >= TOKEN_EVENT_S:
-            self._reported = now
-            self._tell_tokens()
+        if now - self._emitted_at >= TOKEN_EVENT_S:
+            self._emitted_at = now
+            self._emit_tokens()
 
-    def _tell_tokens(self) -> None:
-        text, thoughts = encodable("".join(self._untold)), encodable("".join(self._thoughts))
-        self._untold.clear()
+    def _emit_tokens(self) -> None:
+        text, thoughts = (
+            without_lone_surrogates("".join(self._text)),
+            without_lone_surrogates("".join(self._thoughts)),
+        )
+        self._text.clear()
         self._thoughts.clear()
-        self._send("tokens", output_tokens=self.tokens, text=text, thoughts=thoughts)
+        self._emit("tokens", output_tokens=self.tokens, text=text, thoughts=thoughts)
 
     async def end(self, outcome: str, *, reply: Reply | None = None, error: str | None = None) -> None:
-        """Commits the attempt, with its answer, before anybody hears of it."""
-        tokens = (reply.input_tokens, reply.output_tokens) if reply else (0, 0)
-        prices = self._caller.entry.prices
-        ended = {
+        """Commit the attempt with its answer, then emit its end: no observer is ahead of the database."""
+        input_tokens, output_tokens = (reply.input_tokens, reply.output_tokens) if reply else (0, 0)
+        prices = self._call.entry.prices
+        columns = {
             "outcome": outcome,
-            "finish_reason": self.reason,
+            "finish_reason": self.finish_reason,
             "first_token_s": self._first_token_s,
-            "seconds": time.monotonic() - self._started,
-            "input_tokens": tokens[0],
-            "output_tokens": tokens[1],
+            "seconds": time.monotonic() - self._started_at,
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
             "reasoning_tokens": reply.reasoning_tokens if reply else 0,
             "cut_tokens": 0 if reply else self.tokens,
             "estimated": bool(reply and reply.estimated),
-            "cost": (tokens[0] * prices.input + tokens[1] * prices.output) / 1e6,
+            "cost": (input_tokens * prices.input + output_tokens * prices.output) / 1e6,
             "error": error,
         }
-        if self._caller.run.budget:
-            self._caller.run.budget.end_call(sum(tokens) if reply else self.tokens)
-        if journal := self._caller.run.journal:
-            row = {**self._caller.about, **self._about, **ended, "time": time.time()}
-            await journal.record(row, self._key, reply)
-        if self._untold and self._reported > self._started:
-            self._tell_tokens()
-        self._send("call_ended", **ended)
+        run = self._call.run
+        run.budget.end_call(input_tokens + output_tokens if reply else self.tokens)
+        if run.journal:
+            row = {**self._call.emit.origin.to_dict(), **self._common, **columns, "time": time.time()}
+            await run.journal.record_call(row, self._key, reply)
+        if self._text and self._emitted_at > self._started_at:
+            self._emit_tokens()
+        self._emit("call_ended", **columns)
 
-    def _send(self, kind: Kind, **data: Any) -> None:
-        self._caller.report(kind, **self._about, **data)
+    def _emit(self, kind: Kind, **data: Any) -> None:
+        self._call.emit(kind, **self._common, **data)

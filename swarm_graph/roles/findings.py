@@ -1,31 +1,41 @@
-"""Findings and reviews: how they are merged into one judgement, and how a person reads them."""
+"""Findings and reviews: merged into one verdict, and as text for people."""
 
 from __future__ import annotations
 
 from textwrap import indent
+from typing import NamedTuple
 
-from swarm_graph.sandbox import evidence
+from swarm_graph.sandbox.evidence import evidence_line
 from swarm_graph.state import Finding, Review, Severity
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "major", "minor", "info")
+"""From the gravest to the lightest."""
 GRAVE: tuple[Severity, ...] = ("critical", "major")
-"""A review with such a finding is no approval, even when it says that it is one."""
+"""A review with such a finding is no approval, whatever it says."""
 
 
-def judge(reviews: list[Review]) -> tuple[bool, list[Finding]]:
-    """Approved only when every review that does not abstain approved; the findings of all, merged.
+class Judgment(NamedTuple):
+    """What the reviews of a round come to: whether they approve, and their findings, merged."""
 
-    Two remarks about the same place and problem become one that names who saw it, with the graver
-    severity; the gravest come first, and among equals the order of the reviews stays.
+    approved: bool
+    findings: list[Finding]
+
+
+def judge(reviews: list[Review]) -> Judgment:
+    """Merge the reviews of a round.
+
+    The round is approved only when every review that does not abstain approves. Two findings about the same
+    place and problem become one: it names everyone who made it, and has the graver severity. Findings are
+    sorted by severity, and by the order of the reviews within a severity.
     """
     merged: dict[tuple[str, str], Finding] = {}
     for review in reviews:
         for finding in review["findings"]:
-            key = (same(finding["location"]), same(finding["problem"]))
+            key = (comparable(finding["location"]), comparable(finding["problem"]))
             merged[key] = _merge(merged[key], finding) if key in merged else finding
     findings = sorted(merged.values(), key=lambda finding: SEVERITIES.index(finding["severity"]))
     votes = [review["approved"] for review in reviews if not abstains(review)]
-    return bool(votes) and all(vote is True for vote in votes), findings
+    return Judgment(bool(votes) and all(vote is True for vote in votes), findings)
 
 
 def abstains(review: Review) -> bool:
@@ -34,8 +44,8 @@ def abstains(review: Review) -> bool:
     return not_run and review["approved"] is None
 
 
-def same(text: str) -> str:
-    """A text as it is compared: without case, spaces and a full stop."""
+def comparable(text: str) -> str:
+    """A text without the differences that do not count: case, spaces, a final full stop."""
     return " ".join(text.lower().split()).rstrip(".")
 
 
@@ -51,7 +61,7 @@ def _merge(first: Finding, second: Finding) -> Finding:
 
 
 def finding_line(finding: Finding) -> str:
-    """One finding on one line: severity, place, problem, suggestion, who saw it."""
+    """A finding on one line: severity, place, problem, suggestion, and who made it."""
     suggestion = f" Suggestion: {finding['suggestion']}" if finding["suggestion"] else ""
     seen = f" (seen by {', '.join(finding['seen_by'])})" if finding["seen_by"] else ""
     return f"[{finding['severity']}] {finding['location']} — {finding['problem']}{suggestion}{seen}"
@@ -63,15 +73,15 @@ def findings_text(findings: list[Finding]) -> str:
 
 
 def review_text(review: Review) -> str:
-    """One review: who, what it came to, and its findings."""
+    """A review: its node, its outcome, its findings, and the failures of a test run."""
     outcome = {True: "approved", False: "changes wanted", None: "could not be read: no approval"}[
         review["approved"]
     ]
     if "evidence" in review:
-        outcome = evidence.line(review["evidence"])
+        outcome = evidence_line(review["evidence"])
     lines = [
         f"{review['node']}: {outcome}",
-        *(f"  - {finding_line({**f, 'seen_by': []})}" for f in review["findings"]),
+        *(f"  - {finding_line({**finding, 'seen_by': []})}" for finding in review["findings"]),
     ]
     failures = review["evidence"]["failures"] if "evidence" in review else []
     lines += [indent(f"{failure['test']}\n{failure['text']}", "    ") for failure in failures]

@@ -1,82 +1,114 @@
-"""What the nodes of one run share: the session's cap, their siblings, the journal, the wish to stop."""
+"""The context that all nodes of one run share; LangGraph hands it to them as the run's context."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.runtime import get_runtime
 
 from swarm_graph.checkpoints.journal import Journal
+from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ModelError, Stopped, SwarmError
-from swarm_graph.models.slots import Budget, Slots
+from swarm_graph.models.budget import Budget
+from swarm_graph.models.slots import Slots
+from swarm_graph.state import SwarmContext
 
-RUN = "swarm_run"
-"""The key in a run's `configurable` under which its nodes find their Run."""
-
-GRACE_S = 0.02
-"""How long a failed branch waits for LangGraph to take what its last sibling returned."""
+SIBLING_GRACE_S = 0.02
+"""How long a failed branch waits for LangGraph to save what its last sibling returned."""
 
 
-class Run:
-    """One run of a graph. `output` and `config_file` are recorded with its session.
+class StopFlag:
+    """A request to stop a run: calls in flight may finish, and no other begins."""
 
-    `saver`: the graph's checkpointer. `journal` is set while that is one of ours. `failure`: why a custom
-    session's tasks have failed in this run. `budget`: what its calls may use.
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        """Request the stop."""
+        self._is_set = True
+
+    def check(self) -> None:
+        """Raises Stopped once the stop was requested."""
+        if self._is_set:
+            raise Stopped("stopped; what had been finished is kept")
+
+
+@dataclass(frozen=True)
+class RunOptions(SwarmContext):
+    """A SwarmContext with what the coordinator adds for one run.
+
+    Attributes:
+        output: The session's output folder, recorded in the catalogue.
+        config_file: The file of the configuration, recorded in the catalogue; empty when there is none.
+        stop: Set from outside to stop the run.
     """
 
-    def __init__(self, *, output: str = "", config_file: str = "") -> None:
-        self.output, self.config_file = output, config_file
-        self.saver: BaseCheckpointSaver[Any] | None = None
-        self.journal: Journal | None = None
+    output: str = ""
+    config_file: str = ""
+    stop: StopFlag = field(default_factory=StopFlag)
+
+
+class RunContext:
+    """Context shared by all nodes of a run: call limit, budget, journal, stop flag.
+
+    Attributes:
+        overrides: What the caller overrides for this run.
+        slots: Limits the calls of this run that are in flight at once.
+        saver: The graph's checkpointer, if it has one.
+        journal: The call journal, when the checkpointer is ours.
+        budget: What the calls of this run may still use.
+        stop: Set to stop the run.
+        failure: Why tasks of a custom session failed in this run.
+    """
+
+    def __init__(
+        self,
+        config: SwarmConfig,
+        overrides: SwarmContext | None = None,
+        *,
+        saver: BaseCheckpointSaver[Any] | None = None,
+        journal: Journal | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        self.overrides = overrides or SwarmContext()
+        self.slots = Slots(config.workflow.parallel)
+        self.saver, self.journal = saver, journal
+        self.budget = budget or Budget(config.limits)
+        self.stop = overrides.stop if isinstance(overrides, RunOptions) else StopFlag()
         self.failure: ModelError | None = None
-        self.budget: Budget | None = None
-        self._stopping = False
-        self._slots: Slots | None = None
         self._working = 0
         self._idle = asyncio.Event()
 
-    def slots(self, limit: int) -> Slots:
-        """The cap on this run's calls; the first caller sets it."""
-        self._slots = self._slots or Slots(limit)
-        return self._slots
-
-    def stop(self) -> None:
-        """Lets the calls in flight end and begins no other; the run then raises Stopped."""
-        self._stopping = True
-
-    def check(self) -> None:
-        """Raises Stopped once the run is to stop."""
-        if self._stopping:
-            raise Stopped("stopped; what had been finished is kept")
-
     @asynccontextmanager
     async def branch(self) -> AsyncIterator[None]:
-        """A node at work. One that fails raises only after its siblings have ended.
+        """Run a node. When it fails, the error is raised only after its siblings have finished.
 
-        LangGraph cancels the siblings of a node that raises; what they had written would be lost.
+        LangGraph cancels the siblings of a node that raises, and what they had written would be lost.
         """
         self._working += 1
         self._idle.clear()
         try:
-            self.check()
+            self.stop.check()
             yield
         except SwarmError:
             self._leave()
-            await self._quiet()
+            await self._siblings_finished()
             raise
         except BaseException:
             self._leave()
             raise
         self._leave()
 
-    async def _quiet(self) -> None:
-        """Waits until nobody works, and nobody begins while LangGraph takes what the last one returned."""
+    async def _siblings_finished(self) -> None:
+        """Wait until no node works, and none begins while LangGraph saves what the last one returned."""
         while True:
             await self._idle.wait()
-            await asyncio.sleep(GRACE_S)
+            await asyncio.sleep(SIBLING_GRACE_S)
             if self._idle.is_set():
                 return
 
@@ -84,3 +116,9 @@ class Run:
         self._working -= 1
         if not self._working:
             self._idle.set()
+
+
+def current_run(config: SwarmConfig) -> RunContext:
+    """The context of the run that the calling node is part of; a new one for a node invoked by itself."""
+    context: Any = get_runtime().context
+    return context if isinstance(context, RunContext) else RunContext(config, context)

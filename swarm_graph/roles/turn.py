@@ -1,4 +1,4 @@
-"""A turn of somebody who asks a model: what is asked, of which model, and the one repair question."""
+"""One role's turn: fit its question into the context, ask a model, retry once if the answer is unreadable."""
 
 from __future__ import annotations
 
@@ -6,54 +6,54 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 
-from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import AnswerError, ModelError, OverBudget, Stopped, TruncatedAnswer, UnreadableAnswer
-from swarm_graph.events import Event, Kind
 from swarm_graph.models.context_window import room_for_answer
-from swarm_graph.models.pool import ModelPool
+from swarm_graph.models.endpoint import ConfiguredEndpoint, Endpoint, SuppliedEndpoint
 from swarm_graph.models.request import call_arguments, refused_field
 from swarm_graph.prompts.template import Prompt
-from swarm_graph.roles.call import OVERRIDDEN, Caller
-from swarm_graph.roles.run import RUN, Run
+from swarm_graph.roles.bindings import Bindings
+from swarm_graph.roles.call import ModelCall
+from swarm_graph.roles.emitter import Emitter
+from swarm_graph.roles.run import RunContext
 from swarm_graph.roles.thoughts import without_thoughts
 from swarm_graph.settings import AgentParameters, ModelEntry
-from swarm_graph.state import AgentRole, Reply, SwarmContext, TaskRecord
+from swarm_graph.state import Reply, SwarmContext, TaskRecord
 
 A = TypeVar("A")
+Choices = Iterable[tuple[list[BaseMessage], str]]
+"""Alternative messages, each with what they leave out in words; empty for the complete ones."""
 
 log = logging.getLogger("swarm_graph")
 
 NONE = "(none)"
+"""What a prompt shows for an empty value."""
 QUOTED_CHARACTERS = (2000, 200)
-"""Of an answer that could not be read, in the repair question; fewer where the context is small."""
-
-
-@dataclass(frozen=True)
-class Crew:
-    """What `build_graph` binds into the nodes: configuration and models."""
-
-    config: SwarmConfig
-    models: ModelPool = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "models", ModelPool(self.config))
+"""How much of an unreadable answer the repair question quotes; the smaller number for a small context."""
 
 
 @dataclass(frozen=True)
 class Question(Generic[A]):
-    """What is asked, and how the answer is read.
+    """A question to a model, and how its answer is read.
 
-    `read` raises UnreadableAnswer; `unreadable` makes an answer of one that no repair question could mend,
-    and without it, or when it gives None, the task fails. `entry`: called for the model when it is needed.
-    `shorter`: the messages with less and less in them, each with what was left out, for a small context.
+    Attributes:
+        messages: The complete prompt.
+        entry: Returns the configured model; called only when no model was supplied.
+        parameters: How the model samples.
+        read: Reads the answer; raises UnreadableAnswer.
+        repair: The prompt of the repair question.
+        schema: The JSON schema of a typed answer, for servers that enforce one.
+        unreadable: Makes a substitute for an answer that stays unreadable. Without it, or when it returns
+        None,
+            the task fails.
+        shorter: Returns shorter and shorter prompts for a small context.
     """
 
     messages: list[BaseMessage]
@@ -63,93 +63,98 @@ class Question(Generic[A]):
     repair: Prompt
     schema: dict[str, Any] | None = None
     unreadable: Callable[[Reply], A | None] | None = None
-    shorter: Callable[[], Iterable[tuple[list[BaseMessage], str]]] = tuple
+    shorter: Callable[[], Choices] = tuple
+
+
+class Answer(NamedTuple, Generic[A]):
+    """An answer that was read. `note` says for people what was unusual about it; empty if nothing was."""
+
+    value: A
+    note: str
 
 
 class Turn:
-    """One time that a role is at work: in which run, for which task (`about`), heard by whom (`write`)."""
+    """One turn of a role: in one run of a session, for one task."""
 
-    def __init__(
-        self,
-        crew: Crew,
-        about: Mapping[str, Any],
-        config: RunnableConfig,
-        context: SwarmContext | None,
-        write: Callable[[Any], None],
-    ) -> None:
-        self.crew, self.about, self.config = crew, about, config
-        self.context = context or SwarmContext()
-        self.clock = self.context.clock or time.time
-        self.run: Run = config["configurable"].get(RUN) or Run()
-        self._write = write
-        self.notes: list[str] = []
-
-    def report(self, kind: Kind, **data: Any) -> None:
-        self._write(Event(kind, time.time(), **self.about, data=data).plain())
+    def __init__(self, bindings: Bindings, run: RunContext, emit: Emitter, config: RunnableConfig) -> None:
+        self.bindings, self.run, self.emit, self.config = bindings, run, emit, config
+        self.clock = run.overrides.clock or time.time
+        self._notes: list[str] = []
 
     @asynccontextmanager
     async def task(self, task_type: str, failed: Callable[[Exception], TaskRecord]) -> AsyncIterator[None]:
-        """The task at work: says when it begins, and records why it fails or stops."""
-        self.report("task_started", task_type=task_type)
+        """Emit the start of a task, and record why it fails or stops.
+
+        Args:
+            task_type: The type of the task, for its events.
+            failed: Makes the record of the task when it failed.
+        """
+        self.emit("task_started", task_type=task_type)
         try:
             yield
         except (Stopped, OverBudget):
-            self.report("task_stopped")
+            self.emit("task_stopped")
             raise
         except Exception as error:
             if self.run.journal:
                 await self.run.journal.fail_task(failed(error), error)
-            self.report("task_failed", task_type=task_type, error=str(error))
+            self.emit("task_failed", task_type=task_type, error=str(error))
             raise
 
-    async def ask(self, question: Question[A]) -> tuple[A, str]:
-        """The answer, and a note for people when it did not come as it should.
+    async def ask(self, question: Question[A]) -> Answer[A]:
+        """The answer to a question.
 
-        The model's fallbacks are asked in turn when it fails for good; one whose server is down is left
-        alone for a minute. AnswerError when no answer can be used; ModelError when there is none.
+        When the model finally fails, its fallbacks are asked in turn. A model whose server is down is left
+        alone for a minute if it has a fallback.
+
+        Raises:
+            AnswerError: There is an answer, but it cannot be used.
+            ModelError: There is no answer.
         """
-        own = override(self.context, AgentRole(self.about["role"]))
-        first = OVERRIDDEN if own else question.entry()
-        *others, last = [first, *self.crew.config.fallbacks_of(first)]
-        models = self.crew.models
+        supplied = supplied_model(self.run.overrides, self.emit.origin.role)
+        models = self.bindings.models
+        if supplied is not None:
+            return await self._ask(question, SuppliedEndpoint(models, supplied))
+        first = question.entry()
+        *others, last = [first, *self.bindings.config.fallbacks_of(first)]
         for entry in others:
-            if why := models.down(entry):
-                self.notes.append(f"{entry.label} is down ({why}), its fallback was asked")
+            if why := models.outage(entry):
+                self._notes.append(f"{entry.label} is down ({why}), its fallback was asked")
                 continue
             try:
-                return await self._ask(question, entry)
+                return await self._ask(question, ConfiguredEndpoint(models, entry))
             except ModelError as error:
                 if error.retryable:
-                    models.set_down(entry, str(error))
-                self.notes.append(f"{entry.label} failed ({error}), its fallback was asked")
-                log.info("session %s, %s", self.about["session"], self.notes[-1])
-        return await self._ask(question, last)
+                    models.mark_down(entry, str(error))
+                self._notes.append(f"{entry.label} failed ({error}), its fallback was asked")
+                log.info("session %s, %s", self.emit.origin.session, self._notes[-1])
+        return await self._ask(question, ConfiguredEndpoint(models, last))
 
-    async def _ask(self, question: Question[A], entry: ModelEntry) -> tuple[A, str]:
-        """The answer of one model, with one repair question."""
+    async def _ask(self, question: Question[A], endpoint: Endpoint) -> Answer[A]:
+        """The answer of one model, after at most one repair question."""
         choices = chain([(question.messages, "")], question.shorter())
-        messages = await self._fitting(question, entry, choices)
-        reply = await self._reply(question, entry, messages)
+        messages = await self._fitting(question, endpoint, choices)
+        reply = await self._reply(question, endpoint, messages)
         try:
-            return _read(question, reply), self._note()
+            return Answer(_read(question, reply), self._note())
         except UnreadableAnswer as problem:
-            again = question.repair.system.substitute(problem=problem)
+            repair = question.repair.system.substitute(problem=problem)
         quotes = (reply.text[:length] or NONE for length in QUOTED_CHARACTERS)
-        repairs = (([*messages, AIMessage(quote), HumanMessage(again)], "") for quote in quotes)
-        reply = await self._reply(question, entry, await self._fitting(question, entry, repairs))
+        repairs = (([*messages, AIMessage(quote), HumanMessage(repair)], "") for quote in quotes)
+        reply = await self._reply(question, endpoint, await self._fitting(question, endpoint, repairs))
         try:
-            return _read(question, reply), self._note("repaired")
+            return Answer(_read(question, reply), self._note("repaired"))
         except UnreadableAnswer as problem:
-            answer = question.unreadable(reply) if question.unreadable else None
-            if answer is None:
-                raise self._failure(problem) from problem
-            return answer, self._note(f"unreadable: {problem}")
+            substitute = question.unreadable(reply) if question.unreadable else None
+            if substitute is None:
+                raise self._unusable(problem) from problem
+            return Answer(substitute, self._note(f"unreadable: {problem}"))
 
     def _note(self, *more: str) -> str:
-        return "; ".join([*self.notes, *more])
+        return "; ".join([*self._notes, *more])
 
-    def _failure(self, problem: UnreadableAnswer) -> AnswerError:
-        node, role = self.about["node"], self.about["role"]
+    def _unusable(self, problem: UnreadableAnswer) -> AnswerError:
+        node, role = self.emit.origin.node, self.emit.origin.role
         what, cure = str(problem).replace("the answer", f"the {role}'s answer", 1), "try a stronger model"
         if isinstance(problem, TruncatedAnswer):
             what = what.partition(";")[0]
@@ -157,84 +162,76 @@ class Turn:
         return AnswerError(f"{node}: {what} (after one repair question); {cure}", node=node)
 
     async def _fitting(
-        self, question: Question[Any], entry: ModelEntry, choices: Iterable[tuple[list[BaseMessage], str]]
+        self, question: Question[Any], endpoint: Endpoint, choices: Choices
     ) -> list[BaseMessage]:
-        """The first messages that fit; the note says what was left out. ModelError when none do."""
-        models, parameters = self.crew.models, question.parameters
+        """The first messages that fit into the context. Raises ModelError when none do."""
+        parameters = question.parameters
         for messages, left_out in choices:
-            if entry is OVERRIDDEN:
-                return messages
-            tokens, room = await models.prompt_tokens(entry, messages, parameters)
-            if tokens <= room:
+            size = await endpoint.prompt_size(messages, parameters)
+            if size is None or size.tokens <= size.room:
                 if left_out:
-                    self.notes.append(f"left out for lack of context: {left_out}")
+                    self._notes.append(f"left out for lack of context: {left_out}")
                 return messages
+        assert size is not None
+        entry, node = endpoint.entry, self.emit.origin.node
         answer = room_for_answer(parameters.max_tokens)
         option = "num_ctx" if entry.api_type == "ollama" else "its server's context"
-        node = self.about["node"]
         raise ModelError(
-            f"{node}: {entry.label} at {entry.server} has a context of {room + answer} tokens, too small for "
-            f"this prompt of about {tokens} and {answer} for the answer; raise {option} or ask for less",
+            f"{node}: {entry.label} at {entry.server} has a context of {size.room + answer} tokens, too small "
+            f"for this prompt of about {size.tokens} and {answer} for the answer; "
+            f"raise {option} or ask for less",
             node=node,
         )
 
-    async def _reply(self, question: Question[Any], entry: ModelEntry, messages: list[BaseMessage]) -> Reply:
-        """What a model answers; fields of the request that its server refuses are left out from then on."""
-        models = self.crew.models
+    async def _reply(self, question: Question[Any], endpoint: Endpoint, messages: list[BaseMessage]) -> Reply:
+        """The reply of a model. A request field that its server refuses is left out from then on."""
         while True:
-            caller = await self._caller(question, entry)
-            refused = models.refused(entry)
+            call = await self._call(question, endpoint)
+            refused = endpoint.refused()
             schema = None if "response_format" in refused else question.schema
-            arguments = call_arguments(caller.model, question.parameters.extra_body, schema)
+            arguments = call_arguments(call.model, question.parameters.extra_body, schema)
             try:
-                reply = await caller(messages, **arguments)
+                reply = await call(messages, **arguments)
             except ModelError as error:
                 field = refused_field(error, refused, schema)
                 if field is None:
                     raise
-                models.refuse(entry, field)
-                self.notes.append(f"asked without {field}, which {entry.server} refuses")
+                endpoint.refuse(field)
+                self._notes.append(f"asked without {field}, which {endpoint.entry.server} refuses")
                 continue
-            if entry is not OVERRIDDEN and not reply.estimated:
-                await self._check_uncut(entry, messages, reply)
+            if not reply.estimated:
+                await self._check_uncut(endpoint, messages, reply)
             return reply
 
-    async def _check_uncut(self, entry: ModelEntry, messages: list[BaseMessage], reply: Reply) -> None:
-        """ModelError when the server has cut the prompt without a word."""
-        node = self.about["node"]
-        if lost := await self.crew.models.cut_silently(entry, messages, reply.input_tokens):
+    async def _check_uncut(self, endpoint: Endpoint, messages: list[BaseMessage], reply: Reply) -> None:
+        """Raises ModelError when the server cut the prompt without an error."""
+        entry, node = endpoint.entry, self.emit.origin.node
+        if size := await endpoint.cut_prompt(messages, reply.input_tokens):
             raise ModelError(
                 f"{node}: {entry.label} at {entry.server} has read only {reply.input_tokens} tokens of a "
-                f"prompt of about {lost}: it cuts what does not fit; raise num_ctx or its server's context",
+                f"prompt of about {size}: it cuts what does not fit; raise num_ctx or its server's context",
                 node=node,
             )
 
-    async def _caller(self, question: Question[Any], entry: ModelEntry) -> Caller:
-        own = entry is OVERRIDDEN
-        models = self.crew.models
-        model = (
-            override(self.context, AgentRole(self.about["role"]))
-            if own
-            else await models.chat(entry, question.parameters)
-        )
-        assert model is not None
-        slots = [self.run.slots(self.crew.config.workflow.parallel)]
-        if not own:
-            slots.append(await models.slots(entry))
-        if self.context.temperature is not None and "temperature" in type(model).model_fields:
-            model = model.model_copy(update={"temperature": self.context.temperature})
-        given = question.parameters.model_dump(exclude_none=True)
-        name = model._llm_type if own else entry.model
-        return Caller(
-            node=self.about["node"],
-            entry=entry,
+    async def _call(self, question: Question[Any], endpoint: Endpoint) -> ModelCall:
+        model = await endpoint.chat(question.parameters)
+        temperature = self.run.overrides.temperature
+        if temperature is not None and "temperature" in type(model).model_fields:
+            model = model.model_copy(update={"temperature": temperature})
+        metadata = {**self.config.get("metadata", {}), **self.emit.origin.to_dict()}
+        return ModelCall(
+            entry=endpoint.entry,
             model=model,
-            slots=slots,
-            config={**self.config, "metadata": {**self.config.get("metadata", {}), **self.about}},
-            report=self.report,
+            slots=[self.run.slots, *await endpoint.slots()],
+            config={**self.config, "metadata": metadata},
+            emit=self.emit,
             run=self.run,
-            about=self.about,
-            parameters={**given, "model": name, "override": self.context.temperature},
+            parameters={
+                **question.parameters.model_dump(exclude_none=True),
+                "model": endpoint.name_of(model),
+                "override": temperature,
+            },
+            may_omit_finish_reason=endpoint.may_omit_finish_reason,
         )
 
 
@@ -247,8 +244,8 @@ def _read(question: Question[A], reply: Reply) -> A:
     return question.read(reply)
 
 
-def override(context: SwarmContext, role: AgentRole) -> BaseChatModel | None:
-    """The model that a run's context puts in the place of the configured one."""
+def supplied_model(context: SwarmContext, role: str) -> BaseChatModel | None:
+    """The chat model that a run's context supplies for a role, if it does."""
     model = context.model.get(role) if isinstance(context.model, Mapping) else context.model
     assert model is None or isinstance(model, BaseChatModel)
     return model

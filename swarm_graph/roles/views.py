@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from swarm_graph.roles.file_blocks import fenced
-from swarm_graph.sandbox.evidence import RUN_TESTS, details, is_broken, latest
+from swarm_graph.sandbox.evidence import RUN_TESTS, evidence_text, has_broken_tests, latest_evidence
 from swarm_graph.state import SwarmState, own_review
 
 
 def test_run(state: SwarmState) -> str:
-    """The latest run of the tests, for a prompt; empty when there was none."""
-    shown = latest(state)
-    return details(shown) if shown else ""
+    """The latest test run; empty when there was none."""
+    evidence = latest_evidence(state)
+    return evidence_text(evidence) if evidence else ""
 
 
 def broken_tests(state: SwarmState) -> str:
-    """The tests of this round that are at fault themselves, and why, for a prompt; empty when none are."""
+    """The tests of this round if they are broken themselves, and why; empty otherwise."""
     review = own_review(RUN_TESTS, state)
-    if not review or review["iteration"] != state.get("iteration") or not is_broken(review["evidence"]):
+    if (
+        not review
+        or review["iteration"] != state.get("iteration")
+        or not has_broken_tests(review["evidence"])
+    ):
         return ""
-    return f"{fenced(state.get('tests', {}))}\n\n{details(review['evidence'])}"
+    return f"{fenced(state.get('tests', {}))}\n\n{evidence_text(review['evidence'])}"
 
 
 VIEWS: dict[str, Callable[[SwarmState], str]] = {

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from swarm_graph.nodes.registry import all_roles, role_named
 from swarm_graph.roles.file_blocks import Files, fenced
 from swarm_graph.roles.findings import findings_text, review_text
-from swarm_graph.sandbox import evidence
-from swarm_graph.state import AgentRole, SwarmState, TaskRecord, own_review
+from swarm_graph.roles.role import Role
+from swarm_graph.sandbox.evidence import evidence_line, latest_evidence
+from swarm_graph.state import SwarmState, TaskRecord, own_review
 from swarm_graph.tasks import results as task_results
+from swarm_graph.workflows.edits import keys_of
+
+FIRST_NOTES = ("requirements", "design", "diagnosis", "optimization")
+"""The order of the sections in notes.md; sections of other roles follow."""
 
 
 def project_files(state: SwarmState) -> dict[str, str]:
-    """Code, tests and documentation as one tree; where two roles wrote the same path the code's stays."""
+    """The files that roles wrote as one tree: path to text.
+
+    Where two roles wrote the same path, code wins over tests, and tests over documentation.
+    """
     merged = task_results.project(state)
-    for files in (state.get("documentation"), state.get("tests"), state.get("code")):
-        merged = Files(files or {}).over(merged)
+    for key in reversed(keys_of("files")):
+        files: dict[str, str] = state.get(key) or {}  # type: ignore[assignment]
+        merged = Files(files).over(merged)
     return merged
 
 
-def texts(state: SwarmState) -> dict[str, str]:
-    """The text files that a state is ready for, by name."""
-    found = {
-        "generated_code.txt": listing(state.get("code")),
-        "generated_tests.txt": listing(state.get("tests")),
-        "generated_docs.txt": listing(state.get("documentation")),
-        "review_results.txt": reviews_text(state),
-        "notes.md": notes(state),
-    }
-    return {name: text for name, text in found.items() if text}
+def text_files(state: SwarmState) -> dict[str, str]:
+    """The text files that a state has content for: name to text."""
+    texts = {role.text_file: _text_of(role, state) for role in all_roles() if role.text_file}
+    texts["notes.md"] = notes(state)
+    return {name: text for name, text in texts.items() if text}
+
+
+def _text_of(role: Role[object], state: SwarmState) -> str:
+    """What a role's text file says."""
+    if role.form == "reviews":
+        return reviews_text(state)
+    value = state.get(role.writes)
+    return listing(value) if role.form == "files" else str(value or "")  # type: ignore[arg-type]
 
 
 def listing(files: dict[str, str] | None) -> str:
@@ -45,8 +56,8 @@ def reviews_text(state: SwarmState) -> str:
     findings = state.get("findings", [])
     if findings:
         parts.append(f"Open findings ({len(findings)}):\n{findings_text(findings)}")
-    if tested := evidence.latest(state):
-        parts.append(f"Tests: {evidence.line(tested)}")
+    if tested := latest_evidence(state):
+        parts.append(f"Tests: {evidence_line(tested)}")
     parts.append(
         f"Approved: {'yes' if state.get('approved') else 'no'}, after round {reviews[-1]['iteration']}"
     )
@@ -54,29 +65,18 @@ def reviews_text(state: SwarmState) -> str:
 
 
 def notes(state: SwarmState) -> str:
-    """Requirements, design, diagnosis and proposals as one Markdown file."""
-    parts = [
-        ("Requirements", state.get("requirements")),
-        ("Design", state.get("design")),
-        ("Diagnosis of the last revise round", state.get("diagnosis")),
-        ("Proposed optimizations (not applied)", state.get("optimization")),
-    ]
-    return "\n".join(f"# {title}\n\n{text}\n" for title, text in parts if text)
+    """The texts of the roles as one Markdown file, a section each."""
+    roles = {role.writes: role for role in all_roles() if role.notes_title}
+    keys = [*FIRST_NOTES, *(key for key in roles if key not in FIRST_NOTES)]
+    sections = [(roles[key].notes_title, state.get(key)) for key in keys]
+    return "\n".join(f"# {title}\n\n{text}\n" for title, text in sections if text)
 
 
 def result_of(record: TaskRecord, state: SwarmState) -> str:
-    """A task's result as text, from the state's own keys."""
-    by_role: dict[str, Callable[[], str]] = {
-        AgentRole.CLARIFIER: lambda: state.get("requirements", ""),
-        AgentRole.ARCHITECT: lambda: state.get("design", ""),
-        AgentRole.CODER: lambda: fenced(state.get("code", {})),
-        AgentRole.TESTER: lambda: fenced(state.get("tests", {})),
-        AgentRole.DOCUMENTER: lambda: fenced(state.get("documentation", {})),
-        AgentRole.OPTIMIZER: lambda: state.get("optimization", ""),
-        AgentRole.DEBUGGER: lambda: state.get("diagnosis", ""),
-    }
-    make = by_role.get(record["role"])
-    if make is not None:
-        return make()
-    review = own_review(record["node"], state)
-    return review_text(review) if review else ""
+    """The result of a task of a built-in workflow as text; its role says which key of the state holds it."""
+    role = role_named(record["role"])
+    if role.form == "reviews":
+        review = own_review(record["node"], state)
+        return review_text(review) if review else ""
+    value = state.get(role.writes)
+    return fenced(value or {}) if role.form == "files" else str(value or "")  # type: ignore[arg-type]

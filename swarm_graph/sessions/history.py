@@ -15,15 +15,10 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.config import load_config
 from swarm_graph.errors import InputError
-from swarm_graph.nodes.architect import architect
-from swarm_graph.nodes.clarifier import clarifier
-from swarm_graph.nodes.coder import coder
-from swarm_graph.nodes.debugger import debugger
+from swarm_graph.nodes.registry import all_roles
 from swarm_graph.state import SwarmState, has_ended
 from swarm_graph.workflows.build import build_graph
-from swarm_graph.workflows.pauses import checked
-
-WORKS_FROM = {str(role.role): role.works_from for role in (clarifier, architect, coder, debugger)}
+from swarm_graph.workflows.edits import state_value
 
 
 @dataclass(frozen=True)
@@ -91,8 +86,9 @@ def find_moment(found: list[Moment], name: str) -> Moment:
 def works_from(nodes: Iterable[str]) -> str:
     """The key that an edit as plain text sets before these nodes. InputError when there is none."""
     names = [node.removeprefix("before_") for node in nodes]
-    if len(names) == 1 and names[0] in WORKS_FROM:
-        return WORKS_FROM[names[0]]
+    keys = {str(role.role): role.works_from for role in all_roles() if role.works_from}
+    if len(names) == 1 and names[0] in keys:
+        return keys[names[0]]
     raise InputError(
         f"text says nothing about what to set before {', '.join(names) or 'the end'}; "
         "give a JSON object of keys and values, or KEY=VALUE"
@@ -108,7 +104,7 @@ def fork(saver: SwarmSaver, session: Session, moment: Moment, name: str, edits: 
     thread: RunnableConfig = {"configurable": {"thread_id": name, "checkpoint_ns": ""}}
     if saver.catalogue.get(name) or saver.get_tuple(thread):
         raise InputError(f"session '{name}' exists; name another one")
-    values = {key: checked(key, value, moment.state) for key, value in edits.items()}
+    values = {key: state_value(key, value, moment.state) for key, value in edits.items()}
     saved = saver.get_tuple(moment.config)
     assert saved is not None
     checkpoint = deepcopy(saved.checkpoint)

@@ -14,7 +14,7 @@ from typing import Any
 
 from swarm_graph.errors import InputError
 from swarm_graph.events import Event, event_line
-from swarm_graph.text import plain_text
+from swarm_graph.text import printable
 
 log = logging.getLogger("swarm_graph")
 
@@ -55,7 +55,7 @@ class _Text(logging.Formatter):
     """Lines for people, fit for a terminal whatever a server said."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return plain_text(super().format(record))
+        return printable(super().format(record))
 
 
 class _JsonLines(logging.Formatter):

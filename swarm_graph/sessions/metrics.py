@@ -87,7 +87,7 @@ def test_run_row(happened: Event) -> dict[str, Any]:
     return {"kind": "run", "time": happened.time, "iteration": happened.iteration, **known}
 
 
-def same_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def is_same_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two rows are of the same run of the tests, which a killed session runs again."""
     return all(one[name] == other[name] for name in ("kind", "iteration", "attempt"))
 

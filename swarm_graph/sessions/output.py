@@ -12,18 +12,14 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from swarm_graph.errors import InputError, StorageError
-from swarm_graph.sessions.artifacts import project_files, texts
+from swarm_graph.nodes.registry import all_roles
+from swarm_graph.sessions.artifacts import project_files, text_files
 from swarm_graph.state import SwarmState, TaskRecord
 from swarm_graph.tasks import results as task_results
 from swarm_graph.tasks.results import result_file, result_files, result_text
 from swarm_graph.text import to_json
 
 PROJECT = "project"
-NAMES = (
-    PROJECT, task_results.FOLDER, "results.csv", "results.jsonl", "generated_code.txt", "generated_tests.txt",
-    "generated_docs.txt", "review_results.txt", "notes.md",
-)  # fmt: skip
-"""What may stand in a session's folder, besides its state JSON."""
 
 
 def file_name(session: str) -> str:
@@ -40,6 +36,28 @@ class Ledger(Protocol):
     def remove_artifacts(self, session: str, folder: str, paths: Iterable[str]) -> None: ...
 
 
+def make_folder(folder: Path) -> None:
+    """Make an output folder.
+
+    Raises:
+        InputError: It cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot write to the output folder '{folder}': {error.strerror}; name another one"
+        ) from error
+
+
+def _artifact_names() -> list[str]:
+    """The files and folders that a session may write into its folder, besides its state JSON."""
+    text_files = dict.fromkeys(role.text_file for role in all_roles() if role.text_file)
+    return [PROJECT, task_results.FOLDER, "results.csv", "results.jsonl", *text_files, "notes.md"]
+
+
 class Output:
     """The output folder of one session. Files are written whole or not at all, and only when changed.
 
@@ -53,22 +71,11 @@ class Output:
         self._written: dict[str, str] = {}
         self._earlier: set[str] | None = None
 
-    def prepare(self) -> None:
-        """Makes the folder. InputError when it cannot be written, before anything runs."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass
-        except OSError as error:
-            raise InputError(
-                f"cannot write to the output folder '{self.folder}': {error.strerror}; name another one"
-            ) from error
-
     def check_free(self) -> None:
         """InputError when the folder holds files of a person's that the session would write over."""
         if self.ledger is None or self.ledger.wrote_into(self._place):
             return
-        if taken := [name for name in NAMES if (self.folder / name).exists()]:
+        if taken := [name for name in _artifact_names() if (self.folder / name).exists()]:
             raise InputError(
                 f"the output folder '{self.folder}' holds '{taken[0]}', which no session here has written; "
                 "name another folder, or move it away"
@@ -79,7 +86,7 @@ class Output:
         project = {f"{PROJECT}/{path}": text for path, text in project_files(state).items()}
         if gone := [path for path in self._known() if path.startswith(f"{PROJECT}/") and path not in project]:
             self._delete(gone)  # first: a file may have become a folder, or a folder a file
-        self._write({**texts(state), **result_files(state), **project})
+        self._write({**text_files(state), **result_files(state), **project})
 
     def write_result(self, task: TaskRecord) -> None:
         """Writes what one task of a custom session came to."""

@@ -1,32 +1,19 @@
-"""A session's tasks and its state JSON, made from its state."""
+"""A session's tasks, and its state JSON in the seed's structure, made from its state."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from swarm_graph.events import Event
 from swarm_graph.sessions.artifacts import result_of
-from swarm_graph.state import AgentRole, SwarmState, Task, TaskRecord, TaskStatus, merge, reviewed
+from swarm_graph.state import AgentRole, SwarmState, Task, TaskRecord, TaskStatus
 from swarm_graph.tasks.results import is_custom
 from swarm_graph.tasks.spec import SPEC_FIELDS, TaskSpec
 
 
-def folded(state: SwarmState, updates: Mapping[str, Any]) -> SwarmState:
-    """A state with the updates of nodes that have ended while their siblings still work."""
-    result: dict[str, Any] = dict(state)
-    for update in updates.values():
-        for key, value in (update or {}).items() if isinstance(update, Mapping) else ():
-            if key == "reviews":
-                value = reviewed(result.get("reviews", []), value)
-            elif key == "tasks":
-                value = merge(result.get("tasks", {}), value)
-            result[key] = value
-    return cast("SwarmState", result)
-
-
 def finished_task(task_id: str, state: SwarmState) -> Task:
-    """A task of the state with its result as text."""
+    """A task of the state, with its result as text."""
     record = state["tasks"][task_id]
     if is_custom(record):
         return _custom_task(record)
@@ -55,22 +42,66 @@ def _custom_task(record: TaskRecord) -> Task:
     )
 
 
-def failed_task(happened: Event) -> Task:
+def failed_task(event: Event) -> Task:
     """The task of a `task_failed` event."""
     return Task(
-        task_id=happened.task,
-        task_type=happened.data["task_type"],
-        description=happened.node,
-        assigned_role=AgentRole(happened.role),
+        task_id=event.task,
+        task_type=event.data["task_type"],
+        description=event.node,
+        assigned_role=AgentRole(event.role),
         status=TaskStatus.FAILED,
-        metadata={"node": happened.node, "iteration": happened.iteration},
-        error=happened.data["error"],
-        completed_at=happened.time,
+        metadata={"node": event.node, "iteration": event.iteration},
+        error=event.data["error"],
+        completed_at=event.time,
     )
 
 
-def task_row(task: Task, record: TaskRecord | None) -> dict[str, Any]:
-    """A task as the state JSON has it; `record`: the state's own, which a failed task of a round lacks."""
+def state_document(state: SwarmState, tasks: Sequence[Task], **session: Any) -> dict[str, Any]:
+    """The state JSON of a session.
+
+    Args:
+        state: Its state.
+        tasks: Its finished tasks.
+        session: What the state does not hold: `workflow_id`, `workflow`, `simulated`, `pauses`, `metrics`,
+            `test_metrics`, `files`.
+    """
+    records = state.get("tasks", {})
+    document = {
+        "workflow_id": session["workflow_id"],
+        "workflow": session["workflow"],
+        "simulated": session["simulated"],
+        "phase": state.get("phase", "running"),
+        "approved": state.get("approved", False),
+        "iteration": state.get("iteration", 0),
+        "request": state.get("request", ""),
+        "findings": state.get("findings", []),
+        "context": _context(tasks, records),
+        "pauses": session["pauses"],
+        "completed_tasks": [_task_row(task, records.get(task.task_id)) for task in tasks],
+        "evidence": [
+            {"iteration": review["iteration"], **review["evidence"]}
+            for review in state.get("reviews", [])
+            if "evidence" in review
+        ],
+    }
+    return {**document, **{key: session[key] for key in ("metrics", "test_metrics", "files")}}
+
+
+def _context(tasks: Sequence[Task], records: Mapping[str, TaskRecord]) -> dict[str, Any]:
+    """The results of completed tasks under the seed's keys, such as `coding_coder`."""
+    return {
+        f"{task.task_type}_{records[task.task_id]['node']}": {
+            "task_id": task.task_id,
+            "result": task.result,
+            "completed_at": task.completed_at,
+        }
+        for task in tasks
+        if task.status == TaskStatus.COMPLETED
+    }
+
+
+def _task_row(task: Task, record: TaskRecord | None) -> dict[str, Any]:
+    """A task in the state JSON. `record` is missing for a task that failed in its first round."""
     return {
         "task_id": task.task_id,
         "task_type": task.task_type,

@@ -1,72 +1,91 @@
-"""What one run of a session works with: the graph, its run, its saver."""
+"""What earlier runs of a session left in the database, and the saver that keeps the present one."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.config import SwarmConfig
-from swarm_graph.roles.run import RUN, Run
-from swarm_graph.state import SwarmContext, SwarmState
-from swarm_graph.workflows.graph import SwarmGraph
-from swarm_graph.workflows.pauses import Pause, waiting
+from swarm_graph.sessions.ids import DATABASE
+from swarm_graph.state import SwarmState
+from swarm_graph.workflows.pauses import Pause, waiting_pauses
 
 
 @dataclass(frozen=True)
-class Desk:
-    """What one run of a session works with: the graph and, with checkpointing, its saver."""
+class SessionStore:
+    """The store of one session.
 
-    session: str
-    graph: SwarmGraph
-    run: Run
+    Attributes:
+        session_id: The session.
+        saver: Its saver; None without checkpointing, when there is nothing to read.
+    """
+
+    session_id: str
     saver: SwarmSaver | None
 
     @property
     def thread(self) -> RunnableConfig:
-        return {"configurable": {"thread_id": self.session, RUN: self.run}}
+        """LangGraph's configuration of the session's thread."""
+        return {"configurable": {"thread_id": self.session_id}}
 
-    def stream(self, given: Any, context: SwarmContext | None) -> AsyncGenerator[tuple[str, Any]]:
-        modes = ["values", "updates", "custom"]
-        parts = self.graph.astream(given, self.thread, context=context, stream_mode=modes)
-        return cast("AsyncGenerator[tuple[str, Any]]", parts)
-
-    async def saved(self) -> SwarmState:
-        """The state that earlier runs of the session left; empty for a new one."""
+    async def state(self) -> SwarmState:
+        """The latest state; empty for a new session."""
         if self.saver is None:
             return {}
         saved = await self.saver.aget_tuple(self.thread)
         return cast("SwarmState", saved.checkpoint["channel_values"] if saved else {})
 
     async def calls(self) -> list[dict[str, Any]]:
-        """The calls that earlier runs of the session made."""
+        """The model calls of earlier runs, a row each."""
         if self.saver is None:
             return []
-        return await self.saver.database.run(self.saver.catalogue.calls, self.session)
+        return await self.saver.database.run(self.saver.catalogue.calls, self.session_id)
 
     async def test_runs(self) -> list[dict[str, Any]]:
-        """The runs of its tests in earlier runs of the session."""
+        """The test runs of earlier runs, a row each."""
         if self.saver is None:
             return []
-        return await self.saver.database.run(self.saver.catalogue.test_runs, self.session)
+        return await self.saver.database.run(self.saver.catalogue.test_runs, self.session_id)
 
-    async def usual_seconds(self, config: SwarmConfig) -> float | None:
-        """How long sessions of this workflow with these models usually take; None while nobody knows."""
+    async def usual_seconds(self, workflow: str, config: SwarmConfig) -> float | None:
+        """How long sessions of a workflow with these models usually take; None while too few are known."""
         if self.saver is None:
             return None
         usual = self.saver.catalogue.usual_seconds
-        return await self.saver.database.run(usual, self.graph.name, config.kept())
+        return await self.saver.database.run(usual, workflow, config.redacted())
 
-    async def seconds_at_work(self) -> float:
-        """How long the session was worked on before."""
+    async def seconds_before(self) -> float:
+        """How long earlier runs worked on the session."""
         if self.saver is None:
             return 0.0
-        worked = await self.saver.database.run(self.saver.catalogue.seconds_at_work, self.session)
-        return worked.get(self.session, 0.0)
+        seconds = await self.saver.database.run(self.saver.catalogue.working_seconds, self.session_id)
+        return seconds.get(self.session_id, 0.0)
 
     async def pauses(self) -> list[Pause]:
-        """Where the session waits for a person."""
-        return waiting(await self.saver.aget_tuple(self.thread)) if self.saver else []
+        """The pauses at which the session waits for a person."""
+        return waiting_pauses(await self.saver.aget_tuple(self.thread)) if self.saver else []
+
+
+@contextmanager
+def open_store(data_dir: Path, session_id: str, *, checkpointing: bool) -> Iterator[SessionStore]:
+    """Open the store of a session.
+
+    Args:
+        data_dir: The folder of the database, which is made if it is missing.
+        session_id: The session.
+        checkpointing: Whether sessions are kept at all (`features.enable_checkpointing`).
+
+    Raises:
+        StorageError: The database cannot be used.
+    """
+    if not checkpointing:
+        yield SessionStore(session_id, None)
+        return
+    with open_checkpointer(data_dir / DATABASE) as saver:
+        yield SessionStore(session_id, saver)

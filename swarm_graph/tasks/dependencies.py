@@ -8,7 +8,8 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from swarm_graph.errors import InputError
-from swarm_graph.state import AgentRole, TaskRecord
+from swarm_graph.nodes.registry import role_named
+from swarm_graph.state import TaskRecord
 from swarm_graph.tasks.conditions import Condition
 from swarm_graph.tasks.spec import TaskSpec
 
@@ -67,10 +68,8 @@ def values_of(spec: TaskSpec) -> list[str] | None:
         declared = "properties" in spec.answer and spec.answer.keys() <= _OF_PLAIN_SCHEMAS
         return ["result", *spec.answer["properties"]] if declared else None
     own_form = not (spec.prompt or spec.expands)
-    return ["result", *(VALUES_OF_REVIEWS if own_form and spec.assigned_role in REVIEWING else ())]
-
-
-REVIEWING = (AgentRole.REVIEWER, AgentRole.SECURITY)
+    is_review = own_form and role_named(spec.assigned_role).form == "reviews"
+    return ["result", *(VALUES_OF_REVIEWS if is_review else ())]
 
 
 VALUES_OF_REVIEWS = ("approved", "verdict", "findings")

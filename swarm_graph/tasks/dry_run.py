@@ -10,13 +10,14 @@ from graphlib import TopologicalSorter
 
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError
-from swarm_graph.roles.turn import Crew
+from swarm_graph.roles.bindings import Bindings
 from swarm_graph.tasks.affinity import Job
 from swarm_graph.tasks.dependencies import waits_for
-from swarm_graph.tasks.prompting import Room, Workbench
+from swarm_graph.tasks.expansion import TaskLimit
+from swarm_graph.tasks.prompting import TaskPrompts
 from swarm_graph.tasks.scheduler import Scheduler
 from swarm_graph.tasks.spec import TaskSpec
-from swarm_graph.text import counted
+from swarm_graph.text import format_count
 
 SHOWN = 30
 DRAWN = 60
@@ -41,8 +42,8 @@ class Plan:
 
 def plan(graph: Mapping[str, TaskSpec], config: SwarmConfig, request: str = "") -> Plan:
     """The plan of a checked graph."""
-    bench = Workbench(Crew(config), request, Room(config.workflow.max_tasks, set(graph)))
-    prompts = (bench.messages(spec, {}) for spec in graph.values())
+    prompting = TaskPrompts(Bindings(config), request, TaskLimit(config.workflow.max_tasks, set(graph)))
+    prompts = (prompting.messages(spec, {}) for spec in graph.values())
     characters = sum(len(message.text) for messages in prompts for message in messages)
     limits = [
         config.parameters_for(spec.assigned_role, spec.parameters).max_tokens for spec in graph.values()
@@ -97,7 +98,7 @@ def _model(spec: TaskSpec, config: SwarmConfig) -> tuple[str, str]:
 
 def plan_text(made: Plan, graph: Mapping[str, TaskSpec], cap: int) -> str:
     """A plan for people."""
-    lines = [f"{counted(len(graph), 'task')}, at most {cap} at once. Nothing was asked.", "", "Order:"]
+    lines = [f"{format_count(len(graph), 'task')}, at most {cap} at once. Nothing was asked.", "", "Order:"]
     for number, name in enumerate(made.order[:SHOWN], 1):
         spec = graph[name]
         after = f" after {', '.join(needs)}" if (needs := waits_for(spec)) else ""

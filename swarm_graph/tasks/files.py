@@ -12,7 +12,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from swarm_graph.config_source import near
+from swarm_graph.config_source import closest_match
 from swarm_graph.errors import InputError
 from swarm_graph.prompts import template
 from swarm_graph.roles.answers import unique_keys
@@ -122,7 +122,7 @@ def _from_row(row: Mapping[str, str]) -> dict[str, Any]:
         name, text = column.strip(), cell.strip()
         if name in TaskSpec.model_fields:
             task |= {name: _cell(name, text)} if text else {}
-        elif meant := near(name, list(TaskSpec.model_fields)):
+        elif meant := closest_match(name, list(TaskSpec.model_fields)):
             raise InputError(f"unknown column '{name}'; did you mean '{meant}'? Give data another name")
         else:
             metadata[name] = cell

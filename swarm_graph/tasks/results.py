@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from swarm_graph.errors import InputError
-from swarm_graph.roles.file_blocks import read_files
-from swarm_graph.state import AgentRole, SwarmState, TaskRecord, TaskStatus
+from swarm_graph.nodes.registry import all_roles, role_named
+from swarm_graph.roles.file_blocks import Files, read_files
+from swarm_graph.state import SwarmState, TaskRecord, TaskStatus
 from swarm_graph.tasks.dependencies import added_by, needs_of
 from swarm_graph.tasks.spec import TaskSpec
 
@@ -117,23 +118,13 @@ def _cell(value: Any) -> Any:
 
 
 def _by_role(tasks: list[TaskRecord]) -> dict[str, str]:
-    """The seed's text files, one section a task."""
-    wanted = {
-        "generated_code.txt": (AgentRole.CODER,),
-        "generated_tests.txt": (AgentRole.TESTER,),
-        "generated_docs.txt": (AgentRole.DOCUMENTER,),
-        "review_results.txt": (AgentRole.REVIEWER, AgentRole.SECURITY),
-    }
-    files = {}
-    for name, roles in wanted.items():
-        parts = [
-            f"===== {task['task_id']} =====\n{result_text(task)}"
-            for task in tasks
-            if task["role"] in roles and "result" in task and in_own_form(task)
-        ]
-        if parts:
-            files[name] = "\n".join(parts)
-    return files
+    """The seed's text files: name to text, with a section for each task."""
+    sections: dict[str, list[str]] = {role.text_file: [] for role in all_roles() if role.text_file}
+    for task in tasks:
+        name = role_named(task["role"]).text_file
+        if name and "result" in task and in_own_form(task):
+            sections[name].append(f"===== {task['task_id']} =====\n{result_text(task)}")
+    return {name: "\n".join(parts) for name, parts in sections.items() if parts}
 
 
 def in_own_form(task: TaskRecord) -> bool:
@@ -167,6 +158,9 @@ def _downwards(tasks: list[TaskRecord]) -> list[TaskRecord]:
             else:
                 done = waiting.pop()
                 depths[done] = 1 + max((depths[need] for need in needs), default=0)
-    writers = (AgentRole.CODER, AgentRole.TESTER)
-    wrote = [task for task in tasks if "result" in task and task["role"] in writers and in_own_form(task)]
+    wrote = [
+        task
+        for task in tasks
+        if "result" in task and in_own_form(task) and role_named(task["role"]).answer is Files
+    ]
     return sorted(wrote, key=lambda task: (depths[task["task_id"]], task["rank"]))

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from swarm_graph.config_source import near
+from swarm_graph.config_source import closest_match
 from swarm_graph.errors import InputError
-from swarm_graph.prompts.template import is_file
-from swarm_graph.settings import AgentParameters, Whole
+from swarm_graph.prompts.template import is_path
+from swarm_graph.settings import AgentParameters, Integer
 from swarm_graph.state import AgentRole, Task, TaskRecord, TaskStatus
 from swarm_graph.tasks.conditions import Condition
-from swarm_graph.text import check_plain
+from swarm_graph.text import check_json_like
 
 TaskId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
@@ -31,7 +31,7 @@ class TaskSpec(BaseModel):
     )
     description: str = Field("", description="What is wanted.")
     assigned_role: AgentRole = Field(description="Which of the nine roles does it.")
-    priority: Whole = Field(5, description="Among ready tasks the highest begins first.")
+    priority: Integer = Field(5, description="Among ready tasks the highest begins first.")
     dependencies: list[str] = Field([], description="The tasks whose results it needs.")
     metadata: dict[str, Any] = Field({}, description="Data of your own; the prompt shows it.")
     prompt: str | None = Field(
@@ -54,7 +54,7 @@ class TaskSpec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _can_be_kept(cls, given: Any) -> Any:
-        check_plain(given)
+        check_json_like(given)
         return given
 
     @field_validator("parameters")
@@ -138,7 +138,7 @@ def _problem(error: ValidationError, task: Mapping[str, Any]) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        meant = near(where, list(TaskSpec.model_fields))
+        meant = closest_match(where, list(TaskSpec.model_fields))
         known = f"did you mean '{meant}'?" if meant else f"known: {', '.join(TaskSpec.model_fields)}"
         return f"unknown key '{where}'; {known}"
     if first["loc"] == ("assigned_role",) and "assigned_role" in task:
@@ -178,7 +178,7 @@ def absolute(spec: TaskSpec, folder: Path) -> TaskSpec:
     """The same with the paths in it, relative to a folder, made absolute: a resume may begin elsewhere."""
     files = [str((folder / name).absolute()) for name in spec.files]
     prompt = spec.prompt
-    if prompt and is_file(prompt):
+    if prompt and is_path(prompt):
         prompt = str((folder / prompt).absolute())
     return spec.model_copy(update={"files": files, "prompt": prompt})
 

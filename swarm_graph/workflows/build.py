@@ -12,9 +12,9 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from swarm_graph.config import SwarmConfig, load_config
 from swarm_graph.errors import InputError
 from swarm_graph.prompts import template
-from swarm_graph.roles.turn import Crew
+from swarm_graph.roles.bindings import Bindings
 from swarm_graph.settings import WORKFLOWS
-from swarm_graph.workflows.builder import Draft
+from swarm_graph.workflows.builder import GraphBuilder
 from swarm_graph.workflows.graph import SwarmGraph
 
 
@@ -26,28 +26,35 @@ def build_graph(
 ) -> SwarmGraph:
     """The compiled LangGraph of a workflow, for synchronous and asynchronous callers.
 
-    `config`: a SwarmConfig, a path, a dict, or None (see `load_config`). Without a configured model
-    the graph still builds, and the first call of one raises ConfigError. LangSmith is switched off
-    unless `features.langsmith`. Raises InputError for an unknown workflow.
+    Without a configured model the graph still builds, and its first model call raises ConfigError. LangSmith
+    is switched off unless `features.langsmith` is set.
+
+    Args:
+        workflow: `standard`, `full`, `review_only` or `custom`.
+        config: A SwarmConfig, a path, a dict in the file's shape, or None (see `load_config`).
+        checkpointer: Any LangGraph checkpointer. The one of `open_checkpointer` also records sessions.
+
+    Raises:
+        InputError: There is no such workflow.
+        ConfigError: The configuration or a prompt cannot be used.
     """
+    return start_graph(workflow, load_config(config)).build(workflow, checkpointer)
+
+
+def start_graph(workflow: str, config: SwarmConfig) -> GraphBuilder:
+    """The graph of a workflow under construction; `build` compiles it. Raises what `build_graph` raises."""
     if workflow not in WORKFLOWS:
         raise InputError(f"unknown workflow '{workflow}'; known workflows: {', '.join(WORKFLOWS)}")
-    config = load_config(config)
     if config.prompts_dir:
         template.warn_of_unused(config.prompts_dir, roles=workflow != "custom")
     if not config.features.langsmith:
         _switch_off_langsmith()
-    compiled = _function_of(workflow)(Crew(config)).compile(checkpointer, name=workflow)
-    return SwarmGraph(**{key: value for key, value in vars(compiled).items() if key != "__orig_class__"})
+    module, _, name = WORKFLOWS[workflow].partition(":")
+    define: Callable[[Bindings], GraphBuilder] = getattr(import_module(module), name)
+    return define(Bindings(config))
 
 
 def _switch_off_langsmith() -> None:
-    import langsmith
+    import langsmith  # heavy, and imported by LangGraph anyway
 
     langsmith.configure(enabled=False)
-
-
-def _function_of(workflow: str) -> Callable[[Crew], Draft]:
-    module, _, name = WORKFLOWS[workflow].partition(":")
-    function: Callable[[Crew], Draft] = getattr(import_module(module), name)
-    return function

@@ -1,62 +1,59 @@
-"""The node that runs the tester's tests on the coder's code. It asks no model."""
+"""The node `run_tests`: it runs the tester's tests on the coder's code. It calls no model."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.runtime import get_runtime
 
 from swarm_graph import aio
-from swarm_graph.events import Event, Kind
-from swarm_graph.roles.run import RUN, Run
-from swarm_graph.sandbox.evidence import RUN_TESTS, findings, is_broken
+from swarm_graph.config import SwarmConfig
+from swarm_graph.roles.emitter import Emitter, Origin
+from swarm_graph.roles.run import current_run
+from swarm_graph.sandbox.evidence import RUN_TESTS, evidence_findings, has_broken_tests
 from swarm_graph.settings import Execution
-from swarm_graph.state import Evidence, Review, SwarmContext, SwarmState, own_review
+from swarm_graph.state import Evidence, Review, SwarmState, own_review
 
-REWRITES = 2
-"""How often the tester writes tests again in one round when they are at fault themselves."""
+MAX_REWRITES = 2
+"""How often the tester rewrites broken tests in one round."""
 
 
-class RunTests(Runnable[SwarmState, dict[str, Any]]):
+class RunTestsNode(Runnable[SwarmState, dict[str, Any]]):
     """Appends a review with evidence. Tests that were not run neither approve nor refuse."""
 
     name = RUN_TESTS
 
-    def __init__(self, settings: Execution) -> None:
-        self.settings = settings
+    def __init__(self, config: SwarmConfig) -> None:
+        self.config = config
 
     def invoke(self, input: SwarmState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
-        return aio.run(self._take(input, config or {}, get_runtime(SwarmContext).stream_writer))
+        return aio.run(self._run(input, config or {}))
 
     async def ainvoke(
         self, input: SwarmState, config: RunnableConfig | None = None, **_: Any
     ) -> dict[str, Any]:
-        return await self._take(input, config or {}, get_runtime(SwarmContext).stream_writer)
+        return await self._run(input, config or {})
 
-    async def _take(self, state: SwarmState, config: RunnableConfig, write: Any) -> dict[str, Any]:
+    async def _run(self, state: SwarmState, config: RunnableConfig) -> dict[str, Any]:
+        run, settings = current_run(self.config), self.config.execution
         session = str(config["configurable"].get("thread_id", ""))
-        run: Run = config["configurable"].get(RUN) or Run()
         iteration = max(state.get("iteration", 0), 1)
-
-        def report(kind: Kind, **data: Any) -> None:
-            write(Event(kind, time.time(), session, RUN_TESTS, iteration=iteration, data=data).plain())
-
+        emit = Emitter(Origin(session, RUN_TESTS, iteration=iteration), get_runtime().stream_writer)
         async with run.branch():
-            report("tests_started")
-            shown = await in_thread(state, self.settings)
-            shown["attempt"] = attempt(state, iteration)
+            emit("tests_started")
+            evidence = await run_in_thread(state, settings)
+            evidence["attempt"] = attempt_number(state, iteration)
             if run.journal:
-                await run.journal.tested(shown, iteration)
-            report("tests_ended", **{key: value for key, value in shown.items() if key != "failures"})
-        return {"reviews": [review(shown, iteration, required=self.settings.mode == "required")]}
+                await run.journal.record_test_run(evidence, iteration)
+            emit("tests_ended", **{key: value for key, value in evidence.items() if key != "failures"})
+        return {"reviews": [review(evidence, iteration, required=settings.mode == "required")]}
 
 
-async def in_thread(state: SwarmState, settings: Execution) -> Evidence:
-    """Runs the tests of a state; when the caller is cancelled nothing of the run is left."""
+async def run_in_thread(state: SwarmState, settings: Execution) -> Evidence:
+    """Run the tests of a state in a thread. When the caller is cancelled, the run is stopped first."""
     from swarm_graph.sandbox.runner import run_tests
 
     cancelled = threading.Event()
@@ -71,27 +68,33 @@ async def in_thread(state: SwarmState, settings: Execution) -> Evidence:
         raise
 
 
-def attempt(state: SwarmState, iteration: int) -> int:
-    """Which run of its round the next one is."""
+def attempt_number(state: SwarmState, iteration: int) -> int:
+    """The number of the next test run in its round, from 1."""
     last = own_review(RUN_TESTS, state)
     return last["evidence"]["attempt"] + 1 if last and last["iteration"] == iteration else 1
 
 
-def review(shown: Evidence, iteration: int, *, required: bool) -> Review:
-    """The evidence as a review; `required`: tests that were not run are no approval."""
-    abstains = shown["outcome"] == "not_run" and not required
+def review(evidence: Evidence, iteration: int, *, required: bool) -> Review:
+    """Evidence as a review.
+
+    Args:
+        evidence: What the test run showed.
+        iteration: The round.
+        required: Whether tests that were not run refuse the code; otherwise they abstain.
+    """
+    abstains = evidence["outcome"] == "not_run" and not required
     return Review(
         node=RUN_TESTS,
         iteration=iteration,
-        approved=None if abstains else shown["outcome"] == "passed",
-        findings=[] if abstains else findings(shown),
-        evidence=shown,
+        approved=None if abstains else evidence["outcome"] == "passed",
+        findings=[] if abstains else evidence_findings(evidence),
+        evidence=evidence,
     )
 
 
 def next_step(state: SwarmState) -> str:
-    """`rewrite` while tests that are at fault themselves can be written again, else `done`."""
+    """`rewrite` while the tests are broken and may be rewritten, else `done`."""
     last = own_review(RUN_TESTS, state)
     assert last is not None
-    shown = last["evidence"]
-    return "rewrite" if is_broken(shown) and shown["attempt"] <= REWRITES else "done"
+    evidence = last["evidence"]
+    return "rewrite" if has_broken_tests(evidence) and evidence["attempt"] <= MAX_REWRITES else "done"

@@ -1,0 +1,114 @@
+"""A model that a role can call: one from the configuration, or one that the caller supplied."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
+
+from swarm_graph.models.pool import ModelPool, PromptSize
+from swarm_graph.models.slots import Slots
+from swarm_graph.settings import AgentParameters, ModelEntry
+
+
+class Endpoint(Protocol):
+    """A model that a role can call.
+
+    Attributes:
+        entry: Label, server, time-outs and prices of the model.
+        may_omit_finish_reason: Whether an answer without a finish reason is complete.
+    """
+
+    entry: ModelEntry
+    may_omit_finish_reason: bool
+
+    def name_of(self, model: BaseChatModel) -> str:
+        """What identifies the model in the journal."""
+
+    async def chat(self, parameters: AgentParameters) -> BaseChatModel:
+        """The LangChain chat model for the running event loop."""
+
+    async def slots(self) -> list[Slots]:
+        """The limits of its server on calls in flight."""
+
+    async def prompt_size(
+        self, messages: list[BaseMessage], parameters: AgentParameters
+    ) -> PromptSize | None:
+        """The size of a prompt; None when the context of the model is unknown."""
+
+    async def cut_prompt(self, messages: list[BaseMessage], tokens: int) -> int:
+        """The tokens of a prompt that the server cut to `tokens` without an error; 0 when it read all."""
+
+    def refused(self) -> frozenset[str]:
+        """The optional request fields that its server refuses."""
+
+    def refuse(self, field: str) -> None:
+        """Leave a request field out from now on."""
+
+
+class ConfiguredEndpoint:
+    """A model from the configuration."""
+
+    may_omit_finish_reason = False
+
+    def __init__(self, pool: ModelPool, entry: ModelEntry) -> None:
+        self._pool, self.entry = pool, entry
+
+    def name_of(self, model: BaseChatModel) -> str:
+        return self.entry.model
+
+    async def chat(self, parameters: AgentParameters) -> BaseChatModel:
+        return await self._pool.chat(self.entry, parameters)
+
+    async def slots(self) -> list[Slots]:
+        return [await self._pool.slots(self.entry)]
+
+    async def prompt_size(
+        self, messages: list[BaseMessage], parameters: AgentParameters
+    ) -> PromptSize | None:
+        return await self._pool.prompt_size(self.entry, messages, parameters)
+
+    async def cut_prompt(self, messages: list[BaseMessage], tokens: int) -> int:
+        return await self._pool.truncated_prompt_tokens(self.entry, messages, tokens)
+
+    def refused(self) -> frozenset[str]:
+        return self._pool.refused_fields(self.entry)
+
+    def refuse(self, field: str) -> None:
+        self._pool.mark_refused(self.entry, field)
+
+
+class SuppliedEndpoint:
+    """A chat model that the caller supplied in SwarmContext. Nothing is known of its server.
+
+    LangChain models that are not backed by a server often set no finish reason.
+    """
+
+    may_omit_finish_reason = True
+
+    entry = ModelEntry(model="the model of this run's context", api_type="simulated")
+
+    def __init__(self, pool: ModelPool, model: BaseChatModel) -> None:
+        self._pool, self._model = pool, model
+
+    def name_of(self, model: BaseChatModel) -> str:
+        return model._llm_type
+
+    async def chat(self, parameters: AgentParameters) -> BaseChatModel:
+        return self._model
+
+    async def slots(self) -> list[Slots]:
+        return []
+
+    async def prompt_size(self, messages: list[BaseMessage], parameters: AgentParameters) -> None:
+        return None
+
+    async def cut_prompt(self, messages: list[BaseMessage], tokens: int) -> int:
+        return 0
+
+    def refused(self) -> frozenset[str]:
+        return self._pool.refused_fields(self.entry)
+
+    def refuse(self, field: str) -> None:
+        self._pool.mark_refused(self.entry, field)

@@ -1,0 +1,41 @@
+"""Emitting events from a node to LangGraph's `custom` stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from swarm_graph.events import Event, Kind
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an event or a model call comes from: session, node, role, task and round."""
+
+    session: str
+    node: str
+    role: str = ""
+    task: str = ""
+    iteration: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name, as events, call records and LangChain metadata have them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Emitter:
+    """Emits the events of one node.
+
+    Attributes:
+        origin: What all events of the node have in common.
+        write: LangGraph's stream writer, or one that stands in for it.
+    """
+
+    origin: Origin
+    write: Callable[[Any], None]
+
+    def __call__(self, kind: Kind, **data: Any) -> None:
+        self.write(Event(kind, time.time(), **vars(self.origin), data=data).to_dict())

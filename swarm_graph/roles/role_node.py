@@ -1,0 +1,190 @@
+"""A role as a node of a graph: render the prompt, ask the model, update the state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar, cast
+
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.runtime import get_runtime
+
+from swarm_graph import aio
+from swarm_graph.prompts import template
+from swarm_graph.roles.bindings import Bindings
+from swarm_graph.roles.emitter import Emitter, Origin
+from swarm_graph.roles.file_blocks import fenced
+from swarm_graph.roles.findings import GRAVE, findings_text
+from swarm_graph.roles.role import Answered, Role
+from swarm_graph.roles.run import current_run
+from swarm_graph.roles.turn import NONE, Question, Turn
+from swarm_graph.roles.views import VIEWS
+from swarm_graph.state import SwarmState, TaskRecord, TaskStatus, end_phase
+
+A = TypeVar("A")
+
+
+class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
+    """A role at its place in a graph, for synchronous and asynchronous callers."""
+
+    name: str
+
+    def __init__(
+        self,
+        bindings: Bindings,
+        role: Role[A],
+        name: str,
+        task_id: str,
+        focus: str | None = None,
+        *,
+        ends: bool = False,
+    ) -> None:
+        """Load the prompt of the role.
+
+        Args:
+            bindings: The configuration and the models of the graph.
+            role: The role.
+            name: The name of the node.
+            task_id: The id of its task.
+            focus: What a reviewer looks at, as in `security` for `prompts/review_security.md`.
+            ends: Whether the workflow is complete after this node.
+
+        Raises:
+            ConfigError: A prompt is missing or has a hole that nothing fills.
+        """
+        self.bindings, self.role, self.name, self.task_id, self.ends = bindings, role, name, task_id, ends
+        config = bindings.config
+        folder = config.prompts_dir
+        holes = role.reads + (("focus",) if focus else ())
+        self.prompt = template.load(role.role, folder, holes=holes)
+        self.repair = template.load(template.REPAIR, folder, holes=("problem",))
+        self.fixed = {"focus": template.read(template.FOCUS + focus, folder).strip()} if focus else {}
+        self.fixed["packages"] = config.execution.packages_text
+        self.parameters = config.parameters_for(role.role)
+
+    def invoke(self, input: SwarmState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
+        return aio.run(self._take_turn(input, config or {}))
+
+    async def ainvoke(
+        self, input: SwarmState, config: RunnableConfig | None = None, **_: Any
+    ) -> dict[str, Any]:
+        return await self._take_turn(input, config or {})
+
+    async def _take_turn(self, state: SwarmState, config: RunnableConfig) -> dict[str, Any]:
+        """Ask the model; returns what changes in the state."""
+        run = current_run(self.bindings.config)
+        iteration = state.get("iteration", 0) + self.role.opens_round
+        session = str(config["configurable"].get("thread_id", ""))
+        origin = Origin(session, self.name, str(self.role.role), self.task_id, max(iteration, 1))
+        turn = Turn(self.bindings, run, Emitter(origin, get_runtime().stream_writer), config)
+        async with run.branch():
+            started_at = turn.clock()
+
+            def record(status: TaskStatus, note: str = "") -> TaskRecord:
+                return self._record(state, origin.iteration, started_at, turn.clock(), status, note)
+
+            async with turn.task(self.role.task_type, lambda _: record(TaskStatus.FAILED)):
+                answer, note = await turn.ask(self._question(state))
+            completed = record(TaskStatus.COMPLETED, note)
+            if run.journal:
+                await run.journal.end_task(completed)
+            turn.emit("task_ended", note=note)
+        update = self.role.update(Answered(answer, self.name, iteration, state))
+        update["tasks"] = {self.task_id: completed}
+        if self.role.opens_round:
+            update["iteration"] = iteration
+        if self.ends:
+            update["phase"] = end_phase(state)
+        return update
+
+    def _question(self, state: SwarmState) -> Question[A]:
+        role = self.role
+        return Question(
+            messages=self.messages(state),
+            entry=lambda: self.bindings.config.model_for(role.role),
+            parameters=self.parameters,
+            read=lambda reply: role.read(reply, state),
+            repair=self.repair,
+            schema=role.schema,
+            unreadable=role.unreadable,
+            shorter=lambda: self._shorter(state),
+        )
+
+    def messages(self, state: SwarmState, omitted: str = "") -> list[BaseMessage]:
+        """The prompt of the role.
+
+        Args:
+            state: The state that the prompt shows.
+            omitted: A line below the code that names the files that were left out.
+        """
+        values = {key: rendered(key, state) for key in self.role.reads} | self.fixed
+        if omitted:
+            values["code"] = f"{values['code']}\n\n{omitted}"
+        system, user = self.prompt.render(values)
+        return [SystemMessage(system), HumanMessage(user)]
+
+    def _shorter(self, state: SwarmState) -> Iterator[tuple[list[BaseMessage], str]]:
+        """Prompts for a small context: without minor findings, then also without unchanged files.
+
+        Reviewers always see all files: no code is approved unread.
+        """
+        left_out: list[str] = []
+        findings = state.get("findings", [])
+        grave = [finding for finding in findings if finding["severity"] in GRAVE]
+        if "findings" in self.role.reads and len(grave) < len(findings):
+            left_out.append(f"{len(findings) - len(grave)} minor findings")
+            state = cast("SwarmState", {**state, "findings": grave})
+            yield self.messages(state), left_out[0]
+        code, changed = state.get("code", {}), state.get("changed", [])
+        unchanged = [path for path in code if path not in changed]
+        if "code" in self.role.reads and self.role.form != "reviews" and changed and unchanged:
+            names = ", ".join(unchanged)
+            shown = {path: text for path, text in code.items() if path in changed}
+            omitted = f"(Not shown, unchanged since the round before: {names}.)"
+            left_out.append(f"unchanged files ({names})")
+            yield self.messages(cast("SwarmState", {**state, "code": shown}), omitted), ", ".join(left_out)
+
+    def _record(
+        self,
+        state: SwarmState,
+        iteration: int,
+        started_at: float,
+        finished_at: float,
+        status: TaskStatus,
+        note: str,
+    ) -> TaskRecord:
+        earlier = state.get("tasks", {}).get(self.task_id)
+        record = TaskRecord(
+            task_id=self.task_id,
+            task_type=self.role.task_type,
+            node=self.name,
+            role=str(self.role.role),
+            status=str(status),
+            iteration=iteration,
+            created_at=earlier["created_at"] if earlier else started_at,
+            completed_at=finished_at,
+        )
+        notes = _with_earlier_notes(earlier, iteration, note)
+        return {**record, "note": notes} if notes else record
+
+
+def _with_earlier_notes(earlier: TaskRecord | None, iteration: int, note: str) -> str:
+    """A task's note, after the notes of its earlier rounds."""
+    before = earlier.get("note", "") if earlier and earlier["iteration"] != iteration else ""
+    if not earlier or not before:
+        return note
+    if not before.startswith("round "):
+        before = f"round {earlier['iteration']}: {before}"
+    return f"{before}; round {iteration}: {note}" if note else before
+
+
+def rendered(key: str, state: SwarmState) -> str:
+    """A key of the state, or a view of it, as a prompt shows it."""
+    value = VIEWS[key](state) if key in VIEWS else state.get(key)
+    if not value:
+        return NONE
+    if isinstance(value, dict):
+        return fenced(value)
+    if isinstance(value, list):
+        return findings_text(value)
+    return str(value)

@@ -1,0 +1,139 @@
+"""Follows one session while it runs: its state, calls, test runs and tasks, from LangGraph's stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from langgraph.channels.base import BaseChannel
+
+from swarm_graph.events import Event
+from swarm_graph.sessions.metrics import call_row, is_same_run, summary, swaps, test_run_row, test_summary
+from swarm_graph.sessions.state_json import failed_task, finished_task
+from swarm_graph.state import SwarmState, Task, TaskRecord, TaskStatus
+from swarm_graph.tasks.results import FINISHED, in_order
+
+STATUSES = {
+    "task_started": str(TaskStatus.RUNNING),
+    "task_stopped": str(TaskStatus.PENDING),
+    "task_failed": str(TaskStatus.FAILED),
+    "task_skipped": str(TaskStatus.SKIPPED),
+}
+"""The status of a custom task after an event."""
+
+
+class SessionTracker:
+    """Follows one session.
+
+    Attributes:
+        workflow: The name of its graph.
+        state: Its state, also of nodes that ended while their siblings still work.
+        calls: A row for each model call, earlier runs included.
+        test_runs: A row for each test run, earlier runs included.
+        calls_in_flight: How many model calls run now.
+    """
+
+    def __init__(
+        self,
+        workflow: str,
+        channels: Mapping[str, Any] | None = None,
+        state: SwarmState | None = None,
+        calls: list[dict[str, Any]] | None = None,
+        test_runs: list[dict[str, Any]] | None = None,
+    ) -> None:
+        """Start from what earlier runs left.
+
+        Args:
+            workflow: The name of the graph.
+            channels: The channels of the graph, whose reducers fold updates into the state.
+            state: The latest state.
+            calls: The rows of earlier calls.
+            test_runs: The rows of earlier test runs.
+        """
+        self.workflow, self.state = workflow, state or {}
+        self.calls, self.test_runs = calls or [], test_runs or []
+        self.calls_in_flight = 0
+        self._channels = channels or {}
+        self._failed: dict[str, Task] = {}
+
+    # --- following -------------------------------------------------------------------------------
+
+    def on_values(self, values: Mapping[str, Any]) -> None:
+        """Take the state after a superstep."""
+        tasks = dict(
+            values.get("tasks", {})
+        )  # a copy: events of custom tasks change it before the next superstep
+        self.state = cast("SwarmState", {**values, "tasks": tasks})
+
+    def on_updates(self, updates: Mapping[str, Any]) -> None:
+        """Fold the updates of nodes that ended into the state, with the reducers of the graph."""
+        state: dict[str, Any] = dict(self.state)
+        for update in updates.values():
+            for key, value in update.items() if isinstance(update, Mapping) else ():
+                channel = self._channel(key, state)
+                channel.update([value])
+                state[key] = channel.get()
+        self.state = cast("SwarmState", state)
+
+    def _channel(self, key: str, state: Mapping[str, Any]) -> BaseChannel[Any, Any, Any]:
+        empty: BaseChannel[Any, Any, Any] = self._channels[key]
+        if key not in state:
+            return empty.copy()
+        return empty.from_checkpoint(state[key])
+
+    def on_event(self, event: Event) -> None:
+        """Take an event of a node."""
+        if event.kind == "call_started":
+            self.calls_in_flight += 1
+        elif event.kind == "call_ended":
+            self.calls_in_flight -= 1
+            self.calls.append(call_row(event))
+        elif event.kind == "tests_ended":
+            row = test_run_row(event)
+            self.test_runs = [*(run for run in self.test_runs if not is_same_run(run, row)), row]
+        elif self.workflow == "custom" and event.task:
+            self._on_custom_task(event)
+        elif event.kind == "task_failed":
+            self._failed[event.task] = failed_task(event)
+
+    def _on_custom_task(self, event: Event) -> None:
+        tasks = self.state["tasks"]
+        if "record" in event.data:
+            tasks[event.task] = event.data["record"]
+        elif event.kind in STATUSES:
+            reason = {key: value for key, value in event.data.items() if key in ("error", "note")}
+            record = {**tasks[event.task], "status": STATUSES[event.kind], **reason}
+            tasks[event.task] = cast("TaskRecord", record)
+
+    def end(self, phase: str) -> None:
+        """Note the phase in which the run ended."""
+        self.state = cast("SwarmState", {**self.state, "phase": phase})
+
+    # --- results ---------------------------------------------------------------------------------
+
+    def nodes_done(self) -> set[str]:
+        """The nodes that earlier runs completed."""
+        records, reviews = self.state.get("tasks", {}).values(), self.state.get("reviews", [])
+        done = {record["node"] for record in records if record["status"] == TaskStatus.COMPLETED}
+        if any("evidence" in review for review in reviews):
+            done.add("run_tests")
+        if any(review["iteration"] < self.state.get("iteration", 0) for review in reviews):
+            done.add("verdict")
+        return done
+
+    def completed_tasks(self) -> list[Task]:
+        """The finished tasks, failed and skipped ones included; see `SwarmCoordinator.completed_tasks`."""
+        records = self.state.get("tasks", {})
+        if self.workflow == "custom":
+            finished = [record for record in in_order(records) if record["status"] in FINISHED]
+            return [finished_task(record["task_id"], self.state) for record in finished]
+        completed = {task_id: finished_task(task_id, self.state) for task_id in records}
+        return [task for _, task in sorted({**completed, **self._failed}.items())]
+
+    def metrics(self) -> dict[str, Any]:
+        """The figures of the session; see `SwarmCoordinator.get_metrics_summary`."""
+        return {
+            "agents": summary(self.calls),
+            "tests": test_summary(self.test_runs),
+            "model_swaps": swaps(self.calls),
+        }

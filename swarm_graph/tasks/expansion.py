@@ -1,0 +1,98 @@
+"""Tasks that add tasks: the form of the model's answer, and the limit on how far a session may grow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, Field
+
+from swarm_graph.errors import InputError, UnreadableAnswer
+from swarm_graph.nodes.registry import role_named
+from swarm_graph.state import AgentRole
+from swarm_graph.tasks.dependencies import checked_graph
+from swarm_graph.tasks.spec import TaskSpec, task_specs
+
+
+class NewTask(BaseModel):
+    """A task that another task adds, as a model writes it. The bounds are for the server's grammar."""
+
+    task_id: str = Field(min_length=1, json_schema_extra={"maxLength": 40})
+    assigned_role: AgentRole
+    description: str = Field(min_length=1, json_schema_extra={"maxLength": 4000})
+    dependencies: list[str] = Field([], json_schema_extra={"maxItems": 20})
+    expands: bool = False
+
+
+class Expansion(BaseModel):
+    """The answer of a task that expands."""
+
+    plan: str = Field("", json_schema_extra={"maxLength": 8000})
+    tasks: list[NewTask] = Field(min_length=1, json_schema_extra={"maxItems": 100})
+
+
+@dataclass(frozen=True)
+class TaskLimit:
+    """How many tasks a session may have; shared by all tasks of a run.
+
+    Attributes:
+        limit: `workflow.max_tasks`.
+        names: The ids of all tasks so far.
+        initial: How many tasks the session began with. Prompts show only what follows from this number:
+            how far other tasks have come when a task starts must not change its question, or the answer of a
+            killed run would not be found in the journal.
+    """
+
+    limit: int
+    names: set[str]
+    initial: int = 0
+
+    @property
+    def left(self) -> int:
+        """How many more tasks may be added now."""
+        return self.limit - len(self.names)
+
+    @property
+    def left_for_prompts(self) -> int:
+        """The number that prompts show; the same in every run of the session."""
+        return max(self.limit - self.initial, 1)
+
+    def check(self, task_id: str) -> None:
+        """Raises InputError when a task may not add even one task."""
+        if self.left < 1:
+            raise InputError(
+                f"{task_id}: workflow.max_tasks ({self.limit}) is reached, it can add no task; "
+                "raise it and resume, or ask for less"
+            )
+
+
+def added_tasks(parent: TaskSpec, answer: Expansion, limit: TaskLimit) -> list[TaskSpec]:
+    """The tasks that an answer adds: named below their parent, and dependent on it.
+
+    Raises:
+        UnreadableAnswer: They are too many, their ids cannot be used, or they form no valid graph.
+    """
+    if len(answer.tasks) > limit.left:
+        raise UnreadableAnswer(
+            f"the answer adds {len(answer.tasks)} tasks, but only {limit.left} more are allowed "
+            f"(workflow.max_tasks is {limit.limit})"
+        )
+    if dotted := [task.task_id for task in answer.tasks if "." in task.task_id]:
+        raise UnreadableAnswer(
+            f"the answer's task_id '{dotted[0]}' holds a dot; use letters, digits, - and _"
+        )
+    tasks = [task.model_dump(mode="json") for task in answer.tasks]
+    for task in tasks:
+        task["task_id"] = f"{parent.task_id}.{task['task_id']}"
+        task["dependencies"] = [f"{parent.task_id}.{name}" for name in task["dependencies"]]
+        task["priority"] = parent.priority
+        task["task_type"] = role_named(task["assigned_role"]).task_type
+    if taken := [task["task_id"] for task in tasks if task["task_id"] in limit.names]:
+        raise UnreadableAnswer(
+            f"the answer's task '{taken[0]}' has the id of another task; use another task_id"
+        )
+    try:
+        specs = list(checked_graph(task_specs(tasks)).values())
+    except InputError as problem:
+        raise UnreadableAnswer(f"the answer's tasks cannot be used: {problem}") from problem
+    limit.names.update(spec.task_id for spec in specs)
+    return [spec.model_copy(update={"dependencies": [parent.task_id, *spec.dependencies]}) for spec in specs]

@@ -1,0 +1,100 @@
+"""What a person may set in the state, in a pause or in a fork, and the form that it must have."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from swarm_graph.errors import InputError, UnreadableAnswer
+from swarm_graph.nodes.registry import all_roles
+from swarm_graph.roles.file_blocks import check_no_file_is_a_folder, project_path, read_files
+from swarm_graph.roles.role import Form
+from swarm_graph.state import Finding, SwarmState
+
+
+@cache
+def keys_of(form: Form) -> tuple[str, ...]:
+    """The keys of the state that roles write in a form, in the order of SwarmState."""
+    order = list(SwarmState.__annotations__)
+    keys = dict.fromkeys(role.writes for role in all_roles() if role.form == form)
+    return tuple(sorted(keys, key=lambda key: order.index(key) if key in order else len(order)))
+
+
+def editable_keys() -> tuple[str, ...]:
+    """The keys of the state that a person may set."""
+    return ("request", *keys_of("text"), *keys_of("files"), "findings")
+
+
+def state_value(key: str, value: Any, state: SwarmState) -> Any:
+    """A value that a person sets, in the form of the state.
+
+    Args:
+        key: The key of the state.
+        value: Text, a list of findings (or its JSON), or files: an object of paths and texts (or its JSON),
+        which
+            replaces all files, or Markdown with a fenced block for each file, written over the present ones.
+        state: The present state.
+
+    Raises:
+        InputError: The key cannot be set, or the value has another form.
+    """
+    if key not in editable_keys():
+        raise InputError(f"'{key}' cannot be set; allowed: {', '.join(editable_keys())}")
+    if key == "request" and not (isinstance(value, str) and value.strip()):
+        raise InputError("the request is empty; say what you want built or reviewed")
+    if key in keys_of("files"):
+        return _files(key, value, state)
+    if key == "findings":
+        return validated(list[Finding], key, from_json(key, value))
+    return validated(str, key, value)
+
+
+def _files(key: str, value: Any, state: SwarmState) -> dict[str, str]:
+    try:
+        if isinstance(value, str) and not value.lstrip().startswith("{"):
+            check_encodable(key, value)
+            return read_files(value).over(cast("dict[str, str]", state.get(key, {})))
+        texts = validated(dict[str, str], key, from_json(key, value))
+        files = {project_path(path): text for path, text in texts.items()}
+        check_no_file_is_a_folder(files)
+    except UnreadableAnswer as problem:
+        raise InputError(f"'{key}' cannot be read as files: {problem}") from problem
+    if key == "code" and not files:
+        raise InputError("'code' would hold no file")
+    return files
+
+
+def from_json(key: str, value: Any) -> Any:
+    """A value that may be given as JSON text. Raises InputError for text that is no JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"'{key}' is not valid JSON: {error}") from error
+
+
+def validated(form: Any, key: str, value: Any) -> Any:
+    """A value of a type that pydantic can check. Raises InputError, with the place, for another type."""
+    check_encodable(key, value)
+    try:
+        return TypeAdapter(form).validate_python(value, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, (key, *first["loc"])))
+        raise InputError(f"'{where}' is not allowed: {first['msg'].lower()}") from error
+
+
+def check_encodable(name: str, value: Any) -> None:
+    """Raises InputError for text that no file can hold: a surrogate without its other half."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"'{name}' holds half of a character; expected UTF-8 text") from error
+    except RecursionError as error:
+        raise InputError(f"'{name}' is nested too deep") from error
+    except TypeError:  # no plain data: the check of its type says so
+        return

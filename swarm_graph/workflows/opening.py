@@ -1,0 +1,213 @@
+"""How a run of a session begins: what LangGraph is given, decided in one place."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.types import Command
+
+from swarm_graph.errors import InputError, UnfinishedSession
+from swarm_graph.roles.bindings import Bindings
+from swarm_graph.sandbox.evidence import RUN_TESTS
+from swarm_graph.sandbox.runner import check_execution
+from swarm_graph.state import SwarmContext, SwarmState, has_ended
+from swarm_graph.tasks.dependencies import checked_graph
+from swarm_graph.tasks.node import TASKS
+from swarm_graph.tasks.prompting import check_tasks
+from swarm_graph.tasks.spec import TaskSpec, absolute, pending, task_specs
+from swarm_graph.text import check_json_like
+from swarm_graph.workflows.pauses import resume_values, waiting_pauses
+
+START_CHANNEL = "__start__"
+"""LangGraph's channel with the input that no node has taken yet."""
+
+Kind = Literal["begin", "follow_up", "resume", "replay"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Input of a graph that was checked before anything was written: a request, None, or a Command."""
+
+    given: Any
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a run begins.
+
+    Attributes:
+        kind: What the catalogue records; None when the run is not recorded: an ended session is only read.
+        request: The new request, with tasks if it is custom; None for a resume.
+        input: The input for LangGraph.
+    """
+
+    kind: Kind | None
+    request: dict[str, Any] | None
+    input: Any
+
+
+def prepare(given: Any, nodes: Collection[str], bindings: Bindings, context: SwarmContext | None) -> Prepared:
+    """Check the input of a graph.
+
+    Args:
+        given: A request, None to resume, or a Command to answer pauses.
+        nodes: The nodes of the graph.
+        bindings: Its configuration.
+        context: What the caller overrides.
+
+    Raises:
+        InputError: The request is empty, or its tasks do not fit together.
+        ConfigError: A task has no usable model or prompt, or the interpreter for tests cannot be used.
+        SandboxError: Tests are required, and no sandbox is possible.
+    """
+    if RUN_TESTS in nodes:
+        check_execution(bindings.config.execution)
+    if given is None or isinstance(given, Command):
+        return Prepared(given)
+    if TASKS not in nodes:
+        return Prepared(_request(given))
+    if not isinstance(given, Mapping):
+        raise InputError('the input is no object; expected {"tasks": [...]}')
+    graph = checked_graph(task_specs(given.get("tasks", ())))
+    check_tasks(graph, bindings, supplied=bool(context and context.model))
+    request = str(given.get("request") or "")
+    _check_encodable(request)
+    tasks = [absolute(spec, Path()).plain() for spec in graph.values()]
+    return Prepared({**given, "request": request, "tasks": tasks})
+
+
+def open_run(
+    prepared: Prepared,
+    session: str,
+    saved: CheckpointTuple | None,
+    *,
+    nodes: Collection[str],
+    channels: Collection[str],
+    replay: bool,
+    pending_request: dict[str, Any] | None,
+    left_open: bool,
+) -> Opening:
+    """Decide how a run begins.
+
+    Args:
+        prepared: The checked input.
+        session: The thread id.
+        saved: The latest checkpoint of the thread, or the one to replay from.
+        nodes: The nodes of the graph.
+        channels: The channels of the graph.
+        replay: Whether the run starts at an earlier checkpoint.
+        pending_request: The request of a killed run that no checkpoint holds yet.
+        left_open: Whether the catalogue says that the session has not ended, as after a kill right at its
+        end.
+
+    Raises:
+        InputError: There is nothing to resume, no pause to answer, or the graph has another shape.
+        UnfinishedSession: There is a new request, and the session has not ended.
+    """
+    given, unfinished = prepared.given, saved is not None and is_unfinished(saved)
+    resumed = given is None
+    if resumed and not unfinished:
+        given = pending_request
+    if saved is not None and unfinished:
+        _check_shape(session, saved, channels)
+    if given is None and saved is None:
+        raise InputError(f"no session '{session}' to resume: nothing was saved under this thread_id")
+    request = dict(given) if isinstance(given, Mapping) else None
+    if request is not None and unfinished:
+        raise UnfinishedSession(
+            f"session '{session}' has not ended; resume it with `graph.invoke(None, thread)` or "
+            f"`swarm-graph resume {session}`, or use another thread_id"
+        )
+    kind: Kind = "resume" if resumed or request is None else "follow_up" if saved else "begin"
+    is_recorded = given is not None or unfinished or replay or left_open
+    return Opening(
+        kind=("replay" if replay else kind) if is_recorded else None,
+        request=request,
+        input=_langgraph_input(given, request, session, saved, nodes),
+    )
+
+
+def _langgraph_input(
+    given: Any,
+    request: dict[str, Any] | None,
+    session: str,
+    saved: CheckpointTuple | None,
+    nodes: Collection[str],
+) -> Any:
+    if isinstance(given, Command):
+        return _answer(given, session, saved)
+    return None if request is None else new_request_state(request, nodes)
+
+
+def is_unfinished(saved: CheckpointTuple) -> bool:
+    """Whether a saved thread began a request and has not ended it."""
+    values = saved.checkpoint["channel_values"]
+    phase = values.get("phase")
+    return START_CHANNEL in values or (phase is not None and not has_ended(phase))
+
+
+def _check_shape(session: str, saved: CheckpointTuple, channels: Collection[str]) -> None:
+    """Raises InputError when a session is on its way to a node that this graph does not have."""
+    if missing := [name for name in saved.checkpoint["channel_values"] if name not in channels]:
+        raise InputError(
+            f"session '{session}' began in a graph of another shape ({', '.join(missing)}); build it "
+            "with the workflow, reviewers and pauses that the session began with"
+        )
+
+
+def _answer(given: Command[Any], session: str, saved: CheckpointTuple | None) -> Command[Any]:
+    """A Command whose decisions are checked and named by LangGraph's interrupt ids."""
+    if given.resume is None:
+        return given
+    pauses = waiting_pauses(saved)
+    if not pauses or saved is None:
+        raise InputError(f"session '{session}' does not wait for a person; resume it without an answer")
+    state = cast("SwarmState", saved.checkpoint["channel_values"])
+    return replace(given, resume=resume_values(given.resume, pauses, state))
+
+
+def new_request_state(request: Mapping[str, Any], nodes: Collection[str]) -> dict[str, Any]:
+    """A request with the keys that it resets; other keys that the caller gave stay as given.
+
+    Requirements, design, code, tests and documentation stay: a follow-up starts from them.
+    """
+    overwrite: dict[str, Any] = {"reviews": {"__overwrite__": []}, "tasks": {"__overwrite__": {}}}
+    reset = {
+        "approved": False,
+        "findings": [],
+        "diagnosis": "",
+        "phase": "running",
+        "iteration": 0 if "coder" in nodes else 1,
+        "best": None,
+        "codes": [],
+        "circling": "",
+        "changed": [],
+        **overwrite,
+    }
+    if TASKS not in nodes:
+        return {**reset, **request}
+    specs = [TaskSpec.model_validate(task) for task in request["tasks"]]
+    records = {spec.task_id: pending(spec, [number]) for number, spec in enumerate(specs)}
+    custom = {"tasks": {"__overwrite__": records}, "children": secrets.token_hex(4), "approved": None}
+    return {**reset, **request, **custom}
+
+
+def _request(given: Any) -> dict[str, Any]:
+    request = given.get("request") if isinstance(given, Mapping) else None
+    if not isinstance(request, str) or not request.strip():
+        raise InputError('the request is empty; expected {"request": "what you want built or reviewed"}')
+    _check_encodable(request)
+    return dict(given)
+
+
+def _check_encodable(request: str) -> None:
+    """Raises InputError for text that no file and no database can hold."""
+    try:
+        check_json_like(request)
+    except ValueError as error:
+        raise InputError("the request holds bytes that are not UTF-8 text") from error

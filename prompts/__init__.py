@@ -1,1 +1,1 @@
-"""The words of the roles: Markdown files, and packs that replace some of them."""
+"""The prompts of the roles: one Markdown file each, and packs (subfolders) that replace some of them."""

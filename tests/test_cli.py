@@ -454,7 +454,7 @@ WRONG: dict[str, tuple[Sequence[str], Prepare, int, str]] = {
         "'NO_SUCH_KEY'.*is not set",
     ),
     "unknown focus": (RUN, settings(workflow={"reviewers": ["beauty"]}), 2, "no prompt 'review_beauty.md'"),
-    "prompts missing": (RUN, settings(prompts_dir="no"), 2, "prompts_dir '.*/no' is no folder"),
+    "prompts missing": (RUN, settings(prompts_dir="no"), 2, "prompts_dir '.*/no' is not a folder"),
     "prompt with a bad hole": (
         RUN,
         both(folder("p"), text("p/coder.md", "a\n---\n$nope"), settings(prompts_dir="p")),

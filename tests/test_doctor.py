@@ -54,7 +54,7 @@ def test_a_missing_v1_is_named(tmp_path: Path) -> None:
 
 def test_prompts_that_no_run_would_find_are_named(llama: Llama, tmp_path: Path) -> None:
     for settings, why in (
-        ({"prompts_dir": "gone"}, "prompts_dir 'gone' is no folder"),
+        ({"prompts_dir": "gone"}, "prompts_dir 'gone' is not a folder"),
         ({"workflow": {"reviewers": ["safety"]}}, "no prompt 'review_safety.md'"),
     ):
         [(text, _)] = failed(examined(tmp_path, one(f"{llama.root}/v1") | settings))

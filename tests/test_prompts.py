@@ -24,8 +24,9 @@ from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.nodes.security import security
 from swarm_graph.nodes.tester import tester
 from swarm_graph.prompts import template
-from swarm_graph.roles.role import Role, rendered
-from swarm_graph.settings import PACKS
+from swarm_graph.roles.role import Role
+from swarm_graph.roles.role_node import rendered
+from swarm_graph.settings import PROMPT_PACKS
 from swarm_graph.state import AgentRole, Finding, SwarmState
 from swarm_graph.workflows.build import build_graph
 
@@ -160,7 +161,7 @@ def test_own_prompts_replace_ours_file_by_file(tmp_path: Path) -> None:
 WRONG: dict[str, tuple[str | bytes, str]] = {
     "a hole that nobody fills": (
         "Be brief.\n---\n$wishes",
-        r"unknown hole '\$wishes'; here it may be \$request",
+        r"unknown hole '\$wishes'; expected \$request",
     ),
     "a hole that another role reads": ("Be brief.\n---\n$tests", r"unknown hole '\$tests'"),
     "a focus for no reviewer": ("$focus\n---\n$request", r"unknown hole '\$focus'"),
@@ -185,7 +186,7 @@ def test_a_folder_that_is_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "missing", tmp_path / "file"):
         with pytest.raises(
-            ConfigError, match=f"^prompts_dir '{folder}' is no folder; packs of prompts: process-safety$"
+            ConfigError, match=f"^prompts_dir '{folder}' is not a folder; prompt packs: process-safety$"
         ):
             build(folder)
 
@@ -214,13 +215,13 @@ def test_a_pack_goes_before_a_folder_of_its_name(tmp_path: Path, monkeypatch: py
     assert "process safety" in template.read("security", "process-safety")
     assert template.read("coder", "process-safety") == template.read("coder")
     assert template.read("coder", "./process-safety") == "You are my own coder."
-    assert tuple(template.packs()) == PACKS
+    assert tuple(template.packs()) == PROMPT_PACKS
 
 
 def test_a_folder_without_a_prompt_of_ours_is_told(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("Other things.")
     settings = config(prompts_dir=str(tmp_path))
-    with pytest.warns(UserWarning, match="it replaces no prompt: no file of it is called like one of ours"):
+    with pytest.warns(UserWarning, match="it replaces no prompt: no file in it has the name of a prompt"):
         build_graph("standard", config=settings)
     build_graph("custom", config=settings)  # whose tasks name prompts of their own
 
@@ -243,7 +244,7 @@ def test_a_file_without_a_divider_replaces_the_instructions_only(tmp_path: Path)
 
 @pytest.mark.parametrize("pack", template.packs())
 def test_every_prompt_of_a_pack_can_be_used(pack: str) -> None:
-    names = [path.stem for path in template.folder_of(pack).glob("*.md")]
+    names = [path.stem for path in template.find_folder(pack).glob("*.md")]
     assert set(names) & {str(role) for role in AgentRole}
     for name in names:
         if name.startswith(template.FOCUS):
@@ -286,5 +287,5 @@ def test_a_pack_is_chosen_by_its_name(tmp_path: Path) -> None:
     wrong = subprocess.run([*run[:-1], "nope"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert wrong.stderr.splitlines() == [
-        f"swarm-graph: prompts_dir '{tmp_path / 'nope'}' is no folder; packs of prompts: process-safety"
+        f"swarm-graph: prompts_dir '{tmp_path / 'nope'}' is not a folder; prompt packs: process-safety"
     ]

@@ -108,7 +108,7 @@ def test_a_sound_file_is_left_as_it_is(path: Path) -> None:
     before = files(path.parent)
     health = check_database(path)
     assert (health.sessions, health.problems) == (6, [])
-    assert repair_database(path).copy is None
+    assert repair_database(path).original is None
     assert files(path.parent) == before
 
 
@@ -232,7 +232,7 @@ def test_a_torn_file_is_saved_up_to_the_tear(path: Path) -> None:
 def test_a_file_of_which_nothing_is_left_is_not_replaced(path: Path) -> None:
     overwrite(path, *range(2, path.stat().st_size // PAGE + 1))
     before = files(path.parent)
-    with pytest.raises(StorageError, match=r"nothing in .* can be read, it was left as it is; move it away"):
+    with pytest.raises(StorageError, match=r"nothing in .* can be read; it is unchanged; move it away"):
         repair_database(path)
     assert files(path.parent) == before
 
@@ -274,7 +274,7 @@ def test_a_damaged_text_costs_its_row_only(path: Path) -> None:
         path, "UPDATE artifacts SET path = CAST(x'ff' AS TEXT) WHERE session = 's1' AND path = 'notes.md'"
     )
     assert "Could not decode to UTF-8" in check_database(path).problems[0].text
-    assert repair_database(path).lost == {"artifacts": 1}
+    assert repair_database(path).lost_rows == {"artifacts": 1}
     assert counts(path) == {**rows, "artifacts": rows["artifacts"] - 1}
     assert check_database(path).problems == []
 
@@ -306,7 +306,7 @@ def test_leftovers_go_and_sessions_without_checkpoints_are_named(path: Path) -> 
     assert repair_database(path).orphan_rows == expected > 0
     assert states(path) == {name: before[name] for name in ("s0", "s2", "s3", "s4")}
     assert [problem.cure for problem in check_database(path).problems] == [lost]
-    assert repair_database(path).copy is None  # it can do no more
+    assert repair_database(path).original is None  # it can do no more
 
 
 def leftovers(path: Path) -> dict[str, int]:

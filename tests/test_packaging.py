@@ -56,6 +56,7 @@ def test_wheel_holds_the_tree_and_nothing_else(wheel: zipfile.ZipFile) -> None:
         for folder, home in HOMES.items()
         for path in (ROOT / folder).iterdir()
         if path.suffix in {".py", ".md"} or path.name == "py.typed"
+        if path.name != "README.md"  # for readers of the tree
     }
     packs = (ROOT / "prompts").glob("*/*.md")
     tree |= {f"swarm_graph/prompts/{path.parent.name}/{path.name}" for path in packs}

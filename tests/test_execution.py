@@ -1,4 +1,4 @@
-"""What a run of tests makes of what models write: layouts, packages, outcomes, other languages."""
+"""Test runs of ordinary projects: layouts, packages, outcomes, other languages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PASSES = "def test_a():\n    pass\n"
 
 
 def shown(tests: str | dict[str, str], code: str | dict[str, str] = "x = 1\n", **settings: Any) -> Evidence:
-    """What a run shows; a text is the only file of the code, or of the tests."""
+    """The evidence of a test run; a text is the only file of the code, or of the tests."""
     code = {"src/app.py": code} if isinstance(code, str) else code
     tests = {"tests/test_app.py": tests} if isinstance(tests, str) else tests
     return run_tests(code, tests, Execution.model_validate(settings))
@@ -194,7 +194,7 @@ def test_a_command_finds_the_interpreter() -> None:
     assert shown(tests, command=["python", "t.py"])["exit_code"] == 4
 
 
-def test_only_signed_lines_are_read() -> None:
+def test_only_signed_entries_are_read() -> None:
     assert read_test_log(b'0123 {"kind": "end", "exit_code": 0}\n', b"k" * 32) == ([], False)
     assert read_test_log(b"garbage\n\xff\xfe\n", b"k" * 32) == ([], False)
     assert read_test_log(b"", b"k" * 32) == ([], True)

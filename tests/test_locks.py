@@ -1,4 +1,4 @@
-"""One process, thread or task at a time works on a session; its lock goes with it, however it ends."""
+"""Session locks: one process, thread or coroutine at a time; the lock disappears with it, however it ends."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def coordinator(folder: Path, crew: Crew | None = None) -> SwarmCoordinator:
 
 @contextmanager
 def at_work(graph: SwarmGraph, name: str = "t", crew: Crew | None = None) -> Iterator[Iterator[Any]]:
-    """A session whose first node has ended: nobody reads on until the caller does."""
+    """A session that waits after its first node until the caller reads on."""
     parts = cast("Generator[Any]", graph.stream(REQUEST, thread(name), context=(crew or Crew()).context))
     with closing(parts):
         next(parts)
@@ -77,7 +77,7 @@ def at_work(graph: SwarmGraph, name: str = "t", crew: Crew | None = None) -> Ite
 
 
 def recorded(saver: SwarmSaver) -> list[Any]:
-    """Everything that the catalogue has of the session `t`."""
+    """Everything that the catalogue holds about the session `t`."""
     catalogue = saver.catalogue
     return [catalogue.get("t"), catalogue.runs("t"), catalogue.tasks("t"), catalogue.calls("t")]
 
@@ -187,7 +187,7 @@ def test_a_refused_resume_writes_no_files_of_the_session_at_work(saver: SwarmSav
         assert not list((tmp_path / "out").rglob("*.*"))
 
 
-def test_who_holds_a_session_without_a_run_of_it_is_not_mistaken_for_an_earlier_run(
+def test_the_holder_of_a_lock_without_a_run_is_not_mistaken_for_an_earlier_run(
     saver: SwarmSaver,
 ) -> None:
     graph = standard(saver)
@@ -417,7 +417,7 @@ def test_a_database_in_memory_needs_no_lock() -> None:
 
 
 def test_never_two_hold_a_lock_that_comes_and_goes(saver: SwarmSaver, tmp_path: Path) -> None:
-    """Its file is removed at each release: nobody may be left with a lock on a file without a name."""
+    """Each release removes the lock's file; no process may be left with a lock on a removed file."""
     holders, most, had = 0, 0, 0
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""What each role is told: holes that its role fills, golden renderings, and a user's own prompts."""
+"""The prompts: holes that their roles fill, golden renderings, packs, and a user's own prompts."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ def load(role: Role[Any], folder: Path | None = None) -> template.Prompt:
 
 
 def build(folder: Path, **sections: Any) -> None:
-    """Builds the graph that has every role, with a folder of own prompts."""
+    """Build the graph that has every role, with a folder of own prompts."""
     build_graph("full", config=config(prompts_dir=str(folder), **sections))
 
 
-def test_there_is_a_prompt_for_every_role_and_none_for_nobody() -> None:
+def test_every_role_has_a_prompt_and_every_prompt_a_use() -> None:
     assert [role.role for role in ROLES] == sorted(AgentRole)
     known = {
         *AgentRole,
@@ -118,7 +118,7 @@ def test_a_focus_is_plain_text(focus: str) -> None:
 
 @by_role
 def test_golden_rendering(role: Role[Any]) -> None:
-    """UPDATE_GOLDEN=1 writes them anew."""
+    """UPDATE_GOLDEN=1 writes the renderings."""
     values = {key: rendered(key, STATE) for key in role.reads}
     focus = {"focus": template.read("review_correctness").strip()} if role is reviewer else {}
     system, user = load(role).render(values | focus)
@@ -198,7 +198,7 @@ def test_an_unknown_focus_names_the_known_ones(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_replaces_nothing_is_told_if_it_looks_misspelt(tmp_path: Path) -> None:
+def test_a_file_that_looks_misspelled_is_a_warning(tmp_path: Path) -> None:
     for name in ("codr", "extract", "review_styles"):
         (tmp_path / f"{name}.md").write_text("Be strict.")
     settings = config(prompts_dir=str(tmp_path))
@@ -218,12 +218,12 @@ def test_a_pack_goes_before_a_folder_of_its_name(tmp_path: Path, monkeypatch: py
     assert tuple(template.packs()) == PROMPT_PACKS
 
 
-def test_a_folder_without_a_prompt_of_ours_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_replaces_no_prompt_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("Other things.")
     settings = config(prompts_dir=str(tmp_path))
     with pytest.warns(UserWarning, match="it replaces no prompt: no file in it has the name of a prompt"):
         build_graph("standard", config=settings)
-    build_graph("custom", config=settings)  # whose tasks name prompts of their own
+    build_graph("custom", config=settings)  # its tasks may name prompts of their own
 
 
 def test_a_folder_in_a_config_lies_beside_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A damaged database: what the doctor says of it, what a repair saves, and that sessions then go on."""
+"""A damaged database: what the doctor reports, what a repair saves, and that sessions can then be resumed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def path(sound: Path, tmp_path: Path) -> Path:
 
 
 def states(path: Path) -> dict[str, object]:
-    """The state of every session that has one; reading must not fail."""
+    """The state of every session that has a state; it must be readable."""
     with open_checkpointer(path) as saver:
         found = {
             known.session: saver.get_tuple(thread(known.session)) for known in saver.catalogue.sessions()
@@ -101,7 +101,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {item.name: item.read_bytes() for item in folder.iterdir() if item.suffix != ".lock"}
 
 
-# --- looking -------------------------------------------------------------------------------------
+# --- checking -------------------------------------------------------------------------------------
 
 
 def test_a_sound_file_is_left_as_it_is(path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_newer_file_is_refused(path: Path, damaged: bool) -> None:
     assert files(path.parent) == before
 
 
-# --- mending -------------------------------------------------------------------------------------
+# --- repairing -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("table", ["checkpoints", "channel_values", "calls", "tasks"])

@@ -39,14 +39,14 @@ def coordinator(folder: Path, crew: Crew, **sections: Any) -> SwarmCoordinator:
 
 
 def ended(folder: Path, session: str, days: float = 0) -> None:
-    """A session that was approved in its second round, and not worked on for some days."""
+    """A session that was approved in its second round, some days ago."""
     crew = Crew({"reviewer": in_two_rounds, "architect": WORD * 200})
     assert coordinator(folder, crew).run_workflow("Build it", session_id=session)["phase"] == "complete"
     aged(folder, session, days)
 
 
 def failed(folder: Path, session: str, days: float = 0) -> None:
-    """A session of which one reviewer failed."""
+    """A session with a failed reviewer."""
     crew = Crew({"review_style": ValueError("broken")})
     assert coordinator(folder, crew).run_workflow("Build it", session_id=session)["phase"] == "failed"
     aged(folder, session, days)
@@ -80,7 +80,7 @@ def names(folder: Path) -> set[str]:
 
 
 def kept(folder: Path, session: str) -> dict[str, list[Any]]:
-    """Every row that a database has of a session, byte for byte; their order is none of its business."""
+    """Every row of a session, byte for byte, in any order."""
     found = stored_rows(folder / "swarm.db", session)
     return {table: rows for table, rows in found.items() if rows}
 
@@ -289,7 +289,7 @@ def test_unfinished_sessions_are_not_compacted(tmp_path: Path) -> None:
     assert waiting.resume("p", "approve")["phase"] == "complete"
 
 
-def test_the_file_shrinks_with_what_goes(tmp_path: Path) -> None:
+def test_the_file_shrinks_with_every_deletion(tmp_path: Path) -> None:
     for number in range(4):
         ended(tmp_path, f"s{number}", days=9)
     path, sizes = tmp_path / "swarm.db", []

@@ -1,4 +1,4 @@
-"""The node run_tests in a session: who gets to see what the tests showed, and what an approval rests on."""
+"""The node run_tests in a session: which prompts show the evidence, and how it decides the approval."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ RUN = {"execution": {"mode": "auto"}}
 
 
 def in_round(*answers: str) -> Any:
-    """What a role answers in each round; later rounds get the last answer."""
+    """A role's answers by round; later rounds get the last one."""
     return lambda ask: answers[min(ask.iteration, len(answers)) - 1]
 
 
 def in_turn(*answers: str) -> Any:
-    """What a role answers each time that it is asked."""
+    """A role's answers in turn; later turns get the last one."""
     left = list(answers)
     return lambda _ask: left.pop(0) if len(left) > 1 else left[0]
 
@@ -42,7 +42,7 @@ def run(crew: Crew, settings: SwarmConfig, workflow: str = "full") -> SwarmState
 
 
 def evidence_of(state: Any) -> list[Evidence]:
-    """What the runs of the tests showed, one a round."""
+    """The evidence of the test runs, one a round."""
     return [review["evidence"] for review in state["reviews"] if review["node"] == "run_tests"]
 
 
@@ -207,7 +207,7 @@ def test_tests_that_a_person_edits_are_the_ones_that_run() -> None:
 
 
 def test_the_same_failure_reads_the_same_again() -> None:
-    """A prompt that differs from run to run would be asked again after a crash."""
+    """The journal finds an answer by its question, so a prompt must be the same after a crash."""
     tests = TESTS.replace("assert add(2, 3) == 5", "assert object() == add")
     prompts = []
     for _ in range(2):

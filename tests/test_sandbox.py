@@ -1,6 +1,6 @@
-"""Attacks on the sandboxes: what a model's code could try, and what stops it. docs/sandbox.md has the table.
+"""Attacks on the sandboxes: what generated code could try, and what stops it. docs/sandbox.md has the table.
 
-The attacks are tests themselves, run in a sandbox: one that passes was refused. Then the host is looked at.
+The attacks are tests that run in a sandbox; an attack passes if it was refused. Then the host is inspected.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 @dataclass
 class Ordinary:
-    """An ordinary user who runs projects for root, in a process of his own."""
+    """A process of an ordinary user that runs projects for these tests, which run as root."""
 
     process: subprocess.Popen[str] | None = None
 
@@ -77,7 +77,7 @@ class Ordinary:
 
 @dataclass(frozen=True)
 class Place:
-    """A sandbox, and who runs it."""
+    """A sandbox, run by root or by an ordinary user."""
 
     sandbox: str
     ordinary: Ordinary | None
@@ -106,7 +106,7 @@ def place(request: pytest.FixtureRequest, ordinary: Ordinary) -> Place:
 
 
 def need(sandbox: str) -> None:
-    """Skips where a sandbox cannot be; in CI, and where it could be, that is a failure."""
+    """Skip if a sandbox does not work here; in CI that is a failure, unless the kernel is too old."""
     problem = problem_of(sandbox)
     if not problem:
         return
@@ -124,7 +124,7 @@ def problem_of(sandbox: str) -> str:
 
 
 def landlock() -> int:
-    """The kernel's version of Landlock; -1: it has none."""
+    """The kernel's version of Landlock; -1 if it has none."""
     return int(LIBC.syscall(LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_VERSION))
 
 
@@ -132,13 +132,13 @@ ALL = [f"{sandbox}-{who}" for sandbox in ("bubblewrap", "landlock") for who in (
 
 
 def at(*names: str) -> pytest.MarkDecorator:
-    """The places, by how their names begin."""
+    """The places with names that start like one of these."""
     return pytest.mark.parametrize("place", [name for name in ALL if name.startswith(names)], indirect=True)
 
 
 everywhere = at("bubblewrap", "landlock")
 cheapest = at("bubblewrap-user")
-"""For what does not depend on the sandbox."""
+"""For behaviour that does not depend on the sandbox."""
 
 
 # --- What lies outside ------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ cheapest = at("bubblewrap-user")
 
 @dataclass
 class Outside:
-    """What the host has that the code must not reach: files, servers, processes."""
+    """The host outside the sandbox: files, servers and processes that the code must not reach."""
 
     folder: Path
     home: Path
@@ -157,7 +157,7 @@ class Outside:
     before: Any = field(default=None)
 
     def host(self, **more: Any) -> str:
-        """What the attacks know of it, as Python."""
+        """What the attacks may know about the host, as Python source."""
         ports = {name: self.servers[name].getsockname()[1] for name in ("tcp", "udp")}
         readable = [self.folder / "private", self.folder / "public", self.home / "private"]
         readable += [Path("/etc/passwd"), Path("/etc/shadow"), HERE / "test_sandbox.py"]
@@ -179,7 +179,7 @@ class Outside:
         return f"HOST = {known!r}\n"
 
     def heard(self) -> set[str]:
-        """The servers that somebody reached."""
+        """The servers that were reached."""
         return {name for name, server in self.servers.items() if was_reached(server)}
 
     def files(self) -> dict[str, Any]:
@@ -192,7 +192,7 @@ class Outside:
         return found
 
     def is_untouched(self) -> None:
-        """Nobody came, nothing changed, nobody died."""
+        """Check that no server was reached, no file changed and no process died."""
         assert self.heard() == set()
         assert self.files() == self.before
         assert [victim.poll() for victim in self.victims] == [None] * len(self.victims)
@@ -253,7 +253,7 @@ def sleeper(user: int) -> subprocess.Popen[bytes]:
 
 
 def servers(folder: Path) -> dict[str, socket.socket]:
-    """Servers on the host's loopback, and of Unix sockets with and without a file; none of them waits."""
+    """Non-blocking servers: TCP and UDP on loopback, Unix sockets with a file and abstract."""
     tcp = socket.create_server(("127.0.0.1", 0))
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind(("127.0.0.1", 0))
@@ -572,7 +572,7 @@ def test_change(name, path):
     with suppress(OSError):
         CHANGE[name](HOST["folder"] + "/" + path)
 """
-"""What namespaces and Landlock leave open, and a filter of system calls closes."""
+"""Calls that namespaces and Landlock leave open; only the filter of system calls refuses them."""
 
 
 def all_refused(shown: Evidence) -> None:
@@ -590,7 +590,7 @@ def test_nothing_outside_is_reached(place: Place, outside: Outside, monkeypatch:
 
 
 def test_without_a_sandbox_all_of_it_is_reached(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The attacks above are real ones: each works where nothing stops it."""
+    """The attacks above are real: each one works without a sandbox."""
     monkeypatch.setenv(VARIABLE, SECRET)
     settings = {"sandbox": "docker", "unsafe": True}
     shown = run_tests({}, {"test_reach.py": outside.host() + REACH}, Execution.model_validate(settings))
@@ -646,7 +646,7 @@ def test_memory_over_all(place: Place, way: str) -> None:
 
 
 def is_killed(shown: Evidence) -> bool:
-    """sandlock kills a process that asks for too much."""
+    """Whether the process was killed (sandlock does that) or ran out of memory."""
     said = shown["reason"] + "".join(failure["problem"] for failure in shown["failures"])
     return shown["outcome"] == "failed" and (
         "signal 9" in said or "MemoryError" in said or "assert 9 == 0" in said
@@ -721,7 +721,7 @@ def test_files_that_are_hard_to_see(place: Place, way: str) -> None:
 
 
 def full(place: Place, shown: Evidence) -> None:
-    """bubblewrap has a disk of its own, which is full; the folder of Landlock is looked at."""
+    """Check that the disk was full (bubblewrap has its own) or the folder was found too big (Landlock)."""
     if place.sandbox == "bubblewrap":
         assert shown["failures"][0]["problem"] == "OSError: [Errno 28] No space left on device"
     else:
@@ -783,7 +783,7 @@ time.sleep(1000)
 
 
 def ends(mark: str) -> bool:
-    """Whether no process of the host has the mark among its arguments, once the kernel is done with it."""
+    """Whether all processes with the mark among their arguments end within 5 s; kills the others."""
     found = [process for process in psutil.process_iter() if mark in arguments(process)]
     alive = psutil.wait_procs(found, timeout=5)[1]
     for process in alive:
@@ -884,7 +884,7 @@ COLLECT_ONLY = "addopts = --collect-only"
 
 
 def late(text: str) -> dict[str, str]:
-    """The same hooks without a conftest.py: the code finds pytest in memory and registers itself."""
+    """Code that registers hooks without a conftest.py: it finds pytest's Config in memory."""
     return beside(f"{HOOKS}{text}\n{REGISTER}")
 
 
@@ -942,9 +942,9 @@ STEERED = {
     "        if type(plugin).__name__ == 'Observer':\n"
     "            session.config.pluginmanager.unregister(plugin)",
 }
-"""How pytest's hooks can be used."""
+"""Abuses of pytest's hooks."""
 UNSEEN = ("one call is skipped", "one is replaced")
-"""Those of them that nothing shows when no conftest.py is needed for them."""
+"""The abuses that go undetected when the code registers the hooks itself."""
 
 FORGERIES: dict[str, dict[str, str]] = {
     **{f"conftest.py: {name}": {"conftest.py": HOOKS + STEERED[name]} for name in UNSEEN},
@@ -1002,9 +1002,9 @@ FORGERIES: dict[str, dict[str, str]] = {
     ),
     "the same file": {"tests/test_sums.py": "def test_sum():\n    pass\n"},
 }
-"""What the coder writes."""
+"""Code that forges a result, by name."""
 NO_PASS = ("failed", "tampered", "no_tests")
-"""What it may come out as: none is an approval. not_run would leave it to the reviewers."""
+"""The accepted outcomes. `not_run` is not among them: it would leave the approval to the reviewers."""
 
 DETERMINED = {
     **{name: late(STEERED[name]) for name in UNSEEN},
@@ -1029,7 +1029,7 @@ DETERMINED = {
         "        os._exit(0)"
     ),
 }
-"""Code that knows how it is judged. It runs in the process that judges it, so this cannot be ruled out."""
+"""Code that forges a pass: it knows the checks, and runs in the process that makes them."""
 
 
 def is_no_pass(shown: Evidence) -> None:
@@ -1086,7 +1086,7 @@ def test_queue():
 
 @at("bubblewrap-user", "landlock-user")
 def test_servers_and_processes_of_the_tests_own(place: Place) -> None:
-    """Under Landlock no port can be listened on, and there is no shared memory for multiprocessing."""
+    """Landlock allows no listening on ports, and no shared memory for multiprocessing."""
     shown = place.run({}, {"test_honest.py": HONEST})
     assert (shown["passed"], shown["failed"]) == ((2, 0) if place.sandbox == "bubblewrap" else (0, 2))
 

@@ -295,7 +295,7 @@ def test_values_without_a_version_are_kept(saver: SwarmSaver) -> None:
     assert found.checkpoint["channel_values"] == {"lone": ["x"] * 99}
 
 
-def test_a_file_of_langgraphs_sqlite_saver_can_be_gone_on_with(path: Path) -> None:
+def test_a_file_of_langgraphs_sqlite_saver_can_be_continued(path: Path) -> None:
     with SqliteSaver.from_conn_string(str(path)) as stock:
         loop(stock, 2).invoke({"request": "x", "big": "B" * 1000, "count": 0}, thread("t"))
     with open_checkpointer(path) as saver:

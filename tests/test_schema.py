@@ -1,4 +1,4 @@
-"""A database of any earlier version is upgraded where it lies; one of a later version is left as it is."""
+"""A database of any earlier version is upgraded in place; one of a later version is not changed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ CALL = {
     "error": "out of memory",
 }  # fmt: skip
 LATER = {"reasoning_tokens": 0, "cut_tokens": 0, "estimated": 0, "cost": 0.0}
-"""What later versions have added to a call."""
+"""The columns that later versions added to a call."""
 OPEN_TOGETHER = """
 import sys
 from swarm_graph.checkpoints.catalogue import Catalogue
@@ -77,7 +77,7 @@ def insert(connection: sqlite3.Connection, table: str, row: dict[str, Any]) -> N
 
 
 def first_version(path: Path) -> Path:
-    """A file as the first version left it: no record of migrations, a session that failed, its call."""
+    """A file of the first version: no record of migrations, one failed session, one call."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.executescript(FIRST_TABLES)
@@ -87,7 +87,7 @@ def first_version(path: Path) -> Path:
 
 
 def of_step(path: Path, number: int) -> Path:
-    """A file to which the first so many steps were applied, with what rows it can hold."""
+    """A file after the first steps, with the rows that its tables can hold."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         database = sqlite_utils.Database(connection, execute_plugins=False)
@@ -100,14 +100,14 @@ def of_step(path: Path, number: int) -> Path:
 
 
 def tables(path: Path) -> dict[str, set[str]]:
-    """The columns of every table and index of a file."""
+    """The columns of every table and index."""
     with closing(sqlite3.connect(path)) as connection:
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema")]
         return {name: {row[1] for row in connection.execute(f"PRAGMA table_xinfo({name})")} for name in names}
 
 
 def indexed(path: Path) -> set[tuple[str, str]]:
-    """The indexes of a file that are not the keys of its tables, each with its table."""
+    """The indexes that are not primary keys, each with its table."""
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT name, tbl_name FROM sqlite_schema WHERE type = 'index'")
         return {(name, table) for name, table in rows if not name.startswith("sqlite_")}
@@ -118,7 +118,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def check_rows(path: Path) -> None:
-    """The session and the call of `first_version` are there, and can be read as today's."""
+    """Check that the session and the call of `first_version` are kept and readable."""
     with open_checkpointer(path) as saver:
         kept = saver.catalogue.get("s")
         assert kept == Session(
@@ -192,7 +192,7 @@ def test_a_file_of_every_version_is_upgraded(number: int, tmp_path: Path) -> Non
 
 
 def test_an_upgrade_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
-    """A table is in the way of one that a later step makes: what had been changed before is undone."""
+    """A table has the name of one that a later step creates; the earlier steps are rolled back."""
     path = of_step(tmp_path / "swarm.db", 2)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE artifacts (x)")

@@ -17,7 +17,7 @@ LONG_GAP_S = 120.0
 GAP_SHARE = 0.04
 """Width of a cut gap, as a share of the width of all working time."""
 MAX_CALLS, MAX_NODES = 2000, 60
-"""More on a timeline could not be told apart."""
+"""Calls and nodes on a timeline; more could not be distinguished."""
 
 Span = tuple[float, float]
 """Begin and end, in seconds since the epoch."""

@@ -177,8 +177,8 @@ class Turn:
         answer = room_for_answer(parameters.max_tokens)
         option = "num_ctx" if entry.api_type == "ollama" else "its server's context"
         raise ModelError(
-            f"{node}: {entry.label} at {entry.server} has a context of {size.room + answer} tokens, too small "
-            f"for this prompt of about {size.tokens} and {answer} for the answer; "
+            f"{node}: {entry.label} at {entry.server} has a context of {size.room + answer} tokens, too "
+            f"small for this prompt of about {size.tokens} and {answer} for the answer; "
             f"raise {option} or ask for less",
             node=node,
         )

@@ -68,8 +68,10 @@ class SessionTracker:
     def on_updates(self, updates: Mapping[str, Any]) -> None:
         """Fold the updates of nodes that ended into the state, with the reducers of the graph."""
         state: dict[str, Any] = dict(self.state)
-        for update in updates.values():
-            for key, value in update.items() if isinstance(update, Mapping) else ():
+        for node, update in updates.items():
+            if node.startswith("__") or not isinstance(update, Mapping):
+                continue  # LangGraph's own, such as __metadata__ and __interrupt__
+            for key, value in update.items():
                 channel = self._channel(key, state)
                 channel.update([value])
                 state[key] = channel.get()

@@ -1,4 +1,4 @@
-"""What follows from the outcome of tasks: which task is skipped, which one runs again, why a session fails."""
+"""What follows from the outcome of tasks: which task is skipped or runs again, and why a session fails."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         return graph
 
     def _add_connections(self) -> None:
-        """Add the edges of `connect`. Code that a person rejects goes back to the coder, if a round is left."""
+        """Add the edges of `connect`; rejected code goes back to the coder if a round is left."""
         after_coder = [end for start, end in self._edges if start == "after_coder"]
         for start, end in self._edges:
             if start != "after_coder":

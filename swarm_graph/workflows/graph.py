@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
@@ -21,9 +21,6 @@ from swarm_graph.state import SwarmContext, SwarmState
 from swarm_graph.workflows.drawing import draw
 from swarm_graph.workflows.opening import Prepared, open_run, prepare
 from swarm_graph.workflows.recording import RunRecorder, manual_edit
-
-if TYPE_CHECKING:
-    from swarm_graph.workflows.builder import GraphBuilder
 
 Context = SwarmContext | Mapping[str, Any] | None
 
@@ -90,7 +87,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
     @property
     def bindings(self) -> Bindings:
         """The configuration and the models that the nodes are bound to."""
-        return cast("GraphBuilder", self.builder).bindings
+        bindings: Bindings = cast("Any", self.builder).bindings  # the builder is a GraphBuilder
+        return bindings
 
     def bulk_update_state(
         self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]

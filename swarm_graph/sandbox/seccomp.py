@@ -19,7 +19,7 @@ X32_BIT = 0x40000000
 # Instructions of classic BPF (linux/bpf_common.h), all on a 32-bit word and a constant.
 LOAD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, JUMP_IF_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
-# SECCOMP_RET_ALLOW, and SECCOMP_RET_ERRNO with EPERM or with 0: the caller is told that the call succeeded.
+# SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO with EPERM, and the same with 0, which reports success to the caller.
 ALLOW, REFUSE, PRETEND = 0x7FFF0000, 0x00050001, 0x00050000
 
 # Offsets in struct seccomp_data.

@@ -16,7 +16,7 @@ from swarm_graph import SwarmContext, SwarmState, build_graph, load_config
 from swarm_graph.models.invented import Ask
 from swarm_graph.models.simulated import SimulatedChatModel
 from swarm_graph.prompts import template
-from swarm_graph.roles.role import VIEWS
+from swarm_graph.roles.views import VIEWS
 
 REQUEST = """Create a Python class for managing a FIFO queue with these features:
 - Thread-safe operations

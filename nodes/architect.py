@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from swarm_graph.roles.role import Answered, Role
+from swarm_graph.roles.role import Role
 from swarm_graph.state import AgentRole
-
-
-def update(answered: Answered[str]) -> dict[str, Any]:
-    return {"design": answered.answer}
-
 
 architect = Role(
     AgentRole.ARCHITECT,
@@ -20,6 +13,5 @@ architect = Role(
     writes="design",
     works_from="requirements",
     answer=str,
-    update=update,
     notes_title="Design",
 )

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from swarm_graph.roles.role import Answered, Role
+from swarm_graph.roles.role import Role
 from swarm_graph.state import AgentRole
-
-
-def update(answered: Answered[str]) -> dict[str, Any]:
-    return {"diagnosis": answered.answer}
-
 
 debugger = Role(
     AgentRole.DEBUGGER,
@@ -20,6 +13,5 @@ debugger = Role(
     writes="diagnosis",
     works_from="findings",
     answer=str,
-    update=update,
     notes_title="Diagnosis of the last revise round",
 )

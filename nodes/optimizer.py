@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from swarm_graph.roles.role import Answered, Role
+from swarm_graph.roles.role import Role
 from swarm_graph.state import AgentRole
-
-
-def update(answered: Answered[str]) -> dict[str, Any]:
-    return {"optimization": answered.answer}
-
 
 optimizer = Role(
     AgentRole.OPTIMIZER,
@@ -19,6 +12,5 @@ optimizer = Role(
     reads=("requirements", "code"),
     writes="optimization",
     answer=str,
-    update=update,
     notes_title="Proposed optimizations (not applied)",
 )

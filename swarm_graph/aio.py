@@ -1,4 +1,8 @@
-"""One event loop of our own, in a thread, for callers that are not asynchronous."""
+"""Runs coroutines for synchronous callers, in one event loop of our own that lives in a thread.
+
+anyio's BlockingPortal does the same, but a forked child hangs in it, and a coroutine that calls `sys.exit`
+ends it for every later caller.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,9 @@ _thread: threading.Thread | None = None
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine in our event loop and waits for it, also inside another running loop.
+    """Run a coroutine and return its result; works inside another running event loop, too.
 
-    It sees the caller's context variables. When the caller is interrupted, it is cancelled.
+    The coroutine sees the caller's context variables, and is cancelled when the caller is interrupted.
     """
     future = asyncio.run_coroutine_threadsafe(coroutine, _running_loop())
     try:
@@ -30,7 +34,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:
-    """The loop; a new one in a forked process, where its thread has no copy."""
+    """The loop. A forked process gets a new one, because threads are not copied."""
     global _thread
     with _lock:
         if _thread is None or not _thread.is_alive():
@@ -42,7 +46,7 @@ def _running_loop() -> asyncio.AbstractEventLoop:
 
 
 def _serve(ready: threading.Event) -> None:
-    """Runs the loop until it is stopped, also on when somebody's code in it wants to leave (SystemExit)."""
+    """Run the loop until it is stopped. A coroutine that raises SystemExit does not end it."""
     global _loop
     with asyncio.Runner() as runner:
         _loop = runner.get_loop()

@@ -117,7 +117,7 @@ class SwarmConfig(Settings):
         """The sampling parameters of a role: its defaults, below those of the file, below a task's `own`."""
         configured = self.agent_parameters.get(role, AgentParameters())
         update = {**configured.model_dump(exclude_unset=True), **(own or {})}
-        return DEFAULT_PARAMETERS[role].model_copy(update=update)
+        return default_parameters(role).model_copy(update=update)
 
     def fallbacks_of(self, entry: ModelEntry) -> list[ModelEntry]:
         """The models to ask in turn when `entry` fails for good. Fallbacks of fallbacks are ignored."""
@@ -186,6 +186,13 @@ DEFAULT_PARAMETERS: dict[AgentRole, AgentParameters] = {
     AgentRole.SECURITY: AgentParameters(temperature=0.7, max_tokens=3000),
 }
 """The seed's sampling parameters by role; `agent_parameters` overrides each of them."""
+OTHER_ROLES = AgentParameters(temperature=0.6, max_tokens=3000)
+"""The sampling parameters of a role that is not in the table."""
+
+
+def default_parameters(role: AgentRole) -> AgentParameters:
+    """The sampling parameters of a role that the configuration does not set."""
+    return DEFAULT_PARAMETERS.get(role, OTHER_ROLES)
 
 
 def load_config(

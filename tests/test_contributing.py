@@ -78,16 +78,51 @@ def test_a_recipe_is_short(title: str) -> None:
 
 
 def test_a_role_is_added(copy: Path) -> None:
+    """Its result is everywhere where the results of the nine are."""
     apply("Add a role", copy)
     code = f"""
-from swarm_graph import build_graph
+from pathlib import Path
+from swarm_graph import SwarmCoordinator, SwarmManager, build_graph
 config = {SIMULATED!r} | {{"execution": {{"mode": "off"}}}}
-state = build_graph("full", config=config).invoke({{"request": "Build it"}})
-print(json.dumps([state["phase"], state["estimate"], [record["node"] for record in state["tasks"].values()]]))
+events = []
+swarm = SwarmCoordinator(config, on_event=events.append)
+state = swarm.run_workflow("Build it", "full", session_id="s")
+manager = SwarmManager()
+manager.session_report("s", "s.html")
+output = Path("swarm-output/s")
+document = json.loads((output / "swarm_state_s.json").read_text())
+print(json.dumps({{
+    "state": state["estimate"],
+    "task": next(task.result for task in swarm.completed_tasks if task.assigned_role == "estimator"),
+    "state JSON": document["context"]["estimation_estimator"]["result"],
+    "notes": (output / "notes.md").read_text().partition("# Estimate")[2].strip(),
+    "metrics": swarm.get_metrics_summary()["agents"]["estimator"]["total_calls"],
+    "analysis": manager.analyze_session("s", quiet=True).agents["estimator"]["successful_calls"],
+    "events": [event.kind for event in events if event.node == "estimator"],
+    "drawing": "estimator" in build_graph("full", config=config).get_graph().draw_mermaid(),
+    "report": "estimator" in Path("s.html").read_text(),
+}}))
 """
-    phase, estimate, nodes = run(copy, code)
-    assert (phase, "estimator" in nodes) == ("complete", True)
+    seen = run(copy, code)
+    estimate = seen["state"]
     assert "estimator" in estimate
+    assert {seen["task"], seen["state JSON"], seen["notes"]} == {estimate}
+    assert (seen["metrics"], seen["analysis"]) == (1, 1)
+    assert seen["events"] == ["task_started", "call_started", "call_ended", "task_ended"]
+    assert (seen["drawing"], seen["report"]) == (True, True)
+
+
+def test_a_role_that_was_added_works_in_custom_graphs(copy: Path) -> None:
+    apply("Add a role", copy)
+    code = f"""
+from swarm_graph import SwarmCoordinator
+swarm = SwarmCoordinator({SIMULATED!r})
+swarm.add_task({{"task_id": "cost", "assigned_role": "estimator", "description": "What does it cost?"}})
+swarm.run_workflow("Build it", "custom", session_id="s")
+print(json.dumps([task.result for task in swarm.completed_tasks]))
+"""
+    (result,) = run(copy, code)
+    assert "cost" in result
 
 
 def test_a_workflow_is_added(copy: Path) -> None:
@@ -117,15 +152,25 @@ print(json.dumps(state["phase"]))
 
 
 def test_the_map_is_that_of_the_house() -> None:
-    told = re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.partition("## Add a role")[0], re.MULTILINE)
-    assert [name for name, _ in told] == [
-        room for room in test_architecture.ROOMS if room not in ("hall", "testing")
-    ]
-    for name, line in told:
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^\| `(\w+)/?` \| (.*) \|$", page, re.MULTILINE)
+    order = [room for room in test_architecture.ROOMS if room not in ("hall", "testing")]
+    assert [name for name, _ in rooms] == order[::-1]
+    for name, line in rooms:
         assert line == first_line(name), name
 
 
-def first_line(module: str) -> str:
-    """The first line of a module's docstring."""
-    source = (ROOT / "swarm_graph" / module / "__init__.py").read_text(encoding="utf-8")
+def first_line(room: str) -> str:
+    """The first line of a room's docstring."""
+    source = (ROOT / "swarm_graph" / room / "__init__.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
+
+
+def test_the_path_of_a_request_names_code_that_exists() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    places = re.findall(r"`((?:\w+/)+\w+\.py)(?:: (\w+))?`", page)
+    assert len(places) > 20
+    for name, symbol in places:
+        path = next(base / name for base in (ROOT / "swarm_graph", ROOT) if (base / name).is_file())
+        source = path.read_text(encoding="utf-8")
+        assert not symbol or re.search(rf"(?:def|class) {symbol}\b", source), f"{name} has no {symbol}"

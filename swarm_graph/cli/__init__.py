@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: click commands that parse options, call the rooms below and print."""

@@ -1,1 +1,1 @@
-"""What all roles share; the nine themselves are in nodes/, their words in prompts/."""
+"""What all roles share: a declaration, one turn of asking a model, and reading its answer."""

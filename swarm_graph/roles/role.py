@@ -40,7 +40,7 @@ class Role(Generic[A]):
         reads: The keys of the state, and the views, that its prompt shows.
         writes: The key of the state that holds its result.
         answer: What the model answers: a pydantic model (asked for as JSON), Files or str (Markdown).
-        update: Returns the changes of the state.
+        update: Returns the changes of the state; default the answer as it is, under `writes`.
         complaint: Returns what is wrong with an answer that could be read, for the repair question.
         unreadable: Makes a substitute for an answer that stays unreadable. Without it, or when it returns
         None,
@@ -58,7 +58,7 @@ class Role(Generic[A]):
     reads: tuple[str, ...]
     writes: str
     answer: type[A]
-    update: Callable[[Answered[A]], dict[str, Any]]
+    update: Callable[[Answered[A]], dict[str, Any]] | None = None
     complaint: Callable[[A, SwarmState], str | None] = lambda _answer, _state: None
     unreadable: Callable[[Reply], A | None] | None = None
     opens_round: bool = False
@@ -76,6 +76,10 @@ class Role(Generic[A]):
     def form(self) -> Form:
         """What the key that it writes holds."""
         return _form(cast("Any", self.state), self.writes)
+
+    def changes(self, answered: Answered[A]) -> dict[str, Any]:
+        """What an answer changes in the state."""
+        return self.update(answered) if self.update else {self.writes: answered.answer}
 
     def read(self, reply: Reply, state: SwarmState) -> A:
         """The answer in a reply.

@@ -89,7 +89,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             if run.journal:
                 await run.journal.end_task(completed)
             turn.emit("task_ended", note=note)
-        update = self.role.update(Answered(answer, self.name, iteration, state))
+        update = self.role.changes(Answered(answer, self.name, iteration, state))
         update["tasks"] = {self.task_id: completed}
         if self.role.opens_round:
             update["iteration"] = iteration

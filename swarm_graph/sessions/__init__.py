@@ -1,1 +1,1 @@
-"""Running one session and keeping its files."""
+"""Running one session: its state, files, figures and log while it runs, and its history afterwards."""

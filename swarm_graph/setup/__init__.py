@@ -1,1 +1,1 @@
-"""Getting a machine ready."""
+"""Getting a machine ready: a first configuration, checks, measurements."""

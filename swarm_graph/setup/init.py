@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from swarm_graph.config import DEFAULT_PARAMETERS
+from swarm_graph.config import default_parameters
 from swarm_graph.errors import InputError, StorageError
 from swarm_graph.models.capacity import OLLAMA_NUM_CTX
 from swarm_graph.models.probe import ServerInfo
@@ -128,7 +128,7 @@ def _entry(offer: _Offer) -> dict[str, Any]:
 
 
 def _parameters(role: AgentRole, entries: dict[AgentRole, dict[str, Any]]) -> dict[str, Any]:
-    defaults = DEFAULT_PARAMETERS[role]
+    defaults = default_parameters(role)
     context = {"num_ctx": OLLAMA_NUM_CTX} if entries[role]["api_type"] == "ollama" else {}
     return {"temperature": defaults.temperature, "max_tokens": defaults.max_tokens, **context}
 

@@ -1,1 +1,1 @@
-"""Custom task graphs: from a YAML row to a result row."""
+"""Custom task graphs: from a row in a YAML file to a row in results.csv."""

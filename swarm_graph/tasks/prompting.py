@@ -155,7 +155,7 @@ def outcome_of(spec: TaskSpec, role: Role[Any], answer: Any) -> Outcome:
         return Outcome(answer)
     if isinstance(answer, Files):
         return Outcome(fenced(answer.written))
-    update = role.update(Answered(answer, spec.task_id, 1, {}))
+    update = role.changes(Answered(answer, spec.task_id, 1, {}))
     if role.form != "reviews":
         return Outcome(str(update[role.writes]))
     review: Review = update[role.writes][0]

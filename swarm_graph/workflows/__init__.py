@@ -1,1 +1,1 @@
-"""The graphs and their rules."""
+"""The graphs and their rules: shapes, pauses, verdict, and how a session begins, resumes and is recorded."""

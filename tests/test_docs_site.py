@@ -147,11 +147,11 @@ FOLLOWED_ELSEWHERE = {
     "reference/commands.md",
 }
 """Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, and above."""
-FOLLOWED_HERE = {"first-hour.md", "prompts.md", "model-servers.md", "events.md", "servers.md"}
+FOLLOWED_HERE = {"first-hour.md", "prompts.md", "model-servers.md", "events.md", "servers.md", "testing.md"}
 
 
-@pytest.mark.parametrize("name", ["events.md", "servers.md"])
-def test_the_commands_of_a_page_run(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["events.md", "servers.md", "testing.md"])
+def test_the_blocks_of_a_page_run(name: str, tmp_path: Path) -> None:
     write_config(tmp_path)
     Page(name).follow(tmp_path)
 

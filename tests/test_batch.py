@@ -69,7 +69,7 @@ def test_a_dry_run_asks_nobody_and_needs_no_model(tmp_path: Path) -> None:
     done = swarm("run", "--tasks", "tasks.yaml", "--dry-run", cwd=tmp_path)
     text = done.stdout.decode()
     assert done.returncode == 0, done.stderr
-    assert "4 tasks, at most 4 at once. Nothing was asked." in text
+    assert "4 tasks, at most 4 at once. No model was asked." in text
     assert "Critical path (3 tasks): T001 → T002 → T003" in text
     assert "graph TD;" in text
     assert not (tmp_path / ".swarm").exists()
@@ -176,8 +176,8 @@ WRONG = {
     ("run", "x", "--dry-run"): "--dry-run needs --tasks FILE",
     ("run", "--tasks", "tasks.yaml", "--require-approval"): "--require-approval does not go with",
     ("run", "--tasks", "tasks.yaml"): "no model is configured",
-    ("run", "--tasks", "circle.json", "--dry-run"): "in a circle: ",
-    ("graph", "--tasks", "circle.json"): "in a circle: ",
+    ("run", "--tasks", "circle.json", "--dry-run"): "form a cycle: ",
+    ("graph", "--tasks", "circle.json"): "form a cycle: ",
 }
 
 

@@ -1,4 +1,4 @@
-"""The scheduler alone: who begins when, at most how many at once, and how often a server swaps its model."""
+"""The scheduler alone: when each task starts, how many run at once, and how often a server swaps models."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from swarm_graph.tasks.affinity import Job
 from swarm_graph.tasks.scheduler import Scheduler
 
 
-def job(name: str, rank: int, *waits_for: str, priority: int = 5, lane: str = "", model: str = "") -> Job:
-    return Job(name, (rank,), priority, waits_for, lane, model)
+def job(name: str, rank: int, *waits_for: str, priority: int = 5, server: str = "", model: str = "") -> Job:
+    return Job(name, (rank,), priority, waits_for, server, model)
 
 
 @dataclass
@@ -33,12 +33,12 @@ class Stage:
     ended: dict[str, float] = field(default_factory=dict)
     peak: int = 0
 
-    def play(self, cap: int = 1, *, width: int = 99, affine: bool = True) -> list[str]:
-        """The names in the order in which the tasks began."""
-        asyncio.run(self._play(cap, width, affine))
+    def play(self, cap: int = 1, *, width: int = 99, prefer_loaded: bool = True) -> list[str]:
+        """The names of the tasks in the order of their starts."""
+        asyncio.run(self._play(cap, width, prefer_loaded))
         return list(self.began)
 
-    async def _play(self, cap: int, width: int, affine: bool) -> None:
+    async def _play(self, cap: int, width: int, prefer_loaded: bool) -> None:
         alarms: list[tuple[float, int, asyncio.Event]] = []
 
         async def begin(name: str) -> Iterable[Job]:
@@ -53,10 +53,10 @@ class Stage:
         def admit(name: str) -> bool:
             return name not in self.skipped
 
-        scheduler = Scheduler(cap, lambda _lane: width, begin, admit, affine=affine)
+        scheduler = Scheduler(cap, lambda _server: width, begin, admit, prefer_loaded=prefer_loaded)
         running = asyncio.ensure_future(scheduler.run(self.jobs))
         while not running.done():
-            for _ in range(5):  # everybody who can go on does
+            for _ in range(5):  # every task that can continue does
                 await asyncio.sleep(0)
             if alarms:
                 self.now, _, rings = heapq.heappop(alarms)
@@ -75,8 +75,8 @@ def test_the_highest_priority_begins_first_then_the_order_added() -> None:
     assert Stage(jobs).play() == ["b", "d", "a", "c", "e"]
 
 
-def test_a_task_begins_the_moment_the_last_that_it_waits_for_ends() -> None:
-    """No barrier: beside a slow branch the quick one goes on."""
+def test_a_task_starts_the_moment_its_last_dependency_ends() -> None:
+    """There is no barrier: a quick branch does not wait for a slow one."""
     jobs = [job("a", 0), job("b", 1, "a"), job("c", 2, "b"), job("d", 3), job("e", 4, "d")]
     stage = Stage(jobs, {"d": 2.5, "e": 0.5})
     stage.play(cap=4)
@@ -95,10 +95,10 @@ def test_the_cap_is_held_and_used(cap: int) -> None:
     assert stage.peak == cap
 
 
-def test_a_server_gets_no_more_than_it_takes_and_the_others_go_on() -> None:
+def test_a_server_gets_no_more_calls_than_it_has_slots() -> None:
     jobs = [
-        *(job(f"a{n}", n, lane="a", priority=9) for n in range(4)),
-        *(job(f"b{n}", n, lane="b") for n in range(4)),
+        *(job(f"a{n}", n, server="a", priority=9) for n in range(4)),
+        *(job(f"b{n}", n, server="b") for n in range(4)),
     ]
     stage = Stage(jobs)
     stage.play(cap=4, width=2)
@@ -116,13 +116,13 @@ def test_a_skipped_task_ends_at_once_and_takes_no_place() -> None:
     assert stage.play() == ["a", "z"]
 
 
-def test_who_waits_for_a_task_waits_for_what_it_adds() -> None:
+def test_dependents_of_a_task_wait_for_the_tasks_it_adds() -> None:
     added = [job("a.1", 0, "a"), job("a.2", 0, "a", "a.1")]
     stage = Stage([job("a", 0), job("z", 1, "a")], adds={"a": added, "a.2": [job("a.2.x", 0, "a.2")]})
     assert stage.play(cap=4) == ["a", "a.1", "a.2", "a.2.x", "z"]
 
 
-def test_an_error_ends_the_run_after_those_at_work() -> None:
+def test_an_error_ends_the_run_after_the_running_tasks() -> None:
     ended = []
 
     async def begin(name: str) -> Iterable[Job]:
@@ -132,13 +132,13 @@ def test_an_error_ends_the_run_after_those_at_work() -> None:
         ended.append(name)
         return []
 
-    scheduler = Scheduler(2, lambda _lane: 9, begin, lambda _name: True)
+    scheduler = Scheduler(2, lambda _server: 9, begin, lambda _name: True)
     with pytest.raises(OSError, match="no space"):
         asyncio.run(scheduler.run([job("good", 0), job("bad", 1), job("never", 2)]))
     assert ended == ["good"]
 
 
-def test_a_cancelled_run_leaves_nobody_at_work() -> None:
+def test_a_cancelled_run_leaves_no_task_running() -> None:
     left = []
 
     async def begin(name: str) -> Iterable[Job]:
@@ -150,7 +150,7 @@ def test_a_cancelled_run_leaves_nobody_at_work() -> None:
 
     async def cancelled() -> None:
         running = asyncio.ensure_future(
-            Scheduler(2, lambda _lane: 9, begin, lambda _: True).run([job("a", 0)])
+            Scheduler(2, lambda _server: 9, begin, lambda _: True).run([job("a", 0)])
         )
         await asyncio.sleep(0.01)
         running.cancel()
@@ -181,9 +181,9 @@ def random_jobs(seed: int, size: int, priorities: int) -> list[Job]:
     return jobs
 
 
-def swaps(jobs: list[Job], *, affine: bool) -> int:
+def swaps(jobs: list[Job], *, prefer_loaded: bool) -> int:
     models = {one.id: one.model for one in jobs}
-    began = Stage(jobs).play(cap=1, width=1, affine=affine)
+    began = Stage(jobs).play(cap=1, width=1, prefer_loaded=prefer_loaded)
     return sum(models[a] != models[b] for a, b in pairwise(began))
 
 
@@ -211,8 +211,8 @@ def fewest_swaps(jobs: list[Job]) -> int:
 @pytest.mark.parametrize("priorities", [1, 2, 4])
 def test_a_server_swaps_models_hardly_more_often_than_it_must(priorities: int) -> None:
     graphs = [random_jobs(seed, 12, priorities) for seed in range(100)]
-    ours = [swaps(jobs, affine=True) for jobs in graphs]
-    plain = [swaps(jobs, affine=False) for jobs in graphs]
+    ours = [swaps(jobs, prefer_loaded=True) for jobs in graphs]
+    plain = [swaps(jobs, prefer_loaded=False) for jobs in graphs]
     fewest = [fewest_swaps(jobs) for jobs in graphs]
     assert sum(ours) <= 1.15 * sum(fewest)
     assert all(a <= b for a, b in zip(ours, plain, strict=True))

@@ -1,4 +1,4 @@
-"""Task files and the inputs of a batch: what is read, and one line for what cannot be."""
+"""Task files and the inputs of a batch: what they become, and one line for each error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from swarm_graph.config import load_config
 from swarm_graph.errors import InputError
 from swarm_graph.state import AgentRole
 from swarm_graph.tasks.dependencies import checked_graph
-from swarm_graph.tasks.dry_run import critical_path, mermaid, plan, plan_text
+from swarm_graph.tasks.dry_run import critical_path, dry_run, dry_run_text, task_mermaid
 from swarm_graph.tasks.files import _unique, batch_tasks, read_tasks
 from swarm_graph.tasks.spec import TaskSpec
 
@@ -85,16 +85,20 @@ YAML_TASK = "- task_id: a\n  assigned_role: coder\n  "
 BROKEN: dict[str, tuple[str, str | bytes, str]] = {
     "missing": ("tasks.yml", "", "cannot read the file"),
     "binary": ("tasks.json", b"\xff\xfe", "is not UTF-8"),
-    "another form": ("tasks.toml", "x = 1", "a task file ends in .yaml, .json or .csv"),
+    "another format": ("tasks.toml", "x = 1", "the name of a task file must end in .yaml, .json or .csv"),
     "yaml": ("tasks.yaml", "tasks: [", "is not valid YAML"),
     "python in yaml": ("tasks.yaml", "!!python/object/apply:os.system [ls]", "is not valid YAML"),
     "json": ("tasks.json", "[{]", "is not valid JSON"),
     "deep json": ("tasks.json", "[" * 100_000, "nested too deep"),
-    "nothing": ("tasks.yaml", "", "the tasks are no list"),
-    "a text": ("tasks.json", '"x"', "the tasks are no list"),
-    "another key": ("tasks.yaml", "task: 1\ntasks: []", "unknown key 'task'"),
-    "csv without rows": ("tasks.csv", "task_id,assigned_role\n", "expected a first line"),
-    "csv with a short row": ("tasks.csv", "task_id,assigned_role\na\n", "row 1 has not as many cells"),
+    "nothing": ("tasks.yaml", "", "the tasks are not a list"),
+    "a text": ("tasks.json", '"x"', "the tasks are not a list"),
+    "an unknown key": ("tasks.yaml", "task: 1\ntasks: []", "unknown key 'task'"),
+    "csv without rows": ("tasks.csv", "task_id,assigned_role\n", "expected a header"),
+    "csv with a short row": (
+        "tasks.csv",
+        "task_id,assigned_role\na\n",
+        "row 1 does not have one cell per column",
+    ),
     "csv with two equal columns": ("tasks.csv", "a,a\n1,2\n", "a different name for each column"),
     "csv with a bad number": (
         "tasks.csv",
@@ -107,7 +111,7 @@ BROKEN: dict[str, tuple[str, str | bytes, str]] = {
         "a: {assigned_role: coder}\na: {assigned_role: tester}",
         "the key 'a' stands twice",
     ),
-    "json5": ("tasks.json5", "[]", "a task file ends in .yaml, .json or .csv"),
+    "json5": ("tasks.json5", "[]", "the name of a task file must end in .yaml, .json or .csv"),
     "yaml with bytes": ("tasks.yaml", YAML_TASK + "metadata: {x: !!binary aGFs}", "metadata.x is a bytes"),
     "yaml that holds itself": ("tasks.yaml", "&a {tasks: *a}", "nested more than 64 deep"),
     "a billion laughs": (
@@ -136,7 +140,7 @@ BROKEN: dict[str, tuple[str, str | bytes, str]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_cannot_be_read_is_one_line(case: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_gives_one_line(case: str, tmp_path: Path) -> None:
     name, content, expected = BROKEN[case]
     if case != "missing":
         write(tmp_path, {name: content})
@@ -196,7 +200,7 @@ def test_a_task_per_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_cells_are_separated_as_the_first_line_says(
+def test_the_header_decides_the_separator_of_cells(
     separator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -215,7 +219,7 @@ def test_a_prompt_shows_something_of_its_input(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, {"r.csv": "tag,size\nP-1,2\n", "a.txt": "x", "p.md": f"Extract.\n---\n{shown}"})
-    with pytest.raises(InputError, match=r"shows nothing of .*below its line '---' write ") as caught:
+    with pytest.raises(InputError, match=r"shows nothing of .*below its line '---' use one of ") as caught:
         batch(given)
     assert str(caught.value).endswith(f" {wanted}")
     for text in (
@@ -227,7 +231,7 @@ def test_a_prompt_shows_something_of_its_input(
         assert len(batch(given)) == 1
 
 
-def test_a_document_named_twice_is_done_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_document_named_twice_becomes_one_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, {"docs/a.txt": "x"})
     (tmp_path / "link").symlink_to(tmp_path / "docs")
@@ -248,17 +252,20 @@ def test_cells_may_be_long_and_lines_may_hold_any_character(
     ("given", "expected"),
     [
         ("", "an INPUT is empty"),
-        ("b/**x", "(cannot read the input 'b/\\*\\*x': Invalid pattern|names no file)"),  # Python 3.13: as *x
+        (
+            "b/**x",
+            "(cannot read the input 'b/\\*\\*x': Invalid pattern|no files found for the input)",
+        ),  # Python 3.13: as *x
         ("n" * 300, "cannot read the input 'nnn.*': File name too long"),
         ("nan.jsonl", "metadata.x is nan"),
         ("half.jsonl", "metadata.x holds half a character"),
         ("no.txt", "there is no file or folder 'no.txt'"),
-        ("*.xyz", "names no file"),
-        ("empty", "names no file"),
+        ("*.xyz", "no files found for the input"),
+        ("empty", "no files found for the input"),
         ("bad.jsonl", "line 2: not valid JSON"),
         ("list.jsonl", "line 1: expected an object"),
         ("none.jsonl", "holds no rows"),
-        ("bad.csv", "row 1 has not as many cells"),
+        ("bad.csv", "row 1 does not have one cell per column"),
     ],
 )
 def test_inputs_that_cannot_be_used(
@@ -281,10 +288,10 @@ def test_every_name_makes_a_task_id_of_its_own(names: list[str]) -> None:
         TaskSpec(task_id=one, assigned_role=AgentRole.CODER)
 
 
-# --- plans ---------------------------------------------------------------------------------------
+# --- dry runs ---------------------------------------------------------------------------------------
 
 
-def test_the_plan_of_a_graph() -> None:
+def test_the_dry_run_of_a_graph() -> None:
     specs = [
         TaskSpec(task_id="low", assigned_role=AgentRole.TESTER, priority=1),
         TaskSpec(task_id="a", assigned_role=AgentRole.ARCHITECT, expands=True),
@@ -295,27 +302,27 @@ def test_the_plan_of_a_graph() -> None:
     config = load_config(
         {"model_config": {"single_model": {"model": "m", "api_type": "simulated"}}}, environ={}
     )
-    made = plan(graph, config, "A queue")
-    assert made.order == ["a", "b", "c", "low"]
-    assert made.critical_path == ["a", "b", "c"] == critical_path(graph)
-    assert made.calls == {"m": 4}
-    assert made.output_tokens == 6000 + 4000 + 8000 + 8000
-    assert made.input_tokens > 1000
-    text = plan_text(made, graph, 4)
+    result = dry_run(graph, config, "A queue")
+    assert result.order == ["a", "b", "c", "low"]
+    assert result.critical_path == ["a", "b", "c"] == critical_path(graph)
+    assert result.calls == {"m": 4}
+    assert result.output_tokens == 6000 + 4000 + 8000 + 8000
+    assert result.input_tokens > 1000
+    text = dry_run_text(result, graph, 4)
     assert "1. a (architect, priority 5, adds tasks)" in text
     assert "3. c (coder, priority 5) after b when b.result == 'x'" in text
-    assert "1 of the tasks add others" in text
-    drawing = mermaid(graph)
+    assert "1 of the tasks add tasks" in text
+    drawing = task_mermaid(graph)
     assert 't1["a<br/>architect"];' in drawing
     assert "t2 -->|\"b.result == 'x'\"| t3;" in drawing
 
 
-def test_a_plan_of_many_tasks_is_short() -> None:
+def test_the_dry_run_of_many_tasks_is_short() -> None:
     specs = [
         TaskSpec(task_id=f"t{n}", assigned_role=AgentRole.CODER, dependencies=[f"t{n - 1}"] if n else [])
         for n in range(3000)
     ]
     graph = checked_graph(specs)
-    text = plan_text(plan(graph, load_config({}, environ={})), graph, 4)
+    text = dry_run_text(dry_run(graph, load_config({}, environ={})), graph, 4)
     assert "… and 2970 more" in text
     assert len(text) < 4000

@@ -21,7 +21,7 @@ from swarm_graph import AgentRole, SwarmCoordinator, Task, TaskStatus, build_gra
 from swarm_graph.errors import ConfigError, InputError, ModelError, Stopped, UnfinishedSession
 from swarm_graph.models.invented import Ask
 from swarm_graph.roles.run import RunOptions, StopFlag
-from swarm_graph.tasks.results import csv_table, row
+from swarm_graph.tasks.results import csv_table, result_row
 
 TYPED = {
     "type": "object",
@@ -234,7 +234,7 @@ def test_an_added_task_may_add_others_and_a_circle_in_an_answer_is_asked_again()
     answers = iter([circle, expansion({"task_id": "x", "expands": True})])
     actors = crew(split=lambda _: next(answers), **{"split.x": expansion({"task_id": "z"})})
     run([task("split", role="architect", expands=True), task("end", "split")], actors)
-    assert "in a circle" in actors.prompts("split")[1]
+    assert "form a cycle" in actors.prompts("split")[1]
     assert actors.asked[2:] == ["split.x", "split.x.z", "end"]
 
 
@@ -456,7 +456,7 @@ def test_the_graph_checks_its_input_before_anything_is_written(tmp_path: Path) -
         wrong: list[tuple[Any, str]] = [
             ({}, "there are no tasks"),
             ({"request": "Build it"}, "there are no tasks"),
-            ({"tasks": "T1"}, "the tasks are no list"),
+            ({"tasks": "T1"}, "the tasks are not a list"),
             ({"tasks": [task("a", "a")]}, "depends on itself"),
             ({"tasks": [task("a", files=["/nowhere/x.txt"])]}, "there is no file '/nowhere/x.txt'"),
             ("Build it", "the input is no object"),
@@ -564,15 +564,15 @@ def test_no_column_of_the_table_hides_another() -> None:
         ),
     ]
     done = run(tasks, crew(a=answer))
-    assert row(done["a"]) == {
+    assert result_row(done["a"]) == {
         "task_id": "a", "role": "documenter", "status": "COMPLETED", "input.status": "new",
         "input.title": "given", "input.result": "x", "unit": "U\r1\r\n2", "answer.status": "open",
         "answer.role": "pump", "title": "T", "answer.remark": "r", "answer.result": 1, "remark": "",
     }  # fmt: skip
-    assert row(done["b"])["input.title"] == "given"
-    assert "title" not in row(done["b"])
+    assert result_row(done["b"])["input.title"] == "given"
+    assert "title" not in result_row(done["b"])
     assert [
-        line["unit"] for line in csv.DictReader(csv_table([row(done["a"])]).splitlines(keepends=True))
+        line["unit"] for line in csv.DictReader(csv_table([result_row(done["a"])]).splitlines(keepends=True))
     ] == ["U\n1\n2"]
 
 

@@ -1,4 +1,4 @@
-"""Tasks as users write them: what is accepted, and what is refused by one line before anything runs."""
+"""Tasks as users write them: what is accepted, and what is refused with one line before anything runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_tasks_come_as_tasks_as_dicts_and_by_id() -> None:
     assert (spec.task_id, spec.description, spec.priority) == ("T1", "Write it", 8)
     assert (spec.dependencies, spec.metadata, spec.task_type) == (["T0"], {"count": 287}, "coding")
     assert task_specs({"T1": {"assigned_role": "tester"}})[0].assigned_role == AgentRole.TESTER
-    assert TaskSpec.model_validate(spec.plain()) == spec
+    assert TaskSpec.model_validate(spec.to_dict()) == spec
 
 
 def deep(levels: int) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def deep(levels: int) -> dict[str, Any]:
 ENDLESS: dict[str, Any] = {}
 ENDLESS["again"] = ENDLESS
 PAGES = {"type": "object", "properties": {"pages": {"type": "integer"}}}
-CIRCLE = [task("a", "c"), task("b", "a"), task("c", "b"), task("d")]
+CYCLE = [task("a", "c"), task("b", "a"), task("c", "b"), task("d")]
 REFUSED: dict[str, tuple[list[Any], str]] = {
     "no task": ([], "there are no tasks"),
     "an id twice": ([task("a"), task("b"), task("a")], "two tasks have the id 'a'"),
@@ -51,8 +51,8 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
         "depends on 'T0001', which does not exist; did you mean",
     ),
     "itself": ([task("a", "a")], "task 'a' depends on itself"),
-    "a circle": (CIRCLE, "in a circle: "),
-    "a circle by conditions": ([task("a", when="b.x > 1"), task("b", "a")], "in a circle: "),
+    "a cycle": (CYCLE, "form a cycle: "),
+    "a cycle by conditions": ([task("a", when="b.x > 1"), task("b", "a")], "form a cycle: "),
     "an unknown role": (
         [{**task("a"), "assigned_role": "codr"}],
         "unknown role 'codr'; known roles: architect",
@@ -63,19 +63,19 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
         [task("a", dependancies=[])],
         "unknown key 'dependancies'; did you mean 'dependencies'?",
     ),
-    "no object": (["a"], "task 1 is no object"),
+    "not an object": (["a"], "task 1 is not an object"),
     "an unknown parameter": ([task("a", parameters={"temprature": 1})], "unknown parameter 'temprature'"),
     "a parameter that is too large": ([task("a", parameters={"temperature": 9})], "less than or equal to 2"),
-    "a schema that is none": ([task("a", answer={"type": "objct"})], "is no JSON schema"),
+    "an invalid schema": ([task("a", answer={"type": "objct"})], "is not a JSON Schema"),
     "a schema that would be fetched": (
         [task("a", answer={"type": "object", "properties": {"x": {"$ref": "http://127.0.0.1:9/x.json"}}})],
-        "a JSON schema stands alone, and this one refers to 'http://127.0.0.1:9/x.json'",
+        "the reference 'http://127.0.0.1:9/x.json' leads to another document",
     ),
     "a reference to nowhere": (
         [task("a", answer={"type": "object", "properties": {"x": {"$ref": "#/$defs/y"}}})],
-        "its reference '#/$defs/y' leads nowhere",
+        "the reference '#/$defs/y' leads nowhere",
     ),
-    "a schema that is a circle": ([task("a", answer={"type": "object", "$ref": "#"})], "lead in a circle"),
+    "a schema that is a cycle": ([task("a", answer={"type": "object", "$ref": "#"})], "form a cycle"),
     "a schema nested too deep": ([task("a", answer=deep(150))], "is nested more than 64 deep"),
     "a number beyond 64 bits": ([task("a", metadata={"n": 2**63})], "metadata.n is a number of more than"),
     "no number": ([task("a", metadata={"x": [0.5, float("nan")]})], "metadata.x.1 is nan"),
@@ -83,33 +83,33 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "no plain data": ([task("a", metadata={"when": date(2026, 2, 3)})], "metadata.when is a date"),
     "a key that is no text": ([task("a", metadata={1: "x"})], "metadata has the key 1"),
     "data without end": ([task("a", metadata=ENDLESS)], "is nested more than 64 deep"),
-    "a schema of no object": ([task("a", answer={"type": "string"})], "expected a JSON schema of an object"),
+    "a schema of no object": ([task("a", answer={"type": "string"})], "expected a JSON Schema of an object"),
     "a condition with a call": ([task("b"), task("a", when="open('b')")], "may not use call"),
-    "a condition that breaks off": ([task("b"), task("a", when="b.x ==")], "cannot be read"),
-    "a condition on nothing": ([task("a", when="1 == 1")], "looks at no task"),
+    "a condition that breaks off": ([task("b"), task("a", when="b.x ==")], "cannot be parsed"),
+    "a condition on nothing": ([task("a", when="1 == 1")], "names no task"),
     "a condition on an unknown task": (
         [task("a", when="zz.x == 1")],
         "depends on 'zz', which does not exist",
     ),
-    "a condition on what a task has not": (
+    "a condition on a value that a task does not have": (
         [task("b"), task("a", when="b.verdict == 'revise'")],
-        "task 'a': the condition \"b.verdict == 'revise'\" asks for 'verdict', and 'b' has only result",
+        "task 'a': the condition \"b.verdict == 'revise'\" reads 'verdict', but 'b' has only result",
     ),
-    "a condition on what an answer has not": (
+    "a condition on a value that an answer does not have": (
         [task("b", answer=PAGES), task("a", when="b.page > 1")],
-        "asks for 'page', and 'b' has only result, pages",
+        "reads 'page', but 'b' has only result, pages",
     ),
-    "a condition on a task as a whole": ([task("b"), task("a", when="b == 1")], "asks for no value of b"),
+    "a condition on a task as a whole": ([task("b"), task("a", when="b == 1")], "names no value of b"),
     "an expansion with a form": ([task("a", expands=True, answer={"type": "object"})], "a task that expands"),
-    "a task that is done": (
+    "a completed task": (
         [Task("a", "t", "d", AgentRole.CODER, TaskStatus.COMPLETED)],
-        "is COMPLETED; a task is added as PENDING",
+        "is COMPLETED; expected status PENDING",
     ),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_run_is_refused_by_one_line(case: str) -> None:
+def test_invalid_tasks_are_refused_with_one_line(case: str) -> None:
     tasks, expected = REFUSED[case]
     with pytest.raises(InputError) as refusal:
         graph(*tasks)
@@ -117,15 +117,15 @@ def test_what_cannot_be_run_is_refused_by_one_line(case: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
-def test_a_circle_is_printed_as_it_runs() -> None:
-    with pytest.raises(InputError, match="circle") as refusal:
-        graph(*CIRCLE)
+def test_a_cycle_is_printed_in_its_order() -> None:
+    with pytest.raises(InputError, match="cycle") as refusal:
+        graph(*CYCLE)
     names = str(refusal.value).rpartition(": ")[2].split(" → ")
     assert names[0] == names[-1]
     assert sorted(names[1:]) == ["a", "b", "c"]
 
 
-def test_a_long_circle_and_a_long_chain_are_no_recursion() -> None:
+def test_a_long_cycle_and_a_long_chain_need_no_recursion() -> None:
     chain = [task(f"t{n}", *([f"t{n - 1}"] if n else [])) for n in range(10_001)]
     assert len(graph(*chain)) == 10_001
     with pytest.raises(InputError) as refusal:
@@ -133,14 +133,14 @@ def test_a_long_circle_and_a_long_chain_are_no_recursion() -> None:
     assert len(str(refusal.value)) < 200
 
 
-def test_conditions_ask_for_what_a_task_may_have() -> None:
+def test_conditions_may_read_every_value_that_a_task_can_have() -> None:
     open_ended = {"type": "object", "anyOf": [PAGES, {"type": "object"}]}
     review, typed, free = task("r"), task("p", answer=PAGES), task("f", answer=open_ended)
     when = "r.verdict == 'revise' and p.pages > 2 and f.anything == 1 and tasks['p'].result != ''"
     assert "x" in graph({**review, "assigned_role": "security"}, typed, free, task("x", when=when))
 
 
-def test_a_condition_s_tasks_are_waited_for() -> None:
+def test_a_task_waits_for_the_tasks_in_its_condition() -> None:
     tasks = graph(
         task("T1"), task("T-2"), task("c", "T1", when="tasks['T-2'].result > 'a' and T1.result != ''")
     )
@@ -173,7 +173,7 @@ def test_conditions(text: str, holds: bool) -> None:
         "T.x < 3",
     ],
 )
-def test_a_condition_that_fails_says_what_the_task_has(text: str) -> None:
+def test_a_failing_condition_names_the_values_of_the_task(text: str) -> None:
     with pytest.raises(InputError, match="T has x, n"):
         Condition(text).holds({"T": {"x": "a%d%d", "n": 1}})
 
@@ -187,7 +187,7 @@ def test_a_condition_is_made_of_comparisons_only(text: str) -> None:
         Condition(text)
 
 
-def test_the_schema_for_editors_accepts_what_we_accept() -> None:
+def test_the_schema_for_editors_accepts_the_same_tasks() -> None:
     schema = tasks_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     check = jsonschema.Draft202012Validator(schema)

@@ -133,18 +133,18 @@ def print_dry_run(request: str, specs: Sequence[TaskSpec], config: SwarmConfig, 
     """Print what a task graph would do, and its drawing if it is small enough to read."""
     from swarm_graph.roles.bindings import Bindings
     from swarm_graph.tasks.dependencies import checked_graph
-    from swarm_graph.tasks.dry_run import DRAWN, mermaid, plan, plan_text
+    from swarm_graph.tasks.dry_run import MAX_DRAWN_TASKS, dry_run, dry_run_text, task_mermaid
     from swarm_graph.tasks.prompting import check_tasks
 
     graph = checked_graph(specs)
     check_tasks(graph, Bindings(config), supplied=config.models.single_model is None)
-    dry_run = plan(graph, config, request)
-    text = plan_text(dry_run, graph, config.workflow.parallel)
-    if len(graph) <= DRAWN:
-        text += f"\n{mermaid(graph)}"
+    result = dry_run(graph, config, request)
+    text = dry_run_text(result, graph, config.workflow.parallel)
+    if len(graph) <= MAX_DRAWN_TASKS:
+        text += f"\n{task_mermaid(graph)}"
     else:
         text += "\nThe drawing is left out; `swarm-graph graph --tasks FILE --output graph.svg` makes it.\n"
-    print_result({**vars(dry_run), "tasks": len(graph)}, text, as_json)
+    print_result({**vars(result), "tasks": len(graph)}, text, as_json)
 
 
 def read_schema(name: str) -> dict[str, Any]:

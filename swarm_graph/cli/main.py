@@ -117,10 +117,10 @@ def _mermaid(workflow: str, config_file: str | None) -> str:
 
 def _mermaid_of_tasks(tasks: str) -> str:
     from swarm_graph.tasks.dependencies import checked_graph
-    from swarm_graph.tasks.dry_run import mermaid
+    from swarm_graph.tasks.dry_run import task_mermaid
     from swarm_graph.tasks.files import read_tasks
 
-    return mermaid(checked_graph(read_tasks(tasks)[1]))
+    return task_mermaid(checked_graph(read_tasks(tasks)[1]))
 
 
 @swarm_graph.command(epilog="Example: swarm-graph graph --workflow full --output full.svg")

@@ -22,8 +22,8 @@ from swarm_graph.reports.pages import overview_page, session_page
 from swarm_graph.sessions.ids import database_in
 from swarm_graph.sessions.output import write_file
 from swarm_graph.state import SwarmState
-from swarm_graph.tasks.dry_run import DRAWN, mermaid
-from swarm_graph.tasks.results import csv_table, in_order, json_lines, parquet_table
+from swarm_graph.tasks.dry_run import MAX_DRAWN_TASKS, task_mermaid
+from swarm_graph.tasks.results import csv_table, custom_tasks, json_lines, parquet_table
 from swarm_graph.tasks.spec import TaskSpec
 from swarm_graph.text import printable
 from swarm_graph.workflows.build import build_graph
@@ -180,15 +180,15 @@ def _report_path(path: str | Path, *endings: str) -> Path:
 def _drawing(session: Session, state: SwarmState) -> str:
     """The graph of a session as SVG; without the `draw` extra its Mermaid text."""
     tasks = {
-        task["task_id"]: TaskSpec.model_validate(task["spec"]) for task in in_order(state.get("tasks", {}))
+        task["task_id"]: TaskSpec.model_validate(task["spec"]) for task in custom_tasks(state.get("tasks", {}))
     }
-    if len(tasks) > DRAWN:
+    if len(tasks) > MAX_DRAWN_TASKS:
         return f"<p>{len(tasks)} tasks are too many for a drawing.</p>"
     try:
         graph = None if tasks else build_graph(session.workflow, config=session.config).get_graph()
     except ConfigError as error:  # its folder of prompts may be gone by now
         return f"<p>No drawing: {escaped(str(error))}</p>"
-    text = graph.draw_mermaid() if graph else mermaid(tasks)
+    text = graph.draw_mermaid() if graph else task_mermaid(tasks)
     try:
         return draw(text, "svg").decode()
     except SwarmError:

@@ -13,7 +13,7 @@ from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import finding_line
 from swarm_graph.sandbox.evidence import evidence_line, latest_evidence
 from swarm_graph.state import AgentRole, TaskStatus
-from swarm_graph.tasks.results import FOLDER
+from swarm_graph.tasks.results import RESULTS_DIR
 from swarm_graph.text import format_cost, format_count, printable, to_json
 from swarm_graph.workflows.edits import keys_of
 from swarm_graph.workflows.pauses import Pause
@@ -166,9 +166,9 @@ def _file_lines(coordinator: SwarmCoordinator) -> list[str]:
     folder = coordinator.files.folder
     path = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     files = coordinator.files.files()
-    results = [file for file in files if file.startswith(f"{FOLDER}/")]
+    results = [file for file in files if file.startswith(f"{RESULTS_DIR}/")]
     if len(results) > MAX_RESULT_FILES:
-        files = [file for file in files if file not in set(results)] + [f"{FOLDER}/ ({len(results)} files)"]
+        files = [file for file in files if file not in set(results)] + [f"{RESULTS_DIR}/ ({len(results)} files)"]
     return [f"Files in {path}:", *(f"  {file}" for file in files)]
 
 

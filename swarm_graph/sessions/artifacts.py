@@ -8,7 +8,7 @@ from swarm_graph.roles.findings import findings_text, review_text
 from swarm_graph.roles.role import Role
 from swarm_graph.sandbox.evidence import evidence_line, latest_evidence
 from swarm_graph.state import SwarmState, TaskRecord, own_review
-from swarm_graph.tasks import results as task_results
+from swarm_graph.tasks.results import written_files
 from swarm_graph.workflows.edits import keys_of
 
 FIRST_NOTES = ("requirements", "design", "diagnosis", "optimization")
@@ -20,7 +20,7 @@ def project_files(state: SwarmState) -> dict[str, str]:
 
     Where two roles wrote the same path, code wins over tests, and tests over documentation.
     """
-    merged = task_results.project(state)
+    merged = written_files(state)
     for key in reversed(keys_of("files")):
         files: dict[str, str] = state.get(key) or {}  # type: ignore[assignment]
         merged = Files(files).over(merged)

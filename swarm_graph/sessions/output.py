@@ -15,8 +15,7 @@ from swarm_graph.errors import InputError, StorageError
 from swarm_graph.nodes.registry import all_roles
 from swarm_graph.sessions.artifacts import project_files, text_files
 from swarm_graph.state import SwarmState, TaskRecord
-from swarm_graph.tasks import results as task_results
-from swarm_graph.tasks.results import result_file, result_files, result_text
+from swarm_graph.tasks.results import RESULTS_DIR, result_file, result_files, result_text
 from swarm_graph.text import to_json
 
 PROJECT = "project"
@@ -55,7 +54,7 @@ def make_folder(folder: Path) -> None:
 def _artifact_names() -> list[str]:
     """The files and folders that a session may write into its folder, besides its state JSON."""
     text_files = dict.fromkeys(role.text_file for role in all_roles() if role.text_file)
-    return [PROJECT, task_results.FOLDER, "results.csv", "results.jsonl", *text_files, "notes.md"]
+    return [PROJECT, RESULTS_DIR, "results.csv", "results.jsonl", *text_files, "notes.md"]
 
 
 class Output:

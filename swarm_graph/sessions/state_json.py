@@ -8,14 +8,14 @@ from typing import Any
 from swarm_graph.events import Event
 from swarm_graph.sessions.artifacts import result_of
 from swarm_graph.state import AgentRole, SwarmState, Task, TaskRecord, TaskStatus
-from swarm_graph.tasks.results import is_custom
+from swarm_graph.tasks.results import is_custom_task
 from swarm_graph.tasks.spec import SPEC_FIELDS, TaskSpec
 
 
 def finished_task(task_id: str, state: SwarmState) -> Task:
     """A task of the state, with its result as text."""
     record = state["tasks"][task_id]
-    if is_custom(record):
+    if is_custom_task(record):
         return _custom_task(record)
     return Task(
         task_id=task_id,

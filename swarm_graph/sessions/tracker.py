@@ -11,7 +11,7 @@ from swarm_graph.events import Event
 from swarm_graph.sessions.metrics import call_row, is_same_run, summary, swaps, test_run_row, test_summary
 from swarm_graph.sessions.state_json import failed_task, finished_task
 from swarm_graph.state import SwarmState, Task, TaskRecord, TaskStatus
-from swarm_graph.tasks.results import FINISHED, in_order
+from swarm_graph.tasks.results import FINISHED, custom_tasks
 
 STATUSES = {
     "task_started": str(TaskStatus.RUNNING),
@@ -127,7 +127,7 @@ class SessionTracker:
         """The finished tasks, failed and skipped ones included; see `SwarmCoordinator.completed_tasks`."""
         records = self.state.get("tasks", {})
         if self.workflow == "custom":
-            finished = [record for record in in_order(records) if record["status"] in FINISHED]
+            finished = [record for record in custom_tasks(records) if record["status"] in FINISHED]
             return [finished_task(record["task_id"], self.state) for record in finished]
         completed = {task_id: finished_task(task_id, self.state) for task_id in records}
         return [task for _, task in sorted({**completed, **self._failed}.items())]

@@ -13,14 +13,21 @@ from swarm_graph.state import TaskRecord
 from swarm_graph.tasks.conditions import Condition
 from swarm_graph.tasks.spec import TaskSpec
 
-SHOWN_CYCLE = 12
+MAX_NAMES_OF_CYCLE = 12
+REVIEW_VALUES = ("approved", "verdict", "findings")
+"""The values of a review, besides its text `result`."""
+CLOSED_SCHEMA_KEYS = {
+    "type", "properties", "required", "additionalProperties", "title", "description", "$schema", "$defs",
+}  # fmt: skip
+"""In a schema with only these keywords, `properties` lists every value that an answer is meant to have."""
 
 
 def checked_graph(specs: Iterable[TaskSpec]) -> dict[str, TaskSpec]:
-    """Tasks by their ids, in the order given.
+    """The tasks by id, in their order, checked as a graph.
 
-    InputError, one line, for no task, an id given twice, a dependency that does not exist, and a circle,
-    which is printed.
+    Raises:
+        InputError: There is no task, an id is used twice, a dependency does not exist, the dependencies form
+            a cycle, or a condition reads a value that a task cannot have.
     """
     graph: dict[str, TaskSpec] = {}
     for spec in specs:
@@ -34,9 +41,10 @@ def checked_graph(specs: Iterable[TaskSpec]) -> dict[str, TaskSpec]:
     try:
         TopologicalSorter({name: waits_for(spec) for name, spec in graph.items()}).prepare()
     except CycleError as error:
-        circle = [str(name) for name in error.args[1]]
-        shown = [*circle[:SHOWN_CYCLE], "…", circle[-1]] if len(circle) > SHOWN_CYCLE + 1 else circle
-        raise InputError(f"tasks wait for each other in a circle: {' → '.join(shown)}") from error
+        cycle = [str(name) for name in error.args[1]]
+        if len(cycle) > MAX_NAMES_OF_CYCLE + 1:
+            cycle = [*cycle[:MAX_NAMES_OF_CYCLE], "…", cycle[-1]]
+        raise InputError(f"the dependencies of tasks form a cycle: {' → '.join(cycle)}") from error
     for spec in graph.values():
         _check_condition(spec, graph)
     return graph
@@ -54,64 +62,61 @@ def _check_dependencies(spec: TaskSpec, graph: Mapping[str, Any]) -> None:
 
 def _check_condition(spec: TaskSpec, graph: Mapping[str, TaskSpec]) -> None:
     for name, value in Condition(spec.when).values if spec.when else ():
-        known = values_of(graph[name])
-        if known is not None and value not in known:
+        available = _condition_names(graph[name])
+        if available is not None and value not in available:
             raise InputError(
-                f"task '{spec.task_id}': the condition {spec.when!r} asks for '{value}', and "
-                f"'{name}' has only {', '.join(known)}"
+                f"task '{spec.task_id}': the condition {spec.when!r} reads '{value}', but "
+                f"'{name}' has only {', '.join(available)}"
             )
 
 
-def values_of(spec: TaskSpec) -> list[str] | None:
-    """What a condition can ask of a task; None: whatever its answer holds."""
+def _condition_names(spec: TaskSpec) -> list[str] | None:
+    """The values of a task that a condition can read; None if any name is possible."""
     if spec.answer is not None:
-        declared = "properties" in spec.answer and spec.answer.keys() <= _OF_PLAIN_SCHEMAS
-        return ["result", *spec.answer["properties"]] if declared else None
-    own_form = not (spec.prompt or spec.expands)
-    is_review = own_form and role_named(spec.assigned_role).form == "reviews"
-    return ["result", *(VALUES_OF_REVIEWS if is_review else ())]
-
-
-VALUES_OF_REVIEWS = ("approved", "verdict", "findings")
-
-
-_OF_PLAIN_SCHEMAS = {
-    "type", "properties", "required", "additionalProperties", "title", "description", "$schema", "$defs",
-}  # fmt: skip
-"""The keywords of a schema that says itself which values an answer has."""
+        is_closed = "properties" in spec.answer and spec.answer.keys() <= CLOSED_SCHEMA_KEYS
+        return ["result", *spec.answer["properties"]] if is_closed else None
+    role_form = not (spec.prompt or spec.expands)
+    is_review = role_form and role_named(spec.assigned_role).form == "reviews"
+    return ["result", *(REVIEW_VALUES if is_review else ())]
 
 
 def waits_for(spec: TaskSpec) -> list[str]:
-    """The tasks that must end before one begins: its dependencies, and those that its condition names."""
+    """The ids of the tasks that must finish first: the dependencies, and the tasks in the condition."""
     if spec.when is None:
         return list(dict.fromkeys(spec.dependencies))
     return list(dict.fromkeys([*spec.dependencies, *Condition(spec.when).names]))
 
 
-def needs_of(
-    spec: TaskSpec, added: Mapping[str, Sequence[str]], ranks: Callable[[str], Sequence[int]]
+def all_dependencies(
+    spec: TaskSpec, added: Mapping[str, Sequence[str]], rank_of: Callable[[str], Sequence[int]]
 ) -> list[str]:
-    """What a task waits for: with each task also those that it added, unless this is one of them.
+    """The ids of the tasks that must finish first, and of the tasks that those added.
 
-    `added`: what a task has added; `ranks`: its place in the order added.
+    Args:
+        spec: The task.
+        added: The ids of the tasks that a task has added, by its id (`added_ids`).
+        rank_of: A task's place in the order in which tasks were added, by its id. The rank of an added task
+            begins with the rank of its parent.
     """
-    rank = ranks(spec.task_id)
-    needs = dict.fromkeys(waits_for(spec))
-    unseen = list(needs)
+    rank = rank_of(spec.task_id)
+    dependencies = dict.fromkeys(waits_for(spec))
+    unseen = list(dependencies)
     while unseen:
-        need = unseen.pop()
-        above = ranks(need) if need in added else ()
-        for name in added.get(need, ()):
-            if list(rank[: len(above)]) != list(above) and name not in needs:
-                needs[name] = None
-                unseen.append(name)
-    return list(needs)
+        name = unseen.pop()
+        parent_rank = list(rank_of(name)) if name in added else []
+        if parent_rank == list(rank[: len(parent_rank)]):
+            continue  # the dependency added this task: siblings must not wait for each other
+        for child in added.get(name, ()):
+            if child not in dependencies:
+                dependencies[child] = None
+                unseen.append(child)
+    return list(dependencies)
 
 
-def added_by(tasks: Mapping[str, TaskRecord]) -> dict[str, list[str]]:
-    """Which tasks each task has added."""
+def added_ids(records: Mapping[str, TaskRecord]) -> dict[str, list[str]]:
+    """The ids of the tasks that each task has added, by its id."""
     return {
         name: [str(task["task_id"]) for task in record["added"]]
-        for name, record in tasks.items()
+        for name, record in records.items()
         if "added" in record
     }

@@ -1,4 +1,4 @@
-"""What a task graph would do, without asking anybody: order, critical path, calls, tokens, and a drawing."""
+"""A dry run of a task graph, without a model call: order, critical path, calls, tokens, and a drawing."""
 
 from __future__ import annotations
 
@@ -19,17 +19,23 @@ from swarm_graph.tasks.scheduler import Scheduler
 from swarm_graph.tasks.spec import TaskSpec
 from swarm_graph.text import format_count
 
-SHOWN = 30
-DRAWN = 60
+MAX_LISTED_TASKS = 30
+MAX_DRAWN_TASKS = 60
 CHARACTERS_PER_TOKEN = 4
+"""A usual figure for English text and code; no tokenizer of the model is at hand."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """`order`: as the tasks would begin one at a time. `critical_path`: the longest row of tasks.
+class DryRun:
+    """What a task graph would do. The names are keys of `--dry-run --json`.
 
-    `input_tokens`: of the prompts as known now, at four characters a token; the results of other tasks come
-    on top. `output_tokens`: no more than this; None where a task's model has no limit. `calls` by model.
+    Attributes:
+        order: The task ids in the order of their starts if one task runs at a time.
+        critical_path: The ids of the longest chain of dependencies.
+        calls: The number of calls by model.
+        input_tokens: Estimated for all prompts; the results of other tasks come on top.
+        output_tokens: The upper limit; None where a task's model has none.
+        expanding: How many tasks add tasks.
     """
 
     order: list[str]
@@ -40,18 +46,28 @@ class Plan:
     expanding: int
 
 
-def plan(graph: Mapping[str, TaskSpec], config: SwarmConfig, request: str = "") -> Plan:
-    """The plan of a checked graph."""
+def dry_run(graph: Mapping[str, TaskSpec], config: SwarmConfig, request: str = "") -> DryRun:
+    """The dry run of a checked graph.
+
+    Args:
+        graph: The tasks by id, as `checked_graph` returns them.
+        config: The configuration.
+        request: What all tasks are for.
+
+    Raises:
+        InputError: A task's file cannot be read.
+        ConfigError: A prompt cannot be used.
+    """
     prompting = TaskPrompts(Bindings(config), request, TaskLimit(config.workflow.max_tasks, set(graph)))
     prompts = (prompting.messages(spec, {}) for spec in graph.values())
     characters = sum(len(message.text) for messages in prompts for message in messages)
     limits = [
         config.parameters_for(spec.assigned_role, spec.parameters).max_tokens for spec in graph.values()
     ]
-    return Plan(
+    return DryRun(
         order=_order(graph, config),
         critical_path=critical_path(graph),
-        calls=dict(Counter(_model(spec, config)[1] or "(no model)" for spec in graph.values())),
+        calls=dict(Counter(_server_and_model(spec, config)[1] or "(no model)" for spec in graph.values())),
         input_tokens=characters // CHARACTERS_PER_TOKEN,
         output_tokens=None if None in limits else sum(limit for limit in limits if limit),
         expanding=sum(spec.expands for spec in graph.values()),
@@ -59,36 +75,37 @@ def plan(graph: Mapping[str, TaskSpec], config: SwarmConfig, request: str = "") 
 
 
 def critical_path(graph: Mapping[str, TaskSpec]) -> list[str]:
-    """The longest row of tasks that wait for each other."""
-    longest: dict[str, int] = {}
-    before: dict[str, str] = {}
+    """The ids of the longest chain of tasks that wait for each other."""
+    lengths: dict[str, int] = {}
+    previous: dict[str, str] = {}
     for name in TopologicalSorter({name: waits_for(spec) for name, spec in graph.items()}).static_order():
         needs = waits_for(graph[name])
-        longest[name] = 1 + max((longest[need] for need in needs), default=0)
+        lengths[name] = 1 + max((lengths[need] for need in needs), default=0)
         if needs:
-            before[name] = max(needs, key=longest.__getitem__)
-    path = [max(graph, key=longest.__getitem__)]
-    while path[-1] in before:
-        path.append(before[path[-1]])
+            previous[name] = max(needs, key=lengths.__getitem__)
+    path = [max(graph, key=lengths.__getitem__)]
+    while path[-1] in previous:
+        path.append(previous[path[-1]])
     return path[::-1]
 
 
 def _order(graph: Mapping[str, TaskSpec], config: SwarmConfig) -> list[str]:
+    """The order in which the real scheduler starts the tasks, one at a time."""
     order: list[str] = []
 
-    async def begin(name: str) -> Iterable[Job]:
+    async def start(name: str) -> Iterable[Job]:
         order.append(name)
         return []
 
     jobs = [
-        Job(name, (number,), spec.priority, tuple(waits_for(spec)), *_model(spec, config))
+        Job(name, (number,), spec.priority, tuple(waits_for(spec)), *_server_and_model(spec, config))
         for number, (name, spec) in enumerate(graph.items())
     ]
-    asyncio.run(Scheduler(1, lambda _lane: 1, begin, lambda _name: True).run(jobs))
+    asyncio.run(Scheduler(1, lambda _server: 1, start, lambda _task: True).run(jobs))
     return order
 
 
-def _model(spec: TaskSpec, config: SwarmConfig) -> tuple[str, str]:
+def _server_and_model(spec: TaskSpec, config: SwarmConfig) -> tuple[str, str]:
     try:
         entry = config.model_for(spec.assigned_role, spec.model)
     except ConfigError:
@@ -96,36 +113,48 @@ def _model(spec: TaskSpec, config: SwarmConfig) -> tuple[str, str]:
     return entry.server, entry.model
 
 
-def plan_text(made: Plan, graph: Mapping[str, TaskSpec], cap: int) -> str:
-    """A plan for people."""
-    lines = [f"{format_count(len(graph), 'task')}, at most {cap} at once. Nothing was asked.", "", "Order:"]
-    for number, name in enumerate(made.order[:SHOWN], 1):
-        spec = graph[name]
-        after = f" after {', '.join(needs)}" if (needs := waits_for(spec)) else ""
-        when = f" when {spec.when}" if spec.when else ""
-        adds = ", adds tasks" if spec.expands else ""
-        lines.append(
-            f"  {number}. {name} ({spec.assigned_role}, priority {spec.priority}{adds}){after}{when}"
-        )
-    lines += [f"  … and {len(graph) - SHOWN} more"] if len(graph) > SHOWN else []
-    path = made.critical_path
-    shown = [*path[:SHOWN], "…", path[-1]] if len(path) > SHOWN + 1 else path
-    models = ", ".join(f"{model} {count}" for model, count in made.calls.items())
-    most = "without a limit" if made.output_tokens is None else f"at most {made.output_tokens}"
+def dry_run_text(result: DryRun, graph: Mapping[str, TaskSpec], cap: int) -> str:
+    """A dry run as text for people.
+
+    Args:
+        result: The dry run.
+        graph: Its tasks by id.
+        cap: How many tasks run at once (`workflow.parallel`).
+    """
+    tasks = format_count(len(graph), "task")
+    lines = [f"{tasks}, at most {cap} at once. No model was asked.", "", "Order:"]
+    lines += [
+        _order_line(number, graph[name]) for number, name in enumerate(result.order[:MAX_LISTED_TASKS], 1)
+    ]
+    if len(graph) > MAX_LISTED_TASKS:
+        lines.append(f"  … and {len(graph) - MAX_LISTED_TASKS} more")
+    path = result.critical_path
+    if len(path) > MAX_LISTED_TASKS + 1:
+        path = [*path[:MAX_LISTED_TASKS], "…", path[-1]]
+    models = ", ".join(f"{model} {count}" for model, count in result.calls.items())
+    output = "no limit" if result.output_tokens is None else f"at most {result.output_tokens}"
     lines += [
         "",
-        f"Critical path ({len(path)} tasks): {' → '.join(shown)}",
-        f"Calls: {len(graph)} ({models}); an answer that cannot be read costs one more",
-        f"Tokens in: about {made.input_tokens}, and the results of the tasks before; tokens out: {most}",
+        f"Critical path ({len(result.critical_path)} tasks): {' → '.join(path)}",
+        f"Calls: {len(graph)} ({models}), and one more for each answer that cannot be parsed",
+        f"Tokens: about {result.input_tokens} in, plus the results of other tasks; out: {output}",
     ]
-    if made.expanding:
-        lines.append(f"{made.expanding} of the tasks add others, which are not counted here")
+    if result.expanding:
+        lines.append(f"{result.expanding} of the tasks add tasks, which are not counted here")
     return "\n".join(lines) + "\n"
 
 
-def mermaid(graph: Mapping[str, TaskSpec]) -> str:
+def _order_line(number: int, spec: TaskSpec) -> str:
+    after = f" after {', '.join(needs)}" if (needs := waits_for(spec)) else ""
+    when = f" when {spec.when}" if spec.when else ""
+    adds = ", adds tasks" if spec.expands else ""
+    about = f"{spec.assigned_role}, priority {spec.priority}{adds}"
+    return f"  {number}. {spec.task_id} ({about}){after}{when}"
+
+
+def task_mermaid(graph: Mapping[str, TaskSpec]) -> str:
     """A task graph as a Mermaid flowchart."""
-    ids = {name: f"t{number}" for number, name in enumerate(graph)}
+    ids = {name: f"t{number}" for number, name in enumerate(graph)}  # task ids may hold dots and be keywords
     lines = ["graph TD;"]
     lines += [f'\t{ids[name]}["{name}<br/>{spec.assigned_role}"];' for name, spec in graph.items()]
     for name, spec in graph.items():

@@ -1,10 +1,9 @@
 """The node `tasks` of the custom workflow: it runs a graph of tasks, each as a LangGraph thread of its own.
 
 A task starts the moment its last dependency is finished (see `scheduler`), which LangGraph's supersteps would
-not allow. Its record is saved in its own thread, named by its id, until no task can run any more; then the
-node
-returns all records. A killed run finds the finished tasks in their threads, so a result can never be taken
-for the result of another task. Failed tasks run again when the session is resumed.
+not allow. Its record is saved in its own thread, named by its id. When no task can run any more, the node
+returns all records. After a kill, a new run loads the finished tasks from their threads by id, so it cannot
+confuse the results of two tasks. Failed tasks run again when the session is resumed.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ from swarm_graph.roles.run import RunContext, current_run
 from swarm_graph.roles.turn import Turn, supplied_model
 from swarm_graph.state import SwarmState, TaskRecord, TaskStatus
 from swarm_graph.tasks.affinity import Job
-from swarm_graph.tasks.dependencies import added_by, needs_of
+from swarm_graph.tasks.dependencies import added_ids, all_dependencies
 from swarm_graph.tasks.expansion import TaskLimit
 from swarm_graph.tasks.outcomes import failure_of, skip_reason, without_failure
 from swarm_graph.tasks.prompting import TaskPrompts
 from swarm_graph.tasks.scheduler import Scheduler
-from swarm_graph.tasks.spec import TaskSpec, pending
+from swarm_graph.tasks.spec import TaskSpec, pending_record
 
 TASKS = "tasks"
 """The name of the node."""
@@ -45,7 +44,7 @@ class CustomState(SwarmState, total=False):
     """The state of a custom session."""
 
     children: str
-    """The part of its task threads' names that follows the session's id; new for every request."""
+    """The part of the task threads' names after the session's id; new for every request."""
 
 
 class TaskState(TypedDict, total=False):
@@ -64,7 +63,7 @@ class TaskGraphNode(Runnable[CustomState, dict[str, Any]]):
         self.bindings = bindings
 
     def invoke(self, input: CustomState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
-        # The caller's saver may belong to an event loop that waits for this call.
+        # The caller's saver may belong to an event loop that is blocked until this call returns.
         return aio.run(_Pass(self.bindings, input, config or {}, in_own_loop=True).run())
 
     async def ainvoke(
@@ -74,7 +73,7 @@ class TaskGraphNode(Runnable[CustomState, dict[str, Any]]):
 
 
 def next_step(state: SwarmState) -> str:
-    """Where the node leads: to the end, or to itself for the tasks that failed."""
+    """The edge to take: `done`, or `again` to raise why tasks failed."""
     return "done" if state.get("phase") == "complete" else "again"
 
 
@@ -95,7 +94,7 @@ class _Pass:
         self._specs = {
             name: TaskSpec.model_validate(record["spec"]) for name, record in self._records.items()
         }
-        self._added = added_by(self._records)
+        self._added = added_ids(self._records)
         self._changed: dict[str, TaskRecord] = {}
         initial = sum(len(record["rank"]) == 1 for record in self._records.values())
         self._limit = TaskLimit(bindings.config.workflow.max_tasks, set(self._records), initial)
@@ -103,7 +102,7 @@ class _Pass:
         self._server_slots: dict[str, int] = {}
 
     async def run(self) -> dict[str, Any]:
-        """What changes in the state. A second pass in the same run raises why tasks failed in the first."""
+        """The update of the state. A second pass in the same run raises the failure of the first."""
         if self._run.failure:
             raise self._run.failure
         self._thread_graph = self._task_thread_graph(self._saver)
@@ -152,7 +151,7 @@ class _Pass:
         return entry.server, entry.model
 
     def _needs(self, name: str) -> list[str]:
-        return needs_of(self._specs[name], self._added, lambda task: self._records[task]["rank"])
+        return all_dependencies(self._specs[name], self._added, lambda task: self._records[task]["rank"])
 
     def _admit(self, name: str) -> bool:
         """Called when the dependencies of a task are finished; False skips or fails the task."""
@@ -215,13 +214,13 @@ class _Pass:
         if outcome.value is not None:
             changes["value"] = outcome.value
         if outcome.adds:
-            changes["added"] = [added.plain() for added in outcome.adds]
+            changes["added"] = [added.to_dict() for added in outcome.adds]
         if note:
             changes["note"] = note
         return {"record": updated(TaskStatus.COMPLETED, **changes)}
 
     def _results_for(self, name: str) -> dict[str, TaskRecord]:
-        """The completed tasks that a task depends on, by id."""
+        """The records of the completed dependencies of a task, by id."""
         needs = {need: self._records[need] for need in self._needs(name)}
         return {need: record for need, record in needs.items() if record["status"] == TaskStatus.COMPLETED}
 
@@ -230,7 +229,7 @@ class _Pass:
         return {"callbacks": self._config.get("callbacks"), "configurable": {"thread_id": thread_id}}
 
     async def _load_finished(self) -> None:
-        """Load the tasks that a killed run finished, and the tasks that they added."""
+        """Load the tasks that an earlier, killed run finished, and the tasks that they added."""
         unread = deque(self._pending())
         while unread:
             if record := await self._finished_record(unread.popleft()):
@@ -260,7 +259,7 @@ class _Pass:
         for number, spec in enumerate(specs):
             self._specs[spec.task_id] = spec
             self._limit.names.add(spec.task_id)
-            record = pending(spec, [*parent["rank"], number], parent["completed_at"])
+            record = pending_record(spec, [*parent["rank"], number], parent["completed_at"])
             self._put(record)
             self._emitter(spec.task_id)("task_added", record=record)
         return names

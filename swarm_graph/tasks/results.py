@@ -1,4 +1,4 @@
-"""What the tasks of a custom session came to, as files: one each, a table of all, and a project's tree."""
+"""The results of custom tasks as files: one for each task, tables of all tasks, and the project's files."""
 
 from __future__ import annotations
 
@@ -12,90 +12,95 @@ from swarm_graph.errors import InputError
 from swarm_graph.nodes.registry import all_roles, role_named
 from swarm_graph.roles.file_blocks import Files, read_files
 from swarm_graph.state import SwarmState, TaskRecord, TaskStatus
-from swarm_graph.tasks.dependencies import added_by, needs_of
+from swarm_graph.tasks.dependencies import added_ids, all_dependencies
 from swarm_graph.tasks.spec import TaskSpec
 
-FOLDER = "results"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell may not begin with: a spreadsheet would take it for a formula."""
-LAST = ("result", "remark")
-"""The columns of the table that stand behind the others."""
-OWN = ("task_id", "role", "status", "files", *LAST)
-"""The columns that every table may have; a task's data or answer of such a name gets another one."""
+RESULTS_DIR = "results"
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes a cell with such a first character for a formula, which a model must not smuggle in."""
+LAST_COLUMNS = ("result", "remark")
+FIXED_COLUMNS = ("task_id", "role", "status", "files", *LAST_COLUMNS)
+"""The columns that every table may have; metadata and answers get other column names if theirs is here."""
 FINISHED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SKIPPED)
 
 
-def is_custom(record: TaskRecord) -> bool:
+def is_custom_task(record: TaskRecord) -> bool:
+    """Whether a task belongs to a custom graph, not to a built-in workflow."""
     return "spec" in record
 
 
-def in_order(tasks: Mapping[str, TaskRecord]) -> list[TaskRecord]:
-    """The tasks of a custom session in the order added."""
-    return sorted(filter(is_custom, tasks.values()), key=lambda record: record["rank"])
+def custom_tasks(records: Mapping[str, TaskRecord]) -> list[TaskRecord]:
+    """The tasks of a custom session in the order in which they were added."""
+    return sorted(filter(is_custom_task, records.values()), key=lambda record: record["rank"])
 
 
 def result_file(record: TaskRecord) -> str:
-    """The name of the file for a task's result."""
-    typed = bool(record["spec"].get("answer"))
-    return f"{FOLDER}/{record['task_id']}{'.json' if typed else '.md'}"
+    """The file for a task's result, relative to the output folder."""
+    is_typed = bool(record["spec"].get("answer"))
+    return f"{RESULTS_DIR}/{record['task_id']}{'.json' if is_typed else '.md'}"
 
 
 def result_text(record: TaskRecord) -> str:
-    """A task's result as a file has it, with one newline at its end."""
+    """A task's result as its file holds it, with one newline at the end."""
     return f"{record['result'].rstrip()}\n"
 
 
 def result_files(state: SwarmState) -> dict[str, str]:
-    """Every file of a custom session by its name: its results, their table, and those of the roles."""
-    tasks = in_order(state.get("tasks", {}))
+    """The files of a custom session, name to text: the results, tables of them, and the roles' text files."""
+    tasks = custom_tasks(state.get("tasks", {}))
     if not tasks:
         return {}
     results = {result_file(task): result_text(task) for task in tasks if "result" in task}
-    rows = [row(task) for task in tasks if task["status"] in FINISHED]
+    rows = [result_row(task) for task in tasks if task["status"] in FINISHED]
     tables = {"results.jsonl": json_lines(rows), "results.csv": csv_table(rows)} if rows else {}
-    return {**results, **tables, **_by_role(tasks)}
+    return {**results, **tables, **_role_text_files(tasks)}
 
 
-def row(task: TaskRecord) -> dict[str, Any]:
-    """A task as a row of the table: who, how it ended, its data, its typed answer's values or its text.
+# --- the table -----------------------------------------------------------------------------------
 
-    Data called like a column of OWN or like a value of the answer stands in `input.NAME`, a value of the
-    answer called like a column of OWN in `answer.NAME`.
+
+def result_row(task: TaskRecord) -> dict[str, Any]:
+    """A finished task as a row: id, role, status, input files, metadata, its answer's values or text, remark.
+
+    A metadata key that equals one of FIXED_COLUMNS or a value of the answer becomes `input.KEY`. A value of
+    the answer that equals one of FIXED_COLUMNS becomes `answer.KEY`.
     """
     spec = task["spec"]
     ids = {"task_id": task["task_id"], "role": task["role"], "status": task["status"]}
     files = {"files": " ".join(spec["files"])} if spec.get("files") else {}
     schema = spec.get("answer")
     typed: dict[str, Any] = task.get("value") or {} if schema else {}
-    values = {*typed, *schema.get("properties", ())} if schema else set()
-    data = _apart(spec.get("metadata", {}), "input", {*OWN, *values})
-    answer = _apart(typed, "answer", {*OWN}) if schema else {"result": task.get("result", "")}
-    return {**ids, **files, **data, **answer, "remark": task.get("error") or task.get("note") or ""}
+    answer_names = {*typed, *schema.get("properties", ())} if schema else set()
+    metadata = _prefixed_if_taken(spec.get("metadata", {}), "input", {*FIXED_COLUMNS, *answer_names})
+    if schema:
+        answer = _prefixed_if_taken(typed, "answer", {*FIXED_COLUMNS})
+    else:
+        answer = {"result": task.get("result", "")}
+    return {**ids, **files, **metadata, **answer, "remark": task.get("error") or task.get("note") or ""}
 
 
-def _apart(values: Mapping[str, Any], kind: str, taken: set[str]) -> dict[str, Any]:
-    """Values by their columns: their own names, or others where these are taken."""
-    return {f"{kind}.{name}" if name in taken else name: value for name, value in values.items()}
+def _prefixed_if_taken(values: Mapping[str, Any], prefix: str, taken: set[str]) -> dict[str, Any]:
+    return {f"{prefix}.{name}" if name in taken else name: value for name, value in values.items()}
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as JSON, one on a line."""
-    return "".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in rows)
+    """Rows as JSON Lines."""
+    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
 
 
 def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV, with a column for each key; no cell is a formula."""
+    """Rows as CSV with the columns of all rows; no cell is a formula."""
     text = io.StringIO()
-    found = dict.fromkeys(column for one in rows for column in one)
-    columns = sorted(found, key=lambda column: column in LAST)
+    names = dict.fromkeys(column for row in rows for column in row)
+    columns = sorted(names, key=lambda column: column in LAST_COLUMNS)
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writerow({column: _cell(column) for column in columns})
-    writer.writerows({key: _cell(value) for key, value in one.items()} for one in rows)
+    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     return text.getvalue()
 
 
 def parquet_table(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows as Parquet. InputError without the extra `parquet`."""
+    """Rows as Parquet. Raises InputError without the extra `parquet`."""
     try:
         from pyarrow import BufferOutputStream, Table
         from pyarrow.parquet import write_table
@@ -111,56 +116,61 @@ def _cell(value: Any) -> Any:
         return value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
-# --- what the roles deliver ----------------------------------------------------------------------
+# --- the roles' text files and the project -------------------------------------------------------
 
 
-def _by_role(tasks: list[TaskRecord]) -> dict[str, str]:
-    """The seed's text files: name to text, with a section for each task."""
+def _role_text_files(tasks: list[TaskRecord]) -> dict[str, str]:
+    """The text files of the roles, name to text, with a section for each task."""
     sections: dict[str, list[str]] = {role.text_file: [] for role in all_roles() if role.text_file}
     for task in tasks:
         name = role_named(task["role"]).text_file
-        if name and "result" in task and in_own_form(task):
+        if name and "result" in task and has_role_form(task):
             sections[name].append(f"===== {task['task_id']} =====\n{result_text(task)}")
     return {name: "\n".join(parts) for name, parts in sections.items() if parts}
 
 
-def in_own_form(task: TaskRecord) -> bool:
-    """Whether a task's answer is in its role's own form."""
+def has_role_form(task: TaskRecord) -> bool:
+    """Whether a task's answer has the form of its role, such as files or a review."""
     return not any(task["spec"].get(key) for key in ("prompt", "answer", "expands"))
 
 
-def project(state: SwarmState) -> dict[str, str]:
-    """The files that coders and testers wrote, as one tree.
+def written_files(state: SwarmState) -> dict[str, str]:
+    """The files that custom tasks of coders and testers wrote, merged: path to text.
 
-    Where tasks wrote the same path, that of the task further down the graph stays, then of the later one.
+    Where tasks wrote the same path, the task further down the graph wins, then the task added later.
     """
-    tree: dict[str, str] = {}
-    for task in _downwards(in_order(state.get("tasks", {}))):
-        tree = read_files(task["result"]).over(tree)
-    return tree
+    merged: dict[str, str] = {}
+    for task in _writers(custom_tasks(state.get("tasks", {}))):
+        merged = read_files(task["result"]).over(merged)
+    return merged
 
 
-def _downwards(tasks: list[TaskRecord]) -> list[TaskRecord]:
-    """The tasks that wrote files, those that others depend on first."""
-    depths: dict[str, int] = {}
-    by_id = {task["task_id"]: task for task in tasks}
-    specs = {name: TaskSpec.model_validate(task["spec"]) for name, task in by_id.items()}
-    added = added_by(by_id)
-    for name in specs:
-        waiting = [name]
-        while waiting:
-            needs = needs_of(specs[waiting[-1]], added, lambda one: by_id[one]["rank"])
-            if unknown := [need for need in needs if need not in depths]:
-                waiting += unknown
-            else:
-                done = waiting.pop()
-                depths[done] = 1 + max((depths[need] for need in needs), default=0)
-    wrote = [
+def _writers(tasks: list[TaskRecord]) -> list[TaskRecord]:
+    """The tasks that wrote files, dependencies before their dependents."""
+    depths = _depths(tasks)
+    writers = [
         task
         for task in tasks
-        if "result" in task and in_own_form(task) and role_named(task["role"]).answer is Files
+        if "result" in task and has_role_form(task) and role_named(task["role"]).answer is Files
     ]
-    return sorted(wrote, key=lambda task: (depths[task["task_id"]], task["rank"]))
+    return sorted(writers, key=lambda task: (depths[task["task_id"]], task["rank"]))
+
+
+def _depths(tasks: list[TaskRecord]) -> dict[str, int]:
+    """The length of the longest path that leads to each task, by its id."""
+    records = {task["task_id"]: task for task in tasks}
+    specs = {name: TaskSpec.model_validate(record["spec"]) for name, record in records.items()}
+    added = added_ids(records)
+    depths: dict[str, int] = {}
+    for name in specs:
+        stack = [name]  # in place of a recursion, which fails on a chain of a thousand tasks
+        while stack:
+            needs = all_dependencies(specs[stack[-1]], added, lambda task_id: records[task_id]["rank"])
+            if missing := [need for need in needs if need not in depths]:
+                stack += missing
+            else:
+                depths[stack.pop()] = 1 + max((depths[need] for need in needs), default=0)
+    return depths

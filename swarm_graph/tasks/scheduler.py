@@ -1,6 +1,6 @@
-"""Begins each task the moment the last one that it waits for has ended; never more than a cap at once.
+"""Starts each task the moment its last dependency is finished, and never more than a cap at once.
 
-It knows nothing of models, states or files: what a task does is the business of the one who asks.
+The scheduler knows nothing of models, states or files: its callbacks run the tasks.
 """
 
 from __future__ import annotations
@@ -11,56 +11,65 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
 
-from swarm_graph.tasks.affinity import AHEAD, Ahead, Job, Lane
+from swarm_graph.tasks.affinity import LOOK_AHEAD_JOBS, Job, LookAhead, ServerQueue
 
-Begin = Callable[[str], Awaitable[Iterable[Job]]]
-"""Does a task and returns the tasks that it adds; it raises only what must end the whole run."""
+Start = Callable[[str], Awaitable[Iterable[Job]]]
+"""Called to run a task; returns the tasks that it adds. Raises only errors that end the whole run."""
 Admit = Callable[[str], bool]
-"""Whether a task that waits for nobody any more is to begin; False: it is skipped."""
+"""Called when the dependencies of a task are finished; False skips the task."""
 
 
 class Scheduler:
-    """One run of a task graph.
-
-    `cap`: tasks at once; `width`: how many calls a server takes at once; `affine`: prefer the tasks of a
-    server's loaded model.
-    """
+    """Runs one task graph."""
 
     def __init__(
-        self, cap: int, width: Callable[[str], int], begin: Begin, admit: Admit, *, affine: bool = True
+        self, cap: int, slots: Callable[[str], int], start: Start, admit: Admit, *, prefer_loaded: bool = True
     ) -> None:
-        self._cap, self._width, self._begin, self._admit, self._affine = cap, width, begin, admit, affine
+        """Set the limits and the callbacks.
+
+        Args:
+            cap: How many tasks run at once.
+            slots: How many calls a server takes at once, by its address.
+            start: See `Start`.
+            admit: See `Admit`.
+            prefer_loaded: Whether tasks for a server's loaded model start first.
+        """
+        self._cap, self._slots, self._start, self._admit = cap, slots, start, admit
+        self._prefer_loaded = prefer_loaded
         self._jobs: dict[str, Job] = {}
-        self._left: dict[str, int] = {}
+        self._open_dependencies: dict[str, int] = {}
         self._dependents: dict[str, list[str]] = {}
-        self._ended: set[str] = set()
-        self._lanes: dict[str, Lane] = {}
-        self._ahead = Ahead(self._waiting_for, self._left.__getitem__)
+        self._finished: set[str] = set()
+        self._queues: dict[str, ServerQueue] = {}
+        self._look_ahead = LookAhead(self._first_dependents, self._open_dependencies.__getitem__)
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._returned: asyncio.Queue[tuple[str, Iterable[Job] | BaseException]] = asyncio.Queue()
+        self._outcomes: asyncio.Queue[tuple[str, Iterable[Job] | BaseException]] = asyncio.Queue()
 
     async def run(self, jobs: Iterable[Job]) -> None:
-        """Returns when every task has ended or was skipped.
+        """Run until every task is finished or skipped. A cancellation cancels the running tasks.
 
-        What a task raises, it raises again, once those that were at work then have ended. When it is
-        cancelled, they are, too.
+        Args:
+            jobs: The tasks to start with; a dependency that is not among them never finishes.
+
+        Raises:
+            BaseException: The first error that `start` raised, once the tasks that ran then have finished.
         """
         failure: BaseException | None = None
         try:
             self._add(jobs)
-            self._start()
+            self._start_ready()
             while self._running:
-                name, outcome = await self._returned.get()
+                name, outcome = await self._outcomes.get()
                 job = self._jobs[name]
                 await self._running.pop(name)
-                self._lanes[job.lane].running -= 1
+                self._queues[job.server].running -= 1
                 if isinstance(outcome, BaseException):
                     failure = failure or outcome
                 elif failure is None:
-                    self._extend(name, outcome)
-                    self._settle(self._freed_by(name))
+                    self._add_children(name, outcome)
+                    self._admit_or_skip(self._finish(name))
                 if failure is None:
-                    self._start()
+                    self._start_ready()
         finally:
             for task in self._running.values():
                 task.cancel()
@@ -72,63 +81,66 @@ class Scheduler:
         added = list(jobs)
         for job in added:
             self._jobs[job.id] = job
-            waits_for = [name for name in job.waits_for if name not in self._ended]
-            self._left[job.id] = len(waits_for)
+            waits_for = [name for name in job.waits_for if name not in self._finished]
+            self._open_dependencies[job.id] = len(waits_for)
             for name in waits_for:
                 self._dependents.setdefault(name, []).append(job.id)
-        self._settle(job.id for job in added if not self._left[job.id])
+        self._admit_or_skip(job.id for job in added if not self._open_dependencies[job.id])
 
-    def _extend(self, parent: str, jobs: Iterable[Job]) -> None:
-        """Adds the tasks that one adds; whoever waits for it waits for them as well."""
-        added = list(jobs)
+    def _add_children(self, parent: str, jobs: Iterable[Job]) -> None:
+        """Add the tasks that a task adds; its dependents wait for them, too."""
+        children = list(jobs)
         for name in self._dependents.get(parent, []):
-            self._left[name] += len(added)
-            for job in added:
+            self._open_dependencies[name] += len(children)
+            for job in children:
                 self._dependents.setdefault(job.id, []).append(name)
-        self._add(added)
+        self._add(children)
 
-    def _settle(self, names: Iterable[str]) -> None:
-        """Tasks that wait for nobody any more become ready, or are skipped, which ends them at once."""
-        settled = deque(names)
-        while settled:
-            name = settled.popleft()
+    def _admit_or_skip(self, names: Iterable[str]) -> None:
+        """Queue tasks without open dependencies, or skip them; a skipped task is finished at once."""
+        # A loop: a recursion would fail on a chain of a thousand skipped tasks.
+        unsettled = deque(names)
+        while unsettled:
+            name = unsettled.popleft()
             if self._admit(name):
-                self._queue(self._jobs[name])
+                self._enqueue(self._jobs[name])
             else:
-                settled += self._freed_by(name)
+                unsettled += self._finish(name)
 
-    def _queue(self, job: Job) -> None:
-        if job.lane not in self._lanes:
-            self._lanes[job.lane] = Lane(self._width(job.lane), self._affine)
-        self._lanes[job.lane].put(job)
+    def _enqueue(self, job: Job) -> None:
+        if job.server not in self._queues:
+            self._queues[job.server] = ServerQueue(self._slots(job.server), self._prefer_loaded)
+        self._queues[job.server].add(job)
 
-    def _freed_by(self, name: str) -> list[str]:
-        """Notes that a task has ended; those that waited for nobody else."""
-        self._ended.add(name)
+    def _finish(self, name: str) -> list[str]:
+        """Mark a task as finished; returns the dependents that have no other open dependency."""
+        self._finished.add(name)
         dependents = self._dependents.pop(name, [])
         for dependent in dependents:
-            self._left[dependent] -= 1
-        return [dependent for dependent in dependents if not self._left[dependent]]
+            self._open_dependencies[dependent] -= 1
+        return [dependent for dependent in dependents if not self._open_dependencies[dependent]]
 
-    def _start(self) -> None:
+    def _start_ready(self) -> None:
         while len(self._running) < self._cap:
-            offers = [job for lane in self._lanes.values() if (job := lane.next(self._ahead))]
-            if not offers:
+            candidates = [job for queue in self._queues.values() if (job := queue.next(self._look_ahead))]
+            if not candidates:
                 return
-            job = min(offers, key=lambda job: job.key)
-            self._lanes[job.lane].take(job)
-            # a fresh context: a task must not see what LangGraph keeps there of the caller's node
+            job = min(candidates, key=lambda job: job.sort_key)
+            self._queues[job.server].start(job)
+            # A fresh context: LangGraph keeps the config of the calling node in context variables, and a task
+            # must not inherit it.
             self._running[job.id] = asyncio.get_running_loop().create_task(
-                self._work(job.id), context=contextvars.Context()
+                self._run_job(job.id), context=contextvars.Context()
             )
 
-    async def _work(self, name: str) -> None:
+    async def _run_job(self, name: str) -> None:
         outcome: Iterable[Job] | BaseException
         try:
-            outcome = await self._begin(name)
+            outcome = await self._start(name)
         except BaseException as error:
             outcome = error
-        self._returned.put_nowait((name, outcome))
+        self._outcomes.put_nowait((name, outcome))
 
-    def _waiting_for(self, name: str) -> Iterable[Job]:
-        return (self._jobs[waiting] for waiting in islice(self._dependents.get(name, ()), AHEAD))
+    def _first_dependents(self, name: str) -> Iterable[Job]:
+        dependents = islice(self._dependents.get(name, ()), LOOK_AHEAD_JOBS)
+        return (self._jobs[dependent] for dependent in dependents)

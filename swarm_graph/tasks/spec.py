@@ -1,4 +1,4 @@
-"""The tasks of a custom graph as users write them, and the checks of a whole graph before anything runs."""
+"""Tasks as users write them: the fields of a task, and the checks of each task by itself."""
 
 from __future__ import annotations
 
@@ -25,95 +25,94 @@ class TaskSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    task_id: TaskId = Field(description="Names the task, its result's file, and it in conditions.")
-    task_type: str = Field(
-        "task", min_length=1, description="A word of your own for what kind of work it is."
+    task_id: TaskId = Field(description="Names the task and its result file.")
+    task_type: str = Field("task", min_length=1, description="A word of your own for the kind of work.")
+    description: str = Field("", description="The instructions for the role.")
+    assigned_role: AgentRole = Field(description="The role that does the task.")
+    priority: Integer = Field(5, description="Among ready tasks, the highest starts first.")
+    dependencies: list[str] = Field(
+        [], description="The ids of the tasks that must finish first; the prompt shows their results."
     )
-    description: str = Field("", description="What is wanted.")
-    assigned_role: AgentRole = Field(description="Which of the nine roles does it.")
-    priority: Integer = Field(5, description="Among ready tasks the highest begins first.")
-    dependencies: list[str] = Field([], description="The tasks whose results it needs.")
     metadata: dict[str, Any] = Field({}, description="Data of your own; the prompt shows it.")
     prompt: str | None = Field(
-        None, description="A prompt's name or file instead of the role's own; the answer is plain text then."
+        None, description="A prompt's name or file in place of the role's own; the answer is then plain text."
     )
-    parameters: dict[str, Any] = Field({}, description="As in agent_parameters, over those of the role.")
+    parameters: dict[str, Any] = Field({}, description="Overrides of agent_parameters for this task.")
     model: str | None = Field(
-        None, description="An entry of model_config.multi_model instead of the role's own."
+        None, description="An entry of model_config.multi_model in place of the role's own."
     )
-    files: list[str] = Field([], description="Text files that the prompt shows; read when the task begins.")
-    answer: dict[str, Any] | None = Field(None, description="The JSON schema of a typed answer.")
+    files: list[str] = Field([], description="Text files that the prompt shows; read when the task starts.")
+    answer: dict[str, Any] | None = Field(None, description="The JSON Schema of a typed answer.")
     when: str | None = Field(
-        None, description="Begin it only if this holds, as in \"T002.verdict == 'revise'\"."
+        None, description="Run the task only if this condition holds, as in \"T002.verdict == 'revise'\"."
     )
     expands: bool = Field(
         False,
-        description="Its answer is a list of tasks to add; what depends on it waits for them, too.",
+        description="Whether the answer is a list of tasks to add; dependents wait for those, too.",
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _can_be_kept(cls, given: Any) -> Any:
-        check_json_like(given)
-        return given
+    def _check_json_like(cls, fields: Any) -> Any:
+        check_json_like(fields)
+        return fields
 
     @field_validator("parameters")
     @classmethod
-    def _known_parameters(cls, given: dict[str, Any]) -> dict[str, Any]:
-        if unknown := [name for name in given if name not in AgentParameters.model_fields]:
+    def _check_parameters(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        if unknown := [name for name in parameters if name not in AgentParameters.model_fields]:
             raise ValueError(f"unknown parameter {unknown[0]!r}")
-        AgentParameters.model_validate(given)
-        return given
+        AgentParameters.model_validate(parameters)
+        return parameters
 
     @field_validator("answer")
     @classmethod
-    def _a_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _check_answer(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
         if schema is not None:
-            from jsonschema import Draft202012Validator, SchemaError
-
-            try:
-                Draft202012Validator.check_schema(schema)
-            except SchemaError as error:
-                raise ValueError(f"is no JSON schema: {error.message}") from error
-            if schema.get("type") != "object":
-                raise ValueError('expected a JSON schema of an object: {"type": "object", ...}')
-            _check_references(schema)
-            try:
-                Draft202012Validator(schema).is_valid({})
-            except RecursionError as error:
-                raise ValueError("its references lead in a circle") from error
+            _check_schema(schema)
         return schema
 
     @field_validator("when")
     @classmethod
-    def _a_condition(cls, text: str | None) -> str | None:
+    def _check_when(cls, text: str | None) -> str | None:
         if text is not None:
             Condition(text)
         return text
 
     @model_validator(mode="after")
-    def _one_answer(self) -> TaskSpec:
+    def _check_expands(self) -> TaskSpec:
         if self.expands and (self.answer or self.prompt):
             raise ValueError("a task that expands has its own prompt and answer; leave out prompt and answer")
         return self
 
-    def plain(self) -> dict[str, Any]:
-        """What is given, as plain data."""
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, as JSON-like data."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
-def task_specs(given: Any) -> list[TaskSpec]:
-    """Tasks given as TaskSpecs, `Task`s, dicts, or a dict of those by id; InputError for the first wrong one.
+SPEC_FIELDS = [field.name for field in fields(Task) if field.name in TaskSpec.model_fields]
+"""The fields of a `Task` that its user sets."""
 
-    A `Task`'s status must be PENDING.
+
+def task_specs(tasks: Any) -> list[TaskSpec]:
+    """Tasks from any of the accepted forms.
+
+    Args:
+        tasks: A list of TaskSpecs, `Task`s or dicts, or a dict of those by id. The status of a `Task` must be
+            PENDING or READY.
+
+    Raises:
+        InputError: A task is invalid; the message is about the first of them.
     """
-    if isinstance(given, Mapping):
-        given = [
-            {"task_id": name, **task} if isinstance(task, Mapping) else task for name, task in given.items()
+    if isinstance(tasks, Mapping):
+        tasks = [
+            {"task_id": name, **task} if isinstance(task, Mapping) else task for name, task in tasks.items()
         ]
-    if not isinstance(given, Sequence) or isinstance(given, str):
-        raise InputError("the tasks are no list; expected one of Tasks, or of objects with their fields")
-    return [_spec(task, number) for number, task in enumerate(given, 1)]
+    if not isinstance(tasks, Sequence) or isinstance(tasks, str):
+        raise InputError(
+            "the tasks are not a list; expected a list of Tasks, or of objects with their fields"
+        )
+    return [_spec(task, number) for number, task in enumerate(tasks, 1)]
 
 
 def _spec(task: Any, number: int) -> TaskSpec:
@@ -121,34 +120,49 @@ def _spec(task: Any, number: int) -> TaskSpec:
         return task
     if isinstance(task, Task):
         if task.status not in (TaskStatus.PENDING, TaskStatus.READY):
-            raise InputError(f"task '{task.task_id}' is {task.status}; a task is added as PENDING")
+            raise InputError(f"task '{task.task_id}' is {task.status}; expected status PENDING")
         task = {name: getattr(task, name) for name in SPEC_FIELDS}
     if not isinstance(task, Mapping):
-        raise InputError(f"task {number} is no object; expected task_id, assigned_role, description, …")
+        raise InputError(f"task {number} is not an object; expected task_id, assigned_role, description, …")
     try:
         return TaskSpec.model_validate(task)
     except ValidationError as error:
         raise InputError(f"task '{task.get('task_id', number)}': {_problem(error, task)}") from error
 
 
-SPEC_FIELDS = [field.name for field in fields(Task) if field.name in TaskSpec.model_fields]
-
-
 def _problem(error: ValidationError, task: Mapping[str, Any]) -> str:
     first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
+    path = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        meant = closest_match(where, list(TaskSpec.model_fields))
-        known = f"did you mean '{meant}'?" if meant else f"known: {', '.join(TaskSpec.model_fields)}"
-        return f"unknown key '{where}'; {known}"
+        meant = closest_match(path, list(TaskSpec.model_fields))
+        hint = f"did you mean '{meant}'?" if meant else f"known keys: {', '.join(TaskSpec.model_fields)}"
+        return f"unknown key '{path}'; {hint}"
     if first["loc"] == ("assigned_role",) and "assigned_role" in task:
         return f"unknown role {task['assigned_role']!r}; known roles: {', '.join(AgentRole)}"
     message = str(first.get("ctx", {}).get("error", first["msg"]))
-    return f"{where}: {message[:1].lower()}{message[1:]}" if where else message
+    return f"{path}: {message[:1].lower()}{message[1:]}" if path else message
+
+
+def _check_schema(schema: dict[str, Any]) -> None:
+    """Raises ValueError for a schema that is invalid, not of an object, or not complete in itself."""
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise ValueError(f"is not a JSON Schema: {error.message}") from error
+    if schema.get("type") != "object":
+        raise ValueError('expected a JSON Schema of an object: {"type": "object", ...}')
+    _check_references(schema)
+    try:
+        # Only a validation shows whether a chain of references ends.
+        Draft202012Validator(schema).is_valid({})
+    except RecursionError as error:
+        raise ValueError("its references form a cycle") from error
 
 
 def _check_references(schema: Mapping[str, Any]) -> None:
-    """ValueError for a reference out of the schema, which would have to be fetched, or to nowhere."""
+    """Raises ValueError for a reference to another document, which would be fetched, or to nothing."""
     from referencing import Registry
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import DRAFT202012
@@ -156,11 +170,11 @@ def _check_references(schema: Mapping[str, Any]) -> None:
     resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver("")
     for reference in _references(schema):
         if not reference.startswith("#"):
-            raise ValueError(f"a JSON schema stands alone, and this one refers to {reference!r}")
+            raise ValueError(f"the reference {reference!r} leads to another document; expected '#/...'")
         try:
             resolver.lookup(reference)
         except Unresolvable as error:
-            raise ValueError(f"its reference {reference!r} leads nowhere") from error
+            raise ValueError(f"the reference {reference!r} leads nowhere") from error
 
 
 def _references(value: Any) -> Iterator[str]:
@@ -174,8 +188,13 @@ def _references(value: Any) -> Iterator[str]:
             yield from _references(inner)
 
 
-def absolute(spec: TaskSpec, folder: Path) -> TaskSpec:
-    """The same with the paths in it, relative to a folder, made absolute: a resume may begin elsewhere."""
+def with_absolute_paths(spec: TaskSpec, folder: Path) -> TaskSpec:
+    """A task with absolute paths, because a resume may start in another folder.
+
+    Args:
+        spec: The task.
+        folder: The folder that its paths are relative to.
+    """
     files = [str((folder / name).absolute()) for name in spec.files]
     prompt = spec.prompt
     if prompt and is_path(prompt):
@@ -183,8 +202,14 @@ def absolute(spec: TaskSpec, folder: Path) -> TaskSpec:
     return spec.model_copy(update={"files": files, "prompt": prompt})
 
 
-def pending(spec: TaskSpec, rank: Sequence[int], added_at: float = 0.0) -> TaskRecord:
-    """A task that nobody has begun, as the state keeps it."""
+def pending_record(spec: TaskSpec, rank: Sequence[int], added_at: float = 0.0) -> TaskRecord:
+    """The record of a task that has not started.
+
+    Args:
+        spec: The task.
+        rank: Its place in the order in which tasks were added: the rank of its parent, then its number.
+        added_at: Seconds since the epoch; 0 for the tasks that a session begins with.
+    """
     return TaskRecord(
         task_id=spec.task_id,
         task_type=spec.task_type,
@@ -194,21 +219,21 @@ def pending(spec: TaskSpec, rank: Sequence[int], added_at: float = 0.0) -> TaskR
         iteration=1,
         created_at=added_at,
         completed_at=0.0,
-        spec=spec.plain(),
+        spec=spec.to_dict(),
         rank=list(rank),
     )
 
 
 def tasks_schema() -> dict[str, Any]:
     """The JSON Schema of a task file, for editors."""
-    one = TaskSpec.model_json_schema()
-    definitions = one.pop("$defs", {})
+    task = TaskSpec.model_json_schema()
+    definitions = task.pop("$defs", {})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "swarm_graph tasks",
         "type": "object",
         "properties": {
-            "tasks": {"type": "array", "items": one, "minItems": 1},
+            "tasks": {"type": "array", "items": task, "minItems": 1},
             "request": {"type": "string"},
         },
         "required": ["tasks"],

@@ -19,7 +19,7 @@ from swarm_graph.state import SwarmContext, SwarmState, has_ended
 from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.tasks.prompting import check_tasks
-from swarm_graph.tasks.spec import TaskSpec, absolute, pending, task_specs
+from swarm_graph.tasks.spec import TaskSpec, pending_record, task_specs, with_absolute_paths
 from swarm_graph.text import check_json_like
 from swarm_graph.workflows.pauses import resume_values, waiting_pauses
 
@@ -77,7 +77,7 @@ def prepare(given: Any, nodes: Collection[str], bindings: Bindings, context: Swa
     check_tasks(graph, bindings, supplied=bool(context and context.model))
     request = str(given.get("request") or "")
     _check_encodable(request)
-    tasks = [absolute(spec, Path()).plain() for spec in graph.values()]
+    tasks = [with_absolute_paths(spec, Path()).to_dict() for spec in graph.values()]
     return Prepared({**given, "request": request, "tasks": tasks})
 
 
@@ -192,7 +192,7 @@ def new_request_state(request: Mapping[str, Any], nodes: Collection[str]) -> dic
     if TASKS not in nodes:
         return {**reset, **request}
     specs = [TaskSpec.model_validate(task) for task in request["tasks"]]
-    records = {spec.task_id: pending(spec, [number]) for number, spec in enumerate(specs)}
+    records = {spec.task_id: pending_record(spec, [number]) for number, spec in enumerate(specs)}
     custom = {"tasks": {"__overwrite__": records}, "children": secrets.token_hex(4), "approved": None}
     return {**reset, **request, **custom}
 

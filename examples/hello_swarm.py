@@ -23,7 +23,7 @@ with open_checkpointer("hello.db") as saver:
     for update in graph.stream({"request": "Create a FIFO queue"}, thread, stream_mode="updates"):
         print("finished:", *update)
 
-# Another process can resume, with the same graph on the same file. After a crash: `graph.invoke(None, thread)`.
+# Another process can resume, with the same graph on the same file (after a crash: `invoke(None, thread)`).
 with open_checkpointer("hello.db") as saver:
     graph = build_graph("standard", config=config, checkpointer=saver)
     print("the design:", graph.get_state(thread).values["design"].splitlines()[0])

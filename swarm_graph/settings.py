@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from swarm_graph.config_source import closest_match
-from swarm_graph.state import AgentRole
+from swarm_graph.state import WORKFLOWS, AgentRole
 
 SERVER_TYPES = {
     "openai": "swarm_graph.models.openai",
@@ -26,14 +26,6 @@ SERVER_TYPES = {
 That function returns a LangChain chat model for the running event loop. The model streams, sends none of the
 `refused` request fields, and uses no proxy but the given one.
 """
-
-WORKFLOWS = {
-    "standard": "swarm_graph.workflows.builtin:standard",
-    "full": "swarm_graph.workflows.builtin:full",
-    "review_only": "swarm_graph.workflows.builtin:review_only",
-    "custom": "swarm_graph.workflows.builtin:custom",
-}
-"""The function that builds each workflow: it takes Bindings and returns a GraphBuilder."""
 
 # Type checkers cannot evaluate a Literal that is made from a table; pydantic can.
 if TYPE_CHECKING:

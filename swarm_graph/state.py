@@ -28,6 +28,15 @@ REVIEW_ROLES = (AgentRole.REVIEWER, AgentRole.SECURITY)
 """The roles that judge code; the answer of each is a review."""
 
 
+WORKFLOWS = {
+    "standard": "swarm_graph.workflows.builtin:standard",
+    "full": "swarm_graph.workflows.builtin:full",
+    "review_only": "swarm_graph.workflows.builtin:review_only",
+    "custom": "swarm_graph.workflows.builtin:custom",
+}
+"""The function that builds each workflow: it takes Bindings and returns a GraphBuilder."""
+
+
 class TaskStatus(StrEnum):
     """Where a task stands. READY: all that it waits for is done; SKIPPED: it was not begun, see why."""
 

@@ -8,7 +8,7 @@ FOLDER = Path(__file__).parents[1] / "examples"
 
 
 def test_hello_swarm_runs_to_its_pause_and_resumes(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error", FOLDER / "hello_swarm.py"]
+    command = [sys.executable, "-W", "error", str(FOLDER / "hello_swarm.py")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[:3] == ["finished: clarifier", "finished: architect", "finished: __interrupt__"]

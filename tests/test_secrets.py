@@ -57,7 +57,7 @@ class Echoing(BaseHTTPRequestHandler):
 @contextmanager
 def server() -> Iterator[str]:
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Echoing)
-    thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
+    thread = threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{listening.server_port}"
     listening.shutdown()

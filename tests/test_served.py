@@ -6,7 +6,7 @@ import importlib.util
 import json
 from pathlib import Path
 
-from swarm_graph.settings import WORKFLOWS
+from swarm_graph.state import WORKFLOWS
 
 ROOT = Path(__file__).parents[1]
 

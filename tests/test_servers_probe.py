@@ -78,7 +78,7 @@ class Endless(Page):
 def serving(table: Mapping[str, Any], page: type[Page] = Page) -> Iterator[str]:
     handler = type("Served", (page,), {"table": table})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

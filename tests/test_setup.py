@@ -45,7 +45,7 @@ class Something(BaseHTTPRequestHandler):
 @pytest.fixture
 def something_else() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Something) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

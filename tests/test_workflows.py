@@ -14,8 +14,7 @@ from support import APPROVED, CODE, REFUSED, Crew, config
 
 from swarm_graph.errors import AnswerError, ConfigError, InputError
 from swarm_graph.models.invented import Ask
-from swarm_graph.settings import WORKFLOWS
-from swarm_graph.state import SwarmState
+from swarm_graph.state import WORKFLOWS, SwarmState
 from swarm_graph.workflows.build import build_graph
 
 GOLDEN = Path(__file__).parent / "golden"

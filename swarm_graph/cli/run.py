@@ -27,7 +27,7 @@ from swarm_graph.cli.options import (
 )
 from swarm_graph.cli.session_runner import new_coordinator, resuming_coordinator, run_session
 from swarm_graph.errors import InputError
-from swarm_graph.settings import WORKFLOWS
+from swarm_graph.state import WORKFLOWS
 
 if TYPE_CHECKING:
     from swarm_graph.sessions.coordinator import SwarmCoordinator

@@ -17,9 +17,10 @@ from swarm_graph.sandbox.bare import UNSAFE
 from swarm_graph.sandbox.choice import problems
 from swarm_graph.sandbox.interpreter import interpreter
 from swarm_graph.sandbox.protocol import Sandbox
-from swarm_graph.settings import WORKFLOWS, Execution
+from swarm_graph.settings import Execution
 from swarm_graph.setup.checks import Check, failed_check
 from swarm_graph.setup.server_checks import check_servers
+from swarm_graph.state import WORKFLOWS
 from swarm_graph.workflows.build import build_graph
 
 PACKAGES = ("langgraph", "langchain-core", "langchain-openai", "langchain-ollama")

@@ -13,7 +13,7 @@ from swarm_graph.config import SwarmConfig, load_config
 from swarm_graph.errors import InputError
 from swarm_graph.prompts import template
 from swarm_graph.roles.bindings import Bindings
-from swarm_graph.settings import WORKFLOWS
+from swarm_graph.state import WORKFLOWS
 from swarm_graph.workflows.builder import GraphBuilder
 from swarm_graph.workflows.graph import SwarmGraph
 

@@ -75,7 +75,7 @@ class ModelServer:
     def start(self) -> None:
         self._server = _Server(("127.0.0.1", self.port), self)
         self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

@@ -106,7 +106,7 @@ class Loopback(ThreadingHTTPServer):
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
         self.closing = threading.Event()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -49,6 +50,11 @@ def test_a_name_is_where_the_page_says(row: list[str]) -> None:
     known |= {*inspect.signature(found).parameters} if callable(found) else set()
     known |= SwarmCoordinator(SIMULATED).get_metrics_summary().keys()
     assert set(re.findall(r"`(\w+)`", row[2])) <= known
+
+
+@pytest.mark.parametrize("row", table("Module paths"), ids=lambda row: row[0])
+def test_a_module_path_is_there(row: list[str]) -> None:
+    assert pkgutil.resolve_name(bare(row[1]))
 
 
 @pytest.mark.parametrize("row", table("Settings"), ids=lambda row: row[0])

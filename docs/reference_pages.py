@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent / "reference"
 
 def command_pages() -> str:
     """Every command with its arguments and options, as `--help` has them."""
-    parts = ["# Commands\n\nMade from the program itself; `swarm-graph COMMAND --help` says the same.\n"]
+    parts = ["# Commands\n\nGenerated from the program; `swarm-graph COMMAND --help` prints the same.\n"]
     parts += [_command(path, command) for path, command in sorted(_commands(swarm_graph, ()))]
     parts.append("## Exit codes\n\n" + _exit_codes())
     return "\n".join(parts)
@@ -74,13 +74,13 @@ def _values(option: click.Option, context: click.Context) -> str:
 
 def _exit_codes() -> str:
     rows = {
-        0: "it worked; a session that ended without approval ended too",
-        1: "a failure: a model, the disk, a budget; what was finished is kept",
-        2: "wrong input: an argument, a file, a setting",
+        0: "success; also a session that ended without approval",
+        1: "a failure of a model, the disk or a budget; finished work is kept",
+        2: "invalid input: an argument, a file or a setting",
         3: "the session waits for a person",
         4: "not approved, with `--require-approval`",
-        130: "stopped by Ctrl-C; `resume` goes on",
-        143: "stopped by SIGTERM; `resume` goes on",
+        130: "stopped by Ctrl-C; `resume` continues",
+        143: "stopped by SIGTERM; `resume` continues",
     }
     return (
         "\n".join(["| code | |", "|---|---|", *(f"| {code} | {text} |" for code, text in rows.items())])
@@ -91,8 +91,8 @@ def _exit_codes() -> str:
 def settings_page() -> str:
     """Every key of a config file, its type, default and meaning."""
     parts = [
-        "# Settings\n\nEvery key of a config file, made from its JSON Schema (`swarm-graph init --schema`); "
-        "`config.example.json` shows them all in one file. The environment wins over the file: "
+        "# Settings\n\nEvery key of a config file, generated from its JSON Schema (`swarm-graph init --schema`). "
+        "`config.example.json` has all keys in one file. Environment variables override the file: "
         "`SWARM_WORKFLOW__MAX_ITERATIONS=2`.\n"
     ]
     parts += [_group(title, group) for title, group in _groups(SCHEMA)]

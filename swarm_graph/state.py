@@ -36,6 +36,11 @@ WORKFLOWS = {
 }
 """The function that builds each workflow: it takes Bindings and returns a GraphBuilder."""
 
+DATA_DIR = ".swarm"
+"""The default folder of the session database."""
+OUTPUT_DIR = "swarm-output"
+"""The default folder in which each session gets a folder for its files."""
+
 
 class TaskStatus(StrEnum):
     """Where a task stands. READY: all that it waits for is done; SKIPPED: it was not begun, see why."""

@@ -243,9 +243,11 @@ def test_agents_on_one_slot_queue_here_and_none_times_out(narrow: Llama, tmp_pat
             output_dir=tmp_path / "out",
         )
         assert swarm.run_workflow("x = 1", "review_only")["phase"] == "complete"
-        assert {call["outcome"] for call in swarm._session.calls} == {"answered"}
+        assert {call["outcome"] for call in swarm._run.tracker.calls} == {"answered"}
         assert proxy.calls.most_in_flight == 1
-        assert max(call["queued_s"] for call in swarm._session.calls) > timeout, "the queue costs no timeout"
+        assert max(call["queued_s"] for call in swarm._run.tracker.calls) > timeout, (
+            "the queue costs no timeout"
+        )
 
 
 def test_a_cancelled_call_frees_its_slot_at_the_server(llama: Llama) -> None:
@@ -286,7 +288,7 @@ def calls_of(tmp_path: Path, server: FaultyProxy | FaultyOllama, **entry: Any) -
         output_dir=tmp_path / "out",
     )
     assert swarm.run_workflow("x = 1", "review_only", session_id="s")["phase"] == "complete"
-    return swarm._session.calls
+    return swarm._run.tracker.calls
 
 
 def test_a_server_that_asks_to_wait_is_left_alone_so_long(tmp_path: Path, llama: Llama) -> None:
@@ -339,7 +341,7 @@ def test_a_dead_model_is_answered_for_by_its_fallback(tmp_path: Path) -> None:
     for record in state["tasks"].values():
         assert "big failed (" in record["note"] or "big is down (" in record["note"]
         assert "small failed (" in record["note"] or "small is down (" in record["note"]
-    outcomes = {(call["model"], call["outcome"]) for call in swarm._session.calls}
+    outcomes = {(call["model"], call["outcome"]) for call in swarm._run.tracker.calls}
     assert outcomes == {("big", "failed"), ("small", "failed"), ("simulated", "answered")}
 
 
@@ -349,7 +351,7 @@ def test_a_model_that_is_down_is_left_alone_for_a_while(tmp_path: Path) -> None:
     swarm = SwarmCoordinator(settings, data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out")
     state = swarm.run_workflow("Build it", "standard", session_id="s")
     assert state["phase"] == "complete"
-    assert [call["node"] for call in swarm._session.calls if call["outcome"] == "failed"] == ["clarifier"]
+    assert [call["node"] for call in swarm._run.tracker.calls if call["outcome"] == "failed"] == ["clarifier"]
     assert state["tasks"]["T003_code"]["note"].startswith(("big is down (", "round 1: big is down ("))
 
 

@@ -17,7 +17,7 @@ from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError, InputError, StorageError, UnfinishedSession
 from swarm_graph.events import Event
 from swarm_graph.models.invented import Ask
-from swarm_graph.sessions.ids import checked_session_id, new_session_id
+from swarm_graph.sessions.ids import new_session_id, validated_session_id
 
 NAMES = ["generated_code.txt", "generated_docs.txt", "generated_tests.txt", "notes.md", "review_results.txt"]
 
@@ -142,7 +142,7 @@ def test_files_of_a_person_are_not_written_over(tmp_path: Path) -> None:
     mine.mkdir()
     (mine / "notes.md").write_text("My own notes.")
     worker = SwarmCoordinator(config(), data_dir=tmp_path, output=mine, context=Crew().context)
-    with pytest.raises(InputError, match=r"holds 'notes\.md', which no session here has written"):
+    with pytest.raises(InputError, match=r"holds 'notes\.md', which no session of this database wrote"):
         worker.run_workflow("Build it", session_id="s")
     assert files(mine) == {"notes.md": "My own notes."}
     (mine / "notes.md").rename(mine / "own.md")
@@ -186,7 +186,7 @@ def test_a_follow_up_of_an_unfinished_session_is_refused_and_changes_nothing(tmp
     crew = Crew({"coder": ValueError("broken")})
     coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")
     before = files(tmp_path / "out")
-    with pytest.raises(UnfinishedSession, match=r"has not ended \(failed\); `swarm-graph resume s`"):
+    with pytest.raises(UnfinishedSession, match=r"has not ended \(failed\); resume it with `swarm-graph resume s`"):
         coordinator(tmp_path, crew).run_workflow("More", session_id="s", follow_up=True)
     assert files(tmp_path / "out") == before
     crew.script["coder"] = Crew().script["coder"]
@@ -255,13 +255,13 @@ def test_a_file_where_the_output_should_be_is_refused_before_anything_runs(tmp_p
 @pytest.mark.parametrize("bad", ["../x", ".hidden", "a/b", "a b", "x" * 65, "ä", "-x"])
 def test_session_ids_that_could_name_other_files_are_refused(bad: str) -> None:
     with pytest.raises(InputError, match="is not allowed"):
-        checked_session_id(bad)
+        validated_session_id(bad)
 
 
 def test_default_session_ids_are_legal_and_differ() -> None:
     ids = {new_session_id() for _ in range(50)}
     assert len(ids) > 45
-    assert {checked_session_id(session) for session in ids} == ids
+    assert {validated_session_id(session) for session in ids} == ids
 
 
 def test_verbose_logging_shows_every_step_on_stderr(tmp_path: Path) -> None:

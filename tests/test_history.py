@@ -337,7 +337,7 @@ def test_an_existing_session_is_never_forked_over(tmp_path: Path) -> None:
     fork(tmp_path, "coder", "f")
     rows = kept(tmp_path), kept(tmp_path, "f")
     for name in ("s", "f"):
-        with pytest.raises(InputError, match=f"session '{name}' exists; name another one"):
+        with pytest.raises(InputError, match=f"session '{name}' exists; choose another id"):
             fork(tmp_path, "coder", name)
     assert (kept(tmp_path), kept(tmp_path, "f")) == rows
 
@@ -468,7 +468,7 @@ def test_findings_of_another_form_are_refused(given: str, message: str, tmp_path
 
 
 OUTSIDE = "code=```python path=../a.py\nx\n```"
-NO_KEY = "text says nothing about what to set before"
+NO_KEY = "plain text does not say which key to set before"
 WRONG: dict[str, tuple[str, Sequence[str], str]] = {
     "unknown checkpoint": ("tester", [], "no checkpoint 'tester'; expected a number from 0 to 8"),
     "round that was not": ("coder:9", [], "no checkpoint 'coder:9'"),
@@ -487,7 +487,7 @@ WRONG: dict[str, tuple[str, Sequence[str], str]] = {
     "text before the verdict": ("verdict", ["--edit", "text.md"], f"{NO_KEY} verdict; "),
     "text at the end": ("8", ["--edit", "text.md"], f"{NO_KEY} the end; "),
     "edit missing": ("coder", ["--edit", "no.md"], "cannot read the input file 'no.md'"),
-    "existing session": ("coder", ["--session", "s"], "session 's' exists; name another one"),
+    "existing session": ("coder", ["--session", "s"], "session 's' exists; choose another id"),
     "bad session id": ("coder", ["--session", "../x"], "session id '../x' is not allowed"),
 }  # fmt: skip
 
@@ -582,7 +582,7 @@ def test_text_before_a_pause_is_what_its_role_works_from(tmp_path: Path) -> None
     state = made(tmp_path, "before_coder", "--edit", str(tmp_path / "edit.md"))
     assert state["design"] == "Two files."
     refused = cli(tmp_path, "fork", "s", "--from", "after_architect", "--edit", str(tmp_path / "edit.md"))
-    assert "text says nothing about what to set before after_architect" in str(refused.exception)
+    assert "plain text does not say which key to set before after_architect" in str(refused.exception)
 
 
 def test_a_pause_before_the_coder_belongs_to_the_round_that_it_opens(tmp_path: Path) -> None:

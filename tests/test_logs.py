@@ -13,7 +13,7 @@ from test_cli import swarm
 
 from swarm_graph import SwarmCoordinator
 from swarm_graph.events import Event
-from swarm_graph.sessions.logs import log, log_to_file, words
+from swarm_graph.sessions.logs import event_text, log, log_to_file
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def run(folder: Path, crew: Crew) -> None:
 
 def test_a_line_names_session_task_and_round() -> None:
     data = {"attempt": 1, "seconds": 1.23456, "error": "no\n space", "record": {"result": "secret"}}
-    line = words(Event("call_ended", 0.0, "s", "coder", "coder", "T003_code", 2, data))
+    line = event_text(Event("call_ended", 0.0, "s", "coder", "coder", "T003_code", 2, data))
     assert line == (
         'call_ended session=s node=coder task=T003_code round=2 attempt=1 seconds=1.235 error="no space"'
     )

@@ -163,7 +163,7 @@ def test_a_task_may_have_its_own_model_and_parameters() -> None:
         Task("b", "t", "d", AgentRole.DOCUMENTER, model="big", parameters={"temperature": 0.1})
     )
     coordinator.run_workflow("", "custom")
-    assert {call["task"]: call["model"] for call in coordinator._session.calls} == {
+    assert {call["task"]: call["model"] for call in coordinator._run.tracker.calls} == {
         "a": "small",
         "b": "large",
     }

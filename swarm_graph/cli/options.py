@@ -12,9 +12,7 @@ from typing import Any
 import click
 
 from swarm_graph.errors import InputError
-
-DATA_DIR = ".swarm"
-"""The same as in `sessions.coordinator`, whose import costs seconds."""
+from swarm_graph.state import DATA_DIR, OUTPUT_DIR
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 config_option: Option = click.option(
@@ -43,7 +41,7 @@ prompts_option: Option = click.option(
     callback=lambda _context, _option, name: _absolute_unless_pack(name),
     help="A folder of own prompts, or a pack: process-safety.",
 )
-output_option: Option = click.option("--output", metavar="DIR", help="Default: swarm-output/<session>.")
+output_option: Option = click.option("--output", metavar="DIR", help=f"Default: {OUTPUT_DIR}/<session>.")
 events_option: Option = click.option(
     "--json-events", "as_events", is_flag=True, help="Print each event as a line of JSON, and nothing else."
 )

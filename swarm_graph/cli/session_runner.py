@@ -25,7 +25,8 @@ from swarm_graph.cli.console import (
     say,
 )
 from swarm_graph.cli.display import Display
-from swarm_graph.cli.options import DATA_DIR, SessionOptions
+from swarm_graph.cli.options import SessionOptions
+from swarm_graph.state import DATA_DIR
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.records import Session

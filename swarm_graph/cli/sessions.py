@@ -254,10 +254,10 @@ def fork(
     """Begin another session at a checkpoint of SESSION, which stays as it is; only later roles are asked."""
     from swarm_graph.sessions.history import find_moment, moments
     from swarm_graph.sessions.history import fork as make_fork
-    from swarm_graph.sessions.ids import checked_session_id, find_session, new_session_id
+    from swarm_graph.sessions.ids import find_session, new_session_id, validated_session_id
 
     parent = find_session(Path(options.data_dir), session)
-    new_id = checked_session_id(name) if name else new_session_id()
+    new_id = validated_session_id(name) if name else new_session_id()
     with _saver(options.data_dir) as saver:
         moment = find_moment(moments(saver, parent), start)
         forked = make_fork(saver, parent, moment, new_id, _edits(settings, edit, moment.next))
@@ -337,9 +337,9 @@ def seconds(age: str) -> float:
 @contextmanager
 def _saver(data_dir: str) -> Iterator[SwarmSaver]:
     from swarm_graph.checkpoints.saver import open_checkpointer
-    from swarm_graph.sessions.ids import database_in
+    from swarm_graph.sessions.ids import database_path
 
-    with open_checkpointer(database_in(Path(data_dir))) as saver:
+    with open_checkpointer(database_path(Path(data_dir))) as saver:
         yield saver
 
 

@@ -8,15 +8,16 @@ from pathlib import Path
 import click
 
 from swarm_graph.errors import InputError
+from swarm_graph.state import DATA_DIR, OUTPUT_DIR
 
 
 @click.command(epilog="Example: swarm-graph doctor --config config.json")
 @click.option("--config", "config_file", metavar="FILE", help="Default: $SWARM_CONFIG, then config.json.")
 @click.option(
-    "--data-dir", default=".swarm", envvar="SWARM_DATA_DIR", show_default=True, help="Its folder is tried."
+    "--data-dir", default=DATA_DIR, envvar="SWARM_DATA_DIR", show_default=True, help="Its folder is tried."
 )
 @click.option(
-    "--output", metavar="DIR", default="swarm-output", show_default=True, help="Its folder is tried."
+    "--output", metavar="DIR", default=OUTPUT_DIR, show_default=True, help="Its folder is tried."
 )
 @click.option("--database", is_flag=True, help="Check the sessions' database in the data folder, only that.")
 @click.option(

@@ -11,7 +11,7 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import changed_settings
 from swarm_graph.roles.findings import findings_text
 from swarm_graph.sandbox.evidence import evidence_line
-from swarm_graph.sessions.artifacts import listing, notes, reviews_text
+from swarm_graph.sessions.artifacts import files_text, notes_text, reviews_text
 from swarm_graph.sessions.metrics import summary
 from swarm_graph.state import SwarmState
 from swarm_graph.text import format_cost, local_time, text_table
@@ -172,10 +172,10 @@ def state_text(state: SwarmState) -> str:
     """A session's state as text: request, notes, files, reviews, open findings."""
     sections = [
         ("Request", state.get("request", "")),
-        ("", notes(state)),
-        ("Code", listing(state.get("code"))),
-        ("Tests", listing(state.get("tests"))),
-        ("Documentation", listing(state.get("documentation"))),
+        ("", notes_text(state)),
+        ("Code", files_text(state.get("code"))),
+        ("Tests", files_text(state.get("tests"))),
+        ("Documentation", files_text(state.get("documentation"))),
         ("Reviews", reviews_text(state)),
         ("Open findings", findings_text(state.get("findings", []))),
     ]

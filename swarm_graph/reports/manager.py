@@ -19,9 +19,9 @@ from swarm_graph.reports.comparison import Comparison, compare
 from swarm_graph.reports.listing import session_account, session_account_text
 from swarm_graph.reports.overview import Overview, overview
 from swarm_graph.reports.pages import overview_page, session_page
-from swarm_graph.sessions.ids import database_in
+from swarm_graph.sessions.ids import database_path
 from swarm_graph.sessions.output import write_file
-from swarm_graph.state import SwarmState
+from swarm_graph.state import DATA_DIR, OUTPUT_DIR, SwarmState
 from swarm_graph.tasks.dry_run import MAX_DRAWN_TASKS, task_mermaid
 from swarm_graph.tasks.results import csv_table, custom_tasks, json_lines, parquet_table
 from swarm_graph.tasks.spec import TaskSpec
@@ -49,7 +49,7 @@ class SwarmManager:
         data_dir: The folder with their database.
     """
 
-    def __init__(self, output_dir: str | Path = "swarm-output", *, data_dir: str | Path = ".swarm") -> None:
+    def __init__(self, output_dir: str | Path = OUTPUT_DIR, *, data_dir: str | Path = DATA_DIR) -> None:
         self.output_dir, self.data_dir = Path(output_dir), Path(data_dir)
 
     @property
@@ -157,7 +157,7 @@ class SwarmManager:
 
     @contextmanager
     def _saver(self) -> Iterator[SwarmSaver]:
-        with open_checkpointer(database_in(self.data_dir)) as saver:
+        with open_checkpointer(database_path(self.data_dir)) as saver:
             yield saver
 
     def _find(self, saver: SwarmSaver, session: str | Path) -> Session:
@@ -180,7 +180,8 @@ def _report_path(path: str | Path, *endings: str) -> Path:
 def _drawing(session: Session, state: SwarmState) -> str:
     """The graph of a session as SVG; without the `draw` extra its Mermaid text."""
     tasks = {
-        task["task_id"]: TaskSpec.model_validate(task["spec"]) for task in custom_tasks(state.get("tasks", {}))
+        task["task_id"]: TaskSpec.model_validate(task["spec"])
+        for task in custom_tasks(state.get("tasks", {}))
     }
     if len(tasks) > MAX_DRAWN_TASKS:
         return f"<p>{len(tasks)} tasks are too many for a drawing.</p>"

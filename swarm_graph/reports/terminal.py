@@ -168,7 +168,8 @@ def _file_lines(coordinator: SwarmCoordinator) -> list[str]:
     files = coordinator.files.files()
     results = [file for file in files if file.startswith(f"{RESULTS_DIR}/")]
     if len(results) > MAX_RESULT_FILES:
-        files = [file for file in files if file not in set(results)] + [f"{RESULTS_DIR}/ ({len(results)} files)"]
+        others = [file for file in files if file not in set(results)]
+        files = [*others, f"{RESULTS_DIR}/ ({len(results)} files)"]
     return [f"Files in {path}:", *(f"  {file}" for file in files)]
 
 

@@ -1,4 +1,4 @@
-"""The artifacts of a session as text: the seed's text files, notes, and the project's tree."""
+"""The artifacts of a session as text: the roles' text files, notes, and the project's files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from swarm_graph.tasks.results import written_files
 from swarm_graph.workflows.edits import keys_of
 
 FIRST_NOTES = ("requirements", "design", "diagnosis", "optimization")
-"""The order of the sections in notes.md; sections of other roles follow."""
+"""The first sections of notes.md, in this order; those of other roles follow."""
 
 
 def project_files(state: SwarmState) -> dict[str, str]:
-    """The files that roles wrote as one tree: path to text.
+    """The files that roles wrote, merged: path to text.
 
-    Where two roles wrote the same path, code wins over tests, and tests over documentation.
+    Where two roles wrote the same path, code wins over tests, and tests win over documentation.
     """
     merged = written_files(state)
     for key in reversed(keys_of("files")):
@@ -28,27 +28,26 @@ def project_files(state: SwarmState) -> dict[str, str]:
 
 
 def text_files(state: SwarmState) -> dict[str, str]:
-    """The text files that a state has content for: name to text."""
+    """The text files of the roles, and notes.md: name to text, without empty ones."""
     texts = {role.text_file: _text_of(role, state) for role in all_roles() if role.text_file}
-    texts["notes.md"] = notes(state)
+    texts["notes.md"] = notes_text(state)
     return {name: text for name, text in texts.items() if text}
 
 
 def _text_of(role: Role[object], state: SwarmState) -> str:
-    """What a role's text file says."""
     if role.form == "reviews":
         return reviews_text(state)
     value = state.get(role.writes)
-    return listing(value) if role.form == "files" else str(value or "")  # type: ignore[arg-type]
+    return files_text(value) if role.form == "files" else str(value or "")  # type: ignore[arg-type]
 
 
-def listing(files: dict[str, str] | None) -> str:
-    """Files one after the other, each under a line with its path."""
+def files_text(files: dict[str, str] | None) -> str:
+    """The texts of files, each under a line with its path."""
     return "\n".join(f"===== {path} =====\n{text}" for path, text in (files or {}).items())
 
 
 def reviews_text(state: SwarmState) -> str:
-    """All reviews by round, then the open findings and how the session stands."""
+    """All reviews by round, then the open findings, the latest test run and the verdict."""
     reviews = sorted(state.get("reviews", []), key=lambda review: (review["iteration"], review["node"]))
     if not reviews:
         return ""
@@ -56,16 +55,16 @@ def reviews_text(state: SwarmState) -> str:
     findings = state.get("findings", [])
     if findings:
         parts.append(f"Open findings ({len(findings)}):\n{findings_text(findings)}")
-    if tested := latest_evidence(state):
-        parts.append(f"Tests: {evidence_line(tested)}")
+    if evidence := latest_evidence(state):
+        parts.append(f"Tests: {evidence_line(evidence)}")
     parts.append(
         f"Approved: {'yes' if state.get('approved') else 'no'}, after round {reviews[-1]['iteration']}"
     )
     return "\n\n".join(parts) + "\n"
 
 
-def notes(state: SwarmState) -> str:
-    """The texts of the roles as one Markdown file, a section each."""
+def notes_text(state: SwarmState) -> str:
+    """The texts of the roles as one Markdown file, with a section for each role."""
     roles = {role.writes: role for role in all_roles() if role.notes_title}
     keys = [*FIRST_NOTES, *(key for key in roles if key not in FIRST_NOTES)]
     sections = [(roles[key].notes_title, state.get(key)) for key in keys]
@@ -73,7 +72,7 @@ def notes(state: SwarmState) -> str:
 
 
 def result_of(record: TaskRecord, state: SwarmState) -> str:
-    """The result of a task of a built-in workflow as text; its role says which key of the state holds it."""
+    """The result of a task of a built-in workflow as text, from the key that its role writes."""
     role = role_named(record["role"])
     if role.form == "reviews":
         review = own_review(record["node"], state)

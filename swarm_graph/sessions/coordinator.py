@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from langgraph.types import Command
 
@@ -15,52 +12,43 @@ from swarm_graph import aio
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig, config_path, load_config
-from swarm_graph.errors import ConfigError, InputError, ModelError, OverBudget, Stopped, UnfinishedSession
-from swarm_graph.events import Event, Kind, parse_event
+from swarm_graph.errors import ConfigError, InputError
+from swarm_graph.events import Event
 from swarm_graph.models.keys import check_model
-from swarm_graph.roles.run import RunOptions, StopFlag
+from swarm_graph.roles.run import RunOptions
 from swarm_graph.sessions.ids import (
     DATABASE,
-    checked_session_id,
     find_session,
-    known_session,
+    get_session,
     new_session_id,
+    validated_session_id,
 )
-from swarm_graph.sessions.logs import log, log_event, log_to_stderr
+from swarm_graph.sessions.logs import log_event, log_to_stderr
+from swarm_graph.sessions.new_request import check_new_request
 from swarm_graph.sessions.output import Output, file_name, make_folder, write_file
 from swarm_graph.sessions.resume import resume_config
-from swarm_graph.sessions.state_json import state_document
+from swarm_graph.sessions.run import OnEvent, SessionRun
 from swarm_graph.sessions.store import SessionStore, open_store
 from swarm_graph.sessions.summary_html import session_html
-from swarm_graph.sessions.tracing import spans
-from swarm_graph.sessions.tracker import SessionTracker
-from swarm_graph.state import Evidence, SwarmContext, SwarmState, Task, has_ended
+from swarm_graph.sessions.tracing import span_observer
+from swarm_graph.state import DATA_DIR, OUTPUT_DIR, Evidence, SwarmContext, SwarmState, Task
 from swarm_graph.tasks.spec import TaskSpec, task_specs
 from swarm_graph.text import to_json
 from swarm_graph.workflows.build import start_graph
 from swarm_graph.workflows.builder import GraphBuilder
-from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.opening import Prepared
 from swarm_graph.workflows.pauses import Decision, Pause
 from swarm_graph.workflows.run_tests import run_in_thread
-
-DATA_DIR = ".swarm"
-OUTPUT_DIR = "swarm-output"
-
-OnEvent = Callable[[Event], None]
 
 
 class SwarmCoordinator:
     """Runs workflows, keeps them resumable and writes their files.
 
     Attributes:
-        config: The configuration.
-        session_id: The latest session; empty before the first one.
-        workflow: Its workflow.
-        state: Its state.
-        pauses: The pauses at which it waits for a person.
-        files: Its output folder; None before the first session.
-        stopped_by: Which limit stopped it, in words; empty if none did.
+        config: The configuration; `resume` replaces it by the one that it resumes with.
+        data_dir: The folder of the session database.
+        context: Models, temperature or clock that override the configuration.
+        on_event: Called with every Event.
     """
 
     def __init__(
@@ -94,13 +82,9 @@ class SwarmCoordinator:
             log_to_stderr()
         self.data_dir, self.output_dir, self.output = Path(data_dir), Path(output_dir), output
         self.context, self.on_event = context, on_event
-        self._spans = spans(self.config)
-        self.session_id = self.stopped_by = ""
-        self.files: Output | None = None
-        self.pauses: list[Pause] = []
-        self._session = SessionTracker("")
+        self._span_observer = span_observer(self.config)
         self._tasks: dict[str, TaskSpec] = {}
-        self._stop = StopFlag()
+        self._run = SessionRun(self.config, self._emit)
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -110,7 +94,7 @@ class SwarmCoordinator:
         Its dependencies may be added later.
 
         Raises:
-            InputError: The task cannot be read, or its id is taken.
+            InputError: The task is invalid, or its id is taken.
         """
         (spec,) = task_specs([task])
         if spec.task_id in self._tasks:
@@ -134,12 +118,11 @@ class SwarmCoordinator:
             user_request: What to build or review. For a custom workflow, what all its tasks are for.
             workflow_type: `standard`, `full`, `review_only` or `custom`.
             session_id: The id of the session; default the time and four random characters.
-            follow_up: Whether the session exists and is asked for more.
+            follow_up: Whether the request is a follow-up of an existing session.
 
         Raises:
-            InputError: The request is empty, the workflow is unknown, or the session exists (or does not, for
-            a
-                follow-up).
+            InputError: The request is empty, the workflow is unknown, or the session exists (for a follow-up:
+                does not exist).
             ConfigError: A role has no usable model, or a prompt cannot be used.
             SandboxError: Tests are required, and no sandbox is possible.
             StorageError: The database or the output folder cannot be used.
@@ -157,31 +140,31 @@ class SwarmCoordinator:
         follow_up: bool = False,
     ) -> SwarmState:
         """`run_workflow` for asynchronous callers."""
-        session_id = checked_session_id(session_id) if session_id else new_session_id()
+        session_id = validated_session_id(session_id) if session_id else new_session_id()
         builder = self._start_graph(workflow_type)
         prepared = builder.prepare(self._request(user_request, workflow_type), self.context)
         checkpointing = self.config.features.enable_checkpointing
-        session = known_session(self.data_dir, session_id) if checkpointing else None
-        _check_new_request(session_id, session, follow_up=follow_up)
+        session = get_session(self.data_dir, session_id) if checkpointing else None
+        check_new_request(session_id, session, follow_up=follow_up)
         self._tasks = {}
-        return await self._run(builder, workflow_type, session_id, session, prepared)
+        return await self._start(builder, workflow_type, session_id, session, prepared)
 
     def _request(self, request: str, workflow: str) -> dict[str, Any]:
-        """The input of the graph. Raises InputError for added tasks that the workflow would not run."""
+        """The input of the graph. Raises InputError for added tasks that the workflow does not run."""
         if workflow == "custom":
             return {"request": request, "tasks": list(self._tasks.values())}
         if self._tasks:
             raise InputError(
-                f"{len(self._tasks)} tasks were added, but the workflow '{workflow}' has tasks of its own; "
+                f"{len(self._tasks)} tasks were added, but the workflow '{workflow}' has its own; "
                 "run them with workflow_type='custom'"
             )
         return {"request": request}
 
     def resume(self, session_id: str | None = None, decision: Decision | None = None) -> SwarmState:
-        """Resume a session; returns what `run_workflow` returns. An ended session only returns its state.
+        """Resume a session; returns its final state. If the session has ended, only returns its state.
 
         Args:
-            session_id: The session; default the newest that has not ended.
+            session_id: The session; default the newest one that has not ended.
             decision: The answer to the pauses at which it waits for a person: `"approve"`, `{"edit": ...}` or
                 `{"reject": remark}`. Without one the session keeps waiting (phase `paused`).
 
@@ -196,14 +179,14 @@ class SwarmCoordinator:
         session = find_session(self.data_dir, session_id)
         self.config = resume_config(session, self.config).config
         builder = self._start_graph(session.workflow)
-        given: Any = None if decision is None else Command(resume=decision)
-        prepared = builder.prepare(given, self.context)
-        return await self._run(builder, session.workflow, session.session, session, prepared)
+        answer: Any = None if decision is None else Command(resume=decision)
+        prepared = builder.prepare(answer, self.context)
+        return await self._start(builder, session.workflow, session.session, session, prepared)
 
     def verify(self, session_id: str) -> Evidence:
-        """Run the tests of a session's latest state again, record the result, and return it.
+        """Run the tests of a session's latest state again; returns the evidence, which is recorded, too.
 
-        The session itself does not change.
+        The state of the session does not change.
 
         Raises:
             InputError: There is no such session.
@@ -226,19 +209,9 @@ class SwarmCoordinator:
         """Raises ConfigError or SandboxError when a workflow cannot run. No server is asked."""
         self._start_graph(workflow).prepare(None, self.context)
 
-    @property
-    def last_round(self) -> int:
-        """The round after which a session ends whatever the reviewers say."""
-        return 1 if self.workflow == "review_only" else self.config.workflow.max_iterations
-
-    @property
-    def calls_in_flight(self) -> int:
-        """How many model calls run now."""
-        return self._session.calls_in_flight
-
     def stop(self) -> None:
         """Stop the run: calls in flight may finish, no other begins, and the phase becomes `cancelled`."""
-        self._stop.set()
+        self._run.options.stop.set()
 
     def _start_graph(self, workflow: str) -> GraphBuilder:
         """The graph of a workflow under construction.
@@ -256,7 +229,7 @@ class SwarmCoordinator:
             )
         return builder
 
-    async def _run(
+    async def _start(
         self,
         builder: GraphBuilder,
         workflow: str,
@@ -264,145 +237,81 @@ class SwarmCoordinator:
         session: Session | None,
         prepared: Prepared,
     ) -> SwarmState:
-        """Open output folder and database, build the graph on them, and follow the run."""
+        """Open output folder and database, build the graph on them, and run it; returns the final state."""
         folder = self._folder(session_id, session)
         make_folder(folder)
         checkpointing = self.config.features.enable_checkpointing
         with open_store(self.data_dir, session_id, checkpointing=checkpointing) as store:
-            output = Output(folder, session_id, store.saver.catalogue if store.saver else None)
+            files = Output(folder, session_id, store.saver.catalogue if store.saver else None)
             if self.output:
-                output.check_free()
+                files.check_free()
             graph = builder.build(workflow, store.saver)
-            self.session_id, self.files = session_id, output
-            return await self._follow(graph, store, prepared)
+            self._run = SessionRun(self.config, self._emit, session_id, self._options(folder), files)
+            await self._run.follow(graph, store, prepared)
+        return self.state
 
     def _folder(self, session_id: str, session: Session | None) -> Path:
         recorded = session.output if session else ""
         return Path(self.output or recorded or (self.output_dir / file_name(session_id)).absolute())
 
-    async def _follow(self, graph: SwarmGraph, store: SessionStore, prepared: Prepared) -> SwarmState:
-        """Run the graph; track its state, write its files and emit its events until it ends."""
-        self._session = session = SessionTracker(
-            graph.name, graph.channels, await store.state(), await store.calls(), await store.test_runs()
-        )
-        self.pauses, self.stopped_by, self._stop = [], "", StopFlag()
-        await self._emit_start(graph, store, resumes=not isinstance(prepared.given, Mapping))
-        phase = "cancelled"
-        try:
-            async with aclosing(self._stream(graph, store, prepared)) as parts:
-                async for mode, part in parts:
-                    self._on_part(mode, part)
-            self.pauses = await store.pauses()
-            phase = "paused" if self.pauses else self.state["phase"]
-        except ModelError as error:
-            phase = "failed"
-            log.info("session %s failed: %s", self.session_id, error)
-        except OverBudget as error:
-            phase, self.stopped_by = "over_budget", str(error)
-            log.info("session %s stopped: %s", self.session_id, error)
-        except Stopped:
-            log.info("session %s stopped", self.session_id)
-        except InputError:  # refused before it began: the files may belong to another process that runs
-            phase = ""
-            raise
-        except Exception:
-            phase = "failed"
-            raise
-        finally:
-            if phase:
-                session.end(phase)
-                self._write_files()
-                self._emit_end(phase)
-        return self.state
-
-    def _stream(
-        self, graph: SwarmGraph, store: SessionStore, prepared: Prepared
-    ) -> AsyncGenerator[tuple[str, Any]]:
-        assert self.files is not None
+    def _options(self, folder: Path) -> RunOptions:
         context = self.context or SwarmContext()
-        options = RunOptions(
+        return RunOptions(
             context.model,
             context.temperature,
             context.clock,
-            output=str(self.files.folder.absolute()),
+            output=str(folder.absolute()),
             config_file=self.config_file,
-            stop=self._stop,
         )
-        modes = ["values", "updates", "custom"]
-        parts = graph.astream(prepared, store.thread, context=options, stream_mode=modes)
-        return cast("AsyncGenerator[tuple[str, Any]]", parts)
-
-    def _on_part(self, mode: str, part: Any) -> None:
-        """Take one part of LangGraph's stream."""
-        if mode == "values":
-            self._session.on_values(part)
-        elif mode == "updates":
-            self._session.on_updates(part)
-            self._write_files()
-        elif event := parse_event(part):
-            event = replace(event, session=self.session_id)
-            self._session.on_event(event)
-            if self.workflow == "custom" and event.kind == "task_ended":
-                self._write_result(event.task)
-            self._emit(event)
-
-    def _write_result(self, task_id: str) -> None:
-        """Write the result of a custom task now; all other files are written after the superstep."""
-        assert self.files is not None
-        self.files.write_result(self.state["tasks"][task_id])
-
-    def _write_files(self) -> None:
-        assert self.files is not None
-        self.files.update(self.state)
-        self.files.write_state(self.document())
-
-    # --- events ----------------------------------------------------------------------------------
-
-    async def _emit_start(self, graph: SwarmGraph, store: SessionStore, *, resumes: bool) -> None:
-        nodes = [name for name in graph.nodes if not name.startswith("__")]
-        done = self._session.nodes_done() if resumes else set()
-        self._emit_session_event(
-            "session_started",
-            workflow=self.workflow,
-            nodes=nodes,
-            max_iterations=self.last_round,
-            usual_seconds=await store.usual_seconds(self.workflow, self.config),
-            seconds_before=await store.seconds_before(),
-            resumed=bool(self.state),
-            done=[name for name in nodes if name in done],
-        )
-
-    def _emit_end(self, phase: str) -> None:
-        self._emit_session_event(
-            "session_ended",
-            workflow=self.workflow,
-            phase=phase,
-            approved=self.state.get("approved", False),
-            findings=len(self.state.get("findings", [])),
-            output=str(self.files.folder.absolute()) if self.files else "",
-        )
-
-    def _emit_session_event(self, kind: Kind, **data: Any) -> None:
-        self._emit(Event(kind, time.time(), self.session_id, "", data=data))
 
     def _emit(self, event: Event) -> None:
         """Hand an event to the log and to the observers."""
         log_event(event)
-        for observe in (self._spans, self.on_event):
+        for observe in (self._span_observer, self.on_event):
             if observe:
                 observe(event)
 
-    # --- the result ------------------------------------------------------------------------------
+    # --- the latest session ----------------------------------------------------------------------
 
     @property
-    def state(self) -> SwarmState:
-        """The state of the latest session."""
-        return self._session.state
+    def session_id(self) -> str:
+        """The id of the latest session; empty before the first one."""
+        return self._run.session_id
 
     @property
     def workflow(self) -> str:
         """The workflow of the latest session."""
-        return self._session.workflow
+        return self._run.workflow
+
+    @property
+    def state(self) -> SwarmState:
+        """The state of the latest session."""
+        return self._run.state
+
+    @property
+    def pauses(self) -> list[Pause]:
+        """The pauses at which the latest session waits for a person."""
+        return self._run.pauses
+
+    @property
+    def stopped_by(self) -> str:
+        """The limit that stopped the latest session, in words; empty if none did."""
+        return self._run.stopped_by
+
+    @property
+    def files(self) -> Output | None:
+        """The output folder of the latest session; None before the first one."""
+        return self._run.files
+
+    @property
+    def last_round(self) -> int:
+        """The round after which the latest session ends, approved or not."""
+        return self._run.last_round
+
+    @property
+    def calls_in_flight(self) -> int:
+        """How many model calls run now."""
+        return self._run.tracker.calls_in_flight
 
     @property
     def completed_tasks(self) -> list[Task]:
@@ -410,7 +319,7 @@ class SwarmCoordinator:
 
         The tasks of a custom graph are in the order in which they were added.
         """
-        return self._session.completed_tasks()
+        return self._run.tracker.completed_tasks()
 
     def get_metrics_summary(self) -> dict[str, Any]:
         """The figures of the session.
@@ -419,7 +328,8 @@ class SwarmCoordinator:
             `session`, `workflow`, `agents` (the figures of each role, see `metrics.summary`), `tests` (of the
             test runs), and `model_swaps` (how often a server was asked for another model than before).
         """
-        return {"session": self.session_id, "workflow": self.workflow, **self._session.metrics()}
+        metrics = self._run.tracker.metrics()
+        return {"session": self.session_id, "workflow": self.workflow, **metrics}
 
     def save_state(self, path: str | Path) -> None:
         """Write the session's state JSON. Raises StorageError when it cannot be written."""
@@ -428,41 +338,7 @@ class SwarmCoordinator:
 
     def document(self) -> dict[str, Any]:
         """The session as the seed's state JSON."""
-        metrics = self._session.metrics()
-        return state_document(
-            self.state,
-            self.completed_tasks,
-            workflow_id=self.session_id,
-            workflow=self.workflow,
-            simulated=self.config.is_simulated,
-            pauses=[vars(pause) for pause in self.pauses],
-            metrics=metrics["agents"],
-            test_metrics=metrics["tests"],
-            files=self.files.files() if self.files else [],
-        )
+        return self._run.document()
 
     def _repr_html_(self) -> str:
         return session_html(self.document(), str(self.files.folder) if self.files else "")
-
-
-def _check_new_request(session_id: str, session: Session | None, *, follow_up: bool) -> None:
-    """Check that a new request fits the session of its id, if there is one.
-
-    Raises:
-        InputError: The session exists (or does not, for a follow-up).
-        UnfinishedSession: A follow-up of a session that has not ended.
-    """
-    if session and not follow_up:
-        goes_on = f"`swarm-graph resume {session_id}` goes on with it"
-        ended = "a follow-up (`run --follow-up`) asks it for more"
-        cure = ended if has_ended(session.phase) else goes_on
-        raise InputError(
-            f"session '{session_id}' exists ({session.phase}); {cure}, another session id begins a new one"
-        )
-    if follow_up and not session:
-        raise InputError(f"no session '{session_id}' to follow up; without --follow-up it begins anew")
-    if session and not has_ended(session.phase):
-        raise UnfinishedSession(
-            f"session '{session_id}' has not ended ({session.phase}); "
-            f"`swarm-graph resume {session_id}` goes on with it, then it can be followed up"
-        )

@@ -1,4 +1,4 @@
-"""The past of a session: its moments, and forks that go on from one of them."""
+"""The history of a session: its moments, and forks that start from one of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
@@ -23,9 +24,16 @@ from swarm_graph.workflows.edits import state_value
 
 @dataclass(frozen=True)
 class Moment:
-    """A checkpoint of a session: what had ended just before it, and what comes next.
+    """A checkpoint of a session: which nodes ended just before it, and which come next.
 
-    `number` counts from 0; `time` is seconds since the epoch; `config` is LangGraph's own.
+    Attributes:
+        number: Counts from 0.
+        checkpoint: LangGraph's checkpoint id.
+        time: Seconds since the epoch.
+        done: The nodes that ended between the moment before and this one.
+        next: The nodes that come next; empty at the end.
+        state: The state at this moment.
+        config: LangGraph's configuration of the checkpoint.
     """
 
     number: int
@@ -38,22 +46,27 @@ class Moment:
 
     @property
     def round(self) -> int:
-        """The round in which the next nodes work."""
+        """The round of the next nodes, from 1."""
+        # The coder opens a round: until it has written, the state still counts the round before.
         return max(self.state.get("iteration", 0) + bool({"coder", "before_coder"} & {*self.next}), 1)
 
 
 def moments(saver: SwarmSaver, session: Session) -> list[Moment]:
-    """The moments of a session, the first one first. ConfigError when its prompts are not there any more."""
+    """The moments of a session, oldest first.
+
+    Raises:
+        ConfigError: The configuration of the session cannot be used any more, as when its prompts are gone.
+    """
     graph = build_graph(session.workflow, config=load_config(session.config), checkpointer=saver)
     thread: RunnableConfig = {"configurable": {"thread_id": session.session}}
-    found: list[Moment] = []
+    history: list[Moment] = []
     done: tuple[str, ...] = ()
     for snapshot in reversed(list(graph.get_state_history(thread))):
         if snapshot.next == ("__start__",):
-            continue
-        found.append(
+            continue  # the request alone, before LangGraph took it into the state
+        history.append(
             Moment(
-                number=len(found),
+                number=len(history),
                 checkpoint=str(snapshot.config["configurable"]["checkpoint_id"]),
                 time=datetime.fromisoformat(snapshot.created_at or "1970-01-01T00:00:00+00:00").timestamp(),
                 done=done,
@@ -63,64 +76,103 @@ def moments(saver: SwarmSaver, session: Session) -> list[Moment]:
             )
         )
         done = snapshot.next
-    return found
+    return history
 
 
-def find_moment(found: list[Moment], name: str) -> Moment:
-    """The moment that a person names: its number, its checkpoint's id, or the node that comes next.
+def find_moment(history: list[Moment], name: str) -> Moment:
+    """The moment that a user names.
 
-    `coder` is the latest moment before the coder, `coder:1` that of round 1. InputError when there is none.
+    Args:
+        history: The moments of a session (`moments`).
+        name: A number, a checkpoint id, or the node that comes next: `coder` is the latest moment before the
+            coder, `coder:1` the one of round 1.
+
+    Raises:
+        InputError: No moment has this name.
     """
-    node, _, text = name.partition(":")
-    for moment in reversed(found):
-        comes_next = node in moment.next and text in ("", str(moment.round))
+    node, _, number = name.partition(":")
+    for moment in reversed(history):
+        comes_next = node in moment.next and number in ("", str(moment.round))
         if comes_next or name in (moment.checkpoint, str(moment.number)):
             return moment
-    nodes = ", ".join(dict.fromkeys(node for moment in found for node in moment.next)) or "none"
+    nodes = ", ".join(dict.fromkeys(node for moment in history for node in moment.next)) or "none"
     raise InputError(
-        f"no checkpoint '{name}'; expected a number from 0 to {len(found) - 1}, a checkpoint's id, "
+        f"no checkpoint '{name}'; expected a number from 0 to {len(history) - 1}, a checkpoint id, "
         f"or a node that came next: {nodes}"
     )
 
 
 def works_from(nodes: Iterable[str]) -> str:
-    """The key that an edit as plain text sets before these nodes. InputError when there is none."""
+    """The key of the state that an edit given as plain text sets before the next nodes run.
+
+    Args:
+        nodes: The next nodes.
+
+    Raises:
+        InputError: There is no such key, or there are several nodes.
+    """
     names = [node.removeprefix("before_") for node in nodes]
     keys = {str(role.role): role.works_from for role in all_roles() if role.works_from}
     if len(names) == 1 and names[0] in keys:
         return keys[names[0]]
     raise InputError(
-        f"text says nothing about what to set before {', '.join(names) or 'the end'}; "
+        f"plain text does not say which key to set before {', '.join(names) or 'the end'}; "
         "give a JSON object of keys and values, or KEY=VALUE"
     )
 
 
-def fork(saver: SwarmSaver, session: Session, moment: Moment, name: str, edits: Mapping[str, Any]) -> Session:
-    """A new session that goes on from a moment of another, with some keys of the state set anew.
+def fork(
+    saver: SwarmSaver, session: Session, moment: Moment, session_id: str, edits: Mapping[str, Any]
+) -> Session:
+    """Create a session that starts from a moment of another session, which stays as it is.
 
-    Its state is a copy; the old session stays as it is. InputError when a key cannot be set, or the
-    session exists.
+    Args:
+        saver: The saver of both sessions.
+        session: The session to fork.
+        moment: The moment to start from.
+        session_id: The id of the new session.
+        edits: Keys of the state with their new values.
+
+    Raises:
+        InputError: A key cannot be set, or the new session exists already.
     """
-    thread: RunnableConfig = {"configurable": {"thread_id": name, "checkpoint_ns": ""}}
-    if saver.catalogue.get(name) or saver.get_tuple(thread):
-        raise InputError(f"session '{name}' exists; name another one")
+    thread: RunnableConfig = {"configurable": {"thread_id": session_id, "checkpoint_ns": ""}}
+    if saver.catalogue.get(session_id) or saver.get_tuple(thread):
+        raise InputError(f"session '{session_id}' exists; choose another id")
     values = {key: state_value(key, value, moment.state) for key, value in edits.items()}
     saved = saver.get_tuple(moment.config)
     assert saved is not None
-    checkpoint = deepcopy(saved.checkpoint)
-    versions = checkpoint["channel_versions"]
-    for key, value in values.items():
-        checkpoint["channel_values"][key] = value
-        versions[key] = saver.get_next_version(cast("str | None", versions.get(key)), None)
+    checkpoint = _edited(saver, saved.checkpoint, values)
+    forked = _forked_row(session, moment, session_id, checkpoint["channel_values"])
     step = saved.metadata.get("step", 0)
-    now, phase = time.time(), str(checkpoint["channel_values"].get("phase"))
+    with saver.transaction():
+        metadata: CheckpointMetadata = {"source": "fork", "step": step, "parents": {}}
+        saver.put(thread, checkpoint, metadata, checkpoint["channel_versions"])
+        saver.catalogue.add(forked)
+    return forked
+
+
+def _edited(saver: SwarmSaver, checkpoint: Checkpoint, values: Mapping[str, Any]) -> Checkpoint:
+    """A copy of a checkpoint with new values."""
+    copy = deepcopy(checkpoint)
+    versions = copy["channel_versions"]
+    for key, value in values.items():
+        copy["channel_values"][key] = value
+        # As after a write by LangGraph itself, which compares versions to see what changed.
+        versions[key] = saver.get_next_version(cast("str | None", versions.get(key)), None)
+    return copy
+
+
+def _forked_row(session: Session, moment: Moment, session_id: str, values: Mapping[str, Any]) -> Session:
+    """The catalogue row of a fork."""
+    now, phase = time.time(), str(values.get("phase"))
     if not has_ended(phase):
         phase = "paused"
         session = replace(session, approved=None, iteration=None, findings=None)
-    forked = replace(
+    return replace(
         session,
-        session=name,
-        request=str(checkpoint["channel_values"].get("request") or session.request),
+        session=session_id,
+        request=str(values.get("request") or session.request),
         phase=phase,
         output="",
         created_at=now,
@@ -128,7 +180,3 @@ def fork(saver: SwarmSaver, session: Session, moment: Moment, name: str, edits: 
         parent=session.session,
         parent_checkpoint=moment.checkpoint,
     )
-    with saver.transaction():
-        saver.put(thread, checkpoint, {"source": "fork", "step": step, "parents": {}}, versions)
-        saver.catalogue.add(forked)
-    return forked

@@ -1,4 +1,4 @@
-"""Sessions by their ids: naming and finding them."""
+"""Session ids: make them, check them, and find sessions by them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,22 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.errors import InputError
 
 DATABASE = "swarm.db"
+"""The file name of the database in a data folder."""
 SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def checked_session_id(session: str) -> str:
-    """A session id that may name files. InputError for others."""
-    if not SESSION_ID.fullmatch(session):
+def validated_session_id(session_id: str) -> str:
+    """The same id, which can name files.
+
+    Raises:
+        InputError: It has other characters or is too long.
+    """
+    if not SESSION_ID.fullmatch(session_id):
         raise InputError(
-            f"session id {session[:80]!r} is not allowed; expected up to 64 of A-Z a-z 0-9 . _ -, "
+            f"session id {session_id[:80]!r} is not allowed; expected up to 64 of A-Z a-z 0-9 . _ -, "
             "the first a letter or digit"
         )
-    return session
+    return session_id
 
 
 def new_session_id() -> str:
@@ -34,8 +39,12 @@ def new_session_id() -> str:
     return f"{time.strftime('%Y%m%d_%H%M%S')}_{secrets.token_hex(2)}"
 
 
-def database_in(data_dir: Path) -> Path:
-    """The database of a data folder. InputError when nothing was ever run there."""
+def database_path(data_dir: Path) -> Path:
+    """The path of the existing database in a data folder.
+
+    Raises:
+        InputError: There is none, because no session ever ran there, or the folder cannot be read.
+    """
     path = data_dir / DATABASE
     if not _is_file(path):
         raise InputError(f"no sessions in '{data_dir}'; run one first, or name its folder with --data-dir")
@@ -51,32 +60,43 @@ def _is_file(path: Path) -> bool:
 
 @contextmanager
 def open_catalogue(data_dir: Path) -> Iterator[Catalogue]:
-    """The catalogue of a data folder. InputError when nothing was ever run there."""
-    with Database(database_in(data_dir)) as database:
+    """Open the catalogue of a data folder.
+
+    Raises:
+        InputError: No session ever ran there.
+    """
+    with Database(database_path(data_dir)) as database:
         yield Catalogue(database)
 
 
 def find_session(data_dir: Path, session_id: str | None, workflow: str = "") -> Session:
-    """A session by its id, or the newest that waits to be resumed; of one workflow, if it is named.
+    """A session by its id, or the newest session that can be resumed.
 
-    InputError when there is none.
+    Args:
+        data_dir: The folder of the database.
+        session_id: The id; None for the newest session that has not ended and is not running.
+        workflow: The workflow that the session must have; empty for any.
+
+    Raises:
+        InputError: No session matches.
     """
     with open_catalogue(data_dir) as catalogue:
-        if session_id:
-            found = catalogue.get(session_id)
-        else:
-            unfinished = (known for known in catalogue.unfinished() if workflow in ("", known.workflow))
-            found = next((known for known in unfinished if not is_running(catalogue, known.session)), None)
-    if found is None or workflow not in ("", found.workflow):
+        session = catalogue.get(session_id) if session_id else _newest_unfinished(catalogue, workflow)
+    if session is None or workflow not in ("", session.workflow):
         kind = f"{workflow} session" if workflow else "session"
-        what = f"no {kind} '{session_id}'" if session_id else f"no unfinished {kind}"
-        raise InputError(f"{what} in '{data_dir}'; `swarm-graph sessions list` shows all")
-    return found
+        missing = f"no {kind} '{session_id}'" if session_id else f"no unfinished {kind}"
+        raise InputError(f"{missing} in '{data_dir}'; `swarm-graph sessions list` shows all")
+    return session
 
 
-def known_session(data_dir: Path, session: str) -> Session | None:
+def _newest_unfinished(catalogue: Catalogue, workflow: str) -> Session | None:
+    matching = (session for session in catalogue.unfinished() if workflow in ("", session.workflow))
+    return next((session for session in matching if not is_running(catalogue, session.session)), None)
+
+
+def get_session(data_dir: Path, session_id: str) -> Session | None:
     """A session by its id; None when the database or the session does not exist."""
     if not _is_file(data_dir / DATABASE):
         return None
     with open_catalogue(data_dir) as catalogue:
-        return catalogue.get(session)
+        return catalogue.get(session_id)

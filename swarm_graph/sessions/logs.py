@@ -1,4 +1,4 @@
-"""The log: Python's own `logging`, one line per event with its session, task and round.
+"""The log, through Python's `logging`: one line per event, with its session, task and round.
 
 Prompts and answers are logged at DEBUG only, by `swarm_graph.calls`.
 """
@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +20,32 @@ from swarm_graph.text import printable
 log = logging.getLogger("swarm_graph")
 
 LEVELS = {"tokens": logging.DEBUG, "call_started": logging.DEBUG, "task_added": logging.DEBUG}
-"""Of events; all others are logged at INFO. What is a WARNING Python prints to stderr by itself."""
-TEXT = "%(asctime)s %(levelname)s %(message)s"
-ANSWERS = ("record", "output", "text", "thoughts")
-"""What of an event's data is no line's business: what models wrote, and what tests printed."""
+"""The levels of events by kind; all others are INFO. No event is a WARNING, because Python prints warnings to
+stderr even if the program has not set up logging."""
+TEXT_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+UNLOGGED_DATA = ("record", "output", "text", "thoughts")
+"""Data of events that is not logged: what models wrote and what tests printed."""
 
 
-def log_event(happened: Event) -> None:
-    """One line for an event."""
-    level = LEVELS.get(happened.kind, logging.INFO)
+def log_event(event: Event) -> None:
+    """Log one line for an event."""
+    level = LEVELS.get(event.kind, logging.INFO)
     if log.isEnabledFor(level):
-        log.log(level, "%s", words(happened), extra={"swarm_event": happened})
+        log.log(level, "%s", event_text(event), extra={"swarm_event": event})
 
 
-def words(happened: Event) -> str:
-    """An event as `key=value` words on one line."""
-    about = {"session": happened.session, "node": happened.node, "task": happened.task}
-    shown = {key: value for key, value in about.items() if value}
-    if happened.iteration:
-        shown["round"] = str(happened.iteration)
-    told = {
-        key: value for key, value in happened.data.items() if key not in ANSWERS and value not in (None, "")
+def event_text(event: Event) -> str:
+    """An event as one line: its kind, then `key=value` words."""
+    origin: dict[str, Any] = {"session": event.session, "node": event.node, "task": event.task}
+    values = {key: value for key, value in origin.items() if value}
+    if event.iteration:
+        values["round"] = event.iteration
+    values |= {
+        key: value
+        for key, value in event.data.items()
+        if key not in UNLOGGED_DATA and value not in (None, "")
     }
-    return " ".join([happened.kind, *(f"{key}={_word(value)}" for key, value in {**shown, **told}.items())])
+    return " ".join([event.kind, *(f"{key}={_word(value)}" for key, value in values.items())])
 
 
 def _word(value: Any) -> str:
@@ -51,53 +55,57 @@ def _word(value: Any) -> str:
     return json.dumps(text, ensure_ascii=False) if " " in text or "=" in text else text
 
 
-class _Text(logging.Formatter):
-    """Lines for people, fit for a terminal whatever a server said."""
+class _TextFormatter(logging.Formatter):
+    """Lines for people. Control characters, which a server's error may hold, never reach the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
 
 
-class _JsonLines(logging.Formatter):
+class _JsonFormatter(logging.Formatter):
     """Events as `--json-events` prints them, without answers; other records with their message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        happened = getattr(record, "swarm_event", None)
-        if isinstance(happened, Event):
-            data = {key: value for key, value in happened.data.items() if key not in ANSWERS}
-            return event_line(Event(**{**vars(happened), "data": data})).rstrip("\n")
-        about = {"time": record.created, "level": record.levelname, "logger": record.name}
-        return json.dumps({**about, "message": record.getMessage()}, ensure_ascii=False)
+        event = getattr(record, "swarm_event", None)
+        if isinstance(event, Event):
+            data = {key: value for key, value in event.data.items() if key not in UNLOGGED_DATA}
+            return event_line(replace(event, data=data)).rstrip("\n")
+        origin = {"time": record.created, "level": record.levelname, "logger": record.name}
+        return json.dumps({**origin, "message": record.getMessage()}, ensure_ascii=False)
 
 
-class _File(logging.FileHandler):
-    """A log that cannot be written, on a full disk for one, stops nothing and prints no traceback."""
+class _LogFile(logging.FileHandler):
+    """A log file. A failed write, as on a full disk, neither stops the session nor prints a traceback."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Nothing: see above."""
+        """Drop the record."""
 
     def close(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError):  # closing writes what is still buffered
             super().close()
 
 
 def log_to_file(path: str | Path) -> None:
-    """Appends the log to a file; one whose name ends in .jsonl gets lines of JSON.
+    """Append the log to a file.
 
-    InputError when it cannot be opened.
+    Args:
+        path: The file; a name that ends in .jsonl gets lines of JSON, any other gets text.
+
+    Raises:
+        InputError: The file cannot be opened.
     """
     path = Path(path)
     try:
-        handler = _File(path, encoding="utf-8", errors="replace")
+        handler = _LogFile(path, encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"cannot write the log file '{path}': {error.strerror}") from error
-    handler.setFormatter(_JsonLines() if path.suffix == ".jsonl" else _Text(TEXT))
+    handler.setFormatter(_JsonFormatter() if path.suffix == ".jsonl" else _TextFormatter(TEXT_FORMAT))
     log.setLevel(min(log.level or logging.INFO, logging.INFO))
     log.addHandler(handler)
 
 
 class _Stderr(logging.StreamHandler[Any]):
-    """Writes to what `sys.stderr` is now: a live view may stand in its place."""
+    """Writes to the present `sys.stderr`, because the live view replaces it for a while."""
 
     @property
     def stream(self) -> Any:
@@ -109,10 +117,10 @@ class _Stderr(logging.StreamHandler[Any]):
 
 
 def log_to_stderr() -> None:
-    """Shows the log of every step, unless the program has set up logging itself."""
+    """Print the log to stderr, unless the program has set up logging itself."""
     log.setLevel(min(log.level or logging.INFO, logging.INFO))
-    own = [handler for handler in log.handlers if not isinstance(handler, _File)]
-    if not own and not logging.getLogger().handlers:
+    handlers = [handler for handler in log.handlers if not isinstance(handler, _LogFile)]
+    if not handlers and not logging.getLogger().handlers:
         handler = _Stderr()
-        handler.setFormatter(_Text(TEXT))
+        handler.setFormatter(_TextFormatter(TEXT_FORMAT))
         log.addHandler(handler)

@@ -1,4 +1,4 @@
-"""Figures of a session, added up from the calls and the runs of its tests that ended."""
+"""The figures of a session, computed from the rows of its model calls and test runs."""
 
 from __future__ import annotations
 
@@ -11,92 +11,109 @@ from swarm_graph.events import Event
 TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens")
 
 
-def call_row(happened: Event) -> dict[str, Any]:
-    """A `call_ended` event as one flat row: who, when, how it ended, tokens and seconds."""
+def call_row(event: Event) -> dict[str, Any]:
+    """A `call_ended` event as one flat row, in the form that the catalogue returns."""
     return {
-        "session": happened.session,
-        "time": happened.time,
-        "node": happened.node,
-        "role": happened.role,
-        "task": happened.task,
-        "iteration": happened.iteration,
-        **happened.data,
+        "session": event.session,
+        "time": event.time,
+        "node": event.node,
+        "role": event.role,
+        "task": event.task,
+        "iteration": event.iteration,
+        **event.data,
     }
 
 
 def summary(calls: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Per role, in the order of their names: the seed's figures, and where the time and the tokens went.
+    """The figures of each role, sorted by role.
 
-    `total_calls` counts every attempt; `cancelled_calls`, which somebody stopped, count for no failure in
-    `success_rate`. Seconds are those of answered calls, from dispatch to the last
-    token: `avg_response_time`, `p50_seconds`, `p95_seconds`, `model_seconds` (their sum),
-    `first_token_seconds` (mean time to the first token); `queued_seconds` is the time in our own queue,
-    of all calls together. `tokens_per_second` are output tokens while one call was at work.
-    `cut_tokens` are those of calls that did not end, estimated and in no other sum; `estimated_calls`
-    ended, but their servers counted no tokens. `cost` is in the currency of the configured prices.
+    Args:
+        calls: Rows of calls (`call_row`).
+
+    Returns:
+        For each role:
+
+        - total_calls: all attempts
+        - successful_calls, cancelled_calls (stopped before they ended)
+        - success_rate: successful calls per call that was not cancelled
+        - input_tokens, output_tokens, reasoning_tokens
+        - cut_tokens: estimated, of calls that did not end; in no other sum
+        - total_tokens: input and output
+        - avg_response_time, p50_seconds, p95_seconds: from dispatch to the last token, of successful calls
+        - first_token_seconds: the mean time to the first token
+        - model_seconds: the sum of the seconds of successful calls
+        - queued_seconds: the sum of the time in our own queue, of all calls
+        - tokens_per_second: output tokens per model second
+        - estimated_calls: successful calls for which the server counted no tokens
+        - cost: in the currency of the configured prices
     """
     by_role: dict[str, list[Mapping[str, Any]]] = {}
     for call in calls:
         by_role.setdefault(call["role"], []).append(call)
-    return {role: _figures(of_role) for role, of_role in sorted(by_role.items())}
+    return {role: _figures(role_calls) for role, role_calls in sorted(by_role.items())}
 
 
 def _figures(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    answered = [call for call in calls if call["outcome"] in ("answered", "truncated")]
-    seconds = sorted(call["seconds"] for call in answered)
+    successful = [call for call in calls if call["outcome"] in ("answered", "truncated")]
+    seconds = sorted(call["seconds"] for call in successful)
     cancelled = sum(call["outcome"] == "cancelled" for call in calls)
-    first = [call["first_token_s"] for call in answered if call["first_token_s"] is not None]
+    first_token_s = [call["first_token_s"] for call in successful if call["first_token_s"] is not None]
     tokens = {name: sum(call[name] for call in calls) for name in TOKENS}
     return {
         "total_calls": len(calls),
-        "successful_calls": len(answered),
+        "successful_calls": len(successful),
         "cancelled_calls": cancelled,
-        "success_rate": len(answered) / (len(calls) - cancelled) if len(calls) > cancelled else 0.0,
+        "success_rate": len(successful) / (len(calls) - cancelled) if len(calls) > cancelled else 0.0,
         **tokens,
         "total_tokens": tokens["input_tokens"] + tokens["output_tokens"],
         "avg_response_time": sum(seconds) / len(seconds) if seconds else 0.0,
         "p50_seconds": percentile(seconds, 0.50),
         "p95_seconds": percentile(seconds, 0.95),
-        "first_token_seconds": sum(first) / len(first) if first else 0.0,
+        "first_token_seconds": sum(first_token_s) / len(first_token_s) if first_token_s else 0.0,
         "model_seconds": sum(seconds),
         "queued_seconds": sum(call["queued_s"] for call in calls),
         "tokens_per_second": tokens["output_tokens"] / sum(seconds) if sum(seconds) else 0.0,
-        "estimated_calls": sum(bool(call["estimated"]) for call in answered),
+        "estimated_calls": sum(bool(call["estimated"]) for call in successful),
         "cost": sum(call["cost"] for call in calls),
     }
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest of some ordered values that at least a share of them does not exceed; 0 for none."""
+    """The nearest-rank percentile: the smallest value that at least a share of the values does not exceed.
+
+    Args:
+        ordered: Sorted values; 0 is returned if there are none.
+        share: From 0 to 1.
+    """
     return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else 0.0
 
 
 def swaps(calls: Iterable[Mapping[str, Any]]) -> int:
-    """How often a server was asked for another model than just before; it may have to swap them then."""
+    """How often a server got a call for another model than the call before; it may have to swap them then."""
     loaded: dict[str, str] = {}
     count = 0
-    for call in sorted(calls, key=lambda call: float(call["time"] - call["seconds"])):
+    for call in sorted(calls, key=lambda call: float(call["time"] - call["seconds"])):  # `time` is the end
         count += loaded.get(call["server"], call["model"]) != call["model"]
         loaded[call["server"]] = call["model"]
     return count
 
 
-def test_run_row(happened: Event) -> dict[str, Any]:
-    """A `tests_ended` event as one flat row, as the catalogue keeps it."""
-    known = {name: value for name, value in happened.data.items() if name != "output"}
-    return {"kind": "run", "time": happened.time, "iteration": happened.iteration, **known}
+def test_run_row(event: Event) -> dict[str, Any]:
+    """A `tests_ended` event as one flat row, in the form that the catalogue returns."""
+    data = {name: value for name, value in event.data.items() if name != "output"}
+    return {"kind": "run", "time": event.time, "iteration": event.iteration, **data}
 
 
-def is_same_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two rows are of the same run of the tests, which a killed session runs again."""
-    return all(one[name] == other[name] for name in ("kind", "iteration", "attempt"))
+def is_same_test_run(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two rows are of the same test run, which a resumed session repeats after a kill."""
+    return all(row[name] == other[name] for name in ("kind", "iteration", "attempt"))
 
 
-def test_summary(runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """How often the tests ran, for how many seconds, and what each run came to (a count by outcome)."""
+def test_summary(test_runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The number of test runs (`runs`), their `seconds`, and their number by outcome (`outcomes`)."""
     outcomes: dict[str, int] = {}
     seconds = 0.0
-    for run in runs:
+    for run in test_runs:
         outcomes[run["outcome"]] = outcomes.get(run["outcome"], 0) + 1
         seconds += run["seconds"]
     return {"runs": sum(outcomes.values()), "seconds": seconds, "outcomes": dict(sorted(outcomes.items()))}

@@ -1,4 +1,4 @@
-"""The files of a session: the seed's text files, its state JSON, notes, and the code as real files."""
+"""The output folder of a session: text files of the roles, state JSON, notes, results, and the project."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from swarm_graph.state import SwarmState, TaskRecord
 from swarm_graph.tasks.results import RESULTS_DIR, result_file, result_files, result_text
 from swarm_graph.text import to_json
 
-PROJECT = "project"
+PROJECT_DIR = "project"
+"""The folder in the output folder that holds the project's files."""
 
 
-def file_name(session: str) -> str:
-    """A session id as a file name; ids of others (`a/b`) are quoted."""
-    return quote(session, safe="")
+def file_name(session_id: str) -> str:
+    """A session id as a file name. Thread ids of graphs may hold any character, as in `a/b`; it is quoted."""
+    return quote(session_id, safe="")
 
 
 class Ledger(Protocol):
-    """Where an output's files are recorded before they are written; the catalogue is one."""
+    """Records the artifacts of sessions before they are written; the catalogue is a ledger."""
 
     def artifacts(self, session: str, folder: str) -> set[str]: ...
     def wrote_into(self, folder: str) -> bool: ...
@@ -36,10 +37,10 @@ class Ledger(Protocol):
 
 
 def make_folder(folder: Path) -> None:
-    """Make an output folder.
+    """Create an output folder if it is missing.
 
     Raises:
-        InputError: It cannot be made or written.
+        InputError: It cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,67 +48,80 @@ def make_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"cannot write to the output folder '{folder}': {error.strerror}; name another one"
+            f"cannot write to the output folder '{folder}': {error.strerror}; name another folder"
         ) from error
 
 
 def _artifact_names() -> list[str]:
-    """The files and folders that a session may write into its folder, besides its state JSON."""
+    """The files and folders that a session may write into its output folder, besides its state JSON."""
     text_files = dict.fromkeys(role.text_file for role in all_roles() if role.text_file)
-    return [PROJECT, RESULTS_DIR, "results.csv", "results.jsonl", *text_files, "notes.md"]
+    return [PROJECT_DIR, RESULTS_DIR, "results.csv", "results.jsonl", *text_files, "notes.md"]
 
 
 class Output:
-    """The output folder of one session. Files are written whole or not at all, and only when changed.
+    """The output folder of one session. Only changed files are written, each one whole or not at all."""
 
-    With a `ledger` files of the project that an earlier run wrote go too when the session deletes them.
-    """
+    def __init__(self, folder: str | Path, session_id: str, ledger: Ledger | None = None) -> None:
+        """Write nothing yet.
 
-    def __init__(self, folder: str | Path, session: str, ledger: Ledger | None = None) -> None:
-        self.folder, self.session, self.ledger = Path(folder), session, ledger
-        self._place = str(self.folder.absolute())
-        self._state_name = f"swarm_state_{file_name(session)}.json"
+        Args:
+            folder: The output folder.
+            session_id: The session.
+            ledger: Knows the files of earlier runs. Without it, files of an earlier run stay when the session
+                deletes them.
+        """
+        self.folder, self.session_id, self.ledger = Path(folder), session_id, ledger
+        self._recorded_folder = str(self.folder.absolute())
+        self._state_name = f"swarm_state_{file_name(session_id)}.json"
         self._written: dict[str, str] = {}
         self._earlier: set[str] | None = None
 
     def check_free(self) -> None:
-        """InputError when the folder holds files of a person's that the session would write over."""
-        if self.ledger is None or self.ledger.wrote_into(self._place):
+        """Raises InputError when the session would overwrite files that no session wrote."""
+        if self.ledger is None or self.ledger.wrote_into(self._recorded_folder):
             return
         if taken := [name for name in _artifact_names() if (self.folder / name).exists()]:
             raise InputError(
-                f"the output folder '{self.folder}' holds '{taken[0]}', which no session here has written; "
-                "name another folder, or move it away"
+                f"the output folder '{self.folder}' holds '{taken[0]}', which no session of this database "
+                "wrote; name another folder, or move it away"
             )
 
     def update(self, state: SwarmState) -> None:
-        """Writes what a state holds, text files, notes and the project's files; removes what is gone."""
-        project = {f"{PROJECT}/{path}": text for path, text in project_files(state).items()}
-        if gone := [path for path in self._known() if path.startswith(f"{PROJECT}/") and path not in project]:
-            self._delete(gone)  # first: a file may have become a folder, or a folder a file
+        """Write the files of a state, and delete the project's files that are no longer in it.
+
+        Raises:
+            StorageError: A file cannot be written or deleted.
+        """
+        project = {f"{PROJECT_DIR}/{path}": text for path, text in project_files(state).items()}
+        existing = [path for path in self._existing() if path.startswith(f"{PROJECT_DIR}/")]
+        if deleted := [path for path in existing if path not in project]:
+            self._delete(deleted)  # first, because a file may have become a folder, or a folder a file
         self._write({**text_files(state), **result_files(state), **project})
 
     def write_result(self, task: TaskRecord) -> None:
-        """Writes what one task of a custom session came to."""
+        """Write the result of a custom task."""
         self._write({result_file(task): result_text(task)})
 
     def write_state(self, document: dict[str, Any]) -> None:
+        """Write the state JSON."""
         self._write({self._state_name: to_json(document)})
 
     def files(self) -> list[str]:
-        """The session's files, relative to the folder, sorted; its state JSON is always one."""
+        """The session's files, relative to the folder and sorted; the state JSON is always among them."""
         return sorted({*self._written, self._state_name})
 
-    def _known(self) -> set[str]:
-        """What this run or an earlier one has written."""
+    def _existing(self) -> set[str]:
+        """The files that this run or an earlier one wrote."""
         if self._earlier is None:
-            self._earlier = self.ledger.artifacts(self.session, self._place) if self.ledger else set()
+            ledger = self.ledger
+            self._earlier = ledger.artifacts(self.session_id, self._recorded_folder) if ledger else set()
         return self._earlier | self._written.keys()
 
     def _write(self, files: Mapping[str, str]) -> None:
         changed = {name: text for name, text in files.items() if not self._is_written(name, text)}
+        # Recorded first: after a kill in between, the next run knows that a session wrote the files.
         if changed and self.ledger:
-            self.ledger.put_artifacts(self.session, self._place, changed)
+            self.ledger.put_artifacts(self.session_id, self._recorded_folder, changed)
         for name, text in changed.items():
             write_file(self.folder, name, text)
             self._written[name] = text
@@ -121,30 +135,36 @@ class Output:
             try:
                 target.unlink(missing_ok=True)
             except OSError as error:
-                raise StorageError(f"cannot remove '{target}': {error.strerror}") from error
-            self._remove_emptied(target)
+                raise StorageError(f"cannot delete '{target}': {error.strerror}") from error
+            self._remove_empty_parents(target)
             self._written.pop(name, None)
         if self.ledger:
-            self.ledger.remove_artifacts(self.session, self._place, names)
-        self._earlier = self._known() - {*names}
+            self.ledger.remove_artifacts(self.session_id, self._recorded_folder, names)
+        self._earlier = self._existing() - {*names}
 
-    def _remove_emptied(self, file: Path) -> None:
-        """Removes the folders that held nothing but a file that is gone."""
-        with suppress(OSError):
+    def _remove_empty_parents(self, file: Path) -> None:
+        """Remove the folders that a deleted file leaves empty."""
+        with suppress(OSError):  # the first folder that is not empty ends the loop
             for folder in file.relative_to(self.folder).parents[:-1]:
                 (self.folder / folder).rmdir()
 
 
 def write_file(folder: Path, name: str, content: str | bytes) -> None:
-    """Writes a file inside a folder through a temporary file and a rename, following no symlink.
+    """Write a file through a temporary file and a rename, without following a symlink below the folder.
 
-    Raises StorageError when it cannot be written or when the path leaves the folder.
+    Args:
+        folder: The folder.
+        name: The path in it, with `/`; missing folders are created.
+        content: Text, written as UTF-8, or bytes.
+
+    Raises:
+        StorageError: The file cannot be written, the path leaves the folder, or a folder in it is a symlink.
     """
     target = _target(folder, name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".swarm-{sha256(target.name.encode()).hexdigest()[:16]}")
-        temporary.unlink(missing_ok=True)  # of a process that was killed here
+        temporary.unlink(missing_ok=True)  # left by a process that was killed here
         try:
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             with os.fdopen(handle, "wb") as file:
@@ -156,17 +176,18 @@ def write_file(folder: Path, name: str, content: str | bytes) -> None:
             raise
     except OSError as error:
         raise StorageError(
-            f"cannot write '{target}': {error.strerror}; finished work is in the database, resume goes on"
+            f"cannot write '{target}': {error.strerror}; finished work is in the database, "
+            "so fix this and resume"
         ) from error
 
 
 def _target(folder: Path, name: str) -> Path:
     parts = PurePosixPath(name).parts
     if not parts or ".." in parts or name.startswith("/"):
-        raise StorageError(f"the path '{name}' leaves the session's folder; it was not written")
+        raise StorageError(f"the path '{name}' leaves the output folder; it was not written")
     target = folder
     for part in parts[:-1]:
         target = target / part
         if target.is_symlink():
-            raise StorageError(f"'{target}' is a symlink; nothing is written through it")
+            raise StorageError(f"'{target}' is a symlink, which is never followed; remove it")
     return target / parts[-1]

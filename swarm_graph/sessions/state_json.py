@@ -1,4 +1,4 @@
-"""A session's tasks, and its state JSON in the seed's structure, made from its state."""
+"""The tasks of a session, and its state JSON in the seed's structure, both made from its state."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _context(tasks: Sequence[Task], records: Mapping[str, TaskRecord]) -> dict[s
 
 
 def _task_row(task: Task, record: TaskRecord | None) -> dict[str, Any]:
-    """A task in the state JSON. `record` is missing for a task that failed in its first round."""
+    """A task in the state JSON. There is no `record` for a task that failed in its first round."""
     return {
         "task_id": task.task_id,
         "task_type": task.task_type,

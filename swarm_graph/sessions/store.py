@@ -1,4 +1,4 @@
-"""What earlier runs of a session left in the database, and the saver that keeps the present one."""
+"""What earlier runs of a session left in the database, and the saver for the present run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SessionStore:
 
     Attributes:
         session_id: The session.
-        saver: Its saver; None without checkpointing, when there is nothing to read.
+        saver: Its saver; None without checkpointing: then there is nothing to read.
     """
 
     session_id: str
@@ -54,14 +54,14 @@ class SessionStore:
         return await self.saver.database.run(self.saver.catalogue.test_runs, self.session_id)
 
     async def usual_seconds(self, workflow: str, config: SwarmConfig) -> float | None:
-        """How long sessions of a workflow with these models usually take; None while too few are known."""
+        """The usual seconds of a session of this workflow and models; None after too few sessions."""
         if self.saver is None:
             return None
         usual = self.saver.catalogue.usual_seconds
         return await self.saver.database.run(usual, workflow, config.redacted())
 
     async def seconds_before(self) -> float:
-        """How long earlier runs worked on the session."""
+        """The seconds that earlier runs worked on the session."""
         if self.saver is None:
             return 0.0
         seconds = await self.saver.database.run(self.saver.catalogue.working_seconds, self.session_id)

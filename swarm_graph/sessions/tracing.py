@@ -1,8 +1,8 @@
-"""OpenTelemetry spans of sessions, nodes and model calls, by its conventions for generative AI.
+"""OpenTelemetry spans of sessions, nodes and model calls.
 
-Nothing is sent unless `features.otlp_endpoint` names where, and then nowhere else: neither the
-environment's endpoints nor its proxies are used, and no redirect is followed. Spans hold no prompt and
-no answer. Source: opentelemetry.io/docs/specs/semconv/gen-ai.
+Spans go to `features.otlp_endpoint` and nowhere else: endpoints and proxies of the environment are ignored,
+and no redirect is followed. Without an endpoint nothing is sent. Spans hold no prompt and no answer. Names
+and attributes follow the conventions for generative AI: opentelemetry.io/docs/specs/semconv/gen-ai.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
 
-SEND_S = 2.0
-"""For one batch of spans; what cannot be sent by then is dropped."""
+SEND_TIMEOUT_S = 2.0
+"""For one batch of spans; a batch that takes longer is dropped."""
 PAUSE_S = 30.0
-"""After a failure nothing is sent for so long: a dead viewer costs a session no time."""
+"""Nothing is sent for this long after a failure, so that a dead endpoint does not slow down a session."""
 
-Tell = Callable[[Event], None]
+Observer = Callable[[Event], None]
 
 
-def spans(config: SwarmConfig) -> Tell | None:
-    """What makes spans of a session's events; None where no endpoint is configured.
+def span_observer(config: SwarmConfig) -> Observer | None:
+    """A function that turns a session's events into spans; None if no endpoint is configured.
 
-    ConfigError when the extra `otel` is not installed.
+    Raises:
+        ConfigError: The extra `otel` is not installed.
     """
     endpoint = config.features.otlp_endpoint
     if not endpoint:
@@ -56,37 +57,35 @@ class _Spans:
         self._nodes: dict[str, Span] = {}
         self._calls: dict[str, Span] = {}
 
-    def on_event(self, happened: Event) -> None:
-        match happened.kind:
+    def on_event(self, event: Event) -> None:
+        match event.kind:
             case "session_started":
-                name = f"invoke_workflow {happened.data['workflow']}"
-                attributes = {"gen_ai.workflow.name": happened.data["workflow"]}
-                self._session = self._begin(name, happened, None, "invoke_workflow", attributes)
+                name = f"invoke_workflow {event.data['workflow']}"
+                attributes = {"gen_ai.workflow.name": event.data["workflow"]}
+                self._session = self._begin(name, event, None, "invoke_workflow", attributes)
             case "session_ended":
-                self._end_session(happened)
+                self._end_session(event)
             case "task_started" | "tests_started":
-                self._begin_node(happened)
-            case "task_ended" | "task_failed" | "task_stopped" | "tests_ended" if (
-                happened.node in self._nodes
-            ):
-                error = happened.data.get("error") if happened.kind == "task_failed" else None
-                self._end(self._nodes.pop(happened.node), happened, error)
+                self._begin_node(event)
+            case "task_ended" | "task_failed" | "task_stopped" | "tests_ended" if event.node in self._nodes:
+                error = event.data.get("error") if event.kind == "task_failed" else None
+                self._end(self._nodes.pop(event.node), event, error)
             case "call_started":
-                self._begin_call(happened)
-            case "call_ended" if happened.node in self._calls:
-                self._end_call(self._calls.pop(happened.node), happened)
+                self._begin_call(event)
+            case "call_ended" if event.node in self._calls:
+                self._end_call(self._calls.pop(event.node), event)
 
-    def _begin_node(self, happened: Event) -> None:
-        role = happened.role or "run_tests"
-        operation = "invoke_agent" if happened.role else "execute_tool"
-        kind = "agent" if happened.role else "tool"
-        attributes: dict[str, Any] = {f"gen_ai.{kind}.name": role, "swarm_graph.node": happened.node}
-        attributes |= {"swarm_graph.task": happened.task, "swarm_graph.iteration": happened.iteration}
-        span = self._begin(f"{operation} {role}", happened, self._session, operation, attributes)
-        self._nodes[happened.node] = span
+    def _begin_node(self, event: Event) -> None:
+        role = event.role or "run_tests"
+        operation = "invoke_agent" if event.role else "execute_tool"
+        kind = "agent" if event.role else "tool"
+        attributes: dict[str, Any] = {f"gen_ai.{kind}.name": role, "swarm_graph.node": event.node}
+        attributes |= {"swarm_graph.task": event.task, "swarm_graph.iteration": event.iteration}
+        span = self._begin(f"{operation} {role}", event, self._session, operation, attributes)
+        self._nodes[event.node] = span
 
-    def _begin_call(self, happened: Event) -> None:
-        data, server = happened.data, urlsplit(happened.data["server"])
+    def _begin_call(self, event: Event) -> None:
+        data, server = event.data, urlsplit(event.data["server"])
         attributes = {
             "gen_ai.provider.name": self._api_types.get(data["model"], "unknown"),
             "gen_ai.request.model": data["model"],
@@ -97,57 +96,55 @@ class _Spans:
         }
         if server.port:
             attributes["server.port"] = server.port
-        parent = self._nodes.get(happened.node, self._session)
-        self._calls[happened.node] = self._begin(
-            f"chat {data['model']}", happened, parent, "chat", attributes
-        )
+        parent = self._nodes.get(event.node, self._session)
+        self._calls[event.node] = self._begin(f"chat {data['model']}", event, parent, "chat", attributes)
 
-    def _end_call(self, span: Span, happened: Event) -> None:
-        data = happened.data
-        counted = {
+    def _end_call(self, span: Span, event: Event) -> None:
+        data = event.data
+        usage = {
             "gen_ai.usage.input_tokens": data["input_tokens"],
             "gen_ai.usage.output_tokens": data["output_tokens"],
             "gen_ai.usage.reasoning.output_tokens": data["reasoning_tokens"],
             "gen_ai.response.time_to_first_chunk": data["first_token_s"],
             "swarm_graph.outcome": data["outcome"],
         }
-        span.set_attributes({name: value for name, value in counted.items() if value is not None})
+        span.set_attributes({name: value for name, value in usage.items() if value is not None})
         if data["finish_reason"]:
             span.set_attribute("gen_ai.response.finish_reasons", [data["finish_reason"]])
         if data["outcome"] in ("failed", "cancelled"):
             span.set_attribute("error.type", data["outcome"])
-        self._end(span, happened, data["error"])
+        self._end(span, event, data["error"])
 
-    def _end_session(self, happened: Event) -> None:
+    def _end_session(self, event: Event) -> None:
         for span in (*self._calls.values(), *self._nodes.values()):
-            self._end(span, happened, None)
+            self._end(span, event, None)
         self._calls.clear()
         self._nodes.clear()
         if self._session:
-            came_to = {name: happened.data[name] for name in ("phase", "approved", "findings")}
-            self._session.set_attributes({f"swarm_graph.{name}": value for name, value in came_to.items()})
-            self._end(self._session, happened, "failed" if happened.data["phase"] == "failed" else None)
+            outcome = {name: event.data[name] for name in ("phase", "approved", "findings")}
+            self._session.set_attributes({f"swarm_graph.{name}": value for name, value in outcome.items()})
+            self._end(self._session, event, "failed" if event.data["phase"] == "failed" else None)
 
     def _begin(
-        self, name: str, happened: Event, parent: Span | None, operation: str, attributes: Mapping[str, Any]
+        self, name: str, event: Event, parent: Span | None, operation: str, attributes: Mapping[str, Any]
     ) -> Span:
         from opentelemetry.trace import SpanKind, set_span_in_context
 
-        about = {"gen_ai.operation.name": operation, "gen_ai.conversation.id": happened.session}
+        common = {"gen_ai.operation.name": operation, "gen_ai.conversation.id": event.session}
         return self._tracer.start_span(
             name,
             context=set_span_in_context(parent) if parent else None,
             kind=SpanKind.CLIENT if operation == "chat" else SpanKind.INTERNAL,
-            attributes={**about, **attributes},
-            start_time=_nanoseconds(happened.time),
+            attributes={**common, **attributes},
+            start_time=_nanoseconds(event.time),
         )
 
-    def _end(self, span: Span, happened: Event, error: str | None) -> None:
+    def _end(self, span: Span, event: Event, error: str | None) -> None:
         from opentelemetry.trace import Status, StatusCode
 
         if error:
             span.set_status(Status(StatusCode.ERROR, error))
-        span.end(_nanoseconds(happened.time))
+        span.end(_nanoseconds(event.time))
 
 
 def _nanoseconds(seconds: float) -> int:
@@ -156,7 +153,7 @@ def _nanoseconds(seconds: float) -> int:
 
 @cache
 def _provider(endpoint: str) -> TracerProvider:
-    """Sends spans to an endpoint, in a thread of its own; the rest of them when the process ends."""
+    """The provider for an endpoint. It sends in a thread of its own, and the rest when the process ends."""
     import logging
 
     import requests
@@ -167,22 +164,23 @@ def _provider(endpoint: str) -> TracerProvider:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-    logging.getLogger(OTLPSpanExporter.__module__).setLevel(logging.CRITICAL)  # one line of ours instead
+    # The exporter logs every failed batch; `_pausing` logs one line per outage instead.
+    logging.getLogger(OTLPSpanExporter.__module__).setLevel(logging.CRITICAL)
     session = requests.Session()
     session.trust_env = False
     exporter = OTLPSpanExporter(
-        endpoint, headers={}, timeout=SEND_S, compression=Compression.NoCompression, session=session
+        endpoint, headers={}, timeout=SEND_TIMEOUT_S, compression=Compression.NoCompression, session=session
     )
     provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource({"service.name": "swarm_graph"}))
-    provider.add_span_processor(BatchSpanProcessor(_patient(exporter, endpoint)))
+    provider.add_span_processor(BatchSpanProcessor(_pausing(exporter, endpoint)))
     return provider
 
 
-def _patient(exporter: Any, endpoint: str) -> Any:
-    """The exporter, quiet for a while after each failure."""
+def _pausing(exporter: Any, endpoint: str) -> Any:
+    """An exporter that drops spans for PAUSE_S after each failure, and warns once per outage."""
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-    class Patient(SpanExporter):
+    class PausingExporter(SpanExporter):
         failed_at: float | None = None
 
         def export(self, batch: Any) -> SpanExportResult:
@@ -193,11 +191,11 @@ def _patient(exporter: Any, endpoint: str) -> Any:
                 self.failed_at = None
             else:
                 if self.failed_at is None:
-                    log.warning("no spans could be sent to %s; the session goes on without", endpoint)
+                    log.warning("cannot send spans to %s; the session continues without them", endpoint)
                 self.failed_at = time.monotonic()
             return result
 
         def shutdown(self) -> None:
             exporter.shutdown()
 
-    return Patient()
+    return PausingExporter()

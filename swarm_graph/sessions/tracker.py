@@ -8,7 +8,14 @@ from typing import Any, cast
 from langgraph.channels.base import BaseChannel
 
 from swarm_graph.events import Event
-from swarm_graph.sessions.metrics import call_row, is_same_run, summary, swaps, test_run_row, test_summary
+from swarm_graph.sessions.metrics import (
+    call_row,
+    is_same_test_run,
+    summary,
+    swaps,
+    test_run_row,
+    test_summary,
+)
 from swarm_graph.sessions.state_json import failed_task, finished_task
 from swarm_graph.state import SwarmState, Task, TaskRecord, TaskStatus
 from swarm_graph.tasks.results import FINISHED, custom_tasks
@@ -27,7 +34,7 @@ class SessionTracker:
 
     Attributes:
         workflow: The name of its graph.
-        state: Its state, also of nodes that ended while their siblings still work.
+        state: Its state, with the updates of nodes that ended while their siblings still run.
         calls: A row for each model call, earlier runs included.
         test_runs: A row for each test run, earlier runs included.
         calls_in_flight: How many model calls run now.
@@ -60,9 +67,8 @@ class SessionTracker:
 
     def on_values(self, values: Mapping[str, Any]) -> None:
         """Take the state after a superstep."""
-        tasks = dict(
-            values.get("tasks", {})
-        )  # a copy: events of custom tasks change it before the next superstep
+        # A copy, because events of custom tasks change it before the next superstep.
+        tasks = dict(values.get("tasks", {}))
         self.state = cast("SwarmState", {**values, "tasks": tasks})
 
     def on_updates(self, updates: Mapping[str, Any]) -> None:
@@ -92,7 +98,7 @@ class SessionTracker:
             self.calls.append(call_row(event))
         elif event.kind == "tests_ended":
             row = test_run_row(event)
-            self.test_runs = [*(run for run in self.test_runs if not is_same_run(run, row)), row]
+            self.test_runs = [*(run for run in self.test_runs if not is_same_test_run(run, row)), row]
         elif self.workflow == "custom" and event.task:
             self._on_custom_task(event)
         elif event.kind == "task_failed":

@@ -23,7 +23,7 @@ from langchain_core.runnables import RunnableConfig
 
 from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
 from swarm_graph.checkpoints import database
-from swarm_graph.sessions.ids import known_session
+from swarm_graph.sessions.ids import get_session
 
 PRELOADED = (
     "httpcore2",
@@ -86,7 +86,7 @@ def run(job: dict[str, Any]) -> int:
 
 def _run_workflow(job: dict[str, Any], folder: Path) -> Any:
     swarm = SwarmCoordinator(job["config"], data_dir=folder / ".swarm", output=folder / "output")
-    if known_session(folder / ".swarm", job["session"]):
+    if get_session(folder / ".swarm", job["session"]):
         return swarm.resume(job["session"])
     return swarm.run_workflow(job["request"], job["workflow"], session_id=job["session"])
 

@@ -1,0 +1,35 @@
+"""The checks of a new request against the session of its id."""
+
+from __future__ import annotations
+
+from swarm_graph.checkpoints.records import Session
+from swarm_graph.errors import InputError, UnfinishedSession
+from swarm_graph.state import has_ended
+
+
+def check_new_request(session_id: str, session: Session | None, *, follow_up: bool) -> None:
+    """Check that a new request fits the session of its id.
+
+    Args:
+        session_id: The id.
+        session: The session in the catalogue; None if there is none.
+        follow_up: Whether the request is a follow-up of the session.
+
+    Raises:
+        InputError: The session exists, or for a follow-up does not exist.
+        UnfinishedSession: A follow-up of a session that has not ended.
+    """
+    resume = f"`swarm-graph resume {session_id}`"
+    if session and not follow_up:
+        ended = has_ended(session.phase)
+        cure = "follow it up with `run --follow-up`" if ended else f"resume it with {resume}"
+        raise InputError(
+            f"session '{session_id}' exists ({session.phase}); {cure}, or use another session id"
+        )
+    if follow_up and not session:
+        raise InputError(f"no session '{session_id}' to follow up; leave out --follow-up to start it")
+    if session and not has_ended(session.phase):
+        raise UnfinishedSession(
+            f"session '{session_id}' has not ended ({session.phase}); "
+            f"resume it with {resume} before a follow-up"
+        )

@@ -1,0 +1,196 @@
+"""One run of a session: follow the graph's stream, write the session's files, and emit its events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, cast
+
+from swarm_graph.config import SwarmConfig
+from swarm_graph.errors import InputError, ModelError, OverBudget, Stopped
+from swarm_graph.events import Event, Kind, parse_event
+from swarm_graph.roles.run import RunOptions
+from swarm_graph.sessions.logs import log
+from swarm_graph.sessions.output import Output
+from swarm_graph.sessions.state_json import state_document
+from swarm_graph.sessions.store import SessionStore
+from swarm_graph.sessions.tracker import SessionTracker
+from swarm_graph.state import SwarmState
+from swarm_graph.workflows.graph import SwarmGraph
+from swarm_graph.workflows.opening import Prepared
+from swarm_graph.workflows.pauses import Pause
+
+OnEvent = Callable[[Event], None]
+
+
+class SessionRun:
+    """One run of a session.
+
+    Attributes:
+        session_id: The session; empty before a coordinator's first run.
+        options: What LangGraph hands to the nodes; setting its `stop` stops the run.
+        files: The output folder; None before a coordinator's first run.
+        tracker: The session's state, calls, test runs and tasks.
+        pauses: The pauses at which the session waits for a person.
+        stopped_by: The limit that stopped the run, in words; empty if none did.
+    """
+
+    def __init__(
+        self,
+        config: SwarmConfig,
+        emit: OnEvent,
+        session_id: str = "",
+        options: RunOptions | None = None,
+        files: Output | None = None,
+    ) -> None:
+        """Set up a run; `follow` starts it.
+
+        Args:
+            config: The configuration.
+            emit: Called with every event.
+            session_id: The session.
+            options: What LangGraph hands to the nodes.
+            files: The output folder.
+        """
+        self.session_id, self.options, self.files = session_id, options or RunOptions(), files
+        self.tracker = SessionTracker("")
+        self.pauses: list[Pause] = []
+        self.stopped_by = ""
+        self._config, self._emit = config, emit
+
+    @property
+    def state(self) -> SwarmState:
+        """The state of the session."""
+        return self.tracker.state
+
+    @property
+    def workflow(self) -> str:
+        """The workflow of the session."""
+        return self.tracker.workflow
+
+    @property
+    def last_round(self) -> int:
+        """The round after which the session ends, approved or not."""
+        return 1 if self.workflow == "review_only" else self._config.workflow.max_iterations
+
+    async def follow(self, graph: SwarmGraph, store: SessionStore, prepared: Prepared) -> None:
+        """Run the graph to its end, or to a pause, failure, limit or stop, which becomes the phase.
+
+        Args:
+            graph: The graph.
+            store: What earlier runs left.
+            prepared: The checked input of the graph.
+
+        Raises:
+            InputError: The graph refused the input before it ran.
+            SwarmError: An error that no phase records, such as StorageError.
+        """
+        self.tracker = SessionTracker(
+            graph.name, graph.channels, await store.state(), await store.calls(), await store.test_runs()
+        )
+        await self._emit_start(graph, store, resumes=not isinstance(prepared.given, Mapping))
+        phase = "cancelled"  # also when this coroutine is cancelled
+        try:
+            async with aclosing(self._stream(graph, store, prepared)) as parts:
+                async for mode, part in parts:
+                    self._on_part(mode, part)
+            self.pauses = await store.pauses()
+            phase = "paused" if self.pauses else self.state["phase"]
+        except ModelError as error:
+            phase = "failed"
+            log.info("session %s failed: %s", self.session_id, error)
+        except OverBudget as error:
+            phase, self.stopped_by = "over_budget", str(error)
+            log.info("session %s stopped: %s", self.session_id, error)
+        except Stopped:
+            log.info("session %s stopped", self.session_id)
+        except InputError:
+            phase = ""  # refused: another process may be running the session, so its files are left alone
+            raise
+        except Exception:
+            phase = "failed"
+            raise
+        finally:
+            if phase:
+                self.tracker.end(phase)
+                self._write_files()
+                self._emit_end(phase)
+
+    def _stream(
+        self, graph: SwarmGraph, store: SessionStore, prepared: Prepared
+    ) -> AsyncGenerator[tuple[str, Any]]:
+        modes = ["values", "updates", "custom"]
+        parts = graph.astream(prepared, store.thread, context=self.options, stream_mode=modes)
+        return cast("AsyncGenerator[tuple[str, Any]]", parts)
+
+    def _on_part(self, mode: str, part: Any) -> None:
+        """Take one part of LangGraph's stream."""
+        if mode == "values":
+            self.tracker.on_values(part)
+        elif mode == "updates":
+            self.tracker.on_updates(part)
+            self._write_files()
+        elif event := parse_event(part):
+            event = replace(event, session=self.session_id)
+            self.tracker.on_event(event)
+            if self.workflow == "custom" and event.kind == "task_ended":
+                self._write_result(event.task)
+            self._emit(event)
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def _write_result(self, task_id: str) -> None:
+        """Write the result of a custom task now; all other files are written after the superstep."""
+        assert self.files is not None
+        self.files.write_result(self.state["tasks"][task_id])
+
+    def _write_files(self) -> None:
+        assert self.files is not None
+        self.files.update(self.state)
+        self.files.write_state(self.document())
+
+    def document(self) -> dict[str, Any]:
+        """The session as the seed's state JSON."""
+        metrics = self.tracker.metrics()
+        return state_document(
+            self.state,
+            self.tracker.completed_tasks(),
+            workflow_id=self.session_id,
+            workflow=self.workflow,
+            simulated=self._config.is_simulated,
+            pauses=[vars(pause) for pause in self.pauses],
+            metrics=metrics["agents"],
+            test_metrics=metrics["tests"],
+            files=self.files.files() if self.files else [],
+        )
+
+    # --- events ----------------------------------------------------------------------------------
+
+    async def _emit_start(self, graph: SwarmGraph, store: SessionStore, *, resumes: bool) -> None:
+        nodes = [name for name in graph.nodes if not name.startswith("__")]
+        done = self.tracker.nodes_done() if resumes else set()
+        self._emit_session_event(
+            "session_started",
+            workflow=self.workflow,
+            nodes=nodes,
+            max_iterations=self.last_round,
+            usual_seconds=await store.usual_seconds(self.workflow, self._config),
+            seconds_before=await store.seconds_before(),
+            resumed=bool(self.state),
+            done=[name for name in nodes if name in done],
+        )
+
+    def _emit_end(self, phase: str) -> None:
+        self._emit_session_event(
+            "session_ended",
+            workflow=self.workflow,
+            phase=phase,
+            approved=self.state.get("approved", False),
+            findings=len(self.state.get("findings", [])),
+            output=self.options.output,
+        )
+
+    def _emit_session_event(self, kind: Kind, **data: Any) -> None:
+        self._emit(Event(kind, time.time(), self.session_id, "", data=data))

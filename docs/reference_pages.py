@@ -92,7 +92,8 @@ def settings_page() -> str:
     """Every key of a config file, its type, default and meaning."""
     parts = [
         "# Settings\n\nEvery key of a config file, generated from its JSON Schema "
-        "(`swarm-graph init --schema`). `config.example.json` has all keys in one file. Environment variables override the file: "
+        "(`swarm-graph init --schema`). `config.example.json` has all keys in one file. "
+        "Environment variables override the file: "
         "`SWARM_WORKFLOW__MAX_ITERATIONS=2`.\n"
     ]
     parts += [_group(title, group) for title, group in _groups(SCHEMA)]

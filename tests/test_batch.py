@@ -1,4 +1,4 @@
-"""Task graphs from the command line: `run --tasks`, `batch`, kills, failed tasks tried again, the view."""
+"""Task graphs from the command line: `run --tasks`, `batch`, kills, retries of failed tasks, live view."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def documents(folder: Path, count: int) -> None:
 BATCH = ["batch", "docs/*.txt", "--prompt", "extract.md", "--answer", "schema.json", "--session", "lao"]
 
 
-def test_run_works_off_a_task_file(tmp_path: Path) -> None:
+def test_run_executes_a_task_file(tmp_path: Path) -> None:
     (tmp_path / "tasks.yaml").write_text(TASKS)
     done = swarm("run", "--tasks", "tasks.yaml", "--simulate", "--session", "s", cwd=tmp_path)
     text = done.stdout.decode()
@@ -64,7 +64,7 @@ def test_run_works_off_a_task_file(tmp_path: Path) -> None:
     assert swarm("resume", "s", cwd=tmp_path).returncode == 0
 
 
-def test_a_dry_run_asks_nobody_and_needs_no_model(tmp_path: Path) -> None:
+def test_a_dry_run_asks_and_needs_no_model(tmp_path: Path) -> None:
     (tmp_path / "tasks.yaml").write_text(TASKS)
     done = swarm("run", "--tasks", "tasks.yaml", "--dry-run", cwd=tmp_path)
     text = done.stdout.decode()
@@ -79,7 +79,7 @@ def test_a_dry_run_asks_nobody_and_needs_no_model(tmp_path: Path) -> None:
     assert planned["critical_path"] == ["T001", "T002", "T003"]
 
 
-def test_a_batch_on_a_real_server_is_killed_and_goes_on(tmp_path: Path, counted: CountingProxy) -> None:
+def test_a_killed_batch_on_a_real_server_is_resumed(tmp_path: Path, counted: CountingProxy) -> None:
     documents(tmp_path, 24)
     counted.delay = 0.05
     write_config(
@@ -112,7 +112,7 @@ def test_a_batch_on_a_real_server_is_killed_and_goes_on(tmp_path: Path, counted:
         assert json.loads((results / f"{row['task_id']}.json").read_text())["title"] == row["title"]
 
 
-def test_failed_tasks_are_tried_again_and_only_these(tmp_path: Path) -> None:
+def test_only_failed_tasks_are_retried(tmp_path: Path) -> None:
     documents(tmp_path, 5)
     script = tmp_path / "script.md"
     script.write_text("<!-- lao_2 1 -->\nno JSON\n<!-- lao_4 1 -->\nno JSON\n")
@@ -145,7 +145,7 @@ def test_empty_documents_are_named(tmp_path: Path) -> None:
     assert done.stderr.decode() == f"swarm-graph: note: 1 of 3 documents are empty: {named}\n"
 
 
-def test_only_a_batch_is_tried_again(tmp_path: Path) -> None:
+def test_only_a_batch_is_retried(tmp_path: Path) -> None:
     swarm("run", "x", "--simulate", "--session", "other", cwd=tmp_path)
     for arguments, said in (
         ([], b"no unfinished custom session in"),
@@ -182,7 +182,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
-def test_what_does_not_go_together_is_one_line(
+def test_options_that_exclude_each_other_give_one_line(
     arguments: tuple[str, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -211,7 +211,7 @@ def test_the_schema_of_task_files_is_printed(tmp_path: Path) -> None:
 
 
 def shown(events: list[tuple[str, dict[str, Any]]]) -> str:
-    """What the live view of a terminal has printed after some events."""
+    """The text that the live view of a terminal prints for some events."""
     screen = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
     view = SessionView()
     for kind, data in events:
@@ -225,7 +225,7 @@ def shown(events: list[tuple[str, dict[str, Any]]]) -> str:
 
 
 @pytest.mark.parametrize("tasks", [3, MAX_TASK_LINES + 1])
-def test_the_live_view_counts_tasks_and_says_what_failed(tasks: int) -> None:
+def test_the_live_view_counts_tasks_and_names_failures(tasks: int) -> None:
     text = shown([
         ("graph_started", {"tasks": tasks, "done": 0}),
         ("task_started", {"node": "a"}), ("task_ended", {"node": "a", "kept": False}),

@@ -137,7 +137,7 @@ def test_a_file_may_become_a_folder_and_a_folder_a_file(tmp_path: Path) -> None:
         assert [str(path.relative_to(project)) for path in project.rglob("*.py") if path.is_file()] == left
 
 
-def test_files_of_a_person_are_not_written_over(tmp_path: Path) -> None:
+def test_files_that_no_session_wrote_are_not_overwritten(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "notes.md").write_text("My own notes.")
@@ -157,7 +157,7 @@ def test_half_a_character_in_a_request_is_refused_before_anything_begins(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_resumed_session_tells_which_nodes_had_ended(tmp_path: Path) -> None:
+def test_session_started_names_the_nodes_that_ended_before(tmp_path: Path) -> None:
     crew = Crew({"coder": ValueError("broken")})
     coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")
     crew.script["coder"] = Crew().script["coder"]
@@ -171,7 +171,7 @@ def test_a_resumed_session_tells_which_nodes_had_ended(tmp_path: Path) -> None:
     assert heard[0].data["done"] == []
 
 
-def test_an_existing_session_is_refused_and_a_follow_up_goes_on(tmp_path: Path) -> None:
+def test_an_existing_session_is_refused_and_a_follow_up_is_not(tmp_path: Path) -> None:
     crew = Crew()
     coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")
     with pytest.raises(InputError, match="session 's' exists"):
@@ -186,7 +186,9 @@ def test_a_follow_up_of_an_unfinished_session_is_refused_and_changes_nothing(tmp
     crew = Crew({"coder": ValueError("broken")})
     coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")
     before = files(tmp_path / "out")
-    with pytest.raises(UnfinishedSession, match=r"has not ended \(failed\); resume it with `swarm-graph resume s`"):
+    with pytest.raises(
+        UnfinishedSession, match=r"has not ended \(failed\); resume it with `swarm-graph resume s`"
+    ):
         coordinator(tmp_path, crew).run_workflow("More", session_id="s", follow_up=True)
     assert files(tmp_path / "out") == before
     crew.script["coder"] = Crew().script["coder"]

@@ -1,4 +1,4 @@
-"""Looking back at a session, and going on from one of its moments in another one."""
+"""The history of a session, and forks that start from one of its moments."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def fork(folder: Path, at: str, name: str = "f", of: str = "s", **edits: Any) ->
 
 
 def go_on(folder: Path, script: Script | None = None, name: str = "f") -> tuple[Crew, dict[str, Any]]:
-    """Resumes a session with a crew that was not asked before."""
+    """Resume a session with a new crew."""
     crew = Crew(script)
     state = coordinator(folder, crew).resume(name)
     return crew, dict(state)
@@ -74,7 +74,7 @@ def cli_json(folder: Path, *arguments: str) -> Any:
 
 
 def kept(folder: Path, session: str = "s") -> dict[str, list[Any]]:
-    """Every row that a database has of a session, byte for byte."""
+    """Every row of a session in a database, byte for byte."""
     found = stored_rows(folder / "swarm.db", session, "rowid, *")
     assert {"sessions", "runs", "calls", "checkpoints", "channel_values", "writes"} <= found.keys()
     return found
@@ -84,10 +84,10 @@ def sessions(folder: Path) -> list[str]:
     return [row["session"] for row in cli_json(folder, "list")]
 
 
-# --- looking back --------------------------------------------------------------------------------
+# --- moments -------------------------------------------------------------------------------------
 
 
-def test_moments_say_what_had_ended_and_what_comes_next(tmp_path: Path) -> None:
+def test_moments_name_the_nodes_that_ended_and_that_come_next(tmp_path: Path) -> None:
     two_rounds(tmp_path)
     found = past(tmp_path)
     assert [moment.number for moment in found] == list(range(9))
@@ -115,7 +115,7 @@ def test_a_moment_is_found_by_number_id_node_and_round(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["tester", "coder:3", "9", "-1", "01", "", "1f1e", "coder 1", "Coder"])
-def test_a_moment_that_is_not_there_is_refused(name: str, tmp_path: Path) -> None:
+def test_an_unknown_moment_is_refused(name: str, tmp_path: Path) -> None:
     two_rounds(tmp_path)
     message = f"^no checkpoint '{re.escape(name)}'; expected a number from 0 to 8, .*: clarifier, architect, "
     with pytest.raises(InputError, match=message):
@@ -152,12 +152,12 @@ def test_history_goes_on_in_a_follow_up(tmp_path: Path) -> None:
     assert find_moment(found, "coder").number == 11
 
 
-def test_history_of_a_session_that_failed_ends_before_what_failed(tmp_path: Path) -> None:
+def test_history_of_a_failed_session_ends_before_the_failed_node(tmp_path: Path) -> None:
     coordinator(tmp_path, Crew({"coder": ValueError("no")})).run_workflow("Build it", session_id="s")
     assert [list(moment.next) for moment in past(tmp_path)] == NEXT[:3]
 
 
-def test_show_tells_who_worked_on_a_session(tmp_path: Path) -> None:
+def test_show_names_the_roles_of_a_session(tmp_path: Path) -> None:
     two_rounds(tmp_path)
     shown = cli(tmp_path, "show", "s").stdout
     assert shown.startswith("Session s (standard, simulated): complete\nRequest: Build it\nBegun ")
@@ -282,7 +282,7 @@ def test_forks_at_a_number_and_at_a_checkpoint_s_id(tmp_path: Path) -> None:
     assert state["code"] == {"src/a.py": "x = 2\n"}
 
 
-def test_a_fork_at_the_end_asks_nobody_and_can_be_followed_up(tmp_path: Path) -> None:
+def test_a_fork_at_the_end_asks_no_model_and_can_be_followed_up(tmp_path: Path) -> None:
     two_rounds(tmp_path)
     fork(tmp_path, "8", optimization="Mine.")
     assert find_session(tmp_path, "f").phase == "complete"
@@ -312,7 +312,7 @@ def test_a_fork_of_a_fork(tmp_path: Path) -> None:
     assert (kept(tmp_path), kept(tmp_path, "f")) == rows
 
 
-def test_a_fork_of_a_failed_session_can_mend_what_failed(tmp_path: Path) -> None:
+def test_a_fork_of_a_failed_session_can_correct_the_failed_node(tmp_path: Path) -> None:
     crew = Crew({"review_style": ValueError("no")})
     coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")
     fork(tmp_path, "review_style")
@@ -350,7 +350,7 @@ def fork_command(folder: Path, at: str, *arguments: str) -> Result:
 
 
 def made(folder: Path, at: str, *arguments: str) -> dict[str, Any]:
-    """The state with which a fork begins."""
+    """The first state of a fork."""
     done = fork_command(folder, at, "--no-run", *arguments)
     assert done.exception is None, done.exception
     assert done.stdout == ""
@@ -392,7 +392,7 @@ def test_fork_at_the_end_says_so(tmp_path: Path) -> None:
     assert "made session f from s before its end;" in fork_command(tmp_path, "8", "--no-run").stderr
 
 
-def test_text_is_what_the_next_node_works_from(tmp_path: Path) -> None:
+def test_plain_text_sets_the_key_that_the_next_node_works_from(tmp_path: Path) -> None:
     two_rounds(tmp_path)
     edit = tmp_path / "edit.md"
     edit.write_text("Mine: {not JSON}")
@@ -433,7 +433,7 @@ def test_edit_may_be_an_object_of_keys_and_set_goes_over_it(tmp_path: Path) -> N
     assert state["code"] == {"c.py": "z\n"}
 
 
-def test_findings_are_given_as_json(tmp_path: Path) -> None:
+def test_findings_are_edited_as_json(tmp_path: Path) -> None:
     two_rounds(tmp_path)
     finding = {
         "severity": "minor",
@@ -493,7 +493,7 @@ WRONG: dict[str, tuple[str, Sequence[str], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_fork_that_cannot_be_made_is_one_line_and_makes_nothing(
+def test_an_invalid_fork_gives_one_line_and_creates_nothing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, arguments, message = WRONG[name]
@@ -574,7 +574,7 @@ def test_a_fork_behind_a_pause_does_not_ask_the_person_again(tmp_path: Path) -> 
     assert len(crew.asks) == 4
 
 
-def test_text_before_a_pause_is_what_its_role_works_from(tmp_path: Path) -> None:
+def test_plain_text_before_a_pause_sets_the_key_of_its_role(tmp_path: Path) -> None:
     swarm = coordinator(tmp_path, Crew(), **PAUSES)
     swarm.run_workflow("Build it", session_id="s")
     swarm.resume("s", "approve")

@@ -68,10 +68,10 @@ def statuses(tasks: dict[str, Any]) -> dict[str, str]:
     return {name: record["status"] for name, record in tasks.items()}
 
 
-# --- what a task is told and what becomes of its answer ------------------------------------------
+# --- prompts and answers of tasks ----------------------------------------------------------------
 
 
-def test_a_task_sees_the_request_its_data_its_files_and_the_results_before_it(tmp_path: Path) -> None:
+def test_a_prompt_holds_request_data_files_and_results_of_dependencies(tmp_path: Path) -> None:
     (tmp_path / "pump.txt").write_text("Pump P-101")
     actors = crew()
     tasks = [task("a"), task("b", "a", metadata={"doc_id": 7}, files=[str(tmp_path / "pump.txt")])]
@@ -93,7 +93,7 @@ def test_every_role_answers_in_its_own_form() -> None:
     assert done["reviewer"]["value"] == {"approved": True, "verdict": "approve", "findings": []}
 
 
-def test_an_own_prompt_takes_plain_text_and_shows_what_the_task_has(tmp_path: Path) -> None:
+def test_a_prompt_of_the_task_shows_its_data_and_takes_plain_text(tmp_path: Path) -> None:
     prompt = tmp_path / "extract.md"
     prompt.write_text("Extract from $unit, as the $role.\n---\nHere: $files")
     (tmp_path / "a.txt").write_text("The text")
@@ -141,7 +141,7 @@ def test_a_typed_answer_that_cannot_be_kept_fails_its_task_only(odd: str, why: s
     assert statuses(done["tasks"]) == {"a": "COMPLETED", "b": "COMPLETED"}
 
 
-def test_a_failure_that_nobody_foresaw_is_that_of_one_task() -> None:
+def test_an_unexpected_error_fails_one_task_only() -> None:
     class Saver(InMemorySaver):
         async def aput(self, config: RunnableConfig, *rest: Any) -> RunnableConfig:
             if config["configurable"]["thread_id"].endswith("a"):
@@ -186,7 +186,7 @@ ROUTED = [
 @pytest.mark.parametrize(
     ("verdict", "goes", "stays"), [(APPROVED, "keep", "mend"), (REFUSED, "mend", "keep")]
 )
-def test_a_condition_routes_and_branches_meet_again(verdict: str, goes: str, stays: str) -> None:
+def test_conditions_choose_a_branch_and_branches_join(verdict: str, goes: str, stays: str) -> None:
     actors = crew(reviewer=verdict)
     done = run(ROUTED, actors)
     assert (done[goes]["status"], done[stays]["status"], done["end"]["status"]) == (
@@ -215,7 +215,7 @@ def test_a_condition_that_fails_fails_its_task() -> None:
 # --- expansions ----------------------------------------------------------------------------------
 
 
-def test_a_task_adds_tasks_and_who_waits_for_it_waits_for_them() -> None:
+def test_a_task_adds_tasks_and_its_dependents_wait_for_them() -> None:
     answer = expansion({"task_id": "x"}, {"task_id": "y", "dependencies": ["x"]})
     actors = crew(split=answer)
     done = run([task("end", "split"), task("split", role="architect", expands=True, priority=9)], actors)
@@ -229,7 +229,7 @@ def test_a_task_adds_tasks_and_who_waits_for_it_waits_for_them() -> None:
     assert "I am split.y." in prompt
 
 
-def test_an_added_task_may_add_others_and_a_circle_in_an_answer_is_asked_again() -> None:
+def test_an_added_task_may_add_tasks_and_a_cycle_in_an_answer_is_asked_again() -> None:
     circle = expansion({"task_id": "x", "dependencies": ["y"]}, {"task_id": "y", "dependencies": ["x"]})
     answers = iter([circle, expansion({"task_id": "x", "expands": True})])
     actors = crew(split=lambda _: next(answers), **{"split.x": expansion({"task_id": "z"})})
@@ -238,7 +238,7 @@ def test_an_added_task_may_add_others_and_a_circle_in_an_answer_is_asked_again()
     assert actors.asked[2:] == ["split.x", "split.x.z", "end"]
 
 
-def test_an_expansion_that_would_never_end_is_bounded() -> None:
+def test_an_endless_expansion_is_bounded() -> None:
     endless = crew(architect=expansion({"task_id": "x", "assigned_role": "architect", "expands": True}))
     tasks = [task("a", role="architect", expands=True), task("b")]
     with pytest.raises(ModelError, match=r"1 of 10 tasks failed .*workflow.max_tasks \(10\) is reached"):
@@ -268,7 +268,7 @@ RAGGED = [
 
 GOOD = expansion({"task_id": "good"})
 EMPTY = ""
-"""An answer that no repair question mends."""
+"""An answer that stays invalid after the repair question."""
 
 
 def open_saver(name: str, folder: Path) -> Any:
@@ -280,7 +280,7 @@ def open_saver(name: str, folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("name", ["ours", "memory", "sqlite"])
-def test_failures_skip_what_hangs_on_them_and_a_resume_asks_only_these(name: str, tmp_path: Path) -> None:
+def test_a_failure_skips_its_dependents_and_a_resume_asks_only_these(name: str, tmp_path: Path) -> None:
     saver = open_saver(name, tmp_path)
     graph = build_graph("custom", config=config(), checkpointer=saver)
     with pytest.raises(
@@ -307,7 +307,7 @@ def test_failures_skip_what_hangs_on_them_and_a_resume_asks_only_these(name: str
         saver.conn.close()
 
 
-def test_a_resume_asks_a_failed_added_task_and_what_waits_for_it(tmp_path: Path) -> None:
+def test_a_resume_asks_a_failed_added_task_and_its_dependents(tmp_path: Path) -> None:
     parts = expansion({"task_id": "x"}, {"task_id": "y", "dependencies": ["x"]}, {"task_id": "z"})
     tasks = [task("split", role="architect", expands=True), task("end", "split")]
     with open_checkpointer(tmp_path / "swarm.db") as saver:
@@ -322,7 +322,7 @@ def test_a_resume_asks_a_failed_added_task_and_what_waits_for_it(tmp_path: Path)
         assert f"I am split.{added}." in mended.prompts("end")[0]
 
 
-def test_an_added_task_takes_no_id_that_is_there() -> None:
+def test_an_added_task_cannot_take_an_existing_id() -> None:
     answers = iter([expansion({"task_id": "a"}), expansion({"task_id": "b.c"})])
     for wrong in ("has the id of another task", "holds a dot"):
         actors = crew(split=lambda ask: next(answers) if "problem" not in ask.prompt else GOOD)
@@ -347,8 +347,8 @@ def stopping(at: str) -> tuple[Crew, RunOptions]:
 
 
 @pytest.mark.parametrize("name", ["ours", "memory", "sqlite", "async"])
-def test_a_stopped_run_keeps_what_ended_in_threads_of_the_tasks(name: str, tmp_path: Path) -> None:
-    """Also with a saver that is not ours: nothing that a task had answered is asked again."""
+def test_a_stopped_run_keeps_finished_tasks_in_their_threads(name: str, tmp_path: Path) -> None:
+    """Also with a saver that is not ours: no finished task is asked again."""
     tasks = [task("a"), task("b", "a"), task("c", "b"), task("d", "c")]
 
     async def with_async_saver() -> tuple[list[str], Any]:
@@ -379,7 +379,7 @@ def test_a_stopped_run_keeps_what_ended_in_threads_of_the_tasks(name: str, tmp_p
     }
 
 
-def test_a_follow_up_works_off_new_tasks_and_takes_no_old_result(tmp_path: Path) -> None:
+def test_a_follow_up_runs_new_tasks_and_takes_no_old_result(tmp_path: Path) -> None:
     for saver in (open_checkpointer(tmp_path / "swarm.db"), InMemorySaver()):
         graph = build_graph("custom", config=config(), checkpointer=saver)
         graph.invoke(given([task("a"), task("b")]), thread(), context=crew().context)
@@ -409,7 +409,7 @@ def test_an_ended_session_leaves_no_threads_of_its_tasks(tmp_path: Path) -> None
             assert threads <= {"s", "s2"}
 
 
-def test_a_cap_of_one_and_the_order_are_held_also_after_a_resume(tmp_path: Path) -> None:
+def test_a_cap_of_one_and_the_order_hold_after_a_resume(tmp_path: Path) -> None:
     tasks = [task(f"t{n}", priority=n % 3) for n in range(9)]
     settings = {"workflow": {"max_parallel_agents": 1}}
     with open_checkpointer(tmp_path / "swarm.db") as saver:
@@ -474,7 +474,7 @@ def test_without_a_model_the_error_names_init_and_simulate() -> None:
         build_graph("custom", config={}).invoke(given([task("a")]))
 
 
-def test_pauses_have_no_place_in_a_task_graph() -> None:
+def test_pauses_are_refused_for_a_task_graph() -> None:
     with pytest.raises(ConfigError, match="no place in a custom workflow"):
         build_graph("custom", config=config(workflow={"pause_before": ["coder"]}))
 
@@ -576,7 +576,7 @@ def test_no_column_of_the_table_hides_another() -> None:
     ] == ["U\n1\n2"]
 
 
-def test_a_row_s_columns_go_before_the_holes_of_the_same_name(tmp_path: Path) -> None:
+def test_metadata_wins_over_built_in_holes_of_the_same_name(tmp_path: Path) -> None:
     (tmp_path / "own.md").write_text("Sort $description by $role and $größe.\n---\n$request")
     data = {"description": "the pump", "role": "its age", "request": "a column", "größe": "its size"}
     actors = crew()

@@ -1,4 +1,4 @@
-"""Totals are the server's own: calls and tokens, with failures, retries, cuts, resumes and branches."""
+"""Totals equal the server's counts of calls and tokens, with failures, retries, cuts, resumes, branches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from swarm_graph.reports.terminal import session_text
 
 GRAMMARS = {"coder": FILES_GRAMMAR, "tester": TESTS_GRAMMAR, "debugger": TEXT_GRAMMAR}
 UNENDED = ("reset", "broken", "cut", "no_end")
-"""Faults after which a call has not ended: what it used is no part of any total."""
+"""Faults that cut a call off: its tokens are in no total."""
 ENDED = ("", "length", "two_ends", "left_open")
 
 
@@ -72,18 +72,18 @@ def test_totals_equal_what_the_server_counted(
     assert total("input_tokens") == sum(call.usage["prompt_tokens"] for call in ended)
     assert total("output_tokens") == sum(call.usage["completion_tokens"] for call in ended)
     assert total("cut_tokens") > 0, "what was cut off is counted apart"
-    told = SwarmManager(tmp_path / "out", data_dir=tmp_path / ".swarm").analyze_session("s").figures()
-    assert told["calls"] == len(calls)
-    assert told["output_tokens"] == total("output_tokens")
+    figures = SwarmManager(tmp_path / "out", data_dir=tmp_path / ".swarm").analyze_session("s").figures()
+    assert figures["calls"] == len(calls)
+    assert figures["output_tokens"] == total("output_tokens")
 
 
-@pytest.mark.parametrize(("times", "told"), [(1, " (1 call estimated)"), (None, " (estimated)"), (0, "")])
-def test_what_a_server_did_not_count_is_told(
-    times: int | None, told: str, llama: Llama, tmp_path: Path
+@pytest.mark.parametrize(("times", "estimated"), [(1, " (1 call estimated)"), (None, " (estimated)"), (0, "")])
+def test_calls_that_a_server_did_not_count_are_reported(
+    times: int | None, estimated: str, llama: Llama, tmp_path: Path
 ) -> None:
     with FaultyProxy(llama.root, Plan("no_usage", times=times)) as server:
         swarm = SwarmCoordinator(settings(server), data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out")
         swarm.run_workflow("x = 1", "review_only")
         calls = len(server.calls)
     assert f"\n{calls} calls, " in (text := session_text(swarm, "swarm-graph"))
-    assert f" tokens out{told}\n" in text
+    assert f" tokens out{estimated}\n" in text

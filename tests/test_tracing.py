@@ -19,7 +19,7 @@ PROGRAM = Path(sys.executable).parent / "swarm-graph"
 
 
 class Collector:
-    """Takes spans as a viewer does (OTLP over HTTP)."""
+    """Receives spans as a viewer does (OTLP over HTTP)."""
 
     def __init__(self) -> None:
         self.requests: list[ExportTraceServiceRequest] = []

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROLES = [str(role) for role in AgentRole]
 
 dry_run_option: Option = click.option(
-    "--dry-run", is_flag=True, help="Ask nobody: print order, critical path, calls, tokens and the drawing."
+    "--dry-run", is_flag=True, help="Call no model; print order, critical path, calls, tokens and drawing."
 )
 
 
@@ -33,15 +33,30 @@ dry_run_option: Option = click.option(
     epilog="Example: swarm-graph batch 'procedures/*.txt' --prompt extract.md --role coder --session lao"
 )
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option("--prompt", metavar="FILE", help="What to do with each; it may show $files or a row's $column.")
-@click.option("--role", default="coder", show_default=True, type=click.Choice(ROLES), help="Who does it.")
+@click.option(
+    "--prompt",
+    metavar="FILE",
+    help="The prompt for each document or row; it may use $files or a row's $column.",
+)
+@click.option(
+    "--role",
+    default="coder",
+    show_default=True,
+    type=click.Choice(ROLES),
+    help="The role that runs the tasks.",
+)
 @click.option(
     "--answer", metavar="FILE", help="The JSON schema of a typed answer; its values become columns."
 )
 @click.option("--model", metavar="NAME", help="An entry of multi_model; default: the role's model.")
-@click.option("--id", "id_column", metavar="COLUMN", help="What names a row; default: its number.")
-@click.option("--session", metavar="ID", help="Default: the time and four characters.")
-@click.option("--retry-failed", is_flag=True, help="Go on with --session (default: the newest unfinished).")
+@click.option(
+    "--id",
+    "id_column",
+    metavar="COLUMN",
+    help="The column whose value names a task; default: the number of the row.",
+)
+@click.option("--session", metavar="ID", help="The id of the session; default: the time and four characters.")
+@click.option("--retry-failed", is_flag=True, help="Resume --session (default: the newest unfinished batch).")
 @dry_run_option
 @all_session_options
 def batch(
@@ -56,10 +71,10 @@ def batch(
     dry_run: bool,
     options: SessionOptions,
 ) -> None:
-    """Do one task per document or row, side by side as far as the servers allow.
+    """Run one task per document or row, in parallel as far as the servers allow.
 
-    INPUT is a file, a folder or a quoted pattern; a .csv or .jsonl file gives a task a row. Results are one
-    file each, and results.csv and results.jsonl with all. `resume` goes on after a stop.
+    INPUT is a file, a folder or a quoted pattern; a .csv or .jsonl file gives one task per row. Each
+    result is a file; results.csv and results.jsonl hold all of them. `resume` continues after a stop.
     """
     from swarm_graph.reports.terminal import first_names
     from swarm_graph.tasks.files import batch_tasks

@@ -17,15 +17,16 @@ from swarm_graph.cli.batch import batch
 from swarm_graph.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, discard_stdout, end, say
 from swarm_graph.cli.options import config_option
 from swarm_graph.cli.run import WORKFLOW_HELP, interactive, resume, run
-from swarm_graph.cli.sessions import sessions, verify
+from swarm_graph.cli.sessions import sessions
 from swarm_graph.cli.setup import doctor, init
+from swarm_graph.cli.verify import verify
 from swarm_graph.errors import InputError, SwarmError
 
 UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def main() -> NoReturn:
-    """Runs the command line. Every failure ends as one line on stderr and an exit code."""
+    """Run the command line. Every failure ends with one line on stderr and an exit code."""
     warnings.showwarning = _show_warning
     _open_streams()
     try:
@@ -41,7 +42,7 @@ def main() -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Standard streams that were closed (`>&-`) lead nowhere; characters a terminal lacks become `?`."""
+    """Replace closed standard streams (`>&-`), and print `?` for characters that the terminal lacks."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115

@@ -16,30 +16,33 @@ from swarm_graph.state import DATA_DIR, OUTPUT_DIR
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 config_option: Option = click.option(
-    "--config", "config_file", metavar="FILE", help="Configuration; default $SWARM_CONFIG, then config.json."
+    "--config",
+    "config_file",
+    metavar="FILE",
+    help="The configuration; default: $SWARM_CONFIG, then config.json.",
 )
 data_option: Option = click.option(
     "--data-dir",
     default=DATA_DIR,
     envvar="SWARM_DATA_DIR",
     show_default=True,
-    help="Folder of the session database.",
+    help="The folder of the session database.",
 )
 simulate_option: Option = click.option(
-    "--simulate", is_flag=True, help="Ask no server; every answer is invented."
+    "--simulate", is_flag=True, help="Contact no server; every answer is made up."
 )
 log_option: Option = click.option(
     "--log-file",
     metavar="FILE",
     expose_value=False,
     callback=lambda _context, _option, path: _log_to(path),
-    help="Append a line per event; with a name in .jsonl as JSON.",
+    help="Append a line per event to FILE; as JSON if its name ends in .jsonl.",
 )
 prompts_option: Option = click.option(
     "--prompts",
     metavar="DIR",
     callback=lambda _context, _option, name: _absolute_unless_pack(name),
-    help="A folder of own prompts, or a pack: process-safety.",
+    help="A folder with prompts of your own, or a pack: process-safety.",
 )
 output_option: Option = click.option("--output", metavar="DIR", help=f"Default: {OUTPUT_DIR}/<session>.")
 events_option: Option = click.option(

@@ -44,7 +44,7 @@ MENU = """Select a workflow:
 WORKFLOW_HELP = f"{', '.join(_OTHERS)} or {_LAST} (a graph of your own)."
 
 approval_option: Option = click.option(
-    "--require-approval", is_flag=True, help="Exit with 4 when not approved."
+    "--require-approval", is_flag=True, help="Exit with 4 if the result is not approved."
 )
 
 
@@ -63,8 +63,8 @@ class TaskGraphInput(NamedTuple):
 )
 @click.option("--tasks", metavar="FILE", help="The task graph of a custom workflow: .yaml, .json or .csv.")
 @dry_run_option
-@click.option("--session", metavar="ID", help="Default: the time and four characters.")
-@click.option("--follow-up", is_flag=True, help="Ask an ended --session for more.")
+@click.option("--session", metavar="ID", help="The id of the session; default: the time and four characters.")
+@click.option("--follow-up", is_flag=True, help="Continue an ended --session with a new request.")
 @approval_option
 @all_session_options
 def run(
@@ -80,7 +80,7 @@ def run(
 ) -> None:
     """Run a workflow on REQUEST (`-`: read it from stdin), or with --tasks a task graph.
 
-    The tasks of a graph see REQUEST, if there is one, as what the whole work is for.
+    The tasks of a graph see REQUEST, if there is one, as the purpose of the whole work.
     """
     if follow_up and not session:
         raise InputError("--follow-up needs --session ID: which session is asked for more?")
@@ -124,12 +124,12 @@ def _task_graph(
 
 @click.command(epilog="Example: swarm-graph resume 20231205_143022_4f2a")
 @click.argument("session", required=False)
-@click.option("--approve", is_flag=True, help="Answer to a pause: go on.")
+@click.option("--approve", is_flag=True, help="Answer a pause: continue.")
 @click.option(
-    "--edit", metavar="FILE", help="Answer to a pause: go on with this text (or JSON object of keys)."
+    "--edit", metavar="FILE", help="Answer a pause: continue with this text, or with a JSON object of keys."
 )
-@click.option("--reject", metavar="TEXT", help="Answer to a pause: TEXT becomes an open finding.")
-@click.option("--only", metavar="NODE", help="Answer only the pause at this node; default: all that wait.")
+@click.option("--reject", metavar="TEXT", help="Answer a pause: TEXT becomes an open finding.")
+@click.option("--only", metavar="NODE", help="Answer only the pause at this node; default: all pauses.")
 @approval_option
 @all_session_options
 def resume(
@@ -141,10 +141,10 @@ def resume(
     require_approval: bool,
     options: SessionOptions,
 ) -> None:
-    """Go on with SESSION (default: the newest that has not ended); finished work is not asked for again.
+    """Resume SESSION (default: the newest that has not ended). Finished work is not repeated.
 
-    Without --config it uses the file that the session began with, as it is today; if that is gone,
-    the configuration that was kept. A session that waits for a person needs one of the answers.
+    Without --config it uses the config file that the session began with, as it is today; if that file is
+    gone, the recorded configuration. A session that waits for a person needs one of the answers.
     """
     from swarm_graph.sessions.ids import find_session
 
@@ -183,7 +183,7 @@ def given_decision(approve: bool, edit: str | None, reject: str | None, only: st
 @click.command(epilog="Example: swarm-graph interactive --simulate")
 @session_options(config_option, data_option, prompts_option, simulate_option)
 def interactive(options: SessionOptions) -> None:
-    """Choose a workflow from a menu and type the request, ended by a line END."""
+    """Choose a workflow from a menu and type the request; a line END ends it."""
     if not sys.stdin.isatty():
         raise InputError("interactive needs a terminal; use `swarm-graph run REQUEST`")
     display = Display(options)

@@ -1,4 +1,4 @@
-"""The commands for past sessions: `sessions` with all of its own, and `verify`."""
+"""The group `sessions`: commands that list, show, compare, report, fork and clean up sessions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from swarm_graph.cli.console import EXIT_FAILED, EXIT_NOT_APPROVED, print_result, program, say
+from swarm_graph.cli.console import print_result, program, say
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.options import (
     SessionOptions,
@@ -36,7 +36,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 @click.group(invoke_without_command=True, epilog="Example: swarm-graph sessions list")
 @click.pass_context
 def sessions(context: click.Context) -> None:
-    """Look at sessions, compare them, go back to a moment of one, and keep their database small.
+    """List, show and compare sessions, fork them at a checkpoint, and keep their database small.
 
     Without a command, on a terminal: a menu.
     """
@@ -53,14 +53,14 @@ def sessions(context: click.Context) -> None:
     "--phase",
     metavar="PHASE",
     type=click.Choice([*get_args(Phase), "interrupted"]),
-    help="Only those that are complete, failed, interrupted, ….",
+    help="Only sessions in this phase: complete, failed, interrupted, ….",
 )
 @click.option(
     "--sort",
     default="updated",
     show_default=True,
     type=click.Choice(["updated", "created", "session", "workflow", "phase"]),
-    help="What comes first.",
+    help="The order of the list.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N.")
 @data_option
@@ -68,7 +68,7 @@ def sessions(context: click.Context) -> None:
 def list_(
     workflow: str | None, phase: str | None, sort: str, limit: int | None, data_dir: str, as_json: bool
 ) -> None:
-    """List the sessions, the one that was worked on last first."""
+    """List the sessions, the most recently used first."""
     from swarm_graph.reports.listing import session_rows, session_table
     from swarm_graph.sessions.ids import open_catalogue
 
@@ -89,7 +89,7 @@ def list_(
 @data_option
 @json_option
 def compare(names: tuple[str, ...], data_dir: str, as_json: bool) -> None:
-    """Compare sessions: outcome, time, tokens, findings, settings, and the code with that of the first."""
+    """Compare sessions: outcome, time, tokens, findings, settings, and code beside the first one."""
     from swarm_graph.reports.comparison import compare as side_by_side
     from swarm_graph.sessions.ids import find_session
 
@@ -101,7 +101,7 @@ def compare(names: tuple[str, ...], data_dir: str, as_json: bool) -> None:
 
 @sessions.command(epilog="Example: swarm-graph sessions export swarm_metrics.csv")
 @click.argument("path", default="swarm_metrics.csv", metavar="FILE")
-@click.option("--calls", is_flag=True, help="A row for each call, not for each session and role.")
+@click.option("--calls", is_flag=True, help="One row per call, not per session and role.")
 @data_option
 def export(path: str, calls: bool, data_dir: str) -> None:
     """Write the figures of all sessions to FILE (.csv, .jsonl, .parquet; default swarm_metrics.csv)."""
@@ -113,11 +113,13 @@ def export(path: str, calls: bool, data_dir: str) -> None:
 
 @sessions.command(epilog="Example: swarm-graph sessions report queue-1.html --session queue-1")
 @click.argument("path", required=False, metavar="FILE")
-@click.option("--session", metavar="ID", help="About this session, as HTML.")
-@click.option("--html", is_flag=True, help="About all sessions as HTML; so does a FILE that ends in .html.")
+@click.option("--session", metavar="ID", help="Report this session, as HTML.")
+@click.option(
+    "--html", is_flag=True, help="Report all sessions as HTML, as a FILE that ends in .html also does."
+)
 @data_option
 def report(path: str | None, session: str | None, html: bool, data_dir: str) -> None:
-    """Write a page about all sessions, or one, to FILE (default swarm_report.txt or .html, or ID.html).
+    """Write a report on all sessions, or on one, to FILE (default: swarm_report.txt or .html, or ID.html).
 
     An HTML page is one file that needs no network.
     """
@@ -147,7 +149,7 @@ MENU = """Sessions:
 
 
 def menu(context: click.Context) -> None:
-    """The seed's manager: asks what to do until nothing more is wanted."""
+    """The seed's manager: ask for commands until the user leaves."""
     while True:
         click.echo(MENU)
         choice = click.prompt("What", type=click.Choice([*"1234560"]), default="1")
@@ -160,7 +162,7 @@ def menu(context: click.Context) -> None:
 
 
 def _choose(context: click.Context, choice: str) -> None:
-    """Does one thing of the menu."""
+    """Run one command of the menu."""
     if choice == "1":
         context.invoke(list_)
     elif choice == "2":
@@ -182,11 +184,13 @@ def _choose(context: click.Context, choice: str) -> None:
 
 @sessions.command(epilog="Example: swarm-graph sessions show 20231205_143022_4f2a --at coder")
 @click.argument("session")
-@click.option("--at", metavar="CHECKPOINT", help="The state at this moment (see `sessions history`).")
+@click.option(
+    "--at", metavar="CHECKPOINT", help="Show the state at this checkpoint (see `sessions history`)."
+)
 @data_option
 @json_option
 def show(session: str, at: str | None, data_dir: str, as_json: bool) -> None:
-    """Show who worked on SESSION and when, its tasks and calls; with --at its state at a moment."""
+    """Show the runs, tasks and calls of SESSION; with --at its state at a checkpoint."""
     from swarm_graph.reports.listing import session_account, session_account_text, state_text
     from swarm_graph.sessions.ids import find_session, open_catalogue
 
@@ -209,7 +213,7 @@ def show(session: str, at: str | None, data_dir: str, as_json: bool) -> None:
 @data_option
 @json_option
 def history(session: str, data_dir: str, as_json: bool) -> None:
-    """List the checkpoints of SESSION: when, which round, what had ended, what came next."""
+    """List the checkpoints of SESSION: time, round, finished nodes, next nodes."""
     from swarm_graph.reports.listing import history_rows, history_table
     from swarm_graph.sessions.history import moments
     from swarm_graph.sessions.ids import find_session
@@ -229,18 +233,20 @@ def history(session: str, data_dir: str, as_json: bool) -> None:
     "start",
     required=True,
     metavar="CHECKPOINT",
-    help="A number, an id, or the node that comes next.",
+    help="The number or id of a checkpoint, or the node that comes next.",
 )
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A key of the state to set; repeatable."
 )
 @click.option(
-    "--edit", metavar="FILE", help="A JSON object of keys to set, or text for what the next node works from."
+    "--edit",
+    metavar="FILE",
+    help="A JSON object of keys to set, or text for the key that the next node works from.",
 )
 @click.option(
     "--session", "name", metavar="ID", help="The new session's id; default: the time and four characters."
 )
-@click.option("--no-run", is_flag=True, help="Only make the session; `resume` goes on with it.")
+@click.option("--no-run", is_flag=True, help="Only make the session; `resume` runs it.")
 @session_options(config_option, data_option, output_option, simulate_option, json_option)
 def fork(
     session: str,
@@ -251,7 +257,7 @@ def fork(
     no_run: bool,
     options: SessionOptions,
 ) -> None:
-    """Begin another session at a checkpoint of SESSION, which stays as it is; only later roles are asked."""
+    """Start another session at a checkpoint of SESSION, which does not change. Only later roles run again."""
     from swarm_graph.sessions.history import find_moment, moments
     from swarm_graph.sessions.history import fork as make_fork
     from swarm_graph.sessions.ids import find_session, new_session_id, validated_session_id
@@ -289,20 +295,26 @@ def _edits(settings: tuple[str, ...], edit: str | None, following: tuple[str, ..
 
 @sessions.command(epilog="Example: swarm-graph sessions cleanup --older-than 30d --keep 10 --dry-run")
 @click.option(
-    "--older-than", metavar="AGE", help="Remove ended sessions not worked on for this long: 12h, 30d, 8w."
+    "--older-than",
+    metavar="AGE",
+    help="Remove ended sessions that were not used for this long: 12h, 30d, 8w.",
 )
 @click.option(
-    "--keep", default=10, show_default=True, type=click.IntRange(min=0), help="The newest that stay anyway."
+    "--keep",
+    default=10,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="How many of the newest sessions always stay.",
 )
-@click.option("--unfinished", is_flag=True, help="Remove old sessions that have not ended, too.")
+@click.option("--unfinished", is_flag=True, help="Also remove old sessions that have not ended.")
 @click.option(
     "--history",
     default="all",
     show_default=True,
     type=click.Choice(["all", "last"]),
-    help="Checkpoints of ended sessions that stay: all, or the last (no looking back, no forks).",
+    help="Which checkpoints of ended sessions stay: all, or only the last (no history, no forks).",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @data_option
 @json_option
 def cleanup(
@@ -314,7 +326,7 @@ def cleanup(
     data_dir: str,
     as_json: bool,
 ) -> None:
-    """Remove old sessions from the database, compact the others, give the space back. Output folders stay."""
+    """Remove old sessions from the database, compact the others, and free the space. Output folders stay."""
     from swarm_graph.checkpoints.retention import clean_up
     from swarm_graph.reports.listing import cleanup_text
 
@@ -327,7 +339,7 @@ def cleanup(
 
 
 def seconds(age: str) -> float:
-    """An age such as 12h, 30d or 8w in seconds. InputError for others."""
+    """An age such as 12h, 30d or 8w, in seconds. Raises InputError when it cannot be read."""
     given = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", age.strip())
     if not given:
         raise InputError(f"the age '{age}' cannot be read; expected a number with s, m, h, d or w, as in 30d")
@@ -341,26 +353,3 @@ def _saver(data_dir: str) -> Iterator[SwarmSaver]:
 
     with open_checkpointer(database_path(Path(data_dir))) as saver:
         yield saver
-
-
-@click.command(epilog="Example: swarm-graph verify 20231205_143022_4f2a")
-@click.argument("session")
-@session_options(config_option, data_option, json_option)
-def verify(session: str, options: SessionOptions) -> None:
-    """Run the tests of a past session again, on its code, and say what they show.
-
-    Exit code 0 when they passed, 4 when not, 1 when they cannot be run.
-    """
-    from swarm_graph.sandbox.evidence import evidence_line, evidence_text
-    from swarm_graph.sessions.ids import find_session
-
-    found = find_session(Path(options.data_dir), session)
-    evidence = resuming_coordinator(options, found).verify(session)
-    outcome = evidence["outcome"]
-    details = "" if outcome in ("passed", "not_run") else f"\n{evidence_text(evidence)}"
-    text = f"Session {session}: {evidence_line(evidence)}{details}\n"
-    print_result({"session": session, **evidence}, text, options.as_json)
-    if outcome == "not_run":
-        sys.exit(EXIT_FAILED)
-    if outcome != "passed":
-        sys.exit(EXIT_NOT_APPROVED)

@@ -14,17 +14,15 @@ from swarm_graph.state import DATA_DIR, OUTPUT_DIR
 @click.command(epilog="Example: swarm-graph doctor --config config.json")
 @click.option("--config", "config_file", metavar="FILE", help="Default: $SWARM_CONFIG, then config.json.")
 @click.option(
-    "--data-dir", default=DATA_DIR, envvar="SWARM_DATA_DIR", show_default=True, help="Its folder is tried."
+    "--data-dir", default=DATA_DIR, envvar="SWARM_DATA_DIR", show_default=True, help="The folder to check."
+)
+@click.option("--output", metavar="DIR", default=OUTPUT_DIR, show_default=True, help="The folder to check.")
+@click.option("--database", is_flag=True, help="Check only the session database in the data folder.")
+@click.option(
+    "--repair", is_flag=True, help="With --database: save what can be read, and keep the old file beside it."
 )
 @click.option(
-    "--output", metavar="DIR", default=OUTPUT_DIR, show_default=True, help="Its folder is tried."
-)
-@click.option("--database", is_flag=True, help="Check the sessions' database in the data folder, only that.")
-@click.option(
-    "--repair", is_flag=True, help="With --database: save what can be read; the old file is kept beside it."
-)
-@click.option(
-    "--measure", "measured", is_flag=True, help="Also send tiny calls to each model and propose settings."
+    "--measure", "measured", is_flag=True, help="Also make tiny calls to each model, and propose settings."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as one JSON document.")
 def doctor(
@@ -36,7 +34,7 @@ def doctor(
     measured: bool,
     as_json: bool,
 ) -> None:
-    """Check config, servers, models, context, slots and folders, and say how to mend each.
+    """Check config, servers, models, context, slots and folders, and say how to fix each problem.
 
     Without --measure no prompt is sent. Exit code 1 when a check failed.
     """
@@ -74,7 +72,7 @@ def doctor(
     type=click.Choice(["minimal", "optimal", "high-performance"]),
     default="optimal",
     show_default=True,
-    help="Hardware: a laptop, a server with one GPU, one with several.",
+    help="The hardware: a laptop, a server with one GPU, a server with several.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--yes", is_flag=True, help="Do not ask before the file is written.")

@@ -55,7 +55,7 @@ def test_run_executes_a_task_file(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert text.startswith("SIMULATED: ")
     assert "Session s (custom): complete: " in text
-    assert "T004 skipped: not begun: T001.result == 'never' does not hold" in text
+    assert "T004 skipped: not started: T001.result == 'never' does not hold" in text
     assert (tmp_path / "swarm-output/s/results/T002.part1.md").is_file()
     listed = json.loads(swarm("sessions", "list", "--json", cwd=tmp_path).stdout)
     assert (listed[0]["workflow"], listed[0]["phase"]) == ("custom", "complete")

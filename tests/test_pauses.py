@@ -772,7 +772,9 @@ def test_a_follow_up_of_a_waiting_session_is_refused(tmp_path: Path) -> None:
     crew = Crew()
     paused(tmp_path, crew, **BEFORE_CODER)
     before = kept(tmp_path)
-    with pytest.raises(UnfinishedSession, match=r"has not ended \(paused\); `swarm-graph resume s`"):
+    with pytest.raises(
+        UnfinishedSession, match=r"has not ended \(paused\); resume it with `swarm-graph resume s`"
+    ):
         coordinator(tmp_path, crew).run_workflow("More", session_id="s", follow_up=True)
     with pytest.raises(InputError, match=r"session 's' exists \(paused\)"):
         coordinator(tmp_path, crew).run_workflow("More", session_id="s")

@@ -194,17 +194,17 @@ def test_conditions_choose_a_branch_and_branches_join(verdict: str, goes: str, s
         "SKIPPED",
         "COMPLETED",
     )
-    assert done[stays]["note"] == f"not begun: {done[stays]['spec']['when']} does not hold"
+    assert done[stays]["note"] == f"not started: {done[stays]['spec']['when']} does not hold"
     assert f"I am {goes}." in actors.prompts("end")[0]
     if stays == "mend":
-        assert done["after"]["note"] == "not begun: all that it depends on was skipped"
+        assert done["after"]["note"] == "not started: all its dependencies were skipped"
         assert "after" not in actors.asked
 
 
 def test_a_condition_on_a_skipped_task_does_not_hold() -> None:
     tasks = [task("a"), task("b", when="a.result == 'x'"), task("c", "a", when="b.result != 'y'")]
     done = run(tasks, crew())
-    assert done["c"]["note"] == "not begun: b.result != 'y' looks at 'b', which was skipped"
+    assert done["c"]["note"] == "not started: b.result != 'y' reads 'b', which was skipped"
 
 
 def test_a_condition_that_fails_fails_its_task() -> None:
@@ -284,7 +284,7 @@ def test_a_failure_skips_its_dependents_and_a_resume_asks_only_these(name: str, 
     saver = open_saver(name, tmp_path)
     graph = build_graph("custom", config=config(), checkpointer=saver)
     with pytest.raises(
-        ModelError, match=r"1 of 6 tasks failed \(bad\) and 2 that depend on them were not begun"
+        ModelError, match=r"1 of 6 tasks failed \(bad\) and 2 that depend on them were not started"
     ):
         graph.invoke(given(RAGGED), thread(), context=crew(bad=EMPTY).context)
     kept = graph.get_state(thread()).values["tasks"]
@@ -292,7 +292,7 @@ def test_a_failure_skips_its_dependents_and_a_resume_asks_only_these(name: str, 
         "a": "COMPLETED", "bad": "FAILED", "hangs": "SKIPPED", "deeper": "SKIPPED", "c": "COMPLETED",
         "routed": "SKIPPED",
     }  # fmt: skip
-    assert kept["deeper"]["error"] == "not begun: 'bad' failed"
+    assert kept["deeper"]["error"] == "not started: 'bad' failed"
     mended = crew()
     done = graph.invoke(None, thread(), context=mended.context)["tasks"]
     assert mended.asked == ["bad", "hangs", "deeper"]
@@ -502,7 +502,7 @@ def test_the_coordinator_runs_added_tasks_and_shows_each(tmp_path: Path) -> None
         by_id["bad"].error
         == "bad: the documenter's answer is empty (after one repair question); try a stronger model"
     )
-    assert (by_id["hangs"].status, by_id["hangs"].error) == (TaskStatus.SKIPPED, "not begun: 'bad' failed")
+    assert (by_id["hangs"].status, by_id["hangs"].error) == (TaskStatus.SKIPPED, "not started: 'bad' failed")
     document = coordinator.document()
     assert document["context"]["work_a"]["result"] == "I am a."
     assert [row["status"] for row in document["completed_tasks"]].count("SKIPPED") == 3

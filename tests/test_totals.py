@@ -77,13 +77,13 @@ def test_totals_equal_what_the_server_counted(
     assert figures["output_tokens"] == total("output_tokens")
 
 
-@pytest.mark.parametrize(("times", "estimated"), [(1, " (1 call estimated)"), (None, " (estimated)"), (0, "")])
+@pytest.mark.parametrize(("times", "note"), [(1, " (1 call estimated)"), (None, " (estimated)"), (0, "")])
 def test_calls_that_a_server_did_not_count_are_reported(
-    times: int | None, estimated: str, llama: Llama, tmp_path: Path
+    times: int | None, note: str, llama: Llama, tmp_path: Path
 ) -> None:
     with FaultyProxy(llama.root, Plan("no_usage", times=times)) as server:
         swarm = SwarmCoordinator(settings(server), data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out")
         swarm.run_workflow("x = 1", "review_only")
         calls = len(server.calls)
     assert f"\n{calls} calls, " in (text := session_text(swarm, "swarm-graph"))
-    assert f" tokens out{estimated}\n" in text
+    assert f" tokens out{note}\n" in text

@@ -112,10 +112,10 @@ class SwarmCoordinator:
         """Run a workflow to its end, also inside a running event loop; returns the final state.
 
         A model's failure does not raise: the phase of the state is `failed`, the failed task is among
-        `completed_tasks`, and `resume` asks only for what is missing.
+        `completed_tasks`, and `resume` repeats no finished work.
 
         Args:
-            user_request: What to build or review. For a custom workflow, what all its tasks are for.
+            user_request: What to build or review; for a custom workflow, the common goal of its tasks.
             workflow_type: `standard`, `full`, `review_only` or `custom`.
             session_id: The id of the session; default the time and four random characters.
             follow_up: Whether the request is a follow-up of an existing session.
@@ -210,7 +210,7 @@ class SwarmCoordinator:
         self._start_graph(workflow).prepare(None, self.context)
 
     def stop(self) -> None:
-        """Stop the run: calls in flight may finish, no other begins, and the phase becomes `cancelled`."""
+        """Stop the run: calls in flight may finish, no new call starts, and the phase becomes `cancelled`."""
         self._run.options.stop.set()
 
     def _start_graph(self, workflow: str) -> GraphBuilder:

@@ -37,9 +37,9 @@ class TaskLimit:
     Attributes:
         limit: `workflow.max_tasks`.
         names: The ids of all tasks so far.
-        initial: How many tasks the session began with. Prompts show only what follows from this number:
-            how far other tasks have come when a task starts must not change its question, or the answer of a
-            killed run would not be found in the journal.
+        initial: How many tasks the session began with. Prompts show a number computed from this one, not
+            `left`: a question must not depend on how many tasks other tasks have added by then, or a resumed
+            run would not find its answer in the journal.
     """
 
     limit: int

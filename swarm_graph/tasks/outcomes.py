@@ -1,4 +1,4 @@
-"""What follows from the outcome of tasks: which task is skipped or runs again, and why a session fails."""
+"""What follows from the outcomes of tasks: which tasks are skipped or run again, and why a session fails."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def skip_reason(spec: TaskSpec, needs: Mapping[str, TaskRecord]) -> dict[str, st
     """
     if blocking := next((need for need in needs.values() if "error" in need), None):
         failed = blocking["status"] == TaskStatus.FAILED
-        return {"error": f"not begun: '{blocking['task_id']}' failed" if failed else blocking["error"]}
+        return {"error": f"not started: '{blocking['task_id']}' failed" if failed else blocking["error"]}
     skipped = [name for name, need in needs.items() if need["status"] == TaskStatus.SKIPPED]
     if needs and len(skipped) == len(needs):
-        return {"note": "not begun: all that it depends on was skipped"}
+        return {"note": "not started: all its dependencies were skipped"}
     if spec.when is None:
         return None
     condition = Condition(spec.when)
     if missing := [name for name in condition.names if name in skipped]:
-        return {"note": f"not begun: {spec.when} looks at '{missing[0]}', which was skipped"}
+        return {"note": f"not started: {spec.when} reads '{missing[0]}', which was skipped"}
     if condition.holds({name: condition_values(needs[name]) for name in condition.names}):
         return None
-    return {"note": f"not begun: {spec.when} does not hold"}
+    return {"note": f"not started: {spec.when} does not hold"}
 
 
 def condition_values(record: TaskRecord) -> dict[str, Any]:
@@ -63,10 +63,10 @@ def failure_of(records: Mapping[str, TaskRecord]) -> ModelError | None:
         return None
     blocked = sum(record["status"] == TaskStatus.SKIPPED and "error" in record for record in records.values())
     named = ", ".join(failed[:MAX_NAMED_FAILURES]) + (", …" if len(failed) > MAX_NAMED_FAILURES else "")
-    dependents = f" and {blocked} that depend on them were not begun" if blocked else ""
+    dependents = f" and {blocked} that depend on them were not started" if blocked else ""
     first = records[failed[0]]["error"]
     return ModelError(
         f"{len(failed)} of {len(records)} tasks failed ({named}){dependents}; the first: {first}; "
-        "resume asks only these",
+        "a resume runs only these",
         node=failed[0],
     )

@@ -25,9 +25,9 @@ from swarm_graph.tasks.expansion import Expansion, TaskLimit, added_tasks
 from swarm_graph.tasks.spec import TaskSpec
 
 FOCUS = "general"
-"""What a reviewer of a custom task looks at."""
+"""The focus of a reviewer of a custom task."""
 HOLES = ("role", "request", "description", "metadata", "results", "files", "packages")
-"""What a task's own prompt may show besides the keys of its metadata, which win over these."""
+"""The holes of a task's own prompt, besides the keys of its metadata, which win over these."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Outcome:
 
     Attributes:
         result: The answer as text.
-        value: The answer as plain data where it is typed, or a review.
+        value: The answer as JSON-like data if it is typed or a review.
         adds: The tasks that it adds.
     """
 
@@ -129,7 +129,7 @@ class TaskPrompts:
         return own.substitute({**elsewhere, **values, "focus": self._focus})
 
     def _reader(self, spec: TaskSpec, role: Role[Any]) -> Callable[[Reply], Outcome]:
-        """Reads the answer of a task in the form that the task wants."""
+        """A function that parses the answer in the form that the task expects."""
         if spec.expands:
             return lambda reply: self._expand(spec, read(reply.text, Expansion))
         if spec.answer is not None:
@@ -145,7 +145,7 @@ class TaskPrompts:
 
 
 def holes_of(spec: TaskSpec) -> tuple[str, ...]:
-    """What a task's own prompt may show: HOLES, and the keys of its metadata."""
+    """The holes of a task's own prompt: HOLES, and the keys of its metadata."""
     return tuple(dict.fromkeys([*HOLES, *filter(str.isidentifier, spec.metadata)]))
 
 
@@ -168,7 +168,7 @@ def outcome_of(spec: TaskSpec, role: Role[Any], answer: Any) -> Outcome:
 
 
 def _substitute(spec: TaskSpec, role: Role[Any]) -> Callable[[Reply], Outcome | None] | None:
-    """What stands for an answer that stays unreadable, where the role has a substitute."""
+    """The substitute for an answer that is unreadable twice; None if the role has no substitute."""
     unreadable = role.unreadable
     if unreadable is None:
         return None
@@ -185,7 +185,7 @@ def _typed_outcome(value: dict[str, Any]) -> Outcome:
 
 
 def _result_block(record: TaskRecord) -> str:
-    """A task's result as the prompts of dependent tasks show it."""
+    """A task's result in the prompts of its dependents."""
     attributes = f'task="{record["task_id"]}" role="{record["role"]}"'
     return f"<result {attributes}>\n{record.get('result', NONE)}\n</result>"
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import psutil
 import pytest
+import warm
 from support import sandbox
-from test_cli import ENVIRONMENT, PROGRAM, swarm
+from test_cli import swarm
 from test_run_tests import RIGHT, TESTS, WRONG
 
 from swarm_graph import SwarmCoordinator, SwarmManager
@@ -152,10 +153,10 @@ def test_doctor_says_which_sandbox_is_used_and_what_it_lacks(tmp_path: Path) -> 
 
 
 @contextmanager
-def at_its_tests(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[psutil.Process]]]:
+def at_its_tests(folder: Path) -> Iterator[tuple[warm.Process, list[psutil.Process]]]:
     """A session whose tests are running, and all processes below it."""
-    command = [str(PROGRAM), "run", "Add.", "--workflow", "full", "--session", "s"]
-    with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL) as running:
+    arguments = ["run", "Add.", "--workflow", "full", "--session", "s"]
+    with warm.Process(*arguments, cwd=folder, stdout=subprocess.DEVNULL) as running:
         below: list[psutil.Process] = []
         while not any(is_sandboxed_python(process) for process in below):
             assert running.poll() is None

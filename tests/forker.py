@@ -1,0 +1,108 @@
+"""A process that has imported the program and forks one for every job of `warm.py`.
+
+A job comes over the socket whose descriptor is the first argument: a line of JSON, with the pipe into which
+the pid and then the exit code go, and the three standard streams. It ends when nobody holds the other end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import signal
+import socket
+import sys
+from multiprocessing import get_context
+from typing import Any
+
+import swarm_graph
+from swarm_graph.__main__ import main
+
+PROGRAMS = ("swarm_graph.sandbox.inside",)
+"""Modules that run when they are imported."""
+NEEDED_LATER = (
+    "click._textwrap",
+    "httpcore2",
+    "httpx_aiohttp.httpx2",
+    "jiter",
+    "langchain_core.messages.block_translators.langchain_v0",
+    "langchain_core.tracers.context",
+    "langchain_core.tracers.run_collector",
+    "langchain_core.tracers.stdout",
+    "langchain_ollama",
+    "langchain_openai",
+    "openai.lib.streaming.chat",
+    "openai.resources.chat.completions",
+    "rich._emoji_codes",
+    "truststore",
+)
+"""What the program imports when it first needs it."""
+STREAMS = [
+    (number, mode, buffering, stream.encoding, stream.errors)
+    for number, mode, buffering, stream in (
+        (0, "r", -1, sys.stdin), (1, "w", -1, sys.stdout), (2, "w", 1, sys.stderr),
+    )
+]  # fmt: skip
+"""How an interpreter opens its streams; each process does so again, for they may be a terminal."""
+
+
+def serve(jobs: socket.socket) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that watch over others
+    while True:
+        line, descriptors, _, _ = socket.recv_fds(jobs, 1 << 16, 4)
+        if not line:
+            return
+        while not line.endswith(b"\n"):
+            line += jobs.recv(1 << 16)
+        if os.fork() == 0:
+            jobs.close()
+            watch_over(json.loads(line), *descriptors)
+            os._exit(0)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def watch_over(job: dict[str, Any], told: int, *streams: int) -> None:
+    """Runs the job in a process of its own; tells the pid and the exit code."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    process = get_context("fork").Process(target=work, args=(job, told, *streams))
+    process.start()
+    for stream in streams:
+        os.close(stream)
+    os.write(told, f"{process.pid}\n".encode())
+    process.join()
+    os.write(told, f"{process.exitcode}\n".encode())
+
+
+def work(job: dict[str, Any], told: int, *streams: int) -> None:
+    os.close(told)
+    if job["leads"]:
+        os.setsid()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(number, encoding=encoding, errors=errors, mode=mode, buffering=buffering, closefd=False)  # noqa: SIM115
+        for number, mode, buffering, encoding, errors in STREAMS
+    )
+    os.chdir(job["cwd"])
+    os.environ.clear()
+    os.environ.update(job["env"])
+    sys.argv = job["arguments"]
+    try:
+        main()
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing leaves them out before Python 3.13
+
+
+if __name__ == "__main__":
+    del sys.path[0]
+    later = [found.name for found in pkgutil.walk_packages(swarm_graph.__path__, "swarm_graph.")]
+    for name in (*later, *NEEDED_LATER):
+        if name not in PROGRAMS:
+            importlib.import_module(name)
+    gc.freeze()  # a collection in a forked process would copy every page
+    serve(socket.socket(fileno=int(sys.argv[1])))

@@ -32,6 +32,13 @@ CALLS = {
     "without it": {5, 7},
 }
 """How many calls reach the server with one retry; a plain answer often needs no repair."""
+LIMITS = {
+    "silent": {"idle_timeout": 1},
+    "stall": {"idle_timeout": 1},
+    "left_open": {"idle_timeout": 3},
+    "loading": {"timeout": 4},
+}
+"""What a fault is waited for; anything else comes in the usual time, on a machine under load, too."""
 
 
 @dataclass
@@ -61,9 +68,10 @@ TABLE = table()
 
 def settings(server: FaultyProxy | FaultyOllama, **entry: Any) -> dict[str, Any]:
     api_type = "ollama" if isinstance(server, FaultyOllama) else "openai"
-    model = {"url": server.url, "model": "tiny", "api_type": api_type, "retries": 1, "timeout": 4}
+    limits = LIMITS.get(server.plan.fault, {})
+    model = {"url": server.url, "model": "tiny", "api_type": api_type, "retries": 1, **limits, **entry}
     return {
-        "model_config": {"single_model": {**model, "idle_timeout": 0.7, **entry}},
+        "model_config": {"single_model": model},
         "agent_parameters": {
             "reviewer": {"max_tokens": 400, "seed": 3, "top_p": 0.9, "reasoning": "low"}
             if api_type == "openai"

@@ -268,7 +268,7 @@ def test_a_cancelled_call_frees_its_slot_at_the_server(llama: Llama) -> None:
         return sum(slot["is_processing"] for slot in httpx.get(f"{llama.root}/slots").json())
 
     asyncio.run(begin_and_leave())
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while busy() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not busy()

@@ -30,7 +30,6 @@ def begun(server: ModelServer, folder: Path, grace: float) -> warm.Process:
     while len(server.asked) < 4:
         assert process.poll() is None
         time.sleep(0.01)
-    time.sleep(0.3)  # until it knows, too, that they are in flight
     return process
 
 
@@ -43,12 +42,15 @@ def resumed(folder: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_calls_in_flight_end_and_are_kept(number: signal.Signals, tmp_path: Path) -> None:
-    with ModelServer(latency=2.0) as server:
+    with ModelServer(latency=0.2, held=True) as server:
         process = begun(server, tmp_path, grace=60)
         process.send_signal(number)
-        _, errors = process.communicate()
+        assert process.stderr
+        said = process.stderr.readline()
+        assert re.search(r"stopping: .* in flight gets? 60 s to end; again stops at once", said)
+        server.release("")
+        process.communicate()
         assert process.returncode == 0, "nothing was left to ask after the four calls"
-        assert re.search(r"stopping: .* in flight gets? 60 s to end; again stops at once", errors)
         assert resumed(tmp_path)["phase"] == "complete"
         assert len(server.asked) == 4, "an answer was asked for again"
 

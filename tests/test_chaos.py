@@ -17,6 +17,8 @@ from support import sandbox
 
 from swarm_graph import open_checkpointer
 
+pytestmark = pytest.mark.slow
+
 WORKFLOWS = ("standard", "full", "review_only")
 REQUEST = "Request 7: a queue."
 """It takes full and standard three rounds."""

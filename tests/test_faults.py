@@ -20,6 +20,8 @@ from support import dead_port
 from swarm_graph.errors import ModelError
 from swarm_graph.workflows.build import build_graph
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[1] / "docs" / "servers.md").read_text(encoding="utf-8")
 SERVERS: dict[str, type[FaultyProxy] | type[FaultyOllama]] = {"OpenAI": FaultyProxy, "Ollama": FaultyOllama}
 FAULTS = ("refused", *PLAYED)

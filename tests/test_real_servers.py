@@ -24,6 +24,8 @@ from swarm_graph.errors import ModelError
 from swarm_graph.state import AgentRole
 from swarm_graph.workflows.build import build_graph
 
+pytestmark = pytest.mark.slow
+
 GRAMMARS = {"coder": FILES_GRAMMAR, "tester": TESTS_GRAMMAR, "debugger": TEXT_GRAMMAR}
 ALL_ROLES = [str(role) for role in AgentRole]
 

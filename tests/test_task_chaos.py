@@ -17,6 +17,8 @@ from chaos.tasks import Ideal, random_tasks
 
 from swarm_graph.state import TaskStatus
 
+pytestmark = pytest.mark.slow
+
 Tasks = list[dict[str, Any]]
 
 KILLS = 40

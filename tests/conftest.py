@@ -1,3 +1,3 @@
-"""The model servers of `servers/` for every test."""
+"""The model servers of `servers/` and the processes of `chaos/` for every test."""
 
-pytest_plugins = ["servers.fixtures"]
+pytest_plugins = ["servers.fixtures", "chaos.fixtures"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -27,13 +26,6 @@ LATENCY_S = 0.02
 MARGIN_S = 5.0
 """Wide, for a machine under load; `make soak` holds it to 50 ms, what is committed to nothing at all."""
 MALFORMED = 0.2
-
-
-@pytest.fixture(scope="module")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Worker]]:
-    folder = tmp_path_factory.mktemp("workers")
-    with Worker(folder / "log1") as first, Worker(folder / "log2") as second:
-        yield [first, second]
 
 
 def unbroken(

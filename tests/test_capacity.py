@@ -220,7 +220,7 @@ def test_calls_follow_the_slots_that_a_server_says_it_has(narrow: Llama, llama: 
                 {"task_id": name, "description": "Say it", "assigned_role": "architect"} for name in focuses
             ]
             settings = {
-                **one(proxy.url, timeout=3, retries=0),
+                **one(proxy.url, retries=0),
                 "agent_parameters": {"architect": {"max_tokens": 1500, "seed": 7}},
                 "workflow": {"max_parallel_agents": 10},
             }
@@ -230,8 +230,8 @@ def test_calls_follow_the_slots_that_a_server_says_it_has(narrow: Llama, llama: 
 
 
 def test_agents_on_one_slot_queue_here_and_none_times_out(narrow: Llama, tmp_path: Path) -> None:
-    timeout = 1.9
-    with CountingProxy(narrow.root, delay=0.5) as proxy:
+    timeout = 3.9
+    with CountingProxy(narrow.root, delay=1.0) as proxy:
         focuses = ["correctness", "security", "performance", "style", "general"]
         swarm = SwarmCoordinator(
             {

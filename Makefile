@@ -33,7 +33,7 @@ check: .venv/dev
 	$(checks)
 	$(BIN)/python tests/touched.py $(BASE)
 
-# A worker has its own model server and folders. As many as processors, since tests compute more than they wait.
+# One pytest worker per processor; each has its own model server and folders.
 test: .venv/dev
 	$(checks)
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal

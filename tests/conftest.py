@@ -9,7 +9,7 @@ pytest_plugins = ["servers.fixtures", "chaos.fixtures"]
 
 @pytest.fixture(scope="session")
 def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Lets IPython and Jupyter write elsewhere than at home, where that may be forbidden."""
+    """Keep the files of IPython and Jupyter out of the home folder, which may not be writable."""
     folder = str(tmp_path_factory.mktemp("jupyter"))
     with pytest.MonkeyPatch.context() as patch:
         for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):

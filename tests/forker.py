@@ -1,7 +1,7 @@
-"""A process that has imported the program and forks one for every job of `warm.py`.
+"""The preloaded interpreter of `warm.py`: it imports the program once and forks a process for every job.
 
-A job comes over the socket whose descriptor is the first argument: a line of JSON, with the pipe into which
-the pid and then the exit code go, and the three standard streams. It ends when nobody holds the other end.
+The first argument is the descriptor of a socket. A job is a line of JSON with four descriptors: a pipe for
+the pid and the exit code, and the three standard streams. The interpreter ends when the other end is closed.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ NEEDED_LATER = (
     "rich._emoji_codes",
     "truststore",
 )
-"""What the program imports when it first needs it."""
+"""Modules that the program imports late."""
 STREAMS = [
     (number, mode, buffering, stream.encoding, stream.errors)
     for number, mode, buffering, stream in (
         (0, "r", -1, sys.stdin), (1, "w", -1, sys.stdout), (2, "w", 1, sys.stderr),
     )
 ]  # fmt: skip
-"""How an interpreter opens its streams; each process does so again, for they may be a terminal."""
+"""How Python opens the standard streams. A forked process opens its own again: they may be a terminal."""
 
 
 def serve(jobs: socket.socket) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that watch over others
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the supervisors
     while True:
         line, descriptors, _, _ = socket.recv_fds(jobs, 1 << 16, 4)
         if not line:
@@ -59,27 +59,27 @@ def serve(jobs: socket.socket) -> None:
             line += jobs.recv(1 << 16)
         if os.fork() == 0:
             jobs.close()
-            watch_over(json.loads(line), *descriptors)
+            supervise(json.loads(line), *descriptors)
             os._exit(0)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def watch_over(job: dict[str, Any], told: int, *streams: int) -> None:
-    """Runs the job in a process of its own; tells the pid and the exit code."""
+def supervise(job: dict[str, Any], status: int, *streams: int) -> None:
+    """Run the job in a process of its own; report its pid and its exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    process = get_context("fork").Process(target=work, args=(job, told, *streams))
+    process = get_context("fork").Process(target=work, args=(job, status, *streams))
     process.start()
     for stream in streams:
         os.close(stream)
-    os.write(told, f"{process.pid}\n".encode())
+    os.write(status, f"{process.pid}\n".encode())
     process.join()
-    os.write(told, f"{process.exitcode}\n".encode())
+    os.write(status, f"{process.exitcode}\n".encode())
 
 
-def work(job: dict[str, Any], told: int, *streams: int) -> None:
-    os.close(told)
-    if job["leads"]:
+def work(job: dict[str, Any], status: int, *streams: int) -> None:
+    os.close(status)
+    if job["new_session"]:
         os.setsid()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -95,7 +95,7 @@ def work(job: dict[str, Any], told: int, *streams: int) -> None:
     try:
         main()
     finally:
-        atexit._run_exitfuncs()  # multiprocessing leaves them out before Python 3.13
+        atexit._run_exitfuncs()  # multiprocessing skips them before Python 3.13
 
 
 if __name__ == "__main__":
@@ -104,5 +104,5 @@ if __name__ == "__main__":
     for name in (*later, *NEEDED_LATER):
         if name not in PROGRAMS:
             importlib.import_module(name)
-    gc.freeze()  # a collection in a forked process would copy every page
+    gc.freeze()  # garbage collection in a forked process would copy every page
     serve(socket.socket(fileno=int(sys.argv[1])))

@@ -32,7 +32,7 @@ def swarm(
 
 
 def cold(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """The program from its first import on."""
+    """Run the program in a new interpreter."""
     environment = {**ENVIRONMENT, **environment}
     return subprocess.run(
         [PROGRAM, *arguments], cwd=cwd, env=environment, input=b"", capture_output=True, check=False

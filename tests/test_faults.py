@@ -40,7 +40,7 @@ LIMITS = {
     "left_open": {"idle_timeout": 3},
     "loading": {"timeout": 4},
 }
-"""What a fault is waited for; anything else comes in the usual time, on a machine under load, too."""
+"""Limits that end a fault early. All other faults keep the default limits, so that load does not matter."""
 
 
 @dataclass

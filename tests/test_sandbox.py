@@ -245,7 +245,7 @@ def outside() -> Iterator[Outside]:
 
 
 def home_if_any() -> Path | None:
-    """The home of who runs the tests, if it is there and can be written."""
+    """The home folder, if it exists and is writable."""
     with suppress(RuntimeError):
         if os.access(Path.home(), os.W_OK):
             return Path.home()

@@ -24,7 +24,7 @@ KILLS = 40
 KILLS_A_SESSION = 8
 LATENCY_S = 0.02
 MARGIN_S = 5.0
-"""Wide, for a machine under load; `make soak` holds it to 50 ms, what is committed to nothing at all."""
+"""Wide, for a machine under load: `make soak` uses 50 ms. What is committed is checked without a margin."""
 MALFORMED = 0.2
 
 

@@ -1,7 +1,7 @@
-"""Runs the quick tests of what a change touches: `make check`, or `python tests/touched.py BASE`.
+"""Runs the quick tests of the rooms that a change touches: `make check`, or `python tests/touched.py BASE`.
 
-A changed file belongs to its room, as a test file does to the rooms of the modules that it imports and to
-those of ALSO; a module of the hall and a helper of tests/ are rooms by themselves.
+A changed file belongs to the room that it stands in; a module of the hall and a helper of tests/ are rooms by
+themselves. A test file belongs to the rooms of the modules that it imports, and to the rooms in ALSO.
 """
 
 import ast
@@ -29,12 +29,12 @@ ALSO = {
     "test_task_docs": ["docs"],
     "warm": ["cli"],
 }
-"""Rooms that are reached in other ways than by an import: as a process, or as a text."""
+"""Rooms that a test reaches without an import: through a process, or by reading a file."""
 ALWAYS = ["tests/test_architecture.py"]
 
 
 def changed(base: str) -> set[PurePath]:
-    """Files that differ from a commit, and files that git does not know yet."""
+    """List the files that differ from a commit, and the untracked ones."""
     commands = (["diff", "--name-only", base], ["ls-files", "--others", "--exclude-standard"])
     said = (
         subprocess.run(["git", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
@@ -44,19 +44,19 @@ def changed(base: str) -> set[PurePath]:
 
 
 def room(path: PurePath) -> str:
-    """`models` for swarm_graph/models/pool.py, `state` for swarm_graph/state.py, `docs` for docs/cli.md."""
+    """Name a room: `models` for swarm_graph/models/pool.py, `state` for swarm_graph/state.py."""
     inside = path.parts[0] in ("swarm_graph", "tests") and len(path.parts) > 1
     return PurePath(path.parts[inside]).name.removesuffix(".py")
 
 
 def rooms(test: Path) -> set[str]:
-    """The rooms that a test file belongs to, its own among them."""
+    """List the rooms of a test file; its own name is one."""
     direct = {test.stem, *(name.partition(".")[0] for name in imported(test))}
     return direct | {also for name in direct for also in ALSO.get(name, ())}
 
 
 def imported(test: Path) -> Iterator[str]:
-    """The modules that a file imports, without the package's name; public names by their homes."""
+    """List the modules that a file imports, without `swarm_graph.`; a public name stands for its module."""
     for node in ast.walk(ast.parse(test.read_text(encoding="utf-8"))):
         match node:
             case ast.ImportFrom(module="swarm_graph", names=names):

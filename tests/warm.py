@@ -1,7 +1,7 @@
-"""`swarm-graph` as real processes without its second of imports: each is forked from one that has done them.
+"""Runs `swarm-graph` in real processes that skip its imports: a preloaded interpreter forks each of them.
 
-Pid, streams, folder, environment, signals and end are its own. Where the start itself is tested (closed
-streams, PYTHON variables, the first import), start PROGRAM instead.
+A process has its own pid, standard streams, working directory, environment, signals and exit code. A test of
+the start itself (closed streams, PYTHON variables, the first import) runs PROGRAM instead.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from typing import IO, Any, Self
 PROGRAM = str(Path(sys.executable).parent / "swarm-graph")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SWARM_")}
 Stream = int | IO[Any] | None
-"""As `subprocess` takes it: PIPE, DEVNULL, a descriptor, a file, or None for that of the tests."""
+"""PIPE, DEVNULL, a file, a file descriptor, or None to inherit, as in `subprocess`."""
 
 
 class Process:
-    """A running `swarm-graph`, with what the tests use of `subprocess.Popen`."""
+    """A running `swarm-graph`, with the part of the interface of `subprocess.Popen` that the tests use."""
 
     def __init__(
         self,
@@ -44,12 +44,17 @@ class Process:
         start_new_session: bool = False,
     ) -> None:
         changed = {name for name, value in env.items() if os.environ.get(name) != value}
-        assert not any(name.startswith("PYTHON") for name in changed), "its interpreter has begun before"
+        assert not any(name.startswith("PYTHON") for name in changed), "run PROGRAM instead"
         self.arguments = [PROGRAM, *map(str, arguments)]
         self.returncode: int | None = None
-        job = {"arguments": self.arguments, "cwd": str(cwd), "env": dict(env), "leads": start_new_session}
+        job = {
+            "arguments": self.arguments,
+            "cwd": str(cwd),
+            "env": dict(env),
+            "new_session": start_new_session,
+        }
         ends = [_ends(number, stream) for number, stream in enumerate((stdin, stdout, stderr))]
-        self.pid, self._told = _forker().start(job, [theirs for theirs, _ in ends])
+        self.pid, self._status = _forker().start(job, [theirs for theirs, _ in ends])
         for theirs, _ in ends:
             os.close(theirs)
         modes = ("w", "r", "r") if text else ("wb", "rb", "rb")
@@ -68,16 +73,16 @@ class Process:
         self.wait()
 
     def poll(self) -> int | None:
-        """The exit code, None while it is at work."""
-        if self.returncode is None and select.select([self._told], [], [], 0)[0]:
+        """Return the exit code, or None while the process runs."""
+        if self.returncode is None and select.select([self._status], [], [], 0)[0]:
             self.wait()
         return self.returncode
 
     def wait(self) -> int:
-        """The exit code; negative: the signal that ended it."""
+        """Wait for the exit code; -N means that signal N ended the process."""
         if self.returncode is None:
-            self.returncode = int(self._told.readline())
-            self._told.close()
+            self.returncode = int(self._status.readline())
+            self._status.close()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -88,7 +93,7 @@ class Process:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, given: str | bytes | None = None) -> tuple[Any, Any]:
-        """Gives it its input, reads all that it says, and waits for its end."""
+        """Write the input, read all output, and wait for the end of the process."""
         pipes = (self.stdout, self.stderr)
         with ThreadPoolExecutor(len(pipes)) as readers:
             said = [pipe and readers.submit(pipe.read) for pipe in pipes]
@@ -101,7 +106,7 @@ class Process:
 
 
 def run(*arguments: str | Path, given: str | bytes | None = None, **more: Any) -> CompletedProcess[Any]:
-    """Runs `swarm-graph` to its end; `given`: what it reads on stdin."""
+    """Run `swarm-graph` to its end; `given` is its standard input."""
     stdin = DEVNULL if given is None else PIPE
     process = Process(*arguments, **{"stdin": stdin, "stdout": PIPE, "stderr": PIPE, **more})
     output, errors = process.communicate(given)
@@ -109,7 +114,7 @@ def run(*arguments: str | Path, given: str | bytes | None = None, **more: Any) -
 
 
 def _ends(number: int, stream: Stream) -> tuple[int, int | None]:
-    """The process's end of a standard stream, and ours if it is a pipe."""
+    """Open the process's end of a standard stream, and our end of a pipe."""
     if stream == PIPE:
         reading, writing = os.pipe()
         return (writing, reading) if number else (reading, writing)
@@ -119,7 +124,7 @@ def _ends(number: int, stream: Stream) -> tuple[int, int | None]:
 
 
 class _Forker:
-    """The warm process; it ends with this one."""
+    """The preloaded interpreter. It ends when this process ends."""
 
     def __init__(self) -> None:
         self._jobs, theirs = socket.socketpair()
@@ -129,14 +134,14 @@ class _Forker:
         self._one_at_a_time = threading.Lock()
 
     def start(self, job: dict[str, Any], streams: list[int]) -> tuple[int, IO[bytes]]:
-        """The pid of a new process, and where its exit code will be told."""
+        """Start a process; return its pid and the pipe that will hold its exit code."""
         reading, writing = os.pipe()
-        told = os.fdopen(reading, "rb", buffering=0)
+        status = os.fdopen(reading, "rb", buffering=0)
         with self._one_at_a_time:
             line = json.dumps(job).encode() + b"\n"
             socket.send_fds(self._jobs, [line], [writing, *streams])
             os.close(writing)
-            return int(told.readline()), told
+            return int(status.readline()), status
 
     def close(self) -> None:
         self._jobs.close()

@@ -91,7 +91,7 @@ class Session:
     committed: list[tuple[int, Counter[str]]] = field(default_factory=list)
     """At each kill: how many questions had been asked, and how many answers each task had committed."""
     idle_timeout: float = 30.0
-    """Short only where the server stalls: under load, a machine does so too."""
+    """Short only for a server that stalls: a machine under load can stall too."""
 
     def job(self, die_at: int = 0) -> dict[str, Any]:
         entry = {"url": self.server.url, "model": "chaos", "retries": 9, "idle_timeout": self.idle_timeout}

@@ -15,6 +15,7 @@ import pkgutil
 import signal
 import socket
 import sys
+from contextlib import suppress
 from multiprocessing import get_context
 from typing import Any
 
@@ -100,9 +101,11 @@ def work(job: dict[str, Any], status: int, *streams: int) -> None:
 
 if __name__ == "__main__":
     del sys.path[0]
-    later = [found.name for found in pkgutil.walk_packages(swarm_graph.__path__, "swarm_graph.")]
-    for name in (*later, *NEEDED_LATER):
-        if name not in PROGRAMS:
+    modules = {found.name for found in pkgutil.walk_packages(swarm_graph.__path__, "swarm_graph.")}
+    for name in sorted(modules - {*PROGRAMS}):
+        importlib.import_module(name)
+    for name in NEEDED_LATER:
+        with suppress(ImportError):  # a version of a package may lack one
             importlib.import_module(name)
     gc.freeze()  # garbage collection in a forked process would copy every page
     serve(socket.socket(fileno=int(sys.argv[1])))

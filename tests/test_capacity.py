@@ -229,6 +229,7 @@ def test_calls_follow_the_slots_that_a_server_says_it_has(narrow: Llama, llama: 
             assert proxy.calls.most_in_flight == slots
 
 
+@pytest.mark.slow
 def test_agents_on_one_slot_queue_here_and_none_times_out(narrow: Llama, tmp_path: Path) -> None:
     timeout = 3.9
     with CountingProxy(narrow.root, delay=1.0) as proxy:

@@ -188,6 +188,7 @@ def test_a_full_disk_under_stdout_is_one_line_and_loses_no_work(
         assert json.loads(swarm("sessions", "list", "--json", cwd=tmp_path).stdout)[0]["phase"] == "complete"
 
 
+@pytest.mark.slow
 def test_closed_streams_and_a_small_alphabet_are_no_trouble(tmp_path: Path) -> None:
     for closed in (">&-", "<&-", "2>&-", ">&- 2>&- <&-"):
         command = f"{PROGRAM} run 'Größe →' --simulate {closed}"

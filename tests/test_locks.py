@@ -218,6 +218,7 @@ def test_a_session_is_at_work_by_every_name_of_its_database(saver: SwarmSaver, t
 # --- other processes -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_another_process_is_refused_until_it_is_killed(saver: SwarmSaver, tmp_path: Path) -> None:
     graph, crew = standard(saver), Crew()
     command = [sys.executable, "-c", WORK, str(tmp_path / "swarm.db")]

@@ -805,6 +805,7 @@ def arguments(process: psutil.Process) -> list[str]:
     return []
 
 
+@pytest.mark.slow
 @at("bubblewrap-root", "landlock-user")
 def test_an_endless_loop(place: Place) -> None:
     has_run_out_of_time(place.run({}, attack("while True: pass"), seconds=3))
@@ -831,6 +832,7 @@ def test_a_daemon_does_not_outlive_the_run(place: Place) -> None:
     assert ends(mark)
 
 
+@pytest.mark.slow
 @everywhere
 def test_a_fork_bomb(place: Place) -> None:
     mark = secrets.token_hex(8)

@@ -172,6 +172,7 @@ def is_sandboxed_python(process: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signals", "code"),
     [([signal.SIGKILL], -signal.SIGKILL), ([signal.SIGINT] * 2, 130), ([signal.SIGTERM] * 2, 143)],
@@ -196,6 +197,7 @@ def test_stopped_while_tests_run_nothing_is_left_and_resume_runs_them_again(
     assert {count for _, count in asked} == {1}
 
 
+@pytest.mark.slow
 def test_the_first_signal_lets_the_tests_end(tmp_path: Path) -> None:
     scripted(tmp_path, tests=SLOW)
     with at_its_tests(tmp_path) as (running, _):
@@ -204,6 +206,7 @@ def test_the_first_signal_lets_the_tests_end(tmp_path: Path) -> None:
     assert recorded(tmp_path) == [("run", 1, 1, "passed", 0, 2, 0)]
 
 
+@pytest.mark.slow
 def test_the_interpreter_of_the_test_run_is_the_configured_one(tmp_path: Path) -> None:
     tests = (
         TESTS

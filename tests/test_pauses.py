@@ -806,6 +806,12 @@ def test_pauses_need_checkpointing(tmp_path: Path) -> None:
 # --- failing and being killed between pause and answer ------------------------------------------
 
 
+def fail_late(_: Ask) -> Exception:
+    """Fail after the parallel branches have begun: the failure waits for those, and for no others."""
+    time.sleep(0.05)
+    return ValueError("broken")
+
+
 @pytest.mark.parametrize("name", SAVERS)
 @pytest.mark.parametrize(
     ("workflow", "failing", "again"),
@@ -820,7 +826,7 @@ def test_pauses_need_checkpointing(tmp_path: Path) -> None:
 def test_a_role_that_fails_after_the_answer_is_asked_again_and_the_person_is_not(
     workflow: dict[str, Any], failing: str, again: list[str], name: str, tmp_path: Path
 ) -> None:
-    crew = Crew({failing: ValueError("broken")})
+    crew = Crew({failing: fail_late})
     with opened(name, tmp_path / "swarm.db") as saver:
         graph = build_graph("full", config=config(workflow=workflow), checkpointer=saver)
         assert graph.invoke(REQUEST, thread(), context=crew.context)["__interrupt__"]

@@ -1,5 +1,5 @@
 # The two that everybody needs are `make demo` and `make test`: Python 3.11 or newer, git and make suffice.
-.PHONY: help demo test soak bench lock
+.PHONY: help demo check test soak bench lock
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -18,7 +18,8 @@ export REQUEST
 
 help:
 	@echo "make demo   run the full workflow on the simulated model (no model server needed)"
-	@echo "make test   check format, style and types, and run the tests"
+	@echo "make check  check format, style and types, and run the quick tests of what changed since BASE=HEAD (a minute)"
+	@echo "make test   check format, style and types, and run all tests (some minutes)"
 	@echo "make soak   kill sessions 500 times and compare what comes out (some minutes)"
 	@echo "make bench  measure start-up, fan-out, prompt sizes, sandboxes, task graphs and overhead (15 minutes)"
 	@echo "make lock   pin the newest versions of all dependencies again (needs uv)"
@@ -26,11 +27,22 @@ help:
 demo: .venv/runtime
 	@$(BIN)/swarm-graph run --simulate --workflow full "$$REQUEST"
 
+BASE ?= HEAD
+
+check: .venv/dev
+	$(checks)
+	$(BIN)/python tests/touched.py $(BASE)
+
+# One pytest worker per processor; each has its own model server and folders.
 test: .venv/dev
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy swarm_graph tests
-	$(BIN)/pytest
+	$(checks)
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+
+define checks
+$(BIN)/ruff format --check .
+$(BIN)/ruff check .
+$(BIN)/mypy swarm_graph tests
+endef
 
 KILLS ?= 500
 SEED ?= 1

@@ -1,3 +1,17 @@
-"""The model servers of `servers/` for every test."""
+"""The model servers of `servers/`, the processes of `chaos/` and the folders of Jupyter for every test."""
 
-pytest_plugins = ["servers.fixtures"]
+from collections.abc import Iterator
+
+import pytest
+
+pytest_plugins = ["servers.fixtures", "chaos.fixtures"]
+
+
+@pytest.fixture(scope="session")
+def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the files of IPython and Jupyter out of the home folder, which may not be writable."""
+    folder = str(tmp_path_factory.mktemp("jupyter"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+            patch.setenv(name, folder)
+        yield

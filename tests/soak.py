@@ -91,7 +91,7 @@ def attack(score: Score, worker: Worker, folder: Path, number: int, seed: int) -
 def begun(folder: Path, workflow: str, number: int, server: ModelServer) -> Session:
     """The session of a number; of the custom workflow on a graph of its own."""
     if workflow != "custom":
-        return Session(folder, workflow, f"Request {number}: a queue.", server)
+        return Session(folder, workflow, f"Request {number}: a queue.", server, idle_timeout=0.5)
     dice = random.Random(number)
     tasks = random_tasks(dice, 40)
     return CustomSession(

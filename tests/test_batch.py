@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from rich.console import Console
 from servers.counting_proxy import CountingProxy
 from support import write_config
-from test_cli import ENVIRONMENT, PROGRAM, swarm
+from test_cli import swarm
 
 from swarm_graph.cli.main import main
 from swarm_graph.events import Event
@@ -88,7 +89,7 @@ def test_a_killed_batch_on_a_real_server_is_resumed(tmp_path: Path, counted: Cou
         workflow={"max_parallel_agents": 8},
     )
     results = tmp_path / "swarm-output" / "lao" / "results"
-    process = subprocess.Popen([PROGRAM, *BATCH], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    process = warm.Process(*BATCH, cwd=tmp_path, stdout=subprocess.DEVNULL)
     while len(list(results.glob("*.json"))) < 8:
         assert process.poll() is None
         time.sleep(0.01)

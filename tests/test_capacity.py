@@ -220,7 +220,7 @@ def test_calls_follow_the_slots_that_a_server_says_it_has(narrow: Llama, llama: 
                 {"task_id": name, "description": "Say it", "assigned_role": "architect"} for name in focuses
             ]
             settings = {
-                **one(proxy.url, timeout=3, retries=0),
+                **one(proxy.url, retries=0),
                 "agent_parameters": {"architect": {"max_tokens": 1500, "seed": 7}},
                 "workflow": {"max_parallel_agents": 10},
             }
@@ -229,9 +229,10 @@ def test_calls_follow_the_slots_that_a_server_says_it_has(narrow: Llama, llama: 
             assert proxy.calls.most_in_flight == slots
 
 
+@pytest.mark.slow
 def test_agents_on_one_slot_queue_here_and_none_times_out(narrow: Llama, tmp_path: Path) -> None:
-    timeout = 1.9
-    with CountingProxy(narrow.root, delay=0.5) as proxy:
+    timeout = 3.9
+    with CountingProxy(narrow.root, delay=1.0) as proxy:
         focuses = ["correctness", "security", "performance", "style", "general"]
         swarm = SwarmCoordinator(
             {
@@ -268,7 +269,7 @@ def test_a_cancelled_call_frees_its_slot_at_the_server(llama: Llama) -> None:
         return sum(slot["is_processing"] for slot in httpx.get(f"{llama.root}/slots").json())
 
     asyncio.run(begin_and_leave())
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while busy() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not busy()

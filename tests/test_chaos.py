@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,18 +15,14 @@ from support import sandbox
 
 from swarm_graph import open_checkpointer
 
+pytestmark = pytest.mark.slow
+
 WORKFLOWS = ("standard", "full", "review_only")
 REQUEST = "Request 7: a queue."
 """It takes full and standard three rounds."""
 TWO_ROUNDS = {"workflow": {"max_iterations": 2}}
 MARGIN_S = 5.0
 """Wide, for a machine under load; `make soak` holds it to 50 ms, the points below to nothing at all."""
-
-
-@pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    with Worker(tmp_path_factory.mktemp("worker") / "log") as started:
-        yield started
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)
@@ -59,20 +53,20 @@ def test_killed_at_random_moments_tests_are_run_again(worker: Worker, tmp_path: 
 
 
 @pytest.mark.parametrize("workflow", ["full", "review_only"])
-def test_killed_after_any_commit_or_write_nothing_is_asked_again(workflow: str, tmp_path: Path) -> None:
+def test_killed_after_any_commit_or_write_nothing_is_asked_again(
+    workflow: str, workers: list[Worker], tmp_path: Path
+) -> None:
     """Each point is tried once: an answer that is committed is never asked for again."""
-    with Worker(tmp_path / "log") as worker:
-        expected, points = unbroken(worker, tmp_path / "unbroken", workflow, REQUEST, TWO_ROUNDS)
-    processes = os.cpu_count() or 1
+    expected, points = unbroken(workers[0], tmp_path / "unbroken", workflow, REQUEST, TWO_ROUNDS)
 
-    def part(first: int) -> int:
-        with Worker(tmp_path / f"log{first}") as worker:
-            for point in range(first, points + 1, processes):
-                die_and_go_on(worker, workflow, tmp_path / str(point), point, expected)
-        return len(range(first, points + 1, processes))
+    def part(number: int) -> int:
+        mine = range(1 + number, points + 1, len(workers))
+        for point in mine:
+            die_and_go_on(workers[number], workflow, tmp_path / str(point), point, expected)
+        return len(mine)
 
-    with ThreadPoolExecutor(processes) as pool:
-        assert sum(pool.map(part, range(1, processes + 1))) == points > 30
+    with ThreadPoolExecutor(len(workers)) as pool:
+        assert sum(pool.map(part, range(len(workers)))) == points > 30
 
 
 def die_and_go_on(worker: Worker, workflow: str, folder: Path, point: int, expected: dict[str, str]) -> None:
@@ -120,7 +114,7 @@ def test_a_model_server_that_dies_and_comes_back_changes_nothing(worker: Worker,
 def test_calls_that_fail_change_nothing(worker: Worker, tmp_path: Path) -> None:
     expected, _ = unbroken(worker, tmp_path / "unbroken", "review_only", REQUEST)
     with ModelServer(latency=0.02, failing=0.2, seed=3) as server:
-        session = Session(tmp_path, "review_only", REQUEST, server)
+        session = Session(tmp_path, "review_only", REQUEST, server, idle_timeout=0.5)
         session.finish(worker)
         assert session.files() == expected
         assert len(server.asked) > len({ask.key for ask in server.asked}), "nothing failed"

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,27 +20,27 @@ import pytest
 from servers.llama import Llama
 from servers.ollama_front import OllamaFront
 from support import SIMULATED, dead_port, write_config
+from warm import ENVIRONMENT, PROGRAM, Process, run
 
-PROGRAM = str(Path(sys.executable).parent / "swarm-graph")
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SWARM_")}
 SIMULATE = ["run", "x", "--simulate"]
 
 
 def swarm(
     *arguments: str, cwd: Path, stdin: bytes = b"", **environment: str
 ) -> subprocess.CompletedProcess[bytes]:
+    return run(*arguments, cwd=cwd, env={**ENVIRONMENT, **environment}, given=stdin)
+
+
+def cold(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the program in a new interpreter."""
+    environment = {**ENVIRONMENT, **environment}
     return subprocess.run(
-        [PROGRAM, *arguments],
-        cwd=cwd,
-        input=stdin,
-        env={**ENVIRONMENT, **environment},
-        capture_output=True,
-        check=False,
+        [PROGRAM, *arguments], cwd=cwd, env=environment, input=b"", capture_output=True, check=False
     )
 
 
 def test_run_prints_what_came_out(tmp_path: Path) -> None:
-    done = swarm(*SIMULATE, "--session", "s", cwd=tmp_path)
+    done = cold(*SIMULATE, "--session", "s", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stderr == b""
     text = done.stdout.decode()
@@ -98,18 +99,14 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(
     entry = {"model": "s", "api_type": "simulated", "simulation": {"first_token_s": 600}}
     models = {"single_model": SIMULATED["model_config"]["single_model"], "multi_model": {"coder": entry}}
     write_config(tmp_path, model_config={"mode": "multi", **models}, workflow={"grace_period": 0.2})
-    process = subprocess.Popen(
-        [PROGRAM, "run", "x", "--session", "s"],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    process = Process(
+        "run", "x", "--session", "s", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     notes = tmp_path / "swarm-output/s/notes.md"
     while process.poll() is None and not (notes.is_file() and "# Design" in notes.read_text()):
-        pass
+        time.sleep(0.01)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate()
     assert process.returncode == code
     said = b"" if number == signal.SIGKILL else b"swarm-graph: stopped; `swarm-graph resume s` goes on\n"
     assert errors.endswith(said)
@@ -155,7 +152,7 @@ def test_help_of_every_command_has_an_example(tmp_path: Path) -> None:
     commands = ["run", "resume", "batch", "interactive", "sessions", "init", "doctor", "graph"]
     for command in commands:
         assert f"Example: swarm-graph {command}" in swarm(command, "--help", cwd=tmp_path).stdout.decode()
-    assert swarm("--version", cwd=tmp_path).stdout == b"swarm-graph, version 0.1.0\n"
+    assert cold("--version", cwd=tmp_path).stdout == b"swarm-graph, version 0.1.0\n"
 
 
 def test_model_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
@@ -184,15 +181,14 @@ def test_a_full_disk_under_stdout_is_one_line_and_loses_no_work(
     arguments: list[str], code: int, tmp_path: Path
 ) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [PROGRAM, *arguments], cwd=tmp_path, env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE
-        )
+        done = run(*arguments, cwd=tmp_path, stdout=full)
     said = b"swarm-graph: cannot write to stdout: No space left on device; finished work is kept\n"
     assert (done.returncode, done.stderr) == (code, said if code else b"")
     if "x" in arguments:
         assert json.loads(swarm("sessions", "list", "--json", cwd=tmp_path).stdout)[0]["phase"] == "complete"
 
 
+@pytest.mark.slow
 def test_closed_streams_and_a_small_alphabet_are_no_trouble(tmp_path: Path) -> None:
     for closed in (">&-", "<&-", "2>&-", ">&- 2>&- <&-"):
         command = f"{PROGRAM} run 'Größe →' --simulate {closed}"
@@ -205,7 +201,7 @@ def test_closed_streams_and_a_small_alphabet_are_no_trouble(tmp_path: Path) -> N
     )
     entry = {"model": "s", "api_type": "simulated", "simulation": {"script": str(script_of_model)}}
     write_config(tmp_path, model_config={"single_model": entry})
-    done = swarm("run", "x", "--workflow", "review_only", cwd=tmp_path, PYTHONIOENCODING="latin-1")
+    done = cold("run", "x", "--workflow", "review_only", cwd=tmp_path, PYTHONIOENCODING="latin-1")
     assert (done.returncode, done.stderr) == (0, b"")
     assert "? ü".encode("latin-1") in done.stdout
 
@@ -247,9 +243,7 @@ def test_ctrl_c_is_one_line_from_the_first_import_on(tmp_path: Path) -> None:
 def on_terminal(*arguments: str, typed: str, cwd: Path) -> str:
     """What a person sees who types on a terminal."""
     ours, theirs = os.openpty()
-    process = subprocess.Popen(
-        [PROGRAM, *arguments], cwd=cwd, env=ENVIRONMENT, stdin=theirs, stdout=theirs, stderr=theirs
-    )
+    process = Process(*arguments, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     os.write(ours, typed.encode())
     seen = b""
@@ -263,10 +257,8 @@ def on_terminal(*arguments: str, typed: str, cwd: Path) -> str:
 
 def test_events_go_where_stdout_goes_whatever_the_terminal(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
-    arguments: list[str] = [PROGRAM, *SIMULATE, "--json-events"]
-    done = subprocess.run(
-        arguments, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=theirs, check=True
-    )
+    done = run(*SIMULATE, "--json-events", cwd=tmp_path, stderr=theirs)
+    assert done.returncode == 0
     assert json.loads(done.stdout.splitlines()[-1])["event"] == "session_ended"
     os.close(theirs)
     shown = os.read(ours, 100_000).decode()

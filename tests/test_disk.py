@@ -5,10 +5,10 @@ from __future__ import annotations
 import resource
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 from support import Crew, config, thread
 
 from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
@@ -16,19 +16,21 @@ from swarm_graph.errors import StorageError
 from swarm_graph.models.invented import Ask
 from swarm_graph.state import SwarmState
 
-PROGRAM = Path(sys.executable).parent / "swarm-graph"
 RUN = ["run", "Create a queue", "--simulate", "--workflow", "full", "--session", "s"]
 
 
 def swarm(*arguments: str, cwd: Path, largest_file: int | None = None) -> subprocess.CompletedProcess[str]:
     """Runs the command; `largest_file`: the bytes at which the system refuses to let a file grow."""
-
-    def limit() -> None:
-        if largest_file:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
+    if largest_file is None:
+        return warm.run(*arguments, cwd=cwd, text=True)
+    limits = (largest_file, largest_file)
     return subprocess.run(
-        [PROGRAM, *arguments], cwd=cwd, capture_output=True, text=True, check=False, preexec_fn=limit
+        [warm.PROGRAM, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
     )
 
 

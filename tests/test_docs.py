@@ -14,15 +14,14 @@ import time
 from pathlib import Path
 
 import pytest
+import warm
 from click.testing import CliRunner, Result
 from support import SIMULATED, dead_port, write_config
 
 from swarm_graph.cli.main import swarm_graph
 
 PAGE = (Path(__file__).parents[1] / "docs" / "when-something-goes-wrong.md").read_text(encoding="utf-8")
-PROGRAM = Path(sys.executable).parent / "swarm-graph"
 SETTINGS = [name for name in os.environ if name.startswith("SWARM_")]
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in SETTINGS}
 MODEL = SIMULATED["model_config"]["single_model"]
 
 
@@ -60,9 +59,7 @@ def killed(folder: Path) -> None:
     slow = {**MODEL, "simulation": {"first_token_s": 600}}
     models = {"mode": "multi", "single_model": MODEL, "multi_model": {"coder": slow}}
     write_config(folder, model_config=models)
-    process = subprocess.Popen(
-        [PROGRAM, "run", "Create a queue", "--session", "queue-1"], cwd=folder, env=ENVIRONMENT
-    )
+    process = warm.Process("run", "Create a queue", "--session", "queue-1", cwd=folder)
     notes = folder / "swarm-output" / "queue-1" / "notes.md"
     while not (notes.is_file() and "# Design" in notes.read_text()):
         assert process.poll() is None

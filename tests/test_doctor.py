@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from click.testing import CliRunner
 from servers.llama import Llama, running_llama
 from servers.ollama_front import OllamaFront
@@ -163,8 +162,7 @@ def test_the_command_prints_one_json_document_and_its_exit_code(llama: Llama, tm
 
 def test_a_piped_doctor_is_plain_text(llama: Llama, tmp_path: Path) -> None:
     path = write_config(tmp_path, **one(llama.url))
-    command = [sys.executable, "-m", "swarm_graph", "doctor", "--config", str(path)]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    ended = warm.run("doctor", "--config", path, cwd=tmp_path, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "\x1b" not in ended.stdout
     assert ended.stdout.endswith("no check failed\n")
@@ -173,8 +171,7 @@ def test_a_piped_doctor_is_plain_text(llama: Llama, tmp_path: Path) -> None:
 def test_a_config_that_does_not_load_ends_with_one_line_and_2(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text('{"workflow": {"max_iterations": 0}}')
-    command = [sys.executable, "-m", "swarm_graph", "doctor", "--config", str(path)]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    ended = warm.run("doctor", "--config", path, cwd=tmp_path, text=True)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert len(ended.stderr.splitlines()) == 1
     assert "workflow.max_iterations" in ended.stderr

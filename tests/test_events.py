@@ -6,10 +6,11 @@ import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
+import warm
 from support import write_config
-from test_cli import ENVIRONMENT, PROGRAM, swarm
+from test_cli import swarm
 
 from swarm_graph.events import VERSION, Event, Kind, event_line
 
@@ -62,18 +63,8 @@ def test_the_last_event_of_a_failed_run_has_its_phase(tmp_path: Path) -> None:
 def test_a_reader_that_goes_away_does_not_end_the_session(tmp_path: Path) -> None:
     (tmp_path / "p.md").write_text("Look.")
     (tmp_path / "rows.jsonl").write_text('{"n": 1}\n' * 50)
-    command: list[Any] = [
-        PROGRAM,
-        "batch",
-        "rows.jsonl",
-        "--prompt",
-        "p.md",
-        "--simulate",
-        "--session",
-        "b",
-        "--json-events",
-    ]
-    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE) as process:
+    batch = ["batch", "rows.jsonl", "--prompt", "p.md", "--simulate", "--session", "b", "--json-events"]
+    with warm.Process(*batch, cwd=tmp_path, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
         process.stdout.close()

@@ -20,6 +20,8 @@ from support import dead_port
 from swarm_graph.errors import ModelError
 from swarm_graph.workflows.build import build_graph
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[1] / "docs" / "servers.md").read_text(encoding="utf-8")
 SERVERS: dict[str, type[FaultyProxy] | type[FaultyOllama]] = {"OpenAI": FaultyProxy, "Ollama": FaultyOllama}
 FAULTS = ("refused", *PLAYED)
@@ -32,6 +34,13 @@ CALLS = {
     "without it": {5, 7},
 }
 """How many calls reach the server with one retry; a plain answer often needs no repair."""
+LIMITS = {
+    "silent": {"idle_timeout": 1},
+    "stall": {"idle_timeout": 1},
+    "left_open": {"idle_timeout": 3},
+    "loading": {"timeout": 4},
+}
+"""Limits that end a fault early. All other faults keep the default limits, so that load does not matter."""
 
 
 @dataclass
@@ -61,9 +70,10 @@ TABLE = table()
 
 def settings(server: FaultyProxy | FaultyOllama, **entry: Any) -> dict[str, Any]:
     api_type = "ollama" if isinstance(server, FaultyOllama) else "openai"
-    model = {"url": server.url, "model": "tiny", "api_type": api_type, "retries": 1, "timeout": 4}
+    limits = LIMITS.get(server.plan.fault, {})
+    model = {"url": server.url, "model": "tiny", "api_type": api_type, "retries": 1, **limits, **entry}
     return {
-        "model_config": {"single_model": {**model, "idle_timeout": 0.7, **entry}},
+        "model_config": {"single_model": model},
         "agent_parameters": {
             "reviewer": {"max_tokens": 400, "seed": 3, "top_p": 0.9, "reasoning": "low"}
             if api_type == "openai"

@@ -11,11 +11,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pytest
 from chaos.model_server import ModelServer, answer
 from servers.faults import Answer, FaultyProxy, FaultyProxyHandler, Plan
 from servers.loopback import Call
 
 from swarm_graph import SwarmCoordinator
+
+pytestmark = pytest.mark.slow
 
 SESSIONS, AT_ONCE, RATE = 300, 24, 0.2
 WORKFLOWS = ("review_only", "standard", "review_only", "full", "review_only", "standard")

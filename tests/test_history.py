@@ -162,7 +162,7 @@ def test_show_names_the_roles_of_a_session(tmp_path: Path) -> None:
     shown = cli(tmp_path, "show", "s").stdout
     assert shown.startswith("Session s (standard, simulated): complete\nRequest: Build it\nBegun ")
     assert f"\nFiles in {tmp_path / 'out' / 's'}\n" in shown
-    assert re.search(rf"\nRuns:\n  {TIME}  begin, complete, 0 s, process \d+ on ", shown)
+    assert re.search(rf"\nRuns:\n  {TIME}  begin, complete, \d+ s, process \d+ on ", shown)
     assert re.search(r"\nT003_code +completed  round 2\n", shown)
     assert re.search(r"\nreviewer +6 ", shown)
     told = cli_json(tmp_path, "show", "s")

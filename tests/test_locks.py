@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import warm
 from click.testing import CliRunner
 from support import SIMULATED, Crew, config, thread
 
@@ -33,7 +34,6 @@ from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.graph import SwarmGraph
 
 REQUEST: SwarmState = {"request": "Build it"}
-PROGRAM = Path(sys.executable).parent / "swarm-graph"
 ENDLESS = {"model": "s", "api_type": "simulated", "simulation": {"first_token_s": 600}}
 AT_THE_CODER = {
     "model_config": {"mode": "multi", **SIMULATED["model_config"], "multi_model": {"coder": ENDLESS}}
@@ -218,6 +218,7 @@ def test_a_session_is_at_work_by_every_name_of_its_database(saver: SwarmSaver, t
 # --- other processes -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_another_process_is_refused_until_it_is_killed(saver: SwarmSaver, tmp_path: Path) -> None:
     graph, crew = standard(saver), Crew()
     command = [sys.executable, "-c", WORK, str(tmp_path / "swarm.db")]
@@ -247,9 +248,7 @@ def test_another_process_is_refused_until_it_is_killed(saver: SwarmSaver, tmp_pa
 def test_the_command_line_says_in_one_line_who_is_at_work(saver: SwarmSaver, tmp_path: Path) -> None:
     arguments = ["resume", "t", "--data-dir", "."]
     with at_work(standard(saver)):
-        done = subprocess.run(
-            [PROGRAM, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        done = warm.run(*arguments, cwd=tmp_path, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(f"swarm-graph: {owner()[1:-1]}\n", done.stderr)
 

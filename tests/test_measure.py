@@ -64,7 +64,7 @@ def test_one_slot_that_is_slow_gets_one_call_and_more_time(tmp_path: Path) -> No
         running_llama(tmp_path, slots=1) as narrow,
         CountingProxy(narrow.root, delay=0.2) as proxy,
     ):
-        text = told(measured(proxy.url, slots=4, timeout=0.9))
+        text = told(measured(proxy.url, slots=4, timeout=4))
     assert 'set "timeout": ' in text
     assert 'set "slots": 1' in text
 

@@ -15,7 +15,10 @@ from support import Crew, config
 
 from swarm_graph import NotebookProgress, SwarmCoordinator, SwarmManager, build_graph
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("jupyter"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 HOSTILE = '{"approved": false, "findings": [{"severity": "major", "location": "a.py:1", "problem": "%s"}]}'
 
 

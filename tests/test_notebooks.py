@@ -21,6 +21,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 OF_THIS_RUN = re.compile(r"/(?:tmp|home|root|Users)/|\d\d:\d\d:\d\d|0x[0-9a-f]{6}|\d tokens/s")
 SIMULATED = '{"model": "simulated", "api_type": "simulated"}'
 pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("jupyter"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of the kernel's own sockets
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]

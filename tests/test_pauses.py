@@ -12,7 +12,6 @@ import select
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from click.testing import CliRunner, Result
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
@@ -40,9 +40,7 @@ from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.pauses import Pause
 
-PROGRAM = Path(sys.executable).parent / "swarm-graph"
 SETTINGS = [name for name in os.environ if name.startswith("SWARM_")]
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in SETTINGS}
 
 REQUEST: SwarmState = {"request": "Build it"}
 REVIEWS = ["review_correctness", "review_performance", "review_style"]
@@ -810,6 +808,12 @@ def test_pauses_need_checkpointing(tmp_path: Path) -> None:
 # --- failing and being killed between pause and answer ------------------------------------------
 
 
+def fail_late(_: Ask) -> Exception:
+    """Fail after the parallel branches have begun: the failure waits for those, and for no others."""
+    time.sleep(0.05)
+    return ValueError("broken")
+
+
 @pytest.mark.parametrize("name", SAVERS)
 @pytest.mark.parametrize(
     ("workflow", "failing", "again"),
@@ -824,7 +828,7 @@ def test_pauses_need_checkpointing(tmp_path: Path) -> None:
 def test_a_role_that_fails_after_the_answer_is_asked_again_and_the_person_is_not(
     workflow: dict[str, Any], failing: str, again: list[str], name: str, tmp_path: Path
 ) -> None:
-    crew = Crew({failing: ValueError("broken")})
+    crew = Crew({failing: fail_late})
     with opened(name, tmp_path / "swarm.db") as saver:
         graph = build_graph("full", config=config(workflow=workflow), checkpointer=saver)
         assert graph.invoke(REQUEST, thread(), context=crew.context)["__interrupt__"]
@@ -880,18 +884,13 @@ def test_an_answered_session_that_is_killed_does_not_wait_again(tmp_path: Path) 
     write_config(tmp_path, model_config=models)
     edit = tmp_path / "design.md"
     edit.write_text("Two files.")
-    process = subprocess.Popen(
-        [PROGRAM, "resume", "s", "--edit", edit, "--config", "config.json"],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    resume = ("resume", "s", "--edit", edit, "--config", "config.json")
+    process = warm.Process(*resume, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while kept(tmp_path)[1].next != ("coder",):
         assert process.poll() is None
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate()
     before = len(crew.asks)
     again = coordinator(tmp_path, crew)
     assert again.resume("s")["phase"] == "complete"
@@ -904,15 +903,7 @@ def test_an_answered_session_that_is_killed_does_not_wait_again(tmp_path: Path) 
 
 def test_a_process_stops_with_3_and_another_one_goes_on_with_an_edit(tmp_path: Path) -> None:
     write_config(tmp_path, workflow=BEFORE_CODER)
-    done = subprocess.run(
-        [PROGRAM, "run", "Build it", "--session", "s"],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = warm.run("run", "Build it", "--session", "s", cwd=tmp_path, text=True)
     assert done.returncode == 3
     assert done.stderr == (
         "swarm-graph: waiting for a person; `swarm-graph resume s --approve` (or --edit FILE, --reject TEXT)"
@@ -1061,10 +1052,9 @@ class Terminal:
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self._screen, end = pty.openpty()
-        environment = {**ENVIRONMENT, "TERM": "dumb", "VISUAL": str(folder / "editor")}
-        command = [str(PROGRAM), *arguments]
-        self.process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=end, stdout=end, stderr=end, start_new_session=True
+        environment = {**warm.ENVIRONMENT, "TERM": "dumb", "VISUAL": str(folder / "editor")}
+        self.process = warm.Process(
+            *arguments, cwd=folder, env=environment, stdin=end, stdout=end, stderr=end, start_new_session=True
         )
         os.close(end)
         self.seen = ""
@@ -1094,7 +1084,7 @@ class Terminal:
         with contextlib.suppress(OSError):  # Linux says so when nobody is left on the other side
             while chunk := os.read(self._screen, 1 << 16):
                 self.seen += chunk.decode()
-        return self.process.wait(timeout=60)
+        return self.process.wait()
 
     def _read(self) -> str:
         try:

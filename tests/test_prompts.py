@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from support import Crew, config, write_config
 
 from swarm_graph.checkpoints.saver import open_checkpointer
@@ -267,24 +266,13 @@ def test_a_pack_is_chosen_by_its_name(tmp_path: Path) -> None:
     )
     assert {"review_safety", "review_operability"} <= set(graph.nodes)
     write_config(tmp_path)
-    program = Path(sys.executable).parent / "swarm-graph"
-    run = [
-        str(program),
-        "run",
-        "x",
-        "--workflow",
-        "review_only",
-        "--session",
-        "s",
-        "--prompts",
-        "process-safety",
-    ]
-    assert subprocess.run(run, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    arguments = ["run", "x", "--workflow", "review_only", "--session", "s", "--prompts"]
+    assert warm.run(*arguments, "process-safety", cwd=tmp_path).returncode == 0
     with open_checkpointer(tmp_path / ".swarm" / "swarm.db") as saver:
         known = saver.catalogue.get("s")
         assert known
         assert known.config["prompts_dir"] == "process-safety"
-    wrong = subprocess.run([*run[:-1], "nope"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    wrong = warm.run(*arguments, "nope", cwd=tmp_path, text=True)
     assert wrong.returncode == 2
     assert wrong.stderr.splitlines() == [
         f"swarm-graph: prompts_dir '{tmp_path / 'nope'}' is not a folder; prompt packs: process-safety"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from servers.counting_proxy import CountingProxy
 from servers.grammars import FILES_GRAMMAR, TESTS_GRAMMAR, TEXT_GRAMMAR
 from servers.llama import Llama
@@ -24,6 +23,8 @@ from swarm_graph.config import load_config
 from swarm_graph.errors import ModelError
 from swarm_graph.state import AgentRole
 from swarm_graph.workflows.build import build_graph
+
+pytestmark = pytest.mark.slow
 
 GRAMMARS = {"coder": FILES_GRAMMAR, "tester": TESTS_GRAMMAR, "debugger": TEXT_GRAMMAR}
 ALL_ROLES = [str(role) for role in AgentRole]
@@ -99,15 +100,15 @@ def test_killed_at_work_on_a_real_server_a_session_goes_on(
     }
     (tmp_path / "config.json").write_text(json.dumps(settings))
     calls = ollama.calls if models is ollama_only else counted.calls
-    program = str(Path(sys.executable).parent / "swarm-graph")
-    run = [program, "run", "Count to three", "--workflow", "full", "--session", "s"]
-    with subprocess.Popen(run, cwd=tmp_path) as process:
+    arguments = ["run", "Count to three", "--workflow", "full", "--session", "s"]
+    with warm.Process(*arguments, cwd=tmp_path) as process:
         while len(calls) < 5:  # two of three branches at work, or the third too
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
     in_flight = calls.in_flight
-    done = subprocess.run([program, "resume", "--json"], cwd=tmp_path, capture_output=True, check=True)
+    done = warm.run("resume", "--json", cwd=tmp_path)
+    assert done.returncode == 0
     assert json.loads(done.stdout)["phase"] == "complete"
     asked = Counter(json.dumps(body) for body in calls.bodies)
     assert sum(times - 1 for times in asked.values()) <= max(in_flight, 3)

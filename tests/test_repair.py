@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import warm
 from click.testing import CliRunner
 from support import CODE, REFUSED, Crew, config, thread
 
@@ -387,7 +386,6 @@ def test_repair_needs_database() -> None:
 
 def test_the_program_asks_for_no_config(path: Path) -> None:
     (path.parent / "config.json").write_text("{")
-    command = [sys.executable, "-m", "swarm_graph", "doctor", "--database", "--data-dir", "."]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=path.parent, check=False)
+    ended = warm.run("doctor", "--database", "--data-dir", ".", cwd=path.parent, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("ok    database: 'swarm.db' is sound, sessions: 6\n")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import warm
 
-PROGRAM = Path(sys.executable).parent / "swarm-graph"
 KEY, OWN = "sk-0123456789-very-secret", "own-0123456789-secret"
 EVENTS = (
     {"choices": [{"index": 0, "delta": {"content": '{"findings": [], "approved": true}'}}]},
@@ -75,13 +73,8 @@ def test_no_byte_of_a_key_is_kept_or_shown(path: str, code: int, tmp_path: Path)
             "workflow": {"verbose_logging": True},
         }
         (tmp_path / "config.json").write_text(json.dumps(settings))
-        done = subprocess.run(
-            [PROGRAM, "run", "x = 1", "--workflow", "review_only", "--session", "s"],
-            cwd=tmp_path,
-            env={**os.environ, "SWARM_TEST_KEY": KEY},
-            capture_output=True,
-            check=False,
-        )
+        arguments = ["run", "x = 1", "--workflow", "review_only", "--session", "s"]
+        done = warm.run(*arguments, cwd=tmp_path, env={**os.environ, "SWARM_TEST_KEY": KEY})
     (tmp_path / "config.json").unlink()
     assert done.returncode == code, done.stderr.decode()
     assert f"Bearer {KEY}" in SEEN, "the key never reached its server"
@@ -97,13 +90,7 @@ def test_the_doctor_keeps_a_key_to_itself(tmp_path: Path) -> None:
     with server() as url:
         entry = {"url": f"{url}/refusing/v1", "model": "m", "api_key_env": "SWARM_TEST_KEY", "retries": 0}
         (tmp_path / "config.json").write_text(json.dumps({"model_config": {"single_model": entry}}))
-        done = subprocess.run(
-            [PROGRAM, "doctor", "--measure"],
-            cwd=tmp_path,
-            env={**os.environ, "SWARM_TEST_KEY": KEY},
-            capture_output=True,
-            check=False,
-        )
+        done = warm.run("doctor", "--measure", cwd=tmp_path, env={**os.environ, "SWARM_TEST_KEY": KEY})
     assert done.returncode == 1
     assert b"refused the key (401: the key Bearer *** is not known" in done.stdout
     assert KEY.encode() not in done.stdout + done.stderr

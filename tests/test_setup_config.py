@@ -6,11 +6,11 @@ import asyncio
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from click.testing import CliRunner, Result
 from servers.llama import Llama
 from servers.ollama_front import OllamaFront
@@ -122,11 +122,10 @@ def test_nothing_is_asked_without_a_terminal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("answer", "is_there"), [("n", False), ("y", True)])
 def test_on_a_terminal_it_asks_first(answer: str, is_there: bool, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "swarm_graph", "init", "config.json"]
-    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, cwd=tmp_path) as child:
+    with warm.Process("init", "config.json", stdin=theirs, stdout=subprocess.PIPE, cwd=tmp_path) as child:
         os.close(theirs)
         os.write(ours, f"{answer}\n".encode())
-        output, _ = child.communicate(timeout=60)
+        output, _ = child.communicate()
     os.close(ours)
     assert b"Write config.json?" in output
     assert child.returncode == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +33,7 @@ def test_p_is_the_share_of_splits_that_are_as_far_apart(
 VALUES = st.lists(st.integers(0, 20), min_size=1, max_size=7)
 
 
+@hypothesis.settings(derandomize=True, deadline=None)
 @given(VALUES, VALUES)
 def test_p_is_a_share_and_symmetric(first: list[float], other: list[float]) -> None:
     assert 0 < p_value(first, other) <= 1

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+import warm
 from chaos.model_server import ModelServer
 from support import Crew, config, thread
 
@@ -20,51 +19,38 @@ from swarm_graph.errors import Stopped
 from swarm_graph.events import Event
 from swarm_graph.roles.run import RunOptions, StopFlag
 
-PROGRAM = Path(sys.executable).parent / "swarm-graph"
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SWARM_")}
 
-
-def begun(server: ModelServer, folder: Path, grace: float) -> subprocess.Popen[str]:
+def begun(server: ModelServer, folder: Path, grace: float) -> warm.Process:
     """A review session with all four calls in flight."""
     entry = {"url": server.url, "model": "m", "retries": 0}
     settings = {"model_config": {"single_model": entry}, "workflow": {"grace_period": grace}}
     (folder / "config.json").write_text(json.dumps(settings))
-    process = subprocess.Popen(
-        [PROGRAM, "run", "x = 1", "--workflow", "review_only", "--session", "s"],
-        cwd=folder,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    arguments = ["run", "x = 1", "--workflow", "review_only", "--session", "s"]
+    process = warm.Process(*arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while len(server.asked) < 4:
         assert process.poll() is None
         time.sleep(0.01)
-    time.sleep(0.3)  # until it knows, too, that they are in flight
     return process
 
 
 def resumed(folder: Path) -> dict[str, object]:
-    done = subprocess.run(
-        [PROGRAM, "resume", "s", "--json"],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = warm.run("resume", "s", "--json", cwd=folder)
+    assert done.returncode == 0
     found: dict[str, object] = json.loads(done.stdout)
     return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_calls_in_flight_end_and_are_kept(number: signal.Signals, tmp_path: Path) -> None:
-    with ModelServer(latency=2.0) as server:
+    with ModelServer(latency=0.2, held=True) as server:
         process = begun(server, tmp_path, grace=60)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        assert process.stderr
+        said = process.stderr.readline()
+        assert re.search(r"stopping: .* in flight gets? 60 s to end; again stops at once", said)
+        server.release("")
+        process.communicate()
         assert process.returncode == 0, "nothing was left to ask after the four calls"
-        assert re.search(r"stopping: .* in flight gets? 60 s to end; again stops at once", errors)
         assert resumed(tmp_path)["phase"] == "complete"
         assert len(server.asked) == 4, "an answer was asked for again"
 
@@ -81,7 +67,7 @@ def test_a_second_signal_or_the_end_of_the_grace_period_stops_at_once(
         assert "stopping" in process.stderr.readline()
         if grace > 1:
             process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate()
         assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
         assert errors == "swarm-graph: stopped; `swarm-graph resume s` goes on\n"
         server.latency = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -17,20 +16,16 @@ from chaos.tasks import Ideal, random_tasks
 
 from swarm_graph.state import TaskStatus
 
+pytestmark = pytest.mark.slow
+
 Tasks = list[dict[str, Any]]
 
 KILLS = 40
 KILLS_A_SESSION = 8
 LATENCY_S = 0.02
-MARGIN_S = 0.05
+MARGIN_S = 5.0
+"""Wide, for a machine under load: `make soak` uses 50 ms. What is committed is checked without a margin."""
 MALFORMED = 0.2
-
-
-@pytest.fixture(scope="module")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Worker]]:
-    folder = tmp_path_factory.mktemp("workers")
-    with Worker(folder / "log1") as first, Worker(folder / "log2") as second:
-        yield [first, second]
 
 
 def unbroken(

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from support import SIMULATED, dead_port, write_config
-
-PROGRAM = Path(sys.executable).parent / "swarm-graph"
 
 
 class Collector:
@@ -70,8 +69,8 @@ def run(folder: Path, endpoint: str | None, **settings: Any) -> subprocess.Compl
         "HTTP_PROXY": "http://127.0.0.1:9",
         "http_proxy": "http://127.0.0.1:9",
     }
-    command = [str(PROGRAM), "run", "Build a queue", "--session", "s"]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    arguments = ["run", "Build a queue", "--session", "s"]
+    return warm.run(*arguments, cwd=folder, env=environment, text=True)
 
 
 def attributes(span: Any) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any
 
 import psutil
 import pytest
+import warm
 from support import sandbox
-from test_cli import ENVIRONMENT, PROGRAM, swarm
+from test_cli import swarm
 from test_run_tests import RIGHT, TESTS, WRONG
 
 from swarm_graph import SwarmCoordinator, SwarmManager
@@ -152,10 +153,10 @@ def test_doctor_says_which_sandbox_is_used_and_what_it_lacks(tmp_path: Path) -> 
 
 
 @contextmanager
-def at_its_tests(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[psutil.Process]]]:
+def at_its_tests(folder: Path) -> Iterator[tuple[warm.Process, list[psutil.Process]]]:
     """A session whose tests are running, and all processes below it."""
-    command = [str(PROGRAM), "run", "Add.", "--workflow", "full", "--session", "s"]
-    with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL) as running:
+    arguments = ["run", "Add.", "--workflow", "full", "--session", "s"]
+    with warm.Process(*arguments, cwd=folder, stdout=subprocess.DEVNULL) as running:
         below: list[psutil.Process] = []
         while not any(is_sandboxed_python(process) for process in below):
             assert running.poll() is None
@@ -171,6 +172,7 @@ def is_sandboxed_python(process: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signals", "code"),
     [([signal.SIGKILL], -signal.SIGKILL), ([signal.SIGINT] * 2, 130), ([signal.SIGTERM] * 2, 143)],
@@ -195,6 +197,7 @@ def test_stopped_while_tests_run_nothing_is_left_and_resume_runs_them_again(
     assert {count for _, count in asked} == {1}
 
 
+@pytest.mark.slow
 def test_the_first_signal_lets_the_tests_end(tmp_path: Path) -> None:
     scripted(tmp_path, tests=SLOW)
     with at_its_tests(tmp_path) as (running, _):
@@ -203,6 +206,7 @@ def test_the_first_signal_lets_the_tests_end(tmp_path: Path) -> None:
     assert recorded(tmp_path) == [("run", 1, 1, "passed", 0, 2, 0)]
 
 
+@pytest.mark.slow
 def test_the_interpreter_of_the_test_run_is_the_configured_one(tmp_path: Path) -> None:
     tests = (
         TESTS

@@ -90,9 +90,11 @@ class Session:
     """How many kills found it alive."""
     committed: list[tuple[int, Counter[str]]] = field(default_factory=list)
     """At each kill: how many questions had been asked, and how many answers each task had committed."""
+    idle_timeout: float = 30.0
+    """Short only for a server that stalls: a machine under load can stall too."""
 
     def job(self, die_at: int = 0) -> dict[str, Any]:
-        entry = {"url": self.server.url, "model": "chaos", "retries": 9, "idle_timeout": 0.5}
+        entry = {"url": self.server.url, "model": "chaos", "retries": 9, "idle_timeout": self.idle_timeout}
         config = {"model_config": {"single_model": entry}, "execution": {"mode": "off"}, **self.settings}
         return {
             "folder": str(self.folder),

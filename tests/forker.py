@@ -1,0 +1,111 @@
+"""The preloaded interpreter of `warm.py`: it imports the program once and forks a process for every job.
+
+The first argument is the descriptor of a socket. A job is a line of JSON with four descriptors: a pipe for
+the pid and the exit code, and the three standard streams. The interpreter ends when the other end is closed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import signal
+import socket
+import sys
+from contextlib import suppress
+from multiprocessing import get_context
+from typing import Any
+
+import swarm_graph
+from swarm_graph.__main__ import main
+
+PROGRAMS = ("swarm_graph.sandbox.inside",)
+"""Modules that run when they are imported."""
+NEEDED_LATER = (
+    "click._textwrap",
+    "httpcore2",
+    "httpx_aiohttp.httpx2",
+    "jiter",
+    "langchain_core.messages.block_translators.langchain_v0",
+    "langchain_core.tracers.context",
+    "langchain_core.tracers.run_collector",
+    "langchain_core.tracers.stdout",
+    "langchain_ollama",
+    "langchain_openai",
+    "openai.lib.streaming.chat",
+    "openai.resources.chat.completions",
+    "rich._emoji_codes",
+    "truststore",
+)
+"""Modules that the program imports late."""
+STREAMS = [
+    (number, mode, buffering, stream.encoding, stream.errors)
+    for number, mode, buffering, stream in (
+        (0, "r", -1, sys.stdin), (1, "w", -1, sys.stdout), (2, "w", 1, sys.stderr),
+    )
+]  # fmt: skip
+"""How Python opens the standard streams. A forked process opens its own again: they may be a terminal."""
+
+
+def serve(jobs: socket.socket) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the supervisors
+    while True:
+        line, descriptors, _, _ = socket.recv_fds(jobs, 1 << 16, 4)
+        if not line:
+            return
+        while not line.endswith(b"\n"):
+            line += jobs.recv(1 << 16)
+        if os.fork() == 0:
+            jobs.close()
+            supervise(json.loads(line), *descriptors)
+            os._exit(0)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def supervise(job: dict[str, Any], status: int, *streams: int) -> None:
+    """Run the job in a process of its own; report its pid and its exit code."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    process = get_context("fork").Process(target=work, args=(job, status, *streams))
+    process.start()
+    for stream in streams:
+        os.close(stream)
+    os.write(status, f"{process.pid}\n".encode())
+    process.join()
+    os.write(status, f"{process.exitcode}\n".encode())
+
+
+def work(job: dict[str, Any], status: int, *streams: int) -> None:
+    os.close(status)
+    if job["new_session"]:
+        os.setsid()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(number, encoding=encoding, errors=errors, mode=mode, buffering=buffering, closefd=False)  # noqa: SIM115
+        for number, mode, buffering, encoding, errors in STREAMS
+    )
+    os.chdir(job["cwd"])
+    os.environ.clear()
+    os.environ.update(job["env"])
+    sys.argv = job["arguments"]
+    try:
+        main()
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing skips them before Python 3.13
+
+
+if __name__ == "__main__":
+    del sys.path[0]
+    modules = {found.name for found in pkgutil.walk_packages(swarm_graph.__path__, "swarm_graph.")}
+    for name in sorted(modules - {*PROGRAMS}):
+        importlib.import_module(name)
+    for name in NEEDED_LATER:
+        with suppress(ImportError):  # a version of a package may lack one
+            importlib.import_module(name)
+    gc.freeze()  # garbage collection in a forked process would copy every page
+    serve(socket.socket(fileno=int(sys.argv[1])))

@@ -13,8 +13,12 @@ from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.spec import TaskSpec, task_specs
 
 
+# The docstrings and bounds of these two are in the JSON schema of the question, and so in its key in the journal:
+# with another wording, a session that was stopped would ask again.
+
+
 class NewTask(BaseModel):
-    """A task that another task adds, as a model writes it. The bounds are for the server's grammar."""
+    """A task that another one adds, as a model writes it."""
 
     task_id: str = Field(min_length=1, json_schema_extra={"maxLength": 40})
     assigned_role: AgentRole
@@ -24,7 +28,7 @@ class NewTask(BaseModel):
 
 
 class Expansion(BaseModel):
-    """The answer of a task that expands."""
+    """What a task that expands answers."""
 
     plan: str = Field("", json_schema_extra={"maxLength": 8000})
     tasks: list[NewTask] = Field(min_length=1, json_schema_extra={"maxItems": 100})

@@ -1,4 +1,4 @@
-"""The words of the product as types: the shared state of a run, its tasks, reviews and findings."""
+"""The vocabulary of the product as types: the shared state, tasks, reviews, findings, roles, workflows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing_extensions import TypedDict  # pydantic reads typing's own only from
 class AgentRole(StrEnum):
     """The nine roles that ask a model."""
 
+    # The docstring is in the JSON schema of questions with a role in their answer, so it stays as it is.
+
     ARCHITECT = "architect"
     CLARIFIER = "clarifier"
     CODER = "coder"
@@ -25,8 +27,7 @@ class AgentRole(StrEnum):
 
 
 REVIEW_ROLES = (AgentRole.REVIEWER, AgentRole.SECURITY)
-"""The roles that judge code; the answer of each is a review."""
-
+"""The roles that judge code; their answers are reviews."""
 
 WORKFLOWS = {
     "standard": "swarm_graph.workflows.builtin:standard",
@@ -43,7 +44,7 @@ OUTPUT_DIR = "swarm-output"
 
 
 class TaskStatus(StrEnum):
-    """Where a task stands. READY: all that it waits for is done; SKIPPED: it was not begun, see why."""
+    """The status of a task. READY: its dependencies are finished; SKIPPED: it does not run, its record says why."""
 
     PENDING = "PENDING"
     READY = "READY"
@@ -61,7 +62,7 @@ Severity = Literal["critical", "major", "minor", "info"]
 
 
 class Finding(TypedDict):
-    """One remark about the code."""
+    """One remark about the code, by one or more nodes."""
 
     severity: Severity
     location: str
@@ -72,8 +73,8 @@ class Finding(TypedDict):
 
 
 Outcome = Literal["passed", "failed", "broken", "no_tests", "timed_out", "stopped", "tampered", "not_run"]
-"""What a run of the tests came to. broken: the tests are at fault themselves; stopped: it broke a limit;
-tampered: its report cannot be believed."""
+"""The outcome of a test run. broken: the tests themselves are wrong; stopped: it exceeded a limit; tampered:
+its test log cannot be trusted."""
 
 
 class Failure(TypedDict):
@@ -87,45 +88,45 @@ class Failure(TypedDict):
     text: str
     """The trimmed traceback."""
     by_tests: bool
-    """Whether the test is at fault itself."""
+    """Whether the test itself is wrong, not the code."""
 
 
 class Evidence(TypedDict):
-    """What a run of the tests showed."""
+    """The result of a test run."""
 
     outcome: Outcome
     exit_code: int | None
-    """None where it was stopped or not run."""
+    """None if the run was stopped or did not start."""
     passed: int
     failed: int
     errored: int
     skipped: int
     failures: list[Failure]
-    """The first of them."""
+    """The first failures only."""
     reason: str
-    """Why it was not run, was stopped, or cannot be believed; empty otherwise."""
+    """Why the tests did not run, were stopped, or cannot be trusted; empty otherwise."""
     output: str
-    """The end of what a command printed."""
+    """The end of the output of a test command that is not pytest."""
     sandbox: str
     seconds: float
     attempt: int
-    """Which run of its round it was; more than 1 when the tester had to write the tests again."""
+    """The number of the test run in its round; above 1 after the tester rewrote broken tests."""
 
 
 class Review(TypedDict):
-    """What one branch says of one round."""
+    """The judgment of one branch on one round."""
 
     node: str
     iteration: int
     approved: bool | None
-    """None: the answer could not be understood, which never counts as an approval."""
+    """None: the answer could not be read, which never counts as an approval."""
     findings: list[Finding]
     evidence: NotRequired[Evidence]
-    """What the run of the tests showed; only `run_tests` has it."""
+    """The result of the test run; only `run_tests` has it."""
 
 
 class Attempt(TypedDict):
-    """A round that did not end in an approval, as it was judged."""
+    """A round that was not approved, as it was when it was judged."""
 
     iteration: int
     code: dict[str, str]
@@ -134,10 +135,10 @@ class Attempt(TypedDict):
 
 
 class TaskRecord(TypedDict):
-    """A task as the state keeps it.
+    """A task in the state.
 
-    The result of a built-in workflow's task is in the state's own keys (code, design, reviews, ...); a task
-    of a custom graph has it here.
+    The results of built-in workflows are in the keys of the state (code, design, reviews, …); the record of a
+    custom task holds its result itself.
     """
 
     task_id: str
@@ -146,32 +147,37 @@ class TaskRecord(TypedDict):
     role: str
     status: str
     iteration: int
-    """The round of its latest result."""
+    """The round of the latest result."""
     created_at: float
-    """When it first started, seconds since the epoch."""
+    """When the task first started, in seconds since the epoch."""
     completed_at: float
     note: NotRequired[str]
-    """What a person should know of the answer: repaired, unreadable, files deleted."""
+    """What was unusual about the answer, for people: repaired, unreadable, a fallback asked."""
     spec: NotRequired[dict[str, Any]]
-    """What the user, or a task that expands, asked for: a `TaskSpec` as plain data."""
+    """The TaskSpec of a custom task, as plain data."""
     rank: NotRequired[list[int]]
-    """Its place in the order added: its number, below that of the task that added it."""
+    """The place of a custom task in the order in which tasks were added: its number, after its parent's rank."""
     result: NotRequired[str]
-    """The answer as text; files as fenced blocks."""
+    """The answer of a custom task as text; files as fenced blocks."""
     value: NotRequired[Any]
-    """The answer as plain data where it is typed: what the answer's JSON schema says, or a review."""
+    """A typed answer of a custom task as plain data, or its review."""
     added: NotRequired[list[dict[str, Any]]]
-    """The tasks that it added, as `spec` has them."""
+    """The tasks that a custom task added, in the form of `spec`."""
     error: NotRequired[str]
-    """Why it failed, or which failure kept it from being begun."""
+    """Why the task failed, or which failure skipped it."""
 
 
 @dataclass
 class Task:
-    """A unit of a session's work, as the user of a custom graph adds it and as the coordinator shows it.
+    """A unit of work: users add it to a custom graph, and the coordinator returns it with its result.
 
-    The lower part is what came out: `result` is text; `error` says why a task failed or was skipped; times
-    are seconds since the epoch. The rest is explained in `swarm_graph.tasks.spec.TaskSpec`.
+    `swarm_graph.tasks.spec.TaskSpec` explains the fields that users set.
+
+    Attributes:
+        result: The answer as text.
+        error: Why the task failed or was skipped.
+        created_at: When it started, in seconds since the epoch.
+        completed_at: When it finished, in seconds since the epoch.
     """
 
     task_id: str
@@ -196,22 +202,24 @@ class Task:
 
 
 def own_review(node: str, state: SwarmState) -> Review | None:
-    """The latest review of a node."""
+    """The latest review of a node; None if it has none."""
     own = [review for review in state.get("reviews", []) if review["node"] == node]
     return own[-1] if own else None
 
 
 def reviewed(old: list[Review], new: list[Review]) -> list[Review]:
-    """Reviews with new ones; a node's second review of a round takes the place of its first."""
+    """Reducer of `reviews`: append; a second review by a node in the same round replaces its first."""
     again = {(review["node"], review["iteration"]) for review in new}
     return [*(review for review in old if (review["node"], review["iteration"]) not in again), *new]
 
 
 def merge(old: dict[str, TaskRecord], new: dict[str, TaskRecord]) -> dict[str, TaskRecord]:
+    """Reducer of `tasks`: a new record replaces the old one of its id."""
     return {**old, **new}
 
 
 def latest(_old: Phase, new: Phase) -> Phase:
+    """Reducer of `phase`: two roles that end side by side both write it."""
     return new
 
 
@@ -219,7 +227,7 @@ class SwarmState(TypedDict, total=False):
     """The state that all nodes share: plain JSON-like values."""
 
     request: str
-    """What the user asked for; the caller writes it."""
+    """What to build or review; written by the caller."""
     requirements: str
     """Markdown: requirements, assumptions, open questions; replaced by the clarifier."""
     design: str
@@ -233,27 +241,27 @@ class SwarmState(TypedDict, total=False):
     documentation: dict[str, str]
     """Path to text; replaced by the documenter."""
     optimization: str
-    """Markdown proposals; replaced by the optimizer, `code` stays what was approved."""
+    """Markdown proposals; replaced by the optimizer. They are not applied to `code`."""
     diagnosis: str
     """Markdown, the causes of the open findings; replaced by the debugger."""
     reviews: Annotated[list[Review], reviewed]
-    """What each branch of each round said; appended by reviewers, security and people who reject."""
+    """The reviews of all rounds; appended by reviewers, security, run_tests, and rejections by a person."""
     findings: list[Finding]
     """The open findings; replaced by the verdict."""
     approved: bool | None
-    """Whether every review of the last round approved; replaced by the verdict; None in a task graph."""
+    """Whether the last round was approved; replaced by the verdict. None in a custom workflow."""
     iteration: int
-    """The round of coding and reviewing, from 1; the coder opens the next."""
+    """The round of coding and reviewing, from 1; increased by the coder."""
     best: Attempt | None
-    """The round with the fewest grave findings so far, while none was approved; kept by the verdict."""
+    """The unapproved round with the fewest grave findings; replaced by the verdict."""
     codes: list[str]
-    """A fingerprint of each round's code; kept by the verdict."""
+    """A fingerprint of the code of each round; appended by the verdict."""
     circling: str
-    """Why the rounds go in circles, empty while they do not; written by the verdict."""
+    """Which earlier round the last one repeats, in words; empty if none. Written by the verdict."""
     tasks: Annotated[dict[str, TaskRecord], merge]
-    """One record a node, by task id; a later round updates it."""
+    """A record per task, by task id; a later round replaces it."""
     phase: Annotated[Phase, latest]
-    """How far the session is."""
+    """The phase of the session."""
 
 
 def has_ended(phase: str) -> bool:
@@ -262,7 +270,7 @@ def has_ended(phase: str) -> bool:
 
 
 def end_phase(state: SwarmState) -> Phase:
-    """The phase of a session whose work has come to its end."""
+    """The phase of a session that ends now."""
     return "not_converged" if state.get("circling") else "complete"
 
 
@@ -270,9 +278,11 @@ def end_phase(state: SwarmState) -> Phase:
 class SwarmContext:
     """Overrides for one run: `graph.invoke(state, thread, context=SwarmContext(...))`; never saved.
 
-    `model`: a LangChain chat model for all roles, or one per role name; when its stream carries metadata
-    (`response_metadata`) but no `finish_reason`, the answer counts as cut off. `temperature`: for all roles.
-    `clock`: seconds since the epoch, for the times of tasks.
+    Attributes:
+        model: A LangChain chat model for all roles, or one per role name. If its stream carries
+            `response_metadata` without a `finish_reason`, the answer counts as cut off.
+        temperature: The sampling temperature of all roles.
+        clock: Returns the time in seconds since the epoch, for the times of tasks.
     """
 
     model: Any | Mapping[str, Any] | None = None
@@ -282,13 +292,17 @@ class SwarmContext:
 
 @dataclass(frozen=True)
 class Reply:
-    """A model's finished answer. `truncated`: it was cut off at the token limit."""
+    """A model's complete answer.
+
+    Attributes:
+        truncated: Whether it was cut off at the token limit.
+    """
 
     text: str
     truncated: bool
     input_tokens: int
     output_tokens: int
     reasoning_tokens: int = 0
-    """Those of the output that were thoughts, where the server says so."""
+    """The output tokens that were thoughts, if the server counts them."""
     estimated: bool = False
-    """The server did not count its tokens."""
+    """Whether we estimated the tokens, because the server did not count them."""

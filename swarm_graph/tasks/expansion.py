@@ -12,8 +12,8 @@ from swarm_graph.state import AgentRole
 from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.spec import TaskSpec, task_specs
 
-# The docstrings and bounds of these two are in the JSON schema of the question, and so in its key in the journal:
-# with another wording, a session that was stopped would ask again.
+# The docstrings and bounds of these two are in the JSON schema of the question, and so in its key in the
+# journal: with another wording, a session that was stopped would ask again.
 
 
 class NewTask(BaseModel):

@@ -77,7 +77,9 @@ def test_totals_equal_what_the_server_counted(
     assert figures["output_tokens"] == total("output_tokens")
 
 
-@pytest.mark.parametrize(("times", "estimated"), [(1, " (1 call estimated)"), (None, " (estimated)"), (0, "")])
+@pytest.mark.parametrize(
+    ("times", "estimated"), [(1, " (1 call estimated)"), (None, " (estimated)"), (0, "")]
+)
 def test_calls_that_a_server_did_not_count_are_reported(
     times: int | None, estimated: str, llama: Llama, tmp_path: Path
 ) -> None:

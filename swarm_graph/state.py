@@ -44,7 +44,10 @@ OUTPUT_DIR = "swarm-output"
 
 
 class TaskStatus(StrEnum):
-    """The status of a task. READY: its dependencies are finished; SKIPPED: it does not run, its record says why."""
+    """The status of a task.
+
+    READY: its dependencies are finished. SKIPPED: it does not run; its record says why.
+    """
 
     PENDING = "PENDING"
     READY = "READY"
@@ -156,7 +159,7 @@ class TaskRecord(TypedDict):
     spec: NotRequired[dict[str, Any]]
     """The TaskSpec of a custom task, as plain data."""
     rank: NotRequired[list[int]]
-    """The place of a custom task in the order in which tasks were added: its number, after its parent's rank."""
+    """Orders custom tasks as they were added: the task's number, after its parent's rank."""
     result: NotRequired[str]
     """The answer of a custom task as text; files as fenced blocks."""
     value: NotRequired[Any]

@@ -34,6 +34,7 @@ def swarm(*arguments: str, cwd: Path, largest_file: int | None = None) -> subpro
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("largest_file", [40_000, 250_000])
 def test_a_file_that_may_not_grow_is_one_line_and_the_rest_is_kept(largest_file: int, tmp_path: Path) -> None:
     failed = swarm(*RUN, cwd=tmp_path, largest_file=largest_file)

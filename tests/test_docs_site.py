@@ -90,6 +90,7 @@ def test_every_setting_is_documented() -> None:
             assert f"| `{key}` |" in section, (title, key)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_first_hour_can_be_followed(tmp_path: Path) -> None:
     page = Page("first-hour.md")

@@ -21,6 +21,8 @@ from swarm_graph import SwarmCoordinator, SwarmManager, Task
 from swarm_graph.cli.main import swarm_graph as program
 from swarm_graph.config import config_schema, load_config
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[1] / "MIGRATION.md").read_text(encoding="utf-8")
 IMPORT = "from swarm_graph import AgentRole, SwarmCoordinator, SwarmManager, Task, TaskStatus\n"
 

@@ -109,6 +109,7 @@ def test_doctor_is_content_with_a_good_config(llama: Llama, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_doctor_says_how_to_mend_each(
     llama: Llama, ollama: OllamaFront, something_else: str, tmp_path: Path
 ) -> None:

@@ -126,6 +126,7 @@ def test_a_dead_endpoint_costs_one_line(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_nothing_is_sent_or_loaded_without_an_endpoint(tmp_path: Path) -> None:
     done = run(tmp_path, None)
     assert (done.returncode, done.stderr) == (0, "")

@@ -12,18 +12,18 @@ from swarm_graph import build_graph, load_config, open_checkpointer
 config = load_config(
     {
         "model_config": {"single_model": {"model": "simulated", "api_type": "simulated"}},
-        "workflow": {"pause_after": ["architect"]},  # a person looks at the design
+        "workflow": {"pause_after": ["architect"]},  # so that a person can check the design
     }
 )
 thread = {"configurable": {"thread_id": "hello"}}
 
-# Run until the pause. Every node is saved when it has finished.
+# Run until the pause. The checkpointer saves the state after every step.
 with open_checkpointer("hello.db") as saver:
     graph = build_graph("standard", config=config, checkpointer=saver)
     for update in graph.stream({"request": "Create a FIFO queue"}, thread, stream_mode="updates"):
-        print("finished:", *update)
+        print("finished:", *update)  # the last one is `__interrupt__`: the pause
 
-# Another process can resume, with the same graph on the same file (after a crash: `invoke(None, thread)`).
+# Another process can resume from the same file. After a crash, without a pause: `graph.invoke(None, thread)`.
 with open_checkpointer("hello.db") as saver:
     graph = build_graph("standard", config=config, checkpointer=saver)
     print("the design:", graph.get_state(thread).values["design"].splitlines()[0])

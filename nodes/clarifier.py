@@ -13,6 +13,7 @@ from swarm_graph.state import AgentRole, Reply
 Statement = Annotated[str, Field(json_schema_extra={"maxLength": 400})]
 
 
+# The docstring is part of the JSON schema that goes to the server, and of the journal's key; see reviewer.py.
 class Clarification(BaseModel):
     """What the clarifier answers. The bounds are for the server's grammar, not for us."""
 
@@ -36,7 +37,7 @@ def update(answered: Answered[Clarification]) -> dict[str, Any]:
     return {"requirements": "\n\n".join(parts)}
 
 
-def unreadable(reply: Reply) -> Clarification | None:
+def substitute(reply: Reply) -> Clarification | None:
     """Prose instead of JSON still says what is required; an answer that was cut off does not."""
     text = without_thoughts(reply.text).strip()
     return Clarification(requirements=[text]) if text and not reply.truncated else None
@@ -51,6 +52,6 @@ clarifier = Role(
     works_from="request",
     answer=Clarification,
     update=update,
-    unreadable=unreadable,
+    substitute=substitute,
     notes_title="Requirements",
 )

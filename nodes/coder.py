@@ -1,4 +1,4 @@
-"""The coder writes complete files; from the second round on it answers the open findings."""
+"""The coder writes complete files; from the second round on it fixes the open findings."""
 
 from __future__ import annotations
 

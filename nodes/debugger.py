@@ -1,4 +1,4 @@
-"""The debugger finds the cause of the open findings before the coder goes on."""
+"""The debugger finds the cause of the open findings before the coder revises the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The optimizer proposes; the code stays what was approved."""
+"""The optimizer proposes improvements; the approved code is not changed."""
 
 from __future__ import annotations
 

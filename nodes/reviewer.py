@@ -20,6 +20,10 @@ SYNONYMS = {
 }
 
 
+# The docstrings and names of these classes are part of the JSON schema that goes to the server, and so of the
+# key under which the journal finds an answer: after a change, a resumed session asks again.
+
+
 class Remark(BaseModel):
     """One finding as a model writes it. The bounds are for the server's grammar, not for us."""
 
@@ -31,14 +35,14 @@ class Remark(BaseModel):
     @field_validator("severity", mode="before")
     @classmethod
     def _known(cls, value: Any) -> Any:
-        """A word of the model's own for a severity must not cost the whole review."""
+        """An unknown word for a severity must not make the whole review unreadable."""
         word = value.strip().lower() if isinstance(value, str) else ""
         return SYNONYMS.get(word, word if word in get_args(Severity) else "major")
 
     @field_validator("location", "suggestion", mode="before")
     @classmethod
     def _text(cls, value: Any) -> Any:
-        """Nor must a null, or the bare number of a line."""
+        """Neither must a null, or a line number that is not a string."""
         return "" if value is None else str(value) if isinstance(value, int) else value
 
 
@@ -76,7 +80,7 @@ def update(answered: Answered[Judgement]) -> dict[str, Any]:
     return {"reviews": [review]}
 
 
-def unreadable(_reply: Reply) -> Judgement:
+def substitute(_reply: Reply) -> Judgement:
     """A review that could not be understood is no approval."""
     problem = "The answer of this review could not be read, so it counts as no approval."
     return Unjudged(findings=[Remark(severity="info", problem=problem)])
@@ -90,6 +94,6 @@ reviewer = Role(
     writes="reviews",
     answer=Judgement,
     update=update,
-    unreadable=unreadable,
+    substitute=substitute,
     text_file="review_results.txt",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swarm_graph.nodes.reviewer import Judgement, unreadable, update
+from swarm_graph.nodes.reviewer import Judgement, substitute, update
 from swarm_graph.roles.role import Role
 from swarm_graph.state import AgentRole
 
@@ -14,6 +14,6 @@ security = Role(
     writes="reviews",
     answer=Judgement,
     update=update,
-    unreadable=unreadable,
+    substitute=substitute,
     text_file="review_results.txt",
 )

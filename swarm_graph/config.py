@@ -185,7 +185,7 @@ DEFAULT_PARAMETERS: dict[AgentRole, AgentParameters] = {
     AgentRole.DEBUGGER: AgentParameters(temperature=0.4, max_tokens=3000),
     AgentRole.SECURITY: AgentParameters(temperature=0.7, max_tokens=3000),
 }
-"""The seed's sampling parameters by role; `agent_parameters` overrides each of them."""
+"""The old coordinator's sampling parameters by role; `agent_parameters` overrides each of them."""
 OTHER_ROLES = AgentParameters(temperature=0.6, max_tokens=3000)
 """The sampling parameters of a role that is not in the table."""
 

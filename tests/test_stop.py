@@ -47,7 +47,7 @@ def test_calls_in_flight_end_and_are_kept(number: signal.Signals, tmp_path: Path
         process.send_signal(number)
         assert process.stderr
         said = process.stderr.readline()
-        assert re.search(r"stopping: .* in flight gets? 60 s to end; again stops at once", said)
+        assert re.search(r"stopping: .* in flight gets? 60 s to end; a second signal stops now", said)
         server.release("")
         process.communicate()
         assert process.returncode == 0, "nothing was left to ask after the four calls"

@@ -459,7 +459,7 @@ def test_the_graph_checks_its_input_before_anything_is_written(tmp_path: Path) -
             ({"tasks": "T1"}, "the tasks are not a list"),
             ({"tasks": [task("a", "a")]}, "depends on itself"),
             ({"tasks": [task("a", files=["/nowhere/x.txt"])]}, "there is no file '/nowhere/x.txt'"),
-            ("Build it", "the input is no object"),
+            ("Build it", "the input is not an object"),
         ]
         for wrongly, expected in wrong:
             with pytest.raises(InputError, match=expected):

@@ -144,7 +144,7 @@ def _exit(coordinator: SwarmCoordinator, *, require_approval: bool) -> None:
 
 
 async def _run_until_stopped(work: Work, coordinator: SwarmCoordinator, display: Display) -> int | None:
-    """Run the work. The first signal lets calls in flight finish, a second one stops at once.
+    """Run the session. The first signal lets calls in flight finish, a second one cancels them.
 
     Returns:
         The number of the first signal; None when there was none.
@@ -163,10 +163,10 @@ async def _run_until_stopped(work: Work, coordinator: SwarmCoordinator, display:
         loop.call_later(grace_s, task.cancel)
         if calls := coordinator.calls_in_flight:
             what = f"{calls} calls in flight get" if calls > 1 else "the call in flight gets"
-            display.say(f"swarm-graph: stopping: {what} {grace_s:g} s to end; again stops at once")
+            display.say(f"swarm-graph: stopping: {what} {grace_s:g} s to end; a second signal stops now")
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):  # Windows has no signal handlers in event loops
+        with suppress(NotImplementedError):  # on Windows Ctrl-C raises KeyboardInterrupt, see cli/main.py
             loop.add_signal_handler(number, stop, number)
     try:
         await task

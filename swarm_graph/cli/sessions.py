@@ -149,7 +149,7 @@ MENU = """Sessions:
 
 
 def menu(context: click.Context) -> None:
-    """The seed's manager: ask for commands until the user leaves."""
+    """The old manager's menu: ask for commands until the user leaves."""
     while True:
         click.echo(MENU)
         choice = click.prompt("What", type=click.Choice([*"1234560"]), default="1")

@@ -16,7 +16,7 @@ class Endpoint(Protocol):
     """A model that a role can call.
 
     Attributes:
-        entry: Label, server, time-outs and prices of the model.
+        entry: Label, server, timeouts and prices of the model.
         may_omit_finish_reason: Whether an answer without a finish reason is complete.
     """
 

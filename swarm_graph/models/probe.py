@@ -15,7 +15,7 @@ import httpx
 
 from swarm_graph.settings import validated_url
 
-Kind = Literal["llama.cpp", "ollama", "lm-studio", "openai-compatible", "unknown"]
+ServerKind = Literal["llama.cpp", "ollama", "lm-studio", "openai-compatible", "unknown"]
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_URLS = (
@@ -51,7 +51,7 @@ class ServerInfo:
     """
 
     url: str
-    kind: Kind = "unknown"
+    kind: ServerKind = "unknown"
     reachable: bool = False
     error: str = ""
     version: str = ""

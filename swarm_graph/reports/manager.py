@@ -1,4 +1,4 @@
-"""SwarmManager: past sessions from Python, as in the seed."""
+"""SwarmManager: past sessions from Python, under the old manager's names."""
 
 from __future__ import annotations
 

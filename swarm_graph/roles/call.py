@@ -1,4 +1,4 @@
-"""One call of a model: queue, stream, time-outs, retries, journal, and a clear error in the end."""
+"""One call of a model: queue, stream, timeouts, retries, journal, and one clear error when it fails."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ log = logging.getLogger("swarm_graph.calls")
 TOKEN_EVENT_S = 0.2
 """A `tokens` event is emitted no more often than this."""
 BACKOFF_S, MAX_BACKOFF_S = 0.5, 20.0
+"""The first and the longest pause before a retry; the first is also the range of the random part."""
 LOADING_PAUSE_S, MAX_LOADING_PAUSE_S = 0.2, 2.0
+"""The first and the longest pause while a server loads its model; each pause is longer by the first."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class ModelCall:
     """Calls one model for a role at its place in the graph.
 
     Attributes:
-        entry: Label, server, time-outs and prices of the model.
+        entry: Label, server, timeouts and prices of the model.
         model: The LangChain chat model.
         slots: The limits that a call waits for: of the run, and of the server.
         config: LangChain's configuration of the node: callbacks, tags, metadata.
@@ -103,7 +105,7 @@ class ModelCall:
     ) -> Reply:
         queued_at, number = time.monotonic(), next(numbers)
         async with AsyncExitStack() as held:
-            for slots in self.slots:
+            for slots in self.slots:  # the run's first: a call that waits for it must not occupy a server
                 await held.enter_async_context(slots)
             self.run.stop.check()
             self.run.budget.begin_call()
@@ -151,9 +153,9 @@ class ModelCall:
         chunks: list[AIMessageChunk],
     ) -> None:
         """Append the chunks of an answer as they arrive. Raises TimeoutError when they stop arriving."""
-        slack = self.entry.idle_timeout / 100  # rescheduling the time-out for every token costs too much
-        patience = self.entry.idle_timeout + slack
-        async with asyncio.timeout(self.entry.timeout), asyncio.timeout(patience) as idle:
+        slack = self.entry.idle_timeout / 100  # rescheduling the timeout for every token costs too much
+        longest_silence = self.entry.idle_timeout + slack
+        async with asyncio.timeout(self.entry.timeout), asyncio.timeout(longest_silence) as idle:
             clock = asyncio.get_running_loop().time
             rescheduled = clock()
             config: RunnableConfig = {
@@ -166,7 +168,7 @@ class ModelCall:
                     now = clock()
                     if now - rescheduled > slack:
                         rescheduled = now
-                        idle.reschedule(now + patience)
+                        idle.reschedule(now + longest_silence)
                     chunks.append(as_chunk(chunk))
                     attempt.add(chunks[-1])
 
@@ -206,13 +208,14 @@ class ModelCall:
 
 
 class _Patience:
-    """How long a call is repeated: `retries` times; a server that still loads its model is waited for."""
+    """How long a call is repeated: `retries` times, or up to `timeout` while the server loads its model."""
 
     def __init__(self, entry: ModelEntry) -> None:
         self._entry, self._failures = entry, 0
         self._backoff = wait_exponential_jitter(multiplier=BACKOFF_S, max=MAX_BACKOFF_S, jitter=BACKOFF_S)
 
     def is_spent(self, state: RetryCallState) -> bool:
+        """Called by tenacity once per failed attempt, which it counts, unless the server is still loading."""
         error = _error_of(state)
         if error.loading:
             return (state.seconds_since_start or 0.0) >= self._entry.timeout
@@ -259,7 +262,7 @@ class _Attempt:
         now = time.monotonic()
         if self._first_token_s is None:
             self._first_token_s = now - self._started_at
-        self.tokens += 1
+        self.tokens += 1  # servers send about one token per chunk; exact counts come last, if at all
         self._text.append(chunk.text)
         self._thoughts.append(str(chunk.additional_kwargs.get("reasoning_content", "")))
         if now - self._emitted_at >= TOKEN_EVENT_S:

@@ -63,8 +63,7 @@ def read_files(text: str) -> Files:
 
     Raises:
         UnreadableAnswer: There is no file, several blocks have no path, a path leaves the project's folder,
-        or
-            one path lies inside another.
+            or one path lies inside another.
     """
     blocks, outside = parse(text)
     if len(blocks) == 1 and blocks[0].language in ("markdown", "md") and not _named(blocks[0])[0]:

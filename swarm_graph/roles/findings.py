@@ -14,14 +14,14 @@ GRAVE: tuple[Severity, ...] = ("critical", "major")
 """A review with such a finding is no approval, whatever it says."""
 
 
-class Judgment(NamedTuple):
-    """What the reviews of a round come to: whether they approve, and their findings, merged."""
+class RoundVerdict(NamedTuple):
+    """The result of a round's reviews: whether they approve, and their findings, merged."""
 
     approved: bool
     findings: list[Finding]
 
 
-def judge(reviews: list[Review]) -> Judgment:
+def judge(reviews: list[Review]) -> RoundVerdict:
     """Merge the reviews of a round.
 
     The round is approved only when every review that does not abstain approves. Two findings about the same
@@ -35,7 +35,8 @@ def judge(reviews: list[Review]) -> Judgment:
             merged[key] = _merge(merged[key], finding) if key in merged else finding
     findings = sorted(merged.values(), key=lambda finding: SEVERITIES.index(finding["severity"]))
     votes = [review["approved"] for review in reviews if not abstains(review)]
-    return Judgment(bool(votes) and all(vote is True for vote in votes), findings)
+    # An unreadable review votes None, which is no approval; and without any vote nothing is approved.
+    return RoundVerdict(bool(votes) and all(vote is True for vote in votes), findings)
 
 
 def abstains(review: Review) -> bool:

@@ -42,14 +42,13 @@ class Role(Generic[A]):
         answer: What the model answers: a pydantic model (asked for as JSON), Files or str (Markdown).
         update: Returns the changes of the state; default the answer as it is, under `writes`.
         complaint: Returns what is wrong with an answer that could be read, for the repair question.
-        unreadable: Makes a substitute for an answer that stays unreadable. Without it, or when it returns
-        None,
-            the task fails.
+        substitute: Makes the answer to use when the model's stays unreadable. Without it, or when it returns
+            None, the task fails.
         opens_round: Whether its turn begins the next round.
         works_from: The key that it carries on from, for a role that works alone and not beside others.
         state: The state with the key that it writes, where SwarmState lacks it.
         notes_title: The heading of its result in `notes.md`; empty where the result is not shown there.
-        text_file: The text file that lists its results, one of those that the seed wrote.
+        text_file: The text file that lists its results, one of the old coordinator's.
     """
 
     role: AgentRole
@@ -60,7 +59,7 @@ class Role(Generic[A]):
     answer: type[A]
     update: Callable[[Answered[A]], dict[str, Any]] | None = None
     complaint: Callable[[A, SwarmState], str | None] = lambda _answer, _state: None
-    unreadable: Callable[[Reply], A | None] | None = None
+    substitute: Callable[[Reply], A | None] | None = None
     opens_round: bool = False
     works_from: str = ""
     state: type[SwarmState] = SwarmState

@@ -75,6 +75,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         run = current_run(self.bindings.config)
         iteration = state.get("iteration", 0) + self.role.opens_round
         session = str(config["configurable"].get("thread_id", ""))
+        # Rounds count from 1: the roles before the first coder belong to round 1 as well.
         origin = Origin(session, self.name, str(self.role.role), self.task_id, max(iteration, 1))
         turn = Turn(self.bindings, run, Emitter(origin, get_runtime().stream_writer), config)
         async with run.branch():
@@ -106,7 +107,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             read=lambda reply: role.read(reply, state),
             repair=self.repair,
             schema=role.schema,
-            unreadable=role.unreadable,
+            substitute=role.substitute,
             shorter=lambda: self._shorter(state),
         )
 

@@ -28,8 +28,8 @@ from swarm_graph.settings import AgentParameters, ModelEntry
 from swarm_graph.state import Reply, SwarmContext, TaskRecord
 
 A = TypeVar("A")
-Choices = Iterable[tuple[list[BaseMessage], str]]
-"""Alternative messages, each with what they leave out in words; empty for the complete ones."""
+PromptVersions = Iterable[tuple[list[BaseMessage], str]]
+"""Versions of a prompt, the longest first, each with a text that says what it leaves out (empty: nothing)."""
 
 log = logging.getLogger("swarm_graph")
 
@@ -50,9 +50,8 @@ class Question(Generic[A]):
         read: Reads the answer; raises UnreadableAnswer.
         repair: The prompt of the repair question.
         schema: The JSON schema of a typed answer, for servers that enforce one.
-        unreadable: Makes a substitute for an answer that stays unreadable. Without it, or when it returns
-        None,
-            the task fails.
+        substitute: Makes the answer to use when the model's stays unreadable. Without it, or when it returns
+            None, the task fails.
         shorter: Returns shorter and shorter prompts for a small context.
     """
 
@@ -62,8 +61,8 @@ class Question(Generic[A]):
     read: Callable[[Reply], A]
     repair: Prompt
     schema: dict[str, Any] | None = None
-    unreadable: Callable[[Reply], A | None] | None = None
-    shorter: Callable[[], Choices] = tuple
+    substitute: Callable[[Reply], A | None] | None = None
+    shorter: Callable[[], PromptVersions] = tuple
 
 
 class Answer(NamedTuple, Generic[A]):
@@ -128,12 +127,13 @@ class Turn:
                     models.mark_down(entry, str(error))
                 self._notes.append(f"{entry.label} failed ({error}), its fallback was asked")
                 log.info("session %s, %s", self.emit.origin.session, self._notes[-1])
+        # The last one is asked even while it is marked as down: there is nothing left to fall back on.
         return await self._ask(question, ConfiguredEndpoint(models, last))
 
     async def _ask(self, question: Question[A], endpoint: Endpoint) -> Answer[A]:
         """The answer of one model, after at most one repair question."""
-        choices = chain([(question.messages, "")], question.shorter())
-        messages = await self._fitting(question, endpoint, choices)
+        versions = chain([(question.messages, "")], question.shorter())
+        messages = await self._fitting(question, endpoint, versions)
         reply = await self._reply(question, endpoint, messages)
         try:
             return Answer(_read(question, reply), self._note())
@@ -145,7 +145,7 @@ class Turn:
         try:
             return Answer(_read(question, reply), self._note("repaired"))
         except UnreadableAnswer as problem:
-            substitute = question.unreadable(reply) if question.unreadable else None
+            substitute = question.substitute(reply) if question.substitute else None
             if substitute is None:
                 raise self._unusable(problem) from problem
             return Answer(substitute, self._note(f"unreadable: {problem}"))
@@ -154,6 +154,7 @@ class Turn:
         return "; ".join([*self._notes, *more])
 
     def _unusable(self, problem: UnreadableAnswer) -> AnswerError:
+        # The problem is worded for the model ("the answer is empty"); a person needs a role and a cure, too.
         node, role = self.emit.origin.node, self.emit.origin.role
         what, cure = str(problem).replace("the answer", f"the {role}'s answer", 1), "try a stronger model"
         if isinstance(problem, TruncatedAnswer):
@@ -162,11 +163,11 @@ class Turn:
         return AnswerError(f"{node}: {what} (after one repair question); {cure}", node=node)
 
     async def _fitting(
-        self, question: Question[Any], endpoint: Endpoint, choices: Choices
+        self, question: Question[Any], endpoint: Endpoint, versions: PromptVersions
     ) -> list[BaseMessage]:
-        """The first messages that fit into the context. Raises ModelError when none do."""
+        """The first version that fits into the context. Raises ModelError when none does."""
         parameters = question.parameters
-        for messages, left_out in choices:
+        for messages, left_out in versions:
             size = await endpoint.prompt_size(messages, parameters)
             if size is None or size.tokens <= size.room:
                 if left_out:

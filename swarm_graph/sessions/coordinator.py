@@ -1,4 +1,7 @@
-"""SwarmCoordinator, named as in the seed: runs sessions, keeps them resumable and writes their files."""
+"""SwarmCoordinator, the public class: runs sessions, keeps them resumable and writes their files.
+
+Its names and parameters are those of the old coordinator; MIGRATION.md compares the two.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ from swarm_graph.sessions.tracing import span_observer
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR, Evidence, SwarmContext, SwarmState, Task
 from swarm_graph.tasks.spec import TaskSpec, task_specs
 from swarm_graph.text import to_json
-from swarm_graph.workflows.build import start_graph
+from swarm_graph.workflows.build import new_builder
 from swarm_graph.workflows.builder import GraphBuilder
 from swarm_graph.workflows.opening import Prepared
 from swarm_graph.workflows.pauses import Decision, Pause
@@ -68,7 +71,7 @@ class SwarmCoordinator:
             config_file: A path, a dict in the file's shape, a SwarmConfig, or None (see `load_config`).
             data_dir: The folder of the session database.
             output_dir: The folder in which each session gets a folder for its files.
-            output: The folder for the files of the next session, in place of one in `output_dir`.
+            output: The folder for the files of every session of this coordinator, in place of `output_dir`.
             context: Models, temperature or clock that override the configuration.
             on_event: Called with every Event.
             config_origin: The file to record as the origin of a configuration that is already loaded.
@@ -141,12 +144,12 @@ class SwarmCoordinator:
     ) -> SwarmState:
         """`run_workflow` for asynchronous callers."""
         session_id = validated_session_id(session_id) if session_id else new_session_id()
-        builder = self._start_graph(workflow_type)
+        builder = self._new_builder(workflow_type)
         prepared = builder.prepare(self._request(user_request, workflow_type), self.context)
         checkpointing = self.config.features.enable_checkpointing
         session = get_session(self.data_dir, session_id) if checkpointing else None
         check_new_request(session_id, session, follow_up=follow_up)
-        self._tasks = {}
+        self._tasks = {}  # only now: after a refused request the added tasks are still there
         return await self._start(builder, workflow_type, session_id, session, prepared)
 
     def _request(self, request: str, workflow: str) -> dict[str, Any]:
@@ -178,7 +181,7 @@ class SwarmCoordinator:
         """`resume` for asynchronous callers."""
         session = find_session(self.data_dir, session_id)
         self.config = resume_config(session, self.config).config
-        builder = self._start_graph(session.workflow)
+        builder = self._new_builder(session.workflow)
         answer: Any = None if decision is None else Command(resume=decision)
         prepared = builder.prepare(answer, self.context)
         return await self._start(builder, session.workflow, session.session, session, prepared)
@@ -207,19 +210,20 @@ class SwarmCoordinator:
 
     def check(self, workflow: str) -> None:
         """Raises ConfigError or SandboxError when a workflow cannot run. No server is asked."""
-        self._start_graph(workflow).prepare(None, self.context)
+        self._new_builder(workflow).prepare(None, self.context)
 
     def stop(self) -> None:
         """Stop the run: calls in flight may finish, no new call starts, and the phase becomes `cancelled`."""
         self._run.options.stop.set()
 
-    def _start_graph(self, workflow: str) -> GraphBuilder:
-        """The graph of a workflow under construction.
+    def _new_builder(self, workflow: str) -> GraphBuilder:
+        """The graph of a workflow, not yet compiled.
 
         Raises:
             ConfigError: A role has no usable model, or pauses have no database to wait in.
         """
-        builder = start_graph(workflow, self.config)
+        builder = new_builder(workflow, self.config)
+        # A context may supply the models. If it does not, the first call reports what is missing.
         for role in builder.roles if self.context is None else ():
             check_model(self.config.model_for(role))
         if self.config.workflow.pauses and not self.config.features.enable_checkpointing:
@@ -337,7 +341,7 @@ class SwarmCoordinator:
         write_file(target.parent, target.name, to_json(self.document()))
 
     def document(self) -> dict[str, Any]:
-        """The session as the seed's state JSON."""
+        """The session as a state JSON, in the old coordinator's structure."""
         return self._run.document()
 
     def _repr_html_(self) -> str:

@@ -152,7 +152,7 @@ class SessionRun:
         self.files.write_state(self.document())
 
     def document(self) -> dict[str, Any]:
-        """The session as the seed's state JSON."""
+        """The session as a state JSON, in the old coordinator's structure."""
         metrics = self.tracker.metrics()
         return state_document(
             self.state,
@@ -178,7 +178,7 @@ class SessionRun:
             max_iterations=self.last_round,
             usual_seconds=await store.usual_seconds(self.workflow, self._config),
             seconds_before=await store.seconds_before(),
-            resumed=bool(self.state),
+            resumed=bool(self.state),  # a follow-up counts, too: the session existed before this run
             done=[name for name in nodes if name in done],
         )
 

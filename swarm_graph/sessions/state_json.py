@@ -1,4 +1,4 @@
-"""The tasks of a session, and its state JSON in the seed's structure, both made from its state."""
+"""The tasks of a session, and its state JSON in the old coordinator's structure."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def state_document(state: SwarmState, tasks: Sequence[Task], **session: Any) -> 
 
 
 def _context(tasks: Sequence[Task], records: Mapping[str, TaskRecord]) -> dict[str, Any]:
-    """The results of completed tasks under the seed's keys, such as `coding_coder`."""
+    """The results of completed tasks under the old coordinator's keys, such as `coding_coder`."""
     return {
         f"{task.task_type}_{records[task.task_id]['node']}": {
             "task_id": task.task_id,

@@ -44,7 +44,7 @@ class CustomState(SwarmState, total=False):
     """The state of a custom session."""
 
     children: str
-    """The part of the task threads' names after the session's id; new for every request."""
+    """The part of the task threads' ids that is new for every request: a follow-up finds no old results."""
 
 
 class TaskState(TypedDict, total=False):
@@ -73,7 +73,7 @@ class TaskGraphNode(Runnable[CustomState, dict[str, Any]]):
 
 
 def next_step(state: SwarmState) -> str:
-    """The edge to take: `done`, or `again` to raise why tasks failed."""
+    """`done`, or `again` when tasks failed: the second pass only raises the failure (see `_Pass.run`)."""
     return "done" if state.get("phase") == "complete" else "again"
 
 
@@ -96,13 +96,18 @@ class _Pass:
         }
         self._added = added_ids(self._records)
         self._changed: dict[str, TaskRecord] = {}
+        # A task of the request has a rank of one number; a task that was added has its parent's and one more.
         initial = sum(len(record["rank"]) == 1 for record in self._records.values())
         self._limit = TaskLimit(bindings.config.workflow.max_tasks, set(self._records), initial)
         self._prompts = TaskPrompts(bindings, state.get("request", ""), self._limit)
         self._server_slots: dict[str, int] = {}
 
     async def run(self) -> dict[str, Any]:
-        """The update of the state. A second pass in the same run raises the failure of the first."""
+        """The update of the state. A second pass in the same run raises the failure of the first.
+
+        LangGraph drops the update of a node that raises. So a pass with failed tasks returns its records,
+        they are saved, and `next_step` sends the graph here again only to raise.
+        """
         if self._run.failure:
             raise self._run.failure
         self._thread_graph = self._task_thread_graph(self._saver)
@@ -170,13 +175,13 @@ class _Pass:
     async def _start(self, name: str) -> Iterable[Job]:
         """Run a task in its own thread; returns the tasks that it adds."""
         state = {"task": name}
-        durability = "exit" if self._saver else None
+        durability = "exit" if self._saver else None  # one checkpoint per task, with its record; none before
         try:
             final = await self._thread_graph.ainvoke(state, self._thread(name), durability=durability)
         except (ModelError, InputError, ConfigError) as error:
             self._put_failed(name, str(error))  # its turn has emitted the failure
             return []
-        except (SwarmError, GraphBubbleUp):
+        except (SwarmError, GraphBubbleUp):  # a stop, a spent budget, a broken database: they end the run
             raise
         except Exception as error:  # from LangGraph or a supplied model: the other tasks go on
             self._fail(name, f"{name}: unexpected {type(error).__name__}: {error}")
@@ -238,7 +243,7 @@ class _Pass:
     async def _finished_record(self, name: str) -> TaskRecord | None:
         journal = self._run.journal
         if self._saver is None or (journal and not journal.has_answers):
-            return None
+            return None  # a new request has no task threads yet: this saves a query per task
         saved = await self._saver.aget_tuple(self._thread(name))
         return cast("TaskRecord | None", saved.checkpoint["channel_values"].get("record")) if saved else None
 

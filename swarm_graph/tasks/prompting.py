@@ -88,7 +88,7 @@ class TaskPrompts:
             read=self._reader(spec, role),
             repair=self.repair,
             schema=role.schema if role_form else schema,
-            unreadable=_substitute(spec, role) if role_form else None,
+            substitute=_substitute(spec, role) if role_form else None,
         )
 
     def messages(self, spec: TaskSpec, results: Mapping[str, TaskRecord]) -> list[BaseMessage]:
@@ -169,12 +169,12 @@ def outcome_of(spec: TaskSpec, role: Role[Any], answer: Any) -> Outcome:
 
 def _substitute(spec: TaskSpec, role: Role[Any]) -> Callable[[Reply], Outcome | None] | None:
     """The substitute for an answer that is unreadable twice; None if the role has no substitute."""
-    unreadable = role.unreadable
-    if unreadable is None:
+    make = role.substitute
+    if make is None:
         return None
 
     def substitute(reply: Reply) -> Outcome | None:
-        answer = unreadable(reply)
+        answer = make(reply)
         return None if answer is None else outcome_of(spec, role, answer)
 
     return substitute

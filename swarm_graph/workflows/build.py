@@ -38,11 +38,11 @@ def build_graph(
         InputError: There is no such workflow.
         ConfigError: The configuration or a prompt cannot be used.
     """
-    return start_graph(workflow, load_config(config)).build(workflow, checkpointer)
+    return new_builder(workflow, load_config(config)).build(workflow, checkpointer)
 
 
-def start_graph(workflow: str, config: SwarmConfig) -> GraphBuilder:
-    """The graph of a workflow under construction; `build` compiles it. Raises what `build_graph` raises."""
+def new_builder(workflow: str, config: SwarmConfig) -> GraphBuilder:
+    """The graph of a workflow, not yet compiled: `build` does that. Raises what `build_graph` raises."""
     if workflow not in WORKFLOWS:
         raise InputError(f"unknown workflow '{workflow}'; known workflows: {', '.join(WORKFLOWS)}")
     if config.prompts_dir:

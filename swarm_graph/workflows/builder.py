@@ -25,9 +25,10 @@ Choose = Callable[[Any], Hashable | list[Hashable]]
 
 
 class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]):
-    """LangGraph's StateGraph with the terms of our workflows: `place`, `connect`, `branch`, `review`.
+    """LangGraph's StateGraph with the terms of our workflows: `place`, `connect`, `branch`, `verdict`, ….
 
-    Where a role has a pause, edges lead to and from the pause beside its node; a workflow need not know.
+    If a role has a pause, `connect` and `branch` use the pause in place of its node, so a workflow does not
+    have to know about pauses.
     """
 
     def __init__(self, bindings: Bindings, state: type[SwarmState] = SwarmState) -> None:
@@ -59,6 +60,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
             The name of the node.
         """
         name = name or str(role.role)
+        # Several reviewers need several task ids: review_style → T004_review_style.
         verb = f"{role.verb}{name.removeprefix('review')}" if focus and name != "reviewer" else role.verb
         self.roles.append(role.role)
         task_id = f"T{len(self.roles):03d}_{verb}"
@@ -119,8 +121,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
             max_iterations: How many rounds there are at the most.
             ends: Whether the workflow is complete after the last verdict.
             run_tests: Whether the tests of the tester run before the verdict. The verdict is deferred then,
-            because
-                the tester may have to rewrite its tests first.
+                because the tester may have to rewrite its tests first.
         """
         self.add_node("verdict", verdict_node(max_iterations, ends=ends), defer=run_tests)
         if not run_tests:
@@ -142,14 +143,17 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         """The compiled graph, with our rules for sessions."""
         self._add_connections()
         compiled: Any = self.compile(checkpointer, name=name)
-        compiled.__class__ = (
-            SwarmGraph  # it adds methods only; `compile` has no hook for the class that it returns
-        )
+        # `compile` has no hook for the class that it returns. SwarmGraph adds only methods, so this is safe.
+        compiled.__class__ = SwarmGraph
         graph: SwarmGraph = compiled
         return graph
 
     def _add_connections(self) -> None:
-        """Add the edges of `connect`; rejected code goes back to the coder if a round is left."""
+        """Add the edges of `connect`; rejected code goes back to the coder if a round is left.
+
+        The edges that leave `after_coder` become one conditional edge: LangGraph would follow plain edges
+        after a rejection as well, and the reviewers would judge code that a person has rejected.
+        """
         after_coder = [end for start, end in self._edges if start == "after_coder"]
         for start, end in self._edges:
             if start != "after_coder":

@@ -79,11 +79,11 @@ def review_only(bindings: Bindings) -> GraphBuilder:
 
 
 def custom(bindings: Bindings) -> GraphBuilder:
-    """The user's task graph, in one node: tasks → *some failed*: tasks, when it is resumed | end."""
+    """The user's task graph, in one node: tasks → *some failed*: tasks, which raises the failure | end."""
     if bindings.config.workflow.pauses:
         raise ConfigError(
-            "workflow.pause_before and pause_after have no place in a custom workflow; leave them out, "
-            "and end a graph where a person is to look at it"
+            "workflow.pause_before and pause_after do not apply to a custom workflow; remove them, and end "
+            "the task graph where a person is to look at its results"
         )
     graph = GraphBuilder(bindings, CustomState)
     graph.add_node(TASKS, TaskGraphNode(bindings))

@@ -33,9 +33,9 @@ def state_value(key: str, value: Any, state: SwarmState) -> Any:
 
     Args:
         key: The key of the state.
-        value: Text, a list of findings (or its JSON), or files: an object of paths and texts (or its JSON),
-        which
-            replaces all files, or Markdown with a fenced block for each file, written over the present ones.
+        value: Text, a list of findings (or its JSON), or files. Files are an object of paths and texts (or
+            its JSON), which replaces all files, or Markdown with a fenced block for each file, which
+            replaces only these files.
         state: The present state.
 
     Raises:

@@ -33,13 +33,13 @@ class _Opened(NamedTuple):
 
 
 class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]):
-    """A compiled workflow. `invoke`, `ainvoke` and every other way to run it come through here.
+    """A compiled workflow. LangGraph's `invoke`, `ainvoke` and the like all call `stream` or `astream`.
 
     A request on a finished thread is a follow-up: rounds, reviews, findings and verdict start anew;
     requirements, design and code stay. A request on an unfinished thread raises UnfinishedSession, and
     nothing is written. None resumes. `Command(resume=decision)` answers the pauses at which the session waits
     (see `pauses.Decision`). With the checkpointer of `open_checkpointer` every run is recorded in its
-    catalogue, and a session that another process or thread runs raises SessionInUse.
+    catalogue, and SessionInUse is raised while another process or thread runs the session.
     """
 
     def stream(
@@ -64,6 +64,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         with self._recorder(saver, config) as recorder:
             saved = await saver.aget_tuple(config) if saver else None
             open_ = partial(self._open, prepared, config, saved, recorder, options)
+            # It writes to the catalogue, so it runs in the database's thread and not in the event loop.
             opened = await recorder.saver.database.run(open_) if recorder else open_()
             stream: Any = super().astream(opened.input, config, context=cast("Any", opened.run), **kwargs)
             async with aclosing(stream) as parts:
@@ -89,6 +90,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         """The configuration and the models that the nodes are bound to."""
         bindings: Bindings = cast("Any", self.builder).bindings  # the builder is a GraphBuilder
         return bindings
+
+    # `update_state` and `aupdate_state` call these two.
 
     def bulk_update_state(
         self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
@@ -122,7 +125,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
     def _recorder(
         self, saver: BaseCheckpointSaver[Any] | None, config: RunnableConfig
     ) -> AbstractContextManager[RunRecorder | None]:
-        """Holds the session's lock and records how the run ends; nothing with a saver that is not ours."""
+        """Holds the session's lock and records how the run ends. Without a saver of ours it does nothing."""
         if not isinstance(saver, SwarmSaver):
             return nullcontext()
         return RunRecorder(saver, str(config["configurable"]["thread_id"]))

@@ -26,7 +26,7 @@ from swarm_graph.workflows.pauses import resume_values, waiting_pauses
 START_CHANNEL = "__start__"
 """LangGraph's channel with the input that no node has taken yet."""
 
-Kind = Literal["begin", "follow_up", "resume", "replay"]
+RunKind = Literal["begin", "follow_up", "resume", "replay"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Opening:
         input: The input for LangGraph.
     """
 
-    kind: Kind | None
+    kind: RunKind | None
     request: dict[str, Any] | None
     input: Any
 
@@ -72,7 +72,7 @@ def prepare(given: Any, nodes: Collection[str], bindings: Bindings, context: Swa
     if TASKS not in nodes:
         return Prepared(_request(given))
     if not isinstance(given, Mapping):
-        raise InputError('the input is no object; expected {"tasks": [...]}')
+        raise InputError('the input is not an object; expected {"tasks": [...]}')
     graph = checked_graph(task_specs(given.get("tasks", ())))
     check_tasks(graph, bindings, supplied=bool(context and context.model))
     request = str(given.get("request") or "")
@@ -103,7 +103,7 @@ def open_run(
         replay: Whether the run starts at an earlier checkpoint.
         pending_request: The request of a killed run that no checkpoint holds yet.
         left_open: Whether the catalogue says that the session has not ended, as after a kill right at its
-        end.
+            end.
 
     Raises:
         InputError: There is nothing to resume, no pause to answer, or the graph has another shape.
@@ -123,7 +123,7 @@ def open_run(
             f"session '{session}' has not ended; resume it with `graph.invoke(None, thread)` or "
             f"`swarm-graph resume {session}`, or use another thread_id"
         )
-    kind: Kind = "resume" if resumed or request is None else "follow_up" if saved else "begin"
+    kind: RunKind = "resume" if resumed or request is None else "follow_up" if saved else "begin"
     is_recorded = given is not None or unfinished or replay or left_open
     return Opening(
         kind=("replay" if replay else kind) if is_recorded else None,
@@ -176,13 +176,14 @@ def new_request_state(request: Mapping[str, Any], nodes: Collection[str]) -> dic
 
     Requirements, design, code, tests and documentation stay: a follow-up starts from them.
     """
+    # LangGraph's `Overwrite` as plain JSON: the value replaces the key's, where its reducer would merge it.
     overwrite: dict[str, Any] = {"reviews": {"__overwrite__": []}, "tasks": {"__overwrite__": {}}}
     reset = {
         "approved": False,
         "findings": [],
         "diagnosis": "",
         "phase": "running",
-        "iteration": 0 if "coder" in nodes else 1,
+        "iteration": 0 if "coder" in nodes else 1,  # the coder opens round 1; without one it is open already
         "best": None,
         "codes": [],
         "circling": "",

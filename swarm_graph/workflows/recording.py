@@ -119,8 +119,7 @@ class RunRecorder:
         Args:
             run: Its number.
             phase: The phase to record; default the one in the state. A run that stops without an error before
-            the
-                end of its session waits for a person.
+                the end of its session waits for a person.
             error: Why the run failed.
         """
         saved = self.saver.get_tuple({"configurable": {"thread_id": self._session_id}})

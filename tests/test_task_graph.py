@@ -475,7 +475,7 @@ def test_without_a_model_the_error_names_init_and_simulate() -> None:
 
 
 def test_pauses_are_refused_for_a_task_graph() -> None:
-    with pytest.raises(ConfigError, match="no place in a custom workflow"):
+    with pytest.raises(ConfigError, match="do not apply to a custom workflow"):
         build_graph("custom", config=config(workflow={"pause_before": ["coder"]}))
 
 

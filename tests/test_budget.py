@@ -57,7 +57,7 @@ def test_a_task_graph_over_its_budget_keeps_what_was_done(tmp_path: Path) -> Non
     over = swarm("batch", "rows.jsonl", "--prompt", "p.md", "--session", "b", cwd=tmp_path)
     assert over.returncode == 1
     assert b"the session has used 4 of 4 calls (limits.calls)" in over.stderr
-    assert b"`swarm-graph resume b` goes on" in over.stderr
+    assert b"continue with `swarm-graph resume b`" in over.stderr
     assert over.stderr.count(b"\n") == 1
     assert len(list((tmp_path / "swarm-output/b/results").iterdir())) == 4
     done = swarm("resume", "b", cwd=tmp_path, SWARM_LIMITS__CALLS="9")

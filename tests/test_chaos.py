@@ -1,4 +1,4 @@
-"""Sessions are killed (SIGKILL, real processes) wherever it may happen, and go on as if nothing had been."""
+"""Sessions are killed (SIGKILL, real processes) at any point, and continue as if nothing had happened."""
 
 from __future__ import annotations
 

@@ -108,7 +108,9 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(
     process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == code
-    said = b"" if number == signal.SIGKILL else b"swarm-graph: stopped; `swarm-graph resume s` goes on\n"
+    said = (
+        b"" if number == signal.SIGKILL else b"swarm-graph: stopped; continue with `swarm-graph resume s`\n"
+    )
     assert errors.endswith(said)
     assert errors.count(b"\n") <= 2
     phase = "interrupted" if number == signal.SIGKILL else "cancelled"

@@ -355,7 +355,7 @@ def made(folder: Path, at: str, *arguments: str) -> dict[str, Any]:
     assert done.exception is None, done.exception
     assert done.stdout == ""
     assert re.fullmatch(
-        r"swarm-graph: made session f from s before .*; `swarm-graph resume f` goes on\n", done.stderr
+        r"swarm-graph: made session f from s before .*; continue with `swarm-graph resume f`\n", done.stderr
     )
     return dict(past(folder, "f")[0].state)
 
@@ -383,7 +383,7 @@ def test_fork_names_a_new_session_by_itself(tmp_path: Path) -> None:
     (new,) = set(sessions(tmp_path)) - {"s"}
     assert (
         done.stderr
-        == f"swarm-graph: made session {new} from s before coder; `swarm-graph resume {new}` goes on\n"
+        == f"swarm-graph: made session {new} from s before coder; continue with `swarm-graph resume {new}`\n"
     )
 
 

@@ -906,8 +906,8 @@ def test_a_process_stops_with_3_and_another_one_goes_on_with_an_edit(tmp_path: P
     done = warm.run("run", "Build it", "--session", "s", cwd=tmp_path, text=True)
     assert done.returncode == 3
     assert done.stderr == (
-        "swarm-graph: waiting for a person; `swarm-graph resume s --approve` (or --edit FILE, --reject TEXT)"
-        " goes on\n"
+        "swarm-graph: waiting for a person; answer with `swarm-graph resume s --approve`"
+        " (or --edit FILE, --reject TEXT)\n"
     )
     assert "waiting for a person before coder, round 1 of 3" in done.stdout
     assert re.search(r"Waiting before coder; its design:\n  Simulated architect \w+\.\n", done.stdout)

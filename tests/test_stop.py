@@ -69,7 +69,7 @@ def test_a_second_signal_or_the_end_of_the_grace_period_stops_at_once(
             process.send_signal(number)
         _, errors = process.communicate()
         assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
-        assert errors == "swarm-graph: stopped; `swarm-graph resume s` goes on\n"
+        assert errors == "swarm-graph: stopped; continue with `swarm-graph resume s`\n"
         server.latency = 0
         assert resumed(tmp_path)["phase"] == "complete"
 

@@ -1,4 +1,4 @@
-"""Custom sessions are killed (SIGKILL, real processes) anywhere, and go on as if nothing had been."""
+"""Custom sessions are killed (SIGKILL, real processes) at any point, and continue as if nothing had happened."""
 
 from __future__ import annotations
 

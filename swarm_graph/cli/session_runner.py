@@ -95,7 +95,7 @@ def run_session(
         stopped_by = asyncio.run(_run_until_stopped(work, coordinator, display))
     phase, session_id = coordinator.state.get("phase"), coordinator.session_id
     if stopped_by and phase not in ("complete", "paused"):
-        cure = f"; `{resume_command(coordinator)}` goes on" if session_id else ""
+        cure = f"; continue with `{resume_command(coordinator)}`" if session_id else ""
         code = EXIT_TERMINATED if stopped_by == signal.SIGTERM else EXIT_INTERRUPTED
         end(f"stopped{cure}", code, options.as_json)
     if phase == "paused" and _can_ask(options):
@@ -133,12 +133,12 @@ def _exit(coordinator: SwarmCoordinator, *, require_approval: bool) -> None:
 
     phase, resume = coordinator.state.get("phase"), resume_command(coordinator)
     if phase == "paused":
-        say(f"waiting for a person; `{resume} --approve` (or --edit FILE, --reject TEXT) goes on")
+        say(f"waiting for a person; answer with `{resume} --approve` (or --edit FILE, --reject TEXT)")
         sys.exit(EXIT_PAUSED)
     if phase == "failed":
         end(f"{failures_text(coordinator)}; `{resume}` asks only for what is missing", EXIT_FAILED)
     if phase == "over_budget":
-        end(f"{coordinator.stopped_by}; `{resume}` goes on", EXIT_FAILED)
+        end(f"{coordinator.stopped_by}; continue with `{resume}`", EXIT_FAILED)
     if require_approval and not coordinator.state.get("approved"):
         sys.exit(EXIT_NOT_APPROVED)
 

@@ -269,7 +269,8 @@ def fork(
         forked = make_fork(saver, parent, moment, new_id, _edits(settings, edit, moment.next))
     if no_run:
         place = ", ".join(moment.next) or "its end"
-        say(f"made session {new_id} from {session} before {place}; `{program()} resume {new_id}` goes on")
+        advice = f"continue with `{program()} resume {new_id}`"
+        say(f"made session {new_id} from {session} before {place}; {advice}")
         return
     display = Display(options)
     coordinator = resuming_coordinator(options, forked, display)

@@ -1,4 +1,4 @@
-"""Kills sessions and lets them go on: what came out must be what an uninterrupted run gives."""
+"""Kills sessions and resumes them: the results must equal those of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ class CustomSession(Session):
 
     @contextmanager
     def at_work(self, worker: Worker) -> Iterator[None]:
-        """The session goes on, and is killed at the end of the block."""
+        """Resume the session; it is killed at the end of the block."""
         pid = worker.start(self.job())
         try:
             yield

@@ -21,7 +21,7 @@ thread = {"configurable": {"thread_id": "hello"}}
 with open_checkpointer("hello.db") as saver:
     graph = build_graph("standard", config=config, checkpointer=saver)
     for update in graph.stream({"request": "Create a FIFO queue"}, thread, stream_mode="updates"):
-        print("finished:", *update)  # the last one is `__interrupt__`: the pause
+        print("finished:", *update)  # the last line is `__interrupt__`, the pause
 
 # Another process can resume from the same file. After a crash, without a pause: `graph.invoke(None, thread)`.
 with open_checkpointer("hello.db") as saver:

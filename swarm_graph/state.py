@@ -128,7 +128,7 @@ class Review(TypedDict):
     """The result of the test run; only `run_tests` has it."""
 
 
-class Attempt(TypedDict):
+class UnapprovedRound(TypedDict):
     """A round that was not approved, as it was when it was judged."""
 
     iteration: int
@@ -255,7 +255,7 @@ class SwarmState(TypedDict, total=False):
     """Whether the last round was approved; replaced by the verdict. None in a custom workflow."""
     iteration: int
     """The round of coding and reviewing, from 1; increased by the coder."""
-    best: Attempt | None
+    best: UnapprovedRound | None
     """The unapproved round with the fewest grave findings; replaced by the verdict."""
     codes: list[str]
     """A fingerprint of the code of each round; appended by the verdict."""

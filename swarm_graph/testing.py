@@ -100,7 +100,9 @@ class ScriptedModels:
     def _play(self, ask: Ask) -> str | Exception:
         with self._lock:
             self.asks.append(ask)
-        answer = self.script[ask.node if ask.node in self.script else ask.role]
+        answer = self.script.get(ask.node, self.script.get(ask.role))
+        if answer is None:
+            raise LookupError(f"no answer is scripted for the node '{ask.node}' or the role '{ask.role}'")
         if callable(answer):
             answer = answer(ask)
         return answer.replace("{round}", str(ask.iteration)) if isinstance(answer, str) else answer

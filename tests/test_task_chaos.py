@@ -1,4 +1,4 @@
-"""Custom sessions are killed (SIGKILL, real processes) at any point, and continue as if nothing had happened."""
+"""Custom sessions are killed (SIGKILL, real processes) at any point, then resume without a loss."""
 
 from __future__ import annotations
 

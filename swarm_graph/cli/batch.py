@@ -1,4 +1,7 @@
-"""The command `batch`, and what `run --tasks` shares with it: task graphs on the command line."""
+"""The command `batch`, and what `run --tasks` shares with it: task graphs on the command line.
+
+`tasks/results.py` defines the columns of results.csv.
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
     async def _take_turn(self, state: SwarmState, config: RunnableConfig) -> dict[str, Any]:
         """Ask the model; returns what changes in the state."""
         run = current_run(self.bindings.config)
-        iteration = state.get("iteration", 0) + self.role.opens_round
+        iteration = state.get("iteration", 0) + (1 if self.role.opens_round else 0)
         session = str(config["configurable"].get("thread_id", ""))
         # Rounds count from 1: the roles before the first coder belong to round 1 as well.
         origin = Origin(session, self.name, str(self.role.role), self.task_id, max(iteration, 1))

@@ -68,7 +68,8 @@ class SwarmCoordinator:
         """Load the configuration.
 
         Args:
-            config_file: A path, a dict in the file's shape, a SwarmConfig, or None (see `load_config`).
+            config_file: A path, a dict in the file's shape, a SwarmConfig, or None (see `load_config`). The
+                name is the old coordinator's.
             data_dir: The folder of the session database.
             output_dir: The folder in which each session gets a folder for its files.
             output: The folder for the files of every session of this coordinator, in place of `output_dir`.

@@ -13,7 +13,15 @@ from langgraph.runtime import Runtime
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.findings import SEVERITIES, comparable, judge
 from swarm_graph.sandbox.evidence import RUN_TESTS
-from swarm_graph.state import Attempt, Finding, Review, SwarmContext, SwarmState, end_phase, own_review
+from swarm_graph.state import (
+    Finding,
+    Review,
+    SwarmContext,
+    SwarmState,
+    UnapprovedRound,
+    end_phase,
+    own_review,
+)
 
 
 def reviews_of_round(state: SwarmState) -> list[Review]:
@@ -54,20 +62,20 @@ def verdict_node(max_iterations: int, *, ends: bool) -> Callable[..., dict[str, 
 
 def _unapproved(state: SwarmState, findings: list[Finding], iteration: int) -> dict[str, Any]:
     """What is kept of a round that is not approved. Rounds that circle bring the best attempt back."""
-    attempt = Attempt(
+    this_round = UnapprovedRound(
         iteration=iteration, code=state.get("code", {}), tests=state.get("tests", {}), findings=findings
     )
-    best = min([attempt, *filter(None, [state.get("best")])], key=gravity)
-    fingerprint = sha256(json.dumps(attempt["code"], sort_keys=True).encode()).hexdigest()[:16]
+    best = min([this_round, *filter(None, [state.get("best")])], key=gravity)
+    fingerprint = sha256(json.dumps(this_round["code"], sort_keys=True).encode()).hexdigest()[:16]
     update: dict[str, Any] = {"best": best, "codes": [*state.get("codes", []), fingerprint]}
     if circling := _circling(state, fingerprint, findings, iteration):
         update |= {"circling": circling, **{key: best[key] for key in ("code", "tests", "findings")}}
     return update
 
 
-def gravity(attempt: Attempt) -> list[int]:
-    """The number of an attempt's findings by severity, the gravest severity first; sorts attempts."""
-    counts = Counter(finding["severity"] for finding in attempt["findings"])
+def gravity(judged: UnapprovedRound) -> list[int]:
+    """The number of a round's findings by severity, gravest first; the smallest is the best round."""
+    counts = Counter(finding["severity"] for finding in judged["findings"])
     return [counts[severity] for severity in SEVERITIES]
 
 

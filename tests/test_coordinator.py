@@ -207,6 +207,22 @@ def test_resume_without_an_id_takes_the_newest_unfinished(tmp_path: Path) -> Non
         swarm.resume()
 
 
+def test_reading_an_ended_session_leaves_the_configuration(tmp_path: Path) -> None:
+    coordinator(tmp_path, Crew()).run_workflow("Build it", session_id="a")
+    swarm = coordinator(tmp_path, Crew(), config(workflow={"pause_before": ["coder"]}))
+    assert swarm.resume("a")["phase"] == "complete"
+    assert swarm.run_workflow("Build it", session_id="b")["phase"] == "paused"
+
+
+def test_a_session_that_cannot_start_is_not_confused_with_the_one_before(tmp_path: Path) -> None:
+    swarm = coordinator(tmp_path, Crew())
+    swarm.run_workflow("Build it", session_id="a")
+    (tmp_path / "out/b").write_text("a file where the folder should be")
+    with pytest.raises(InputError, match="cannot write to the output folder"):
+        swarm.run_workflow("Build it", session_id="b")
+    assert (swarm.session_id, swarm.state, swarm.completed_tasks, swarm.files) == ("b", {}, [], None)
+
+
 def test_without_checkpointing_nothing_is_kept(tmp_path: Path) -> None:
     settings = config(features={"enable_checkpointing": False})
     state = coordinator(tmp_path, Crew(), settings).run_workflow("Build it")

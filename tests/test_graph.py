@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-from support import APPROVED, REFUSED, Crew, config, thread
+from langgraph.graph import START, StateGraph
+from support import APPROVED, REFUSED, SIMULATED, Crew, config, thread
 
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.errors import InputError, ModelError, UnfinishedSession
@@ -316,3 +318,55 @@ def test_synchronous_calls_go_on_after_a_fork_and_after_code_that_leaves(tmp_pat
         timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "SystemExit\n0\n", "")
+
+
+# --- inside another graph ------------------------------------------------------------------------
+
+
+def node(state: SwarmState) -> Any:
+    """A node that invokes the graph without saying anything about the run around it."""
+    return build_graph("standard", config=config()).invoke({"request": state["request"]})
+
+
+async def async_node(state: SwarmState) -> Any:
+    return await build_graph("standard", config=config()).ainvoke({"request": state["request"]})
+
+
+def outer_graph(inner: Any, context_schema: Any = SwarmContext) -> Any:
+    outer: Any = StateGraph(SwarmState, context_schema)
+    outer.add_node("inner", inner)
+    outer.add_edge(START, "inner")
+    return outer.compile()
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+@pytest.mark.parametrize("how", ["node", "function", "async"])
+def test_a_graph_inside_another_one_takes_its_context(how: str, as_dict: bool) -> None:
+    crew = Crew()
+    context: Any = {"model": crew.context.model} if as_dict else crew.context
+    if how == "async":
+        state = asyncio.run(outer_graph(async_node).ainvoke(REQUEST, context=context))
+    else:
+        inner = build_graph("standard", config=config()) if how == "node" else node
+        state = outer_graph(inner).invoke(REQUEST, context=context)
+    assert state["approved"]
+    assert len(crew.asked) == 6
+
+
+def test_a_context_of_its_own_wins_over_the_outer_one() -> None:
+    outer, inner = Crew(), Crew()
+
+    def own(state: SwarmState) -> Any:
+        return build_graph("standard", config=config()).invoke(state, context=inner.context)
+
+    outer_graph(own).invoke(REQUEST, context=outer.context)
+    assert (len(outer.asked), len(inner.asked)) == (0, 6)
+
+
+def test_a_context_of_another_type_is_not_taken() -> None:
+    @dataclass
+    class Other:
+        model: str = "not ours"
+
+    inner = build_graph("standard", config=SIMULATED)
+    assert outer_graph(inner, Other).invoke(REQUEST, context=Other())["phase"] == "complete"

@@ -393,6 +393,21 @@ def test_rejected_code_goes_straight_back_to_the_coder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["standard", "full"])
+def test_rejected_code_waits_before_the_coder_where_a_pause_is(kind: str, tmp_path: Path) -> None:
+    crew = Crew()
+    swarm = paused(tmp_path, crew, kind, pause_before=["coder"], pause_after=["coder"], max_iterations=2)
+    swarm.resume("s", "approve")
+    assert places(swarm) == ["after coder"]
+    state = swarm.resume("s", {"reject": REMARK})
+    assert (state["phase"], state["iteration"], places(swarm)) == ("paused", 1, ["before coder"])
+    assert crew.asked.count("coder") == 1
+    swarm.resume("s", {"edit": {"design": "Half as long"}})
+    assert places(swarm) == ["after coder"]
+    assert "Half as long" in crew.prompts("coder")[1]
+    assert REMARK in crew.prompts("coder")[1]
+
+
+@pytest.mark.parametrize("kind", ["standard", "full"])
 def test_code_rejected_in_the_last_round_is_reviewed_and_not_approved(kind: str, tmp_path: Path) -> None:
     crew = Crew()
     swarm = paused(tmp_path, crew, kind, pause_after=["coder"], max_iterations=2)

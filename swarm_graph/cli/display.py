@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from swarm_graph.cli.console import discard_stdout
 from swarm_graph.cli.options import SessionOptions
+from swarm_graph.errors import InputError
 
 if TYPE_CHECKING:
     from swarm_graph.events import Event
@@ -17,8 +18,11 @@ class Display:
     """Shows the events of a session as the options want them. Use it in `with` while the session runs."""
 
     def __init__(self, options: SessionOptions) -> None:
+        """Raises InputError when the options want both forms of JSON."""
         from swarm_graph.reports.live import Progress
 
+        if options.as_json and options.as_events:
+            raise InputError("--json and --json-events both want stdout; choose one")
         self.options = options
         self._progress = Progress(quiet=options.as_events and sys.stdout.isatty())
         self._has_reader = options.as_events

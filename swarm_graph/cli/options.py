@@ -63,10 +63,6 @@ class SessionOptions:
     as_json: bool = False
     as_events: bool = False
 
-    def __post_init__(self) -> None:
-        if self.as_json and self.as_events:
-            raise InputError("--json and --json-events both want stdout; choose one")
-
 
 def session_options(*options: Option) -> Option:
     """Add options to a command, which gets them as one argument `options`, a SessionOptions."""

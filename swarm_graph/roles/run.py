@@ -118,6 +118,17 @@ class RunContext:
             self._idle.set()
 
 
+def outer_context() -> SwarmContext | None:
+    """What the run around the caller overrides; None outside of a run, or if its context is not ours."""
+    try:
+        context: Any = get_runtime().context
+    except RuntimeError:  # LangGraph runs no node here
+        return None
+    if isinstance(context, RunContext):
+        return context.overrides
+    return context if isinstance(context, SwarmContext) else None
+
+
 def current_run(config: SwarmConfig) -> RunContext:
     """The context of the run that the calling node is part of; a new one for a node invoked by itself."""
     context: Any = get_runtime().context

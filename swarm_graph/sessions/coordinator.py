@@ -34,7 +34,7 @@ from swarm_graph.sessions.run import OnEvent, SessionRun
 from swarm_graph.sessions.store import SessionStore, open_store
 from swarm_graph.sessions.summary_html import session_html
 from swarm_graph.sessions.tracing import span_observer
-from swarm_graph.state import DATA_DIR, OUTPUT_DIR, Evidence, SwarmContext, SwarmState, Task
+from swarm_graph.state import DATA_DIR, OUTPUT_DIR, Evidence, SwarmContext, SwarmState, Task, has_ended
 from swarm_graph.tasks.spec import TaskSpec, task_specs
 from swarm_graph.text import to_json
 from swarm_graph.workflows.build import new_builder
@@ -181,7 +181,8 @@ class SwarmCoordinator:
     async def aresume(self, session_id: str | None = None, decision: Decision | None = None) -> SwarmState:
         """`resume` for asynchronous callers."""
         session = find_session(self.data_dir, session_id)
-        self.config = resume_config(session, self.config).config
+        if not has_ended(session.phase):
+            self.config = resume_config(session, self.config).config
         builder = self._new_builder(session.workflow)
         answer: Any = None if decision is None else Command(resume=decision)
         prepared = builder.prepare(answer, self.context)
@@ -244,6 +245,9 @@ class SwarmCoordinator:
     ) -> SwarmState:
         """Open output folder and database, build the graph on them, and run it; returns the final state."""
         folder = self._folder(session_id, session)
+        options = self._options(folder)
+        # If folder or database cannot be opened, the caller sees this session, without a state.
+        self._run = SessionRun(self.config, self._emit, session_id, options)
         make_folder(folder)
         checkpointing = self.config.features.enable_checkpointing
         with open_store(self.data_dir, session_id, checkpointing=checkpointing) as store:
@@ -251,7 +255,7 @@ class SwarmCoordinator:
             if self.output:
                 files.check_free()
             graph = builder.build(workflow, store.saver)
-            self._run = SessionRun(self.config, self._emit, session_id, self._options(folder), files)
+            self._run = SessionRun(self.config, self._emit, session_id, options, files)
             await self._run.follow(graph, store, prepared)
         return self.state
 

@@ -149,7 +149,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         return graph
 
     def _add_connections(self) -> None:
-        """Add the edges of `connect`; rejected code goes back to the coder if a round is left.
+        """Add the edges of `connect`; rejected code goes back to the coder (or its pause) if a round is left.
 
         The edges that leave `after_coder` become one conditional edge: LangGraph would follow plain edges
         after a rejection as well, and the reviewers would judge code that a person has rejected.
@@ -159,7 +159,8 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
             if start != "after_coder":
                 self.add_edge(start, end)
         if after_coder:
-            targets: dict[Hashable, str] = {"rejected": "coder", **{end: end for end in after_coder}}
+            coder = self._entrance("coder")
+            targets: dict[Hashable, str] = {"rejected": coder, **{end: end for end in after_coder}}
 
             def choose(state: SwarmState) -> list[str]:
                 reviews = reviews_of_round(state)

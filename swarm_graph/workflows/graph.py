@@ -16,7 +16,7 @@ from langgraph.types import StateUpdate
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import SwarmError
 from swarm_graph.roles.bindings import Bindings
-from swarm_graph.roles.run import RunContext, RunOptions
+from swarm_graph.roles.run import RunContext, RunOptions, outer_context
 from swarm_graph.state import SwarmContext, SwarmState
 from swarm_graph.workflows.drawing import draw
 from swarm_graph.workflows.opening import Prepared, open_run, prepare
@@ -169,7 +169,12 @@ def _with_configurable(config: RunnableConfig | None) -> RunnableConfig:
 
 
 def _options(context: Context) -> RunOptions:
-    """The caller's context as options of the run. `langgraph dev` passes it as a dict."""
+    """The caller's context as options of the run. `langgraph dev` passes it as a dict.
+
+    Without one, a graph inside another graph takes the context of that graph's run, as in LangGraph.
+    """
+    if context is None:
+        context = outer_context()
     if isinstance(context, RunOptions):
         return context
     overrides = SwarmContext(**context) if isinstance(context, Mapping) else context or SwarmContext()

@@ -15,7 +15,7 @@ from swarm_graph.errors import InputError, UnfinishedSession
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.sandbox.runner import check_execution
-from swarm_graph.state import SwarmContext, SwarmState, has_ended
+from swarm_graph.state import SwarmContext, SwarmState
 from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.tasks.prompting import check_tasks
@@ -147,8 +147,7 @@ def _langgraph_input(
 def is_unfinished(saved: CheckpointTuple) -> bool:
     """Whether a saved thread began a request and has not ended it."""
     values = saved.checkpoint["channel_values"]
-    phase = values.get("phase")
-    return START_CHANNEL in values or (phase is not None and not has_ended(phase))
+    return START_CHANNEL in values or values.get("phase") in ("running", "paused")
 
 
 def _check_shape(session: str, saved: CheckpointTuple, channels: Collection[str]) -> None:

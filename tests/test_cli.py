@@ -568,6 +568,8 @@ def test_a_path_that_leaves_the_folder_is_asked_again_and_refused(path: str, tmp
 
 def test_both_forms_of_json_are_refused_before_a_session_begins(tmp_path: Path) -> None:
     done = run("run", "x", "--simulate", "--json", "--json-events", cwd=tmp_path, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "swarm-graph: --json and --json-events both want stdout; choose one\n"
+    refusal = "--json and --json-events both want stdout; choose one"
+    assert done.returncode == 2
+    assert json.loads(done.stdout) == {"error": refusal, "exit_code": 2}
+    assert done.stderr == f"swarm-graph: {refusal}\n"
     assert list(tmp_path.iterdir()) == []

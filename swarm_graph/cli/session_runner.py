@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shlex
 import signal
@@ -90,6 +89,8 @@ def run_session(
         work: Runs or resumes the session.
         require_approval: Whether a session without approval has an exit code of its own.
     """
+    import asyncio
+
     options = display.options
     with display:
         stopped_by = asyncio.run(_run_until_stopped(work, coordinator, display))
@@ -149,6 +150,8 @@ async def _run_until_stopped(work: Work, coordinator: SwarmCoordinator, display:
     Returns:
         The number of the first signal; None when there was none.
     """
+    import asyncio
+
     task = asyncio.ensure_future(work(coordinator))
     loop = asyncio.get_running_loop()
     received: list[int] = []

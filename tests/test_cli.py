@@ -523,6 +523,7 @@ def test_unknown_model(ollama: OllamaFront, tmp_path: Path) -> None:
     failed_run(tmp_path, prepare, r"\(404: model 'nosuch' not found\)")
 
 
+@pytest.mark.slow
 def test_not_a_model_server_at_all(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"

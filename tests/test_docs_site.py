@@ -151,6 +151,7 @@ FOLLOWED_ELSEWHERE = {
 FOLLOWED_HERE = {"first-hour.md", "prompts.md", "model-servers.md", "events.md", "servers.md", "testing.md"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["events.md", "servers.md", "testing.md"])
 def test_the_blocks_of_a_page_run(name: str, tmp_path: Path) -> None:
     write_config(tmp_path)

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from swarm_graph.roles.chat_markup import final_message
 from swarm_graph.roles.role import Answered, Role
-from swarm_graph.roles.thoughts import without_thoughts
 from swarm_graph.state import AgentRole, Reply
 
 Statement = Annotated[str, Field(json_schema_extra={"maxLength": 400})]
@@ -39,7 +39,7 @@ def update(answered: Answered[Clarification]) -> dict[str, Any]:
 
 def substitute(reply: Reply) -> Clarification | None:
     """Prose instead of JSON still says what is required; an answer that was cut off does not."""
-    text = without_thoughts(reply.text).strip()
+    text = final_message(reply.text).text.strip()
     return Clarification(requirements=[text]) if text and not reply.truncated else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from swarm_graph.roles.answered_files import doubts
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.state import AgentRole, SwarmState
@@ -16,8 +17,14 @@ def update(answered: Answered[Files]) -> dict[str, Any]:
 
 
 def complaint(answer: Files, state: SwarmState) -> str | None:
-    emptied = not answer.over(state.get("code", {}))
-    return "the answer holds no file and deletes the last one" if emptied else None
+    files = answer.over(state.get("code", {}))
+    if not files:
+        return "the answer holds no file and deletes the last one"
+    return None if any(map(str.strip, files.values())) else "every file of the answer is empty"
+
+
+def doubt(answer: Files, state: SwarmState) -> str:
+    return doubts(answer, state.get("code", {}))
 
 
 coder = Role(
@@ -30,6 +37,7 @@ coder = Role(
     answer=Files,
     update=update,
     complaint=complaint,
+    doubt=doubt,
     opens_round=True,
     text_file="generated_code.txt",
 )

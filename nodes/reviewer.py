@@ -52,6 +52,11 @@ class Judgement(BaseModel):
     findings: list[Remark] = Field(json_schema_extra={"maxItems": 20})
     approved: bool
 
+    @property
+    def counts_only_alone(self) -> bool:
+        # An approval that stands in a longer text may be quoted; a refusal may be read out of it.
+        return self.approved
+
 
 class Unjudged(Judgement):
     """Stands for an answer that nobody could read; no model is asked for one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
@@ -12,6 +13,7 @@ from string import Template
 
 from swarm_graph.config_source import closest_match
 from swarm_graph.errors import ConfigError
+from swarm_graph.prompts.chat_template import KNOWN
 
 REPAIR = "repair"
 TASK = "task"
@@ -26,13 +28,20 @@ _HERE = Path(__file__).parent
 _PROMPT_FILE = re.compile(r"[a-z_]+\.md")
 """The names of our prompt files; README.md is none."""
 _TAG = re.compile(r"(?<=<)/?([a-z_]+)(?=>)")
-_ANY_TAG = re.compile(r"<\s*/?\s*(\w+)\s*/?\s*>")
+_ANY_TAG = re.compile(r"<[\s/]*(\w+)[\s/]*>")
+NO_VALUES: Mapping[str, object] = {}
 
 
 class Holes(Template):
     """A text with `$holes`; their names may have letters of any language, as in `$größe`."""
 
     idpattern = r"[^\W\d]\w*"
+
+    def substitute(self, values: Mapping[str, object] = NO_VALUES, /, **more: object) -> str:
+        """The text with values in its holes. A value holds no token that a server could read as a turn."""
+        return super().substitute(
+            {name: KNOWN.break_up(str(value)) for name, value in {**values, **more}.items()}
+        )
 
 
 @dataclass(frozen=True)

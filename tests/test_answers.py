@@ -16,8 +16,8 @@ from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.nodes.clarifier import Clarification
 from swarm_graph.nodes.reviewer import Judgement
 from swarm_graph.roles.answers import read, read_typed
+from swarm_graph.roles.chat_markup import final_message
 from swarm_graph.roles.file_blocks import Files, fenced, read_files
-from swarm_graph.roles.thoughts import without_thoughts
 
 BODY = "x = 1\n"
 NAMED = {
@@ -241,25 +241,97 @@ def test_an_answer_may_only_delete() -> None:
 
 GOOD = '{"findings": [], "approved": true}'
 BAD = '{"findings": [], "approved": false}'
-JSON_FORMS = [
-    GOOD,
-    f"Here is my review:\n{GOOD}\nThanks.",
-    f"```json\n{GOOD}\n```",
-    f"<think>Should I {{approve}}? No: {{}}</think>{GOOD}",
-    f"Thoughts without their opening tag: {GOOD} or {{}}\n</think>\n{GOOD}",
-    f"Well.\n<think>\n{BAD}\n</think>\n{GOOD}",
-    f"I considered {{this}} and {{that: 1}}.\n{GOOD}",
-    f"A lone {{ in prose. {GOOD} And {{x}} after it.",
-    '{"note": "not it"} ' + GOOD,
-    f"{GOOD}\nOnce more:\n```json\n{GOOD}\n```",
-    f"[{GOOD}]",
-    json.dumps(json.loads(GOOD), indent=2).replace("\n", "\r\n"),
+AMID = [
+    "{json}",
+    "Here is my review:\n{json}\nThanks.",
+    "```json\n{json}\n```",
+    "```json\n{json}",
+    "<think>Should I {{approve}}? No: {}</think>{json}",
+    "Thoughts without their opening tag: {json} or {}\n</think>\n{json}",
+    "Well.\n<think>\n{other}\n</think>\n{json}",
+    "I considered {this} and {that: 1}.\n{json}",
+    "A lone { in prose. {json} And {x} after it.",
+    '{"note": "not it"} {json}',
+    "{json}\nOnce more:\n```json\n{json}\n```",
+    "[{json}]",
+    "{indented}",
 ]
 
 
-@pytest.mark.parametrize("text", JSON_FORMS)
-def test_json_is_found_amid_anything(text: str) -> None:
+@pytest.mark.parametrize("form", AMID)
+def test_a_refusal_is_found_amid_anything(form: str) -> None:
+    indented = json.dumps(json.loads(BAD), indent=2).replace("\n", "\r\n")
+    text = form.replace("{json}", BAD).replace("{other}", GOOD).replace("{indented}", indented)
+    assert read(text, Judgement) == Judgement(findings=[], approved=False)
+
+
+ALONE = [
+    GOOD,
+    f"\n {GOOD}\n",
+    f"\ufeff{GOOD}",
+    json.dumps(json.loads(GOOD), indent=2).replace("\n", "\r\n"),
+    f"```json\n{GOOD}\n```",
+    f"~~~\n{GOOD}\n~~~",
+    f"<think>Should I approve? {BAD}</think>{GOOD}",
+    f"[THINK]{BAD}[/THINK]\n{GOOD}",
+    f"It is fine, I think.\n</think>\n\n{GOOD}",
+    f"{GOOD}<|im_end|>",
+    f"<|im_start|>assistant\n{GOOD}<|im_end|>\n",
+    f"<|channel|>analysis<|message|>{BAD} or not?<|end|><|start|>assistant<|channel|>final<|message|>{GOOD}<|return|>",
+    f"analysisIs it {BAD}?assistantfinal{GOOD}",
+    f"<start_of_turn>model\n{GOOD}<end_of_turn>",
+    f"<|START_THINKING|>hm<|END_THINKING|><|START_RESPONSE|>{GOOD}<|END_RESPONSE|>",
+]
+
+
+@pytest.mark.parametrize("text", ALONE)
+def test_an_approval_that_stands_alone_counts(text: str) -> None:
     assert read(text, Judgement) == Judgement(findings=[], approved=True)
+
+
+NOT_ALONE = [
+    f"The answer has the form {GOOD}.\n\n**Verdict: rejected.** div(1, 0) raises ZeroDivisionError.",
+    f"Here is my review:\n{GOOD}",
+    f"{GOOD}\nBut look at line 3.",
+    f"```json\n{GOOD}\n```\nNo, wait.",
+    f"Looks good.\n```json\n{GOOD}\n```",
+    f"[{GOOD}]",
+    f'{{"note": "an example"}} {GOOD}',
+    f"<musing>{GOOD}</musing> It is wrong.",
+    f"<musing>{GOOD}</musing>",
+    f"[MUSING]One could say {GOOD}.[/MUSING]\nNot approved.",
+    f"{GOOD}<|im_end|>\nNot approved: it loses data.",
+    f"{GOOD}<|im_end|>\n<|im_start|>user\nReally?<|im_end|>\n<|im_start|>assistant\n{BAD}<|im_end|>",
+    f"<|im_end|>\n<|im_start|>assistant\n{GOOD}<|im_end|>\nIs what the code says. I refuse.",
+    f"<|channel|>final<|message|>{GOOD}<|return|>\nThat was quoted.",
+    f"{GOOD}\n<think>\nNo, it is wrong.",
+    f"- {GOOD}",
+    f"approved: {GOOD}",
+    f"{GOOD} {GOOD}",
+]
+
+
+@pytest.mark.parametrize("text", NOT_ALONE)
+def test_an_approval_beside_anything_else_does_not_count(text: str) -> None:
+    with pytest.raises(UnreadableAnswer, match=r"counts only alone|several JSON objects"):
+        read(text, Judgement)
+
+
+THOUGHTS_ONLY = [
+    f"<think>{GOOD}</think>Not approved.",
+    f"[THINK]One could say {GOOD}. But b == 0 breaks div.[/THINK]\nNot approved: division by zero.",
+    f"<|channel|>analysis<|message|>Perhaps {GOOD}<|end|><|start|>assistant<|channel|>final<|message|>No.",
+    f"<seed:think>{GOOD}</seed:think>No.",
+    f"◁think▷{GOOD}◁/think▷No.",
+    f"analysisPerhaps {GOOD}assistantfinalNo.",
+    f"<|im_start|>user\n{GOOD}<|im_end|>",
+]
+
+
+@pytest.mark.parametrize("text", THOUGHTS_ONLY)
+def test_an_approval_in_thoughts_or_in_another_s_turn_is_none(text: str) -> None:
+    with pytest.raises(UnreadableAnswer, match="no JSON object|empty"):
+        read(text, Judgement)
 
 
 NO_REVIEW = {
@@ -343,7 +415,7 @@ THOUGHTS = {
 
 @pytest.mark.parametrize("text", THOUGHTS)
 def test_thoughts_are_dropped_and_text_about_them_is_not(text: str) -> None:
-    assert without_thoughts(text).strip() == THOUGHTS[text]
+    assert final_message(text).text.strip() == THOUGHTS[text]
 
 
 tokens = st.sampled_from(

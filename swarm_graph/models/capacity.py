@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError
+from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate
 from swarm_graph.settings import ModelEntry
 from swarm_graph.state import AgentRole
 
@@ -33,12 +34,14 @@ class Capacity:
         context: Tokens of one call, prompt and answer together; None when unknown.
         num_ctx: The `num_ctx` that each call sends; None for servers other than Ollama.
         tokenizer: URL where the server counts tokens (llama.cpp); empty elsewhere.
+        chat_template: The tokens of the model's chat template.
     """
 
     slots: int
     context: int | None = None
     num_ctx: int | None = None
     tokenizer: str = ""
+    chat_template: ChatTemplate = KNOWN
 
 
 def server_capacity(config: SwarmConfig, entry: ModelEntry, info: ServerInfo | None) -> Capacity:
@@ -54,9 +57,11 @@ def server_capacity(config: SwarmConfig, entry: ModelEntry, info: ServerInfo | N
         return Capacity(slots, num_ctx=num_ctx)
     if entry.api_type == "ollama":
         num_ctx = num_ctx or _default_num_ctx(entry, info)
-        return Capacity(slots, num_ctx, num_ctx)
+        return Capacity(slots, num_ctx, num_ctx, chat_template=info.chat_template)
     tokenizer = f"{entry.url.removesuffix('/v1')}/tokenize" if info.kind == "llama.cpp" else ""
-    return Capacity(slots, info.context_of(entry.model), tokenizer=tokenizer)
+    return Capacity(
+        slots, info.context_of(entry.model), tokenizer=tokenizer, chat_template=info.chat_template
+    )
 
 
 def slot_limit(config: SwarmConfig, entry: ModelEntry, info: ServerInfo | None) -> int:

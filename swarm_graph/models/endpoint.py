@@ -9,6 +9,7 @@ from langchain_core.messages import BaseMessage
 
 from swarm_graph.models.pool import ModelPool, PromptSize
 from swarm_graph.models.slots import Slots
+from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate
 from swarm_graph.settings import AgentParameters, ModelEntry
 
 
@@ -39,6 +40,9 @@ class Endpoint(Protocol):
 
     async def cut_prompt(self, messages: list[BaseMessage], tokens: int) -> int:
         """The tokens of a prompt that the server cut to `tokens` without an error; 0 when it read all."""
+
+    async def chat_template(self) -> ChatTemplate:
+        """The tokens of the model's chat template, as far as they are known."""
 
     def refused(self) -> frozenset[str]:
         """The optional request fields that its server refuses."""
@@ -71,6 +75,9 @@ class ConfiguredEndpoint:
 
     async def cut_prompt(self, messages: list[BaseMessage], tokens: int) -> int:
         return await self._pool.truncated_prompt_tokens(self.entry, messages, tokens)
+
+    async def chat_template(self) -> ChatTemplate:
+        return (await self._pool.capacity(self.entry)).chat_template
 
     def refused(self) -> frozenset[str]:
         return self._pool.refused_fields(self.entry)
@@ -106,6 +113,9 @@ class SuppliedEndpoint:
 
     async def cut_prompt(self, messages: list[BaseMessage], tokens: int) -> int:
         return 0
+
+    async def chat_template(self) -> ChatTemplate:
+        return KNOWN
 
     def refused(self) -> frozenset[str]:
         return self._pool.refused_fields(self.entry)

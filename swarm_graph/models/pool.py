@@ -118,7 +118,9 @@ class ModelPool:
         from swarm_graph.models.probe import inspect
 
         key = api_key(entry)
-        return await inspect(entry.url, key=key, proxy=self.config.proxy, patience_s=PROBE_TIMEOUT_S)
+        return await inspect(
+            entry.url, model=entry.model, key=key, proxy=self.config.proxy, patience_s=PROBE_TIMEOUT_S
+        )
 
     async def _probe(self, entry: ModelEntry) -> Capacity:
         info = await self.server_info(entry)

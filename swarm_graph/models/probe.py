@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate, told_by_server
 from swarm_graph.settings import validated_url
 
 ServerKind = Literal["llama.cpp", "ollama", "lm-studio", "openai-compatible", "unknown"]
@@ -48,6 +50,7 @@ class ServerInfo:
         contexts: Tokens of one request by model, where the server says so per model.
         trained_contexts: Ollama's longest possible context by model.
         key_refused: The server requires an API key, or refuses the one it got.
+        chat_template: The tokens of its chat template; with Ollama, of the model that was asked about.
     """
 
     url: str
@@ -62,6 +65,7 @@ class ServerInfo:
     contexts: Mapping[str, int] = field(default_factory=dict)
     trained_contexts: Mapping[str, int] = field(default_factory=dict)
     key_refused: bool = False
+    chat_template: ChatTemplate = KNOWN
 
     @property
     def api_type(self) -> Literal["openai", "ollama"]:
@@ -74,12 +78,13 @@ class ServerInfo:
 
 
 async def inspect(
-    url: str, *, key: str | None = None, proxy: str | None = None, patience_s: float = 5.0
+    url: str, *, model: str = "", key: str | None = None, proxy: str | None = None, patience_s: float = 5.0
 ) -> ServerInfo:
     """What the server at a URL reports. Never raises: `error` says what is wrong.
 
     Args:
         url: The configured URL, with or without `/v1`.
+        model: The model whose chat template is wanted.
         key: API key.
         proxy: URL of the configured proxy; the environment's are ignored.
         patience_s: Seconds for the whole probe.
@@ -87,7 +92,7 @@ async def inspect(
     try:
         url = validated_url(url, "http://localhost:1234/v1").rstrip("/")
         async with asyncio.timeout(patience_s), _client(url, key, proxy) as client:
-            return await _server_info(client, url)
+            return await _server_info(client, url, model)
     except TimeoutError:
         return ServerInfo(url, error=f"no answer within {patience_s:g} s")
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
@@ -165,11 +170,11 @@ def _with_loopback(url: str) -> str:
 # --- the servers' own pages ----------------------------------------------------------------------
 
 
-async def _server_info(client: httpx.AsyncClient, url: str) -> ServerInfo:
+async def _server_info(client: httpx.AsyncClient, url: str, model: str) -> ServerInfo:
     base = url.removesuffix("/v1")
     _, body = await _get(client, f"{base}/")
     if body.strip() == b"Ollama is running":
-        return await _ollama(client, base)
+        return await _ollama(client, base, model)
     statuses = []
     for address in dict.fromkeys([url, f"{base}/v1"]):
         status, body = await _get(client, f"{address}/models")
@@ -185,7 +190,7 @@ async def _server_info(client: httpx.AsyncClient, url: str) -> ServerInfo:
     return ServerInfo(url, reachable=True, error=problem + suffix)
 
 
-async def _ollama(client: httpx.AsyncClient, base: str) -> ServerInfo:
+async def _ollama(client: httpx.AsyncClient, base: str, model: str) -> ServerInfo:
     addresses = (f"{base}/api/version", f"{base}/api/tags", f"{base}/api/ps")
     version, tags, running = await asyncio.gather(*(_json(client, address) for address in addresses))
     in_memory, installed = _objects(running, "models"), _objects(tags, "models")
@@ -200,7 +205,17 @@ async def _ollama(client: httpx.AsyncClient, base: str) -> ServerInfo:
             (model.get("name"), _group(model, "details").get("context_length")) for model in installed
         ),
         loaded=tuple(_loaded(model) for model in in_memory),
+        chat_template=await _ollama_template(client, base, model),
     )
+
+
+async def _ollama_template(client: httpx.AsyncClient, base: str, model: str) -> ChatTemplate:
+    """The tokens of an Ollama model's template, and its stop words, one `stop "…"` a line."""
+    if not model:
+        return KNOWN
+    shown = await _json(client, f"{base}/api/show", {"model": model})
+    stops = re.findall(r'^stop\s+"?(.+?)"?$', str(shown.get("parameters", "")), re.MULTILINE)
+    return told_by_server(str(shown.get("template", "")), stops)
 
 
 async def _openai(
@@ -227,27 +242,28 @@ async def _openai(
             for entry in entries
         ),
         slots=slots,
+        chat_template=told_by_server(str(props.get("chat_template", "")), [str(props.get("eos_token", ""))]),
     )
 
 
-async def _get(client: httpx.AsyncClient, url: str) -> tuple[int, bytes]:
-    """The status and the body, cut off after MAX_ANSWER_BYTES."""
-    body = bytearray()
-    async with client.stream("GET", url) as answer:
+async def _get(client: httpx.AsyncClient, url: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
+    """The status and the body, cut off after MAX_ANSWER_BYTES. With a body to send, it is posted."""
+    received = bytearray()
+    async with client.stream("POST" if body else "GET", url, json=body) as answer:
         async for part in answer.aiter_bytes():
-            body += part
-            if len(body) > MAX_ANSWER_BYTES:
+            received += part
+            if len(received) > MAX_ANSWER_BYTES:
                 break
-    return answer.status_code, bytes(body)
+    return answer.status_code, bytes(received)
 
 
-async def _json(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
+async def _json(client: httpx.AsyncClient, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """The JSON object at a URL; empty when there is none."""
     try:
-        status, body = await _get(client, url)
+        status, received = await _get(client, url, body)
     except (httpx.HTTPError, OSError):
         return {}
-    return _object(body) if status == 200 else {}
+    return _object(received) if status == 200 else {}
 
 
 # --- reading answers of any shape ----------------------------------------------------------------

@@ -5,46 +5,62 @@ A function here returns the answer or raises UnreadableAnswer, whose text tells 
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
 from swarm_graph.errors import UnreadableAnswer
+from swarm_graph.roles.answered_files import read_answered_files
+from swarm_graph.roles.chat_markup import FinalMessage, final_message
 from swarm_graph.roles.fences import parse
-from swarm_graph.roles.file_blocks import Files, read_files
-from swarm_graph.roles.thoughts import Separated, separate
-from swarm_graph.text import check_json_like, without_lone_surrogates
+from swarm_graph.roles.file_blocks import Files
+from swarm_graph.roles.json_objects import json_objects
+from swarm_graph.text import check_json_like
 
 A = TypeVar("A")
 M = TypeVar("M", bound=BaseModel)
+NO_FILES: Mapping[str, str] = {}
 
 
-def read(text: str, kind: type[A]) -> A:
+class Reading(NamedTuple, Generic[A]):
+    """An answer that was read.
+
+    Attributes:
+        answer: The answer.
+        note: What was mended in it, for people; empty when nothing was.
+        doubt: Why it is probably not meant as it is, for a question to the model; empty when it is plain.
+    """
+
+    answer: A
+    note: str = ""
+    doubt: str = ""
+
+
+def read(answer: str | FinalMessage, kind: type[A], old: Mapping[str, str] = NO_FILES) -> A:
     """The answer in a model's text.
 
     Args:
-        text: What the model wrote, thoughts included.
+        answer: What the model wrote, or the final message in it.
         kind: A pydantic model (read from a JSON object), Files (from fenced blocks) or str (Markdown).
+        old: The files that an answer may change: path to text.
 
     Raises:
         UnreadableAnswer: The text holds no such answer.
     """
-    separated = _normalized(text)
-    if not separated.answer.strip():
+    message = final_message(answer) if isinstance(answer, str) else answer
+    if not message.text.strip():
         raise UnreadableAnswer("the answer is empty")
     if kind is Files:
-        return cast("A", read_files(separated.answer))
+        return cast("A", read_answered_files(message.text, old))
     if issubclass(kind, BaseModel):
-        return cast("A", _read_model(separated, kind))
-    return cast("A", _read_markdown(separated.answer))
+        return cast("A", _read_model(message, kind))
+    return cast("A", _read_markdown(message.text))
 
 
-def read_typed(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+def read_typed(answer: str | FinalMessage, schema: Mapping[str, Any]) -> dict[str, Any]:
     """The one JSON object in a model's text that fits a JSON schema.
 
     Raises:
@@ -68,25 +84,8 @@ def read_typed(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
             raise _misfit(error.absolute_path, error.message)
         return candidate
 
-    return _only_one(_normalized(text), check, set(schema.get("properties", ())))
-
-
-def unique_keys(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A dict of key-value pairs, for JSON's `object_pairs_hook`.
-
-    Raises:
-        ValueError: A key occurs twice.
-    """
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key '{key}' stands twice")
-        found[key] = value
-    return found
-
-
-def _normalized(text: str) -> Separated:
-    return separate(without_lone_surrogates(text).replace("\r\n", "\n"))
+    message = final_message(answer) if isinstance(answer, str) else answer
+    return _only_one(message, check, set(schema.get("properties", ())))
 
 
 def _read_markdown(text: str) -> str:
@@ -99,7 +98,7 @@ def _read_markdown(text: str) -> str:
     return text.strip()
 
 
-def _read_model(text: Separated, model: type[M]) -> M:
+def _read_model(message: FinalMessage, model: type[M]) -> M:
     def check(candidate: dict[str, Any]) -> M:
         try:
             return model.model_validate(candidate)
@@ -107,15 +106,29 @@ def _read_model(text: Separated, model: type[M]) -> M:
             first = error.errors(include_url=False)[0]
             raise _misfit(first["loc"], first["msg"]) from error
 
-    return _only_one(text, check, set(model.model_fields))
+    answer = _only_one(message, check, set(model.model_fields))
+    if getattr(answer, "counts_only_alone", False) and (message.cut or not _is_alone(message.text)):
+        raise UnreadableAnswer(
+            "an approval counts only alone: write the JSON object and nothing before or after it"
+        )
+    return answer
+
+
+def _is_alone(text: str) -> bool:
+    """Whether a text is one JSON object and nothing else, perhaps with a code fence around it."""
+    blocks, outside = parse(text)
+    if len(blocks) == 1 and blocks[0].closed and not outside.strip():
+        text = blocks[0].text
+    text = text.strip().strip("\ufeff")
+    return [(found.start, found.end) for found in json_objects(text)] == [(0, len(text))]
 
 
 def _misfit(where: Iterable[Any], problem: str) -> UnreadableAnswer:
     return UnreadableAnswer(f"the JSON object does not fit: {'.'.join(map(str, where)) or 'it'}: {problem}")
 
 
-def _only_one(text: Separated, check: Callable[[dict[str, Any]], A], keys: AbstractSet[str]) -> A:
-    """The one object in a text that `check` accepts. `check` returns it or raises UnreadableAnswer.
+def _only_one(message: FinalMessage, check: Callable[[dict[str, Any]], A], keys: AbstractSet[str]) -> A:
+    """The one object in a message that `check` accepts. `check` returns it or raises UnreadableAnswer.
 
     An object with some of `keys` that does not fit makes the answer ambiguous, and so does another fitting
     object in what may be thoughts: nobody can tell which one is meant and which one is quoted.
@@ -123,57 +136,23 @@ def _only_one(text: Separated, check: Callable[[dict[str, Any]], A], keys: Abstr
     problem = UnreadableAnswer("the answer holds no JSON object")
     fitting: list[A] = []
     broken = False
-    for candidate in _objects(text.answer):
+    for candidate in json_objects(message.text):
         try:
-            answer = check(candidate)
+            answer = check(candidate.value)
         except UnreadableAnswer as misfit:
-            problem, broken = misfit, broken or bool(keys & candidate.keys())
+            problem, broken = misfit, broken or bool(keys & candidate.value.keys())
         else:
             if answer not in fitting:
                 fitting.append(answer)
+        if len(fitting) > 1:
+            break
     with suppress(UnreadableAnswer):
-        for candidate in _objects(text.doubtful):
+        for candidate in json_objects(message.doubtful):
             with suppress(UnreadableAnswer):
-                if fitting and (answer := check(candidate)) not in fitting:
+                if len(fitting) == 1 and (answer := check(candidate.value)) not in fitting:
                     fitting.append(answer)
     if len(fitting) + broken > 1:
         problem = UnreadableAnswer("the answer holds several JSON objects that differ; write one")
     if len(fitting) != 1 or broken:
         raise problem
     return fitting[0]
-
-
-# --- JSON objects in a text ----------------------------------------------------------------------
-
-_VALUE_OF_A_KEY = re.compile(r'"\s*:[\s\[]*$')
-_BRACES = re.compile(r'[{}]|"(?:[^"\\]|\\.)*(?:"|$)', re.DOTALL)
-_OBJECT = re.compile(r'\{\s*"')
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The outermost JSON objects in a text, in order. Nothing inside a broken object is returned."""
-    decoder = json.JSONDecoder(object_pairs_hook=unique_keys, strict=False)
-    position = text.find("{")
-    while position >= 0:
-        try:
-            value, end = decoder.raw_decode(text, position)
-            value = json.loads(without_lone_surrogates(json.dumps(value, ensure_ascii=False)))
-        except (ValueError, RecursionError):
-            end = _end_of_broken(text, position)
-        else:
-            if not _VALUE_OF_A_KEY.search(text, max(0, position - 40), position):
-                yield value
-        position = text.find("{", end)
-
-
-def _end_of_broken(text: str, start: int) -> int:
-    """The end of a broken object at `start`, or the start of the next object after a lone brace in prose."""
-    depth = 0
-    for match in _BRACES.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(match[0], 0)
-        if not depth:
-            return match.end()
-    if _OBJECT.match(text, start):
-        raise UnreadableAnswer("the JSON object is cut off")
-    following = _OBJECT.search(text, start)
-    return following.start() if following else len(text)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 FILE_KEY = r"(?:file|filename|filepath|file_path|path)"
@@ -26,13 +29,15 @@ class Block:
         info: The text behind the opening fence, stripped.
         before: The last line with text before the block; empty right after another block.
         text: The lines of the block, each with its newline.
-        closed: Whether the closing fence is there.
+        closed: Whether a fence of its own closes it; false where the text or another block ends it.
+        lines: The numbers of the lines between its fences, from 0.
     """
 
     info: str
     before: str
     text: str
     closed: bool
+    lines: range
 
     @property
     def language(self) -> str:
@@ -52,6 +57,7 @@ def parse(text: str) -> Markdown:
     """Take a Markdown text apart."""
     lines = text.replace("\r\n", "\n").rstrip().split("\n")
     fences = [_fence(line) for line in lines]
+    ends = _Ends(fences)
     blocks: list[Block] = []
     outside: list[str] = []
     before, number = "", 0
@@ -62,12 +68,13 @@ def parse(text: str) -> Markdown:
             outside.append(line)
             before = line if line.strip() else before
             continue
-        end = _end(fences, number, opening)
-        closed = end < len(lines)
+        end = ends.find(number, opening)
+        closed = end < len(lines) and _is_bare(fences[end])
         body = [re.sub(f"^ {{0,{len(opening['indent'])}}}", "", line) for line in lines[number:end]]
-        blocks.append(Block(opening["info"].strip(), before, "".join(f"{line}\n" for line in body), closed))
+        text = "".join(f"{line}\n" for line in body)
+        blocks.append(Block(opening["info"].strip(), before, text, closed, range(number, end)))
         before = ""
-        number = end + (closed and _is_bare(fences[end]))
+        number = end + closed
     return Markdown(blocks, "\n".join(outside))
 
 
@@ -86,28 +93,75 @@ def _is_bare(fence: Fence | None) -> bool:
     return fence is not None and not fence["info"].strip()
 
 
-def _end(fences: list[Fence | None], start: int, opening: Fence) -> int:
-    """The number of the line that ends a block, or the number of lines when nothing closes it.
+class _Ends:
+    """Finds the line that ends a block, or the number of lines when nothing closes it.
 
     Models nest fences of equal length. An inner fence that names a language opens a block of its own, which
     is closed first, unless the outer block would then stay open. A fence that names a file ends a block that
     was never closed, except in a Markdown block, which may hold files.
     """
-    markdown = bool(re.match(r"\s*(?:markdown|md)\b", opening["info"]))
-    depth, first = 0, None
-    for number in range(start, len(fences)):
-        fence = fences[number]
-        if fence is None or not fence["fence"].startswith(opening["fence"]):
-            continue
-        if len(fence["indent"]) > len(opening["indent"]) + 3:
-            continue
-        if not _is_bare(fence):
-            if not markdown and NAMED_FILE.search(fence["info"]):
-                return number if first is None else first
-            depth += 1
-        elif depth:
-            depth -= 1
-            first = number if first is None else first
-        else:
-            return number
-    return len(fences) if first is None or (markdown and not depth) else first
+
+    def __init__(self, fences: list[Fence | None]) -> None:
+        self._end_of_text = len(fences)
+        self._fences = [(number, fence) for number, fence in enumerate(fences) if fence]
+        self._indexes: dict[tuple[str, int], _Index] = {}
+
+    def find(self, start: int, opening: Fence) -> int:
+        """The end of the block whose first line is `start`."""
+        index = self._index(opening)
+        markdown = bool(re.match(r"\s*(?:markdown|md)\b", opening["info"]))
+        first = bisect_left(index.numbers, start)
+        end, bare = index.end_from(first), _next(index.bare, first)
+        named = None if markdown else _next(index.named, first)
+        if named is not None and (end is None or named < end):
+            return index.numbers[named if bare is None else min(named, bare)]
+        if end is not None:
+            return index.numbers[end]
+        if bare is None or (markdown and index.depths[-1] == index.depths[first]):
+            return self._end_of_text
+        return index.numbers[bare]
+
+    def _index(self, opening: Fence) -> _Index:
+        key = (opening["fence"], len(opening["indent"]))
+        if key not in self._indexes:
+            self._indexes[key] = _Index(
+                (number, fence)
+                for number, fence in self._fences
+                if fence["fence"].startswith(opening["fence"])
+                and len(fence["indent"]) <= len(opening["indent"]) + 3
+            )
+        return self._indexes[key]
+
+
+class _Index:
+    """The fences that can stand inside a block or close it, indexed so that its end is found without a scan.
+
+    Attributes:
+        numbers: Their line numbers.
+        bare: The positions in `numbers` of those that have no info string.
+        named: The positions of those that name a file.
+        depths: How many more blocks are open before each of them, and after the last, than before the first.
+    """
+
+    def __init__(self, fences: Iterable[tuple[int, Fence]]) -> None:
+        found = list(fences)
+        self.numbers = [number for number, _ in found]
+        self.bare = [position for position, (_, fence) in enumerate(found) if _is_bare(fence)]
+        self.named = [
+            position for position, (_, fence) in enumerate(found) if NAMED_FILE.search(fence["info"])
+        ]
+        self.depths = list(accumulate((-1 if _is_bare(fence) else 1 for _, fence in found), initial=0))
+        self._positions: dict[int, list[int]] = {}
+        for position, depth in enumerate(self.depths):
+            self._positions.setdefault(depth, []).append(position)
+
+    def end_from(self, first: int) -> int | None:
+        """The position of the fence that closes a block whose first inner fence is at `first`."""
+        closing = self._positions.get(self.depths[first] - 1, [])
+        found = bisect_right(closing, first)
+        return closing[found] - 1 if found < len(closing) else None
+
+
+def _next(positions: list[int], first: int) -> int | None:
+    found = bisect_left(positions, first)
+    return positions[found] if found < len(positions) else None

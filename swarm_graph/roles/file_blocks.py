@@ -1,4 +1,4 @@
-"""Files in a model's answer: fenced blocks with a path in or right before them, read and written."""
+"""Files in Markdown: fenced blocks with a path in or right before them, read and written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.fences import FILE_KEY, NAMED_FILE, Block, parse
@@ -38,10 +39,12 @@ class Files:
     Attributes:
         written: Path to text of each file, complete.
         deleted: The paths that the answer says to delete.
+        notes: What was unusual about the answer, for people.
     """
 
     written: dict[str, str] = field(default_factory=dict)
     deleted: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def over(self, old: dict[str, str]) -> dict[str, str]:
         """The old files with these written over them.
@@ -56,8 +59,22 @@ class Files:
         return any(new.startswith(f"{path}/") or path.startswith(f"{new}/") for new in self.written)
 
 
+class FileBlocks(NamedTuple):
+    """The fenced blocks of a text that may be files.
+
+    Attributes:
+        named: The blocks that carry a path: the path, and the block's text without the line that names it.
+        unnamed: The blocks without a path that are not empty.
+        outside: The text outside of all blocks.
+    """
+
+    named: list[tuple[str, str]]
+    unnamed: list[Block]
+    outside: str
+
+
 def read_files(text: str) -> Files:
-    """The files in an answer: its fenced blocks that carry a path, and the paths on `DELETE` lines.
+    """The files in a text: its fenced blocks that carry a path, and the paths on `DELETE` lines.
 
     A single block without a path is `main.<ext>`.
 
@@ -65,32 +82,67 @@ def read_files(text: str) -> Files:
         UnreadableAnswer: There is no file, several blocks have no path, a path leaves the project's folder,
             or one path lies inside another.
     """
+    named, unnamed, outside = file_blocks(text)
+    written = {project_path(path): body for path, body in named}
+    if not written and len(unnamed) == 1:
+        written[main_file(unnamed[0])] = unnamed[0].text
+    elif not written and unnamed:
+        raise no_path()
+    return files(written, outside)
+
+
+def file_blocks(text: str) -> FileBlocks:
+    """The fenced blocks of a text that may be files, also those inside a Markdown fence around all of it."""
     blocks, outside = parse(text)
     if len(blocks) == 1 and blocks[0].language in ("markdown", "md") and not _named(blocks[0])[0]:
         inner, inner_outside = parse(blocks[0].text)
         if any(_named(block)[0] for block in inner):
             blocks, outside = inner, f"{outside}\n{inner_outside}"
-    written: dict[str, str] = {}
-    unnamed = []
+    named, unnamed = [], []
     for block in blocks:
         path, body = _named(block)
         if path:
-            written[project_path(path)] = body
+            named.append((path, body))
         elif body.strip():
             unnamed.append(block)
-    if not written and len(unnamed) == 1:
-        written[f"main.{_EXTENSIONS.get(unnamed[0].language, 'txt')}"] = unnamed[0].text
-    elif not written and unnamed:
-        raise UnreadableAnswer(
-            "the answer holds no file: its blocks have no path, as in ```python path=src/queue.py"
-        )
+    return FileBlocks(named, unnamed, outside)
+
+
+def files(written: dict[str, str], outside: str, notes: tuple[str, ...] = ()) -> Files:
+    """The files of an answer.
+
+    Args:
+        written: Path to text of each file that it writes.
+        outside: The text outside of its blocks, for `DELETE` lines.
+        notes: What was unusual about it.
+
+    Raises:
+        UnreadableAnswer: There is no file, a path leaves the project's folder, or a path lies inside another.
+    """
     deleted = [project_path(match["path"]) for match in _DELETE.finditer(outside)]
     if not written and not deleted:
         raise UnreadableAnswer(
             "the answer holds no file: write each as a fenced block, as in ```python path=src/queue.py"
         )
     check_no_file_is_a_folder(written)
-    return Files(written, tuple(path for path in deleted if path not in written))
+    return Files(written, tuple(path for path in deleted if path not in written), notes)
+
+
+def main_file(block: Block) -> str:
+    """The path of a file that is the only one and has no path."""
+    return f"main.{extension(block) or 'txt'}"
+
+
+def extension(block: Block) -> str:
+    """The file extension of a block's language; empty when it names none that is known."""
+    return _EXTENSIONS.get(block.language, "")
+
+
+def no_path() -> UnreadableAnswer:
+    """The error of an answer whose blocks could be any file."""
+    return UnreadableAnswer(
+        "the answer holds no file: its blocks have no path, as in ```python path=src/queue.py"
+    )
 
 
 def check_no_file_is_a_folder(paths: Iterable[str]) -> None:

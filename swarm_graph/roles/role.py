@@ -10,7 +10,9 @@ from typing import Any, Generic, Literal, TypeVar, cast, get_type_hints
 from pydantic import BaseModel
 
 from swarm_graph.errors import UnreadableAnswer
-from swarm_graph.roles.answers import read
+from swarm_graph.roles.answers import Reading, read
+from swarm_graph.roles.chat_markup import FinalMessage
+from swarm_graph.roles.file_blocks import Files
 from swarm_graph.state import AgentRole, Reply, SwarmState
 
 A = TypeVar("A")
@@ -42,6 +44,8 @@ class Role(Generic[A]):
         answer: What the model answers: a pydantic model (asked for as JSON), Files or str (Markdown).
         update: Returns the changes of the state; default the answer as it is, under `writes`.
         complaint: Returns what is wrong with an answer that could be read, for the repair question.
+        doubt: Returns why an answer is probably not meant as it is, for a question; if the model then answers
+            the same, its answer is taken.
         substitute: Makes the answer to use when the model's stays unreadable. Without it, or when it returns
             None, the task fails.
         opens_round: Whether its turn begins the next round.
@@ -59,6 +63,7 @@ class Role(Generic[A]):
     answer: type[A]
     update: Callable[[Answered[A]], dict[str, Any]] | None = None
     complaint: Callable[[A, SwarmState], str | None] = lambda _answer, _state: None
+    doubt: Callable[[A, SwarmState], str] = lambda _answer, _state: ""
     substitute: Callable[[Reply], A | None] | None = None
     opens_round: bool = False
     works_from: str = ""
@@ -80,16 +85,18 @@ class Role(Generic[A]):
         """What an answer changes in the state."""
         return self.update(answered) if self.update else {self.writes: answered.answer}
 
-    def read(self, reply: Reply, state: SwarmState) -> A:
-        """The answer in a reply.
+    def read(self, message: FinalMessage, state: SwarmState) -> Reading[A]:
+        """The answer in a model's final message.
 
         Raises:
             UnreadableAnswer: It cannot be read or used.
         """
-        answer = read(reply.text, self.answer)
+        old = state.get(self.writes) if self.form == "files" else None
+        answer = read(message, self.answer, cast("dict[str, str]", old or {}))
         if complaint := self.complaint(answer, state):
             raise UnreadableAnswer(complaint)
-        return answer
+        note = "; ".join(answer.notes) if isinstance(answer, Files) else ""
+        return Reading(answer, note, self.doubt(answer, state))
 
 
 @cache

@@ -104,7 +104,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             messages=self.messages(state),
             entry=lambda: self.bindings.config.model_for(role.role),
             parameters=self.parameters,
-            read=lambda reply: role.read(reply, state),
+            read=lambda message: role.read(message, state),
             repair=self.repair,
             schema=role.schema,
             substitute=role.substitute,

@@ -18,12 +18,14 @@ from swarm_graph.errors import AnswerError, ModelError, OverBudget, Stopped, Tru
 from swarm_graph.models.context_window import room_for_answer
 from swarm_graph.models.endpoint import ConfiguredEndpoint, Endpoint, SuppliedEndpoint
 from swarm_graph.models.request import call_arguments, refused_field
+from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate
 from swarm_graph.prompts.template import Prompt
+from swarm_graph.roles.answers import Reading
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.call import ModelCall
+from swarm_graph.roles.chat_markup import FinalMessage, final_message
 from swarm_graph.roles.emitter import Emitter
 from swarm_graph.roles.run import RunContext
-from swarm_graph.roles.thoughts import without_thoughts
 from swarm_graph.settings import AgentParameters, ModelEntry
 from swarm_graph.state import Reply, SwarmContext, TaskRecord
 
@@ -47,7 +49,7 @@ class Question(Generic[A]):
         messages: The complete prompt.
         entry: Returns the configured model; called only when no model was supplied.
         parameters: How the model samples.
-        read: Reads the answer; raises UnreadableAnswer.
+        read: Reads the final message of an answer; raises UnreadableAnswer.
         repair: The prompt of the repair question.
         schema: The JSON schema of a typed answer, for servers that enforce one.
         substitute: Makes the answer to use when the model's stays unreadable. Without it, or when it returns
@@ -58,7 +60,7 @@ class Question(Generic[A]):
     messages: list[BaseMessage]
     entry: Callable[[], ModelEntry]
     parameters: AgentParameters
-    read: Callable[[Reply], A]
+    read: Callable[[FinalMessage], Reading[A]]
     repair: Prompt
     schema: dict[str, Any] | None = None
     substitute: Callable[[Reply], A | None] | None = None
@@ -132,26 +134,47 @@ class Turn:
 
     async def _ask(self, question: Question[A], endpoint: Endpoint) -> Answer[A]:
         """The answer of one model, after at most one repair question."""
+        template = await endpoint.chat_template()
         versions = chain([(question.messages, "")], question.shorter())
         messages = await self._fitting(question, endpoint, versions)
         reply = await self._reply(question, endpoint, messages)
+        doubtful: Reading[A] | None = None
         try:
-            return Answer(_read(question, reply), self._note())
-        except UnreadableAnswer as problem:
-            repair = question.repair.system.substitute(problem=problem)
-        quotes = (reply.text[:length] or NONE for length in QUOTED_CHARACTERS)
-        repairs = (([*messages, AIMessage(quote), HumanMessage(repair)], "") for quote in quotes)
-        reply = await self._reply(question, endpoint, await self._fitting(question, endpoint, repairs))
+            reading = _read(question, reply, template)
+            if not reading.doubt:
+                return Answer(reading.answer, self._note(reading.note))
+            doubtful, problem = reading, reading.doubt
+        except UnreadableAnswer as unreadable:
+            problem = str(unreadable)
+        reply = await self._repaired(question, endpoint, messages, reply, problem)
         try:
-            return Answer(_read(question, reply), self._note("repaired"))
-        except UnreadableAnswer as problem:
+            reading = _read(question, reply, template)
+        except UnreadableAnswer as unreadable:
+            if doubtful:
+                return Answer(doubtful.answer, self._note(doubtful.note, f"taken although {doubtful.doubt}"))
             substitute = question.substitute(reply) if question.substitute else None
             if substitute is None:
-                raise self._unusable(problem) from problem
-            return Answer(substitute, self._note(f"unreadable: {problem}"))
+                raise self._unusable(unreadable) from unreadable
+            return Answer(substitute, self._note(f"unreadable: {unreadable}"))
+        taken = f"taken although {reading.doubt}" if reading.doubt else ""
+        return Answer(reading.answer, self._note("repaired", reading.note, taken))
+
+    async def _repaired(
+        self,
+        question: Question[Any],
+        endpoint: Endpoint,
+        messages: list[BaseMessage],
+        reply: Reply,
+        problem: str,
+    ) -> Reply:
+        """The reply to the repair question, which quotes the answer and states its problem."""
+        repair = question.repair.system.substitute(problem=problem)
+        quotes = (KNOWN.break_up(reply.text[:length]) or NONE for length in QUOTED_CHARACTERS)
+        repairs = (([*messages, AIMessage(quote), HumanMessage(repair)], "") for quote in quotes)
+        return await self._reply(question, endpoint, await self._fitting(question, endpoint, repairs))
 
     def _note(self, *more: str) -> str:
-        return "; ".join([*self._notes, *more])
+        return "; ".join(filter(None, [*self._notes, *more]))
 
     def _unusable(self, problem: UnreadableAnswer) -> AnswerError:
         # The problem is worded for the model ("the answer is empty"); a person needs a role and a cure, too.
@@ -236,13 +259,15 @@ class Turn:
         )
 
 
-def _read(question: Question[A], reply: Reply) -> A:
+def _read(question: Question[A], reply: Reply, template: ChatTemplate) -> Reading[A]:
+    message = final_message(reply.text, template)
     if reply.truncated:
         limit = f"its limit of {reply.output_tokens} tokens"
-        if not without_thoughts(reply.text).strip():
+        if not message.text.strip():
             raise TruncatedAnswer(f"the answer had not begun at {limit}: all went into thoughts; think less")
         raise TruncatedAnswer(f"the answer was cut off at {limit}; answer more briefly")
-    return question.read(reply)
+    reading = question.read(message)
+    return reading._replace(note="; ".join(filter(None, [message.cut, reading.note])))
 
 
 def supplied_model(context: SwarmContext, role: str) -> BaseChatModel | None:

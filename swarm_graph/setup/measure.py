@@ -19,7 +19,7 @@ from swarm_graph.models.pool import ModelPool
 from swarm_graph.models.request import call_arguments
 from swarm_graph.models.stream import finish_reason, is_plausible, server_usage
 from swarm_graph.roles.answers import read_typed
-from swarm_graph.roles.thoughts import without_thoughts
+from swarm_graph.roles.chat_markup import final_message
 from swarm_graph.settings import AgentParameters, ModelEntry
 from swarm_graph.setup.checks import Check
 from swarm_graph.state import AgentRole
@@ -165,7 +165,7 @@ async def _call(pool: ModelPool, entry: ModelEntry, question: str, schema: Any =
         problem = f"measure: {entry.label} at {entry.server} cut the answer off before its end"
         raise ModelError(f"{problem}; look at the server's log, its answers cannot be used")
     counted = is_plausible(usage)
-    text = without_thoughts(whole.text)
+    text = final_message(whole.text).text
     return _Answer(
         text=text.strip(),
         finish_reason=reason,

@@ -15,7 +15,7 @@ from typing import Any
 from swarm_graph.config_source import closest_match
 from swarm_graph.errors import InputError
 from swarm_graph.prompts import template
-from swarm_graph.roles.answers import unique_keys
+from swarm_graph.roles.json_objects import unique_keys
 from swarm_graph.state import AgentRole
 from swarm_graph.tasks.spec import TaskSpec, task_specs, with_absolute_paths
 

@@ -14,8 +14,9 @@ from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.models.keys import check_model
 from swarm_graph.nodes.registry import role_named
 from swarm_graph.prompts import template
-from swarm_graph.roles.answers import read, read_typed
+from swarm_graph.roles.answers import Reading, read, read_typed
 from swarm_graph.roles.bindings import Bindings
+from swarm_graph.roles.chat_markup import FinalMessage
 from swarm_graph.roles.file_blocks import Files, fenced
 from swarm_graph.roles.findings import review_text
 from swarm_graph.roles.role import Answered, Role
@@ -128,16 +129,21 @@ class TaskPrompts:
         own = self.prompt(role.role, *role.reads, "focus").system
         return own.substitute({**elsewhere, **values, "focus": self._focus})
 
-    def _reader(self, spec: TaskSpec, role: Role[Any]) -> Callable[[Reply], Outcome]:
+    def _reader(self, spec: TaskSpec, role: Role[Any]) -> Callable[[FinalMessage], Reading[Outcome]]:
         """A function that parses the answer in the form that the task expects."""
         if spec.expands:
-            return lambda reply: self._expand(spec, read(reply.text, Expansion))
+            return lambda message: Reading(self._expand(spec, read(message, Expansion)))
         if spec.answer is not None:
             schema = spec.answer
-            return lambda reply: _typed_outcome(read_typed(reply.text, schema))
+            return lambda message: Reading(_typed_outcome(read_typed(message, schema)))
         if spec.prompt:
-            return lambda reply: Outcome(read(reply.text, str))
-        return lambda reply: outcome_of(spec, role, role.read(reply, {}))
+            return lambda message: Reading(Outcome(read(message, str)))
+
+        def read_in_role(message: FinalMessage) -> Reading[Outcome]:
+            reading = role.read(message, {})
+            return Reading(outcome_of(spec, role, reading.answer), reading.note, reading.doubt)
+
+        return read_in_role
 
     def _expand(self, spec: TaskSpec, answer: Expansion) -> Outcome:
         tasks = added_tasks(spec, answer, self.limit)

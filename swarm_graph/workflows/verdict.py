@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -12,6 +12,7 @@ from langgraph.runtime import Runtime
 
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.findings import SEVERITIES, comparable, judge
+from swarm_graph.roles.syntax import syntax_problem
 from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.state import (
     Finding,
@@ -23,12 +24,32 @@ from swarm_graph.state import (
     own_review,
 )
 
+SYNTAX = "syntax"
+"""Stands for the node of the findings that the parsers make."""
+
 
 def reviews_of_round(state: SwarmState) -> list[Review]:
-    """The reviews of the current round, sorted by the names of their nodes."""
+    """The reviews of the current round, sorted by their nodes, and a refusal of code that does not parse."""
     iteration = max(state.get("iteration", 0), 1)
     reviews = [review for review in state.get("reviews", []) if review["iteration"] == iteration]
+    unparsable = list(syntax_findings(state.get("code", {})))
+    if unparsable:
+        reviews.append(Review(node=SYNTAX, iteration=iteration, approved=False, findings=unparsable))
     return sorted(reviews, key=lambda review: review["node"])
+
+
+def syntax_findings(code: Mapping[str, str]) -> Iterator[Finding]:
+    """A finding for each file that does not parse, and one for code of which every file is empty."""
+    if code and not any(map(str.strip, code.values())):
+        yield _syntax_finding(next(iter(code)), "Every file of the code is empty.")
+    for path, text in code.items():
+        if problem := syntax_problem(path, text):
+            place = f"{path}:{problem.line}" if problem.line else path
+            yield _syntax_finding(place, f"The file does not parse: {problem.message}.")
+
+
+def _syntax_finding(location: str, problem: str) -> Finding:
+    return Finding(severity="critical", location=location, problem=problem, suggestion="", seen_by=[SYNTAX])
 
 
 def is_done(state: SwarmState, max_iterations: int) -> bool:

@@ -1,0 +1,250 @@
+"""Reading an answer at the level of its chat template: the final message of the model's own turn.
+
+What may surround it: headers of turns, thoughts, other channels (harmony's analysis), and behind the end of
+the turn whatever the model invented, such as the next question. Tokens in closed code blocks, in inline code
+and in JSON objects are text: code about chat templates is legitimate.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import accumulate
+from typing import Literal, NamedTuple
+
+from swarm_graph.errors import UnreadableAnswer
+from swarm_graph.prompts.chat_template import KNOWN, WIDE_BAR, ChatTemplate, restored
+from swarm_graph.roles.fences import parse
+from swarm_graph.roles.json_objects import json_objects
+from swarm_graph.roles.thoughts import separate, without_leading_thoughts
+from swarm_graph.text import without_lone_surrogates
+
+Kind = Literal["end", "header", "header_end", "channel", "assistant", "other_role", "html", "noise"]
+
+_KINDS: tuple[tuple[str, Kind], ...] = (
+    (
+        r"im_end|eot(_id)?|eom(_id)?|eos(_token)?|end|return|call|endoftext|endofturn|end_of_(text|turn|sentence"
+        r"|message|utterance|turn_token)|(role|assistant|turn)_end|seed:eos|end_response",
+        "end",
+    ),
+    (
+        r"im_start|start|start_header_id|header_start|start_of_(role|turn|turn_token)|role_start|turn",
+        "header",
+    ),
+    (r"end_header_id|header_end|end_of_role|message|im_middle|im_sep|start_response", "header_end"),
+    (r"channel", "channel"),
+    (r"(im_)?(assistant|chatbot|model|bot)(_token|_start)?|/inst", "assistant"),
+    (
+        r"(im_)?(user|human|system|developer|observation|tool|function|ipython|environment)(_token|_start)?"
+        r"|/?sys|inst|/?system_prompt|/?tool_results|/?available_tools|tool_calls",
+        "other_role",
+    ),
+    (r"/?s", "html"),
+)
+_OWN_ROLES = ("", "assistant", "model", "chatbot", "bot", "ai")
+_THOUGHT_CHANNELS = ("analysis", "commentary", "thought", "thoughts", "thinking")
+_FENCE = re.compile(r"^ *(?:`{3,}|~{3,})[ \t]*", re.MULTILINE)
+_INLINE_CODE = re.compile(r"(?<!`)(`{1,2})(?!`)[^`\n]+\1(?!`)")
+_LEADING_ROLE = re.compile(r"\s*assistant[ \t]*\n")
+_STRIPPED_CHANNELS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary|final)(?![a-z])", re.IGNORECASE)
+_STRIPPED_ANALYSIS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z])")
+_STRIPPED_FINAL = re.compile(r"(?<![A-Za-z])assistantfinal|(?<=[.!?])assistantfinal")
+_WRAPPED = re.compile(r"\s*<(?P<tag>answer|output|response)>(?P<body>.*)</(?P=tag)>\s*", re.DOTALL)
+
+
+_STRUCK_OUT = re.compile(r"[^\n]*?</s>[ \t]*\S")
+_MAX_NAME_LINE = 200
+
+
+class FinalMessage(NamedTuple):
+    """The final message of an answer.
+
+    Attributes:
+        text: The message, without chat markup and thoughts.
+        doubtful: Text before it that is probably thoughts; see `thoughts.Separated`.
+        cut: What ended it although more text follows, as a note for people; empty when nothing does.
+    """
+
+    text: str
+    doubtful: str = ""
+    cut: str = ""
+
+
+def final_message(text: str, template: ChatTemplate = KNOWN) -> FinalMessage:
+    """The final message in what a model wrote.
+
+    Args:
+        text: What the model wrote, markup and thoughts included.
+        template: Its chat template.
+    """
+    text = without_lone_surrogates(text).replace("\r\n", "\n")
+    if leading := _LEADING_ROLE.match(text):
+        text = text[leading.end() :]
+    separated = separate(_without_stripped_channels(text, template), template)
+    if any(message.role == "other" for message in _messages(separated.doubtful, template)):
+        # A turn that the model invented closes no thoughts of the turn before it.
+        separated = separated._replace(answer=text, doubtful="")
+    message, cut = _first_final(separated.answer, template)
+    answer = without_leading_thoughts(message, template)
+    wrapped = _WRAPPED.fullmatch(answer)
+    if separated.unclosed:
+        cut = cut or "read up to a thought that never ends"
+    return FinalMessage(restored(wrapped["body"] if wrapped else answer), restored(separated.doubtful), cut)
+
+
+# --- harmony without its tokens ------------------------------------------------------------------
+
+
+def _without_stripped_channels(text: str, template: ChatTemplate) -> str:
+    """A text without the channels before the final one, where a server left only the names of channels.
+
+    It then reads as in `analysisWe need a sum.assistantfinalHere it is`.
+    """
+    if "assistantfinal" not in text:
+        return "" if _STRIPPED_ANALYSIS.match(text) else text
+    begins_with_channel = _STRIPPED_CHANNELS.match(text)
+    protected = (lambda _: False) if begins_with_channel else _protected(text, template)
+    for final in (
+        re.finditer("assistantfinal", text) if begins_with_channel else _STRIPPED_FINAL.finditer(text)
+    ):
+        if not protected(final.start()):
+            return text[final.end() :]
+    return text
+
+
+# --- messages ------------------------------------------------------------------------------------
+
+
+class _Message(NamedTuple):
+    role: Literal["own", "other"]
+    channel: str
+    text: str
+    end: re.Match[str] | None
+    """The token that ended it; None at the end of the text."""
+
+
+def _first_final(text: str, template: ChatTemplate) -> tuple[str, str]:
+    """The first message of the model's own that is no thought and not empty, and the note about its end."""
+    for message in _messages(text, template):
+        if message.role == "other":
+            break
+        if message.text.strip() and message.channel not in _THOUGHT_CHANNELS:
+            rest = text[message.end.end() :] if message.end else ""
+            more = template.token.sub("", rest).strip()
+            return (
+                message.text,
+                f"read up to {message.end[0]}, more text followed" if more and message.end else "",
+            )
+    return "", ""
+
+
+def _messages(text: str, template: ChatTemplate) -> Iterator[_Message]:
+    """The messages that tokens divide a text into. The text before the first token is the model's own."""
+    role: Literal["own", "other"] = "own"
+    channel, position = "final", 0
+    while True:
+        token = _next_token(text, position, template, anywhere=channel in _THOUGHT_CHANNELS)
+        yield _Message(role, channel, text[position : token.start() if token else len(text)], token)
+        if token is None:
+            return
+        position = token.end()
+        match _kind(token, template):
+            case "header":
+                name, position = _name(text, position, template, ("header_end", "channel"))
+                role, channel = "own" if name in _OWN_ROLES else "other", "final"
+            case "channel":
+                channel, position = _name(text, position, template, ("header_end",))
+            case "assistant":
+                role, channel = "own", "final"
+            case "other_role":
+                role, channel = "other", "final"
+            case "end":
+                channel = "final"
+            case _:
+                pass
+
+
+def _next_token(text: str, position: int, template: ChatTemplate, *, anywhere: bool) -> re.Match[str] | None:
+    """The next token that divides messages.
+
+    Args:
+        text: The whole text.
+        position: Where the message begins.
+        template: The chat template.
+        anywhere: Whether tokens in code count too: thoughts may end in the middle of a draft.
+    """
+    protected: Callable[[int], bool] | None = None
+    for token in template.token.finditer(text, position):
+        kind = _kind(token, template)
+        if kind == "noise" or (kind == "html" and not _ends_turn(text, position, token)):
+            continue
+        if anywhere or not text[position : token.start()].strip():
+            return token
+        if protected is None:
+            protected = _protected(text[position:], template)
+        if not protected(token.start() - position):
+            return token
+    return None
+
+
+def _kind(token: re.Match[str], template: ChatTemplate) -> Kind:
+    if token[0] in template.ends:
+        return "end"
+    name = token[0].strip(f"<>[]|{WIDE_BAR}").replace("▁", "_").lower()
+    if token[0] in ("<turn|>", "<channel|>"):
+        return "end"
+    return next((kind for pattern, kind in _KINDS if re.fullmatch(pattern, name)), "noise")
+
+
+def _ends_turn(text: str, position: int, token: re.Match[str]) -> bool:
+    """Whether `<s>` or `</s>` is a token, not HTML: `<s>` begins a message, `</s>` closes no `<s>`."""
+    if token[0] == "<s>":
+        begins = not text[position : token.start()].strip()
+        return begins and not _STRUCK_OUT.match(text, token.end(), token.end() + _MAX_NAME_LINE)
+    return "<s>" not in text[position : token.start()]
+
+
+def _name(text: str, position: int, template: ChatTemplate, ended_by: tuple[Kind, ...]) -> tuple[str, int]:
+    """The name of a role or channel behind its token, and where the message or the next token begins."""
+    end_of_line = text.find("\n", position, position + _MAX_NAME_LINE)
+    line_end = min(position + _MAX_NAME_LINE, len(text)) if end_of_line < 0 else end_of_line + 1
+    tokens = list(template.token.finditer(text, position, line_end))
+    named = [token for token in tokens if _kind(token, template) in ended_by]
+    ending = next(iter(named or tokens), None)
+    words = text[position : ending.start() if ending else line_end].split(maxsplit=1)
+    if ending or len(words) < 2:
+        return (words[0].lower() if words else ""), ending.start() if ending else line_end
+    return words[0].lower(), text.index(words[0], position) + len(words[0])
+
+
+def _protected(text: str, template: ChatTemplate) -> Callable[[int], bool]:
+    """A function that tells whether a position lies in a closed code block, inline code or a JSON object."""
+    text = _with_bare_fences(text, template)
+    starts = list(accumulate((len(line) + 1 for line in text.split("\n")), initial=0))
+    spans = [(starts[b.lines.start], starts[b.lines.stop]) for b in parse(text).blocks if b.closed]
+    spans += [match.span() for match in _INLINE_CODE.finditer(text)]
+    with suppress(UnreadableAnswer):
+        spans += [(found.start, found.end) for found in json_objects(text)]
+    spans.sort()
+    begins, ends = [begin for begin, _ in spans], list(accumulate((end for _, end in spans), max))
+
+    def protected(position: int) -> bool:
+        found = bisect_right(begins, position)
+        return found > 0 and position < ends[found - 1]
+
+    return protected
+
+
+def _with_bare_fences(text: str, template: ChatTemplate) -> str:
+    """The text with spaces for the tokens right behind a fence, which would otherwise not close its block."""
+    parts, position = [], 0
+    for fence in _FENCE.finditer(text):
+        token = template.token.match(text, fence.end())
+        if token and _kind(token, template) != "noise":
+            line_end = text.find("\n", token.end())
+            line_end = len(text) if line_end < 0 else line_end
+            parts += [text[position : fence.end()], " " * (line_end - fence.end())]
+            position = line_end
+    return "".join([*parts, text[position:]])

@@ -277,7 +277,7 @@ ALONE = [
     f"It is fine, I think.\n</think>\n\n{GOOD}",
     f"{GOOD}<|im_end|>",
     f"<|im_start|>assistant\n{GOOD}<|im_end|>\n",
-    f"<|channel|>analysis<|message|>{BAD} or not?<|end|><|start|>assistant<|channel|>final<|message|>{GOOD}<|return|>",
+    f"<|channel|>analysis<|message|>{BAD}?<|end|><|start|>assistant<|channel|>final<|message|>{GOOD}<|return|>",
     f"analysisIs it {BAD}?assistantfinal{GOOD}",
     f"<start_of_turn>model\n{GOOD}<end_of_turn>",
     f"<|START_THINKING|>hm<|END_THINKING|><|START_RESPONSE|>{GOOD}<|END_RESPONSE|>",
@@ -330,7 +330,7 @@ THOUGHTS_ONLY = [
 
 @pytest.mark.parametrize("text", THOUGHTS_ONLY)
 def test_an_approval_in_thoughts_or_in_another_s_turn_is_none(text: str) -> None:
-    with pytest.raises(UnreadableAnswer, match="no JSON object|empty"):
+    with pytest.raises(UnreadableAnswer, match=r"no JSON object|empty"):
         read(text, Judgement)
 
 

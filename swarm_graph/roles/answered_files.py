@@ -10,6 +10,7 @@ from swarm_graph.roles.edit_blocks import Edit, apply_edits, edits_in, holds_edi
 from swarm_graph.roles.fences import Block, parse
 from swarm_graph.roles.file_blocks import (
     Files,
+    NamedBlock,
     extension,
     file_blocks,
     files,
@@ -47,22 +48,18 @@ def read_answered_files(text: str, old: Mapping[str, str]) -> Files:
     named, unnamed, outside = file_blocks(_before_invented_turn(text))
     written: dict[str, str] = {}
     edits: list[Edit] = []
-    for path, body in named:
-        if holds_edits(body) and not path.endswith(_PATCHES):
-            edits += edits_in(body, path)
+    for block in named:
+        if _is_edit(block) and not block.path.endswith(_PATCHES):
+            edits += edits_in(block.text, block.path)
         else:
-            written[project_path(path)] = body
-    for block in unnamed:
-        if holds_edits(block.text) or block.language in ("diff", "patch"):
-            edits += edits_in(block.text, "")
+            written[project_path(block.path)] = block.text
+    for unnamed_block in filter(_is_edit, unnamed):
+        edits += edits_in(unnamed_block.text, "")
     edits += unfenced_edits(outside)
-    unnamed = [
-        block for block in unnamed if not holds_edits(block.text) and block.language not in ("diff", "patch")
-    ]
     # Beside whole files, an edit of one of them, or of a file that it does not name, shows what changed.
     edits = [_checked(edit) for edit in edits if not written or (edit.path and edit.path not in written)]
     if not written and not edits:
-        written = _placed(unnamed, old)
+        written = _placed([block for block in unnamed if not _is_edit(block)], old)
     deleted = tuple(edit.path for edit in edits if edit.deletes)
     written |= apply_edits(edits, old)
     notes = []
@@ -90,6 +87,10 @@ def _syntax_problems(written: Mapping[str, str]) -> Iterator[str]:
         if problem := syntax_problem(path, text):
             place = f"{path}:{problem.line}" if problem.line else path
             yield f"{place} does not parse: {problem.message}"
+
+
+def _is_edit(block: Block | NamedBlock) -> bool:
+    return holds_edits(block.text) or block.language in ("diff", "patch")
 
 
 def _checked(edit: Edit) -> Edit:

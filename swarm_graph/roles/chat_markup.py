@@ -18,6 +18,7 @@ from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.prompts.chat_template import KNOWN, WIDE_BAR, ChatTemplate, restored
 from swarm_graph.roles.fences import parse
 from swarm_graph.roles.json_objects import json_objects
+from swarm_graph.roles.syntax import decoded_bytes
 from swarm_graph.roles.thoughts import separate, without_leading_thoughts
 from swarm_graph.text import without_lone_surrogates
 
@@ -79,7 +80,7 @@ def final_message(text: str, template: ChatTemplate = KNOWN) -> FinalMessage:
         text: What the model wrote, markup and thoughts included.
         template: Its chat template.
     """
-    text = without_lone_surrogates(text).replace("\r\n", "\n")
+    text = _detokenized(without_lone_surrogates(text).replace("\r\n", "\n"))
     if leading := _LEADING_ROLE.match(text):
         text = text[leading.end() :]
     separated = separate(_without_stripped_channels(text, template), template)
@@ -92,6 +93,17 @@ def final_message(text: str, template: ChatTemplate = KNOWN) -> FinalMessage:
     if separated.unclosed:
         cut = cut or "read up to a thought that never ends"
     return FinalMessage(restored(wrapped["body"] if wrapped else answer), restored(separated.doubtful), cut)
+
+
+def _detokenized(text: str) -> str:
+    """A text in which a server has left its tokenizer's characters, or escaped line ends, as plain text."""
+    if text.count("<0x0A>") > text.count("\n"):
+        return decoded_bytes(text)
+    if " " not in text.strip() and ("\u2581" in text or "\u0120" in text):
+        return text.replace("\u2581", " ").replace("\u0120", " ").replace("\u010a", "\n")
+    if "\n" not in text.strip() and text.count("\\n") > 2 and text.lstrip().startswith("```"):
+        return text.replace("\\n", "\n").replace("\\t", "\t").replace('\\"', '"')
+    return text
 
 
 # --- harmony without its tokens ------------------------------------------------------------------

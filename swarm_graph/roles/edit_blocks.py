@@ -42,7 +42,8 @@ def holds_edits(text: str) -> bool:
     """Whether a text consists of edits: it begins with one, perhaps after a line that names the file."""
     lines = [line for line in _GIT_NOISE.sub("", text[:_MAX_HEAD].lstrip("\n")).split("\n") if line.strip()]
     is_diff = _DIFF_FILE.match("\n".join(lines)) or any(map(_HUNK.match, lines[:1]))
-    return bool(is_diff) or any(map(_SEARCH.fullmatch, lines[:2]))
+    below_path = lines[1:2] if lines and _bare_path(lines[0]) else []
+    return bool(is_diff) or any(map(_SEARCH.fullmatch, [*lines[:1], *below_path]))
 
 
 def edits_in(text: str, path: str) -> list[Edit]:
@@ -56,10 +57,10 @@ def edits_in(text: str, path: str) -> list[Edit]:
         UnreadableAnswer: An edit is incomplete.
     """
     blocks, outside = _split(text)
-    if not blocks:
-        return list(_hunks(_GIT_NOISE.sub("", text), path))
     if any(map(_SEARCH.fullmatch, outside)):
         raise UnreadableAnswer("a SEARCH/REPLACE block is not complete: write the whole file instead")
+    if not blocks:
+        return list(_hunks(_GIT_NOISE.sub("", text), path))
     edits: list[Edit] = []
     for block in blocks:
         path = block.path or path

@@ -59,16 +59,24 @@ class Files:
         return any(new.startswith(f"{path}/") or path.startswith(f"{new}/") for new in self.written)
 
 
+class NamedBlock(NamedTuple):
+    """A block that carries a path; `text` is without the line that names it."""
+
+    path: str
+    text: str
+    language: str
+
+
 class FileBlocks(NamedTuple):
     """The fenced blocks of a text that may be files.
 
     Attributes:
-        named: The blocks that carry a path: the path, and the block's text without the line that names it.
+        named: The blocks that carry a path.
         unnamed: The blocks without a path that are not empty.
         outside: The text outside of all blocks.
     """
 
-    named: list[tuple[str, str]]
+    named: list[NamedBlock]
     unnamed: list[Block]
     outside: str
 
@@ -83,7 +91,7 @@ def read_files(text: str) -> Files:
             or one path lies inside another.
     """
     named, unnamed, outside = file_blocks(text)
-    written = {project_path(path): body for path, body in named}
+    written = {project_path(block.path): block.text for block in named}
     if not written and len(unnamed) == 1:
         written[main_file(unnamed[0])] = unnamed[0].text
     elif not written and unnamed:
@@ -102,7 +110,7 @@ def file_blocks(text: str) -> FileBlocks:
     for block in blocks:
         path, body = _named(block)
         if path:
-            named.append((path, body))
+            named.append(NamedBlock(path, body, block.language))
         elif body.strip():
             unnamed.append(block)
     return FileBlocks(named, unnamed, outside)

@@ -21,11 +21,11 @@ _COMMENTED_JSON = re.compile(
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|#39|#x27|#34);")
 _PYTHON_STRINGS = re.compile(
-    r'"""(?:[^\\]|\\.)*?"""|\'\'\'(?:[^\\]|\\.)*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|#[^\n]*',
+    r'"""(?:[^\\]|\\.)*?"""|\'\'\'(?:[^\\]|\\.)*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|(?<!&)#[^\n]*',
     re.DOTALL,
 )
 _OTHER_STRINGS = re.compile(
-    r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|`(?:[^`\\]|\\.)*`|//[^\n]*|#[^\n]*|/\*(?:[^*]|\*(?!/))*\*/',
+    r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|`(?:[^`\\]|\\.)*`|//[^\n]*|(?<!&)#[^\n]*|/\*(?:[^*]|\*(?!/))*\*/',
     re.DOTALL,
 )
 _CODE = ("js", "ts", "c", "h", "cpp", "hpp", "cs", "java", "kt", "go", "rs", "rb", "sh", "sql")
@@ -83,6 +83,14 @@ def mended(path: str, text: str) -> Mended:
             if candidate is not None and candidate != text:
                 return Mended(candidate, what)
     return Mended(text)
+
+
+def decoded_bytes(text: str) -> str:
+    """A text with the characters that its byte tokens stand for: `<0x0A>` is a line end."""
+    return _BYTE_TOKENS.sub(
+        lambda found: bytes.fromhex(found[0].replace("<0x", "").replace(">", "")).decode(errors="replace"),
+        text,
+    )
 
 
 def _encoded_entity(path: str, text: str) -> str:
@@ -171,11 +179,7 @@ def _byte_tokens(path: str, text: str) -> str | None:
     if not _ENCODED.search(_without_strings(path, text)):
         return None
     candidate = text.replace("\u2581", " ").replace("\u0120", " ").replace("\u010a", "\n")
-    return _if_it_parses(path, text, _BYTE_TOKENS.sub(lambda found: _decoded(found[0]), candidate))
-
-
-def _decoded(tokens: str) -> str:
-    return bytes.fromhex("".join(re.findall(r"<0x(..)>", tokens))).decode(errors="replace")
+    return _if_it_parses(path, text, decoded_bytes(candidate))
 
 
 def _line_ends(path: str, text: str) -> str | None:

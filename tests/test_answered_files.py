@@ -1,0 +1,307 @@
+"""Files in answers: edits are applied, encodings undone, and no fragment is taken for a file."""
+
+from __future__ import annotations
+
+import pytest
+
+from swarm_graph.errors import UnreadableAnswer
+from swarm_graph.roles.answered_files import doubts, read_answered_files
+from swarm_graph.roles.answers import read
+from swarm_graph.roles.file_blocks import Files
+from swarm_graph.roles.fragments import placeholder
+from swarm_graph.roles.syntax import mended, syntax_problem
+
+ADD = "def add(a, b):\n    return a + b\n"
+DIV = "def div(a, b):\n    return a / b\n"
+CHECKED = 'def div(a, b):\n    if b == 0:\n        raise ValueError("b")\n    return a / b\n'
+CALC = f"{ADD}\n\n{DIV}"
+FIXED = f"{ADD}\n\n{CHECKED}"
+OLD = {"src/calc.py": CALC, "src/app.py": "import calc\n\nprint(calc.add(1, 2))\n"}
+AFTER = CHECKED.partition("\n")[2]
+SEARCH = f"<<<<<<< SEARCH\n    return a / b\n=======\n{AFTER}>>>>>>> REPLACE\n"
+HUNK = (
+    '@@ -4,2 +4,4 @@\n def div(a, b):\n+    if b == 0:\n+        raise ValueError("b")\n     return a / b\n'
+)
+FILES = "--- a/src/calc.py\n+++ b/src/calc.py\n"
+
+APPLIED = {
+    "unfenced": f"src/calc.py\n{SEARCH}",
+    "in a block below its path": f"src/calc.py\n```python\n{SEARCH}```",
+    "in a block with its path": f"```python path=src/calc.py\n{SEARCH}```",
+    "the path first in the block": f"```\nsrc/calc.py\n{SEARCH}```",
+    "no path, one place": f"I changed this:\n```\n{SEARCH}```",
+    "the path behind the marker": f"```\n{SEARCH.replace('SEARCH', 'SEARCH src/calc.py')}```",
+    "amid prose": f"I check `b` now.\n\n**src/calc.py**\n{SEARCH}\nThat is all.",
+    "other words": f"src/calc.py\n{SEARCH.replace('SEARCH', 'ORIGINAL').replace('REPLACE', 'UPDATED')}",
+    "diff": f"```diff\n{FILES}{HUNK}```",
+    "diff of git": f"```diff\ndiff --git a/src/calc.py b/src/calc.py\nindex 1..2 100644\n{FILES}{HUNK}```",
+    "diff, unfenced": f"Here:\n\n--- src/calc.py\n+++ src/calc.py\n{HUNK}",
+    "diff with wrong line numbers": f"```diff path=src/calc.py\n{HUNK.replace('-4,2 +4', '-90,7 +91')}```",
+    "diff without hunk header": "```diff path=src/calc.py\n" + HUNK.partition("\n")[2] + "```",
+}
+
+
+@pytest.mark.parametrize("form", APPLIED)
+def test_an_edit_that_fits_is_applied(form: str) -> None:
+    assert read_answered_files(APPLIED[form], OLD).written == {"src/calc.py": FIXED}
+
+
+def test_several_edits_go_one_after_the_other() -> None:
+    second = "<<<<<<< SEARCH\ndef add(a, b):\n=======\ndef add(a, b=0):\n>>>>>>> REPLACE\n"
+    third = "src/new.py\n<<<<<<< SEARCH\n=======\nX = 1\n>>>>>>> REPLACE\n"
+    written = read_answered_files(f"src/calc.py\n{SEARCH}{second}\n{third}", OLD).written
+    assert written == {
+        "src/calc.py": FIXED.replace("(a, b):\n    return a +", "(a, b=0):\n    return a +"),
+        "src/new.py": "X = 1\n",
+    }
+
+
+def test_a_diff_creates_and_deletes() -> None:
+    new = "--- /dev/null\n+++ b/src/new.py\n@@ -0,0 +1 @@\n+X = 1\n"
+    gone = "--- a/src/app.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-import calc\n"
+    answer = read_answered_files(f"```diff\n{new}{gone}```", OLD)
+    assert (answer.written, answer.deleted) == ({"src/new.py": "X = 1\n"}, ("src/app.py",))
+
+
+NOT_APPLIED = {
+    "text that is not there": (f"src/calc.py\n{SEARCH.replace('a / b', 'a // b')}", "does not fit"),
+    "several places": ("src/calc.py\n<<<<<<< SEARCH\n\n=======\n#\n>>>>>>> REPLACE\n", "does not fit"),
+    "a line that stands twice": (
+        "a.py\n<<<<<<< SEARCH\nx = 1\n=======\nx = 2\n>>>>>>> REPLACE\n", "several places"),
+    "no such file": (f"src/other.py\n{SEARCH}", "no such file"),
+    "cut off": (f"src/calc.py\n{SEARCH.partition('>>>>')[0]}", "holds no file|not complete"),
+    "the second cut off": (f"src/calc.py\n{SEARCH}{SEARCH.partition('=====')[0]}", "not complete"),
+    "prose in a diff": (f"```diff\n{FILES}{HUNK}and so on\n```", "begins with no space"),
+    "a path outside": (f"../calc.py\n{SEARCH}", "not allowed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOT_APPLIED)
+def test_an_edit_that_does_not_fit_is_asked_again(case: str) -> None:
+    text, problem = NOT_APPLIED[case]
+    with pytest.raises(UnreadableAnswer, match=problem):
+        read_answered_files(text, {**OLD, "a.py": "x = 1\nx = 1\n"})
+
+
+def test_a_diff_beside_whole_files_only_shows_what_changed() -> None:
+    text = f"```python path=src/calc.py\n{FIXED}```\nWhat changed:\n```diff\n{HUNK}```\n"
+    assert read_answered_files(text, OLD).written == {"src/calc.py": FIXED}
+
+
+LEGITIMATE = {
+    "docs/merge.md": "Git writes\n\n<<<<<<< SEARCH\nours\n=======\ntheirs\n>>>>>>> REPLACE\n",
+    "fix.patch": f"{FILES}{HUNK}",
+    "src/tokens.py": 'END = "<|im_end|>"\nTHINK = "[THINK]"\nFINAL = "<|channel|>final<|message|>"\n',
+    "src/page.py": 'def escaped(text):\n    return text.replace("<", "&lt;").replace(">", "&gt;")\n',
+    "src/page.js": 'const escaped = text => text.replace("<", "&lt;"); // &lt; b\n',
+    "src/p.c": "int lt; int *f(void) { int *p = &lt;\n return p; }\n",
+    "src/quotes.py": 'TITLE = "\u201cPumps\u201d \u2013 a list"\n',
+    "src/lines.py": 'TEXT = "one\\ntwo\\nthree"\n',
+    "src/stub.py": "class Port(Protocol):\n    def open(self) -> None: ...\n",
+    "src/rest.py": "# The rest of the arguments are passed on.\ndef f(*rest):\n    return rest\n",
+    "numbers.txt": "1: one\n2: two\n3: three\n",
+    "page.html": "<p>a &lt; b</p>\n<!-- other -->\n",
+    "tsconfig.json": '{\n  // strict\n  "strict": true,\n}\n',
+    "chart.yaml": "name: {{ .Values.name }}\n{{- if .x }}\na: 1\n{{- end }}\n",
+    "stack.yaml": "Arn: !GetAtt Bucket.Arn\n---\nsecond: 1\n",
+    "empty.json": "",
+    "src/__init__.py": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", LEGITIMATE)
+def test_legitimate_files_are_taken_as_they_are(path: str) -> None:
+    text = LEGITIMATE[path]
+    answer = read(f"````text path={path}\n{text}````\n````python path=src/x.py\nx = 1\n````", Files)
+    assert answer == Files({path: text, "src/x.py": "x = 1\n"})
+    assert doubts(answer, {}) == ""
+
+
+PLACEHOLDERS = [
+    "# ... existing code unchanged ...", "    # ... rest of the code ...", "// rest of the code",
+    "# existing code here", "# (unchanged)", "/* ... remaining methods unchanged ... */",
+    "<!-- rest unchanged -->", "# ... other methods remain the same", "... existing code ...",
+    "# same as before", "# [rest of the file unchanged]", "[rest of the document unchanged]",
+    "# … rest of file …", "# Rest of the implementation remains unchanged", "# code omitted for brevity",
+    "// ... keep existing imports ...", "# ... (previous code) ...", "# No changes above",
+    "# keep the rest of the class as is", "(remaining sections unchanged)", "# <rest of the code>",
+    "# The rest of the code remains the same.", "// Other functions unchanged", "# Existing methods...",
+]  # fmt: skip
+COMMENTS = [
+    "# The rest of the arguments are passed to Queue", "# other", "# Existing connections are closed first",
+    "x = ...", "    ...", "# unchanged values are skipped", "# the original code is kept in git", "# Same",
+    "def unchanged():", "# previous", "# tests", "# same file", "# The old file is kept as before renaming",
+    "<unchanged>", "[other]", "* The remaining tests are run", "# other tests", "Existing code is reviewed.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", PLACEHOLDERS)
+def test_a_placeholder_is_no_code(line: str) -> None:
+    with pytest.raises(UnreadableAnswer, match=r"'src/calc\.py' is not complete.*add missing"):
+        read_answered_files(f"```python path=src/calc.py\n{line}\n\n{CHECKED}```", OLD)
+    assert placeholder(f"{line}\n{CHECKED}", f"{line}\n{CALC}") == "", "it stood there before"
+
+
+@pytest.mark.parametrize("line", COMMENTS)
+def test_a_comment_is_no_placeholder(line: str) -> None:
+    assert placeholder(f"{line}\n{CHECKED}", "") == ""
+
+
+@pytest.mark.parametrize("form", ["{n} | {line}", "{n}: {line}", "{n}\t{line}", "  {n}. {line}"])
+def test_line_numbers_are_no_code(form: str) -> None:
+    numbered = "\n".join(form.format(n=n, line=line) for n, line in enumerate(FIXED.split("\n"), 1) if line)
+    with pytest.raises(UnreadableAnswer, match="number before each line"):
+        read_answered_files(f"```python path=src/calc.py\n{numbered}\n```", OLD)
+
+
+LOST = {
+    "a function": (f"```python path=src/calc.py\n{CHECKED}```", "has lost add"),
+    "all of them": ("```python path=src/calc.py\nX = 1\n```", "has lost add, div"),
+    "in an unnamed example": ("Use it so:\n```python\nprint(add(1, 2))\n```", "has lost add, div"),
+    "javascript": ("```js path=src/a.js\nfunction one() {}\n```", "has lost two"),
+}
+KEPT = {
+    "renamed": f"```python path=src/calc.py\n{CALC.replace('div', 'divide')}```",
+    "moved": f"```python path=src/calc.py\n{ADD}```\n```python path=src/div.py\n{CHECKED}```",
+    "more": f"```python path=src/calc.py\n{FIXED}\n\ndef sub(a, b):\n    return a - b\n```",
+    "deleted": "DELETE src/calc.py\n```python path=src/app.py\nprint(3)\n```",
+}
+
+
+@pytest.mark.parametrize("case", LOST)
+def test_lost_definitions_are_asked_about(case: str) -> None:
+    text, lost = LOST[case]
+    old = (
+        {"src/calc.py": CALC} if "js" not in text else {"src/a.js": "function one() {}\nfunction two() {}\n"}
+    )
+    assert lost in doubts(read_answered_files(text, old), old)
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_what_was_renamed_moved_or_deleted_is_not_lost(case: str) -> None:
+    assert doubts(read_answered_files(KEPT[case], OLD), OLD) == ""
+
+
+def test_an_unnamed_block_is_the_file_that_it_plainly_rewrites() -> None:
+    block = f"I fixed it:\n```python\n{FIXED}```"
+    assert read_answered_files(block, {"src/calc.py": CALC}).written == {"src/calc.py": FIXED}
+    assert read_answered_files(block, OLD).written == {"src/calc.py": FIXED}, "the one with its names"
+    assert read_answered_files(f"{block}\nRun:\n```bash\npython -m calc\n```", OLD).written == {
+        "src/calc.py": FIXED
+    }
+    assert read_answered_files("```sql\nSELECT 1;\n```", OLD).written == {"main.sql": "SELECT 1;\n"}
+    two = f"```python\n{FIXED}```\n```python\nimport calc\n\nprint(2)\n```"
+    with pytest.raises(UnreadableAnswer, match="no path"):
+        read_answered_files(two, {**OLD, "src/more.py": "import calc\n"})
+
+
+NO_FILES = {
+    "command": "```bash\npip install flask\npython app.py\n```",
+    "command that writes": "```sh\ncat > src/calc.py <<'EOF'\nx = 1\nEOF\n```",
+    "console": "```console\n$ ls\n```",
+    "tool call": '```json\n{"name": "write_file", "arguments": {"path": "a.py", "text": "x"}}\n```',
+    "tool calls": '```json\n[{"function": {"name": "write", "arguments": "{}"}}]\n```',
+    "tagged tool call": '```xml\n<tool_call>{"name": "write"}</tool_call>\n```',
+    "tool code": "```tool_code\nwrite('a.py')\n```",
+}
+
+
+@pytest.mark.parametrize("case", NO_FILES)
+def test_a_command_or_a_tool_call_is_no_file(case: str) -> None:
+    with pytest.raises(UnreadableAnswer, match=r"a (shell command|tool call) is none"):
+        read_answered_files(NO_FILES[case], {})
+
+
+def test_a_script_is_a_file() -> None:
+    script = "#!/bin/sh\necho hello\n"
+    assert read_answered_files(f"```sh\n{script}```", {}).written == {"main.sh": script}
+    assert read_answered_files("```sh path=run.sh\necho hello\n```", {}).written == {"run.sh": "echo hello\n"}
+    assert read_answered_files('```json\n{"name": "pump", "size": 3}\n```', {}).written.keys() == {
+        "main.json"
+    }
+
+
+@pytest.mark.parametrize("user", ["User:", "Human: now subtract", "### User: and now?", "**User:** next"])
+def test_a_turn_that_the_model_invents_changes_no_file(user: str) -> None:
+    wrong = ADD.replace("+", "-")
+    text = f"```python path=a.py\n{ADD}```\n{user}\n\nAssistant:\n```python path=a.py\n{wrong}```"
+    assert read_answered_files(text, {}).written == {"a.py": ADD}
+    alone = f"```python path=a.py\n{ADD}```\n{user}\n```python path=b.py\n{ADD}```"
+    assert read_answered_files(alone, {}).written == {"a.py": ADD, "b.py": ADD}, "prose may begin like that"
+
+
+LESS = "def less(a, b):\n    return a < b\n"
+MENDED = {
+    "entities": (LESS.replace("<", "&lt;"), LESS),
+    "all entities": (
+        "def f(a):\n    return &quot;x&quot; if a &gt;= 1 else &#39;y&#39;\n",
+        "def f(a):\n    return \"x\" if a >= 1 else 'y'\n",
+    ),
+    "smart quotes": ("print(\u201ca - b\u201d)\n", 'print("a - b")\n'),
+    "smart apostrophes": ("print(\u2018a\u2019)\nT = '“k”'\n", "print('a')\nT = '“k”'\n"),
+    "no-break spaces": ("def f():\n\u00a0\u00a0\u00a0\u00a0return 1\n", "def f():\n    return 1\n"),
+    "literal line ends": ("def less(a, b):\\n    return a < b\\n\n", LESS),
+    "line ends after a comment": ("# calc\\ndef f(a):\\n    return a\n", "# calc\ndef f(a):\n    return a\n"),
+    "escaped like JSON": ('import sys\\nprint(\\"a\\\\nb\\")\\n\n', 'import sys\nprint("a\\nb")\n'),
+    "byte tokens": (LESS.replace("\n", "<0x0A>", 1).replace("    ", "<0x20>" * 4), LESS),
+    "tokenizer's characters": (LESS.replace("\n", "\u010a", 1).replace(" ", "\u0120"), LESS),
+    "sentencepiece's spaces": (LESS.replace(" ", "\u2581"), LESS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MENDED)
+def test_an_encoding_is_undone_and_said(case: str) -> None:
+    text, right = MENDED[case]
+    found = mended("src/a.py", text)
+    assert (found.text, bool(found.what)) == (right, True)
+    answer = read_answered_files(f"```python path=src/a.py\n{text}```", {})
+    assert answer.written == {"src/a.py": right}
+    assert answer.notes == (f"{found.what} undone in src/a.py",)
+    assert doubts(answer, {}) == ""
+
+
+@pytest.mark.parametrize("newline", ["<0x0A>", "\\n", "\u010a"])
+def test_an_answer_that_is_encoded_as_a_whole_is_decoded(newline: str) -> None:
+    answer = f"```python path=src/a.py\n{LESS}```"
+    space = "\u0120" if newline == "\u010a" else " "
+    encoded = answer.replace("\n", newline).replace(" ", space)
+    assert read(encoded, Files).written == {"src/a.py": LESS}
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("a.json", "{“a”: 1}\n"),
+        ("a.json", "{&quot;a&quot;: 1}\n"),
+        ("a.toml", "a = “x”\n"),
+        ("a.js", "if (a &lt; b) { f(); }\n"),
+        ("a.go", "if a &amp;&amp; b {\n}\n"),
+    ],
+)
+def test_other_languages_are_mended_too(path: str, text: str) -> None:
+    found = mended(path, text)
+    assert found.what
+    assert "&" not in found.text.replace("&&", "")
+    assert syntax_problem(path, found.text) is None
+
+
+BROKEN = {
+    "a.py": "def f(:\n",
+    "entities.py": 'def f(a):\n    return "&lt;" if a &lt; 1 else ""\n',
+    "markers.py": "<<<<<<< HEAD\nx = 1\n=======\nx = 2\n>>>>>>> main\n",
+    "deep.py": "(" * 5000 + ")" * 5000,
+    "null.py": "x = 1\0\n",
+    "a.json": "{'a': 1}\n",
+    "a.ipynb": "{",
+    "a.yaml": "a: [1\nb: 2\n",
+    "a.toml": "a = \n",
+    "a.xml": "<a><b></a>\n",
+    "a.js": 'f("&lt;"); if (a &lt; b) { g(); }\n',
+}
+
+
+@pytest.mark.parametrize("path", BROKEN)
+def test_what_does_not_parse_is_said_and_left_as_it_is(path: str) -> None:
+    assert mended(path, BROKEN[path]).text == BROKEN[path]
+    assert syntax_problem(path, BROKEN[path]) is not None
+    assert f"{path}" in doubts(Files({path: BROKEN[path]}), {})

@@ -8,7 +8,7 @@ and in JSON objects are text: code about chat templates is legitimate.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import accumulate
@@ -80,7 +80,7 @@ def final_message(text: str, template: ChatTemplate = KNOWN) -> FinalMessage:
         text: What the model wrote, markup and thoughts included.
         template: Its chat template.
     """
-    text = _detokenized(without_lone_surrogates(text).replace("\r\n", "\n"))
+    text = _detokenized(without_lone_surrogates(text).replace("\r\n", "\n"), template)
     if leading := _LEADING_ROLE.match(text):
         text = text[leading.end() :]
     separated = separate(_without_stripped_channels(text, template), template)
@@ -95,11 +95,11 @@ def final_message(text: str, template: ChatTemplate = KNOWN) -> FinalMessage:
     return FinalMessage(restored(wrapped["body"] if wrapped else answer), restored(separated.doubtful), cut)
 
 
-def _detokenized(text: str) -> str:
+def _detokenized(text: str, template: ChatTemplate) -> str:
     """A text in which a server has left its tokenizer's characters, or escaped line ends, as plain text."""
     if text.count("<0x0A>") > text.count("\n"):
         return decoded_bytes(text)
-    if " " not in text.strip() and ("\u2581" in text or "\u0120" in text):
+    if " " not in text.strip() and any(char in template.token.sub("", text) for char in "\u2581\u0120"):
         return text.replace("\u2581", " ").replace("\u0120", " ").replace("\u010a", "\n")
     if "\n" not in text.strip() and text.count("\\n") > 2 and text.lstrip().startswith("```"):
         return text.replace("\\n", "\n").replace("\\t", "\t").replace('\\"', '"')
@@ -156,8 +156,9 @@ def _messages(text: str, template: ChatTemplate) -> Iterator[_Message]:
     """The messages that tokens divide a text into. The text before the first token is the model's own."""
     role: Literal["own", "other"] = "own"
     channel, position = "final", 0
+    struck_out = _StruckOut(text)
     while True:
-        token = _next_token(text, position, template, anywhere=channel in _THOUGHT_CHANNELS)
+        token = _next_token(text, position, template, struck_out, anywhere=channel in _THOUGHT_CHANNELS)
         yield _Message(role, channel, text[position : token.start() if token else len(text)], token)
         if token is None:
             return
@@ -178,19 +179,22 @@ def _messages(text: str, template: ChatTemplate) -> Iterator[_Message]:
                 pass
 
 
-def _next_token(text: str, position: int, template: ChatTemplate, *, anywhere: bool) -> re.Match[str] | None:
+def _next_token(
+    text: str, position: int, template: ChatTemplate, struck_out: _StruckOut, *, anywhere: bool
+) -> re.Match[str] | None:
     """The next token that divides messages.
 
     Args:
         text: The whole text.
         position: Where the message begins.
         template: The chat template.
+        struck_out: Where its `<s>` are HTML.
         anywhere: Whether tokens in code count too: thoughts may end in the middle of a draft.
     """
     protected: Callable[[int], bool] | None = None
     for token in template.token.finditer(text, position):
         kind = _kind(token, template)
-        if kind == "noise" or (kind == "html" and not _ends_turn(text, position, token)):
+        if kind == "noise" or (kind == "html" and token.start() >= struck_out.first(position)):
             continue
         if anywhere or not text[position : token.start()].strip():
             return token
@@ -210,12 +214,23 @@ def _kind(token: re.Match[str], template: ChatTemplate) -> Kind:
     return next((kind for pattern, kind in _KINDS if re.fullmatch(pattern, name)), "noise")
 
 
-def _ends_turn(text: str, position: int, token: re.Match[str]) -> bool:
-    """Whether `<s>` or `</s>` is a token, not HTML: `<s>` begins a message, `</s>` closes no `<s>`."""
-    if token[0] == "<s>":
-        begins = not text[position : token.start()].strip()
-        return begins and not _STRUCK_OUT.match(text, token.end(), token.end() + _MAX_NAME_LINE)
-    return "<s>" not in text[position : token.start()]
+class _StruckOut:
+    """Where `<s>` is HTML, and so a later `</s>` as well."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._starts = text, [found.start() for found in re.finditer("<s>", text)]
+
+    def first(self, position: int) -> int:
+        """The first one in a message, past a token that begins it; the end of the text if there is none."""
+        found = bisect_left(self._starts, position)
+        if found < len(self._starts) and self._begins(position, self._starts[found]):
+            found += 1
+        return self._starts[found] if found < len(self._starts) else len(self._text)
+
+    def _begins(self, position: int, start: int) -> bool:
+        after = start + len("<s>")
+        near = start - position < _MAX_NAME_LINE and not self._text[position:start].strip()
+        return near and not _STRUCK_OUT.match(self._text, after, after + _MAX_NAME_LINE)
 
 
 def _name(text: str, position: int, template: ChatTemplate, ended_by: tuple[Kind, ...]) -> tuple[str, int]:

@@ -70,7 +70,7 @@ def parse(text: str) -> Markdown:
             continue
         end = ends.find(number, opening)
         closed = end < len(lines) and _is_bare(fences[end])
-        body = [re.sub(f"^ {{0,{len(opening['indent'])}}}", "", line) for line in lines[number:end]]
+        body = _unindented(lines[number:end], len(opening["indent"]))
         text = "".join(f"{line}\n" for line in body)
         blocks.append(Block(opening["info"].strip(), before, text, closed, range(number, end)))
         before = ""
@@ -84,8 +84,15 @@ def ends_in_block(text: str) -> bool:
     return bool(blocks) and not blocks[-1].closed
 
 
+def _unindented(lines: list[str], indent: int) -> list[str]:
+    """The lines with up to `indent` spaces less, as Markdown has it for a block whose fence is indented."""
+    if not indent:
+        return lines
+    return [line[min(indent, len(line) - len(line.lstrip(" "))) :] for line in lines]
+
+
 def _fence(line: str) -> Fence | None:
-    match = _FENCE.fullmatch(line)
+    match = _FENCE.fullmatch(line) if "```" in line or "~~~" in line else None
     return None if match and match["fence"][0] == "`" and "`" in match["info"] else match
 
 

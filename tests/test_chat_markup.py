@@ -218,7 +218,7 @@ UNITS = [
 
 
 def growth(read_it: Callable[[str], object], unit: str) -> float:
-    """How many times longer 200 KB take than 20 KB, in processor time: about 10, and 100 if it is quadratic."""
+    """How many times longer 200 KB take than 20 KB, in processor time: 10, or 100 if it is quadratic."""
     small, large = (processor_time(read_it, unit * (size // len(unit))) for size in (20_000, 200_000))
     return large / max(small, 0.005)
 

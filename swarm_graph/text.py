@@ -13,6 +13,8 @@ MAX_DEPTH = 64
 """Levels of nesting in JSON-like data; far below the depth at which Python's parsers and writers fail."""
 MAX_VALUES = 1_000_000
 """Values in one piece of JSON-like data, containers included."""
+MAX_NAMES = 3
+"""Names that a message lists before it only counts."""
 
 
 def check_json_like(value: Any) -> None:
@@ -98,6 +100,12 @@ def format_cost(cost: float) -> str:
 def format_count(number: int, noun: str) -> str:
     """A number with its noun in the singular or plural: "1 call", "2 calls"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def first_names(names: Sequence[str]) -> str:
+    """The first three names, and the number of the others: "a, b, c and 4 more"."""
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def local_time(seconds: float) -> str:

@@ -178,7 +178,7 @@ def test_a_task_per_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         | {"docs/.hidden": "", "docs/.hidden.txt": "", "b/Ünit 7.md": "", "B/lao_1": ""},
     )
     tasks = batch("docs/*.txt", "docs", "b", "B/lao_1")
-    assert [task.task_id for task in tasks] == ["lao_1", "lao_2", "lao_10", "nit_7", "lao_1_2"]
+    assert [task.task_id for task in tasks] == ["lao_1", "lao_2", "lao_10", "Ünit_7", "lao_1_2"]
     assert tasks[0].files == [str(tmp_path / "docs" / "lao_1.txt")]
     assert tasks[0].prompt == str(tmp_path / "p.md")
 

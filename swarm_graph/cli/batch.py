@@ -58,6 +58,12 @@ dry_run_option: Option = click.option(
     metavar="COLUMN",
     help="The column whose value names a task; default: the number of the row.",
 )
+@click.option(
+    "--delimiter",
+    metavar="CHARACTER",
+    callback=lambda _context, _option, text: _one_character(text),
+    help="What separates the cells of .csv and .tsv files (`tab` for a tab); default: as each file shows.",
+)
 @click.option("--session", metavar="ID", help="The id of the session; default: the time and four characters.")
 @click.option("--retry-failed", is_flag=True, help="Resume --session (default: the newest unfinished batch).")
 @dry_run_option
@@ -69,6 +75,7 @@ def batch(
     answer: str | None,
     model: str | None,
     id_column: str | None,
+    delimiter: str | None,
     session: str | None,
     retry_failed: bool,
     dry_run: bool,
@@ -76,11 +83,12 @@ def batch(
 ) -> None:
     """Run one task per document or row, in parallel as far as the servers allow.
 
-    INPUT is a file, a folder or a quoted pattern; a .csv or .jsonl file gives one task per row. Each
-    result is a file; results.csv and results.jsonl hold all of them. `resume` continues after a stop.
+    INPUT is a file, a folder or a quoted pattern. A .csv, .tsv, .jsonl or .ndjson file and a .json file
+    with an array of objects give one task per row. Each result is a file; results.csv and results.jsonl
+    hold all of them. `resume` continues after a stop.
     """
-    from swarm_graph.reports.terminal import first_names
     from swarm_graph.tasks.files import batch_tasks
+    from swarm_graph.text import first_names
 
     if retry_failed:
         _retry(session, options)
@@ -90,10 +98,22 @@ def batch(
         raise InputError(f"batch needs {missing}, as in swarm-graph batch 'docs/*.txt' --prompt extract.md")
     schema = read_schema(answer) if answer else None
     prompt = prompt if "/" in prompt or "." in prompt else f"./{prompt}"
-    specs = batch_tasks(inputs, AgentRole(role), prompt, answer=schema, model=model, id_column=id_column)
+    specs = batch_tasks(
+        inputs, AgentRole(role), prompt,
+        answer=schema, model=model, id_column=id_column, delimiter=delimiter,
+        say=lambda note: say(f"note: {note}"),
+    )  # fmt: skip
     if empty := [name for spec in specs for name in spec.files if not Path(name).stat().st_size]:
         say(f"note: {len(empty)} of {len(specs)} documents are empty: {first_names(empty)}")
     run_tasks("", specs, session, options, dry_run=dry_run)
+
+
+def _one_character(text: str | None) -> str | None:
+    """The character of --delimiter. Raises InputError for anything else."""
+    character = "\t" if text in ("tab", "\\t") else text
+    if character is not None and (len(character) != 1 or character in '"\r\n'):
+        raise InputError(f"--delimiter {character!r}: expected one character, as in ';', or tab")
+    return character
 
 
 def _retry(session_id: str | None, options: SessionOptions) -> None:
@@ -112,7 +132,7 @@ def _retry(session_id: str | None, options: SessionOptions) -> None:
 
 NEW_BATCH = {
     "inputs": "INPUT", "prompt": "--prompt", "role": "--role", "answer": "--answer", "model": "--model",
-    "id_column": "--id", "dry_run": "--dry-run",
+    "id_column": "--id", "delimiter": "--delimiter", "dry_run": "--dry-run",
 }  # fmt: skip
 """The arguments and options that describe a new batch, by their parameters."""
 

@@ -14,7 +14,7 @@ from swarm_graph.roles.findings import finding_line
 from swarm_graph.sandbox.evidence import evidence_line, latest_evidence
 from swarm_graph.state import AgentRole, TaskStatus
 from swarm_graph.tasks.results import RESULTS_DIR
-from swarm_graph.text import format_cost, format_count, printable, to_json
+from swarm_graph.text import MAX_NAMES, first_names, format_cost, format_count, printable, to_json
 from swarm_graph.workflows.edits import keys_of
 from swarm_graph.workflows.pauses import Pause
 
@@ -27,7 +27,6 @@ SIMULATED_TEXT = "SIMULATED: no model was asked; every answer in this session is
 MAX_FINDINGS = 20
 MAX_RESULT_FILES = 30
 """More result files of a task graph are counted, not listed."""
-MAX_NAMES = 3
 STATUS_ORDER = ("completed", "failed", "skipped", "running", "pending")
 
 
@@ -119,12 +118,6 @@ def _unfinished_task_lines(coordinator: SwarmCoordinator) -> list[str]:
     lines = [f"  {first_names(names)} {reason}" for reason, names in list(reasons.items())[:MAX_FINDINGS]]
     more = [f"  … and {len(reasons) - len(lines)} more"] if len(reasons) > len(lines) else []
     return [*lines, *more]
-
-
-def first_names(names: list[str]) -> str:
-    """The first three names, and the number of the others: "a, b, c and 4 more"."""
-    more = len(names) - MAX_NAMES
-    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def pause_text(pause: Pause) -> str:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
-from glob import has_magic
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +14,27 @@ from swarm_graph.errors import InputError
 from swarm_graph.prompts import template
 from swarm_graph.roles.json_objects import unique_keys
 from swarm_graph.state import AgentRole
+from swarm_graph.tasks.inputs import find_inputs, shown
+from swarm_graph.tasks.prompting import HOLES
+from swarm_graph.tasks.rows import JSON_LINES, read_text, rows_of
 from swarm_graph.tasks.spec import TaskSpec, task_specs, with_absolute_paths
+from swarm_graph.tasks.tables import TABLES
 
+TASK_COLUMNS = [name for name in TaskSpec.model_fields if name != "source_file"]
+"""The columns of a table of tasks that are fields; `batch` sets the other one."""
 LIST_COLUMNS = ("dependencies", "files")
 JSON_COLUMNS = ("parameters", "answer", "metadata")
+MAX_NAME_BYTES = 200
+"""Of a task id from a name. Its number and the ending of its result file follow; 255 is the limit."""
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0", "")
 
 
 def read_tasks(path: str | Path) -> tuple[str, list[TaskSpec]]:
     """The request and the tasks of a task file.
 
-    YAML and JSON hold a list of tasks, or an object with `tasks` and `request`. CSV, separated by commas,
-    semicolons or tabs, holds a task per row: lists are separated by spaces, and columns that are not fields
-    of a task become its metadata.
+    YAML and JSON hold a list of tasks, or an object with `tasks` and `request`; JSON Lines hold a task per
+    line. A table (.csv, .tsv) holds a task per row: lists are separated by spaces, and columns that are not
+    fields of a task become its metadata.
 
     Args:
         path: The file. The paths in it are relative to its folder.
@@ -41,40 +46,26 @@ def read_tasks(path: str | Path) -> tuple[str, list[TaskSpec]]:
         InputError: The file cannot be read, or a task is invalid.
     """
     path = Path(path)
-    text = _read(path)
-    is_csv = path.suffix.lower() == ".csv"
-    tasks: Any = _csv_rows(path, text) if is_csv else _parsed(path, text)
+    suffix = path.suffix.lower()
+    tasks: Any = rows_of(path) if suffix in (*TABLES, *JSON_LINES) else _parsed(path)
     request = ""
     if isinstance(tasks, Mapping) and "tasks" in tasks:
         if unknown := [key for key in tasks if key not in ("tasks", "request", "$schema")]:
             raise InputError(f"{path}: unknown key '{unknown[0]}'; expected tasks, and optionally request")
         request, tasks = str(tasks.get("request") or ""), tasks["tasks"]
     try:
-        specs = task_specs([_from_row(row) for row in tasks] if is_csv else tasks)
+        specs = task_specs([_from_row(row) for row in tasks] if suffix in TABLES else tasks)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return request, [with_absolute_paths(spec, path.parent) for spec in specs]
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"cannot read the file '{path}': {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"the file '{path}' is not UTF-8 text") from error
-
-
-def _parsed(path: Path, text: str) -> Any:
+def _parsed(path: Path) -> Any:
+    text = read_text(path)
     if path.suffix.lower() in (".yaml", ".yml"):
-        import yaml
+        from swarm_graph.tasks.yaml_file import parse_yaml
 
-        try:
-            return yaml.load(text, _yaml_loader())
-        except (yaml.YAMLError, ValueError) as error:
-            raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-        except RecursionError as error:
-            raise InputError(f"{path} is nested too deep") from error
+        return parse_yaml(path, text)
     if path.suffix.lower() == ".json":
         try:
             return json.loads(text, object_pairs_hook=unique_keys)
@@ -82,46 +73,9 @@ def _parsed(path: Path, text: str) -> Any:
             raise InputError(f"{path} is nested too deep") from error
         except ValueError as error:
             raise InputError(f"{path} is not valid JSON: {error}") from error
-    raise InputError(f"{path}: the name of a task file must end in .yaml, .json or .csv")
-
-
-@cache
-def _yaml_loader() -> Any:
-    """A loader of plain data: dates stay text, and a key must not be repeated."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            # PyYAML lets the last of equal keys win, which would drop a task without a word.
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            unique_keys([(key, None) for key in keys if key != "<<"])
-            return super().construct_mapping(node, deep)
-
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    return Loader
-
-
-def _csv_rows(path: Path, text: str) -> list[dict[str, str]]:
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a cell may hold a whole document
-    first_line = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first_line.count)
-    reader = csv.DictReader(io.StringIO(text), strict=True, delimiter=delimiter)
-    try:
-        rows = list(reader)
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
-    names = reader.fieldnames or []
-    if not rows or not all(names) or len(set(names)) < len(names):
-        raise InputError(
-            f"{path}: expected a header with a different name for each column, and at least one row below"
-        )
-    for number, row in enumerate(rows, 1):
-        if None in row or None in row.values():
-            raise InputError(f"{path}: row {number} does not have one cell per column")
-    return rows
+    raise InputError(
+        f"{path}: the name of a task file must end in .yaml, .json or .csv (or .yml, .jsonl, .ndjson, .tsv)"
+    )
 
 
 def _from_row(row: Mapping[str, str]) -> dict[str, Any]:
@@ -130,9 +84,9 @@ def _from_row(row: Mapping[str, str]) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
     for column, cell in row.items():
         name, text = column.strip(), cell.strip()
-        if name in TaskSpec.model_fields:
+        if name in TASK_COLUMNS:
             task |= {name: _cell(name, text)} if text else {}
-        elif meant := closest_match(name, list(TaskSpec.model_fields)):
+        elif meant := closest_match(name, TASK_COLUMNS):
             raise InputError(f"unknown column '{name}'; did you mean '{meant}'? If it is data, rename it")
         else:
             metadata[name] = cell
@@ -166,8 +120,10 @@ def batch_tasks(
     answer: dict[str, Any] | None = None,
     model: str | None = None,
     id_column: str | None = None,
+    delimiter: str | None = None,
+    say: Callable[[str], object] = lambda _note: None,
 ) -> list[TaskSpec]:
-    """One task per document, or per row of a .csv or .jsonl file.
+    """One task per document, or per row of a file with rows (see `rows_of`).
 
     A task is named after its file, or after its row's cell in `id_column`, or after its file and row number.
 
@@ -178,27 +134,62 @@ def batch_tasks(
         answer: The JSON Schema of a typed answer.
         model: An entry of `model_config.multi_model`.
         id_column: The column or key that names the tasks.
+        delimiter: What separates the cells of tables; by default, each table shows it.
+        say: Is called with a note on what was left out, such as a subfolder or an unreadable file.
 
     Raises:
         InputError: An input is missing or empty, or the prompt shows nothing of it.
     """
     common = {"assigned_role": role, "prompt": prompt, "answer": answer, "model": model, "task_type": "batch"}
+    found = find_inputs(inputs)
+    if found.left_out:
+        say(f"left out: {found.note}")
     taken: set[str] = set()
-    tasks = []
-    for path in _files(inputs):
-        for name, data in _items(path, id_column):
+    tasks: list[dict[str, Any]] = []
+    for path in found.files:
+        for name, data in _items(path, id_column, delimiter):
             tasks.append({**common, **data, "task_id": _unique(name, taken)})
+    _fill_optional_keys(prompt, [task["metadata"] for task in tasks if "metadata" in task])
     specs = [with_absolute_paths(spec, Path()) for spec in task_specs(tasks)]
     _check_prompt_shows_input(prompt, specs)
     return specs
 
 
+def _items(path: Path, id_column: str | None, delimiter: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The document or the rows of a file: a name for each, and the task fields that hold it."""
+    rows = rows_of(path, delimiter)
+    if rows is None:
+        yield path.stem, {"files": [str(path)]}
+        return
+    for number, row in enumerate(rows, 1):
+        if id_column and id_column not in row:
+            raise InputError(f"{path}: row {number} has no '{id_column}'; it has {', '.join(row)}")
+        name = str(row[id_column]) if id_column else f"{path.stem}_{number:05d}"
+        yield name, {"metadata": row, "source_file": shown(path)}
+
+
+def _fill_optional_keys(prompt: str, rows: list[dict[str, Any]]) -> None:
+    """Add the keys that the prompt uses and only other rows have.
+
+    Raises:
+        InputError: The prompt uses a key that no row has.
+    """
+    holes = _holes(template.read(prompt)) if rows else set()
+    keys = dict.fromkeys(key for row in rows for key in row)
+    if unknown := sorted(holes - keys.keys() - {*HOLES}):
+        known = ", ".join(f"${name}" for name in (*filter(str.isidentifier, keys), *HOLES))
+        raise InputError(f"{prompt}: unknown hole '${unknown[0]}'; expected {known}")
+    optional = holes & keys.keys()
+    for row in rows:
+        row.update(dict.fromkeys(sorted(optional - row.keys())))
+
+
 def _check_prompt_shows_input(prompt: str, specs: Iterable[TaskSpec]) -> None:
     """Raises InputError when the user message of a prompt shows nothing of a document or row."""
     text = template.read(prompt)
-    holes = {*template.Holes(text).get_identifiers()}
     if not text.partition("\n---\n")[2].strip():
         return  # without a user message of its own, the prompt gets ours, which shows everything
+    holes = _holes(text)
     for spec in specs:
         expected = ["files"] if spec.files else [*spec.metadata, "metadata"]
         if not holes & {*expected}:
@@ -208,84 +199,44 @@ def _check_prompt_shows_input(prompt: str, specs: Iterable[TaskSpec]) -> None:
             )
 
 
-def _files(inputs: Iterable[str]) -> Iterator[Path]:
-    """The files of all inputs, each once."""
-    seen: set[Path] = set()
-    for name in inputs:
-        try:
-            paths = _expanded(name)
-        except (OSError, ValueError, NotImplementedError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise InputError(f"cannot read the input {name!r}: {reason}") from error
-        for path in paths:
-            if (resolved := path.resolve()) not in seen:
-                seen.add(resolved)
-                yield path
-
-
-def _expanded(name: str) -> list[Path]:
-    """The files of an input: itself, or those in a folder or of a pattern, hidden ones left out."""
-    if not name:
-        raise InputError("an INPUT is empty; expected a file, a folder or a pattern")
-    path = Path(name)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        entries = list(path.iterdir())
-    elif has_magic(name):
-        root = Path(path.anchor)
-        entries = list(root.glob(str(path.relative_to(root))))
-    else:
-        raise InputError(f"there is no file or folder '{name}'")
-    with_hidden = path.name.startswith(".")
-    files = [path for path in entries if path.is_file() and (with_hidden or not path.name.startswith("."))]
-    if not files:
-        raise InputError(f"no files found for the input '{name}'")
-    return sorted(files, key=_natural_order)
-
-
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    """A sort key that puts doc_2 before doc_10."""
-    parts = re.findall(r"\d+|\D+", str(path))
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-
-
-def _items(path: Path, id_column: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The document or the rows of a file: a name for each, and the task fields that hold it."""
-    if path.suffix.lower() not in (".csv", ".jsonl"):
-        yield path.stem, {"files": [str(path)]}
-        return
-    text = _read(path)
-    rows = _csv_rows(path, text) if path.suffix.lower() == ".csv" else _jsonl_rows(path, text)
-    for number, row in enumerate(rows, 1):
-        if id_column and id_column not in row:
-            raise InputError(f"{path}: row {number} has no '{id_column}'; it has {', '.join(row)}")
-        yield str(row[id_column]) if id_column else f"{path.stem}_{number:05d}", {"metadata": row}
-
-
-def _jsonl_rows(path: Path, text: str) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):  # splitlines() would also split at U+2028 in a string
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number}: not valid JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{path}, line {number}: expected an object")
-        rows.append(row)
-    if not rows:
-        raise InputError(f"{path} holds no rows")
-    return rows
+def _holes(text: str) -> set[str]:
+    return {*template.Holes(text).get_identifiers()}
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    """A task id from any file name, which differs from all taken ones even if case is ignored."""
-    clean = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._-")[:80] or "task"
-    number, unique = 1, clean
-    while unique.lower() in taken:
-        number += 1
-        unique = f"{clean}_{number}"
-    taken.add(unique.lower())
+    """A task id from any name: letters and digits of any script, and a number if the id is taken.
+
+    The ids differ even for file systems that ignore case or the form of Unicode.
+    """
+    words = "".join(char if char in "._-" or _is_letter_or_digit(char) else "\0" for char in name)
+    clean = re.sub("\0+", "_", words)
+    start = next((place for place, char in enumerate(clean) if char.isalnum()), len(clean))
+    clean = clean[start : start + 80].encode()[:MAX_NAME_BYTES].decode(errors="ignore") or "task"
+    unique = _numbered(clean, _free_number(clean, taken))
+    taken.add(_folded(unique))
     return unique
+
+
+def _is_letter_or_digit(char: str) -> bool:
+    """Whether a character is a letter, a part of one such as a vowel sign, or a digit."""
+    category = unicodedata.category(char)
+    return category[0] in "LM" or category in ("Nd", "Nl")
+
+
+def _free_number(name: str, taken: set[str]) -> int:
+    """A number for a name, found by halving: a table may have the same name in every row."""
+    low, free = 0, 1
+    while _folded(_numbered(name, free)) in taken:
+        low, free = free, 2 * free
+    while free - low > 1:
+        middle = (low + free) // 2
+        low, free = (middle, free) if _folded(_numbered(name, middle)) in taken else (low, middle)
+    return free
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}_{number}"
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())

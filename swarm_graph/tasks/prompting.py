@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import stat
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +30,10 @@ from swarm_graph.tasks.spec import TaskSpec
 
 FOCUS = "general"
 """The focus of a reviewer of a custom task."""
-HOLES = ("role", "request", "description", "metadata", "results", "files", "packages")
+HOLES = ("role", "request", "description", "metadata", "results", "files", "source_file", "packages")
 """The holes of a task's own prompt, besides the keys of its metadata, which win over these."""
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f\\x85\\u2028\\u2029]")
+"""Characters in the name of a file that would end the line that shows it."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ class TaskPrompts:
             "metadata": json.dumps(spec.metadata, indent=2, ensure_ascii=False) if spec.metadata else NONE,
             "results": "\n\n".join(_result_block(record) for record in results.values()) or NONE,
             "files": fenced(_read_files(spec)) or NONE,
+            "source_file": spec.source_file or NONE,
             "packages": self.config.execution.packages_text,
             "room": str(self.limit.left_for_prompts),
         }
@@ -197,17 +203,22 @@ def _result_block(record: TaskRecord) -> str:
 
 
 def _text(value: Any) -> str:
+    """A value in a hole; null fills it with nothing."""
+    if value is None:
+        return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _read_files(spec: TaskSpec) -> dict[str, str]:
     """The files of a task: name to text; the whole path where two files have the same name."""
     texts = {}
-    names = [Path(path).name for path in spec.files]
+    names = Counter(Path(path).name for path in spec.files)
     for path in spec.files:
-        name = Path(path).name if names.count(Path(path).name) == 1 else path
+        name = Path(path).name if names[Path(path).name] == 1 else path
         try:
-            texts[name] = Path(path).read_text("utf-8-sig")
+            if stat.S_ISFIFO(Path(path).stat().st_mode):  # reading it would wait for a writer
+                raise InputError(f"{spec.task_id}: its file '{path}' is a FIFO; expected a text file")
+            texts[_CONTROL.sub("_", name)] = Path(path).read_text("utf-8-sig")
         except OSError as error:
             raise InputError(f"{spec.task_id}: cannot read its file '{path}': {error.strerror}") from error
         except UnicodeDecodeError as error:

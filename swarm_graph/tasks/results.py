@@ -19,7 +19,7 @@ RESULTS_DIR = "results"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell with such a first character for a formula, which a model must not smuggle in."""
 LAST_COLUMNS = ("result", "remark")
-FIXED_COLUMNS = ("task_id", "role", "status", "files", *LAST_COLUMNS)
+FIXED_COLUMNS = ("task_id", "role", "status", "files", "source_file", *LAST_COLUMNS)
 """The columns that every table may have; metadata and answers get other column names if theirs is here."""
 FINISHED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SKIPPED)
 
@@ -60,7 +60,9 @@ def result_files(state: SwarmState) -> dict[str, str]:
 
 
 def result_row(task: TaskRecord) -> dict[str, Any]:
-    """A finished task as a row: id, role, status, input files, metadata, its answer's values or text, remark.
+    """A finished task as a row: id, role, status, its files, metadata, its answer's values or text, remark.
+
+    `files` are the documents of the task, `source_file` is the file that its metadata comes from.
 
     A metadata key that equals one of FIXED_COLUMNS or a value of the answer becomes `input.KEY`. A value of
     the answer that equals one of FIXED_COLUMNS becomes `answer.KEY`.
@@ -68,6 +70,7 @@ def result_row(task: TaskRecord) -> dict[str, Any]:
     spec = task["spec"]
     ids = {"task_id": task["task_id"], "role": task["role"], "status": task["status"]}
     files = {"files": " ".join(spec["files"])} if spec.get("files") else {}
+    source = {"source_file": spec["source_file"]} if spec.get("source_file") else {}
     schema = spec.get("answer")
     typed: dict[str, Any] = task.get("value") or {} if schema else {}
     answer_names = {*typed, *schema.get("properties", ())} if schema else set()
@@ -76,7 +79,14 @@ def result_row(task: TaskRecord) -> dict[str, Any]:
         answer = _prefixed_if_taken(typed, "answer", {*FIXED_COLUMNS})
     else:
         answer = {"result": task.get("result", "")}
-    return {**ids, **files, **metadata, **answer, "remark": task.get("error") or task.get("note") or ""}
+    return {
+        **ids,
+        **files,
+        **source,
+        **metadata,
+        **answer,
+        "remark": task.get("error") or task.get("note") or "",
+    }
 
 
 def _prefixed_if_taken(values: Mapping[str, Any], prefix: str, taken: set[str]) -> dict[str, Any]:

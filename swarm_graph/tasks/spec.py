@@ -7,7 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from swarm_graph.config_source import closest_match
 from swarm_graph.errors import InputError
@@ -17,7 +25,24 @@ from swarm_graph.state import AgentRole, Task, TaskRecord, TaskStatus
 from swarm_graph.tasks.conditions import Condition
 from swarm_graph.text import check_json_like
 
-TaskId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+MAX_ID_BYTES = 240
+"""Of a task id in UTF-8; with the ending of its result file it must fit into the 255 bytes of a name."""
+_ID_FOR_EDITORS = r"^[^\x00-/:-@\[-`{-\x7f][^\x00-,/:-@\[-^`{-\x7f]{0,99}$"
+r"""The pattern of ids without `\w`, which is ASCII in JavaScript and leaves out vowel signs in Python."""
+
+
+def _check_length(task_id: str) -> str:
+    if len(task_id.encode()) > MAX_ID_BYTES:
+        raise ValueError(f"has more than {MAX_ID_BYTES} bytes; it names a file")
+    return task_id
+
+
+TaskId = Annotated[
+    str,
+    Field(pattern=r"^[^\W_][\w.-]{0,99}$", json_schema_extra={"pattern": _ID_FOR_EDITORS}),
+    AfterValidator(_check_length),
+]
+"""Letters and digits of any script, `.`, `_` and `-`."""
 
 
 class TaskSpec(BaseModel):
@@ -42,6 +67,7 @@ class TaskSpec(BaseModel):
         None, description="An entry of model_config.multi_model in place of the role's own."
     )
     files: list[str] = Field([], description="Text files that the prompt shows; read when the task starts.")
+    source_file: str = Field("", description="The file that the task's row comes from; set by `batch`.")
     answer: dict[str, Any] | None = Field(None, description="The JSON Schema of a typed answer.")
     when: str | None = Field(
         None, description="Run the task only if this condition holds, as in \"T002.verdict == 'revise'\"."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -146,6 +147,29 @@ def test_empty_documents_are_named(tmp_path: Path) -> None:
     assert done.stderr.decode() == f"swarm-graph: note: 1 of 3 documents are empty: {named}\n"
 
 
+def test_results_name_the_file_of_each_row(tmp_path: Path) -> None:
+    (tmp_path / "row.md").write_text("Look.\n---\n$tag of $source_file")
+    (tmp_path / "plant").mkdir()
+    (tmp_path / "plant/a.csv").write_text("tag:source_file\n=P-1,5:mine\n")
+    (tmp_path / "plant/b.tsv").write_text("tag:note\nP-2:x\n")
+    arguments = ["batch", "plant", "--prompt", "row.md", "--delimiter", ":", "--simulate", "--session", "s"]
+    done = swarm(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    output = tmp_path / "swarm-output/s"
+    with (output / "results.csv").open(newline="") as file:
+        rows = [{key: row[key] for key in row if key != "result"} for row in csv.DictReader(file)]
+    common = {"role": "coder", "status": "COMPLETED", "remark": ""}
+    assert rows == [
+        {**common, "task_id": "a_00001", "source_file": "plant/a.csv", "tag": "'=P-1,5",
+         "input.source_file": "mine", "note": ""},
+        {**common, "task_id": "b_00001", "source_file": "plant/b.tsv", "tag": "P-2",
+         "input.source_file": "", "note": "x"},
+    ]  # fmt: skip
+    lines = [json.loads(line) for line in (output / "results.jsonl").read_text().splitlines()]
+    assert [line["source_file"] for line in lines] == ["plant/a.csv", "plant/b.tsv"]
+    assert lines[0]["tag"] == "=P-1,5"
+
+
 def test_only_a_batch_is_retried(tmp_path: Path) -> None:
     swarm("run", "x", "--simulate", "--session", "other", cwd=tmp_path)
     for arguments, said in (
@@ -170,6 +194,8 @@ WRONG = {
     ("batch", "--retry-failed", "--dry-run"): "--retry-failed takes no --dry-run",
     ("batch", "--retry-failed", "--role", "coder"): "--retry-failed takes no --role",
     ("batch", "--retry-failed", "--id", "tag"): "--retry-failed takes no --id",
+    ("batch", "--retry-failed", "--delimiter", ";"): "--retry-failed takes no --delimiter",
+    ("batch", "docs", "--delimiter", ";;"): "--delimiter ';;': expected one character, as in ';', or tab",
     ("batch", "", "--prompt", "extract.md"): "an INPUT is empty",
     ("run", "--workflow", "custom", "x"): "a custom workflow needs --tasks FILE",
     ("run", "--workflow", "full", "--tasks", "tasks.yaml"): "--tasks goes with --workflow custom",

@@ -56,6 +56,16 @@ def test_its_commands_run(tmp_path: Path) -> None:
     assert table.startswith("task_id,role,status,files,celsius,remark\n")
 
 
+def test_its_note_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "procedures" / "old").mkdir(parents=True)
+    (tmp_path / "procedures" / "p1.txt").write_text("Hold at 80 °C.")
+    (tmp_path / "procedures" / "p7.txt").symlink_to("moved.txt")
+    (tmp_path / "extract.md").write_text("Extract the temperature.")
+    command, note = blocks("console")[1].splitlines()
+    done = swarm(*shlex.split(command.removeprefix("$ "))[1:], cwd=tmp_path)
+    assert (done.returncode, done.stderr.decode()) == (0, f"{note}\n")
+
+
 def test_its_table_has_every_key_of_a_task() -> None:
     table = PAGE.partition("| key | meaning |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == {*TaskSpec.model_fields}

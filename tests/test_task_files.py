@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_tables import growth
 
 from swarm_graph.config import load_config
 from swarm_graph.errors import InputError
+from swarm_graph.roles.bindings import Bindings
 from swarm_graph.state import AgentRole
 from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.dry_run import critical_path, dry_run, dry_run_text, task_mermaid
+from swarm_graph.tasks.expansion import TaskLimit
 from swarm_graph.tasks.files import _unique, batch_tasks, read_tasks
-from swarm_graph.tasks.spec import TaskSpec
+from swarm_graph.tasks.prompting import TaskPrompts
+from swarm_graph.tasks.spec import TaskSpec, task_specs, tasks_schema
 
 YAML = """\
 request: A FIFO queue
@@ -39,6 +45,9 @@ T001,clarifier,Analyze requirements,10,,,U-1,
 T002,coder,"Implement, all",,T001;T000,no,U-2,"{""type"": ""object""}"
 T000,architect,,-1,,yes,,
 """
+
+
+CSV_OF_TABS = "task_id\tassigned_role\tdescription\tsource_file\na\tcoder\tSay, when\tx.xls\n"
 
 
 def write(folder: Path, files: Mapping[str, str | bytes]) -> None:
@@ -199,6 +208,65 @@ def test_a_task_per_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert tasks[2].metadata == {"tag": 7, "x": [1]}
 
 
+@pytest.mark.parametrize("name", ["r.jsonl", "r.ndjson", "R.JSON", "r.csv", "r.tsv"])
+def test_every_file_with_rows_gives_a_task_per_row(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"tag": "P-1", "text": "a"}, {"tag": "P-2", "text": "b, c"}]
+    texts = {
+        "jsonl": "".join(f"{json.dumps(row)}\n" for row in rows),
+        "json": json.dumps(rows),
+        "csv": 'tag,text\nP-1,a\nP-2,"b, c"\n',
+        "tsv": "tag\ttext\nP-1\ta\nP-2\tb, c\n",
+    }
+    texts["ndjson"] = texts["jsonl"]
+    write(tmp_path, {f"data/{name}": texts[name.lower().rpartition(".")[2]]})
+    tasks = batch(f"data/{name}", id_column="tag")
+    assert [(task.task_id, task.metadata) for task in tasks] == [("P-1", rows[0]), ("P-2", rows[1])]
+    assert {task.source_file for task in tasks} == {f"data/{name}"}
+    assert all(not task.files for task in tasks)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "[1, 2]", "[]", "7", "no JSON", ""])
+def test_a_json_file_without_an_array_of_objects_is_a_document(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, {"r.json": text})
+    assert [task.files for task in batch("r.json")] == [[str(tmp_path / "r.json")]]
+
+
+def test_optional_keys_are_empty_and_unknown_ones_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, {"p.md": "Look.\n---\n<$tag> <$note> <$source_file>"})
+    write(
+        tmp_path,
+        {"r.jsonl": '{"tag": "P-1"}\n{"tag": "P-2", "note": "old"}\n{"tag": 3, "note": null, "x": 1}'},
+    )
+    write(tmp_path, {"s.csv": "tag,source_file\nP-4,mine\n"})
+    tasks = batch("r.jsonl", "s.csv")
+    prompts = TaskPrompts(Bindings(load_config({}, environ={})), "", TaskLimit(9, set()))
+    assert [prompts.messages(task, {})[1].text for task in tasks] == [
+        "<P-1> <> <r.jsonl>", "<P-2> <old> <r.jsonl>", "<3> <> <r.jsonl>", "<P-4> <> <mine>",
+    ]  # fmt: skip
+    assert tasks[1].metadata == {"tag": "P-2", "note": "old"}
+    write(tmp_path, {"p.md": "Look.\n---\n$tag $note $nte"})
+    with pytest.raises(
+        InputError, match=r"unknown hole '\$nte'; expected \$tag, \$note, \$x, \$source_file, "
+    ):
+        batch("r.jsonl", "s.csv")
+
+
+def test_tasks_in_json_lines_and_in_a_tsv_file(tmp_path: Path) -> None:
+    write(tmp_path, {"t.jsonl": '{"task_id": "a", "assigned_role": "coder"}\n', "t.tsv": CSV_OF_TABS})
+    assert [task.task_id for task in read_tasks(tmp_path / "t.jsonl")[1]] == ["a"]
+    (task,) = read_tasks(tmp_path / "t.tsv")[1]
+    assert (task.description, task.metadata) == ("Say, when", {"source_file": "x.xls"})
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_the_header_decides_the_separator_of_cells(
     separator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -266,6 +334,9 @@ def test_cells_may_be_long_and_lines_may_hold_any_character(
         ("list.jsonl", "line 1: expected an object"),
         ("none.jsonl", "holds no rows"),
         ("bad.csv", "row 1 does not have one cell per column"),
+        ("half.json", "half.json: not valid JSON"),
+        ("mixed.json", "item 2 is no object, but others are"),
+        ("twice.jsonl", "line 1: not valid JSON: the key 'a' stands twice"),
     ],
 )
 def test_inputs_that_cannot_be_used(
@@ -274,6 +345,9 @@ def test_inputs_that_cannot_be_used(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     write(tmp_path, {"bad.jsonl": "{}\n{", "list.jsonl": "[1]", "none.jsonl": "\n", "bad.csv": "a,b\n1\n"})
+    write(
+        tmp_path, {"half.json": '[{"a": 1}', "mixed.json": '[{"a": 1}, 2]', "twice.jsonl": '{"a": 1, "a": 2}'}
+    )
     write(tmp_path, {"nan.jsonl": '{"x": NaN}', "half.jsonl": '{"x": "\\ud800"}'})
     with pytest.raises(InputError, match=expected):
         batch(given)
@@ -286,6 +360,27 @@ def test_every_name_makes_a_task_id_of_its_own(names: list[str]) -> None:
     assert len({one.lower() for one in made}) == len(names)
     for one in made:
         TaskSpec(task_id=one, assigned_role=AgentRole.CODER)
+
+
+def test_equal_names_are_numbered_in_their_order() -> None:
+    taken: set[str] = set()
+    made = [_unique("tag", taken) for _ in range(1000)]
+    assert made == ["tag", *(f"tag_{number}" for number in range(2, 1001))]
+    assert _unique("TAG_7", taken) == "TAG_7_2"
+    assert growth(lambda size: [_unique("tag", ids) for ids in [set[str]()] for _ in range(size // 20)]) < 40
+
+
+@pytest.mark.parametrize("name", ["ລາວ", "Отчёт-1", "नमस्ते", "手順書.2", "a" * 100])
+def test_ids_of_any_script_are_ids_for_editors_too(name: str) -> None:
+    task = {"task_id": name, "assigned_role": "coder"}
+    assert TaskSpec.model_validate(task).task_id == name
+    jsonschema.validate({"tasks": [task]}, tasks_schema())
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "_a", "-a", "", "a" * 101, "手" * 90, "a\n", "a:b"])
+def test_an_id_that_names_no_file_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"^task '{re.escape(name)}': task_id: "):
+        task_specs([{"task_id": name, "assigned_role": "coder"}])
 
 
 # --- dry runs ---------------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def _items(path: Path, id_column: str | None, delimiter: str | None) -> Iterator
 
 
 def _fill_optional_keys(prompt: str, rows: list[dict[str, Any]]) -> None:
-    """Add the keys that the prompt uses and only other rows have.
+    """Add the keys that the prompt uses and only other rows have; our own holes are never without a value.
 
     Raises:
         InputError: The prompt uses a key that no row has.
@@ -179,7 +179,7 @@ def _fill_optional_keys(prompt: str, rows: list[dict[str, Any]]) -> None:
     if unknown := sorted(holes - keys.keys() - {*HOLES}):
         known = ", ".join(f"${name}" for name in (*filter(str.isidentifier, keys), *HOLES))
         raise InputError(f"{prompt}: unknown hole '${unknown[0]}'; expected {known}")
-    optional = holes & keys.keys()
+    optional = (holes & keys.keys()) - {*HOLES}
     for row in rows:
         row.update(dict.fromkeys(sorted(optional - row.keys())))
 

@@ -131,7 +131,7 @@ def _unvisited(base: Path, *, hidden: bool) -> Iterator[LeftOut]:
                 yield LeftOut("hidden folder", f"{shown(path)}/", _all_below(path))
             elif path.is_symlink():
                 yield LeftOut("linked folder", f"{shown(path)}/", _all_below(path))
-    yield from (LeftOut("unreadable folder", shown(error.filename)) for error in unreadable)
+    yield from (LeftOut("unreadable folder", f"{shown(Path(error.filename))}/") for error in unreadable)
 
 
 def _sorted_out(entries: Iterable[Path], *, hidden: bool) -> Inputs:

@@ -36,7 +36,9 @@ READ: dict[str, tuple[str, list[dict[str, str]]]] = {
         [{"id": "1", "title;subtitle": "foo;bar", "year": "2000"}],
     ),
     "tabs beside commas": ("id\ta, b\n1\t2, 3\n", [{"id": "1", "a, b": "2, 3"}]),
+    "tabs that only align": ("a,\tb\n1,2\n3,4\n", [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]),
     "bars": ("a|b\n1|2\n", TAGS),
+    "bars beside prose": ("Tag|Pressure, bar\nP-1|1,5\n", [{"Tag": "P-1", "Pressure, bar": "1,5"}]),
     "bars in a semicolon table": ("a;b|c\n1;2|3\n", [{"a": "1", "b|c": "2|3"}]),
     "delimiters in quotes": ('a,b\n"1,2;3",4\n', [{"a": "1,2;3", "b": "4"}]),
     "a newline in quotes": ('a;b\n1;"x\ny;z"\n', [{"a": "1", "b": "x\ny;z"}]),
@@ -46,6 +48,8 @@ READ: dict[str, tuple[str, list[dict[str, str]]]] = {
     "one column": ("tag\nP-1\n", [{"tag": "P-1"}]),
     "one column of prose": ("text\nHello, you\na; b|c\n", [{"text": "Hello, you"}, {"text": "a; b|c"}]),
     "one column of decimals": ("Pressure\n1,5\n2,5\n", [{"Pressure": "1,5"}, {"Pressure": "2,5"}]),
+    "one column of other lists": ("list\n1;2\n3;4\n", [{"list": "1;2"}, {"list": "3;4"}]),
+    "two columns with blanks": ("x, y\n1, 5\n", [{"x": "1", "y": " 5"}]),
     "one column with empty ends": ("tag;\nP-1;\n", [{"tag": "P-1"}]),
     "empty ends everywhere": ("a;b;;\n1;2;;\n", TAGS),
     "empty ends below": ("a;b\n1;2;\n", TAGS),
@@ -82,8 +86,10 @@ def test_a_tsv_file_has_tabs_and_an_option_comes_first(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "both fit": ("a;b,c\nx;y,z\n", "both ';' and ',' separate it into columns; name the separator with"),
-    "both fit numbers": ("P,bar;T,C\n1,5;2,5\n", "both ';' and ','"),
+    "both fit": ("a;b,c\nx;y,z\n", "';' and ',' each separate it into columns; name the separator with"),
+    "both fit numbers": ("P,bar;T,C\n1,5;2,5\n", "';' and ',' each separate"),
+    "bars and commas": ("id,a|b|c\n1,x|y|z\n", "',' and '|' each separate it into columns"),
+    "one column or two": ("Pressure, bar\n1,5\n2,5\n", "',' may separate its columns, or be a decimal comma"),
     "a short row": ("a,b\n1,2\n\n3\n", "row 2 does not have one cell per column: line 4 has 1, the header 2"),
     "a long row": (
         "a;b\n1;2\n3;4;5\n",
@@ -93,7 +99,15 @@ REFUSED = {
         'a;b\n"1\n1";2\n3\n',
         "row 2 does not have one cell per column: line 4",
     ),
-    "a short header": ("a\n1;x\n3;y\n", "row 1 does not have one cell per column"),
+    "a short header": ("a\n1,x\n3,y\n", "row 1 does not have one cell per column"),
+    "a long row beside decimal commas": (
+        "Tag;P,bar\nP1;1,5\nP2;2,5;x\n",
+        "line 3 has 3, the header 2, separated by ';'",
+    ),
+    "a long row in tabs beside decimal commas": (
+        "Tag\tP, bar\nP1\t1,5\nP2\t2,5\tx\n",
+        "line 3 has 3, the header 2, separated by tabs",
+    ),
     "a short line in tabs": ("a\tb\n1\n", "separated by tabs"),
     "a quote that never ends": ('a,b\n"1,2\n', "line 2: not valid CSV: unexpected end of data"),
     "text after a quote": ('a,b\n"1"x,2\n', "not valid CSV"),

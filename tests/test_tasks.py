@@ -59,6 +59,10 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     ),
     "no role": ([{"task_id": "a"}], "assigned_role: field required"),
     "an id that names no file": ([task("../a")], "task_id: string should match pattern"),
+    "an id that is a number": (
+        [{**task("a"), "task_id": 10}],
+        "task_id: input should be a valid string; it is 10, so quote it",
+    ),
     "an unknown key": (
         [task("a", dependancies=[])],
         "unknown key 'dependancies'; did you mean 'dependencies'?",

@@ -154,13 +154,18 @@ def _left_out(path: Path, *, hidden: bool) -> LeftOut | None:
         pattern = _all_below(path if adjective else path.parent)  # `**` visits neither hidden nor linked ones
         return LeftOut(f"{adjective}folder", f"{shown(path)}/", pattern)
     if is_hidden:
-        return LeftOut("hidden file", shown(path), shown(Path(escape(str(path.parent)), ".*")))
+        return LeftOut("hidden file", shown(path), _pattern(path.parent, ".*"))
     return LeftOut(kind, shown(path)) if kind else None
 
 
 def _all_below(folder: Path) -> str:
     """The pattern of all files in a folder and below it."""
-    return shown(Path(escape(str(folder)), "**", "*"))
+    return _pattern(folder, "**", "*")
+
+
+def _pattern(folder: Path, *parts: str) -> str:
+    """A pattern below a folder; empty if its name is no UTF-8, so that nobody can type it."""
+    return str(Path(escape(str(folder)), *parts)) if shown(folder) == str(folder) else ""
 
 
 def _kind(path: Path) -> str:

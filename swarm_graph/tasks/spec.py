@@ -165,6 +165,8 @@ def _problem(error: ValidationError, task: Mapping[str, Any]) -> str:
         return f"unknown key '{path}'; {hint}"
     if first["loc"] == ("assigned_role",) and "assigned_role" in task:
         return f"unknown role {task['assigned_role']!r}; known roles: {', '.join(AgentRole)}"
+    if first["loc"] == ("task_id",) and first["type"] == "string_type":
+        return f"task_id: input should be a valid string; it is {first['input']!r}, so quote it"
     message = str(first.get("ctx", {}).get("error", first["msg"]))
     return f"{path}: {message[:1].lower()}{message[1:]}" if path else message
 

@@ -7,6 +7,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -140,27 +141,52 @@ def _detected(path: Path, text: str) -> _Reading:
     fitting = {name: reading for name, reading in splitting.items() if not reading.problem}
     if not fitting:
         return max(splitting.values(), key=lambda reading: len(reading.header))
-    if "\t" in fitting or not fitting.keys() >= {";", ","}:
-        return next(iter(fitting.values()))  # tabs stand in no text; bars only count where nothing else fits
-    if (delimiter := _semicolon_or_comma(text, fitting)) is None:
-        raise InputError(f"{path}: both ';' and ',' separate it into columns; {NAME_IT}")
-    return fitting[delimiter]
+    if len(fitting) == 1:
+        return _doubted(path, text, *fitting, splitting)
+    if (chosen := _best(text, fitting)) is None:
+        several = " and ".join(f"'{name}'" for name in fitting)
+        raise InputError(f"{path}: {several} each separate it into columns; {NAME_IT}")
+    return fitting[chosen]
+
+
+def _doubted(path: Path, text: str, delimiter: str, splitting: Mapping[str, _Reading]) -> _Reading:
+    """A table that one delimiter fits, unless this one may be prose or decimal commas.
+
+    Then another delimiter in header and rows is meant, and one of the rows is faulty.
+    """
+    rows = _below_header(text)
+    if _is_prose(rows, delimiter):
+        for name, reading in splitting.items():
+            if name != delimiter and not _is_prose(rows, name):
+                return reading
+    if delimiter == "," and _is_prose(text, ",") and ", " not in rows:
+        raise InputError(f"{path}: ',' may separate its columns, or be a decimal comma; {NAME_IT}")
+    return splitting[delimiter]
+
+
+def _best(text: str, fitting: Mapping[str, _Reading]) -> str | None:
+    """The delimiter of a table that several fit; None if that is open."""
+    if "\t" in fitting:
+        return "\t"  # it stands in no text
+    others = {name: reading for name, reading in fitting.items() if name != "|"}
+    if "|" in fitting:
+        if all(_is_prose(text, name) for name in others):
+            return "|"
+        bars_are_more = len(fitting["|"].names) > max(len(reading.names) for reading in others.values())
+        if bars_are_more or all(_is_prose(_below_header(text), name) for name in others):
+            return None
+    return next(iter(others)) if len(others) == 1 else _semicolon_or_comma(text, others)
 
 
 def _one_column(text: str, readings: Mapping[str, _Reading]) -> _Reading:
-    """A table whose header holds no delimiter: it has one column, or its header is too short."""
-    for delimiter, reading in readings.items():
-        if reading.problem and not _is_prose(text, delimiter) and _splits_all_rows_alike(text, delimiter):
-            return reading
+    """A table whose header holds no delimiter: one column, unless commas show that the header is short."""
+    commas = readings[","]
+    if commas.problem and not _is_prose(text, ","):
+        with suppress(ValueError):
+            widths = {len(cells) for _, cells in islice(_lines(text, ","), 1, None)}
+            if len(widths) == 1 and widths != {1}:
+                return commas
     return _read(text, NO_DELIMITER)
-
-
-def _splits_all_rows_alike(text: str, delimiter: str) -> bool:
-    try:
-        widths = {len(cells) for _, cells in islice(_lines(text, delimiter), 1, None)}
-    except ValueError:
-        return False
-    return len(widths) == 1 and widths != {1}
 
 
 def _semicolon_or_comma(text: str, fitting: Mapping[str, _Reading]) -> str | None:
@@ -169,7 +195,7 @@ def _semicolon_or_comma(text: str, fitting: Mapping[str, _Reading]) -> str | Non
         return certain
     semicolons, commas = (len(fitting[name].names) for name in (";", ","))
     more = {True: ";", False: ","}[semicolons > commas] if semicolons != commas else None
-    votes = {_separating(text.lstrip("\n").partition("\n")[2]), more} - {None}
+    votes = {_separating(_below_header(text)), more} - {None}
     return votes.pop() if len(votes) == 1 else None
 
 
@@ -177,6 +203,10 @@ def _separating(text: str) -> str | None:
     """Semicolon or comma, where the other one stands only in prose or numbers."""
     separating = [name for name in (";", ",") if not _is_prose(text, name)]
     return separating[0] if len(separating) == 1 else None
+
+
+def _below_header(text: str) -> str:
+    return text.lstrip("\n").partition("\n")[2]
 
 
 def _is_prose(text: str, delimiter: str) -> bool:

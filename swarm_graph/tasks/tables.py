@@ -142,7 +142,7 @@ def _detected(path: Path, text: str) -> _Reading:
     if not fitting:
         return max(splitting.values(), key=lambda reading: len(reading.header))
     if len(fitting) == 1:
-        return _doubted(path, text, *fitting, splitting)
+        return _doubted(path, text, next(iter(fitting)), splitting)
     if (chosen := _best(text, fitting)) is None:
         several = " and ".join(f"'{name}'" for name in fitting)
         raise InputError(f"{path}: {several} each separate it into columns; {NAME_IT}")

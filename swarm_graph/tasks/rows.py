@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm_graph.errors import InputError
-from swarm_graph.roles.answers import unique_keys
+from swarm_graph.roles.json_objects import unique_keys
 from swarm_graph.tasks.tables import TABLES, table_rows
 
 JSON_LINES = (".jsonl", ".ndjson")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from itertools import permutations
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 from langgraph.types import Command
 from support import REFUSED, Crew, config, thread
 
 from swarm_graph import build_graph, open_checkpointer
+from swarm_graph.errors import AnswerError
 from swarm_graph.roles.findings import SEVERITIES, judge
 from swarm_graph.state import Finding, Review, Severity, SwarmState
 from swarm_graph.workflows.verdict import is_done, reviews_of_round
@@ -186,3 +187,45 @@ def test_rounds_that_go_on_are_no_circle() -> None:
     state = run(crew, max_iterations=4)
     assert crew.asked.count("coder") == 4
     assert (state["phase"], state["circling"]) == ("complete", "")
+
+
+UNPARSABLE = {
+    "src/a.py": "def f(:\n",
+    "src/b.py": 'def f(a, b):\n    return "&lt;" if a &lt; b else ""\n',
+    "conf.json": "{'a': 1}",
+    "conf.yaml": "a: [1\n",
+    "conf.toml": "a = ",
+}
+
+
+@pytest.mark.parametrize("path", UNPARSABLE)
+@pytest.mark.parametrize("workflow", ["standard", "full"])
+def test_code_that_does_not_parse_is_never_approved(path: str, workflow: str) -> None:
+    state = {"code": {path: UNPARSABLE[path]}, "reviews": [review("a")], "iteration": 1}
+    (refusal,) = [found for found in reviews_of_round(cast("SwarmState", state)) if found["node"] == "syntax"]
+    assert refusal["approved"] is False
+    assert refusal["findings"][0]["severity"] == "critical"
+    assert refusal["findings"][0]["location"].startswith(path)
+    crew = Crew({"coder": f"```text path={path}\n{UNPARSABLE[path]}```"})
+    graph = build_graph(workflow, config=config(workflow={"max_iterations": 1}))
+    assert graph.invoke({"request": "Build it."}, context=crew.context)["approved"] is False
+
+
+def test_code_of_which_every_file_is_empty_is_never_approved() -> None:
+    state = {"code": {"src/a.py": " \n", "src/b.py": ""}, "reviews": [review("a")], "iteration": 1}
+    refusal = reviews_of_round(cast("SwarmState", state))[-1]
+    assert refusal["findings"][0]["problem"] == "Every file of the code is empty."
+    graph = build_graph("standard", config=config(workflow={"max_iterations": 1}))
+    with pytest.raises(AnswerError, match="every file of the coder's answer is empty"):
+        graph.invoke({"request": "Build it."}, context=Crew({"coder": "```python path=a.py\n\n```"}).context)
+
+
+def test_a_person_s_approval_does_not_make_code_parse(tmp_path: Path) -> None:
+    """The node that ends a workflow with pauses judges the round again."""
+    crew = Crew({"coder": "```python path=src/a.py\ndef f(:\n```"})
+    pauses = {"max_iterations": 1, "pause_after": ["documenter"]}
+    with open_checkpointer(tmp_path / "swarm.db") as saver:
+        graph = build_graph("full", config=config(workflow=pauses), checkpointer=saver)
+        graph.invoke({"request": "Build it."}, thread(), context=crew.context)
+        state = graph.invoke(Command(resume="approve"), thread(), context=crew.context)
+    assert state["approved"] is False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import stat
 import threading
 import time
 import weakref
@@ -17,6 +18,7 @@ from typing import ParamSpec, Self, TypeVar
 
 import sqlite_utils
 
+from swarm_graph.checkpoints.inspection import UNTRUSTED, refuse_foreign
 from swarm_graph.checkpoints.schema import applied_steps, migrate
 from swarm_graph.errors import StorageError
 
@@ -26,8 +28,7 @@ T = TypeVar("T")
 MEMORY = ":memory:"
 BUSY_TIMEOUT_S, BUSY_POLL_S = 30, 0.01
 
-# `trusted_schema`: views and triggers of a received file may call no function with side effects.
-_PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA trusted_schema=OFF;"
+_PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"
 
 _MAKE_WRITABLE = "make the file and its folder writable or name another place"
 _CURES = {
@@ -59,14 +60,16 @@ class Database:
             path: The file, or MEMORY for none.
 
         Raises:
-            StorageError: `path` is a folder, no database of swarm_graph, of a newer version, or read-only.
+            StorageError: `path` is no regular file, no database of swarm_graph, of a newer version, or
+                read-only; or it holds a view, trigger, table or index that is not ours.
         """
-        self.path, self.file = path, Path(path).resolve()
+        self.path, self.file = path, _resolved(Path(path))
         self._lock = threading.RLock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="swarm-database")
         with storage_errors(path):
             if str(path) != MEMORY:
                 _create_file(Path(path))
+                refuse_links_beside(self.file)
             self.connection = sqlite3.connect(
                 path, timeout=BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None
             )
@@ -90,7 +93,9 @@ class Database:
 
     def _prepare(self) -> None:
         self.tables = sqlite_utils.Database(self.connection, execute_plugins=False)
-        # Before the first write: a file of a newer version must stay as it is, even its journal mode.
+        self.connection.executescript(UNTRUSTED)
+        # Before the first write: a foreign file, or one of a newer version, must stay as it is.
+        refuse_foreign(self.tables, str(self.path))
         applied_steps(self.tables, str(self.path))
         retry_while_busy(lambda: self.connection.executescript(_PRAGMAS))
         with self.transaction():
@@ -162,11 +167,22 @@ def retry_while_busy(work: Callable[[], object]) -> None:
             return
 
 
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself; opening it says so
+        return path.absolute()
+
+
 def _create_file(path: Path) -> None:
     try:
         for folder in reversed(path.parents):
             folder.mkdir(mode=0o700, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        # A named pipe would block the open, a terminal would become the process's own.
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+        handle = os.open(path, flags, 0o600)
+        is_regular = stat.S_ISREG(os.fstat(handle).st_mode)
+        os.close(handle)
     except IsADirectoryError as error:
         raise StorageError(
             f"cannot use the database {str(path)!r}: it is a folder; name a file in it"
@@ -175,6 +191,21 @@ def _create_file(path: Path) -> None:
         raise StorageError(
             f"cannot use the database {str(path)!r}: {error.filename!r}: {error.strerror}; {_MAKE_WRITABLE}"
         ) from error
+    if not is_regular:
+        raise StorageError(
+            f"cannot use the database {str(path)!r}: it is a pipe or a device, not a file; name another file"
+        )
+
+
+def refuse_links_beside(file: Path) -> None:
+    """Refuse a file whose SQLite journals are links or pipes: SQLite would write to where they lead."""
+    for ending in ("-wal", "-shm", "-journal"):
+        beside = file.with_name(f"{file.name}{ending}")
+        if os.path.lexists(beside) and not stat.S_ISREG(beside.lstat().st_mode):
+            raise StorageError(
+                f"cannot use the database '{file}': '{beside.name}' beside it is a link or no regular file, "
+                "which SQLite never makes; remove it, or name another file"
+            )
 
 
 @contextmanager

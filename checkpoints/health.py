@@ -14,7 +14,8 @@ import sqlite_utils
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.constants import START
 
-from swarm_graph.checkpoints.database import BUSY_TIMEOUT_S, Database, storage_errors
+from swarm_graph.checkpoints.database import BUSY_TIMEOUT_S, Database, refuse_links_beside, storage_errors
+from swarm_graph.checkpoints.inspection import UNTRUSTED, refuse_foreign
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.schema import migrate
 from swarm_graph.errors import StorageError
@@ -91,6 +92,7 @@ def _snapshot(path: Path) -> Iterator[Path]:
         raise StorageError(
             f"no database '{path}'; the first run creates it, or name its folder with --data-dir"
         )
+    refuse_links_beside(path.resolve())
     wal = Path(f"{path.resolve()}-wal")
     # The last writer to leave a file moves its -wal into it; a mere reader leaves an empty -wal behind.
     mode = "ro" if wal.exists() and wal.stat().st_size else "rw"
@@ -98,6 +100,7 @@ def _snapshot(path: Path) -> Iterator[Path]:
         copy = Path(folder) / path.name
         with storage_errors(path), closing(open_damaged(path, mode)) as source:
             source.executescript("BEGIN; PRAGMA schema_version")  # backup() would wait for a lock for ever
+            _refuse_foreign(source, path)
             copy_pages(source, copy)
         yield copy
 
@@ -112,8 +115,14 @@ def open_damaged(path: Path, mode: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     # With `writable_schema` SQLite reads what is left of a torn schema instead of refusing the file.
-    connection.executescript("PRAGMA trusted_schema=OFF; PRAGMA writable_schema=ON")
+    connection.executescript(f"{UNTRUSTED}; PRAGMA writable_schema=ON")
     return connection
+
+
+def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file with foreign views, triggers or tables; a schema that cannot be read has none."""
+    with suppress(*DAMAGE):
+        refuse_foreign(sqlite_utils.Database(connection, execute_plugins=False), str(path))
 
 
 def copy_pages(source: sqlite3.Connection, target: Path) -> None:

@@ -193,9 +193,11 @@ def test_a_file_of_every_version_is_upgraded(number: int, tmp_path: Path) -> Non
 
 def test_an_upgrade_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     """A table has the name of one that a later step creates; the earlier steps are rolled back."""
-    path = of_step(tmp_path / "swarm.db", 2)
+    path, new = of_step(tmp_path / "swarm.db", 2), of_step(tmp_path / "new.db", len(STEPS))
+    with closing(sqlite3.connect(new)) as connection:
+        (made,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'artifacts'").fetchone()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE artifacts (x)")
+        connection.execute(made)
     before = tables(path)
     with pytest.raises(StorageError, match=r"swarm\.db'.*artifacts.* already exists"):
         Database(path)

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from statistics import median
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from swarm_graph.checkpoints.records import (
 )
 from swarm_graph.state import ENDED_PHASES, Evidence, SwarmState, TaskRecord, has_ended
 
-TABLES = ("sessions", "runs", "tasks", "calls", "artifacts", "test_runs")
+TABLES = ("sessions", "runs", "tasks", "calls", "artifacts", "test_runs", "signatures")
 MIN_SESSIONS_FOR_MEDIAN, MAX_SESSIONS_FOR_MEDIAN = 3, 20
 
 _PUT_TASK = f"""
@@ -129,6 +129,24 @@ class Catalogue:
         """Record a session that has no run yet, such as a fork."""
         with self.database.transaction():
             self._tables.table("sessions").insert(session_to_row(session))
+
+    def signature(self, session_id: str, key: str) -> list[str]:
+        """The signatures of a session with a key, by its name: by path, by file; empty if there are none."""
+        with self.database.view() as cursor:
+            query = "SELECT by_path, by_file FROM signatures WHERE session = ? AND key = ?"
+            return [str(text) for text in cursor.execute(query, (session_id, key)).fetchone() or ()]
+
+    def put_signature(self, session_id: str, key: str, signed: Sequence[str]) -> None:
+        """Record the signatures of a session with a key, in the order of `signature`."""
+        by_path, *by_file = signed
+        row = {"session": session_id, "key": key, "by_path": by_path, "by_file": "".join(by_file)}
+        with self.database.transaction():
+            self._tables.table("signatures").upsert(row, pk=("session", "key"))
+
+    def forget_config_file(self, session_id: str) -> None:
+        """Forget the file that a session's configuration came from; what is recorded of it stays."""
+        with self.database.transaction():
+            self._tables.table("sessions").update(session_id, {"config_file": ""})
 
     def get(self, session_id: str) -> Session | None:
         """The session of an id; None if there is none."""

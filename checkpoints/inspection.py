@@ -1,4 +1,4 @@
-"""What a database holds besides rows: views, triggers, tables, indices. Only those of swarm_graph are accepted.
+"""The views, triggers, tables and indices of a database: only those of swarm_graph are accepted.
 
 SQLite runs a trigger when a row is written, and the functions of a view, an index or a generated column when
 a row is read. So a file that somebody else may have made is inspected before any other query.
@@ -86,8 +86,8 @@ def refuse_foreign(database: sqlite_utils.Database, path: str) -> None:
     more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
     raise StorageError(
         f"cannot use the database {path!r}: it holds the {foreign[0]}{more}, which swarm_graph does not make "
-        "so; another program, or the sender of the file, added it and it may run when the file is used; name "
-        f"another file, or remove what you know yourself (DROP {foreign[0].type.upper()} in the sqlite3 shell)"
+        "so: somebody else changed the file, and SQLite may run what they added; name another file, or remove "
+        "what you added yourself with the sqlite3 shell"
     )
 
 

@@ -112,7 +112,8 @@ class RequestUsage(NamedTuple):
 
 def session_from_row(row: Mapping[str, Any]) -> Session:
     """The session of a row of the table `sessions`."""
-    decoded = {"config": json.loads(row["config"]), "simulated": bool(row["simulated"])}
+    config = json.loads(row["config"])
+    decoded = {"config": config if isinstance(config, dict) else {}, "simulated": bool(row["simulated"])}
     if row["approved"] is not None:
         decoded["approved"] = bool(row["approved"])
     if row["findings"] is not None:

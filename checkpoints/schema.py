@@ -88,9 +88,15 @@ def estimates(database: Database) -> None:
     database.table("calls").add_column("estimated", int, not_null_default=0)
 
 
+def signatures(database: Database) -> None:
+    """Who began a session, by the keys of users; see `signatures.py`."""
+    words = dict.fromkeys(("session", "key", "by_path", "by_file"), str)
+    database.table("signatures").create(words, pk=("session", "key"))
+
+
 STEPS = (
     sessions_and_calls, values_by_version, runs_tasks_artifacts, journal, test_runs, costs_and_outcomes,
-    estimates,
+    estimates, signatures,
 )  # fmt: skip
 
 MIGRATIONS = Migrations("swarm_graph")

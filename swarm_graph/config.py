@@ -29,6 +29,7 @@ from swarm_graph.config_source import (
 from swarm_graph.errors import ConfigError
 from swarm_graph.settings import (
     PROMPT_PACKS,
+    SETTINGS_OF_ANY_SESSION,
     AgentParameters,
     Features,
     ModelEntry,
@@ -146,8 +147,11 @@ class SwarmConfig(Settings):
 
         Args:
             saved: A configuration in the file's shape, as `redacted` returns it.
+
+        Raises:
+            ConfigError: The saved graph settings cannot be used.
         """
-        other = SwarmConfig.model_validate(saved)
+        other = load_config(settings_of_any(saved), environ={})
         if self.graph_settings == other.graph_settings:
             return self
         workflow = self.workflow.model_copy(
@@ -264,6 +268,50 @@ def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
         SwarmConfig.model_validate(saved).model_dump(mode="json", by_alias=True) for saved in (old, new)
     )
     return changed_keys(before, after)
+
+
+def settings_of_any(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What may be taken from a saved configuration whoever saved it.
+
+    These are SETTINGS_OF_ANY_SESSION, a pack of prompts that comes with swarm_graph, and simulated models,
+    which ask no server.
+
+    Args:
+        saved: A configuration in the file's shape.
+    """
+    found: dict[str, Any] = {}
+    for path in SETTINGS_OF_ANY_SESSION:
+        group, name = path.split(".")
+        values = saved.get(group)
+        if isinstance(values, Mapping) and name in values:
+            found.setdefault(group, {})[name] = values[name]
+    if saved.get("prompts_dir") in PROMPT_PACKS:
+        found["prompts_dir"] = saved["prompts_dir"]
+    models = saved.get("model_config")
+    if isinstance(models, Mapping) and _asks_nothing(models):
+        found["model_config"] = dict(models)
+    return found
+
+
+def _asks_nothing(models: Mapping[str, Any]) -> bool:
+    """Whether all of these models are simulated and read no file and no key."""
+    try:
+        entries = SwarmConfig(models=Models.model_validate(models)).entries
+    except ValidationError:
+        return False
+    return bool(entries) and all(
+        entry.api_type == "simulated" and entry.simulation.script is None and entry.api_key_env is None
+        for entry in entries
+    )
+
+
+def saved_values(saved: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """The dotted path and the value of each setting in a saved configuration."""
+    if isinstance(saved, Mapping):
+        for key, value in saved.items():
+            yield from saved_values(value, (*path, str(key)))
+    else:
+        yield ".".join(path), saved
 
 
 def config_path(source: SwarmConfig | str | Path | Mapping[str, Any] | None) -> str:

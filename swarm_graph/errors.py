@@ -4,7 +4,8 @@
     ├── ConfigError            2   a config file, environment variable or prompt cannot be used
     ├── InputError             2   a request, argument, file or session id cannot be used
     │   ├── UnfinishedSession  2   a new request for a session that has not ended: resume it
-    │   └── SessionInUse       2   another process or thread is running the session
+    │   ├── SessionInUse       2   another process or thread is running the session
+    │   └── UntrustedSession   2   a received session would use the sender's settings
     ├── OverBudget             1   the session has reached its `limits`; resume it with higher ones
     ├── Stopped              130   a person stopped the run; resume it
     ├── StorageError           1   the database or the output folder cannot be read or written
@@ -47,6 +48,18 @@ class UnfinishedSession(InputError):
 
 class SessionInUse(InputError):
     """Another process or thread is running the session; nothing was changed."""
+
+
+class UntrustedSession(InputError):
+    """A session that the user did not begin would use the settings that it recorded; nothing was changed.
+
+    Attributes:
+        settings: What it would use, a line each.
+    """
+
+    def __init__(self, message: str, settings: list[str]) -> None:
+        super().__init__(message)
+        self.settings = settings
 
 
 class OverBudget(SwarmError):

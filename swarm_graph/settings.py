@@ -332,3 +332,25 @@ class Features(Settings):
     @classmethod
     def _http_endpoint(cls, url: str | None) -> str | None:
         return validated_url(url, "http://127.0.0.1:4318/v1/traces") or None if url else None
+
+
+SETTINGS_OF_ANY_SESSION = (
+    "workflow.max_iterations",
+    "workflow.max_parallel_agents",
+    "workflow.enable_parallel",
+    "workflow.max_tasks",
+    "workflow.reviewers",
+    "workflow.pause_before",
+    "workflow.pause_after",
+    "workflow.grace_period",
+    "limits.calls",
+    "limits.tokens",
+    "limits.seconds",
+    "features.execute_tests",
+)
+"""The settings that a session takes from its database, whoever wrote it: its graph's shape and its limits.
+
+A database may be received from somebody else, so every other setting comes from the user's own configuration.
+Add a setting only if it names no server, program, file, folder or environment variable, sends nothing
+anywhere, and weakens no sandbox.
+"""

@@ -1,5 +1,7 @@
 """The model servers of `servers/`, the processes of `chaos/` and the folders of Jupyter for every test."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -15,3 +17,10 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
             patch.setenv(name, folder)
         yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the key that signs sessions out of the home folder; processes that tests start inherit this."""
+    folder = tempfile.TemporaryDirectory(prefix="swarm-graph-tests-")
+    os.environ["XDG_DATA_HOME"] = folder.name
+    config.add_cleanup(folder.cleanup)

@@ -14,7 +14,7 @@ import click
 
 from swarm_graph.cli.console import print_result, say
 from swarm_graph.cli.display import Display
-from swarm_graph.cli.options import Option, SessionOptions, all_session_options, read_file
+from swarm_graph.cli.options import Option, SessionOptions, read_file, resuming_options
 from swarm_graph.cli.session_runner import new_coordinator, resuming_coordinator, run_session
 from swarm_graph.errors import InputError
 from swarm_graph.state import AgentRole
@@ -67,7 +67,7 @@ dry_run_option: Option = click.option(
 @click.option("--session", metavar="ID", help="The id of the session; default: the time and four characters.")
 @click.option("--retry-failed", is_flag=True, help="Resume --session (default: the newest unfinished batch).")
 @dry_run_option
-@all_session_options
+@resuming_options
 def batch(
     inputs: tuple[str, ...],
     prompt: str | None,

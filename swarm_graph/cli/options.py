@@ -45,6 +45,11 @@ prompts_option: Option = click.option(
     help="A folder with prompts of your own, or a pack: process-safety.",
 )
 output_option: Option = click.option("--output", metavar="DIR", help=f"Default: {OUTPUT_DIR}/<session>.")
+trust_option: Option = click.option(
+    "--trust-session",
+    is_flag=True,
+    help="Use what a session of somebody else recorded: its servers, programs, keys and folders.",
+)
 events_option: Option = click.option(
     "--json-events", "as_events", is_flag=True, help="Print each event as a line of JSON, and nothing else."
 )
@@ -62,6 +67,7 @@ class SessionOptions:
     prompts: str | None = None
     as_json: bool = False
     as_events: bool = False
+    trust_session: bool = False
 
 
 def session_options(*options: Option) -> Option:
@@ -82,7 +88,7 @@ def session_options(*options: Option) -> Option:
     return add
 
 
-all_session_options: Option = session_options(
+_ALL = (
     config_option,
     data_option,
     output_option,
@@ -92,7 +98,10 @@ all_session_options: Option = session_options(
     prompts_option,
     log_option,
 )
+all_session_options: Option = session_options(*_ALL)
 """Every option of the commands that run sessions."""
+resuming_options: Option = session_options(*_ALL, trust_option)
+"""Every option of the commands that resume sessions."""
 
 
 def _log_to(path: str | None) -> None:

@@ -22,6 +22,7 @@ from swarm_graph.cli.options import (
     prompts_option,
     read_edit,
     read_file,
+    resuming_options,
     session_options,
     simulate_option,
 )
@@ -131,7 +132,7 @@ def _task_graph(
 @click.option("--reject", metavar="TEXT", help="Answer a pause: TEXT becomes an open finding.")
 @click.option("--only", metavar="NODE", help="Answer only the pause at this node; default: all pauses.")
 @approval_option
-@all_session_options
+@resuming_options
 def resume(
     session: str | None,
     approve: bool,
@@ -144,7 +145,8 @@ def resume(
     """Resume SESSION (default: the newest that has not ended). Finished work is not repeated.
 
     Without --config it uses the config file that the session began with, as it is today; if that file is
-    gone, the recorded configuration. A session that waits for a person needs one of the answers.
+    gone, the recorded configuration. What somebody else's session recorded is used only after you agree, or
+    with --trust-session. A session that waits for a person needs one of the answers.
     """
     from swarm_graph.sessions.ids import find_session
 

@@ -25,11 +25,12 @@ from swarm_graph.cli.console import (
 )
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.options import SessionOptions
-from swarm_graph.state import DATA_DIR
+from swarm_graph.state import DATA_DIR, has_ended
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.records import Session
     from swarm_graph.sessions.coordinator import SwarmCoordinator
+    from swarm_graph.sessions.resume import ResumeConfig
     from swarm_graph.state import SwarmState
     from swarm_graph.workflows.pauses import Decision, Pause
 
@@ -55,18 +56,33 @@ def new_coordinator(options: SessionOptions, display: Display | None = None) -> 
 
 
 def resuming_coordinator(
-    options: SessionOptions, session: Session, display: Display | None = None
+    options: SessionOptions, session: Session, display: Display | None = None, *, only: str = ""
 ) -> SwarmCoordinator:
-    """A coordinator with the configuration to resume a session with; says what differs from its start."""
-    from swarm_graph.sessions.coordinator import SwarmCoordinator
-    from swarm_graph.sessions.resume import resume_config
+    """A coordinator with the configuration to resume a session with; says what differs from its start.
 
-    resume = resume_config(
-        session,
-        options.config_file,
-        prompts_dir=options.prompts,
-        simulate=options.simulate or session.simulated,
-    )
+    Args:
+        options: The options of the command.
+        session: The session. If somebody else began it and there is no other configuration, a person at a
+            terminal is asked whether to use what it recorded.
+        display: Shows the session while it runs.
+        only: The only group of settings that the command uses; empty: all.
+
+    Raises:
+        UntrustedSession: Somebody else began it, and nobody can be asked or the answer is no.
+    """
+    from swarm_graph.errors import UntrustedSession
+    from swarm_graph.sessions.coordinator import SwarmCoordinator
+    from swarm_graph.sessions.trust import trust
+
+    data_dir = Path(options.data_dir)
+    if options.trust_session:
+        session = trust(data_dir, session)
+    try:
+        resume = _resume_config(options, session, only)
+    except UntrustedSession as refused:
+        if not _can_ask(options) or not _accepts(session, refused.settings):
+            raise
+        resume = _resume_config(options, trust(data_dir, session), only)
     if resume.changed:
         say(f"note: the session began with other settings: {', '.join(resume.changed)}")
     return SwarmCoordinator(
@@ -76,6 +92,36 @@ def resuming_coordinator(
         on_event=display.on_event if display else None,
         config_origin=resume.origin,
     )
+
+
+def _resume_config(options: SessionOptions, session: Session, only: str) -> ResumeConfig:
+    from swarm_graph.sessions.resume import resume_config
+    from swarm_graph.sessions.trust import GROUPS, is_trusted
+
+    uses = {only} if only else {*(() if has_ended(session.phase) else GROUPS)}
+    if options.simulate:
+        uses -= {"model_config", "proxy"}
+    if options.prompts:
+        uses -= {"prompts_dir"}
+    return resume_config(
+        session,
+        options.config_file,
+        trusted=is_trusted(Path(options.data_dir), session),
+        prompts_dir=options.prompts,
+        simulate=options.simulate or session.simulated,
+        uses=uses,
+    )
+
+
+def _accepts(session: Session, settings: list[str]) -> bool:
+    """Whether the person at the terminal agrees to what a session of somebody else recorded."""
+    from swarm_graph.text import printable
+
+    click.echo(printable(f"Session {session.session} was not begun by you on this machine. It recorded:"))
+    for setting in settings:
+        click.echo(f"  {setting}")
+    click.echo("Its programs run on this machine, and its servers get your prompts and the keys it names.")
+    return click.confirm("Use these settings?", default=False)
 
 
 def run_session(

@@ -22,6 +22,7 @@ from swarm_graph.cli.options import (
     read_edit,
     session_options,
     simulate_option,
+    trust_option,
 )
 from swarm_graph.cli.session_runner import resuming_coordinator, run_session
 from swarm_graph.errors import InputError
@@ -247,7 +248,7 @@ def history(session: str, data_dir: str, as_json: bool) -> None:
     "--session", "name", metavar="ID", help="The new session's id; default: the time and four characters."
 )
 @click.option("--no-run", is_flag=True, help="Only make the session; `resume` runs it.")
-@session_options(config_option, data_option, output_option, simulate_option, json_option)
+@session_options(config_option, data_option, output_option, simulate_option, json_option, trust_option)
 def fork(
     session: str,
     start: str,

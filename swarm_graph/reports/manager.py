@@ -12,6 +12,7 @@ from typing import Any, cast
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.retention import Cleanup, clean_up
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
+from swarm_graph.checkpoints.signatures import is_own
 from swarm_graph.errors import ConfigError, InputError, SwarmError
 from swarm_graph.html import escaped
 from swarm_graph.reports.analysis import Analysis, analysis, export_rows
@@ -21,6 +22,7 @@ from swarm_graph.reports.overview import Overview, overview
 from swarm_graph.reports.pages import overview_page, session_page
 from swarm_graph.sessions.ids import database_path
 from swarm_graph.sessions.output import write_file
+from swarm_graph.sessions.resume import config_to_read
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR, SwarmState
 from swarm_graph.tasks.dry_run import MAX_DRAWN_TASKS, task_mermaid
 from swarm_graph.tasks.results import csv_table, custom_tasks, json_lines, parquet_table
@@ -137,7 +139,8 @@ class SwarmManager:
             state = cast("SwarmState", saved.checkpoint["channel_values"] if saved else {})
             analyzed = analysis(saver.catalogue, row)
             calls = saver.catalogue.calls(row.session)
-        page = session_page(analyzed, calls, state, _drawing(row, state))
+            trusted = is_own(saver.catalogue, row)
+        page = session_page(analyzed, calls, state, _drawing(row, state, trusted))
         write_file(path.parent, path.name, page)
         return analyzed
 
@@ -177,7 +180,7 @@ def _report_path(path: str | Path, *endings: str) -> Path:
     return path
 
 
-def _drawing(session: Session, state: SwarmState) -> str:
+def _drawing(session: Session, state: SwarmState, trusted: bool) -> str:
     """The graph of a session as SVG; without the `draw` extra its Mermaid text."""
     tasks = {
         task["task_id"]: TaskSpec.model_validate(task["spec"])
@@ -186,7 +189,8 @@ def _drawing(session: Session, state: SwarmState) -> str:
     if len(tasks) > MAX_DRAWN_TASKS:
         return f"<p>{len(tasks)} tasks are too many for a drawing.</p>"
     try:
-        graph = None if tasks else build_graph(session.workflow, config=session.config).get_graph()
+        config = config_to_read(session, trusted=trusted)
+        graph = None if tasks else build_graph(session.workflow, config=config).get_graph()
     except ConfigError as error:  # its folder of prompts may be gone by now
         return f"<p>No drawing: {escaped(str(error))}</p>"
     text = graph.draw_mermaid() if graph else task_mermaid(tasks)

@@ -62,6 +62,7 @@ class RunContext:
         saver: The graph's checkpointer, if it has one.
         journal: The call journal, when the checkpointer is ours.
         budget: What the calls of this run may still use.
+        is_own: Whether the user began the session, or has trusted it.
         stop: Set to stop the run.
         failure: Why tasks of a custom session failed in this run.
     """
@@ -74,7 +75,9 @@ class RunContext:
         saver: BaseCheckpointSaver[Any] | None = None,
         journal: Journal | None = None,
         budget: Budget | None = None,
+        is_own: bool = True,
     ) -> None:
+        self.is_own = is_own
         self.overrides = overrides or SwarmContext()
         self.slots = Slots(config.workflow.parallel)
         self.saver, self.journal = saver, journal

@@ -5,7 +5,7 @@ Its names and parameters are those of the old coordinator; MIGRATION.md compares
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from swarm_graph.sessions.run import OnEvent, SessionRun
 from swarm_graph.sessions.store import SessionStore, open_store
 from swarm_graph.sessions.summary_html import session_html
 from swarm_graph.sessions.tracing import span_observer
+from swarm_graph.sessions.trust import GROUPS, is_trusted, trust
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR, Evidence, SwarmContext, SwarmState, Task, has_ended
 from swarm_graph.tasks.spec import TaskSpec, task_specs
 from swarm_graph.text import to_json
@@ -82,6 +83,7 @@ class SwarmCoordinator:
         """
         self.config = load_config(config_file)
         self.config_file = config_path(config_file) if config_origin is None else config_origin
+        self._is_configured = config_file is not None or bool(self.config_file) or bool(self.config.entries)
         if self.config.workflow.verbose_logging:
             log_to_stderr()
         self.data_dir, self.output_dir, self.output = Path(data_dir), Path(output_dir), output
@@ -164,48 +166,80 @@ class SwarmCoordinator:
             )
         return {"request": request}
 
-    def resume(self, session_id: str | None = None, decision: Decision | None = None) -> SwarmState:
+    def resume(
+        self,
+        session_id: str | None = None,
+        decision: Decision | None = None,
+        *,
+        trust_session: bool = False,
+    ) -> SwarmState:
         """Resume a session; returns its final state. If the session has ended, only returns its state.
 
         Args:
             session_id: The session; default the newest one that has not ended.
             decision: The answer to the pauses at which it waits for a person: `"approve"`, `{"edit": ...}` or
                 `{"reject": remark}`. Without one the session keeps waiting (phase `paused`).
+            trust_session: Take a session that somebody else began for the user's own: read the files that its
+                tasks name, write into the folder that it recorded, and, if this coordinator has no
+                configuration, use the servers, programs and keys that it recorded.
 
         Raises:
             InputError: There is no such session, or the decision cannot be used.
             SessionInUse: Another process or thread runs the session.
+            UntrustedSession: Somebody else began the session, and this coordinator has no configuration.
         """
-        return aio.run(self.aresume(session_id, decision))
+        return aio.run(self.aresume(session_id, decision, trust_session=trust_session))
 
-    async def aresume(self, session_id: str | None = None, decision: Decision | None = None) -> SwarmState:
+    async def aresume(
+        self,
+        session_id: str | None = None,
+        decision: Decision | None = None,
+        *,
+        trust_session: bool = False,
+    ) -> SwarmState:
         """`resume` for asynchronous callers."""
-        session = find_session(self.data_dir, session_id)
+        session = self._find(session_id, trust_session)
         if not has_ended(session.phase):
-            self.config = resume_config(session, self.config).config
+            self.config = self._config_for(session)
         builder = self._new_builder(session.workflow)
         answer: Any = None if decision is None else Command(resume=decision)
         prepared = builder.prepare(answer, self.context)
         return await self._start(builder, session.workflow, session.session, session, prepared)
 
-    def verify(self, session_id: str) -> Evidence:
+    def _find(self, session_id: str | None, trust_session: bool) -> Session:
+        session = find_session(self.data_dir, session_id)
+        return trust(self.data_dir, session) if trust_session else session
+
+    def _config_for(self, session: Session, uses: Collection[str] = GROUPS) -> SwarmConfig:
+        """This coordinator's configuration, or if it has none what may be used of the session's."""
+        source = self.config if self._is_configured or self.context else None
+        trusted = is_trusted(self.data_dir, session)
+        return resume_config(session, source, trusted=trusted, uses=uses).config
+
+    def verify(self, session_id: str, *, trust_session: bool = False) -> Evidence:
         """Run the tests of a session's latest state again; returns the evidence, which is recorded, too.
 
         The state of the session does not change.
+
+        Args:
+            session_id: The session.
+            trust_session: As for `resume`.
 
         Raises:
             InputError: There is no such session.
             ConfigError: The interpreter for the tests cannot be used.
             SandboxError: Tests are required, and no sandbox is possible.
+            UntrustedSession: Somebody else began the session, and this coordinator has no configuration.
         """
-        return aio.run(self.averify(session_id))
+        return aio.run(self.averify(session_id, trust_session=trust_session))
 
-    async def averify(self, session_id: str) -> Evidence:
+    async def averify(self, session_id: str, *, trust_session: bool = False) -> Evidence:
         """`verify` for asynchronous callers."""
-        session = find_session(self.data_dir, session_id)
+        session = self._find(session_id, trust_session)
+        execution = self._config_for(session, ("execution",)).execution
         with open_checkpointer(self.data_dir / DATABASE) as saver:
             state = await SessionStore(session.session, saver).state()
-            evidence = await run_in_thread(state, self.config.execution)
+            evidence = await run_in_thread(state, execution)
             record = saver.catalogue.add_verification
             await saver.database.run(record, session.session, state.get("iteration", 0), evidence)
         return evidence
@@ -260,7 +294,7 @@ class SwarmCoordinator:
         return self.state
 
     def _folder(self, session_id: str, session: Session | None) -> Path:
-        recorded = session.output if session else ""
+        recorded = session.output if session and is_trusted(self.data_dir, session) else ""
         return Path(self.output or recorded or (self.output_dir / file_name(session_id)).absolute())
 
     def _options(self, folder: Path) -> RunOptions:

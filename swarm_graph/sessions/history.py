@@ -14,9 +14,10 @@ from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
-from swarm_graph.config import load_config
+from swarm_graph.checkpoints.signatures import is_own, sign
 from swarm_graph.errors import InputError
 from swarm_graph.nodes.registry import all_roles
+from swarm_graph.sessions.resume import config_to_read
 from swarm_graph.state import SwarmState, has_ended
 from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.edits import state_value
@@ -57,7 +58,8 @@ def moments(saver: SwarmSaver, session: Session) -> list[Moment]:
     Raises:
         ConfigError: The configuration of the session cannot be used any more, as when its prompts are gone.
     """
-    graph = build_graph(session.workflow, config=load_config(session.config), checkpointer=saver)
+    config = config_to_read(session, trusted=is_own(saver.catalogue, session))
+    graph = build_graph(session.workflow, config=config, checkpointer=saver)
     thread: RunnableConfig = {"configurable": {"thread_id": session.session}}
     history: list[Moment] = []
     done: tuple[str, ...] = ()
@@ -149,6 +151,8 @@ def fork(
         metadata: CheckpointMetadata = {"source": "fork", "step": step, "parents": {}}
         saver.put(thread, checkpoint, metadata, checkpoint["channel_versions"])
         saver.catalogue.add(forked)
+        if is_own(saver.catalogue, session):
+            sign(saver.catalogue, session_id)
     return forked
 
 

@@ -24,7 +24,8 @@ PROJECT_DIR = "project"
 
 def file_name(session_id: str) -> str:
     """A session id as a file name. Thread ids of graphs may hold any character, as in `a/b`; it is quoted."""
-    return quote(session_id, safe="")
+    name = quote(session_id, safe="")
+    return name if name.strip(".") else name.replace(".", "%2E")  # "." and ".." are folders
 
 
 class Ledger(Protocol):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.config import SwarmConfig, changed_settings, config_path, load_config
+from swarm_graph.config import SwarmConfig, changed_settings, config_path, load_config, settings_of_any
+from swarm_graph.sessions.trust import GROUPS, foreign_settings, refuse_foreign_settings
 
 
 class ResumeConfig(NamedTuple):
@@ -27,30 +31,67 @@ def resume_config(
     session: Session,
     source: SwarmConfig | str | Path | None = None,
     *,
+    trusted: bool,
     prompts_dir: str | None = None,
     simulate: bool = False,
+    uses: Collection[str] = GROUPS,
 ) -> ResumeConfig:
     """The configuration to resume a session with.
 
     Args:
         session: The session, as the catalogue has it.
-        source: A configuration or its file. None: the file that the session began with, as it is today, or if
-            that is gone the configuration that was recorded.
+        source: A configuration or its file. None: for a trusted session the file that it began with, as it is
+            today, or if that is gone the configuration that was recorded. For any other session what was
+            recorded if that is harmless (`settings_of_any`), else the user's own file (see `load_config`).
+        trusted: Whether the user began the session, or has trusted it.
         prompts_dir: A folder of prompts, or a pack, in place of the configured one.
         simulate: Whether every model is simulated.
+        uses: The groups of settings that matter; others may differ in a session that is not trusted.
 
     Raises:
         ConfigError: The file cannot be used.
+        UntrustedSession: The session is not trusted, recorded other settings, and there is no own file.
     """
-    origin = config_path(source) if source is not None else session.config_file
-    chosen: Any = source
-    if chosen is None:
+    given = prompts_dir, simulate
+    if source is not None:
+        return _for(session, source, config_path(source), *given)
+    if trusted:
         began_with = Path(session.config_file)
-        chosen = began_with if session.config_file and began_with.is_file() else session.config
-    config = load_config(chosen)
+        is_there = session.config_file and began_with.is_file()
+        return _for(session, began_with if is_there else session.config, session.config_file, *given)
+    harmless = _for(session, settings_of_any(session.config), "", *given)
+    if not foreign_settings(session.config, harmless.config, uses or GROUPS):
+        return harmless
+    if config_path(None) or load_config(None).entries:
+        return _for(session, None, config_path(None), *given)
+    refuse_foreign_settings(session, harmless.config, uses)
+    return harmless
+
+
+def _for(session: Session, source: Any, origin: str, prompts_dir: str | None, simulate: bool) -> ResumeConfig:
+    """A configuration, with what the command line gives, in the graph that a session began with."""
+    config = load_config(source)
     if prompts_dir:
         config = config.model_copy(update={"prompts_dir": prompts_dir})
     if simulate:
         config = config.simulated()
     config = config.with_graph_of(session.config)
-    return ResumeConfig(config, origin, changed_settings(session.config, config.redacted()))
+    return ResumeConfig(config, origin, _changed(session, config))
+
+
+def _changed(session: Session, config: SwarmConfig) -> list[str]:
+    try:
+        return changed_settings(session.config, config.redacted())
+    except ValidationError:
+        return ["what it recorded cannot be read"]
+
+
+def config_to_read(session: Session, *, trusted: bool) -> SwarmConfig:
+    """The configuration to look at a session with, in the graph that it began with. Nothing runs with it.
+
+    Raises:
+        ConfigError: It cannot be used, as when a folder of prompts is gone.
+    """
+    if trusted:
+        return load_config(session.config)
+    return resume_config(session, trusted=False, uses=()).config

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -99,7 +100,9 @@ class _Pass:
         # A task of the request has a rank of one number; a task that was added has its parent's and one more.
         initial = sum(len(record["rank"]) == 1 for record in self._records.values())
         self._limit = TaskLimit(bindings.config.workflow.max_tasks, set(self._records), initial)
-        self._prompts = TaskPrompts(bindings, state.get("request", ""), self._limit)
+        # The tasks of somebody else's session may name any file, so only those in this folder are read.
+        folder = None if self._run.is_own else Path.cwd()
+        self._prompts = TaskPrompts(bindings, state.get("request", ""), self._limit, folder)
         self._server_slots: dict[str, int] = {}
 
     async def run(self) -> dict[str, Any]:

@@ -54,8 +54,22 @@ class Outcome:
 class TaskPrompts:
     """Builds the questions of all tasks of one graph. Prompts are read once."""
 
-    def __init__(self, bindings: Bindings, request: str, limit: TaskLimit) -> None:
+    def __init__(
+        self, bindings: Bindings, request: str, limit: TaskLimit, only_below: Path | None = None
+    ) -> None:
+        """Read the prompts that all tasks share.
+
+        Args:
+            bindings: The configuration of the graph.
+            request: The purpose of the whole work.
+            limit: How many tasks may be added.
+            only_below: The folder outside of which no file that a task names is read; None: all are.
+
+        Raises:
+            ConfigError: A prompt cannot be used.
+        """
         self.config, self.request, self.limit = bindings.config, request, limit
+        self._only_below = only_below
         self._folder = self.config.prompts_dir
         self._prompts: dict[tuple[str, tuple[str, ...]], template.Prompt] = {}
         self.repair = template.load(template.REPAIR, self._folder, holes=("problem",))
@@ -80,8 +94,10 @@ class TaskPrompts:
             results: The completed tasks that it depends on, by id.
 
         Raises:
-            InputError: One of its files cannot be read, or it may not add any task.
+            InputError: One of its files cannot or must not be read, or it may not add any task.
         """
+        if self._only_below:
+            _refuse_files_outside(spec, self._only_below)
         role = role_named(spec.assigned_role)
         if spec.expands:
             self.limit.check(spec.task_id)
@@ -207,6 +223,17 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _refuse_files_outside(spec: TaskSpec, folder: Path) -> None:
+    """Raise InputError for a file, or a prompt's file, that a task names outside of a folder."""
+    prompts = [spec.prompt] if spec.prompt and template.is_path(spec.prompt) else []
+    for path in [*spec.files, *prompts]:
+        if not Path(path).resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{spec.task_id}: its file '{path}' is not in the folder '{folder}', and you did not begin "
+                "this session; --trust-session (in Python trust_session=True) lets it read that file"
+            )
 
 
 def _read_files(spec: TaskSpec) -> dict[str, str]:

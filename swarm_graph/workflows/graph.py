@@ -154,7 +154,9 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         if recorder is None or opening.kind is None:
             return _Opened(opening.input, RunContext(settings, options, saver=saver))
         journal, budget = recorder.begin(opening, self.name, settings, options, saved)
-        run = RunContext(settings, options, saver=saver, journal=journal, budget=budget)
+        run = RunContext(
+            settings, options, saver=saver, journal=journal, budget=budget, is_own=recorder.is_own
+        )
         return _Opened(opening.input, run)
 
     def _manual_edit(self, config: RunnableConfig) -> AbstractContextManager[None]:

@@ -16,6 +16,7 @@ from swarm_graph.checkpoints.locks import SessionLock, lock_session
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.retention import compact
 from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.signatures import is_own, sign
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import OverBudget, Stopped, StorageError
 from swarm_graph.models.budget import Budget
@@ -42,6 +43,8 @@ class RunRecorder:
         self.saver, self._catalogue, self._session_id = saver, saver.catalogue, session_id
         self._lock = SessionLock(self._catalogue, session_id)
         self._run: int | None = None
+        self.is_own = True
+        """Whether the user began the session or has trusted it; set by `begin`."""
 
     def __enter__(self) -> Self:
         self._lock.acquire()
@@ -90,7 +93,14 @@ class RunRecorder:
             simulated=config.is_simulated,
             config_file=options.config_file,
         )
-        self._run = self._catalogue.begin_run(session, opening.kind, opening.request, _checkpoint_id(saved))
+        known = self._catalogue.get(self._session_id)
+        self.is_own = known is None or is_own(self._catalogue, known)
+        with self.saver.transaction():
+            self._run = self._catalogue.begin_run(
+                session, opening.kind, opening.request, _checkpoint_id(saved)
+            )
+            if self.is_own:
+                sign(self._catalogue, self._session_id)
         resumed = opening.kind == "resume"
         self._journal = Journal(self._catalogue, self._session_id, has_answers=resumed)
         spent = self._catalogue.usage_of_request(self._session_id) if resumed else (0, 0, 0.0)

@@ -1,0 +1,188 @@
+"""Signatures of sessions: they tell the sessions that a user began from those that a received file brings.
+
+What is recorded of a session names servers, programs, folders and environment variables. It is used again
+only if it is signed with the user's key, which lies outside of every database. A signature covers the
+session's id, all its recorded settings and the place of the database, so it is of no use in another session,
+in another database, or with other settings.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import secrets
+import stat
+import sys
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+from swarm_graph.checkpoints.catalogue import Catalogue
+from swarm_graph.checkpoints.database import MEMORY
+from swarm_graph.checkpoints.records import Session
+
+KEY_BYTES = 32
+_PURPOSE = "swarm_graph session 1"
+
+_SIGNED_HERE: set[str] = set()
+"""What this process has signed: without a usable key it still knows its own sessions."""
+
+
+class UnusableKey(Exception):
+    """Internal: there is no key that can be used; the message says why. Callers go on without a key."""
+
+
+def key_path() -> Path:
+    """The file with the user's key: in the platform's folder for the data of a user.
+
+    Raises:
+        UnusableKey: The user has no home folder.
+    """
+    given = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_DATA_HOME", "")
+    if given and Path(given).is_absolute():
+        return Path(given) / "swarm-graph" / "key"
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise UnusableKey("there is no home folder to keep a key in") from error
+    if not home.is_absolute():
+        raise UnusableKey("there is no home folder to keep a key in")
+    folder = {"darwin": "Library/Application Support", "win32": "AppData/Local"}
+    return home / folder.get(sys.platform, ".local/share") / "swarm-graph" / "key"
+
+
+def is_own(catalogue: Catalogue, session: Session) -> bool:
+    """Whether this user began a session, or has trusted it, and its recorded settings are still the same."""
+    if str(catalogue.database.path) == MEMORY:
+        return True
+    places = _places(catalogue)
+    if any(_text(place, session) in _SIGNED_HERE for place in places):
+        return True
+    try:
+        key = _read_key(key_path())
+    except (UnusableKey, OSError):
+        return False
+    signed = catalogue.signature(session.session, _name(key))
+    expected = [_sign(key, _text(place, session)) for place in places]
+    return any(_are_equal(*pair) for pair in zip(signed, expected, strict=False))
+
+
+def _are_equal(found: str, expected: str) -> bool:
+    return hmac.compare_digest(found.encode(errors="replace"), expected.encode())
+
+
+def sign(catalogue: Catalogue, session_id: str) -> None:
+    """Sign a session as it is recorded now; the user's key is made on its first use.
+
+    Without a usable key only this process knows the session as the user's.
+    """
+    session = catalogue.get(session_id)
+    if session is None or str(catalogue.database.path) == MEMORY:
+        return
+    texts = [_text(place, session) for place in _places(catalogue)]
+    _SIGNED_HERE.update(texts)
+    try:
+        key = _own_key(key_path())
+    except (UnusableKey, OSError):
+        return
+    catalogue.put_signature(session_id, _name(key), [_sign(key, text) for text in texts])
+
+
+def key_problem() -> str:
+    """Why the user has no usable key; empty if there is one, or none yet."""
+    try:
+        path = key_path()
+        _read_key(path)
+    except FileNotFoundError:
+        return "" if _can_be_made(path) else f"your key '{path}' cannot be made: its folder cannot be written"
+    except OSError as error:
+        return f"your key '{error.filename}' cannot be read: {error.strerror}"
+    except UnusableKey as error:
+        return str(error)
+    return ""
+
+
+def _can_be_made(path: Path) -> bool:
+    existing = next(folder for folder in path.parents if folder.exists())
+    return os.access(existing, os.W_OK)
+
+
+def _places(catalogue: Catalogue) -> list[str]:
+    """Where a database is: its path, and its number in the file system, which stays when it is moved."""
+    file, number = catalogue.database.file, 0
+    with suppress(OSError):
+        number = file.stat().st_ino
+    return [f"path {file}", *([f"file {number}"] if number else [])]
+
+
+def _text(place: str, session: Session) -> str:
+    """What is signed; JSON keeps the parts apart."""
+    settings = [session.config, session.config_file, session.output, session.simulated]
+    return json.dumps([_PURPOSE, place, session.session, settings], sort_keys=True)
+
+
+def _sign(key: bytes, text: str) -> str:
+    return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+def _name(key: bytes) -> str:
+    """A name for a key that does not reveal it: several users may sign the sessions of one database."""
+    return _sign(key, "name")[:16]
+
+
+def _own_key(path: Path) -> bytes:
+    """The user's key, made if there is none.
+
+    Raises:
+        UnusableKey: It cannot be used; a warning says how to get a new one.
+        OSError: It cannot be read or made.
+    """
+    try:
+        return _read_key(path)
+    except FileNotFoundError:
+        _make_key(path)
+        return _read_key(path)
+    except UnusableKey as error:
+        warnings.warn(f"sessions are not signed: {error}", stacklevel=2)
+        raise
+
+
+def _read_key(path: Path) -> bytes:
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if path.is_symlink():
+        raise UnusableKey(f"your key '{path}' is a link; remove it, and the next run makes a new key")
+    with os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
+        if problem := _problem(os.fstat(file.fileno())):
+            raise UnusableKey(f"your key '{path}' {problem}; remove it, and the next run makes a new key")
+        key = file.read(KEY_BYTES + 1)
+    if len(key) != KEY_BYTES:
+        raise UnusableKey(f"your key '{path}' is damaged; remove it, and the next run makes a new key")
+    return key
+
+
+def _problem(status: os.stat_result) -> str:
+    """Why a key is not the user's secret; empty if it is."""
+    if not stat.S_ISREG(status.st_mode):
+        return "is no file"
+    if os.name == "nt":
+        return ""
+    if status.st_uid != os.geteuid():
+        return "belongs to another user"
+    return "can be read by other users" if status.st_mode & 0o077 else ""
+
+
+def _make_key(path: Path) -> None:
+    """Make a key, whole or not at all; of several processes that try at once, one wins."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}-{secrets.token_hex(8)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()

@@ -1,0 +1,114 @@
+"""Whose session is it? What a received database says of servers, programs and files is data, no setting."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from swarm_graph.checkpoints.records import Session
+from swarm_graph.checkpoints.signatures import is_own, key_problem, sign
+from swarm_graph.config import SwarmConfig, saved_values, settings_of_any
+from swarm_graph.errors import InputError, UntrustedSession
+from swarm_graph.sessions.ids import open_catalogue
+from swarm_graph.text import printable
+
+GROUPS = frozenset(field.alias or name for name, field in SwarmConfig.model_fields.items())
+"""The groups of settings, and the settings outside of any group, as a file names them."""
+
+MAX_NAMED = 5
+MAX_VALUE_CHARACTERS = 200
+_FIRST = ("unsafe", "command", "python", "sandbox", "image", "mode", "script", "url", "api_key_env", "proxy")
+"""The settings that a person must see first."""
+
+
+class RecordedSetting(NamedTuple):
+    """A setting that a session recorded, and that is not used unless the user trusts the session."""
+
+    path: str
+    value: Any
+
+    def __str__(self) -> str:
+        text = json.dumps(self.value, ensure_ascii=False)
+        short = text if len(text) <= MAX_VALUE_CHARACTERS else f"{text[:MAX_VALUE_CHARACTERS]}…"
+        return " ".join(printable(f"{self.path} = {short}").split())
+
+
+def is_trusted(data_dir: Path, session: Session) -> bool:
+    """Whether the user began a session, or has trusted it, and its recorded settings are still the same."""
+    with open_catalogue(data_dir) as catalogue:
+        return is_own(catalogue, session)
+
+
+def trust(data_dir: Path, session: Session) -> Session:
+    """Make a session the user's own, with the settings that it recorded; returns it as it is then.
+
+    The config file that it names is forgotten: the user agreed to the settings, not to that file.
+
+    Args:
+        data_dir: The folder of the database.
+        session: The session as the user has seen it.
+
+    Raises:
+        InputError: It has changed since.
+    """
+    with open_catalogue(data_dir) as catalogue, catalogue.database.transaction():
+        known = catalogue.get(session.session)
+        if known is None or _recorded(known) != _recorded(session):
+            raise InputError(f"session '{session.session}' has changed meanwhile; look at it again")
+        if not is_own(catalogue, known):
+            catalogue.forget_config_file(session.session)
+            sign(catalogue, session.session)
+        return catalogue.get(session.session) or session
+
+
+def _recorded(session: Session) -> tuple[Any, ...]:
+    return session.config, session.config_file, session.output, session.simulated
+
+
+def refuse_foreign_settings(session: Session, config: SwarmConfig, uses: Collection[str]) -> None:
+    """Refuse a session of somebody else that recorded other settings than those it would run with.
+
+    Args:
+        session: The session; the user neither began nor trusted it.
+        config: What it would run with.
+        uses: The groups of settings that matter.
+
+    Raises:
+        UntrustedSession: It recorded others.
+    """
+    if settings := foreign_settings(session.config, config, uses):
+        raise UntrustedSession(_refusal(session, settings), [*map(str, settings), *_output(session)])
+
+
+def foreign_settings(
+    saved: dict[str, Any], config: SwarmConfig, uses: Collection[str]
+) -> list[RecordedSetting]:
+    """The recorded settings that differ from the effective ones, without those of any session."""
+    harmless = dict(saved_values(settings_of_any(saved)))
+    effective = dict(saved_values(config.model_dump(mode="json", by_alias=True)))
+    found = [
+        RecordedSetting(path, value)
+        for path, value in saved_values(saved)
+        if path.partition(".")[0] in uses
+        and path not in harmless
+        and (path not in effective or effective[path] != value)
+    ]
+    return sorted(found, key=lambda setting: setting.path.rpartition(".")[2] not in _FIRST)
+
+
+def _output(session: Session) -> list[str]:
+    return [str(RecordedSetting("the folder of its files", session.output))] if session.output else []
+
+
+def _refusal(session: Session, settings: list[RecordedSetting]) -> str:
+    named = ", ".join(map(str, settings[:MAX_NAMED]))
+    more = f" and {len(settings) - MAX_NAMED} more" if len(settings) > MAX_NAMED else ""
+    file = f" (it began with {session.config_file!r})" if session.config_file else ""
+    problem = f"; {key_problem()}" if key_problem() else ""
+    return printable(
+        f"session '{session.session}' was not begun by you on this machine, so its recorded settings are not "
+        f"used: {named}{more}; give your own with --config FILE{file}, or accept them with --trust-session "
+        f"(in Python trust_session=True){problem}"
+    )

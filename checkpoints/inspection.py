@@ -86,7 +86,7 @@ def refuse_foreign(database: sqlite_utils.Database, path: str) -> None:
     more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
     raise StorageError(
         f"cannot use the database {path!r}: it holds the {foreign[0]}{more}, which swarm_graph does not make "
-        "so: somebody else changed the file, and SQLite may run what they added; name another file, or remove "
+        "so: somebody changed the file, and SQLite may run what they added; name another file, or remove "
         "what you added yourself with the sqlite3 shell"
     )
 

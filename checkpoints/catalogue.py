@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from statistics import median
 from typing import Any, Literal
@@ -23,10 +23,11 @@ from swarm_graph.checkpoints.records import (
     run_from_row,
     session_from_row,
     session_to_row,
+    signatures_from_text,
 )
 from swarm_graph.state import ENDED_PHASES, Evidence, SwarmState, TaskRecord, has_ended
 
-TABLES = ("sessions", "runs", "tasks", "calls", "artifacts", "test_runs", "signatures")
+TABLES = ("sessions", "runs", "tasks", "calls", "artifacts", "test_runs")
 MIN_SESSIONS_FOR_MEDIAN, MAX_SESSIONS_FOR_MEDIAN = 3, 20
 
 _PUT_TASK = f"""
@@ -130,18 +131,18 @@ class Catalogue:
         with self.database.transaction():
             self._tables.table("sessions").insert(session_to_row(session))
 
-    def signature(self, session_id: str, key: str) -> list[str]:
-        """The signatures of a session with a key, by its name: by path, by file; empty if there are none."""
+    def signatures(self, session_id: str) -> dict[str, list[str]]:
+        """The signatures of a session, by the names of keys; empty if it is not signed."""
         with self.database.view() as cursor:
-            query = "SELECT by_path, by_file FROM signatures WHERE session = ? AND key = ?"
-            return [str(text) for text in cursor.execute(query, (session_id, key)).fetchone() or ()]
+            query = "SELECT signatures FROM sessions WHERE session = ?"
+            (text,) = cursor.execute(query, (session_id,)).fetchone() or (None,)
+        return signatures_from_text(text)
 
-    def put_signature(self, session_id: str, key: str, signed: Sequence[str]) -> None:
-        """Record the signatures of a session with a key, in the order of `signature`."""
-        by_path, *by_file = signed
-        row = {"session": session_id, "key": key, "by_path": by_path, "by_file": "".join(by_file)}
+    def put_signatures(self, session_id: str, key: str, signatures: list[str]) -> None:
+        """Record the signatures of a session with one key, by its name; those with other keys stay."""
         with self.database.transaction():
-            self._tables.table("signatures").upsert(row, pk=("session", "key"))
+            text = json.dumps({**self.signatures(session_id), key: signatures})
+            self._tables.table("sessions").update(session_id, {"signatures": text})
 
     def forget_config_file(self, session_id: str) -> None:
         """Forget the file that a session's configuration came from; what is recorded of it stays."""

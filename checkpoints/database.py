@@ -18,7 +18,7 @@ from typing import ParamSpec, Self, TypeVar
 
 import sqlite_utils
 
-from swarm_graph.checkpoints.inspection import UNTRUSTED, refuse_foreign
+from swarm_graph.checkpoints.inspection import distrust, refuse_foreign
 from swarm_graph.checkpoints.schema import applied_steps, migrate
 from swarm_graph.errors import StorageError
 
@@ -93,7 +93,7 @@ class Database:
 
     def _prepare(self) -> None:
         self.tables = sqlite_utils.Database(self.connection, execute_plugins=False)
-        self.connection.executescript(UNTRUSTED)
+        distrust(self.connection)
         # Before the first write: a foreign file, or one of a newer version, must stay as it is.
         refuse_foreign(self.tables, str(self.path))
         applied_steps(self.tables, str(self.path))

@@ -15,7 +15,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.constants import START
 
 from swarm_graph.checkpoints.database import BUSY_TIMEOUT_S, Database, refuse_links_beside, storage_errors
-from swarm_graph.checkpoints.inspection import UNTRUSTED, refuse_foreign
+from swarm_graph.checkpoints.inspection import refuse_foreign
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.schema import migrate
 from swarm_graph.errors import StorageError
@@ -115,7 +115,7 @@ def open_damaged(path: Path, mode: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     # With `writable_schema` SQLite reads what is left of a torn schema instead of refusing the file.
-    connection.executescript(f"{UNTRUSTED}; PRAGMA writable_schema=ON")
+    connection.executescript("PRAGMA trusted_schema=OFF; PRAGMA writable_schema=ON")
     return connection
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from functools import cache
@@ -18,10 +19,6 @@ import sqlite_utils
 from swarm_graph.checkpoints.schema import MIGRATIONS, STEPS, applied_steps
 from swarm_graph.errors import StorageError
 from swarm_graph.text import printable
-
-UNTRUSTED = "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA mmap_size=0"
-"""SQLite's own advice for files from elsewhere: a schema calls no function with side effects, and damaged
-pages are noticed when they are read."""
 
 _CHECKPOINTS = """CREATE TABLE checkpoints (
     thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL DEFAULT '', checkpoint_id TEXT NOT NULL,
@@ -65,6 +62,19 @@ class SchemaObject(NamedTuple):
     def __str__(self) -> str:
         place = f" on {self.table!r}" if self.type in ("trigger", "index") else ""
         return printable(f"{self.type} {self.name[:80]!r}{place}")
+
+
+def distrust(connection: sqlite3.Connection) -> None:
+    """Set up a connection as SQLite advises for files from elsewhere.
+
+    A schema calls no function with side effects, triggers and views are off, and damaged pages are noticed
+    when they are read.
+    """
+    connection.executescript("PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA mmap_size=0")
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+        for switch in (sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, sqlite3.SQLITE_DBCONFIG_ENABLE_VIEW):
+            connection.setconfig(switch, False)
 
 
 def refuse_foreign(database: sqlite_utils.Database, path: str) -> None:

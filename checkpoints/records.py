@@ -118,7 +118,8 @@ def session_from_row(row: Mapping[str, Any]) -> Session:
         decoded["approved"] = bool(row["approved"])
     if row["findings"] is not None:
         decoded["findings"] = json.loads(row["findings"])
-    return Session(**{**row, **decoded})
+    columns = {name: row[name] for name in row if name != "signatures"}
+    return Session(**{**columns, **decoded})
 
 
 def session_to_row(session: Session) -> dict[str, Any]:
@@ -126,6 +127,16 @@ def session_to_row(session: Session) -> dict[str, Any]:
     findings = None if session.findings is None else json.dumps(session.findings)
     encoded = {"config": json.dumps(session.config), "findings": findings}
     return {**vars(session), **encoded, "simulated": int(session.simulated)}
+
+
+def signatures_from_text(text: object) -> dict[str, list[str]]:
+    """The signatures in the column of that name; what has another form counts as none."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {key: [str(one) for one in signed] for key, signed in entries if isinstance(signed, list)}
 
 
 def run_from_row(row: Mapping[str, Any]) -> Run:

@@ -89,9 +89,8 @@ def estimates(database: Database) -> None:
 
 
 def signatures(database: Database) -> None:
-    """Who began a session, by the keys of users; see `signatures.py`."""
-    words = dict.fromkeys(("session", "key", "by_path", "by_file"), str)
-    database.table("signatures").create(words, pk=("session", "key"))
+    """The signatures of a session with the keys of users, as JSON; see `signatures.py`."""
+    database.table("sessions").add_column("signatures", str)
 
 
 STEPS = (

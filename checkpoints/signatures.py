@@ -43,10 +43,10 @@ def key_path() -> Path:
     if given and Path(given).is_absolute():
         return Path(given) / "swarm-graph" / "key"
     try:
-        home = Path.home()
-    except RuntimeError as error:
-        raise UnusableKey("there is no home folder to keep a key in") from error
-    if not home.is_absolute():
+        home = Path.home() if os.environ.get("HOME") != "" else None  # Python takes "" for the root folder
+    except RuntimeError:
+        home = None
+    if home is None or not home.is_absolute():
         raise UnusableKey("there is no home folder to keep a key in")
     folder = {"darwin": "Library/Application Support", "win32": "AppData/Local"}
     return home / folder.get(sys.platform, ".local/share") / "swarm-graph" / "key"
@@ -63,9 +63,9 @@ def is_own(catalogue: Catalogue, session: Session) -> bool:
         key = _read_key(key_path())
     except (UnusableKey, OSError):
         return False
-    signed = catalogue.signature(session.session, _name(key))
+    signed = catalogue.signatures(session.session).get(_name(key), [])
     expected = [_sign(key, _text(place, session)) for place in places]
-    return any(_are_equal(*pair) for pair in zip(signed, expected, strict=False))
+    return any(_are_equal(*pair) for pair in zip(signed, expected, strict=False))  # one per place
 
 
 def _are_equal(found: str, expected: str) -> bool:
@@ -86,7 +86,7 @@ def sign(catalogue: Catalogue, session_id: str) -> None:
         key = _own_key(key_path())
     except (UnusableKey, OSError):
         return
-    catalogue.put_signature(session_id, _name(key), [_sign(key, text) for text in texts])
+    catalogue.put_signatures(session_id, _name(key), [_sign(key, text) for text in texts])
 
 
 def key_problem() -> str:

@@ -85,7 +85,7 @@ def line(done: subprocess.CompletedProcess[bytes]) -> str:
 
 
 def sent(tmp_path: Path, settings: dict[str, Any], *, by: str = "sender", **row: Any) -> Path:
-    """A folder with a session `s` that waits before the coder; its sender then wrote these settings into it."""
+    """A folder with a session `s` that waits before the coder; its sender wrote these settings into it."""
     folder = tmp_path / "received"
     folder.mkdir()
     begin = tmp_path / "begin.json"
@@ -139,8 +139,10 @@ def poisons(tmp_path: Path, url: str) -> dict[str, dict[str, Any]]:
 
 
 SINGLE = SIMULATED["model_config"]
-NAMES = ("server", "Ollama", "one role", "fallback", "script", "proxy", "spans", "tracing", "prompts", "fields",
-         "python", "command", "no sandbox", "image")  # fmt: skip
+NAMES = (
+    "server", "Ollama", "one role", "fallback", "script", "proxy", "spans", "tracing", "prompts", "fields",
+    "python", "command", "no sandbox", "image",
+)  # fmt: skip
 
 
 def is_untouched(tmp_path: Path, listener: Listener, *said: subprocess.CompletedProcess[bytes]) -> bool:
@@ -213,7 +215,7 @@ def test_the_shape_of_a_graph_and_simulated_models_need_no_trust(
 
 
 def test_looking_at_a_received_session_needs_no_trust(tmp_path: Path, listener: Listener) -> None:
-    settings = {}
+    settings: dict[str, Any] = {}
     for poison in poisons(tmp_path, listener.url).values():
         settings |= poison
     folder = sent(tmp_path, settings)
@@ -235,14 +237,10 @@ def test_a_trusted_session_is_ones_own_from_then_on(tmp_path: Path, listener: Li
     failed = swarm(folder, "resume", "s", "--approve", "--trust-session", code=1)
     assert listener.heard
     assert b"m" in failed.stderr
-    swarm(folder, "resume", "s", "--approve", code=1)
-    assert "not begun by you" in line(swarm(folder, "resume", "s", "--approve", code=2, by="another"))
-    change(folder, config=json.dumps({**PAUSED, **poisons_again(tmp_path)}))
-    assert "not begun by you" in line(swarm(folder, "resume", "s", "--approve", code=2))
-
-
-def poisons_again(tmp_path: Path) -> dict[str, Any]:
-    return {"execution": {"unsafe": True, "command": ["touch", str(tmp_path / "trace")]}}
+    swarm(folder, "resume", "s", code=1)
+    assert "not begun by you" in line(swarm(folder, "resume", "s", code=2, by="another"))
+    change(folder, config=json.dumps({**PAUSED, "execution": {"unsafe": True}}))
+    assert "not begun by you" in line(swarm(folder, "resume", "s", code=2))
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 2), ("", 2)])
@@ -320,80 +318,83 @@ def test_ones_own_session_resumes_from_a_copy_that_was_put_back(tmp_path: Path) 
     swarm(folder, "resume", "s", "--approve", code=0)
 
 
-def other_session(folder: Path, tmp_path: Path) -> None:
-    change(folder, session="t")
-    with closing(sqlite3.connect(folder / ".swarm/swarm.db")) as database:
-        for table in ("signatures", "runs", "calls", "tasks"):
+def other_session(tmp_path: Path) -> None:
+    change(tmp_path / "received", session="t")
+    with closing(sqlite3.connect(tmp_path / "received/.swarm/swarm.db")) as database:
+        for table in ("runs", "calls", "tasks"):
             database.execute(f"UPDATE {table} SET session = 't'")
         for table in ("checkpoints", "writes", "channel_values"):
             database.execute(f"UPDATE {table} SET thread_id = 't'")
         database.commit()
 
 
-def other_settings(folder: Path, tmp_path: Path) -> None:
-    change(folder, config=json.dumps({**PAUSED, **REAL, "execution": {"unsafe": True}}))
+def other_settings(tmp_path: Path) -> None:
+    change(tmp_path / "received", config=json.dumps({**PAUSED, **REAL, "execution": {"unsafe": True}}))
 
 
-def other_config_file(folder: Path, tmp_path: Path) -> None:
+def other_config_file(tmp_path: Path) -> None:
     (tmp_path / "evil.json").write_text(json.dumps({**PAUSED, "execution": {"unsafe": True}}))
-    change(folder, config_file=str(tmp_path / "evil.json"))
+    change(tmp_path / "received", config_file=str(tmp_path / "evil.json"))
 
 
-def other_folder(folder: Path, tmp_path: Path) -> None:
-    change(folder, output=str(tmp_path / "ssh"))
+def other_folder(tmp_path: Path) -> None:
+    change(tmp_path / "received", output=str(tmp_path / "ssh"))
 
 
-def other_key(folder: Path, tmp_path: Path) -> None:
+def other_key(tmp_path: Path) -> None:
     the_key(tmp_path).write_bytes(b"x" * 32)
 
 
-def no_key(folder: Path, tmp_path: Path) -> None:
+def no_key(tmp_path: Path) -> None:
     the_key(tmp_path).unlink()
 
 
-def no_signature(folder: Path, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(folder / ".swarm/swarm.db")) as database:
-        database.execute("DELETE FROM signatures")
-        database.commit()
+def no_signature(tmp_path: Path) -> None:
+    change(tmp_path / "received", signatures=None)
 
 
-def nonsense(folder: Path, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(folder / ".swarm/swarm.db")) as database:
-        database.execute("UPDATE signatures SET by_path = 'é', by_file = x'ff00'")
-        database.commit()
+def nonsense(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "received/.swarm/swarm.db")) as database:
+        (text,) = database.execute("SELECT signatures FROM sessions").fetchone()
+    [name] = json.loads(text)
+    change(tmp_path / "received", signatures=json.dumps({name: ["é", 7, None], "x": 1}))
 
 
-def in_another_database(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder / ".swarm", tmp_path / "copy")
+def no_json(tmp_path: Path) -> None:
+    change(tmp_path / "received", signatures=b"\xff[")
+
+
+def in_another_database(tmp_path: Path) -> None:
+    shutil.copytree(tmp_path / "received/.swarm", tmp_path / "copy")
     with closing(sqlite3.connect(tmp_path / "copy/swarm.db")) as database:
         database.execute("VACUUM")
-    shutil.rmtree(folder)
+    shutil.rmtree(tmp_path / "received")
     shutil.copytree(tmp_path / "copy", tmp_path / "received" / "sub" / ".swarm")
 
 
-def readable_key(folder: Path, tmp_path: Path) -> None:
+def readable_key(tmp_path: Path) -> None:
     the_key(tmp_path).chmod(0o640)
 
 
-def linked_key(folder: Path, tmp_path: Path) -> None:
+def linked_key(tmp_path: Path) -> None:
     the_key(tmp_path).rename(tmp_path / "key")
     the_key(tmp_path).symlink_to(tmp_path / "key")
 
 
-def short_key(folder: Path, tmp_path: Path) -> None:
+def short_key(tmp_path: Path) -> None:
     the_key(tmp_path).write_bytes(b"")
 
 
 SPLICES = [
     other_session, other_settings, other_config_file, other_folder, other_key, no_key, no_signature, nonsense,
-    in_another_database, readable_key, linked_key, short_key,
+    no_json, in_another_database, readable_key, linked_key, short_key,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("splice", SPLICES, ids=lambda splice: splice.__name__)
 def test_a_signature_holds_for_its_session_its_settings_and_its_database(splice: Any, tmp_path: Path) -> None:
-    folder = begun(tmp_path)
-    splice(folder, tmp_path)
+    begun(tmp_path)
+    splice(tmp_path)
     folder = next(iter((tmp_path / "received").rglob(".swarm"))).parent
     refused = line(swarm(folder, "resume", "--approve", code=2, home=tmp_path))
     assert "was not begun by you on this machine" in refused
@@ -404,17 +405,20 @@ def test_a_signature_holds_for_its_session_its_settings_and_its_database(splice:
 
 def test_a_key_that_others_can_read_signs_nothing_and_says_so(tmp_path: Path) -> None:
     folder = begun(tmp_path)
-    readable_key(folder, tmp_path)
+    readable_key(tmp_path)
     told = line(swarm(folder, "run", "x", "--simulate", "--session", "t", code=0))
     assert "sessions are not signed: your key" in told
     assert "can be read by other users" in told
 
 
 @pytest.mark.parametrize("home", ["", "relative", "/proc/nowhere", "/dev/null/x"])
-def test_without_a_home_folder_sessions_run_as_before(home: str, tmp_path: Path) -> None:
-    environment = {**ENVIRONMENT, "HOME": home or "/proc/nowhere", "XDG_DATA_HOME": home}
+@pytest.mark.parametrize("data", ["", "relative", "/proc/nowhere"])
+def test_without_a_home_folder_sessions_run_as_before(home: str, data: str, tmp_path: Path) -> None:
+    environment = {**ENVIRONMENT, "HOME": home, "XDG_DATA_HOME": data}
     done = warm.run("run", "x", "--simulate", "--session", "s", cwd=tmp_path, env=environment, given=b"")
     assert (done.returncode, done.stderr) == (0, b"")
+    assert {path.name for path in tmp_path.iterdir()} == {".swarm", "swarm-output"}
+    assert not Path("/.local").exists()
 
 
 def test_users_of_one_database_keep_their_sessions_apart(tmp_path: Path) -> None:
@@ -578,8 +582,8 @@ def test_a_schema_that_was_rewritten_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA writable_schema=ON")
         connection.execute(
-            "UPDATE sqlite_schema SET sql = replace(sql, '\"error\" TEXT', '\"error\" TEXT DEFAULT (hex(1))') "
-            "WHERE name = 'runs'"
+            "UPDATE sqlite_schema SET sql = replace(sql, '\"phase\" TEXT', '\"phase\" TEXT DEFAULT (hex(1))')"
+            " WHERE name = 'runs'"
         )
         connection.commit()
     with pytest.raises(StorageError, match="holds the table 'runs'"):

@@ -118,7 +118,7 @@ def _accepts(session: Session, settings: list[str]) -> bool:
     from swarm_graph.text import printable
 
     click.echo(printable(f"Session {session.session} was not begun by you on this machine. It recorded:"))
-    for setting in settings:
+    for setting in reversed(settings):  # the gravest right above the question
         click.echo(f"  {setting}")
     click.echo("Its programs run on this machine, and its servers get your prompts and the keys it names.")
     return click.confirm("Use these settings?", default=False)

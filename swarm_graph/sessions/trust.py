@@ -18,9 +18,9 @@ GROUPS = frozenset(field.alias or name for name, field in SwarmConfig.model_fiel
 """The groups of settings, and the settings outside of any group, as a file names them."""
 
 MAX_NAMED = 5
-MAX_VALUE_CHARACTERS = 200
-_FIRST = ("unsafe", "command", "python", "sandbox", "image", "mode", "script", "url", "api_key_env", "proxy")
-"""The settings that a person must see first."""
+MAX_VALUE_CHARACTERS = 100
+_GRAVE = ("unsafe", "command", "python", "image", "sandbox", "mode", "url", "api_key_env", "proxy", "script")
+"""The settings that a person must see, the gravest first: programs, then servers and keys, then files."""
 
 
 class RecordedSetting(NamedTuple):
@@ -29,10 +29,17 @@ class RecordedSetting(NamedTuple):
     path: str
     value: Any
 
-    def __str__(self) -> str:
-        text = json.dumps(self.value, ensure_ascii=False)
-        short = text if len(text) <= MAX_VALUE_CHARACTERS else f"{text[:MAX_VALUE_CHARACTERS]}…"
-        return " ".join(printable(f"{self.path} = {short}").split())
+    def text(self, max_characters: int | None = None) -> str:
+        """The setting as one line; its value may be cut."""
+        value = json.dumps(self.value, ensure_ascii=False)
+        cut = "…" if max_characters is not None and len(value) > max_characters else ""
+        return " ".join(printable(f"{self.path} = {value[:max_characters]}{cut}").split())
+
+    @property
+    def rank(self) -> int:
+        """Its place among the others: 0 for the gravest."""
+        name = self.path.rpartition(".")[2]
+        return _GRAVE.index(name) if name in _GRAVE else len(_GRAVE)
 
 
 def is_trusted(data_dir: Path, session: Session) -> bool:
@@ -76,10 +83,11 @@ def refuse_foreign_settings(session: Session, config: SwarmConfig, uses: Collect
         uses: The groups of settings that matter.
 
     Raises:
-        UntrustedSession: It recorded others.
+        UntrustedSession: It recorded others; the error lists them, the gravest first.
     """
     if settings := foreign_settings(session.config, config, uses):
-        raise UntrustedSession(_refusal(session, settings), [*map(str, settings), *_output(session)])
+        lines = [setting.text() for setting in settings] + _output(session)
+        raise UntrustedSession(_refusal(session, settings), lines)
 
 
 def foreign_settings(
@@ -95,15 +103,15 @@ def foreign_settings(
         and path not in harmless
         and (path not in effective or effective[path] != value)
     ]
-    return sorted(found, key=lambda setting: setting.path.rpartition(".")[2] not in _FIRST)
+    return sorted(found, key=lambda setting: setting.rank)
 
 
 def _output(session: Session) -> list[str]:
-    return [str(RecordedSetting("the folder of its files", session.output))] if session.output else []
+    return [RecordedSetting("the folder of its files", session.output).text()] if session.output else []
 
 
 def _refusal(session: Session, settings: list[RecordedSetting]) -> str:
-    named = ", ".join(map(str, settings[:MAX_NAMED]))
+    named = ", ".join(setting.text(MAX_VALUE_CHARACTERS) for setting in settings[:MAX_NAMED])
     more = f" and {len(settings) - MAX_NAMED} more" if len(settings) > MAX_NAMED else ""
     file = f" (it began with {session.config_file!r})" if session.config_file else ""
     problem = f"; {key_problem()}" if key_problem() else ""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import sqlite_utils
 from langgraph.checkpoint.base import CheckpointTuple
@@ -181,8 +182,8 @@ def _without_checkpoint(saver: SwarmSaver) -> Iterator[Problem]:
         has_request = saver.catalogue.pending_input(session.session, "") is not None
         has_just_begun = has_request and not has_ended(session.phase)
         if session.session not in threads and not has_just_begun:
-            resume = f"`swarm-graph resume {session.session}` starts it again"
-            show = f"`swarm-graph sessions show {session.session}` shows what is left of it"
+            resume = f"`swarm-graph resume {quote(session.session)}` starts it again"
+            show = f"`swarm-graph sessions show {quote(session.session)}` shows what is left of it"
             text = f"session {session.session!r} ({session.phase}) has no checkpoint"
             yield Problem(text, resume if has_request else show, serious=False)
 

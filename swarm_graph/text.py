@@ -119,7 +119,7 @@ def local_time(seconds: float) -> str:
 
 def text_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A table as text: a line for the heads, a line for each row, columns as wide as their longest cell."""
-    lines = [heads, *rows]
+    lines = [tuple(" ".join(cell.split("\n")) for cell in line) for line in (heads, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     padded = (
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines

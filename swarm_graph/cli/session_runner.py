@@ -244,4 +244,4 @@ def resume_command(coordinator: SwarmCoordinator) -> str:
     """The command that resumes the session of a coordinator."""
     elsewhere = coordinator.data_dir != Path(DATA_DIR)
     place = f" --data-dir {shlex.quote(str(coordinator.data_dir))}" if elsewhere else ""
-    return f"{program()} resume {coordinator.session_id}{place}"
+    return f"{program()} resume {shlex.quote(coordinator.session_id)}{place}"

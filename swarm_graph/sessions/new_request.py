@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.errors import InputError, UnfinishedSession
 from swarm_graph.state import has_ended
@@ -19,7 +21,7 @@ def check_new_request(session_id: str, session: Session | None, *, follow_up: bo
         InputError: The session exists, or for a follow-up does not exist.
         UnfinishedSession: A follow-up of a session that has not ended.
     """
-    resume = f"`swarm-graph resume {session_id}`"
+    resume = f"`swarm-graph resume {quote(session_id)}`"
     if session and not follow_up:
         ended = has_ended(session.phase)
         cure = "follow it up with `run --follow-up`" if ended else f"resume it with {resume}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from swarm_graph.checkpoints.health import check_database
 from swarm_graph.checkpoints.repair import repair_database
@@ -50,5 +51,5 @@ def _repair_checks(repair: Repair) -> Iterator[Check]:
     for session_id in repair.lost_sessions:
         yield Check("repair", None, f"session {session_id!r} is lost", "its output folder, if any, stays")
     for session_id in repair.rolled_back:
-        cure = f"`swarm-graph resume {session_id}` continues from what is left"
+        cure = f"`swarm-graph resume {quote(session_id)}` continues from what is left"
         yield Check("repair", None, f"session {session_id!r} lost its last checkpoints", cure)

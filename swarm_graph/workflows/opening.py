@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal, cast
 
 from langgraph.checkpoint.base import CheckpointTuple
@@ -121,7 +122,7 @@ def open_run(
     if request is not None and unfinished:
         raise UnfinishedSession(
             f"session '{session}' has not ended; resume it with `graph.invoke(None, thread)` or "
-            f"`swarm-graph resume {session}`, or use another thread_id"
+            f"`swarm-graph resume {quote(session)}`, or use another thread_id"
         )
     kind: RunKind = "resume" if resumed or request is None else "follow_up" if saved else "begin"
     is_recorded = given is not None or unfinished or replay or left_open

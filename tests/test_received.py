@@ -236,7 +236,9 @@ def test_a_trusted_session_is_ones_own_from_then_on(tmp_path: Path, listener: Li
     folder = sent(tmp_path, poisons(tmp_path, listener.url)["server"])
     failed = swarm(folder, "resume", "s", "--approve", "--trust-session", code=1)
     assert listener.heard
-    assert b"m" in failed.stderr
+    told = failed.stderr.decode()
+    assert "note: session 's' is yours from now on, with what it recorded: execution.mode = " in told
+    assert f'model_config.single_model.url = "{listener.url}"' in told
     swarm(folder, "resume", "s", code=1)
     assert "not begun by you" in line(swarm(folder, "resume", "s", code=2, by="another"))
     change(folder, config=json.dumps({**PAUSED, "execution": {"unsafe": True}}))

@@ -72,10 +72,13 @@ def resuming_coordinator(
     """
     from swarm_graph.errors import UntrustedSession
     from swarm_graph.sessions.coordinator import SwarmCoordinator
-    from swarm_graph.sessions.trust import trust
+    from swarm_graph.sessions.trust import is_trusted, recorded_settings, trust
 
     data_dir = Path(options.data_dir)
     if options.trust_session:
+        if options.config_file is None and not is_trusted(data_dir, session):
+            used = "; ".join(recorded_settings(session)) or "nothing of its own"
+            say(f"note: session '{session.session}' is yours from now on, with what it recorded: {used}")
         session = trust(data_dir, session)
     try:
         resume = _resume_config(options, session, only)

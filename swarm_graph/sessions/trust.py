@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.signatures import is_own, key_problem, sign
-from swarm_graph.config import SwarmConfig, saved_values, settings_of_any
+from swarm_graph.config import SwarmConfig, load_config, saved_values, settings_of_any
 from swarm_graph.errors import InputError, UntrustedSession
 from swarm_graph.sessions.ids import open_catalogue
 from swarm_graph.text import printable
@@ -88,6 +88,13 @@ def refuse_foreign_settings(session: Session, config: SwarmConfig, uses: Collect
     if settings := foreign_settings(session.config, config, uses):
         lines = [setting.text() for setting in settings] + _output(session)
         raise UntrustedSession(_refusal(session, settings), lines)
+
+
+def recorded_settings(session: Session) -> list[str]:
+    """What a session recorded and is used once it is trusted, a line each, the gravest first."""
+    harmless = load_config(settings_of_any(session.config))
+    settings = foreign_settings(session.config, harmless, GROUPS)
+    return [setting.text() for setting in settings] + _output(session)
 
 
 def foreign_settings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from langchain_core.language_models import BaseChatModel
@@ -27,8 +28,8 @@ class Endpoint(Protocol):
     def name_of(self, model: BaseChatModel) -> str:
         """What identifies the model in the journal."""
 
-    async def chat(self, parameters: AgentParameters) -> BaseChatModel:
-        """The LangChain chat model for the running event loop."""
+    async def chat(self, parameters: AgentParameters, left_out: AbstractSet[str]) -> BaseChatModel:
+        """The LangChain chat model for the running event loop, without the fields that are left out."""
 
     async def slots(self) -> list[Slots]:
         """The limits of its server on calls in flight."""
@@ -62,8 +63,8 @@ class ConfiguredEndpoint:
     def name_of(self, model: BaseChatModel) -> str:
         return self.entry.model
 
-    async def chat(self, parameters: AgentParameters) -> BaseChatModel:
-        return await self._pool.chat(self.entry, parameters)
+    async def chat(self, parameters: AgentParameters, left_out: AbstractSet[str]) -> BaseChatModel:
+        return await self._pool.chat(self.entry, parameters, left_out)
 
     async def slots(self) -> list[Slots]:
         return [await self._pool.slots(self.entry)]
@@ -102,7 +103,7 @@ class SuppliedEndpoint:
     def name_of(self, model: BaseChatModel) -> str:
         return model._llm_type
 
-    async def chat(self, parameters: AgentParameters) -> BaseChatModel:
+    async def chat(self, parameters: AgentParameters, left_out: AbstractSet[str]) -> BaseChatModel:
         return self._model
 
     async def slots(self) -> list[Slots]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from swarm_graph.errors import ModelError
+from swarm_graph.models.wire import UnreadableStream
 from swarm_graph.settings import ModelEntry
 from swarm_graph.text import printable
 
@@ -50,7 +51,7 @@ class _Failure:
     root: BaseException
     """The first exception of the chain."""
     status: Any
-    """The HTTP status; None when there was no answer, -1 for an error inside an Ollama stream."""
+    """The HTTP status; None when there was no answer, -1 for an error inside a stream."""
     detail: str
     """The server's message, else the exception's."""
     location: str
@@ -101,6 +102,11 @@ def explain(error: Exception, node: str, entry: ModelEntry, secrets: Sequence[st
     )
 
 
+def is_overflow(detail: str) -> bool:
+    """Whether a server's message says that the prompt does not fit into its context."""
+    return any(phrase in detail.lower() for phrase in OVERFLOW_PHRASES)
+
+
 def _facts(failure: _Failure, entry: ModelEntry) -> dict[str, Any]:
     return {
         "detail": failure.detail,
@@ -136,7 +142,7 @@ def _is_timeout(failure: _Failure) -> bool:
 
 
 def _is_overflow(failure: _Failure) -> bool:
-    return any(phrase in failure.detail.lower() for phrase in OVERFLOW_PHRASES)
+    return is_overflow(failure.detail)
 
 
 def _is_loading(failure: _Failure) -> bool:
@@ -152,11 +158,12 @@ def _is_empty_stream(failure: _Failure) -> bool:
 
 
 def _is_unreadable(failure: _Failure) -> bool:
-    return isinstance(failure.root, (JSONDecodeError, UnicodeDecodeError, ValidationError))
+    known = (UnreadableStream, JSONDecodeError, UnicodeDecodeError, ValidationError)
+    return isinstance(failure.root, known)
 
 
 def _is_error_in_stream(failure: _Failure) -> bool:
-    """An error object instead of the next token: openai raises APIError, ollama the status -1."""
+    """An error object instead of the next token. openai, which supplied models use, raises APIError."""
     return failure.status == -1 or "APIError" in _class_names(failure.error)
 
 

@@ -1,37 +1,84 @@
-"""LangChain's client for OpenAI's API, which also keeps the thoughts of reasoning models."""
+"""LangChain's client for OpenAI's API, with a reader of our own: it keeps thoughts and knows most servers."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator
 from collections.abc import Set as AbstractSet
+from contextlib import aclosing
 from typing import Any, cast
 
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from swarm_graph.models.http_clients import openai_client, unused_sync_client
 from swarm_graph.models.keys import api_key
+from swarm_graph.models.openai_chunks import Chunk, ChunkReader
+from swarm_graph.models.request import reasoning_field
+from swarm_graph.models.wire import received
 from swarm_graph.settings import AgentParameters, ModelEntry
-
-THOUGHT_FIELDS = ("reasoning_content", "reasoning")
-"""The first in llama.cpp, LM Studio and DeepSeek, the second in vLLM."""
 
 
 class OpenAIChat(ChatOpenAI):
-    """ChatOpenAI that keeps thoughts, which LangChain drops, in `additional_kwargs` as ChatOllama does."""
+    """ChatOpenAI that reads the stream itself, for every server that is almost OpenAI's.
 
-    def _convert_chunk_to_generation_chunk(
-        self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: dict[str, Any] | None
-    ) -> ChatGenerationChunk | None:
-        converted = super()._convert_chunk_to_generation_chunk(
-            chunk, default_chunk_class, base_generation_info
-        )
-        choices = chunk.get("choices")
-        if converted and isinstance(converted.message, AIMessageChunk) and choices:
-            thoughts = [choices[0]["delta"].get(name) for name in THOUGHT_FIELDS]
-            for thought in filter(None, thoughts):
-                converted.message.additional_kwargs["reasoning_content"] = str(thought)
+    Thoughts, which LangChain drops, are in `additional_kwargs` as in ChatOllama. An empty chunk is a sign of
+    life: bytes that hold no text, such as a comment that keeps the connection alive.
+    """
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        *,
+        stream_usage: bool | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async with aclosing(self._chunks(self._payload(messages, stop, stream_usage, kwargs))) as chunks:
+            async for chunk in chunks:
+                converted = self._generation_chunk(chunk)
+                if run_manager:
+                    await run_manager.on_llm_new_token(converted.text, chunk=converted)
+                yield converted
+
+    def _payload(
+        self, messages: list[BaseMessage], stop: list[str] | None, stream_usage: bool | None, kwargs: Any
+    ) -> dict[str, Any]:
+        """The JSON of a request."""
+        kwargs = {**kwargs, "stream": True}
+        if self._should_stream_usage(stream_usage, **kwargs):
+            kwargs["stream_options"] = {"include_usage": True}
+        payload = self._get_request_payload(messages, stop=stop, **kwargs)
+        extra_body = payload.pop("extra_body", None) or {}
+        return {**payload, **extra_body}
+
+    async def _chunks(self, payload: dict[str, Any]) -> AsyncGenerator[Chunk | None]:
+        """The chunks of an answer; None for bytes that complete none."""
+        assert isinstance(self.openai_api_key, SecretStr)
+        headers = {"authorization": f"Bearer {self.openai_api_key.get_secret_value()}"}
+        url, reader = f"{self.openai_api_base}/chat/completions", ChunkReader()
+        async with aclosing(received(self.http_async_client, url, payload, headers)) as parts:
+            async for part in parts:
+                chunk = None
+                for chunk in reader.feed(part):
+                    yield chunk
+                if reader.done:
+                    return
+                if chunk is None:
+                    yield None
+        for chunk in reader.end():
+            yield chunk
+
+    def _generation_chunk(self, chunk: Chunk | None) -> ChatGenerationChunk:
+        converted = chunk and self._convert_chunk_to_generation_chunk(chunk, AIMessageChunk, None)
+        if not converted:
+            return ChatGenerationChunk(message=AIMessageChunk(content=""))
+        if chunk and chunk["choices"] and (thoughts := chunk["choices"][0]["delta"]["reasoning_content"]):
+            converted.message.additional_kwargs["reasoning_content"] = thoughts
         return converted
 
 
@@ -46,10 +93,7 @@ def chat_model(
     body = dict(parameters.extra_body)
     if parameters.max_tokens:
         body.setdefault("max_tokens", parameters.max_tokens)  # the name that every server accepts
-    if isinstance(parameters.reasoning, str):
-        body.setdefault("reasoning_effort", parameters.reasoning)
-    elif parameters.reasoning is not None:
-        body.setdefault("chat_template_kwargs", {"enable_thinking": parameters.reasoning})
+    body = {**reasoning_field(parameters), **body}
     return OpenAIChat(
         model=entry.model,
         base_url=entry.url,

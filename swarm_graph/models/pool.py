@@ -71,13 +71,21 @@ class ModelPool:
         self._outages: dict[str, _Outage] = {}
         self._refused_fields: dict[str, set[str]] = {}
 
-    async def chat(self, entry: ModelEntry, parameters: AgentParameters) -> BaseChatModel:
-        """The chat model for an entry and a role's parameters, bound to the running event loop."""
+    async def chat(
+        self, entry: ModelEntry, parameters: AgentParameters, left_out: AbstractSet[str] = frozenset()
+    ) -> BaseChatModel:
+        """The chat model for an entry and a role's parameters, bound to the running event loop.
+
+        Args:
+            entry: The model.
+            parameters: How it samples.
+            left_out: Request fields that it must not send, besides those that its server has refused.
+        """
         chat_models = self._chat_models.setdefault(asyncio.get_running_loop(), {})
         if num_ctx := (await self.capacity(entry)).num_ctx:
             num_ctx = max(num_ctx, parameters.num_ctx or 0)
             parameters = parameters.model_copy(update={"num_ctx": num_ctx})
-        refused = self.refused_fields(entry)
+        refused = self.refused_fields(entry) | left_out
         key = entry.model_dump_json() + parameters.model_dump_json() + " ".join(sorted(refused))
         if key not in chat_models:
             allowed = without_refused(parameters, refused)

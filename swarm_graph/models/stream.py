@@ -1,8 +1,10 @@
-"""The end of a streamed answer: its finish reason, and the tokens that the server counted."""
+"""The end of a streamed answer: its finish reason, its bound, and the tokens that the server counted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
@@ -10,8 +12,22 @@ from langchain_core.messages.ai import UsageMetadata
 from swarm_graph.models.context_window import prompt_bytes
 from swarm_graph.text import printable
 
-COMPLETE_REASONS = ("stop", "tool_calls", "eos_token", "eos", "stop_sequence", "end_turn")
+COMPLETE_REASONS = (
+    "stop", "tool_calls", "function_call", "eos", "eos_token", "eos_found", "end", "end_turn", "end_of_turn",
+    "stop_sequence", "stop_token", "stop_string", "stop_string_found", "complete", "completed", "done",
+    "finished",
+)  # fmt: skip
 """The finish reasons that servers give for a complete answer."""
+LENGTH_REASONS = (
+    "length", "limit", "token_limit", "max_length", "max_tokens", "max_new_tokens", "max_output_tokens",
+    "max_completion_tokens", "max_predicted_tokens_reached", "model_length", "context_length",
+    "context_length_reached", "model_context_window_exceeded",
+)  # fmt: skip
+"""The finish reasons that servers give for an answer that was cut off at its token limit."""
+NO_REASONS = ("null", "none", "finish_reason_unspecified")
+"""Words that say that an answer goes on."""
+MAX_ANSWER_TOKENS = 2**17
+"""An answer without a `max_tokens` is cut off at 131,072 tokens; its thoughts count, too."""
 MAX_TOKENS = 2**31
 """Counts above this are the server's mistake."""
 
@@ -30,18 +46,70 @@ def as_chunk(message: AIMessage) -> AIMessageChunk:
     )
 
 
+def is_empty(chunk: AIMessageChunk) -> bool:
+    """Whether a chunk is only a sign of life: it has no text, no thought, no end and no count."""
+    said = chunk.content or chunk.additional_kwargs or chunk.tool_call_chunks
+    return not (said or chunk.response_metadata or chunk.usage_metadata)
+
+
+def normal_reason(reason: Any) -> str:
+    """A server's finish reason in OpenAI's spelling; empty when it gives none.
+
+    `STOP`, `stop` and `{"type": "stop"}` are "stop"; `MAX_TOKENS` and the like are "length".
+    """
+    if isinstance(reason, Mapping):
+        reason = reason.get("type") or reason.get("reason")
+    if not isinstance(reason, str):
+        return ""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", printable(reason).strip())
+    word = re.sub(r"[\s.-]+", "_", spaced).lower()
+    if word in NO_REASONS:
+        return ""
+    word = word.removeprefix("finish_reason_")
+    return "length" if word in LENGTH_REASONS else word
+
+
 def finish_reason(chunks: Sequence[AIMessageChunk]) -> str:
     """The server's reason for ending an answer; empty when it gave none.
 
-    Some servers give two reasons; "length" wins, because the answer is cut off.
+    A reason counts only after the last text: an answer that goes on had not ended. Some servers give two
+    reasons; "length" wins, because the answer is cut off.
     """
-    metadata = [chunk.response_metadata for chunk in chunks]
-    reasons = [
-        reason for part in metadata if (reason := part.get("finish_reason") or part.get("done_reason"))
-    ]
+    reasons: list[str] = []
+    for chunk in chunks:
+        if chunk.text.strip() or str(chunk.additional_kwargs.get("reasoning_content", "")).strip():
+            reasons.clear()
+        metadata = chunk.response_metadata
+        if reason := normal_reason(metadata.get("finish_reason") or metadata.get("done_reason")):
+            reasons.append(reason)
     if "length" in reasons:
         return "length"
-    return printable(str(reasons[-1])) if reasons else ""
+    return reasons[-1] if reasons else ""
+
+
+class LengthBound:
+    """Notices an answer that is clearly longer than it may be, because its server does not end it.
+
+    Servers send about one token per chunk. Some send several, some send every letter, and a token can be
+    long; so an answer is too long when its chunks and its bytes say so, or its bytes alone do by far.
+
+    Attributes:
+        exceeded: Whether the answer is too long.
+    """
+
+    def __init__(self, max_tokens: int | None) -> None:
+        tokens = max_tokens or MAX_ANSWER_TOKENS
+        self._chunks, self._max_chunks = 0, tokens + tokens // 4 + 64
+        self._bytes, self._long, self._max_bytes = 0, 8 * tokens, 64 * tokens + 4096
+        self.exceeded = False
+
+    def add(self, chunk: AIMessageChunk) -> None:
+        """Count a chunk of the answer."""
+        said = chunk.text + str(chunk.additional_kwargs.get("reasoning_content", ""))
+        self._chunks += bool(said)
+        self._bytes += len(said.encode(errors="replace"))
+        too_many = self._chunks > self._max_chunks and self._bytes > self._long
+        self.exceeded = too_many or self._bytes > self._max_bytes
 
 
 def server_usage(chunks: Sequence[AIMessageChunk], whole: AIMessageChunk) -> UsageMetadata | None:

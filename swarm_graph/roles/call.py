@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from itertools import count
@@ -22,12 +23,15 @@ from swarm_graph.errors import ModelError
 from swarm_graph.events import Kind
 from swarm_graph.models.failures import explain
 from swarm_graph.models.keys import secrets_of
+from swarm_graph.models.request import token_limit
 from swarm_graph.models.slots import Slots
 from swarm_graph.models.stream import (
     COMPLETE_REASONS,
+    LengthBound,
     as_chunk,
     estimate_usage,
     finish_reason,
+    is_empty,
     is_plausible,
     reasoning_tokens,
     server_usage,
@@ -61,6 +65,7 @@ class ModelCall:
         run: The run that the call belongs to.
         parameters: What an answer depends on besides the messages: it is part of the journal's key.
         may_omit_finish_reason: Whether an answer without any response metadata is complete.
+        final_statuses: HTTP statuses after which this call is not retried.
     """
 
     entry: ModelEntry
@@ -71,6 +76,7 @@ class ModelCall:
     run: RunContext
     parameters: Mapping[str, Any]
     may_omit_finish_reason: bool = False
+    final_statuses: AbstractSet[int] = frozenset()
 
     @property
     def node(self) -> str:
@@ -93,12 +99,15 @@ class ModelCall:
             return answered
         patience = _Patience(self.entry)
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, ModelError) and error.retryable),
+            retry=retry_if_exception(self._is_retried),
             stop=patience.is_spent,
             wait=patience.pause_s,
             reraise=True,
         )
         return await retrying(self._attempt, messages, key, count(1), arguments)
+
+    def _is_retried(self, error: BaseException) -> bool:
+        return isinstance(error, ModelError) and error.retryable and error.status not in self.final_statuses
 
     async def _attempt(
         self, messages: list[BaseMessage], key: str, numbers: Iterator[int], arguments: dict[str, Any]
@@ -138,12 +147,13 @@ class ModelCall:
         self, messages: list[BaseMessage], arguments: dict[str, Any], attempt: _Attempt
     ) -> Reply:
         chunks: list[AIMessageChunk] = []
+        bound = LengthBound(token_limit(self.parameters))
         try:
-            await self._receive(messages, arguments, attempt, chunks)
+            await self._receive(messages, arguments, attempt, chunks, bound)
         except TimeoutError:
             if not finish_reason(chunks):  # else the answer is complete and only the connection stayed open
                 raise
-        return self._reply(messages, chunks, attempt)
+        return self._reply(messages, chunks, attempt, too_long=bound.exceeded)
 
     async def _receive(
         self,
@@ -151,8 +161,13 @@ class ModelCall:
         arguments: dict[str, Any],
         attempt: _Attempt,
         chunks: list[AIMessageChunk],
+        bound: LengthBound,
     ) -> None:
-        """Append the chunks of an answer as they arrive. Raises TimeoutError when they stop arriving."""
+        """Append the chunks of an answer as they arrive, up to its bound.
+
+        Raises:
+            TimeoutError: Nothing arrives any more, not even a sign of life, or the answer takes too long.
+        """
         slack = self.entry.idle_timeout / 100  # rescheduling the timeout for every token costs too much
         longest_silence = self.entry.idle_timeout + slack
         async with asyncio.timeout(self.entry.timeout), asyncio.timeout(longest_silence) as idle:
@@ -169,10 +184,23 @@ class ModelCall:
                     if now - rescheduled > slack:
                         rescheduled = now
                         idle.reschedule(now + longest_silence)
-                    chunks.append(as_chunk(chunk))
-                    attempt.add(chunks[-1])
+                    received = as_chunk(chunk)
+                    if is_empty(received) and not self.may_omit_finish_reason:
+                        continue
+                    chunks.append(received)
+                    attempt.add(received)
+                    bound.add(received)
+                    if bound.exceeded:
+                        return
 
-    def _reply(self, messages: list[BaseMessage], chunks: list[AIMessageChunk], attempt: _Attempt) -> Reply:
+    def _reply(
+        self,
+        messages: list[BaseMessage],
+        chunks: list[AIMessageChunk],
+        attempt: _Attempt,
+        *,
+        too_long: bool,
+    ) -> Reply:
         if not chunks:
             raise self._error("ended the stream without an answer", retryable=True)
         whole = add_ai_message_chunks(chunks[0], *chunks[1:])
@@ -182,7 +210,8 @@ class ModelCall:
             usage = estimate_usage(messages, attempt.tokens)
         without_metadata = not any(chunk.response_metadata for chunk in chunks)
         complete = self.may_omit_finish_reason and without_metadata
-        attempt.finish_reason = reason = "stop" if complete else finish_reason(chunks)
+        reason = finish_reason(chunks) or ("length" if too_long else "stop" if complete else "")
+        attempt.finish_reason = reason
         if not reason:
             raise self._error("cut the answer off before its end", retryable=True)
         if reason not in (*COMPLETE_REASONS, "length"):

@@ -17,7 +17,13 @@ from langchain_core.runnables import RunnableConfig
 from swarm_graph.errors import AnswerError, ModelError, OverBudget, Stopped, TruncatedAnswer, UnreadableAnswer
 from swarm_graph.models.context_window import room_for_answer
 from swarm_graph.models.endpoint import ConfiguredEndpoint, Endpoint, SuppliedEndpoint
-from swarm_graph.models.request import call_arguments, refused_field
+from swarm_graph.models.request import (
+    REFUSAL_STATUS,
+    SCHEMA,
+    FieldTrial,
+    call_arguments,
+    optional_fields,
+)
 from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate
 from swarm_graph.prompts.template import Prompt
 from swarm_graph.roles.answers import Reading
@@ -208,21 +214,24 @@ class Turn:
         )
 
     async def _reply(self, question: Question[Any], endpoint: Endpoint, messages: list[BaseMessage]) -> Reply:
-        """The reply of a model. A request field that its server refuses is left out from then on."""
+        """The reply of a model. An optional field that its server refuses is left out from then on."""
+        entry, parameters = endpoint.entry, question.parameters
+        trial = FieldTrial(retried=entry.retries > 0)
         while True:
-            call = await self._call(question, endpoint)
-            refused = endpoint.refused()
-            schema = None if "response_format" in refused else question.schema
-            arguments = call_arguments(call.model, question.parameters.extra_body, schema)
+            left_out = endpoint.refused() | trial.left_out
+            call = await self._call(question, endpoint, left_out, is_trial=trial.is_running)
+            schema = None if SCHEMA in left_out else question.schema
+            arguments = call_arguments(call.model, parameters.extra_body, schema)
             try:
                 reply = await call(messages, **arguments)
             except ModelError as error:
-                field = refused_field(error, refused, schema)
-                if field is None:
-                    raise
-                endpoint.refuse(field)
-                self._notes.append(f"asked without {field}, which {endpoint.entry.server} refuses")
+                trial.learn(error, optional_fields(entry, parameters, schema) - left_out)
                 continue
+            for field in trial.refused:
+                endpoint.refuse(field)
+            if trial.left_out:
+                fields = ", ".join(sorted(trial.left_out))
+                self._notes.append(f"asked without {fields}, which {entry.server} refuses")
             if not reply.estimated:
                 await self._check_uncut(endpoint, messages, reply)
             return reply
@@ -237,8 +246,10 @@ class Turn:
                 node=node,
             )
 
-    async def _call(self, question: Question[Any], endpoint: Endpoint) -> ModelCall:
-        model = await endpoint.chat(question.parameters)
+    async def _call(
+        self, question: Question[Any], endpoint: Endpoint, left_out: frozenset[str], *, is_trial: bool
+    ) -> ModelCall:
+        model = await endpoint.chat(question.parameters, left_out)
         temperature = self.run.overrides.temperature
         if temperature is not None and "temperature" in type(model).model_fields:
             model = model.model_copy(update={"temperature": temperature})
@@ -256,6 +267,7 @@ class Turn:
                 "override": temperature,
             },
             may_omit_finish_reason=endpoint.may_omit_finish_reason,
+            final_statuses=REFUSAL_STATUS if is_trial else frozenset(),
         )
 
 

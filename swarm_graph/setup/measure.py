@@ -17,7 +17,7 @@ from swarm_graph.models.failures import explain
 from swarm_graph.models.keys import secrets_of
 from swarm_graph.models.pool import ModelPool
 from swarm_graph.models.request import call_arguments
-from swarm_graph.models.stream import finish_reason, is_plausible, server_usage
+from swarm_graph.models.stream import finish_reason, is_empty, is_plausible, server_usage
 from swarm_graph.roles.answers import read_typed
 from swarm_graph.roles.chat_markup import final_message
 from swarm_graph.settings import AgentParameters, ModelEntry
@@ -155,15 +155,17 @@ async def _call(pool: ModelPool, entry: ModelEntry, question: str, schema: Any =
         async with asyncio.timeout(min(entry.timeout, CALL_TIMEOUT_S)):
             stream: Any = model.astream([HumanMessage(question)], **call_arguments(model, {}, schema))
             async for chunk in stream:
-                first_token_s = first_token_s or time.monotonic() - began
-                chunks.append(chunk)
+                if not is_empty(chunk):
+                    first_token_s = first_token_s or time.monotonic() - began
+                    chunks.append(chunk)
     except Exception as error:
         raise explain(error, "measure", entry, secrets_of(entry, {})) from error
-    whole = add_ai_message_chunks(chunks[0], *chunks[1:])
-    usage, reason = server_usage(chunks, whole), finish_reason(chunks)
+    reason = finish_reason(chunks)
     if not reason:
         problem = f"measure: {entry.label} at {entry.server} cut the answer off before its end"
         raise ModelError(f"{problem}; look at the server's log, its answers cannot be used")
+    whole = add_ai_message_chunks(chunks[0], *chunks[1:])
+    usage = server_usage(chunks, whole)
     counted = is_plausible(usage)
     text = final_message(whole.text).text
     return _Answer(

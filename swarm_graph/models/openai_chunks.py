@@ -1,0 +1,171 @@
+"""The chunks of a streamed answer of OpenAI's API, in one form whatever server sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from swarm_graph.models.sse import Event, EventReader
+from swarm_graph.models.stream import normal_reason
+from swarm_graph.models.wire import ErrorInStream, UnreadableStream, error_in, json_object
+
+Chunk = dict[str, Any]
+
+THOUGHT_FIELDS = ("reasoning_content", "reasoning")
+"""The first in llama.cpp, LM Studio and DeepSeek, the second in vLLM."""
+THOUGHT_PARTS = ("thinking", "reasoning")
+"""The types of content parts that are thoughts."""
+DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+
+
+class ChunkReader:
+    """Reads chunks as the bytes of an answer arrive: `[DONE]`, null deltas, whole answers, errors and all.
+
+    A chunk has `choices` with one choice or none, and `usage`. The choice has a `delta` with texts for
+    `content` and `reasoning_content`, and a `finish_reason`. What says none of these makes no chunk. Tool
+    calls are dropped, because no role offers tools.
+
+    Attributes:
+        done: Whether the server has said `[DONE]`.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self._events = EventReader()
+        self._begun = False
+        self._said = False
+        self._reason = ""
+
+    def feed(self, data: bytes) -> Iterator[Chunk]:
+        """The chunks that more bytes complete.
+
+        Raises:
+            ErrorInStream: The server reports an error.
+            UnreadableStream: The bytes are no stream of this API.
+        """
+        return self._chunks(self._events.feed(data))
+
+    def end(self) -> Iterator[Chunk]:
+        """The chunks that the end of the stream completes. Raises what `feed` raises."""
+        return self._chunks(self._events.end())
+
+    def _chunks(self, events: Iterable[Event]) -> Iterator[Chunk]:
+        for event in events:
+            for document in self._documents(event):
+                if self.done:
+                    return
+                if chunk := self._chunk(document, is_body=event.is_body):
+                    yield chunk
+
+    def _documents(self, event: Event) -> Iterator[dict[str, Any] | None]:
+        """The JSON objects of an event; None is `[DONE]`."""
+        data = event.data.strip()
+        if not data or data == b"null":
+            return
+        if data.strip(b'"').upper() == b"[DONE]":
+            yield None
+            return
+        if event.name == "error":
+            raise ErrorInStream(_error(data), begun=self._said)
+        try:
+            yield json_object(data)
+        except UnreadableStream:
+            if (
+                event.is_cut and not event.is_body
+            ):  # a connection that ended too early, which is said elsewhere
+                return
+            lines = data.split(b"\n")
+            if len(lines) > 1 and not event.is_body:  # events without an empty line between them
+                for line in lines:
+                    yield from self._documents(event._replace(data=line))
+            elif event.name in ("", "message"):
+                raise
+
+    def _chunk(self, document: dict[str, Any] | None, *, is_body: bool) -> Chunk | None:
+        if document is None:
+            self.done = True
+            return _chunk_of("", "", self._reason or "stop", None) if self._begun else None
+        if document.get("error") or document.get("object") == "error":
+            raise ErrorInStream(error_in(document), begun=self._said)
+        choices = document.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            if is_body:
+                raise UnreadableStream(f"no answer in {str(document)[:80]!r}")
+            usage = _usage(document.get("usage"))
+            return {"choices": [], "usage": usage} if usage else None
+        self._begun = True
+        text, thoughts = self._texts(choice)
+        self._said = self._said or bool(text or thoughts)
+        reason = self._reason_of(choice, is_body=is_body)
+        usage = _usage(document.get("usage"))
+        if not (text or thoughts or reason or usage):
+            return None
+        return _chunk_of(text, thoughts, reason, usage)
+
+    def _texts(self, choice: dict[str, Any]) -> tuple[str, str]:
+        """What a choice says: the text of the answer, and thoughts."""
+        said = choice.get("delta")
+        if not isinstance(said, dict):
+            # A whole message is the answer, unless it repeats at the end what came in pieces.
+            said = {} if self._said else choice.get("message")
+        if not isinstance(said, dict):
+            said = {"content": choice.get("text")}
+        text, thoughts = _text_and_thoughts(said.get("content"))
+        for name in THOUGHT_FIELDS:
+            if value := said.get(name):
+                return text, thoughts + "".join(_text_and_thoughts(value))
+        return text, thoughts
+
+    def _reason_of(self, choice: dict[str, Any], *, is_body: bool) -> str:
+        reason = normal_reason(choice.get("finish_reason"))
+        ended = is_body or (self._said and "delta" in choice and choice["delta"] is None)
+        if not reason and ended:
+            reason = "stop"
+        self._reason = reason or self._reason
+        return reason
+
+
+def _chunk_of(text: str, thoughts: str, reason: str, usage: dict[str, Any] | None) -> Chunk:
+    delta = {"role": "assistant", "content": text, "reasoning_content": thoughts}
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": reason or None}], "usage": usage}
+
+
+def _error(data: bytes) -> Any:
+    """What the data of an error event says: JSON, or plain text."""
+    try:
+        return error_in(json_object(data))
+    except UnreadableStream:
+        return data.decode(errors="replace")
+
+
+def _text_and_thoughts(content: Any) -> tuple[str, str]:
+    """The text and the thoughts of a message's content: a text, or a list of parts."""
+    if isinstance(content, str):
+        return content, ""
+    parts = content if isinstance(content, list) else [content]
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict):
+            is_thought = part.get("type") in THOUGHT_PARTS
+            inner = next((part[key] for key in ("text", "content", *THOUGHT_PARTS) if part.get(key)), "")
+            (thoughts if is_thought else texts).append("".join(_text_and_thoughts(inner)))
+    return "".join(texts), "".join(thoughts)
+
+
+def _usage(value: Any) -> dict[str, Any] | None:
+    """The counts of a server's `usage` that are numbers; None when it has none."""
+    if not isinstance(value, dict):
+        return None
+    usage = _counts(value)
+    for name in DETAILS:
+        if isinstance(value.get(name), dict):
+            usage[name] = _counts(value[name])
+    return usage or None
+
+
+def _counts(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: count for name, count in values.items() if type(count) is int}

@@ -1,0 +1,150 @@
+"""A chat request on its way out, and the bytes of the streamed answer on their way in, within bounds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+MAX_DOCUMENT_BYTES = 2**24
+"""The longest line, event or JSON document of an answer: 16 MiB."""
+MAX_ERROR_BYTES = 2**16
+"""The rest of a longer error body is not read."""
+MAX_QUOTE_CHARS = 80
+BOM = b"\xef\xbb\xbf"
+
+
+class RefusedRequest(Exception):
+    """A server answered with an error status.
+
+    Attributes:
+        status_code: The HTTP status.
+        body: The server's error: its JSON, or its text.
+        response: The HTTP response, for its headers.
+    """
+
+    def __init__(self, response: Any, body: Any) -> None:
+        super().__init__(f"the server answered {response.status_code}")
+        self.status_code, self.body, self.response = response.status_code, body, response
+
+
+class ErrorInStream(Exception):
+    """A server reported an error inside an answer that had begun with status 200.
+
+    Attributes:
+        status_code: The status that the error names while there is no text yet; else -1.
+        body: The server's error: its JSON, or its text.
+    """
+
+    def __init__(self, body: Any, *, begun: bool) -> None:
+        super().__init__("the server reported an error inside its answer")
+        code = body.get("code") if isinstance(body, dict) else None
+        is_status = type(code) is int and 400 <= code < 600
+        self.status_code, self.body = code if is_status and not begun else -1, body
+
+
+class UnreadableStream(Exception):
+    """The bytes of an answer are not what its API sends."""
+
+
+async def received(
+    client: Any, url: str, payload: Mapping[str, Any], headers: Mapping[str, str]
+) -> AsyncGenerator[bytes]:
+    """Send a request, and yield the body of the answer as it arrives.
+
+    Args:
+        client: An asynchronous client of httpx or httpx2.
+        url: Where the request goes.
+        payload: The JSON of the request.
+        headers: Headers besides the client's own.
+
+    Raises:
+        RefusedRequest: The server answered with an error status.
+    """
+    content = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+    headers = {"content-type": "application/json", "accept-encoding": "identity", **headers}
+    async with client.stream("POST", url, content=content, headers=headers) as response:
+        if not response.is_success:
+            raise RefusedRequest(response, await _error_body(response))
+        async for part in response.aiter_bytes():
+            yield part
+
+
+async def _error_body(response: Any) -> Any:
+    """The JSON of an error, its `error` where it has one; text for a body that is no JSON."""
+    body = bytearray()
+    async for part in response.aiter_bytes():
+        body += part[: MAX_ERROR_BYTES - len(body)]
+        if len(body) == MAX_ERROR_BYTES:
+            break
+    try:
+        return error_in(json.loads(body))
+    except (ValueError, RecursionError):
+        return body.decode(errors="replace")
+
+
+def error_in(document: Any) -> Any:
+    """The error that a JSON document reports: its `error` where it has one, else all of it."""
+    return (document.get("error") or document) if isinstance(document, dict) else document
+
+
+def json_object(data: bytes, *, errors: str = "strict") -> dict[str, Any]:
+    """The JSON object in a line or an event.
+
+    Args:
+        data: The bytes.
+        errors: What happens to invalid UTF-8, as in `bytes.decode`.
+
+    Raises:
+        UnreadableStream: It is not valid UTF-8, or no JSON object.
+    """
+    try:
+        document = json.loads(data.decode(errors=errors))
+    except UnicodeDecodeError:
+        raise UnreadableStream(f"invalid UTF-8 in {_quote(data)}") from None
+    except (ValueError, RecursionError):
+        raise UnreadableStream(f"broken JSON: {_quote(data)}") from None
+    if not isinstance(document, dict):
+        raise UnreadableStream(f"no JSON object: {_quote(data)}")
+    return document
+
+
+def _quote(data: bytes) -> str:
+    text = data[: 4 * MAX_QUOTE_CHARS].decode(errors="replace")
+    return repr(text[:MAX_QUOTE_CHARS]) + ("…" if len(text) > MAX_QUOTE_CHARS else "")
+
+
+class Lines:
+    """Splits bytes into lines as they arrive; LF, CR and CRLF end a line, byte order marks are dropped."""
+
+    def __init__(self) -> None:
+        self._begun: list[bytes] = []
+        self._size = 0
+        self._after_cr = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that more bytes complete, without their ends.
+
+        Raises:
+            UnreadableStream: A line is too long.
+        """
+        if self._after_cr and data.startswith(b"\n"):
+            data, self._after_cr = data[1:], False
+        if data:
+            self._after_cr = data.endswith(b"\r")
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        first, *others = data.split(b"\n")
+        self._begun.append(first)
+        self._size += len(first)
+        if self._size > MAX_DOCUMENT_BYTES:
+            raise UnreadableStream(f"a line of more than {MAX_DOCUMENT_BYTES >> 20} MiB")
+        if not others:
+            return []
+        *whole, last = b"".join(self._begun), *others
+        self._begun, self._size = [last], len(last)
+        return [line.removeprefix(BOM) for line in whole]
+
+    def end(self) -> bytes:
+        """The line that has begun and was not ended; empty when there is none."""
+        return b"".join(self._begun).removeprefix(BOM)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from typing import Any
@@ -48,44 +48,65 @@ class OllamaChat(ChatOllama):
         """The lines of an answer as ChatOllama reads them; an empty one for bytes that complete none."""
         parameters = self._chat_params(messages, stop, **kwargs)
         payload = {name: value for name, value in parameters.items() if value is not None}
-        lines, client = Lines(), self._async_client._client
+        reader, client = LineReader(), self._async_client._client
         async with aclosing(received(client, "/api/chat", payload, {})) as parts:
             async for part in parts:
-                whole = [line for line in lines.feed(part) if line.strip()]
-                for line in whole:
-                    yield _line(json_object(line, errors="replace"))
-                if not whole:
+                line = None
+                for line in reader.feed(part):
+                    yield line
+                if line is None:
                     yield {}
-        if last := _last_line(lines.end()):
-            yield _line(last)
+        for line in reader.end():
+            yield line
 
 
-def _last_line(line: bytes) -> dict[str, Any] | None:
-    """A line that no newline ends; None when the connection ended in the middle of it."""
-    try:
-        return json_object(line, errors="replace")
-    except UnreadableStream:
-        return None
+class LineReader:
+    """Reads the lines of an answer of Ollama's API as the bytes arrive.
 
-
-def _line(document: dict[str, Any]) -> dict[str, Any]:
-    """A line of Ollama's API with what ChatOllama reads, each of its type.
-
-    Raises:
-        ErrorInStream: The server reports an error.
+    A line has what ChatOllama reads, each value of its type. Invalid UTF-8 is replaced, as in Ollama's own
+    client.
     """
-    message = document.get("message")
-    message = message if isinstance(message, dict) else {}
-    text, thoughts = (
-        value if isinstance(value := message.get(key), str) else "" for key in ("content", "thinking")
-    )
-    if error := document.get("error"):
-        raise ErrorInStream(error, begun=bool(text))
-    line: dict[str, Any] = {"message": {"content": text, "thinking": thoughts}}
-    if document.get("done") is True:
-        reason = normal_reason(document.get("done_reason")) or "stop"
-        line |= {"done": True, "done_reason": reason, "model": document.get("model")}
-    return line | {name: count for name in COUNTS if type(count := document.get(name)) is int}
+
+    def __init__(self) -> None:
+        self._lines = Lines()
+        self._begun = False
+
+    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
+        """The lines that more bytes complete.
+
+        Raises:
+            ErrorInStream: The server reports an error.
+            UnreadableStream: The bytes are no stream of this API.
+        """
+        for line in self._lines.feed(data):
+            if line.strip():
+                yield self._line(json_object(line, errors="replace"))
+
+    def end(self) -> Iterator[dict[str, Any]]:
+        """The last line, if no newline ends it. Raises what `feed` raises."""
+        last = self._lines.end()
+        if not last.strip():
+            return
+        try:
+            document = json_object(last, errors="replace")
+        except UnreadableStream:
+            if self._begun:  # a connection that ended too early, which is said elsewhere
+                return
+            raise
+        yield self._line(document)
+
+    def _line(self, document: dict[str, Any]) -> dict[str, Any]:
+        if error := document.get("error"):
+            raise ErrorInStream(error, begun=self._begun)
+        message = document.get("message")
+        said = message if isinstance(message, dict) else {}
+        texts = {key: value for key in ("content", "thinking") if isinstance(value := said.get(key), str)}
+        self._begun = self._begun or any(texts.values())
+        line: dict[str, Any] = {"message": {"content": "", **texts}}
+        if document.get("done") is True:
+            reason = normal_reason(document.get("done_reason")) or "stop"
+            line |= {"done": True, "done_reason": reason, "model": document.get("model")}
+        return line | {name: count for name in COUNTS if type(count := document.get(name)) is int}
 
 
 def chat_model(

@@ -15,6 +15,7 @@ import pytest
 from servers.faults import FAULTS as PLAYED
 from servers.faults import REASONING, STATUSES, FaultyOllama, FaultyProxy, Plan
 from servers.llama import Llama
+from servers.odd_streams import ODD_STREAMS
 from support import dead_port
 
 from swarm_graph.errors import ModelError
@@ -32,15 +33,24 @@ CALLS = {
     "repair": {1, 2},
     "until timeout": set(range(3, 20)),
     "without it": {5, 7},
+    "in turn": {2, 3, 4},
+    "retries, in turn": {3, 4, 5},
+    "without schema": {1, 2, 3, 4},
+    "without reasoning": {3, 4, 5},
+    "without extras": {2, 3, 4, 5},
 }
 """How many calls reach the server with one retry; a plain answer often needs no repair."""
 LIMITS = {
     "silent": {"idle_timeout": 1},
+    "early_stop_stall": {"idle_timeout": 1},
+    "keep_alive": {"idle_timeout": 2},
     "stall": {"idle_timeout": 1},
     "left_open": {"idle_timeout": 3},
     "loading": {"timeout": 4},
 }
 """Limits that end a fault early. All other faults keep the default limits, so that load does not matter."""
+
+UNCHANGED = ("prose", "fenced", "slow_first_token", "no_usage", "reasoning")
 
 
 @dataclass
@@ -143,7 +153,7 @@ def test_the_page_says_what_happens(fault: str, api: str, llama: Llama) -> None:
             assert outcome.approved is not None or kind != "typed"
         assert calls in ({0} if fault == "refused" else CALLS[again]), kind
     taken = cells["streamed"][0]
-    if plain == "taken" and fault in ("prose", "fenced", "slow_first_token", "no_usage", "reasoning"):
+    if plain == "taken" and fault in (*ODD_STREAMS, *UNCHANGED):
         assert taken.streamed.strip() == taken.answer.strip()
     assert (taken.thoughts == REASONING) == (fault == "reasoning")
     if fault == "think":

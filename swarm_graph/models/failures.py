@@ -263,7 +263,7 @@ def _detail(error: BaseException, secrets: Sequence[str]) -> str:
     """The server's message, else the root exception's, on one line and without secrets."""
     body = getattr(error, "body", None)
     if isinstance(body, dict):
-        text = str(body.get("message") or body.get("error") or body)
+        text = str(body.get("message") or body.get("error") or body.get("detail") or body)
         if "type" in body and str(body["type"]) not in text:
             text = f"{body['type']}: {text}"
     elif isinstance(body, str) and body.strip():

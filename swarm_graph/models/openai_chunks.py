@@ -15,6 +15,8 @@ THOUGHT_FIELDS = ("reasoning_content", "reasoning")
 """The first in llama.cpp, LM Studio and DeepSeek, the second in vLLM."""
 THOUGHT_PARTS = ("thinking", "reasoning")
 """The types of content parts that are thoughts."""
+MAX_PARTS_DEPTH = 8
+"""Parts of a message that are nested deeper are not read."""
 DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
@@ -139,10 +141,10 @@ def _error(data: bytes) -> Any:
         return data.decode(errors="replace")
 
 
-def _text_and_thoughts(content: Any) -> tuple[str, str]:
+def _text_and_thoughts(content: Any, depth: int = 0) -> tuple[str, str]:
     """The text and the thoughts of a message's content: a text, or a list of parts."""
-    if isinstance(content, str):
-        return content, ""
+    if isinstance(content, str) or depth > MAX_PARTS_DEPTH:
+        return content if isinstance(content, str) else "", ""
     parts = content if isinstance(content, list) else [content]
     texts: list[str] = []
     thoughts: list[str] = []
@@ -152,7 +154,7 @@ def _text_and_thoughts(content: Any) -> tuple[str, str]:
         elif isinstance(part, dict):
             is_thought = part.get("type") in THOUGHT_PARTS
             inner = next((part[key] for key in ("text", "content", *THOUGHT_PARTS) if part.get(key)), "")
-            (thoughts if is_thought else texts).append("".join(_text_and_thoughts(inner)))
+            (thoughts if is_thought else texts).append("".join(_text_and_thoughts(inner, depth + 1)))
     return "".join(texts), "".join(thoughts)
 
 

@@ -24,7 +24,7 @@ class RefusedRequest(Exception):
     """
 
     def __init__(self, response: Any, body: Any) -> None:
-        super().__init__(f"the server answered {response.status_code}")
+        super().__init__("no reason given")
         self.status_code, self.body, self.response = response.status_code, body, response
 
 
@@ -85,7 +85,9 @@ async def _error_body(response: Any) -> Any:
 
 def error_in(document: Any) -> Any:
     """The error that a JSON document reports: its `error` where it has one, else all of it."""
-    return (document.get("error") or document) if isinstance(document, dict) else document
+    if isinstance(document, list) and document:
+        document = document[0]
+    return (document.get("error") or document) if isinstance(document, dict) else str(document)
 
 
 def json_object(data: bytes, *, errors: str = "strict") -> dict[str, Any]:

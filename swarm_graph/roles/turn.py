@@ -229,9 +229,10 @@ class Turn:
                 continue
             for field in trial.refused:
                 endpoint.refuse(field)
-            if trial.left_out:
-                fields = ", ".join(sorted(trial.left_out))
-                self._notes.append(f"asked without {fields}, which {entry.server} refuses")
+            if blamed := ", ".join(sorted(trial.refused)):
+                self._notes.append(f"asked without {blamed}, which {entry.server} refuses")
+            if innocent := ", ".join(sorted(trial.left_out - trial.refused)):
+                self._notes.append(f"asked once without {innocent} to find that out")
             if not reply.estimated:
                 await self._check_uncut(endpoint, messages, reply)
             return reply

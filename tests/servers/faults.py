@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from servers.counting_proxy import CountingProxy, ProxyHandler
 from servers.loopback import Call, Handler
+from servers.odd_streams import ODD_STREAMS, Dialect, Ollama, OpenAI
 from servers.ollama_front import OllamaError, OllamaFront, OllamaHandler, _line, _statistics
 
 PIECES = 4
@@ -30,6 +31,19 @@ STATUSES: dict[str, tuple[int, str, dict[str, str]]] = {
     "busy": (503, "server busy, please try again", {}),
     "loading": (503, "Loading model", {}),
 }
+SCHEMA_KEYS, REASONING_KEYS = (
+    ("response_format", "format"),
+    ("chat_template_kwargs", "reasoning_effort", "think"),
+)
+REFUSALS: dict[str, tuple[int, Any, tuple[str, ...]]] = {
+    "samplers": (400, {"error": "Failed to initialize samplers"}, SCHEMA_KEYS),
+    "vocabulary": (500, {"error": "failed to load model vocabulary required for format"}, SCHEMA_KEYS),
+    "validation": (422, {"detail": [{"loc": ["body"], "msg": "extra input", "type": "extra"}]}, SCHEMA_KEYS),
+    "unsupported": (501, "not implemented", SCHEMA_KEYS),
+    "no_reasoning": (500, {"error": {"message": "internal error", "code": 500}}, REASONING_KEYS),
+    "no_extras": (400, {"error": {"message": "bad request"}}, ("stream_options", "options")),
+}
+"""How servers refuse the fields of a request, without a word that names one."""
 REFUSABLE = ("response_format", "seed", "top_p", "stream_options", "chat_template_kwargs", "reasoning_effort")
 
 
@@ -92,7 +106,7 @@ CHANGED: Mapping[str, Callable[[Answer], Answer]] = {
 """Faults that change a real answer on its way out."""
 FAULTS = (
     "reset", "hang_up", "slow_first_token", "silent", "wrong_type", "refuse_fields", "ignore_format",
-    "overflow", *STATUSES, *CHANGED,
+    "overflow", "endless_error", *STATUSES, *REFUSALS, *CHANGED, *ODD_STREAMS,
 )  # fmt: skip
 
 
@@ -142,6 +156,12 @@ class Faulty:
             return self.overflow()
         if name == "refuse_fields" and (refused := [key for key in REFUSABLE if key in body]):
             return self.complain(400, f"unrecognized field: '{refused[0]}'", {})
+        if name in REFUSALS:
+            status, said, keys = REFUSALS[name]
+            if any(key in body for key in keys):
+                return self.send_with(status, said, {})
+        if name == "endless_error":
+            return self._fail_forever()
         if name == "ignore_format":
             body = {key: value for key, value in body.items() if key not in ("response_format", "format")}
         if name == "slow_first_token":
@@ -150,7 +170,25 @@ class Faulty:
         if change := CHANGED.get(name):
             answer = change(answer)
         self.server.calls.over(call)
+        if name in ODD_STREAMS:
+            kind = "application/json" if name == "whole_json" else self.dialect.kind
+            return self._send_parts(kind, ODD_STREAMS[name](self.dialect, answer))
         return self.answer(body, answer)
+
+    def _send_parts(self: Any, kind: str, parts: Iterator[bytes | float]) -> None:
+        self.begin_stream(kind)
+        for part in parts:
+            if isinstance(part, float):
+                self.server.closing.wait(part)
+            elif part:
+                self.part(part)
+                self.wfile.flush()
+        self.end_stream()
+
+    def _fail_forever(self: Any) -> None:
+        self._head(400, "text/plain", ("Transfer-Encoding", "chunked"))
+        while not self.server.closing.is_set():
+            self.part(b"something is wrong " * 4096)
 
     def _go_away(self: Any, name: str) -> None:
         if name == "silent":
@@ -189,6 +227,7 @@ class Faulty:
 
 class FaultyProxyHandler(Faulty, ProxyHandler):
     server: FaultyProxy
+    dialect: Dialect = OpenAI()
 
     def do_POST(self) -> Any:  # noqa: N802
         raw = self.body()
@@ -254,6 +293,7 @@ def _event(delta: dict[str, Any], finish: str | None = None) -> bytes:
 
 class FaultyOllamaHandler(Faulty, OllamaHandler):
     server: FaultyOllama
+    dialect: Dialect = Ollama()
 
     def _chat(self, body: dict[str, Any]) -> Any:
         self.server.model(body)

@@ -44,6 +44,8 @@ LIMITS = {
     "silent": {"idle_timeout": 1},
     "early_stop_stall": {"idle_timeout": 1},
     "keep_alive": {"idle_timeout": 2},
+    "only_comments": {"timeout": 2},
+    "left_open_alive": {"idle_timeout": 3},
     "stall": {"idle_timeout": 1},
     "left_open": {"idle_timeout": 3},
     "loading": {"timeout": 4},

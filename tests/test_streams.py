@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -121,6 +123,29 @@ def test_an_event_of_many_lines_and_a_json_of_many_lines_have_an_end(begin: byte
     list(reader.feed(begin))
     with pytest.raises(UnreadableStream, match="an event of more than 16 MiB"):
         feed_forever(reader, b"data: " + b"x" * 2**16 + b"\n")
+
+
+def seconds(data: bytes) -> float:
+    """The processor time for reading a stream in small pieces, at best."""
+    taken = []
+    for _ in range(3):
+        began = time.process_time()
+        for reader in (ChunkReader(), LineReader()):
+            with suppress(UnreadableStream):
+                for at in range(0, len(data), 16):
+                    list(reader.feed(data[at : at + 16]))
+                list(reader.end())
+        taken.append(time.process_time() - began)
+    return min(taken)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"x", b"data: 1\n", b"\n", b"\r", b": comment\n\n", b"data: {}\n\n", b"{", b'{"a": ', b"data:[\n"],
+)
+def test_ten_times_the_bytes_take_about_ten_times_as_long(part: bytes) -> None:
+    short, long = (seconds(part * (size // len(part))) for size in (20_000, 200_000))
+    assert long < 40 * short
 
 
 # --- OpenAI's API --------------------------------------------------------------------------------
@@ -356,23 +381,31 @@ def test_ollamas_lines_are_read(name: str) -> None:
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        *(
-            (word, "stop")
-            for word in ("stop", "STOP", "Stop", " stop ", "FINISH_REASON_STOP", "FinishReason.STOP")
-        ),
-        *(
-            (word, "length")
-            for word in ("length", "LENGTH", "max_tokens", "MAX_TOKENS", "maxTokens", "Max Tokens")
-        ),
-        *((word, "") for word in (None, "", "null", "None", 7, True, [], {}, {"type": None})),
         ({"type": "length", "length": 40}, "length"),
         ({"type": "stop", "matched": "</s>"}, "stop"),
         ("eosFound", "eos_found"),
         ("content_filter", "content_filter"),
     ],
 )
-def test_a_finish_reason_is_known_in_any_spelling(said: Any, reason: str) -> None:
+def test_a_finish_reason_is_known_in_any_form(said: Any, reason: str) -> None:
     assert normal_reason(said) == reason
+
+
+@pytest.mark.parametrize(
+    "said", ["stop", "STOP", "Stop", " stop ", "FINISH_REASON_STOP", "FinishReason.STOP"]
+)
+def test_stop_is_known_in_any_spelling(said: str) -> None:
+    assert normal_reason(said) == "stop"
+
+
+@pytest.mark.parametrize("said", ["length", "LENGTH", "max_tokens", "MAX_TOKENS", "maxTokens", "Max Tokens"])
+def test_length_is_known_in_any_spelling(said: str) -> None:
+    assert normal_reason(said) == "length"
+
+
+@pytest.mark.parametrize("said", [None, "", "null", "None", 7, True, [], {}, {"type": None}])
+def test_what_gives_no_reason_is_none(said: Any) -> None:
+    assert normal_reason(said) == ""
 
 
 def exceeds(max_tokens: int | None, parts: list[str]) -> bool:

@@ -40,7 +40,7 @@ BROKEN_STREAM_ERRORS = {
 """Class names in aiohttp, http.client and httpx."""
 MAX_DETAIL_CHARS = 300
 
-_TAG = re.compile(r"<[^>]*>")
+_TAG = re.compile(r"<[^<>]*>")
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,8 @@ class ChunkReader:
                 raise UnreadableStream(f"no answer in {str(document)[:80]!r}")
             usage = _usage(document.get("usage"))
             return {"choices": [], "usage": usage} if usage else None
+        if error := choice.get("error"):
+            raise ErrorInStream(error, begun=self._said)
         self._begun = True
         text, thoughts = self._texts(choice)
         self._said = self._said or bool(text or thoughts)

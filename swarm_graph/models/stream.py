@@ -24,6 +24,8 @@ LENGTH_REASONS = (
     "context_length_reached", "model_context_window_exceeded",
 )  # fmt: skip
 """The finish reasons that servers give for an answer that was cut off at its token limit."""
+MAX_REASON_CHARS = 60
+"""The rest of a longer finish reason is cut off."""
 NO_REASONS = ("null", "none", "finish_reason_unspecified")
 """Words that say that an answer goes on."""
 MAX_ANSWER_TOKENS = 2**17
@@ -46,6 +48,18 @@ def as_chunk(message: AIMessage) -> AIMessageChunk:
     )
 
 
+def says_something(chunk: AIMessageChunk) -> bool:
+    """Whether a chunk has text or thoughts that are more than blanks."""
+    thoughts = chunk.additional_kwargs.get("reasoning_content", "")
+    return bool(chunk.text.strip() or str(thoughts).strip())
+
+
+def reason_of(chunk: AIMessageChunk) -> str:
+    """The finish reason in a chunk; empty when it has none."""
+    metadata = chunk.response_metadata
+    return normal_reason(metadata.get("finish_reason") or metadata.get("done_reason"))
+
+
 def is_empty(chunk: AIMessageChunk) -> bool:
     """Whether a chunk is only a sign of life: it has no text, no thought, no end and no count."""
     said = chunk.content or chunk.additional_kwargs or chunk.tool_call_chunks
@@ -61,7 +75,7 @@ def normal_reason(reason: Any) -> str:
         reason = reason.get("type") or reason.get("reason")
     if not isinstance(reason, str):
         return ""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", printable(reason).strip())
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", printable(reason[:MAX_REASON_CHARS]).strip())
     word = re.sub(r"[\s.-]+", "_", spaced).lower()
     if word in NO_REASONS:
         return ""
@@ -77,10 +91,9 @@ def finish_reason(chunks: Sequence[AIMessageChunk]) -> str:
     """
     reasons: list[str] = []
     for chunk in chunks:
-        if chunk.text.strip() or str(chunk.additional_kwargs.get("reasoning_content", "")).strip():
+        if says_something(chunk):
             reasons.clear()
-        metadata = chunk.response_metadata
-        if reason := normal_reason(metadata.get("finish_reason") or metadata.get("done_reason")):
+        if reason := reason_of(chunk):
             reasons.append(reason)
     if "length" in reasons:
         return "length"

@@ -33,7 +33,9 @@ from swarm_graph.models.stream import (
     finish_reason,
     is_empty,
     is_plausible,
+    reason_of,
     reasoning_tokens,
+    says_something,
     server_usage,
 )
 from swarm_graph.roles.emitter import Emitter
@@ -172,7 +174,7 @@ class ModelCall:
         longest_silence = self.entry.idle_timeout + slack
         async with asyncio.timeout(self.entry.timeout), asyncio.timeout(longest_silence) as idle:
             clock = asyncio.get_running_loop().time
-            rescheduled = clock()
+            rescheduled, ended = clock(), False
             config: RunnableConfig = {
                 **self.config,
                 "metadata": {**self.config["metadata"], "attempt": attempt.number},
@@ -180,13 +182,15 @@ class ModelCall:
             stream: Any = self.model.astream(messages, config, **arguments)
             async with aclosing(stream) as parts:
                 async for chunk in parts:
+                    received = as_chunk(chunk)
+                    is_sign = is_empty(received)
                     now = clock()
-                    if now - rescheduled > slack:
+                    if now - rescheduled > slack and not (is_sign and ended):
                         rescheduled = now
                         idle.reschedule(now + longest_silence)
-                    received = as_chunk(chunk)
-                    if is_empty(received) and not self.may_omit_finish_reason:
+                    if is_sign and not self.may_omit_finish_reason:
                         continue
+                    ended = bool(reason_of(received)) or (ended and not says_something(received))
                     chunks.append(received)
                     attempt.add(received)
                     bound.add(received)
@@ -216,12 +220,13 @@ class ModelCall:
             raise self._error("cut the answer off before its end", retryable=True)
         if reason not in (*COMPLETE_REASONS, "length"):
             raise self._error(f"ended the answer with '{reason}' instead of 'stop'", retryable=False)
+        only_thoughts = not whole.text.strip() and "reasoning_content" in whole.additional_kwargs
         return Reply(
             text=without_lone_surrogates(whole.text),
             truncated=reason == "length",
             input_tokens=usage["input_tokens"],
             output_tokens=usage["output_tokens"],
-            reasoning_tokens=reasoning_tokens(usage),
+            reasoning_tokens=usage["output_tokens"] if only_thoughts else reasoning_tokens(usage),
             estimated=not counted,
         )
 

@@ -117,6 +117,19 @@ def _keep_alive(api: Dialect, answer: Answered) -> Parts:
     yield from _ended(api, answer, "stop")
 
 
+def _only_comments(api: Dialect, _answer: Answered) -> Parts:
+    for _ in range(300):
+        yield api.comment
+        yield 0.2
+
+
+def _left_open_alive(api: Dialect, answer: Answered) -> Parts:
+    """The end of the answer is said, but neither the stream nor its comments end."""
+    yield from (api.say(piece) for piece in answer.pieces)
+    yield api.say("", "stop")
+    yield from _only_comments(api, answer)
+
+
 def _framing(api: Dialect, answer: Answered) -> Parts:
     """A byte order mark, comments, CRLF, and no blank after `data:`, in pieces of seven bytes."""
     parts = [part for part in _ended(api, answer, "stop") if isinstance(part, bytes)]
@@ -158,6 +171,8 @@ def _endless_line(api: Dialect, _answer: Answered) -> Parts:
 
 ODD_STREAMS: Mapping[str, Callable[[Dialect, Answered], Parts]] = {
     "keep_alive": _keep_alive,
+    "only_comments": _only_comments,
+    "left_open_alive": _left_open_alive,
     "framing": _framing,
     "no_choices": lambda api, answer: chain(api.nothing(), _ended(api, answer, "stop"), api.nothing()),
     "done_without_reason": lambda api, answer: _ended(api, answer, NOTHING),

@@ -111,7 +111,9 @@ class ModelEntry(Settings):
     timeout: PositiveNumber = Field(
         1800.0, description="Seconds for one call, from dispatch to the last token."
     )
-    idle_timeout: PositiveNumber = Field(600.0, description="Seconds without a new token until a call fails.")
+    idle_timeout: PositiveNumber = Field(
+        600.0, description="Seconds in which the server sends nothing until a call fails."
+    )
     retries: Integer = Field(
         4,
         ge=0,
@@ -201,7 +203,9 @@ class AgentParameters(Settings):
     """Sampling parameters of a role. Parameters that are not set have the role's or the server's defaults."""
 
     temperature: Number | None = Field(None, ge=0, le=2, description="0: always the most likely token.")
-    max_tokens: Integer | None = Field(None, ge=1, description="Maximum length of an answer, in tokens.")
+    max_tokens: Integer | None = Field(
+        None, ge=1, description="Maximum length of an answer, in tokens; one that goes on is cut off."
+    )
     top_p: Number | None = Field(
         None, gt=0, le=1, description="Nucleus sampling: total probability of the tokens to sample from."
     )

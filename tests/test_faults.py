@@ -186,6 +186,17 @@ def test_a_redirect_that_repeats_the_key_does_not_show_it(
     assert f"redirects to {location.replace('SECRET-9', '***')} (307)" in outcome.error
 
 
+@pytest.mark.parametrize("api", SERVERS)
+def test_an_error_in_a_stream_that_repeats_the_key_does_not_show_it(
+    api: str, llama: Llama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWN_KEY", "SECRET-9")
+    monkeypatch.setitem(ODD_STREAMS, "error_first", lambda api, _: iter([api.error("SECRET-9 has no money")]))
+    with SERVERS[api](llama.root, Plan("error_first")) as server:
+        outcome = session("plain", settings(server, api_key_env="OWN_KEY"))
+    assert "broke off: *** has no money" in outcome.error
+
+
 def test_what_a_server_says_cannot_move_the_cursor(llama: Llama, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STATUSES, "bad_request", (400, "bad\x1b[2J\u202e\x00 thing", {}))
     with FaultyProxy(llama.root, Plan("bad_request")) as server:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from typing import Any, Protocol
 
@@ -169,7 +169,7 @@ def _endless_line(api: Dialect, _answer: Answered) -> Parts:
     yield from repeat(b"x" * 2**16)
 
 
-ODD_STREAMS: Mapping[str, Callable[[Dialect, Answered], Parts]] = {
+ODD_STREAMS: dict[str, Callable[[Dialect, Answered], Parts]] = {
     "keep_alive": _keep_alive,
     "only_comments": _only_comments,
     "left_open_alive": _left_open_alive,

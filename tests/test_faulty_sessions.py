@@ -27,7 +27,7 @@ HARMLESS = (
     "invalid_utf8", "think", "open_think", "reasoning", "no_usage", "wrong_type",
 )  # fmt: skip
 """Faults that leave the answer as it was, if it comes at all."""
-CHANGING = ("length", "empty", "bad_request")
+CHANGING = ("length", "empty", "not_found")
 """Faults that ask for a repair question, or end the run."""
 
 

@@ -285,6 +285,15 @@ def test_a_context_s_model_may_stream_without_saying_why_it_ends() -> None:
     assert done["tasks"]["a"]["result"] == "It is done."
 
 
+def test_a_context_s_model_knows_no_max_tokens_and_is_not_held_to_them() -> None:
+    graph = build_graph("custom", config=config(agent_parameters={"documenter": {"max_tokens": 10}}))
+    tasks: Any = {"tasks": [{"task_id": "a", "assigned_role": "documenter"}]}
+    said = "It is done. " * 200
+    own = GenericFakeChatModel(messages=iter([AIMessage(said)]))
+    done = graph.invoke(tasks, context=SwarmContext(model=own))
+    assert done["tasks"]["a"]["result"].strip() == said.strip()
+
+
 SURVIVES = """
 import os, sys
 from swarm_graph import build_graph

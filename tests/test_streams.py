@@ -237,6 +237,16 @@ def test_a_stream_is_read_the_same_in_any_pieces(cuts: list[int]) -> None:
         assert answer(data, cuts) == expected
 
 
+def test_an_end_is_said_once() -> None:
+    for stream in (
+        HELLO + STOPPED + DONE,
+        HELLO + say("") + DONE,
+        HELLO + STOPPED + event(usage={"a": 1}) + DONE,
+    ):
+        choices = [choice for chunk in chunks(stream) for choice in chunk["choices"]]
+        assert [choice["finish_reason"] for choice in choices] == [None, None, "stop"]
+
+
 ERRORS = {
     "event": (b"event: error\ndata: no memory\n\n", "no memory", -1),
     "event with an object": (b'event: error\ndata: {"error": {"message": "m"}}\n\n', {"message": "m"}, -1),

@@ -102,11 +102,14 @@ class LineReader:
         said = message if isinstance(message, dict) else {}
         texts = {key: value for key in ("content", "thinking") if isinstance(value := said.get(key), str)}
         self._begun = self._begun or any(texts.values())
-        line: dict[str, Any] = {"message": {"content": "", **texts}}
-        if document.get("done") is True:
-            reason = normal_reason(document.get("done_reason")) or "stop"
-            line |= {"done": True, "done_reason": reason, "model": document.get("model")}
-        return line | {name: count for name in COUNTS if type(count := document.get(name)) is int}
+        line = {
+            name: value
+            for name, value in document.items()
+            if (type(value) is int if name in COUNTS else isinstance(value, (str, int, float)))
+        }
+        done = document.get("done") is True
+        reason = (normal_reason(document.get("done_reason")) or "stop") if done else None
+        return {**line, "message": {"content": "", **texts}, "done": done, "done_reason": reason}
 
 
 def chat_model(

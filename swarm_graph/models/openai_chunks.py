@@ -36,6 +36,7 @@ class ChunkReader:
         self._events = EventReader()
         self._begun = False
         self._said = False
+        self._ended = False
         self._reason = ""
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
@@ -72,21 +73,19 @@ class ChunkReader:
         try:
             yield json_object(data)
         except UnreadableStream:
-            if (
-                event.is_cut and not event.is_body
-            ):  # a connection that ended too early, which is said elsewhere
-                return
-            lines = data.split(b"\n")
-            if len(lines) > 1 and not event.is_body:  # events without an empty line between them
+            lines = [] if event.is_body else data.split(b"\n")
+            if len(lines) > 1:  # events without an empty line between them
                 for line in lines:
                     yield from self._documents(event._replace(data=line))
-            elif event.name in ("", "message"):
-                raise
+            elif event.is_body or (event.name in ("", "message") and not event.is_cut):
+                raise  # what is cut misses its end, too, and that is said elsewhere
 
     def _chunk(self, document: dict[str, Any] | None, *, is_body: bool) -> Chunk | None:
         if document is None:
             self.done = True
-            return _chunk_of("", "", self._reason or "stop", None) if self._begun else None
+            if self._ended or not self._begun:
+                return None
+            return _chunk_of("", "", self._reason or "stop")
         if document.get("error") or document.get("object") == "error":
             raise ErrorInStream(error_in(document), begun=self._said)
         choices = document.get("choices")
@@ -102,10 +101,11 @@ class ChunkReader:
         text, thoughts = self._texts(choice)
         self._said = self._said or bool(text or thoughts)
         reason = self._reason_of(choice, is_body=is_body)
+        self._ended = bool(reason) or (self._ended and not (text.strip() or thoughts.strip()))
         usage = _usage(document.get("usage"))
         if not (text or thoughts or reason or usage):
             return None
-        return _chunk_of(text, thoughts, reason, usage)
+        return _chunk_of(text, thoughts, reason, usage=usage, model=document.get("model"))
 
     def _texts(self, choice: dict[str, Any]) -> tuple[str, str]:
         """What a choice says: the text of the answer, and thoughts."""
@@ -130,9 +130,9 @@ class ChunkReader:
         return reason
 
 
-def _chunk_of(text: str, thoughts: str, reason: str, usage: dict[str, Any] | None) -> Chunk:
+def _chunk_of(text: str, thoughts: str, reason: str, **more: Any) -> Chunk:
     delta = {"role": "assistant", "content": text, "reasoning_content": thoughts}
-    return {"choices": [{"index": 0, "delta": delta, "finish_reason": reason or None}], "usage": usage}
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": reason or None}], **more}
 
 
 def _error(data: bytes) -> Any:

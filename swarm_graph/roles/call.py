@@ -149,7 +149,9 @@ class ModelCall:
         self, messages: list[BaseMessage], arguments: dict[str, Any], attempt: _Attempt
     ) -> Reply:
         chunks: list[AIMessageChunk] = []
-        bound = LengthBound(token_limit(self.parameters))
+        # A simulated or supplied model is not told the role's limit.
+        limit = None if self.entry.api_type == "simulated" else token_limit(self.parameters)
+        bound = LengthBound(limit)
         try:
             await self._receive(messages, arguments, attempt, chunks, bound)
         except TimeoutError:

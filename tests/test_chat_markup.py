@@ -217,10 +217,14 @@ UNITS = [
 ]  # fmt: skip
 
 
-def growth(read_it: Callable[[str], object], unit: str) -> float:
-    """How many times longer 200 KB take than 20 KB, in processor time: 10, or 100 if it is quadratic."""
-    small, large = (processor_time(read_it, unit * (size // len(unit))) for size in (20_000, 200_000))
-    return large / max(small, 0.005)
+def is_linear(read_it: Callable[[str], object], unit: str) -> bool:
+    """Whether 200 KB take about 10 times as long as 20 KB, and not 100 times."""
+    # Other programs on the machine disturb a measurement, but not four of them.
+    for _ in range(4):
+        small, large = (processor_time(read_it, unit * (size // len(unit))) for size in (20_000, 200_000))
+        if large / max(small, 0.005) < 40:
+            return True
+    return False
 
 
 def processor_time(read_it: Callable[[str], object], text: str) -> float:
@@ -244,11 +248,11 @@ def test_reading_takes_time_in_proportion_to_the_text(unit: str) -> None:
         "prompt": lambda text: prompt.render({**values, "request": text}),
     }
     for name, reader in readers.items():
-        assert growth(reader, unit) < 60, name
+        assert is_linear(reader, unit), name
 
 
 def test_a_bracket_and_many_blanks_are_read_at_once() -> None:
     prompt = load("task", holes=("request", "description", "metadata", "results", "files", "packages"))
     values = dict.fromkeys(prompt.holes, "x")
     for blank in (" ", "/", "\n", " /"):
-        assert growth(lambda text: prompt.render({**values, "request": f"<{text}"}), blank) < 60
+        assert is_linear(lambda text: prompt.render({**values, "request": f"<{text}"}), blank)

@@ -14,6 +14,7 @@ from typing import IO, NamedTuple
 
 import psutil
 
+from swarm_graph.sandbox.memory import MemoryMeter
 from swarm_graph.sandbox.protocol import MIB, Disk, Finished, Limits, Tail
 
 POLL_S = 0.05
@@ -177,6 +178,7 @@ class _Watch:
     def __init__(self, pid: int, limits: Limits, folder: str, disk: Disk, started_at: float) -> None:
         self.pid, self.limits, self.started_at = pid, limits, started_at
         self.folder, self.disk, self._next_walk = folder, disk, started_at
+        self._memory = MemoryMeter()
 
     def broken_limit(self) -> str:
         """The limit that is broken, as the predicate of a sentence; empty if none is."""
@@ -189,13 +191,13 @@ class _Watch:
             return ""
         if len(processes) > limits.processes + SANDBOX_PROCESSES:
             return f"had more than {limits.processes} processes"
-        memory = sum(_memory(process) for process in processes)
-        if memory > limits.memory:
-            return f"used more than {limits.memory // MIB} MiB of memory"
         try:
             usage = self._disk_usage(processes)
         except _TooDeep:
             return f"made folders more than {MAX_FOLDER_DEPTH} deep"
+        files_in_memory = usage.size if self.disk == "own" else 0
+        if self._memory.used(processes, files_in_memory) > limits.memory:
+            return f"used more than {limits.memory // MIB} MiB of memory"
         if usage.files > limits.files:
             return f"made more than {limits.files} files"
         return f"wrote more than {limits.disk // MIB} MiB of files" if usage.size > limits.disk else ""
@@ -207,14 +209,15 @@ class _Watch:
         return self._inodes(processes) if self.disk == "own" else self._walk(processes)
 
     def _inodes(self, processes: list[psutil.Process]) -> _DiskUsage:
-        """The number of files in the sandbox's own file system; the kernel itself bounds their size.
+        """The files in the sandbox's own file system; the kernel itself bounds their size.
 
         Asked through the youngest process: the older ones may be outside the sandbox's mount namespace.
         """
         for process in reversed(processes):
             with suppress(OSError):
                 status = os.statvfs(f"/proc/{process.pid}/root{self.folder}")
-                return _DiskUsage(status.f_files - status.f_ffree, 0)
+                size = (status.f_blocks - status.f_bfree) * status.f_frsize
+                return _DiskUsage(status.f_files - status.f_ffree, size)
         return _DiskUsage(0, 0)
 
     def _walk(self, processes: list[psutil.Process]) -> _DiskUsage:
@@ -285,13 +288,3 @@ def remove(folder: str) -> None:
     """Remove a test run's folder, however deep and locked the code has left it."""
     subprocess.run(["chmod", "-R", "u+rwx", folder], check=False, stderr=DEVNULL)
     subprocess.run(["rm", "-rf", "--one-file-system", folder], check=False, stderr=DEVNULL)
-
-
-def _memory(process: psutil.Process) -> int:
-    """Bytes of a process's memory; shared pages count by share (PSS) if the kernel tells, else in full."""
-    with suppress(psutil.Error, OSError):
-        try:
-            return int(process.memory_full_info().pss)
-        except psutil.AccessDenied:
-            return int(process.memory_info().rss)
-    return 0

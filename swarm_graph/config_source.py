@@ -160,8 +160,9 @@ def first_problem(error: ValidationError) -> Problem:
     )
     message = ", or ".join(message[:1].lower() + message[1:] for message in messages)
     value = errors[path][0]["input"]
-    # A key in the place of a variable's name, or a password in a URL, must not reach a terminal or a log.
-    may_be_secret = path[-1:] == ("api_key_env",) or "@" in str(value)
+    # A key in the place of a variable's name, or in a URL, must not reach a terminal or a log.
+    is_url = path[-1:] in (("url",), ("proxy",), ("otlp_endpoint",))
+    may_be_secret = path[-1:] == ("api_key_env",) or bool(set("@?#;%" if is_url else "@") & set(str(value)))
     quoted = "" if isinstance(value, dict) or may_be_secret else f"{_shortened(value)} is not allowed: "
     others = sum(path[: len(other)] != other for other in errors)
     return Problem(path, f"{quoted}{message}" + (f" (and {others} more)" if others else ""))

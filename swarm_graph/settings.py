@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -59,7 +59,7 @@ class Settings(BaseModel):
 
 
 def validated_url(url: str, example: str) -> str:
-    """The same URL, checked: http or https, with a host, without password and query; or empty.
+    """The same URL, checked: http or https, with a host, and no part that could hold a key; or empty.
 
     Args:
         url: The URL to check.
@@ -71,14 +71,23 @@ def validated_url(url: str, example: str) -> str:
     parts = urlsplit(url)
     if url and (parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url)):
         raise ValueError(f"expected a URL such as {example}")
-    if parts.username is not None or parts.password is not None:
+    # The path may hold another URL, encoded or not, with a password and a query of its own.
+    rest = _decoded(urlunsplit(("", "", parts.path, parts.query, parts.fragment)))
+    if "@" in parts.netloc or re.search("//[^/]*@", rest):
         raise ValueError(
             "expected no password in the URL; put a key into the variable that api_key_env names"
         )
-    if parts.query:
-        raise ValueError("expected no '?' in the URL; put a key into the variable that api_key_env names")
+    if found := re.search("[?#;](?=.)", rest):
+        raise ValueError(
+            f"expected no '{found[0]}' in the URL; put a key into the variable that api_key_env names"
+        )
     _ = parts.port  # raises ValueError for a port above 65535
     return url
+
+
+def _decoded(part: str) -> str:
+    """A part of a URL without percent-encoding, however often it was encoded."""
+    return unquote(re.sub("%(25)+", "%", part))
 
 
 class Simulation(Settings):

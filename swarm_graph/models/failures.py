@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from swarm_graph.errors import ModelError
+from swarm_graph.models.masking import masked
 from swarm_graph.models.wire import UnreadableStream
 from swarm_graph.settings import ModelEntry
 from swarm_graph.text import printable
@@ -276,6 +277,4 @@ def _detail(error: BaseException, secrets: Sequence[str]) -> str:
 
 def _one_line(text: str, secrets: Sequence[str]) -> str:
     """Text from a server on one short line, without secrets and control characters."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return printable(" ".join(text.split()))[:MAX_DETAIL_CHARS]
+    return printable(" ".join(masked(text, secrets).split()))[:MAX_DETAIL_CHARS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from swarm_graph.config import SECRET_NAME
@@ -54,5 +54,16 @@ def secrets_of(entry: ModelEntry, parameters: Mapping[str, Any]) -> list[str]:
         parameters: The role's parameters; values in `extra_body` with a name like `token` count as secrets.
     """
     key = os.environ.get(entry.api_key_env or "")
-    body = parameters.get("extra_body", {})
-    return [*filter(None, [key]), *(str(body[name]) for name in body if SECRET_NAME.search(name))]
+    return [*filter(None, [key]), *_named_secrets(parameters.get("extra_body", {}), is_secret=False)]
+
+
+def _named_secrets(value: Any, *, is_secret: bool) -> Iterator[str]:
+    """The texts and numbers below names like `token`, however deep."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _named_secrets(inner, is_secret=is_secret or bool(SECRET_NAME.search(name)))
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _named_secrets(inner, is_secret=is_secret)
+    elif is_secret and value is not None:
+        yield str(value)

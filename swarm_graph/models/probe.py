@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from swarm_graph.models.masking import masked
 from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate, told_by_server
 from swarm_graph.settings import validated_url
 
@@ -92,11 +93,23 @@ async def inspect(
     try:
         url = validated_url(url, "http://localhost:1234/v1").rstrip("/")
         async with asyncio.timeout(patience_s), _client(url, key, proxy) as client:
-            return await _server_info(client, url, model)
+            return _without_key(await _server_info(client, url, model), key)
     except TimeoutError:
         return ServerInfo(url, error=f"no answer within {patience_s:g} s")
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        return ServerInfo(url, error=_text(error) or type(error).__name__)
+        return _without_key(ServerInfo(url, error=_text(error) or type(error).__name__), key)
+
+
+def _without_key(info: ServerInfo, key: str | None) -> ServerInfo:
+    """The info without parts of the API key, in case the server repeats it."""
+    secrets = [key] if key else []
+    return replace(
+        info,
+        error=masked(info.error, secrets),
+        version=masked(info.version, secrets),
+        models=tuple(masked(model, secrets) for model in info.models),
+        loaded=tuple(masked(model, secrets) for model in info.loaded),
+    )
 
 
 async def count_tokens(url: str, text: str, *, key: str | None, proxy: str | None) -> int | None:

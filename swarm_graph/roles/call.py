@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, aclosing
@@ -23,6 +24,7 @@ from swarm_graph.errors import ModelError
 from swarm_graph.events import Kind
 from swarm_graph.models.failures import explain
 from swarm_graph.models.keys import secrets_of
+from swarm_graph.models.masking import MaskedStream, masked
 from swarm_graph.models.request import token_limit
 from swarm_graph.models.slots import Slots
 from swarm_graph.models.stream import (
@@ -131,9 +133,9 @@ class ModelCall:
                 await attempt.end("failed", error=str(error))
                 raise
             except Exception as error:
-                failure = explain(error, self.node, self.entry, self._secrets())
+                failure = explain(error, self.node, self.entry, self.secrets())
                 await attempt.end("failed", error=str(failure))
-                raise failure from error
+                raise failure from self._shown_cause(error)
             self._debug("is answered", reply.text)
             await attempt.end("truncated" if reply.truncated else "answered", reply=reply)
             return reply
@@ -141,9 +143,13 @@ class ModelCall:
     def _debug(self, what: str, text: str) -> None:
         """Log a prompt or an answer at DEBUG, without keys."""
         if log.isEnabledFor(logging.DEBUG):
-            for secret in self._secrets():
-                text = text.replace(secret, "***")
-            log.debug("session %s, %s %s: %s", self.emit.origin.session, self.node, what, text)
+            shown = masked(text, self.secrets())
+            log.debug("session %s, %s %s: %s", self.emit.origin.session, self.node, what, shown)
+
+    def _shown_cause(self, error: Exception) -> Exception | None:
+        """The cause of a failure; None if its traceback would show a key that the server has repeated."""
+        text = "".join(traceback.format_exception(error))
+        return error if masked(text, self.secrets()) == text else None
 
     async def _stream(
         self, messages: list[BaseMessage], arguments: dict[str, Any], attempt: _Attempt
@@ -216,7 +222,7 @@ class ModelCall:
             usage = estimate_usage(messages, attempt.tokens)
         without_metadata = not any(chunk.response_metadata for chunk in chunks)
         complete = self.may_omit_finish_reason and without_metadata
-        reason = finish_reason(chunks) or ("length" if too_long else "stop" if complete else "")
+        reason = self._reason(chunks) or ("length" if too_long else "stop" if complete else "")
         attempt.finish_reason = reason
         if not reason:
             raise self._error("cut the answer off before its end", retryable=True)
@@ -224,7 +230,7 @@ class ModelCall:
             raise self._error(f"ended the answer with '{reason}' instead of 'stop'", retryable=False)
         only_thoughts = not whole.text.strip() and "reasoning_content" in whole.additional_kwargs
         return Reply(
-            text=without_lone_surrogates(whole.text),
+            text=without_lone_surrogates(masked(whole.text, self.secrets())),
             truncated=reason == "length",
             input_tokens=usage["input_tokens"],
             output_tokens=usage["output_tokens"],
@@ -232,7 +238,11 @@ class ModelCall:
             estimated=not counted,
         )
 
-    def _secrets(self) -> list[str]:
+    def _reason(self, chunks: list[AIMessageChunk]) -> str:
+        return masked(finish_reason(chunks), self.secrets())
+
+    def secrets(self) -> list[str]:
+        """What no text of this call may repeat."""
         return secrets_of(self.entry, self.parameters)
 
     def _error(self, what: str, *, retryable: bool) -> ModelError:
@@ -287,8 +297,7 @@ class _Attempt:
         self._first_token_s: float | None = None
         self.tokens = 0
         self.finish_reason = ""
-        self._text: list[str] = []
-        self._thoughts: list[str] = []
+        self._text, self._thoughts = MaskedStream(call.secrets()), MaskedStream(call.secrets())
         self._emit("call_started")
 
     def add(self, chunk: AIMessageChunk) -> None:
@@ -299,20 +308,18 @@ class _Attempt:
         if self._first_token_s is None:
             self._first_token_s = now - self._started_at
         self.tokens += 1  # servers send about one token per chunk; exact counts come last, if at all
-        self._text.append(chunk.text)
-        self._thoughts.append(str(chunk.additional_kwargs.get("reasoning_content", "")))
+        self._text.add(chunk.text)
+        self._thoughts.add(str(chunk.additional_kwargs.get("reasoning_content", "")))
         if now - self._emitted_at >= TOKEN_EVENT_S:
             self._emitted_at = now
             self._emit_tokens()
 
-    def _emit_tokens(self) -> None:
+    def _emit_tokens(self, *, last: bool = False) -> None:
         text, thoughts = (
-            without_lone_surrogates("".join(self._text)),
-            without_lone_surrogates("".join(self._thoughts)),
+            without_lone_surrogates(stream.take(last=last)) for stream in (self._text, self._thoughts)
         )
-        self._text.clear()
-        self._thoughts.clear()
-        self._emit("tokens", output_tokens=self.tokens, text=text, thoughts=thoughts)
+        if text or thoughts or not last:
+            self._emit("tokens", output_tokens=self.tokens, text=text, thoughts=thoughts)
 
     async def end(self, outcome: str, *, reply: Reply | None = None, error: str | None = None) -> None:
         """Commit the attempt with its answer, then emit its end: no observer is ahead of the database."""
@@ -336,8 +343,8 @@ class _Attempt:
         if run.journal:
             row = {**self._call.emit.origin.to_dict(), **self._common, **columns, "time": time.time()}
             await run.journal.record_call(row, self._key, reply)
-        if self._text and self._emitted_at > self._started_at:
-            self._emit_tokens()
+        if self._emitted_at > self._started_at:
+            self._emit_tokens(last=True)
         self._emit("call_ended", **columns)
 
     def _emit(self, kind: Kind, **data: Any) -> None:

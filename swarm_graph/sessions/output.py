@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -167,10 +168,9 @@ def write_file(folder: Path, name: str, content: str | bytes) -> None:
         temporary = target.with_name(f".swarm-{sha256(target.name.encode()).hexdigest()[:16]}")
         temporary.unlink(missing_ok=True)  # left by a process that was killed here
         try:
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _mode(target))
             with os.fdopen(handle, "wb") as file:
                 file.write(content.encode(errors="replace") if isinstance(content, str) else content)
-            temporary.chmod(0o644)
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -180,6 +180,15 @@ def write_file(folder: Path, name: str, content: str | bytes) -> None:
             f"cannot write '{target}': {error.strerror}; finished work is in the database, "
             "so fix this and resume"
         ) from error
+
+
+def _mode(target: Path) -> int:
+    """The mode of the file that is replaced, else that of any new file; the umask narrows either."""
+    with suppress(OSError):
+        found = target.lstat().st_mode
+        if stat.S_ISREG(found):
+            return stat.S_IMODE(found) & 0o777
+    return 0o666
 
 
 def _target(folder: Path, name: str) -> Path:

@@ -72,12 +72,12 @@ def validated_url(url: str, example: str) -> str:
     if url and (parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url)):
         raise ValueError(f"expected a URL such as {example}")
     # The path may hold another URL, encoded or not, with a password and a query of its own.
-    rest = _decoded(urlunsplit(("", "", parts.path, parts.query, parts.fragment)))
-    if "@" in parts.netloc or re.search("//[^/]*@", rest):
+    decoded = _decoded(urlunsplit(parts._replace(scheme="")))
+    if re.search("//[^/]*@", decoded):
         raise ValueError(
             "expected no password in the URL; put a key into the variable that api_key_env names"
         )
-    if found := re.search("[?#;](?=.)", rest):
+    if found := re.search("[?#;](?=.)", decoded):
         raise ValueError(
             f"expected no '{found[0]}' in the URL; put a key into the variable that api_key_env names"
         )

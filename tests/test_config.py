@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -359,6 +360,41 @@ WRONG += [
     ({"proxy": "proxy:3128"}, r'proxy: "proxy:3128" is not allowed: expected a URL such as'),
     ({"prompts_dir": 3}, r"prompts_dir: 3 is not allowed: .*string$"),
 ]
+KEYED_URLS = [
+    "http://h/v1?key=sk-secret",
+    "http://h/v1#sk-secret",
+    "http://h/v1;key=sk-secret",
+    "http://h;key=sk-secret/v1",
+    "http://h/a;sk-secret/v1#x",
+    "http://h/v1%3Fkey=sk-secret",
+    "http://h/v1%2523sk-secret",
+    "http://h/http://me:sk-secret@other/v1",
+    "http://h/http%3A%2F%2Fme:sk-secret%40other/v1",
+    "http://sk-secret@h/v1",
+]
+URLS_IN_A_CONFIG: dict[str, Callable[[str], Any]] = {
+    "single": lambda url: entry(url=url),
+    "multi": lambda url: {"model_config": {"multi_model": {"coder": {"url": url, "model": "m"}}}},
+    "proxy": lambda url: {"proxy": url},
+    "spans": lambda url: {"features": {"otlp_endpoint": url}},
+}
+
+
+@pytest.mark.parametrize("place", URLS_IN_A_CONFIG)
+@pytest.mark.parametrize("url", KEYED_URLS)
+def test_a_url_that_may_hold_a_key_is_refused_and_not_shown(url: str, place: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected no (password|'[?#;]')|expected a URL") as caught:
+        load_config(URLS_IN_A_CONFIG[place](url), environ={})
+    assert "sk-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h/@cf/meta/v1", "http://h:80/a%20b/v1", "http://h/v1?", "http://h/v1#"]
+)
+def test_a_url_that_holds_no_key_is_accepted(url: str) -> None:
+    load_config(entry(url=url), environ={})
+
+
 SECRETS = [
     entry(url="http://me:sk-secret@h/v1"),
     entry(api_key_env="sk-secret"),

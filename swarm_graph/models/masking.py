@@ -28,7 +28,7 @@ that is held while a key goes on and on."""
 
 _ESCAPE = re.compile(
     r"%([0-9a-f]{2})|\\u([0-9a-f]{4})|\\x([0-9a-f]{2})|&#x([0-9a-f]{1,6});|&#([0-9]{1,7});"
-    r"|&(amp|lt|gt|quot|apos);|\\(.)",
+    r"|&(amp|lt|gt|quot|apos);|(</?[a-z][^<>]{0,12}>)|\\(.)",
     re.IGNORECASE | re.DOTALL,
 )
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
@@ -148,7 +148,9 @@ def _unescaped(view: str, bounds: Sequence[int]) -> tuple[str, Sequence[int]]:
 
 
 def _char(match: re.Match[str]) -> str:
-    percent, u, x, entity_x, entity, named, backslashed = match.groups()
+    percent, u, x, entity_x, entity, named, tag, backslashed = match.groups()
+    if tag:
+        return " "
     if named:
         return _NAMED[named.lower()]
     if backslashed:

@@ -110,6 +110,15 @@ def test_in_whatever_form_a_key_is_repeated(way: str, echo: EchoServer, tmp_path
         assert MASK in nothing_leaks(folder, done)
 
 
+@pytest.mark.parametrize("way", ["whole", "backwards", "base64"])
+def test_the_doctor_shows_no_key_that_a_server_lists(way: str, echo: EchoServer, tmp_path: Path) -> None:
+    entry = {"url": f"{echo.url}/listing/{way}/v1", "model": "m", "api_key_env": "SWARM_TEST_KEY"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_config": {"single_model": entry}}))
+    done = warm.run("doctor", cwd=tmp_path, env={**os.environ, "SWARM_TEST_KEY": KEY})
+    assert WAYS[way](KEY) in echo.said[-1]
+    assert MASK in nothing_leaks(tmp_path, done)
+
+
 def test_the_traceback_of_a_program_shows_no_key(echo: EchoServer, tmp_path: Path) -> None:
     entry = {"url": f"{echo.url}/error/whole/v1", "model": "m", "api_key_env": "SWARM_TEST_KEY", "retries": 0}
     program = f"""

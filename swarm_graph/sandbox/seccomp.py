@@ -17,16 +17,11 @@ NETLINK_USERSOCK = 2
 IPPROTO_MPTCP, MSG_FASTOPEN = 262, 0x20000000
 MAP_HUGETLB = 0x40000
 F_SETLEASE, F_NOTIFY = 1024, 1026
-CHANGE_INODE = (
-    0x40086602,  # FS_IOC_SETFLAGS
-    0x401C5820,  # FS_IOC_FSSETXATTR
-    0x40087602,  # FS_IOC_SETVERSION
-    0x40086604,  # EXT4_IOC_SETVERSION
-    0x800C6613,  # FS_IOC_SET_ENCRYPTION_POLICY
-    0x40806685,  # FS_IOC_ENABLE_VERITY
-    0x40047211,  # FAT_IOCTL_SET_ATTRIBUTES
-)
-"""The requests of ioctl that change an inode although its file is open for reading only."""
+REQUEST_TYPE = 0xFF00
+"""The bits of an ioctl's request that say who defines it."""
+FILE_SYSTEMS = tuple(ord(letter) << 8 for letter in "fXvr\x94")
+"""The types of the requests of file systems. Some change an inode, its flags, its encryption or a subvolume
+although the file is open for reading only: each needs nothing but the same owner."""
 AUDIT_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32_BIT = 0x40000000
 """Set in the number of a system call of the x32 ABI, which has other numbers for the same calls."""
@@ -35,7 +30,7 @@ FIRST_UNKNOWN = 470
 with a higher one is unknown here, so the filter answers for it as an older kernel would."""
 
 # Instructions of classic BPF (linux/bpf_common.h), all on a 32-bit word and a constant.
-LOAD, RETURN, JUMP = 0x20, 0x06, 0x05
+LOAD, AND, RETURN, JUMP = 0x20, 0x54, 0x06, 0x05
 JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, JUMP_IF_ANY_BIT = 0x15, 0x35, 0x45
 
 # SECCOMP_RET_ALLOW, and SECCOMP_RET_ERRNO with an error number; 0 reports success to the caller.
@@ -61,6 +56,7 @@ class Call:
         refused_if: The call is refused if the argument is one of `values`, is none of them, or has any of
             their bits.
         values: What the argument is compared with.
+        mask: The bits of the argument that are compared.
     """
 
     name: str
@@ -70,6 +66,7 @@ class Call:
     argument: int | None = None
     refused_if: Literal["one_of", "none_of", "any_bit"] = "one_of"
     values: tuple[int, ...] = ()
+    mask: int = 0xFFFFFFFF
 
 
 ABSENT = -1
@@ -134,7 +131,7 @@ ON_THE_HOST = (
     Call("fremovexattr", 199, 16, "pretend"),
     Call("removexattrat", 466, 466, "pretend"),
     Call("file_setattr", 469, 469),
-    Call("ioctl", 16, 29, argument=1, values=CHANGE_INODE),
+    Call("ioctl", 16, 29, argument=1, mask=REQUEST_TYPE, values=FILE_SYSTEMS),
     # Watches. Libraries that find no inotify look at the files again and again instead.
     Call("inotify_init", 253, ABSENT, "ENOSYS"),
     Call("inotify_init1", 294, 26, "ENOSYS"),
@@ -187,7 +184,7 @@ def _refusal(call: Call, number: int) -> list[bytes]:
     is_refusal_next = call.refused_if == "none_of"
     # A match jumps over the tests that are left and one more step: to the refusal, or beyond it.
     tests = [_step(test, value, len(call.values) - place, 0) for place, value in enumerate(call.values)]
-    steps = [_step(LOAD, ARGUMENTS_OFFSET + 8 * call.argument), *tests]
+    steps = [_step(LOAD, ARGUMENTS_OFFSET + 8 * call.argument), _step(AND, call.mask), *tests]
     steps += [*([] if is_refusal_next else [_step(JUMP, 1)]), refuse, _step(LOAD, NUMBER_OFFSET)]
     return [_step(JUMP_IF_EQUAL, number, 0, len(steps)), *steps]
 

@@ -75,7 +75,14 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self._send(404, "application/json", b"{}")
+        """Lists a model with the key in its name, under `/listing/WAY`."""
+        _, repeated_in, way, *_ = [*self.path.split("/"), ""]
+        if repeated_in != "listing":
+            return self._send(404, "application/json", b"{}")
+        text = WAYS[way](self.headers["authorization"].removeprefix("Bearer "))
+        self.server.echo.said.append(text)  # type: ignore[attr-defined]
+        listing = {"data": [{"id": text}], "build_info": text, "total_slots": 1}
+        return self._send(200, "application/json", json.dumps(listing).encode())
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))

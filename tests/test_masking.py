@@ -101,6 +101,7 @@ HIDDEN = {("redirect", "ollama")}
 """Where the text of the server is not read."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_in_whatever_form_a_key_is_repeated(way: str, echo: EchoServer, tmp_path: Path) -> None:
     for place in ("content", "error"):

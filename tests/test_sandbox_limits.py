@@ -226,6 +226,7 @@ def is_stopped(shown: Evidence) -> None:
     )
 
 
+@pytest.mark.slow
 @everywhere
 @pytest.mark.parametrize("way", UNMAPPED)
 def test_memory_that_no_process_maps_counts(place: Place, way: str) -> None:  # noqa: F811

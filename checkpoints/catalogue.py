@@ -11,6 +11,8 @@ from hashlib import sha256
 from statistics import median
 from typing import Any, Literal
 
+from sqlite_utils.db import Database as Tables
+
 from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.records import (
     CALL_COLUMNS,
@@ -48,7 +50,11 @@ class Catalogue:
     """The tables of TABLES in a database. Every method raises StorageError for an error of the database."""
 
     def __init__(self, database: Database) -> None:
-        self.database, self._tables = database, database.tables
+        self.database = database
+
+    @property
+    def _tables(self) -> Tables:
+        return self.database.tables
 
     # --- sessions and runs -----------------------------------------------------------------------
 

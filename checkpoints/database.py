@@ -25,6 +25,13 @@ from swarm_graph.errors import StorageError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
+"""The databases of this process; a forked child prepares them for itself."""
+_INHERITED: list[sqlite3.Connection] = []
+"""Connections of the parent process. A forked child must neither use nor close them, so it keeps them."""
+FORK_WAIT_S = 1.0
+"""How long a fork waits for a statement of another thread."""
+
 MEMORY = ":memory:"
 BUSY_TIMEOUT_S, BUSY_POLL_S = 30, 0.01
 
@@ -46,11 +53,11 @@ _CURES = {
 class Database:
     """The file behind `open_checkpointer`: one connection, one lock, one thread for async callers.
 
+    A forked child opens the file anew when it first uses it. A database in memory it has as a copy.
+
     Attributes:
         path: As the caller gave it.
         file: The same, absolute and without links: locks of one file must not differ by its names.
-        connection: SQLite's connection; every use of it must hold the lock, so prefer the methods.
-        tables: Its sqlite-utils view; use it only inside `transaction()` or `view()`.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -65,25 +72,84 @@ class Database:
         """
         self.path, self.file = path, _resolved(Path(path))
         self._lock = threading.RLock()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="swarm-database")
+        self._thread = _new_thread()
+        self._forking: set[int] = set()
+        self._is_inherited = False
         with storage_errors(path):
-            if str(path) != MEMORY:
+            if not self._in_memory:
                 _create_file(Path(path))
                 refuse_links_beside(self.file)
-            self.connection = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None
-            )
-            self._close = weakref.finalize(self, self.connection.close)
+            self._connect()
             try:
                 self._prepare()
             except BaseException:
                 self.close()
                 raise
+        _OPEN.add(self)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """SQLite's connection; every use of it must hold the lock, so prefer the methods."""
+        if self._is_inherited:
+            self._reconnect()
+        return self._connection
+
+    @property
+    def tables(self) -> sqlite_utils.Database:
+        """Its sqlite-utils view; use it only inside `transaction()` or `view()`."""
+        if self._is_inherited:
+            self._reconnect()
+        return self._tables
+
+    @property
+    def _in_memory(self) -> bool:
+        return str(self.path) == MEMORY
+
+    def _connect(self) -> None:
+        self._connection = sqlite3.connect(
+            self.path if self._in_memory else self.file,
+            timeout=BUSY_TIMEOUT_S,
+            check_same_thread=False,
+            isolation_level=None,
+        )
+        self._close = weakref.finalize(self, self._connection.close)
+        self._tables = sqlite_utils.Database(self._connection, execute_plugins=False)
+        distrust(self._connection)
+
+    def _reconnect(self) -> None:
+        """Open the file anew, in a forked child."""
+        with self._lock:
+            if self._is_inherited:
+                self._connect()
+                retry_while_busy(lambda: self._connection.executescript(_PRAGMAS))
+                self._is_inherited = False
+
+    # --- around a fork ---------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Let a statement of another thread end: the child would have SQLite's locks, but not that thread."""
+        if self._lock.acquire(timeout=FORK_WAIT_S):
+            self._forking.add(threading.get_ident())
+
+    def after_fork_in_parent(self) -> None:
+        """Let the other threads go on."""
+        if (thread := threading.get_ident()) in self._forking:
+            self._forking.remove(thread)
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Leave what is the parent's: its connection to a file, and the threads that a fork does not copy."""
+        self._lock, self._forking = threading.RLock(), set()
+        self._thread = _new_thread()
+        if not self._in_memory and self._close.detach():  # None if it is closed
+            _INHERITED.append(self._connection)
+            self._is_inherited = True
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Close the file; a second call does nothing. A forked child leaves the parent's connection alone."""
         with self._lock:
-            self._close()
+            if not self._is_inherited:
+                self._close()
 
     def __enter__(self) -> Self:
         return self
@@ -92,8 +158,6 @@ class Database:
         self.close()
 
     def _prepare(self) -> None:
-        self.tables = sqlite_utils.Database(self.connection, execute_plugins=False)
-        distrust(self.connection)
         # Before the first write: a foreign file, or one of a newer version, must stay as it is.
         refuse_foreign(self.tables, str(self.path))
         applied_steps(self.tables, str(self.path))
@@ -148,6 +212,26 @@ class Database:
     async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Do blocking work in the database's own thread; it completes even if the caller is cancelled."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
+
+
+def _new_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="swarm-database")
+
+
+def _each(method: Callable[[Database], None]) -> Callable[[], None]:
+    def call() -> None:
+        for database in [*_OPEN]:
+            method(database)
+
+    return call
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(
+        before=_each(Database.before_fork),
+        after_in_parent=_each(Database.after_fork_in_parent),
+        after_in_child=_each(Database.after_fork_in_child),
+    )
 
 
 def retry_while_busy(work: Callable[[], object]) -> None:

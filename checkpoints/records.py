@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import secrets
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,6 +110,11 @@ class RequestUsage(NamedTuple):
     calls: int
     tokens: int
     seconds: float
+
+
+def new_session_id() -> str:
+    """The local time and four random characters, as in 20231205_143022_4f2a."""
+    return f"{time.strftime('%Y%m%d_%H%M%S')}_{secrets.token_hex(2)}"
 
 
 def session_from_row(row: Mapping[str, Any]) -> Session:

@@ -88,9 +88,18 @@ class SwarmSaver(SqliteSaver):
     """
 
     def __init__(self, database: Database) -> None:
-        super().__init__(database.connection, serde=PlainSerializer())
         self.database, self.path = database, database.path
+        super().__init__(database.connection, serde=PlainSerializer())
         self.catalogue = Catalogue(database)
+
+    @property
+    def conn(self) -> sqlite3.Connection:
+        """The database's connection, which is another one in a forked child."""
+        return self.database.connection
+
+    @conn.setter
+    def conn(self, _: sqlite3.Connection) -> None:
+        """SqliteSaver sets it once, to the database's own."""
 
     def close(self) -> None:
         """Close the database; a second call does nothing."""

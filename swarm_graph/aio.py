@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -34,7 +35,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:
-    """The loop. A forked process gets a new one, because threads are not copied."""
+    """The loop; a new one if there is none yet."""
     global _thread
     with _lock:
         if _thread is None or not _thread.is_alive():
@@ -56,6 +57,16 @@ def _serve(ready: threading.Event) -> None:
             with suppress(SystemExit, KeyboardInterrupt):
                 _loop.run_forever()
                 stopped = True
+
+
+def _after_fork_in_child() -> None:
+    """Start anew: a fork copies no thread, and another one may have held the lock."""
+    global _lock, _thread
+    _lock, _thread = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @atexit.register

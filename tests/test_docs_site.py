@@ -148,11 +148,19 @@ FOLLOWED_ELSEWHERE = {
     "reference/commands.md",
 }
 """Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, and above."""
-FOLLOWED_HERE = {"first-hour.md", "prompts.md", "model-servers.md", "events.md", "servers.md", "testing.md"}
+FOLLOWED_HERE = {
+    "first-hour.md",
+    "prompts.md",
+    "model-servers.md",
+    "events.md",
+    "langgraph.md",
+    "servers.md",
+    "testing.md",
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["events.md", "servers.md", "testing.md"])
+@pytest.mark.parametrize("name", ["events.md", "langgraph.md", "servers.md", "testing.md"])
 def test_the_blocks_of_a_page_run(name: str, tmp_path: Path) -> None:
     write_config(tmp_path)
     Page(name).follow(tmp_path)

@@ -7,6 +7,9 @@ contacted. Their transport is aiohttp's, which takes a fraction of the time of h
 from __future__ import annotations
 
 import asyncio
+import os
+import select
+import selectors
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any
@@ -94,3 +97,21 @@ async def _close_with_loop(client: Any) -> AsyncGenerator[None]:
         yield
     finally:
         await client.aclose()
+
+
+def _after_fork_in_child() -> None:
+    """Cut off the parent's event loops, whose clients end with the child.
+
+    The child must not take their connections out of the epoll that it shares with the parent, and must not
+    report them as unclosed.
+    """
+    for loop in [*_CLIENTS]:
+        loop.set_exception_handler(lambda *_: None)
+        selector: Any = getattr(loop, "_selector", None)
+        if hasattr(selectors, "EpollSelector") and isinstance(selector, selectors.EpollSelector):
+            with select.epoll() as own:
+                os.dup2(own.fileno(), selector.fileno(), inheritable=False)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -83,6 +84,17 @@ def _wake(turn: asyncio.Future[None]) -> None:
 
 _SERVER_SLOTS: dict[str, Slots] = {}
 _SERVER_SLOTS_LOCK = threading.Lock()
+
+
+def _after_fork_in_child() -> None:
+    """Free all slots: a fork does not copy the threads that hold them or wait for them."""
+    global _SERVER_SLOTS_LOCK
+    _SERVER_SLOTS_LOCK = threading.Lock()
+    _SERVER_SLOTS.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def server_slots(server: str, limit: int) -> Slots:

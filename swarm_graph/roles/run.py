@@ -124,9 +124,10 @@ class RunContext:
 def outer_context() -> SwarmContext | None:
     """What the run around the caller overrides; None outside of a run, or if its context is not ours."""
     try:
-        context: Any = get_runtime().context
-    except RuntimeError:  # LangGraph runs no node here
+        runtime: Any = get_runtime()
+    except (RuntimeError, KeyError):  # nothing runs around the caller
         return None
+    context = runtime.context if runtime is not None else None  # LangChain's own runnables have no runtime
     if isinstance(context, RunContext):
         return context.overrides
     return context if isinstance(context, SwarmContext) else None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import Session
+from swarm_graph.checkpoints.records import new_session_id as new_session_id
 from swarm_graph.errors import InputError
 
 DATABASE = "swarm.db"
@@ -32,11 +31,6 @@ def validated_session_id(session_id: str) -> str:
             "the first a letter or digit"
         )
     return session_id
-
-
-def new_session_id() -> str:
-    """The local time and four random characters, as in 20231205_143022_4f2a."""
-    return f"{time.strftime('%Y%m%d_%H%M%S')}_{secrets.token_hex(2)}"
 
 
 def database_path(data_dir: Path) -> Path:

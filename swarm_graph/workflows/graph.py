@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import StateUpdate
+from langgraph.types import StateSnapshot, StateUpdate
 
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import SwarmError
@@ -21,6 +21,11 @@ from swarm_graph.state import SwarmContext, SwarmState
 from swarm_graph.workflows.drawing import draw
 from swarm_graph.workflows.opening import Prepared, open_run, prepare
 from swarm_graph.workflows.recording import RunRecorder, manual_edit
+from swarm_graph.workflows.thread import CallThread, call_thread, state_config
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+    from pydantic import BaseModel
 
 Context = SwarmContext | Mapping[str, Any] | None
 
@@ -39,34 +44,38 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
     requirements, design and code stay. A request on an unfinished thread raises UnfinishedSession, and
     nothing is written. None resumes. `Command(resume=decision)` answers the pauses at which the session waits
     (see `pauses.Decision`). With the checkpointer of `open_checkpointer` every run is recorded in its
-    catalogue, and SessionInUse is raised while another process or thread runs the session.
+    catalogue, and SessionInUse is raised while another process or thread runs the session. These rules hold
+    for a graph that is bound, copied or wrapped, too. Inside another graph that has a checkpointer it is a
+    part of that graph's thread.
     """
 
     def stream(
         self, input: Any, config: RunnableConfig | None = None, *, context: Context = None, **kwargs: Any
     ) -> Iterator[Any]:
-        config, options = _with_configurable(config), _options(context)
-        saver = self._session_saver(config)
+        thread, options = self._thread(config), _options(context)
         prepared = input if isinstance(input, Prepared) else self.prepare(input, options)
-        with self._recorder(saver, config) as recorder:
-            saved = saver.get_tuple(config) if saver else None
-            opened = self._open(prepared, config, saved, recorder, options)
-            yield from super().stream(opened.input, config, context=cast("Any", opened.run), **kwargs)
+        with self._recorder(thread) as recorder:
+            saver = thread.saver if thread.is_session else None
+            saved = saver.get_tuple(thread.checkpoint) if saver else None
+            opened = self._open(prepared, thread, saved, recorder, options)
+            yield from super().stream(opened.input, thread.config, context=cast("Any", opened.run), **kwargs)
 
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, *, context: Context = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        config, options = _with_configurable(config), _options(context)
-        saver = self._session_saver(config)
+        thread, options = self._thread(config), _options(context)
         prepared = input
         if not isinstance(input, Prepared):
             prepared = await asyncio.to_thread(self.prepare, input, options)  # it may read files
-        with self._recorder(saver, config) as recorder:
-            saved = await saver.aget_tuple(config) if saver else None
-            open_ = partial(self._open, prepared, config, saved, recorder, options)
+        with self._recorder(thread) as recorder:
+            saver = thread.saver if thread.is_session else None
+            saved = await saver.aget_tuple(thread.checkpoint) if saver else None
+            open_ = partial(self._open, prepared, thread, saved, recorder, options)
             # It writes to the catalogue, so it runs in the database's thread and not in the event loop.
             opened = await recorder.saver.database.run(open_) if recorder else open_()
-            stream: Any = super().astream(opened.input, config, context=cast("Any", opened.run), **kwargs)
+            stream: Any = super().astream(
+                opened.input, thread.config, context=cast("Any", opened.run), **kwargs
+            )
             async with aclosing(stream) as parts:
                 async for part in parts:
                     yield part
@@ -91,17 +100,64 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         bindings: Bindings = cast("Any", self.builder).bindings  # the builder is a GraphBuilder
         return bindings
 
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """A tool for agents with one argument, the request; see `tool.request_tool`.
+
+        Args:
+            args_schema: Arguments of your own, as in LangChain; the tool then takes and returns the state.
+            name: Its name; default `swarm_` and the workflow.
+            description: What it does, for the model.
+            arg_types: Arguments of your own with their types, as in LangChain.
+
+        Raises:
+            InputError: The workflow is custom: it takes tasks, not a request.
+        """
+        from swarm_graph.workflows.tool import request_tool
+
+        if args_schema or arg_types:
+            return super().as_tool(args_schema, name=name, description=description, arg_types=arg_types)
+        return request_tool(self, name, description)
+
+    # --- the state of a thread -------------------------------------------------------------------
+
+    def get_state(self, config: RunnableConfig | None = None, *, subgraphs: bool = False) -> StateSnapshot:
+        return super().get_state(self._state_config(config), subgraphs=subgraphs)
+
+    async def aget_state(
+        self, config: RunnableConfig | None = None, *, subgraphs: bool = False
+    ) -> StateSnapshot:
+        return await super().aget_state(self._state_config(config), subgraphs=subgraphs)
+
+    def get_state_history(
+        self, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[StateSnapshot]:
+        return super().get_state_history(self._state_config(config), **kwargs)
+
+    def aget_state_history(
+        self, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[StateSnapshot]:
+        return super().aget_state_history(self._state_config(config), **kwargs)
+
     # `update_state` and `aupdate_state` call these two.
 
     def bulk_update_state(
         self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
     ) -> RunnableConfig:
+        config = self._state_config(config)
         with self._manual_edit(config):
             return super().bulk_update_state(config, supersteps)
 
     async def abulk_update_state(
         self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
     ) -> RunnableConfig:
+        config = self._state_config(config)
         with self._manual_edit(config):
             return await super().abulk_update_state(config, supersteps)
 
@@ -115,25 +171,22 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
 
     # --- opening a run ---------------------------------------------------------------------------
 
-    def _session_saver(self, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
-        """The checkpointer, when the run has a thread to keep."""
-        has_thread = "thread_id" in config["configurable"]
-        return (
-            self.checkpointer if has_thread and isinstance(self.checkpointer, BaseCheckpointSaver) else None
-        )
+    def _thread(self, config: RunnableConfig | None) -> CallThread:
+        return call_thread(self.name, self.checkpointer, self.config, config)
 
-    def _recorder(
-        self, saver: BaseCheckpointSaver[Any] | None, config: RunnableConfig
-    ) -> AbstractContextManager[RunRecorder | None]:
+    def _state_config(self, config: RunnableConfig | None) -> RunnableConfig:
+        return state_config(self.name, self.checkpointer, self.config, config)
+
+    def _recorder(self, thread: CallThread) -> AbstractContextManager[RunRecorder | None]:
         """Holds the session's lock and records how the run ends. Without a saver of ours it does nothing."""
-        if not isinstance(saver, SwarmSaver):
+        if not thread.is_session or not isinstance(thread.saver, SwarmSaver):
             return nullcontext()
-        return RunRecorder(saver, str(config["configurable"]["thread_id"]))
+        return RunRecorder(thread.saver, thread.id)
 
     def _open(
         self,
         prepared: Prepared,
-        config: RunnableConfig,
+        thread: CallThread,
         saved: CheckpointTuple | None,
         recorder: RunRecorder | None,
         options: RunOptions,
@@ -142,15 +195,15 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         resumed = prepared.given is None
         opening = open_run(
             prepared,
-            str(config["configurable"].get("thread_id", "")),
+            thread.id,
             saved,
             nodes=self.nodes,
             channels=self.channels,
-            replay="checkpoint_id" in config["configurable"],
+            replay=thread.is_session and bool(thread.configurable.get("checkpoint_id")),
             pending_request=recorder.pending_request(saved) if recorder and resumed else None,
             left_open=recorder is not None and recorder.left_open,
         )
-        settings, saver = self.bindings.config, self._session_saver(config)
+        settings, saver = self.bindings.config, thread.saver
         if recorder is None or opening.kind is None:
             return _Opened(opening.input, RunContext(settings, options, saver=saver))
         journal, budget = recorder.begin(opening, self.name, settings, options, saved)
@@ -160,14 +213,10 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         return _Opened(opening.input, run)
 
     def _manual_edit(self, config: RunnableConfig) -> AbstractContextManager[None]:
-        saver = self._session_saver(_with_configurable(config))
-        if not isinstance(saver, SwarmSaver):
+        thread = self._thread(config)
+        if not thread.is_session or not isinstance(thread.saver, SwarmSaver):
             return nullcontext()
-        return manual_edit(saver.catalogue, str(config["configurable"]["thread_id"]))
-
-
-def _with_configurable(config: RunnableConfig | None) -> RunnableConfig:
-    return {**(config or {}), "configurable": (config or {}).get("configurable", {})}
+        return manual_edit(thread.saver.catalogue, thread.id)
 
 
 def _options(context: Context) -> RunOptions:

@@ -71,7 +71,7 @@ def pause_node(when: Literal["before", "after"], node: str, role: Role[Any]) -> 
     def wait(state: SwarmState) -> dict[str, Any]:
         value = own_review(node, state) if edits == "reviews" else state.get(edits)
         pause = Pause(when, node, str(role.role), state.get("iteration", 0), edits, editable, value)
-        decision: Decision = interrupt({key: value for key, value in asdict(pause).items() if key != "id"})
+        decision = _decision(pause, state)
         if decision == "approve":
             return {}
         assert isinstance(decision, Mapping)
@@ -80,6 +80,33 @@ def pause_node(when: Literal["before", "after"], node: str, role: Role[Any]) -> 
         return edit_update(decision["edit"], pause, state)
 
     return wait
+
+
+def _decision(pause: Pause, state: SwarmState) -> Any:
+    """Wait for a person's decision.
+
+    `SwarmGraph` checks a decision before it is taken, but cannot see one that is given to a graph around it.
+    Such a decision may turn out to be unusable only here: then the pause says why, and waits again.
+    """
+    question = {key: value for key, value in asdict(pause).items() if key != "id"}
+    decision = _of_node(interrupt(question), pause)
+    while problem := _problem(decision, pause, state):
+        decision = _of_node(interrupt({**question, "problem": problem}), pause)
+    return decision
+
+
+def _of_node(answer: Any, pause: Pause) -> Any:
+    """The decision for a pause out of an answer, which may be keyed by nodes."""
+    return answer[pause.node] if isinstance(answer, Mapping) and pause.node in answer else answer
+
+
+def _problem(decision: Any, pause: Pause, state: SwarmState) -> str:
+    """Why a decision cannot be used at a pause; empty if it can."""
+    try:
+        _check_decision(decision, pause, state)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def rejection_update(remark: str, pause: Pause, state: SwarmState) -> dict[str, Any]:
@@ -139,7 +166,7 @@ def waiting_pauses(saved: CheckpointTuple | None) -> list[Pause]:
         for one in values
     ]
     return [
-        Pause(**one.value, id=one.id)
+        Pause(**{key: value for key, value in one.value.items() if key != "problem"}, id=one.id)
         for one in interrupts
         if isinstance(one.value, Mapping) and "when" in one.value
     ]

@@ -6,14 +6,17 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
 from sqlite_utils.db import Database as Tables
 
-from swarm_graph.checkpoints.database import Database
+from swarm_graph.checkpoints.database import MEMORY, Database
+from swarm_graph.checkpoints.places import UNMOVED, Places, common_folder
 from swarm_graph.checkpoints.records import (
     CALL_COLUMNS,
     TASK_COLUMNS,
@@ -21,6 +24,7 @@ from swarm_graph.checkpoints.records import (
     RequestUsage,
     Run,
     Session,
+    Source,
     outcome_columns,
     run_from_row,
     session_from_row,
@@ -29,7 +33,9 @@ from swarm_graph.checkpoints.records import (
 )
 from swarm_graph.state import ENDED_PHASES, Evidence, SwarmState, TaskRecord, has_ended
 
-TABLES = ("sessions", "runs", "tasks", "calls", "artifacts", "test_runs")
+TABLES = ("sessions", "runs", "tasks", "calls", "artifacts", "test_runs", "sources")
+PLACES = ("place", "inputs")
+"""The kinds of sources that are places; they stay when a request is begun again."""
 MIN_SESSIONS_FOR_MEDIAN, MAX_SESSIONS_FOR_MEDIAN = 3, 20
 
 _PUT_TASK = f"""
@@ -59,7 +65,12 @@ class Catalogue:
     # --- sessions and runs -----------------------------------------------------------------------
 
     def begin_run(
-        self, session: Session, kind: str, input: Mapping[str, Any] | None = None, checkpoint: str = ""
+        self,
+        session: Session,
+        kind: str,
+        input: Mapping[str, Any] | None = None,
+        checkpoint: str = "",
+        sources: Sequence[Source] | None = None,
     ) -> int:
         """Record that this process starts to work on a session, and return the run's number.
 
@@ -72,16 +83,25 @@ class Catalogue:
             kind: begin, follow_up, resume or replay.
             input: The input of the graph; None for a resume.
             checkpoint: The id of the checkpoint that the run starts from; empty if there is none.
+            sources: What the request is made from; None leaves what is recorded.
         """
         with self.database.transaction() as cursor:
             known = self.get(session.session)
-            row = session_to_row(session)
+            if kind in ("begin", "follow_up"):
+                cursor.execute(
+                    "DELETE FROM sources WHERE session = ? AND kind = 'inputs'", (session.session,)
+                )
+            self._put_place(session.session)
+            places = self.places(session.session)
+            if sources is not None or kind in ("begin", "follow_up"):
+                self.put_sources(session.session, sources or ())
+            row = session_to_row(_with_paths(session, places.recorded))
             if known is not None:
                 row = {
                     "session": session.session,
                     "request": session.request,
                     "workflow": session.workflow,
-                    "output": session.output or known.output,
+                    "output": places.recorded(session.output or known.output),
                     "phase": session.phase,
                     "updated_at": session.updated_at,
                 }
@@ -93,7 +113,7 @@ class Catalogue:
             )
             if kind != "resume":
                 self.forget_answers(session.session)
-            if kind == "follow_up":
+            if kind == "follow_up" or (kind == "resume" and input is not None):  # all tasks begin anew
                 for table in ("tasks", "test_runs"):
                     self._tables.table(table).delete_where("session = ?", [session.session])
             changed = known is not None and known.config != session.config
@@ -134,8 +154,9 @@ class Catalogue:
 
     def add(self, session: Session) -> None:
         """Record a session that has no run yet, such as a fork."""
+        places = self.places(session.session)
         with self.database.transaction():
-            self._tables.table("sessions").insert(session_to_row(session))
+            self._tables.table("sessions").insert(session_to_row(_with_paths(session, places.recorded)))
 
     def signatures(self, session_id: str) -> dict[str, list[str]]:
         """The signatures of a session, by the names of keys; empty if it is not signed."""
@@ -187,6 +208,25 @@ class Catalogue:
             ).fetchone()
         return dict(json.loads(row[0])) if row and row[1] == checkpoint else None
 
+    def base_of_request(self, session_id: str) -> str:
+        """The id of the checkpoint at which the latest request began; empty if it is the first one."""
+        with self.database.view() as cursor:
+            row = cursor.execute(
+                "SELECT base FROM runs WHERE session = ? AND kind IN ('begin', 'follow_up') "
+                "ORDER BY id DESC LIMIT 1",
+                (session_id,),
+            ).fetchone()
+        return str(row[0]) if row else ""
+
+    def request(self, session_id: str) -> dict[str, Any] | None:
+        """The input of the latest request; None if it is not recorded, as in a fork."""
+        with self.database.view() as cursor:
+            row = cursor.execute(
+                "SELECT input FROM runs WHERE session = ? AND input IS NOT NULL ORDER BY id DESC LIMIT 1",
+                (session_id,),
+            ).fetchone()
+        return dict(json.loads(row[0])) if row else None
+
     def delete(self, session_id: str) -> None:
         """Delete a session from all tables; `SwarmSaver.delete_thread` deletes its checkpoints."""
         with self.database.transaction():
@@ -198,7 +238,68 @@ class Catalogue:
             rows = self._tables.table("sessions").rows_where(
                 where, values, order_by="updated_at desc, rowid desc"
             )
-            return [session_from_row(row) for row in rows]
+            sessions = [session_from_row(row) for row in rows]
+            return [_with_paths(session, self.places(session.session).present) for session in sessions]
+
+    # --- sources and places ----------------------------------------------------------------------
+
+    def sources(self, session_id: str) -> list[Source]:
+        """What a session was made from, in the order in which it was recorded."""
+        names = ", ".join(Source._fields)
+        with self.database.view() as cursor:
+            query = f"SELECT {names} FROM sources WHERE session = ? ORDER BY rowid"
+            return [Source(*row) for row in cursor.execute(query, [session_id])]
+
+    def put_sources(self, session_id: str, sources: Iterable[Source]) -> None:
+        """Record what a session's request is made from, in place of what was recorded."""
+        with self.database.transaction() as cursor:
+            cursor.execute(
+                f"DELETE FROM sources WHERE session = ? AND kind NOT IN ({', '.join('?' * len(PLACES))})",
+                (session_id, *PLACES),
+            )
+            rows = [{"session": session_id, **source._asdict()} for source in sources]
+            self._tables.table("sources").insert_all(rows, pk=("session", "kind", "name"), replace=True)
+
+    def copy_sources(self, session_id: str, copy: str) -> None:
+        """Record that a session was made from the same as another one, its places included."""
+        with self.database.transaction() as cursor:
+            cursor.execute(
+                "INSERT INTO sources SELECT ?, kind, name, sha256, text FROM sources WHERE session = ?",
+                (copy, session_id),
+            )
+
+    def put_inputs_folder(self, session_id: str, folder: str) -> None:
+        """Record where the input files of a session lie now; empty: where they lay when it began."""
+        source = Source("inputs", folder and self.places(session_id).recorded(folder))
+        with self.database.transaction() as cursor:
+            cursor.execute("DELETE FROM sources WHERE session = ? AND kind = 'inputs'", (session_id,))
+            self._tables.table("sources").insert({"session": session_id, **source._asdict()})
+
+    def places(self, session_id: str) -> Places:
+        """Where the files of a session lie now."""
+        if str(self.database.path) == MEMORY:
+            return UNMOVED
+        names = dict.fromkeys(PLACES, "")
+        with self.database.view() as cursor:
+            rows = cursor.execute(
+                "SELECT kind, name FROM sources WHERE session = ? AND kind IN (?, ?)", (session_id, *PLACES)
+            )
+            names.update(rows.fetchall())
+            files = cursor.execute(
+                "SELECT name FROM sources WHERE session = ? AND kind = 'input'", [session_id]
+            )
+            then = common_folder([name for (name,) in files]) if names["inputs"] else ""
+        return Places(names["place"], self._folder, names["inputs"], then)
+
+    @property
+    def _folder(self) -> str:
+        return str(self.database.file.parent)
+
+    def _put_place(self, session_id: str) -> None:
+        """Record where the database lies, unless an earlier run of the session has done it."""
+        if str(self.database.path) != MEMORY and not self.places(session_id).then:
+            place = Source("place", self._folder)
+            self._tables.table("sources").insert({"session": session_id, **place._asdict()})
 
     # --- time and tokens -------------------------------------------------------------------------
 
@@ -318,18 +419,20 @@ class Catalogue:
         """The paths in a folder that a session has written, or was about to write when it was killed."""
         with self.database.view() as cursor:
             rows = cursor.execute(
-                "SELECT path FROM artifacts WHERE session = ? AND folder = ?", (session_id, folder)
+                "SELECT path FROM artifacts WHERE session = ? AND folder = ?",
+                (session_id, self.places(session_id).recorded(folder)),
             )
             return {path for (path,) in rows}
 
     def wrote_into(self, folder: str) -> bool:
         """Whether any session has written into a folder."""
         with self.database.view() as cursor:
-            rows = cursor.execute("SELECT 1 FROM artifacts WHERE folder = ? LIMIT 1", [folder])
-            return rows.fetchone() is not None
+            rows = cursor.execute("SELECT DISTINCT session, folder FROM artifacts").fetchall()
+        return any(self.places(session).present(recorded) == folder for session, recorded in rows)
 
     def put_artifacts(self, session_id: str, folder: str, files: Mapping[str, str]) -> None:
         """Record files (path to text) right before they are written."""
+        folder = self.places(session_id).recorded(folder)
         rows = [
             {
                 "session": session_id,
@@ -346,6 +449,7 @@ class Catalogue:
 
     def remove_artifacts(self, session_id: str, folder: str, paths: Iterable[str]) -> None:
         """Delete the rows of files that were removed."""
+        folder = self.places(session_id).recorded(folder)
         with self.database.transaction() as cursor:
             cursor.executemany(
                 "DELETE FROM artifacts WHERE session = ? AND folder = ? AND path = ?",
@@ -355,3 +459,17 @@ class Catalogue:
     def _rows(self, table: str, session_id: str, order: str) -> list[dict[str, Any]]:
         with self.database.view():
             return list(self._tables.table(table).rows_where("session = ?", [session_id], order_by=order))
+
+
+def _with_paths(session: Session, place: Callable[[str], str]) -> Session:
+    """A session whose paths are those of another place.
+
+    Args:
+        session: The session.
+        place: Returns the path there for a path here.
+    """
+    config, folder = session.config, session.config.get("prompts_dir")
+    if isinstance(folder, str) and Path(folder).is_absolute():  # a pack has a name
+        config = {**config, "prompts_dir": place(folder)}
+    output, config_file = (path and place(path) for path in (session.output, session.config_file))
+    return replace(session, config=config, output=output, config_file=config_file)

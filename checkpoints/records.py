@@ -104,6 +104,23 @@ class Run:
         return f"process {self.pid} on {self.host}, since {local_time(self.started_at)}"
 
 
+class Source(NamedTuple):
+    """Something that a session was made from, as it was when the session began.
+
+    Attributes:
+        kind: `prompt`, `input` (the file of a task), `tasks` (a task file), `rows` (a table of a batch), or a
+            place: `place` (the folder of the database) or `inputs` (the folder of the input files).
+        name: A prompt's name, or a path.
+        sha256: The hash of its content; empty for a place.
+        text: Its content, which only prompts keep.
+    """
+
+    kind: str
+    name: str
+    sha256: str = ""
+    text: str = ""
+
+
 class RequestUsage(NamedTuple):
     """What the runs of one request have used together."""
 

@@ -93,9 +93,15 @@ def signatures(database: Database) -> None:
     database.table("sessions").add_column("signatures", str)
 
 
+def sources(database: Database) -> None:
+    """What a session was made from (prompts, input files, task files), with hashes, and where it lay."""
+    words = dict.fromkeys(("session", "kind", "name", "sha256", "text"), str)
+    database.table("sources").create(words, pk=("session", "kind", "name"))
+
+
 STEPS = (
     sessions_and_calls, values_by_version, runs_tasks_artifacts, journal, test_runs, costs_and_outcomes,
-    estimates, signatures,
+    estimates, signatures, sources,
 )  # fmt: skip
 
 MIGRATIONS = Migrations("swarm_graph")

@@ -88,7 +88,13 @@ class Prompt:
         return Holes(system).substitute(values), Holes(user).substitute(values)
 
 
-def load(name: str, folder: str | Path | None = None, *, holes: tuple[str, ...] = ()) -> Prompt:
+def load(
+    name: str,
+    folder: str | Path | None = None,
+    *,
+    holes: tuple[str, ...] = (),
+    texts: Mapping[str, str] | None = None,
+) -> Prompt:
     """A prompt, from `folder` if it has a file of that name, else ours.
 
     A file of `folder` without a line `---` replaces only the system message.
@@ -97,11 +103,12 @@ def load(name: str, folder: str | Path | None = None, *, holes: tuple[str, ...] 
         name: A name such as `coder`, or the path of a file.
         folder: A folder of prompts, or the name of a pack.
         holes: The holes that the prompt may have; ours have exactly these.
+        texts: Texts of prompts, by name, that replace those of all files.
 
     Raises:
         ConfigError: There is no such prompt, it has no instructions, or it has a hole that nothing fills.
     """
-    text = read(name, folder)
+    text = read(name, folder, texts)
     system, divider, user = text.partition("\n---\n") if name not in SYSTEM_ONLY else (text, "", "")
     if not divider and name not in SYSTEM_ONLY and not is_path(name):
         user = read(name).partition("\n---\n")[2]
@@ -120,16 +127,19 @@ def load(name: str, folder: str | Path | None = None, *, holes: tuple[str, ...] 
     return prompt
 
 
-def read(name: str, folder: str | Path | None = None) -> str:
+def read(name: str, folder: str | Path | None = None, texts: Mapping[str, str] | None = None) -> str:
     """The text of a prompt file.
 
     Args:
         name: A name such as `coder`, or the path of a file.
         folder: A folder of prompts, or the name of a pack.
+        texts: Texts of prompts, by name, that replace those of all files.
 
     Raises:
         ConfigError: There is no such prompt, or its file cannot be read.
     """
+    if texts and name in texts:
+        return texts[name]
     try:
         if is_path(name):
             return Path(name).read_text(encoding="utf-8-sig")
@@ -141,6 +151,14 @@ def read(name: str, folder: str | Path | None = None) -> str:
         raise ConfigError(f"no prompt '{_title(name)}'{known}") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the prompt {_title(name)!r}: {error}") from error
+
+
+def file_name(name: str, folder: str | Path | None = None) -> str:
+    """The file of a prompt, for messages: its path if a user wrote it, else the name of ours."""
+    if is_path(name):
+        return name
+    own = Path(folder) / f"{name}.md" if folder is not None and folder not in packs() else None
+    return str(own) if own and own.is_file() else f"{name}.md"
 
 
 def replaced(folder: str | Path) -> list[str]:

@@ -131,6 +131,13 @@ BOUND: dict[str, Call] = {
     "a sequence": lambda graph, given, context: (
         graph.bind(context=context) | RunnableLambda(lambda state: state)
     ).invoke(given, thread()),
+    "with_retry": lambda graph, given, context: graph.with_retry(retry_if_exception_type=(KeyError,)).invoke(
+        given, thread(), context=context
+    ),
+    "map": lambda graph, given, context: graph.map().invoke([given], thread(), context=context)[0],
+    "assign": lambda graph, given, context: (
+        graph.bind(context=context).assign(more=lambda _: 1).invoke(given, thread())
+    ),
     "pipe, bound": lambda graph, given, context: (
         graph.with_config(thread()).pipe(RunnableLambda(lambda state: state)).invoke(given, context=context)
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.state import SwarmState
     from swarm_graph.tasks.spec import TaskSpec
+
+Kind = Literal["tasks", "rows"]
+"""A task file, or a table with a row per task."""
 
 ROLES = [str(role) for role in AgentRole]
 
@@ -105,7 +108,9 @@ def batch(
     )  # fmt: skip
     if empty := [name for spec in specs for name in spec.files if not Path(name).stat().st_size]:
         say(f"note: {len(empty)} of {len(specs)} documents are empty: {first_names(empty)}")
-    run_tasks("", specs, session, options, dry_run=dry_run)
+    names = dict.fromkeys(spec.source_file for spec in specs if spec.source_file)
+    tables: list[tuple[Kind, str]] = [("rows", name) for name in names]
+    run_tasks("", specs, session, options, tables, dry_run=dry_run)
 
 
 def _one_character(text: str | None) -> str | None:
@@ -148,11 +153,22 @@ def run_tasks(
     specs: Sequence[TaskSpec],
     session_id: str | None,
     options: SessionOptions,
+    files: Sequence[tuple[Kind, str]] = (),
     *,
     follow_up: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Run tasks as a custom session, or print what that would do."""
+    """Run tasks as a custom session, or print what that would do.
+
+    Args:
+        request: The purpose of the whole work; may be empty.
+        specs: The tasks.
+        session_id: The id of the session; None for a new one.
+        options: The options of the command.
+        files: The files that the tasks come from, each with its kind.
+        follow_up: Whether the tasks are a follow-up of the session.
+        dry_run: Whether to print only.
+    """
     display = Display(options)
     coordinator = new_coordinator(options, display)
     if dry_run:
@@ -160,6 +176,8 @@ def run_tasks(
         return
     for spec in specs:
         coordinator.add_task(spec)
+    for kind, file in files:
+        coordinator.add_source(kind, file)
 
     async def work(coordinator: SwarmCoordinator) -> SwarmState:
         return await coordinator.arun_workflow(request, "custom", session_id=session_id, follow_up=follow_up)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from swarm_graph.cli.batch import ROLES, dry_run_option, run_tasks
+from swarm_graph.cli.batch import ROLES, Kind, dry_run_option, run_tasks
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.options import (
     Option,
@@ -26,7 +26,12 @@ from swarm_graph.cli.options import (
     session_options,
     simulate_option,
 )
-from swarm_graph.cli.session_runner import new_coordinator, resuming_coordinator, run_session
+from swarm_graph.cli.session_runner import (
+    decide_after_edits,
+    new_coordinator,
+    resuming_coordinator,
+    run_session,
+)
 from swarm_graph.errors import InputError
 from swarm_graph.state import WORKFLOWS
 
@@ -50,10 +55,11 @@ approval_option: Option = click.option(
 
 
 class TaskGraphInput(NamedTuple):
-    """The request and the tasks of a custom workflow."""
+    """The request and the tasks of a custom workflow, and the file that they come from."""
 
     request: str
     specs: list[TaskSpec]
+    file: str = ""
 
 
 @click.command(epilog='Example: swarm-graph run "Create a CSV parser" --workflow full --output parser')
@@ -87,7 +93,8 @@ def run(
         raise InputError("--follow-up needs --session ID: which session is asked for more?")
     if tasks or workflow == "custom":
         graph = _task_graph(request, inputs, tasks, workflow, require_approval)
-        run_tasks(graph.request, graph.specs, session, options, follow_up=follow_up, dry_run=dry_run)
+        files: list[tuple[Kind, str]] = [("tasks", graph.file)]
+        run_tasks(graph.request, graph.specs, session, options, files, follow_up=follow_up, dry_run=dry_run)
         return
     if dry_run:
         raise InputError("--dry-run needs --tasks FILE; `swarm-graph graph` draws the other workflows")
@@ -120,7 +127,8 @@ def _task_graph(
     if require_approval:
         raise InputError("--require-approval does not go with a task graph, which has no verdict of its own")
     request_in_file, specs = read_tasks(tasks)
-    return TaskGraphInput(whole_request(request, inputs) if request or inputs else request_in_file, specs)
+    whole = whole_request(request, inputs) if request or inputs else request_in_file
+    return TaskGraphInput(whole, specs, tasks)
 
 
 @click.command(epilog="Example: swarm-graph resume 20231205_143022_4f2a")
@@ -131,6 +139,9 @@ def _task_graph(
 )
 @click.option("--reject", metavar="TEXT", help="Answer a pause: TEXT becomes an open finding.")
 @click.option("--only", metavar="NODE", help="Answer only the pause at this node; default: all pauses.")
+@click.option("--inputs", metavar="DIR", help="The folder in which the input files of a batch lie now.")
+@click.option("--as-before", is_flag=True, help="After edits: go on with the recorded prompts and tasks.")
+@click.option("--anew", is_flag=True, help="After edits: ask again what depended on what was edited.")
 @approval_option
 @resuming_options
 def resume(
@@ -139,6 +150,9 @@ def resume(
     edit: str | None,
     reject: str | None,
     only: str | None,
+    inputs: str | None,
+    as_before: bool,
+    anew: bool,
     require_approval: bool,
     options: SessionOptions,
 ) -> None:
@@ -146,7 +160,8 @@ def resume(
 
     Without --config it uses the config file that the session began with, as it is today; if that file is
     gone, the recorded configuration. What somebody else's session recorded is used only after you agree, or
-    with --trust-session. A session that waits for a person needs one of the answers.
+    with --trust-session. A session that waits for a person needs one of the answers. If a prompt, an input or
+    a task file was edited, and finished work rests on it, it needs --as-before or --anew.
     """
     from swarm_graph.sessions.ids import find_session
 
@@ -154,9 +169,12 @@ def resume(
     found = find_session(Path(options.data_dir), session)
     display = Display(options)
     coordinator = resuming_coordinator(options, found, display)
+    as_before, anew = decide_after_edits(coordinator.edits(found), as_before, anew, options)
 
     async def work(coordinator: SwarmCoordinator) -> SwarmState:
-        return await coordinator.aresume(found.session, decision)
+        return await coordinator.aresume(
+            found.session, decision, as_before=as_before, anew=anew, inputs=inputs
+        )
 
     run_session(coordinator, display, work, require_approval=require_approval)
 
@@ -198,7 +216,7 @@ def interactive(options: SessionOptions) -> None:
         coordinator.check(workflows.get(choice, "standard"))  # before anything is typed
     if choice == "4":
         graph = typed_graph()
-        run_tasks(graph.request, graph.specs, None, options)
+        run_tasks(graph.request, graph.specs, None, options, [("tasks", graph.file)] if graph.file else [])
         return
     question = "Paste what is to be reviewed" if choice == "3" else "What would you like to build?"
     click.echo(f"{question}\n{'=' * 80}")
@@ -215,7 +233,7 @@ def typed_graph() -> TaskGraphInput:
     from swarm_graph.tasks.spec import task_specs
 
     if name := click.prompt("Task file (empty: type the tasks here)", default="", show_default=False):
-        return TaskGraphInput(*read_tasks(name))
+        return TaskGraphInput(*read_tasks(name), name)
     tasks: list[dict[str, Any]] = []
     while description := click.prompt("What is to be done (empty: no more)", default="", show_default=False):
         role = click.prompt("Role", type=click.Choice(ROLES), default="coder")

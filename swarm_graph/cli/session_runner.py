@@ -25,11 +25,13 @@ from swarm_graph.cli.console import (
 )
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.options import SessionOptions
+from swarm_graph.errors import InputError
 from swarm_graph.state import DATA_DIR, has_ended
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.records import Session
     from swarm_graph.sessions.coordinator import SwarmCoordinator
+    from swarm_graph.sessions.fingerprints import Edits
     from swarm_graph.sessions.resume import ResumeConfig
     from swarm_graph.state import SwarmState
     from swarm_graph.workflows.pauses import Decision, Pause
@@ -125,6 +127,30 @@ def _accepts(session: Session, settings: list[str]) -> bool:
         click.echo(f"  {setting}")
     click.echo("Its programs run on this machine, and its servers get your prompts and the keys it names.")
     return click.confirm("Use these settings?", default=False)
+
+
+def decide_after_edits(
+    edits: Edits, as_before: bool, anew: bool, options: SessionOptions
+) -> tuple[bool, bool]:
+    """Whether to go on as before, or to ask anew; a person at a terminal is asked if the options do not say.
+
+    Raises:
+        InputError: The options say both.
+    """
+    if as_before and anew:
+        raise InputError("--as-before and --anew are two answers; give one")
+    if edits.note:
+        say(f"note: {edits.note}")
+    if edits.question and (as_before or anew):
+        say(f"note: {edits.question}")
+    elif edits.question and _can_ask(options):
+        click.echo(f"{edits.question[:1].upper()}{edits.question[1:]}.")
+        choices = click.Choice(["as-before", "anew", "stop"])
+        choice = click.prompt("Go on as before, ask anew, or stop", type=choices, default="stop")
+        if choice == "stop":
+            raise click.Abort
+        return choice == "as-before", choice == "anew"
+    return as_before, anew
 
 
 def run_session(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from swarm_graph.config import SwarmConfig
@@ -10,9 +11,16 @@ from swarm_graph.models.pool import ModelPool
 
 @dataclass(frozen=True)
 class Bindings:
-    """The configuration of a graph, and the models that its nodes call."""
+    """The configuration of a graph, and the models that its nodes call.
+
+    Attributes:
+        config: The configuration.
+        texts: Texts of prompts, by name or path, in place of those of `config.prompts_dir`.
+        models: The models.
+    """
 
     config: SwarmConfig
+    texts: Mapping[str, str] = field(default_factory=dict)
     models: ModelPool = field(init=False)
 
     def __post_init__(self) -> None:

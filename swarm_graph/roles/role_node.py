@@ -25,7 +25,12 @@ A = TypeVar("A")
 
 
 class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
-    """A role at its place in a graph, for synchronous and asynchronous callers."""
+    """A role at its place in a graph, for synchronous and asynchronous callers.
+
+    Attributes:
+        name: The name of the node.
+        prompt_names: The names of the prompts that it uses.
+    """
 
     name: str
 
@@ -54,11 +59,15 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         """
         self.bindings, self.role, self.name, self.task_id, self.ends = bindings, role, name, task_id, ends
         config = bindings.config
-        folder = config.prompts_dir
+        folder, texts = config.prompts_dir, bindings.texts
         holes = role.reads + (("focus",) if focus else ())
-        self.prompt = template.load(role.role, folder, holes=holes)
-        self.repair = template.load(template.REPAIR, folder, holes=("problem",))
-        self.fixed = {"focus": template.read(template.FOCUS + focus, folder).strip()} if focus else {}
+        self.prompt = template.load(role.role, folder, holes=holes, texts=texts)
+        self.repair = template.load(template.REPAIR, folder, holes=("problem",), texts=texts)
+        self.prompt_names = [str(role.role), template.REPAIR]
+        self.fixed = {}
+        if focus:
+            self.prompt_names.append(template.FOCUS + focus)
+            self.fixed["focus"] = template.read(template.FOCUS + focus, folder, texts).strip()
         self.fixed["packages"] = config.execution.packages_text
         self.parameters = config.parameters_for(role.role)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.runtime import get_runtime
 
 from swarm_graph.checkpoints.journal import Journal
+from swarm_graph.checkpoints.places import UNMOVED, Places
+from swarm_graph.checkpoints.records import Source
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ModelError, Stopped, SwarmError
 from swarm_graph.models.budget import Budget
@@ -45,11 +47,13 @@ class RunOptions(SwarmContext):
     Attributes:
         output: The session's output folder, recorded in the catalogue.
         config_file: The file of the configuration, recorded in the catalogue; empty when there is none.
+        sources: What the request is made from, recorded in the catalogue; None leaves what is recorded.
         stop: Set from outside to stop the run.
     """
 
     output: str = ""
     config_file: str = ""
+    sources: Sequence[Source] | None = None
     stop: StopFlag = field(default_factory=StopFlag)
 
 
@@ -63,6 +67,7 @@ class RunContext:
         journal: The call journal, when the checkpointer is ours.
         budget: What the calls of this run may still use.
         is_own: Whether the user began the session, or has trusted it.
+        places: Where the files of the session lie now.
         stop: Set to stop the run.
         failure: Why tasks of a custom session failed in this run.
     """
@@ -76,12 +81,14 @@ class RunContext:
         journal: Journal | None = None,
         budget: Budget | None = None,
         is_own: bool = True,
+        places: Places = UNMOVED,
     ) -> None:
         self.is_own = is_own
         self.overrides = overrides or SwarmContext()
         self.slots = Slots(config.workflow.parallel)
         self.saver, self.journal = saver, journal
         self.budget = budget or Budget(config.limits)
+        self.places = places
         self.stop = overrides.stop if isinstance(overrides, RunOptions) else StopFlag()
         self.failure: ModelError | None = None
         self._working = 0

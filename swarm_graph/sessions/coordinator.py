@@ -5,25 +5,39 @@ Its names and parameters are those of the old coordinator; MIGRATION.md compares
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from langgraph.types import Command
 
 from swarm_graph import aio
-from swarm_graph.checkpoints.records import Session
+from swarm_graph.checkpoints.places import UNMOVED
+from swarm_graph.checkpoints.records import Session, Source
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig, config_path, load_config
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.events import Event
 from swarm_graph.models.keys import check_model
 from swarm_graph.roles.run import RunOptions
+from swarm_graph.sessions.fingerprints import (
+    Edits,
+    check_decided,
+    find_edits,
+    move_inputs,
+    new_sources,
+    recorded_texts,
+    request_anew,
+    source_file,
+    updated_sources,
+)
 from swarm_graph.sessions.ids import (
     DATABASE,
     find_session,
     get_session,
     new_session_id,
+    open_catalogue,
     validated_session_id,
 )
 from swarm_graph.sessions.logs import log_event, log_to_stderr
@@ -36,7 +50,7 @@ from swarm_graph.sessions.summary_html import session_html
 from swarm_graph.sessions.tracing import span_observer
 from swarm_graph.sessions.trust import GROUPS, is_trusted, trust
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR, Evidence, SwarmContext, SwarmState, Task, has_ended
-from swarm_graph.tasks.spec import TaskSpec, task_specs
+from swarm_graph.tasks.spec import TaskSpec, task_specs, with_paths
 from swarm_graph.text import to_json
 from swarm_graph.workflows.build import new_builder
 from swarm_graph.workflows.builder import GraphBuilder
@@ -90,6 +104,8 @@ class SwarmCoordinator:
         self.context, self.on_event = context, on_event
         self._span_observer = span_observer(self.config)
         self._tasks: dict[str, TaskSpec] = {}
+        self._made_from: list[Source] = []
+        self._as_before = ""
         self._run = SessionRun(self.config, self._emit)
 
     # --- running ---------------------------------------------------------------------------------
@@ -106,6 +122,15 @@ class SwarmCoordinator:
         if spec.task_id in self._tasks:
             raise InputError(f"two tasks have the id '{spec.task_id}'; every task needs its own")
         self._tasks[spec.task_id] = spec
+
+    def add_source(self, kind: Literal["tasks", "rows"], file: str) -> None:
+        """Name a file that the added tasks were read from, so that a resume notices its edits.
+
+        Args:
+            kind: A task file, or a table with a row per task.
+            file: The file.
+        """
+        self._made_from.append(source_file(kind, file))
 
     def run_workflow(
         self,
@@ -152,8 +177,22 @@ class SwarmCoordinator:
         checkpointing = self.config.features.enable_checkpointing
         session = get_session(self.data_dir, session_id) if checkpointing else None
         check_new_request(session_id, session, follow_up=follow_up)
-        self._tasks = {}  # only now: after a refused request the added tasks are still there
-        return await self._start(builder, workflow_type, session_id, session, prepared)
+        sources = await asyncio.to_thread(self._sources_of_request, builder, session_id, session, prepared)
+        self._tasks, self._made_from = {}, []  # only now: after a refused request they are still there
+        return await self._start(builder, workflow_type, session_id, session, prepared, sources)
+
+    def _sources_of_request(
+        self, builder: GraphBuilder, session_id: str, session: Session | None, prepared: Prepared
+    ) -> list[Source]:
+        """What a new request is made from."""
+        places = UNMOVED
+        if session is not None:
+            with open_catalogue(self.data_dir) as catalogue:
+                places = catalogue.places(session_id)
+        specs = task_specs(prepared.given.get("tasks", ()))
+        specs = [with_paths(spec, places.recorded) for spec in specs]
+        files = [source._replace(name=places.recorded(source.name)) for source in self._made_from]
+        return new_sources(builder, specs, files, places)
 
     def _request(self, request: str, workflow: str) -> dict[str, Any]:
         """The input of the graph. Raises InputError for added tasks that the workflow does not run."""
@@ -172,6 +211,9 @@ class SwarmCoordinator:
         decision: Decision | None = None,
         *,
         trust_session: bool = False,
+        as_before: bool = False,
+        anew: bool = False,
+        inputs: str | Path | None = None,
     ) -> SwarmState:
         """Resume a session; returns its final state. If the session has ended, only returns its state.
 
@@ -182,13 +224,26 @@ class SwarmCoordinator:
             trust_session: Take a session that somebody else began for the user's own: read the files that its
                 tasks name, write into the folder that it recorded, and, if this coordinator has no
                 configuration, use the servers, programs and keys that it recorded.
+            as_before: If a prompt, an input or a task file was edited since the session began, keep the work
+                that rests on it, and go on with the prompts and tasks that were recorded.
+            anew: If something was edited, begin the request again; only what has changed is asked again.
+            inputs: The folder in which the input files of the tasks lie now.
 
         Raises:
-            InputError: There is no such session, or the decision cannot be used.
+            InputError: There is no such session, the decision cannot be used, or something was edited that
+                finished work rests on, and neither `as_before` nor `anew` is set.
             SessionInUse: Another process or thread runs the session.
             UntrustedSession: Somebody else began the session, and this coordinator has no configuration.
         """
-        return aio.run(self.aresume(session_id, decision, trust_session=trust_session))
+        resumed = self.aresume(
+            session_id,
+            decision,
+            trust_session=trust_session,
+            as_before=as_before,
+            anew=anew,
+            inputs=inputs,
+        )
+        return aio.run(resumed)
 
     async def aresume(
         self,
@@ -196,15 +251,71 @@ class SwarmCoordinator:
         decision: Decision | None = None,
         *,
         trust_session: bool = False,
+        as_before: bool = False,
+        anew: bool = False,
+        inputs: str | Path | None = None,
     ) -> SwarmState:
         """`resume` for asynchronous callers."""
+        if anew and (as_before or decision is not None):
+            other = "as_before" if as_before else "a decision"
+            raise InputError(
+                f"anew does not go with {other}: it takes back what was answered; give one of them"
+            )
         session = self._find(session_id, trust_session)
+        edits, texts = Edits([]), {}
         if not has_ended(session.phase):
             self.config = self._config_for(session)
-        builder = self._new_builder(session.workflow)
+            as_before = as_before or session.session == self._as_before  # as in the run before a pause
+            with open_catalogue(self.data_dir) as catalogue:
+                if inputs is not None:
+                    move_inputs(catalogue, session, inputs)
+                edits = find_edits(catalogue, session, self.config.prompts_dir)
+                check_decided(session, edits, as_before or anew)
+                if as_before:
+                    texts = self._recorded_texts(catalogue, session, edits)
+        self._as_before = session.session if as_before else ""
+        builder = self._new_builder(session.workflow, texts)
         answer: Any = None if decision is None else Command(resume=decision)
-        prepared = builder.prepare(answer, self.context)
-        return await self._start(builder, session.workflow, session.session, session, prepared)
+        prepared, sources = builder.prepare(answer, self.context), None
+        if anew and edits.open:
+            prepared, sources = self._anew(builder, session, edits)
+        elif not as_before and edits.all:
+            with open_catalogue(self.data_dir) as catalogue:
+                sources = updated_sources(catalogue, session, edits)
+        return await self._start(builder, session.workflow, session.session, session, prepared, sources)
+
+    def edits(self, session: Session) -> Edits:
+        """What was edited since a session began that has not ended."""
+        if has_ended(session.phase):
+            return Edits([])
+        with open_catalogue(self.data_dir) as catalogue:
+            return find_edits(catalogue, session, self.config.prompts_dir)
+
+    def _anew(self, builder: GraphBuilder, session: Session, edits: Edits) -> tuple[Prepared, list[Source]]:
+        """The input that begins the latest request of a session anew, and what it is made from now."""
+        with open_catalogue(self.data_dir) as catalogue:
+            anew, places = request_anew(catalogue, session, edits), catalogue.places(session.session)
+        given: dict[str, Any] = anew.request
+        if anew.specs:
+            here = [with_paths(spec, places.input_file) for spec in anew.specs]
+            given = {**given, "tasks": here}
+        builder.prepare(given, self.context)
+        return Prepared(anew.request, anew=True), new_sources(builder, anew.specs, anew.made_from, places)
+
+    def _recorded_texts(self, catalogue: Catalogue, session: Session, edits: Edits) -> dict[str, str]:
+        """The prompts that a session recorded, which replace the present ones.
+
+        Raises:
+            InputError: Somebody else began the session, and its prompts differ from the present ones.
+        """
+        if is_trusted(self.data_dir, session):
+            return recorded_texts(catalogue, session)
+        if any(edit.source.kind == "prompt" for edit in edits.all):
+            raise InputError(
+                f"session '{session.session}' was not begun by you, and --as-before would use the prompts that "
+                "it recorded; --trust-session (in Python trust_session=True) allows that, --anew uses yours"
+            )
+        return {}
 
     def _find(self, session_id: str | None, trust_session: bool) -> Session:
         session = find_session(self.data_dir, session_id)
@@ -252,13 +363,13 @@ class SwarmCoordinator:
         """Stop the run: calls in flight may finish, no new call starts, and the phase becomes `cancelled`."""
         self._run.options.stop.set()
 
-    def _new_builder(self, workflow: str) -> GraphBuilder:
+    def _new_builder(self, workflow: str, texts: Mapping[str, str] | None = None) -> GraphBuilder:
         """The graph of a workflow, not yet compiled.
 
         Raises:
             ConfigError: A role has no usable model, or pauses have no database to wait in.
         """
-        builder = new_builder(workflow, self.config)
+        builder = new_builder(workflow, self.config, texts)
         # A context may supply the models. If it does not, the first call reports what is missing.
         for role in builder.roles if self.context is None else ():
             check_model(self.config.model_for(role))
@@ -276,16 +387,19 @@ class SwarmCoordinator:
         session_id: str,
         session: Session | None,
         prepared: Prepared,
+        sources: list[Source] | None,
     ) -> SwarmState:
         """Open output folder and database, build the graph on them, and run it; returns the final state."""
         folder = self._folder(session_id, session)
-        options = self._options(folder)
+        options = self._options(folder, sources)
         # If folder or database cannot be opened, the caller sees this session, without a state.
         self._run = SessionRun(self.config, self._emit, session_id, options)
         make_folder(folder)
         checkpointing = self.config.features.enable_checkpointing
         with open_store(self.data_dir, session_id, checkpointing=checkpointing) as store:
-            files = Output(folder, session_id, store.saver.catalogue if store.saver else None)
+            catalogue = store.saver.catalogue if store.saver else None
+            places = catalogue.places(session_id) if catalogue else UNMOVED
+            files = Output(folder, session_id, catalogue, places)
             if self.output:
                 files.check_free()
             graph = builder.build(workflow, store.saver)
@@ -297,7 +411,7 @@ class SwarmCoordinator:
         recorded = session.output if session and is_trusted(self.data_dir, session) else ""
         return Path(self.output or recorded or (self.output_dir / file_name(session_id)).absolute())
 
-    def _options(self, folder: Path) -> RunOptions:
+    def _options(self, folder: Path, sources: list[Source] | None) -> RunOptions:
         context = self.context or SwarmContext()
         return RunOptions(
             context.model,
@@ -305,6 +419,7 @@ class SwarmCoordinator:
             context.clock,
             output=str(folder.absolute()),
             config_file=self.config_file,
+            sources=sources,
         )
 
     def _emit(self, event: Event) -> None:

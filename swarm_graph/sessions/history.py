@@ -150,6 +150,7 @@ def fork(
     with saver.transaction():
         metadata: CheckpointMetadata = {"source": "fork", "step": step, "parents": {}}
         saver.put(thread, checkpoint, metadata, checkpoint["channel_versions"])
+        saver.catalogue.copy_sources(session.session, session_id)
         saver.catalogue.add(forked)
         if is_own(saver.catalogue, session):
             sign(saver.catalogue, session_id)

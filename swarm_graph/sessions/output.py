@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.errors import InputError, StorageError
 from swarm_graph.nodes.registry import all_roles
 from swarm_graph.sessions.artifacts import project_files, text_files
@@ -63,7 +64,13 @@ def _artifact_names() -> list[str]:
 class Output:
     """The output folder of one session. Only changed files are written, each one whole or not at all."""
 
-    def __init__(self, folder: str | Path, session_id: str, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        session_id: str,
+        ledger: Ledger | None = None,
+        places: Places = UNMOVED,
+    ) -> None:
         """Write nothing yet.
 
         Args:
@@ -71,7 +78,9 @@ class Output:
             session_id: The session.
             ledger: Knows the files of earlier runs. Without it, files of an earlier run stay when the session
                 deletes them.
+            places: Where the input files of the session lie now.
         """
+        self._places = places
         self.folder, self.session_id, self.ledger = Path(folder), session_id, ledger
         self._recorded_folder = str(self.folder.absolute())
         self._state_name = f"swarm_state_{file_name(session_id)}.json"
@@ -98,7 +107,7 @@ class Output:
         existing = [path for path in self._existing() if path.startswith(f"{PROJECT_DIR}/")]
         if deleted := [path for path in existing if path not in project]:
             self._delete(deleted)  # first, because a file may have become a folder, or a folder a file
-        self._write({**text_files(state), **result_files(state), **project})
+        self._write({**text_files(state), **result_files(state, self._places), **project})
 
     def write_result(self, task: TaskRecord) -> None:
         """Write the result of a custom task."""

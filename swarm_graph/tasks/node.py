@@ -102,7 +102,8 @@ class _Pass:
         self._limit = TaskLimit(bindings.config.workflow.max_tasks, set(self._records), initial)
         # The tasks of somebody else's session may name any file, so only those in this folder are read.
         folder = None if self._run.is_own else Path.cwd()
-        self._prompts = TaskPrompts(bindings, state.get("request", ""), self._limit, folder)
+        request = state.get("request", "")
+        self._prompts = TaskPrompts(bindings, request, self._limit, self._run.places, folder)
         self._server_slots: dict[str, int] = {}
 
     async def run(self) -> dict[str, Any]:

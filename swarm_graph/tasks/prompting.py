@@ -13,6 +13,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
+from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.models.keys import check_model
 from swarm_graph.nodes.registry import role_named
@@ -55,7 +56,12 @@ class TaskPrompts:
     """Builds the questions of all tasks of one graph. Prompts are read once."""
 
     def __init__(
-        self, bindings: Bindings, request: str, limit: TaskLimit, only_below: Path | None = None
+        self,
+        bindings: Bindings,
+        request: str,
+        limit: TaskLimit,
+        places: Places = UNMOVED,
+        only_below: Path | None = None,
     ) -> None:
         """Read the prompts that all tasks share.
 
@@ -63,17 +69,18 @@ class TaskPrompts:
             bindings: The configuration of the graph.
             request: The purpose of the whole work.
             limit: How many tasks may be added.
+            places: Where the files of the session lie now.
             only_below: The folder outside of which no file that a task names is read; None: all are.
 
         Raises:
             ConfigError: A prompt cannot be used.
         """
         self.config, self.request, self.limit = bindings.config, request, limit
+        self._folder, self._texts, self._places = self.config.prompts_dir, bindings.texts, places
         self._only_below = only_below
-        self._folder = self.config.prompts_dir
         self._prompts: dict[tuple[str, tuple[str, ...]], template.Prompt] = {}
-        self.repair = template.load(template.REPAIR, self._folder, holes=("problem",))
-        self._focus = template.read(template.FOCUS + FOCUS, self._folder).strip()
+        self.repair = self.prompt(template.REPAIR, "problem")
+        self._focus = template.read(template.FOCUS + FOCUS, self._folder, self._texts).strip()
 
     def prompt(self, name: str, *holes: str) -> template.Prompt:
         """A prompt by its name or file.
@@ -83,7 +90,9 @@ class TaskPrompts:
         """
         key = (name, holes)
         if key not in self._prompts:
-            self._prompts[key] = template.load(name, self._folder, holes=holes)
+            is_file = template.is_path(name) and name not in self._texts
+            path = self._places.present(name) if is_file else name
+            self._prompts[key] = template.load(path, self._folder, holes=holes, texts=self._texts)
         return self._prompts[key]
 
     def question(self, spec: TaskSpec, results: Mapping[str, TaskRecord]) -> Question[Outcome]:
@@ -97,7 +106,7 @@ class TaskPrompts:
             InputError: One of its files cannot or must not be read, or it may not add any task.
         """
         if self._only_below:
-            _refuse_files_outside(spec, self._only_below)
+            _refuse_files_outside(spec, self._only_below, self._places)
         role = role_named(spec.assigned_role)
         if spec.expands:
             self.limit.check(spec.task_id)
@@ -121,7 +130,7 @@ class TaskPrompts:
             "description": spec.description or NONE,
             "metadata": json.dumps(spec.metadata, indent=2, ensure_ascii=False) if spec.metadata else NONE,
             "results": "\n\n".join(_result_block(record) for record in results.values()) or NONE,
-            "files": fenced(_read_files(spec)) or NONE,
+            "files": fenced(_read_files(spec, self._places)) or NONE,
             "source_file": spec.source_file or NONE,
             "packages": self.config.execution.packages_text,
             "room": str(self.limit.left_for_prompts),
@@ -225,10 +234,23 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _refuse_files_outside(spec: TaskSpec, folder: Path) -> None:
+def prompt_names(spec: TaskSpec) -> list[str]:
+    """The names of the prompts that a task uses."""
+    names = [template.TASK, template.REPAIR]
+    if spec.expands or spec.prompt:
+        names.append(spec.prompt or template.EXPAND)
+    elif not spec.answer:
+        names += [
+            str(spec.assigned_role),
+            *([template.FOCUS + FOCUS] if spec.assigned_role == "reviewer" else []),
+        ]
+    return [*names, template.TYPED] if spec.answer else names
+
+
+def _refuse_files_outside(spec: TaskSpec, folder: Path, places: Places) -> None:
     """Raise InputError for a file, or a prompt's file, that a task names outside of a folder."""
-    prompts = [spec.prompt] if spec.prompt and template.is_path(spec.prompt) else []
-    for path in [*spec.files, *prompts]:
+    prompts = [places.present(spec.prompt)] if spec.prompt and template.is_path(spec.prompt) else []
+    for path in [*map(places.input_file, spec.files), *prompts]:
         if not Path(path).resolve().is_relative_to(folder.resolve()):
             raise InputError(
                 f"{spec.task_id}: its file '{path}' is not in the folder '{folder}', and you did not begin "
@@ -236,12 +258,13 @@ def _refuse_files_outside(spec: TaskSpec, folder: Path) -> None:
             )
 
 
-def _read_files(spec: TaskSpec) -> dict[str, str]:
-    """The files of a task: name to text; the whole path where two files have the same name."""
+def _read_files(spec: TaskSpec, places: Places) -> dict[str, str]:
+    """The files of a task: name to text; the whole recorded path where two files have the same name."""
     texts = {}
     names = Counter(Path(path).name for path in spec.files)
-    for path in spec.files:
-        name = Path(path).name if names[Path(path).name] == 1 else path
+    for recorded in spec.files:
+        name = Path(recorded).name if names[Path(recorded).name] == 1 else recorded
+        path = places.input_file(recorded)
         try:
             if stat.S_ISFIFO(Path(path).stat().st_mode):  # reading it would wait for a writer
                 raise InputError(f"{spec.task_id}: its file '{path}' is a FIFO; expected a text file")

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.errors import InputError
 from swarm_graph.nodes.registry import all_roles, role_named
 from swarm_graph.roles.file_blocks import Files, read_files
@@ -45,13 +46,18 @@ def result_text(record: TaskRecord) -> str:
     return f"{record['result'].rstrip()}\n"
 
 
-def result_files(state: SwarmState) -> dict[str, str]:
-    """The files of a custom session, name to text: the results, tables of them, and the roles' text files."""
+def result_files(state: SwarmState, places: Places = UNMOVED) -> dict[str, str]:
+    """The files of a custom session, name to text: the results, tables of them, and the roles' text files.
+
+    Args:
+        state: The state.
+        places: Where the input files of the session lie now.
+    """
     tasks = custom_tasks(state.get("tasks", {}))
     if not tasks:
         return {}
     results = {result_file(task): result_text(task) for task in tasks if "result" in task}
-    rows = [result_row(task) for task in tasks if task["status"] in FINISHED]
+    rows = [result_row(task, places) for task in tasks if task["status"] in FINISHED]
     tables = {"results.jsonl": json_lines(rows), "results.csv": csv_table(rows)} if rows else {}
     return {**results, **tables, **_role_text_files(tasks)}
 
@@ -59,7 +65,7 @@ def result_files(state: SwarmState) -> dict[str, str]:
 # --- the table -----------------------------------------------------------------------------------
 
 
-def result_row(task: TaskRecord) -> dict[str, Any]:
+def result_row(task: TaskRecord, places: Places = UNMOVED) -> dict[str, Any]:
     """A finished task as a row: id, role, status, its files, metadata, its answer's values or text, remark.
 
     `files` are the documents of the task, `source_file` is the file that its metadata comes from.
@@ -69,7 +75,8 @@ def result_row(task: TaskRecord) -> dict[str, Any]:
     """
     spec = task["spec"]
     ids = {"task_id": task["task_id"], "role": task["role"], "status": task["status"]}
-    files = {"files": " ".join(spec["files"])} if spec.get("files") else {}
+    paths = [places.input_file(name) for name in spec.get("files", ())]
+    files = {"files": " ".join(paths)} if paths else {}
     source = {"source_file": spec["source_file"]} if spec.get("source_file") else {}
     schema = spec.get("answer")
     typed: dict[str, Any] = task.get("value") or {} if schema else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -223,11 +223,18 @@ def with_absolute_paths(spec: TaskSpec, folder: Path) -> TaskSpec:
         spec: The task.
         folder: The folder that its paths are relative to.
     """
-    files = [str((folder / name).absolute()) for name in spec.files]
-    prompt = spec.prompt
-    if prompt and is_path(prompt):
-        prompt = str((folder / prompt).absolute())
-    return spec.model_copy(update={"files": files, "prompt": prompt})
+    return with_paths(spec, lambda name: str((folder / name).absolute()))
+
+
+def with_paths(spec: TaskSpec, path: Callable[[str], str]) -> TaskSpec:
+    """A task with other paths.
+
+    Args:
+        spec: The task.
+        path: Returns the new path for a path of its files or its prompt.
+    """
+    prompt = path(spec.prompt) if spec.prompt and is_path(spec.prompt) else spec.prompt
+    return spec.model_copy(update={"files": [path(name) for name in spec.files], "prompt": prompt})
 
 
 def pending_record(spec: TaskSpec, rank: Sequence[int], added_at: float = 0.0) -> TaskRecord:

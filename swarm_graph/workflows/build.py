@@ -41,17 +41,23 @@ def build_graph(
     return new_builder(workflow, load_config(config)).build(workflow, checkpointer)
 
 
-def new_builder(workflow: str, config: SwarmConfig) -> GraphBuilder:
-    """The graph of a workflow, not yet compiled: `build` does that. Raises what `build_graph` raises."""
+def new_builder(workflow: str, config: SwarmConfig, texts: Mapping[str, str] | None = None) -> GraphBuilder:
+    """The graph of a workflow, not yet compiled: `build` does that. Raises what `build_graph` raises.
+
+    Args:
+        workflow: As for `build_graph`.
+        config: The configuration.
+        texts: Texts of prompts, by name or path, in place of those of the files.
+    """
     if workflow not in WORKFLOWS:
         raise InputError(f"unknown workflow '{workflow}'; known workflows: {', '.join(WORKFLOWS)}")
-    if config.prompts_dir:
+    if config.prompts_dir and not texts:
         template.warn_of_unused(config.prompts_dir, roles=workflow != "custom")
     if not config.features.langsmith:
         _switch_off_langsmith()
     module, _, name = WORKFLOWS[workflow].partition(":")
     define: Callable[[Bindings], GraphBuilder] = getattr(import_module(module), name)
-    return define(Bindings(config))
+    return define(Bindings(config, texts or {}))
 
 
 def _switch_off_langsmith() -> None:

@@ -13,13 +13,15 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import StateSnapshot, StateUpdate
 
+from swarm_graph.checkpoints.places import UNMOVED
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import SwarmError
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.run import RunContext, RunOptions, outer_context
 from swarm_graph.state import SwarmContext, SwarmState
+from swarm_graph.tasks.node import TASKS
 from swarm_graph.workflows.drawing import draw
-from swarm_graph.workflows.opening import Prepared, open_run, prepare
+from swarm_graph.workflows.opening import Prepared, open_run, prepare, with_recorded_paths
 from swarm_graph.workflows.recording import RunRecorder, manual_edit
 from swarm_graph.workflows.thread import CallThread, call_thread, state_config
 
@@ -193,8 +195,9 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
     ) -> _Opened:
         """Decide how the run begins, record that, and make the context of its nodes."""
         resumed = prepared.given is None
+        places = recorder.places if recorder else UNMOVED
         opening = open_run(
-            prepared,
+            with_recorded_paths(prepared, places) if TASKS in self.nodes else prepared,
             thread.id,
             saved,
             nodes=self.nodes,
@@ -202,13 +205,20 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             replay=thread.is_session and bool(thread.configurable.get("checkpoint_id")),
             pending_request=recorder.pending_request(saved) if recorder and resumed else None,
             left_open=recorder is not None and recorder.left_open,
+            before=recorder.before_request if recorder else dict,
         )
         settings, saver = self.bindings.config, thread.saver
         if recorder is None or opening.kind is None:
-            return _Opened(opening.input, RunContext(settings, options, saver=saver))
+            return _Opened(opening.input, RunContext(settings, options, saver=saver, places=places))
         journal, budget = recorder.begin(opening, self.name, settings, options, saved)
         run = RunContext(
-            settings, options, saver=saver, journal=journal, budget=budget, is_own=recorder.is_own
+            settings,
+            options,
+            saver=saver,
+            journal=journal,
+            budget=budget,
+            places=recorder.places,  # the first run of a session records its place
+            is_own=recorder.is_own,
         )
         return _Opened(opening.input, run)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import Command
 
+from swarm_graph.checkpoints.places import Places
 from swarm_graph.errors import InputError, UnfinishedSession
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.sandbox.evidence import RUN_TESTS
@@ -20,8 +21,9 @@ from swarm_graph.state import SwarmContext, SwarmState
 from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.tasks.prompting import check_tasks
-from swarm_graph.tasks.spec import TaskSpec, pending_record, task_specs, with_absolute_paths
+from swarm_graph.tasks.spec import TaskSpec, pending_record, task_specs, with_absolute_paths, with_paths
 from swarm_graph.text import check_json_like
+from swarm_graph.workflows.edits import keys_of
 from swarm_graph.workflows.pauses import resume_values, waiting_pauses
 
 START_CHANNEL = "__start__"
@@ -32,9 +34,16 @@ RunKind = Literal["begin", "follow_up", "resume", "replay"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Input of a graph that was checked before anything was written: a request, None, or a Command."""
+    """Input of a graph that was checked before anything was written.
+
+    Attributes:
+        given: A request, None, or a Command.
+        anew: Whether the request is the one that the session works on, to be begun again. Questions that
+            have not changed find their answers in the journal.
+    """
 
     given: Any
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,14 @@ def prepare(given: Any, nodes: Collection[str], bindings: Bindings, context: Swa
     return Prepared({**given, "request": request, "tasks": tasks})
 
 
+def with_recorded_paths(prepared: Prepared, places: Places) -> Prepared:
+    """A checked input of a custom workflow whose tasks have their paths as the session records them."""
+    if prepared.anew or not isinstance(prepared.given, Mapping):
+        return prepared
+    tasks = [with_paths(spec, places.recorded).to_dict() for spec in task_specs(prepared.given["tasks"])]
+    return Prepared({**prepared.given, "tasks": tasks})
+
+
 def open_run(
     prepared: Prepared,
     session: str,
@@ -92,6 +109,7 @@ def open_run(
     replay: bool,
     pending_request: dict[str, Any] | None,
     left_open: bool,
+    before: Callable[[], Mapping[str, Any]] = dict,
 ) -> Opening:
     """Decide how a run begins.
 
@@ -102,9 +120,11 @@ def open_run(
         nodes: The nodes of the graph.
         channels: The channels of the graph.
         replay: Whether the run starts at an earlier checkpoint.
-        pending_request: The request of a killed run that no checkpoint holds yet.
+        pending_request: The request of a killed run that no checkpoint holds yet: a new one, or one that was
+            to begin anew.
         left_open: Whether the catalogue says that the session has not ended, as after a kill right at its
             end.
+        before: Returns the state before the request, for a request that begins anew.
 
     Raises:
         InputError: There is nothing to resume, no pause to answer, or the graph has another shape.
@@ -112,24 +132,25 @@ def open_run(
     """
     given, unfinished = prepared.given, saved is not None and is_unfinished(saved)
     resumed = given is None
-    if resumed and not unfinished:
+    anew = prepared.anew or (resumed and unfinished and pending_request is not None)
+    if resumed:
         given = pending_request
     if saved is not None and unfinished:
         _check_shape(session, saved, channels)
     if given is None and saved is None:
         raise InputError(f"no session '{session}' to resume: nothing was saved under this thread_id")
     request = dict(given) if isinstance(given, Mapping) else None
-    if request is not None and unfinished:
+    if request is not None and unfinished and not anew:
         raise UnfinishedSession(
             f"session '{session}' has not ended; resume it with `graph.invoke(None, thread)` or "
             f"`swarm-graph resume {quote(session)}`, or use another thread_id"
         )
-    kind: RunKind = "resume" if resumed or request is None else "follow_up" if saved else "begin"
+    kind: RunKind = "resume" if resumed or anew or request is None else "follow_up" if saved else "begin"
     is_recorded = given is not None or unfinished or replay or left_open
     return Opening(
         kind=("replay" if replay else kind) if is_recorded else None,
         request=request,
-        input=_langgraph_input(given, request, session, saved, nodes),
+        input=_langgraph_input(given, request, session, saved, nodes, before() if anew else None),
     )
 
 
@@ -139,10 +160,20 @@ def _langgraph_input(
     session: str,
     saved: CheckpointTuple | None,
     nodes: Collection[str],
+    before: Mapping[str, Any] | None,
 ) -> Any:
     if isinstance(given, Command):
         return _answer(given, session, saved)
-    return None if request is None else new_request_state(request, nodes)
+    if request is None:
+        return None
+    state = new_request_state(request, nodes)
+    return state if before is None else {**_as_before(before), **state}
+
+
+def _as_before(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that a request leaves in the state, as they were before it; an empty value counts as none."""
+    empty: dict[str, Any] = {**dict.fromkeys(keys_of("text"), ""), **{key: {} for key in keys_of("files")}}
+    return {key: values.get(key, none) for key, none in empty.items()}
 
 
 def is_unfinished(saved: CheckpointTuple) -> bool:

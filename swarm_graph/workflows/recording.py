@@ -8,11 +8,13 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.journal import Journal
 from swarm_graph.checkpoints.locks import SessionLock, lock_session
+from swarm_graph.checkpoints.places import Places
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.retention import compact
 from swarm_graph.checkpoints.saver import SwarmSaver
@@ -60,6 +62,18 @@ class RunRecorder:
         session = self._catalogue.get(self._session_id)
         return session is not None and not has_ended(session.phase)
 
+    def before_request(self) -> dict[str, Any]:
+        """The state in which the session was when its latest request began."""
+        base = self._catalogue.base_of_request(self._session_id)
+        thread: RunnableConfig = {"configurable": {"thread_id": self._session_id, "checkpoint_id": base}}
+        saved = self.saver.get_tuple(thread) if base else None
+        return saved.checkpoint["channel_values"] if saved else {}
+
+    @property
+    def places(self) -> Places:
+        """Where the files of the session lie now."""
+        return self._catalogue.places(self._session_id)
+
     def begin(
         self,
         opening: Opening,
@@ -74,7 +88,7 @@ class RunRecorder:
             opening: How the run begins.
             workflow: The name of the graph.
             config: Its configuration; secrets are not recorded.
-            options: The output folder and the config file to record.
+            options: The output folder, the config file and the sources to record.
             saved: The checkpoint that the run starts from.
         """
         assert opening.kind is not None
@@ -97,7 +111,7 @@ class RunRecorder:
         self.is_own = known is None or is_own(self._catalogue, known)
         with self.saver.transaction():
             self._run = self._catalogue.begin_run(
-                session, opening.kind, opening.request, _checkpoint_id(saved)
+                session, opening.kind, opening.request, _checkpoint_id(saved), options.sources
             )
             if self.is_own:
                 sign(self._catalogue, self._session_id)

@@ -95,7 +95,7 @@ class Catalogue:
             places = self.places(session.session)
             if sources is not None or kind in ("begin", "follow_up"):
                 self.put_sources(session.session, sources or ())
-            row = session_to_row(_with_paths(session, places.recorded))
+            row = session_to_row(self.as_recorded(session))
             if known is not None:
                 row = {
                     "session": session.session,
@@ -154,9 +154,12 @@ class Catalogue:
 
     def add(self, session: Session) -> None:
         """Record a session that has no run yet, such as a fork."""
-        places = self.places(session.session)
         with self.database.transaction():
-            self._tables.table("sessions").insert(session_to_row(_with_paths(session, places.recorded)))
+            self._tables.table("sessions").insert(session_to_row(self.as_recorded(session)))
+
+    def as_recorded(self, session: Session) -> Session:
+        """A session with its paths as they are recorded, which is where they lay when it began."""
+        return _with_paths(session, self.places(session.session).recorded)
 
     def signatures(self, session_id: str) -> dict[str, list[str]]:
         """The signatures of a session, by the names of keys; empty if it is not signed."""

@@ -56,15 +56,15 @@ def is_own(catalogue: Catalogue, session: Session) -> bool:
     """Whether this user began a session, or has trusted it, and its recorded settings are still the same."""
     if str(catalogue.database.path) == MEMORY:
         return True
-    places = _places(catalogue)
-    if any(_text(place, session) in _SIGNED_HERE for place in places):
+    texts = _texts(catalogue, session)
+    if any(text in _SIGNED_HERE for text in texts):
         return True
     try:
         key = _read_key(key_path())
     except (UnusableKey, OSError):
         return False
     signed = catalogue.signatures(session.session).get(_name(key), [])
-    expected = [_sign(key, _text(place, session)) for place in places]
+    expected = [_sign(key, text) for text in texts]
     return any(_are_equal(*pair) for pair in zip(signed, expected, strict=False))  # one per place
 
 
@@ -80,7 +80,7 @@ def sign(catalogue: Catalogue, session_id: str) -> None:
     session = catalogue.get(session_id)
     if session is None or str(catalogue.database.path) == MEMORY:
         return
-    texts = [_text(place, session) for place in _places(catalogue)]
+    texts = _texts(catalogue, session)
     _SIGNED_HERE.update(texts)
     try:
         key = _own_key(key_path())
@@ -116,10 +116,17 @@ def _places(catalogue: Catalogue) -> list[str]:
     return [f"path {file}", *([f"file {number}"] if number else [])]
 
 
-def _text(place: str, session: Session) -> str:
-    """What is signed; JSON keeps the parts apart."""
-    settings = [session.config, session.config_file, session.output, session.simulated]
-    return json.dumps([_PURPOSE, place, session.session, settings], sort_keys=True)
+def _texts(catalogue: Catalogue, session: Session) -> list[str]:
+    """What is signed: a text for each place of the database. JSON keeps the parts apart.
+
+    Paths are signed as they are recorded, with the folder that they count from, so that a project can move.
+    """
+    recorded, folder = catalogue.as_recorded(session), catalogue.places(session.session).then
+    settings = [recorded.config, recorded.config_file, recorded.output, recorded.simulated, folder]
+    return [
+        json.dumps([_PURPOSE, place, session.session, settings], sort_keys=True)
+        for place in _places(catalogue)
+    ]
 
 
 def _sign(key: bytes, text: str) -> str:

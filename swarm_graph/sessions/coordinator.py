@@ -13,6 +13,7 @@ from typing import Any, Literal
 from langgraph.types import Command
 
 from swarm_graph import aio
+from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.places import UNMOVED
 from swarm_graph.checkpoints.records import Session, Source
 from swarm_graph.checkpoints.saver import open_checkpointer
@@ -312,8 +313,8 @@ class SwarmCoordinator:
             return recorded_texts(catalogue, session)
         if any(edit.source.kind == "prompt" for edit in edits.all):
             raise InputError(
-                f"session '{session.session}' was not begun by you, and --as-before would use the prompts that "
-                "it recorded; --trust-session (in Python trust_session=True) allows that, --anew uses yours"
+                f"session '{session.session}' was not begun by you, and --as-before would use the prompts "
+                "that it recorded; --trust-session (trust_session=True) allows that, --anew uses yours"
             )
         return {}
 

@@ -1,8 +1,12 @@
-"""The program inside a sandbox: write the project, set limits, run the tests, write the test log.
+"""The program inside a sandbox: write the project, set limits, run and judge the tests, write the test log.
 
 The interpreter gets it as text (`python -c`), so it must stay one file that imports nothing of swarm_graph
 and runs on any Python from 3.9 on; only pytest must be installed. It reads one JSON document, the job, from
-stdin. The test log goes to the original stdout. Whatever tests and commands print goes to stderr.
+stdin, and then the key of the test log. The job brings the modules `marks` and `judged` as text. The test log
+goes to the original stdout. Whatever tests and commands print goes to stderr.
+
+The tests run in a second process, the judged one, which never holds the key. This process, the judge, never
+runs a line of the project.
 """
 
 from __future__ import annotations
@@ -10,34 +14,38 @@ from __future__ import annotations
 import ast
 import ctypes
 import hashlib
-import importlib.abc
-import importlib.metadata as metadata
 import json
 import os
 import re
+import secrets
+import select
+import signal
+import struct
 import sys
-import sysconfig
-from collections.abc import Iterable, Iterator
+import types
+from collections.abc import Iterator
 from contextlib import suppress
-from importlib.machinery import PathFinder
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
-INTERRUPTED = 2
-"""pytest's exit code for an interrupted run."""
-MAX_FAILURES = 20
-MAX_TRACEBACK_CHARACTERS = 4000
-MAX_PROBLEM_CHARACTERS = 500
-PACKAGE_NAME = re.compile(r"[A-Za-z0-9._-]+")
-NEEDS_ASYNC_PLUGIN = "async def functions are not natively supported"
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 4, 22, 38, 2
+IN_OPEN, IN_NONBLOCK, IN_CLOEXEC = 0x20, os.O_NONBLOCK, getattr(os, "O_CLOEXEC", 0)
+INTERRUPTED, NO_TESTS_COLLECTED = 2, 5
+"""Exit codes of pytest."""
+BYTE_ORDER_MARK = "\ufeff"
+KEY_BYTES = 32
+MAX_LINE_BYTES = 1 << 20
+MAX_FOREIGN_BYTES = 4 << 20
+"""What the code may write into the judge's pipe before it is stopped."""
+OF_A_TEST = ("started", "finished", "outcome", "raised", "failure", "collecting", "skipped_file")
+"""The kinds of entries that are about a test or a test file; those about canaries are not logged."""
+ASKS_FOR_TESTS = re.compile(r"PYTEST_(CURRENT_TEST|VERSION)\b|pytest|unittest")
 
 
 class TestLog:
     """Writes signed entries, so that the host can tell them from anything else written to the descriptor.
 
-    An entry is one line: its signature, a space, and a JSON object with the key `kind`. The log keeps a keyed
-    hash state instead of the key, so that the code under test does not find the key in it.
+    An entry is one line: its signature, a space, and a JSON object with the key `kind`.
     """
 
     def __init__(self, descriptor: int, key: bytes) -> None:
@@ -65,25 +73,71 @@ class FileProblem(NamedTuple):
 
 
 def main() -> None:
-    job = json.loads(sys.stdin.buffer.read())
+    # The key stays in the pipe until the processes are separate.
+    [length] = struct.unpack(">Q", read_exactly(8))
+    job = json.loads(read_exactly(length))
     # With -c the first entry is "", the current folder: code there could replace pytest or a standard module.
     sys.path[:] = [entry for entry in sys.path if entry]
     sys.dont_write_bytecode = True
-    log = TestLog(os.dup(1), bytes.fromhex(job.pop("key")))
+    log_descriptor = os.dup(1)
     os.dup2(2, 1)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     set_limits(job["limits"])
-    install_filter(bytes.fromhex(job["filter"]))
-    log.add("ready")
+    os.write(log_descriptor, job["ready"].encode())
     for name in ("project", "home", "tmp"):
         Path(job["folder"], name).mkdir(exist_ok=True)
     project = Path(job["folder"], "project")
     os.chdir(project)
-    if problems := list(write_files(project, {**job["code"], **job["tests"]})):
-        sys.exit(refuse(problems, job, log))
-    if job["command"]:
+    files = {**job["code"], **job["tests"]}
+    problems = list(write_files(project, files))
+    # The filter may refuse to watch files.
+    watch = Watch(project, [path for path in job["code"] if path not in job["tests"]])
+    install_filter(bytes.fromhex(job["filter"]))
+    if not job["command"]:
+        problems = problems or list(syntax_errors(files))
+    if problems or job["command"]:
+        log = open_log(log_descriptor)
+        if problems:
+            sys.exit(refuse(problems, job, log))
         run_command(job["command"])
-    sys.exit(run_pytest(job, project, log))
+    marks = load_module("marks", job["modules"]["marks"])
+    try:
+        trial = Trial(job, project, marks)
+    except (ValueError, RecursionError, MemoryError) as error:
+        problem = FileProblem(
+            next(iter(job["tests"])), 0, f"the tests cannot be read: {type(error).__name__}"
+        )
+        sys.exit(refuse([problem], job, open_log(log_descriptor)))
+    if not trial.test_files:
+        log = open_log(log_descriptor)
+        log.add("no_test_file")
+        log.add("end", exit_code=NO_TESTS_COLLECTED)
+        sys.exit(NO_TESTS_COLLECTED)
+    trial.run(log_descriptor, watch)
+
+
+def read_exactly(size: int) -> bytes:
+    """Read so many bytes from stdin, and not one more."""
+    data = b""
+    while len(data) < size:
+        more = os.read(0, size - len(data))
+        if not more:
+            raise EOFError("stdin ended before the job")
+        data += more
+    return data
+
+
+def open_log(descriptor: int) -> TestLog:
+    """Read the key of the test log."""
+    log = TestLog(descriptor, read_exactly(KEY_BYTES))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    return log
+
+
+def load_module(name: str, text: str) -> Any:
+    """A module of the job's; it is not in `sys.modules`, where the code would find it."""
+    module = types.ModuleType(name)
+    exec(compile(text, f"<{name}>", "exec"), vars(module))
+    return module
 
 
 def set_limits(limits: dict[str, int]) -> None:
@@ -158,55 +212,13 @@ def run_command(command: list[str]) -> None:
         os._exit(127)
 
 
-# --- pytest -------------------------------------------------------------------------------------------
-
-
-def run_pytest(job: dict[str, Any], project: Path, log: TestLog) -> int:
-    """Check that every file parses, then run pytest and end the process with its exit code.
-
-    It returns only if the tests cannot be run.
-    """
-    if problems := list(syntax_errors({**job["code"], **job["tests"]})):
-        return refuse(problems, job, log)
-    try:
-        import pytest
-    except ImportError as error:
-        log.add("unusable", problem=f"this interpreter has no pytest ({error})")
-        return INTERRUPTED
-    folders = sorted({str(Path(path).parent) for path in job["tests"] if is_test_file(path)})
-    for number, folder in enumerate(folders):
-        name = f"{job['canary']}_{number}"
-        Path(project, folder, f"{name}.py").write_text(CANARY.format(name=name))
-    log.add("defined", tests=sorted(defined_tests(job["tests"])), canaries=len(folders))
-    # `-c /dev/null` and `--confcutdir`: the code's own pytest settings must not steer the test run.
-    options = ["-q", "--color=no", "--tb=short", "-c", os.devnull, "-p", "no:cacheprovider"]
-    options += ["--rootdir", str(project), "--confcutdir", str(project)]
-    # `./` keeps a folder such as `--collect-only` from being taken for an option.
-    options += [*allow_packages(job["packages"]), *(f"./{folder}" for folder in folders)]
-    sys.path[:0] = [str(folder) for folder in (project / "src", project) if folder.is_dir()]
-    exit_code = int(pytest.main(options, plugins=[Observer(pytest, log, project, job)]))
-    log.add("end", exit_code=exit_code)
-    sys.stderr.flush()
-    os._exit(exit_code)  # exit handlers and threads that the code left behind must not change the exit code
-
-
-CANARY = "import pytest\n\n\n@pytest.mark.xfail(strict=True)\ndef {name}():\n    raise AssertionError\n"
-"""A test that must fail, under a random name: code that makes every test pass makes the canary pass too."""
-
-
-def is_test_file(path: str) -> bool:
-    """Whether pytest collects a file by default."""
-    name = Path(path).name
-    return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
-
-
 def syntax_errors(files: dict[str, str]) -> Iterator[FileProblem]:
     """The Python files that cannot be compiled."""
     for path, text in files.items():
         if not path.endswith(".py"):
             continue
         try:
-            compile(text, path, "exec", dont_inherit=True)
+            compile(text.lstrip(BYTE_ORDER_MARK), path, "exec", dont_inherit=True)
         except SyntaxError as error:
             problem = f"{type(error).__name__}: {error.msg}"
             yield FileProblem(path, error.lineno or 0, problem, (error.text or "").strip())
@@ -214,231 +226,295 @@ def syntax_errors(files: dict[str, str]) -> Iterator[FileProblem]:
             yield FileProblem(path, 0, f"{type(error).__name__}: {error}")
 
 
-def defined_tests(tests: dict[str, str]) -> Iterator[str]:
-    """The ids of the tests that the files define; the host checks that the log has a result for each."""
-    for path, text in tests.items():
-        if is_test_file(path):
-            body = ast.parse(text).body
-            yield from (f"{path}::{name}" for name in test_names(body))
-            for node in body:
-                if isinstance(node, ast.ClassDef) and is_test_class(node):
-                    yield from (f"{path}::{node.name}::{name}" for name in test_names(node.body))
+# --- The judge ----------------------------------------------------------------------------------------
 
 
-def is_test_class(node: ast.ClassDef) -> bool:
-    """Whether pytest collects a class: by its name, unless it has a constructor or sets `__test__`."""
-    methods = {inner.name for inner in node.body if isinstance(inner, ast.FunctionDef)}
-    opts_out = any("__test__" in ast.dump(inner) for inner in node.body if isinstance(inner, ast.Assign))
-    return node.name.startswith("Test") and not methods & {"__init__", "__new__"} and not opts_out
+class Watch:
+    """Tells which files of the code any process has opened; it sees the processes that tests start, too."""
 
-
-def test_names(body: list[ast.stmt]) -> Iterator[str]:
-    """The names of the test functions in a module's or class's body."""
-    for node in body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            is_fixture = any("fixture" in ast.dump(decorator) for decorator in node.decorator_list)
-            if node.name.startswith("test") and not is_fixture:
-                yield node.name
-
-
-# --- Packages that may be imported --------------------------------------------------------------------
-
-
-def allow_packages(packages: list[str] | None) -> list[str]:
-    """Block imports of other packages, and return pytest's options for the plugins of the allowed ones.
-
-    None allows all installed packages.
-    """
-    if packages is None:
-        return []
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    allowed = with_dependencies(["pytest", *packages])
-    sys.meta_path.insert(0, ImportGuard(allowed))
-    names = [
-        point.name
-        for distribution in metadata.distributions()
-        if normalized(distribution.metadata["Name"]) in allowed
-        for point in distribution.entry_points
-        if point.group == "pytest11"
-    ]
-    return [option for name in names for option in ("-p", name)]
-
-
-def normalized(name: str) -> str:
-    """The normalized name of a distribution (PEP 503)."""
-    return name.lower().replace("_", "-").replace(".", "-")
-
-
-def with_dependencies(names: Iterable[str]) -> set[str]:
-    """The normalized names of distributions and of everything that they require."""
-    closure: set[str] = set()
-    waiting = [normalized(name) for name in names]
-    while waiting:
-        name = waiting.pop()
-        if name in closure:
-            continue
-        closure.add(name)
-        try:
-            requirements = metadata.distribution(name).requires or []
-        except metadata.PackageNotFoundError:
-            continue
-        without_extras = [line for line in requirements if "extra ==" not in line.partition(";")[2]]
-        waiting += [normalized(match[0]) for match in map(PACKAGE_NAME.match, without_extras) if match]
-    return closure
-
-
-class ImportGuard(importlib.abc.MetaPathFinder):
-    """Refuses to import installed packages that are not allowed; other finders find everything else."""
-
-    def __init__(self, allowed: set[str]) -> None:
-        self._allowed = set(top_level_modules(allowed))
-        self._site_packages = tuple(sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib"))
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if path is not None or name in self._allowed:
+    def __init__(self, project: Path, paths: list[str]) -> None:
+        self._paths: dict[int, str] = {}
+        self.descriptor = -1
+        libc = ctypes.CDLL(None, use_errno=True)
+        if not hasattr(libc, "inotify_init1"):
             return
-        spec = PathFinder.find_spec(name)
-        places = [str(spec.origin), *(spec.submodule_search_locations or [])] if spec else []
-        if any(place.startswith(self._site_packages) for place in places):
-            raise ModuleNotFoundError(f"No module named {name!r} (not in execution.packages)", name=name)
+        self.descriptor = libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC)
+        for path in paths:
+            number = libc.inotify_add_watch(self.descriptor, os.fsencode(project / path), IN_OPEN)
+            if number >= 0:
+                self._paths[number] = path
+
+    @property
+    def works(self) -> bool:
+        return bool(self._paths)
+
+    def opened(self) -> set[str]:
+        """The files that were opened since the last call."""
+        found = set()
+        with suppress(BlockingIOError):
+            while self.works:
+                data, start = os.read(self.descriptor, 1 << 16), 0
+                while start < len(data):
+                    number, _, _, length = struct.unpack_from("iIII", data, start)
+                    start += 16 + length
+                    found.update([self._paths[number]] if number in self._paths else [])
+        return found
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
 
 
-def top_level_modules(distributions: set[str]) -> Iterator[str]:
-    """The top-level modules and packages that distributions install."""
-    for name in distributions:
-        with suppress(metadata.PackageNotFoundError):
-            for file in metadata.files(name) or []:
-                yield file.parts[0].partition(".")[0]
+class Trial:
+    """The tests of a job, and the two processes that run and judge them."""
 
-
-# --- The pytest plugin --------------------------------------------------------------------------------
-
-
-class Observer:
-    """The pytest plugin that logs each test's outcome, and for failures what a debugger needs."""
-
-    def __init__(self, pytest: Any, log: TestLog, project: Path, job: dict[str, Any]) -> None:
-        self.pytest, self.log, self.project = pytest, log, str(project) + os.sep
-        self.tests, self.canary, self.failures = job["tests"], job["canary"], 0
-        self.errors: dict[str, BaseException | None] = {}
-        """The exception of each failed test or file, by node id."""
-
-    def pytest_pycollect_makemodule(self, module_path: Path) -> None:
-        self.check_unchanged(str(module_path)[len(self.project) :])
-
-    def pytest_sessionfinish(self) -> None:
-        for path in self.tests:
-            if path.endswith(".py"):
-                self.check_unchanged(path)
-
-    def check_unchanged(self, path: str) -> None:
-        """Log a file of the tests that is not as it was written."""
-        text = self.tests.get(path)
-        try:
-            unchanged = text is None or Path(self.project, path).read_bytes() == text.encode(errors="replace")
-        except OSError:
-            unchanged = False
-        if not unchanged:
-            self.log.add("changed", path=path)
-
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        if self.canary not in nodeid:
-            self.log.add("started", test=nodeid)
-
-    def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
-        # Logged here and not from pytest's report, which a hook of the code can turn into a pass.
-        error = self.errors[item.nodeid] = call.excinfo.value if call.excinfo else None
-        if error is not None and not self.is_excused(item, error):
-            self.log.add("raised", test=item.nodeid)
-
-    def is_excused(self, item: Any, error: BaseException) -> bool:
-        """Whether the exception is a skip, or the test is marked as expected to fail."""
-        excuses = (self.pytest.skip.Exception, self.pytest.xfail.Exception)
-        return isinstance(error, excuses) or item.get_closest_marker("xfail") is not None
-
-    def pytest_exception_interact(self, call: Any, report: Any) -> None:
-        error = call.excinfo.value
-        collecting = isinstance(error, self.pytest.Collector.CollectError)
-        self.errors[report.nodeid] = error.__cause__ or error if collecting else error
-
-    def pytest_collectreport(self, report: Any) -> None:
-        if report.failed:
-            self.log_failure(report, "collect")
-        elif report.skipped:
-            self.log.add("skipped_file", test=report.nodeid)
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        if self.canary in report.nodeid:
-            if report.when == "call" or not report.passed:
-                self.log.add("canary", failed=report.skipped and hasattr(report, "wasxfail"))
-            return
-        evaded = report.skipped and self.is_evaded(report.nodeid)
-        if report.when == "call" or not report.passed:
-            outcome = "failed" if evaded else report.outcome
-            self.log.add("outcome", test=report.nodeid, when=report.when, outcome=outcome)
-        if report.failed or evaded:
-            self.log_failure(report, report.when)
-
-    def is_evaded(self, test: str) -> bool:
-        """Whether the code under test, not the test, called `pytest.skip` or `pytest.xfail`."""
-        error = self.errors.get(test)
-        frames = list(self.project_frames(error))
-        is_skip = isinstance(error, (self.pytest.skip.Exception, self.pytest.xfail.Exception))
-        return is_skip and bool(frames) and frames[-1][0] not in self.tests
-
-    def log_failure(self, report: Any, when: str) -> None:
-        self.failures += 1
-        if self.failures <= MAX_FAILURES:
-            self.log.add("failure", test=report.nodeid, when=when, **self.explain(report))
-
-    def explain(self, report: Any) -> dict[str, Any]:
-        """Place, problem, shortened traceback of a failure, and whether the test itself is at fault."""
-        error = self.errors.pop(report.nodeid, None)
-        lines = report.longreprtext.splitlines() or [str(error)]
-        text = "\n".join(line for line in lines if line.strip(" ^~"))
-        if len(text) > MAX_TRACEBACK_CHARACTERS:
-            half = MAX_TRACEBACK_CHARACTERS // 2
-            text = text[:half] + "\n[...]\n" + text[-half:]
-        frames = list(self.project_frames(error))
-        path, line = frames[-1] if frames else ("", 0)
-        return {
-            "place": f"{path}:{line}" if frames else report.nodeid,
-            "problem": one_line(error, text),
-            "text": text,
-            "by_tests": self.is_by_tests(error, report, path, text),
+    def __init__(self, job: dict[str, Any], project: Path, marks: Any) -> None:
+        self.job, self.project, self.marks = job, project, marks
+        self.tests: dict[str, str] = job["tests"]
+        self.files = {
+            path: marks.mark(path, text) for path, text in self.tests.items() if path.endswith(".py")
         }
+        self.test_files = [path for path in self.files if marks.is_test_file(path)]
+        self.canaries: dict[str, int] = {}
+        """The number of tests by file."""
 
-    def project_frames(self, error: BaseException | None) -> Iterator[tuple[str, int]]:
-        """Path and line of each frame of a traceback inside the project, innermost last."""
-        if isinstance(error, SyntaxError) and str(error.filename).startswith(self.project):
-            yield str(error.filename)[len(self.project) :], error.lineno or 0
+    def run(self, log_descriptor: int, watch: Watch) -> None:
+        """Run the tests in a child process, judge them here, and end with the child's exit code."""
+        self.write_canaries()
+        events, gate = os.pipe(), os.pipe()
+        token = secrets.token_hex(8)
+        signals = os.pipe()
+        child = os.fork()
+        if child == 0:
+            for descriptor in (log_descriptor, events[0], gate[1], *signals, 0):
+                os.close(descriptor)
+            watch.close()
+            os.read(gate[0], 1)  # the judge has taken the key now
+            os.close(gate[0])
+            os.open(os.devnull, os.O_RDONLY)  # the lowest free descriptor, 0
+            self.run_judged(events[1], token)
+        for descriptor in (events[1], gate[0]):
+            os.close(descriptor)
+        # No other process of this user may read this one's memory or descriptors.
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        os.set_blocking(signals[1], False)
+        signal.set_wakeup_fd(signals[1])
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        judge = Judge(self, watch, open_log(log_descriptor))
+        judge.log.add("defined", tests=sorted(self.defined()), canaries=sum(self.canaries.values()))
+        os.close(gate[1])
+        exit_code = judge.follow(child, events[0], signals[0], token.encode() + b" ")
+        os._exit(exit_code)
+
+    def run_judged(self, descriptor: int, token: str) -> None:
+        judged = load_module("judged", self.job["modules"]["judged"])
+        marked = {**self.files, **{path: self.files[path] for path in self.canaries}}
+        job = judged.Job(
+            self.project,
+            self.job["code"],
+            self.tests,
+            self.job["packages"],
+            marked,
+            list(self.canaries),
+            self.marks,
+        )
+        try:
+            judged.run(job, judged.Channel(descriptor, token))
+        finally:
+            os._exit(INTERRUPTED)
+
+    def defined(self) -> Iterator[str]:
+        for path in self.test_files:
+            yield from self.marks.defined_tests(path, self.tests[path])
+
+    def write_canaries(self) -> None:
+        """Put a file of false tests beside the tests in each folder."""
+        words = {word for file in self.files.values() for word in self.marks.called_words(file.tree)}
+        names = [test.rpartition("::")[2] for test in self.defined()]
+        for folder in sorted({str(PurePosixPath(path).parent) for path in self.test_files}):
+            beside = [path for path in self.test_files if str(PurePosixPath(path).parent) == folder]
+            stem = PurePosixPath(secrets.choice(beside)).stem
+            path = str(PurePosixPath(folder, f"test_{stem.replace('test_', '')}_{secrets.token_hex(3)}.py"))
+            made = self.marks.canaries(words, names)
+            with suppress(OSError):
+                Path(self.project, path).write_text(made.text, encoding="utf-8")
+                self.files[path] = self.marks.mark(path, made.text)
+                self.canaries[path] = made.number
+
+    def related(self, path: str) -> set[str]:
+        """A file of the tests with those that it imports, and the conftest.py files that apply to it."""
+        found: set[str] = set()
+        waiting = [path]
+        while waiting:
+            name = waiting.pop()
+            if name in found or name not in self.files:
+                continue
+            found.add(name)
+            for other in self.files:
+                stem = PurePosixPath(other).stem
+                stem = PurePosixPath(other).parent.name if stem == "__init__" else stem
+                is_above = stem == "conftest" and PurePosixPath(other).parent in PurePosixPath(name).parents
+                if other not in found and (is_above or stem in self.files[name].mentions):
+                    waiting.append(other)
+        return found
+
+    def mentioned(self, files: set[str]) -> set[str]:
+        """The files of the code whose names files of the tests mention."""
+        words = {word for file in files for word in self.files[file].mentions}
+        return {path for path in self.job["code"] if names_of(path) & words}
+
+    def is_use(self, path: str) -> bool:
+        """Whether opening a file of the code means that a test uses it; pytest itself opens some."""
+        is_package = PurePosixPath(path).name == "__init__.py"
+        folder = PurePosixPath(path).parent
+        is_opened_by_pytest = is_package and any(folder in PurePosixPath(test).parents for test in self.files)
+        return not is_opened_by_pytest and not self.marks.is_test_file(path)
+
+
+def names_of(path: str) -> set[str]:
+    """The names by which a test may mention a file: of the file, or of its package."""
+    pure = PurePosixPath(path)
+    return {pure.parent.name if pure.stem in ("__init__", "__main__") else pure.stem}
+
+
+class Judge:
+    """Follows the judged process and writes the test log."""
+
+    def __init__(self, trial: Trial, watch: Watch, log: TestLog) -> None:
+        self.trial, self.watch, self.log = trial, watch, log
+        self.functions: dict[str, list[Any]] = {}
+        self.assertions: set[str] = set()
+        for file in trial.files.values():
+            self.functions.update(file.functions)
+            self.assertions |= file.assertions
+        self.file = ""
+        """The file of the tests that is being loaded or run."""
+        self.ran: set[str] = set()
+        """The tokens of the marks that the current test has reached."""
+        self.outcomes: dict[str, str] = {}
+        """The outcomes of the phases of the current test."""
+        self.opened: set[str] = set()
+        self.users: set[str] = set()
+        """The files of the tests that have used the code."""
+        self.exit_code: int | None = None
+        self.foreign_bytes = 0
+
+    def follow(self, child: int, events: int, signals: int, token: bytes) -> int:
+        """Read what the child process sends until it ends, and return its exit code."""
+        for problem in questions(self.trial.job["code"], self.trial.marks.is_test_file):
+            self.log.add("interference", problem=problem)
+        rest, status = b"", None
+        while True:
+            # A process that the tests leave behind may hold the pipe open, so the end of the child counts.
+            ready = select.select([events, signals], [], [], None if status is None else 0)[0]
+            if signals in ready:
+                os.read(signals, 1 << 10)
+            if status is None:
+                ended, found = os.waitpid(child, os.WNOHANG)
+                status = found if ended else None
+            data = os.read(events, 1 << 16) if events in ready else b""
+            if not data and (status is not None or events in ready):
+                break
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self.read(line, token)
+            if len(rest) > MAX_LINE_BYTES or self.foreign_bytes > MAX_FOREIGN_BYTES:
+                os.kill(child, signal.SIGKILL)
+                break
+        if rest:
+            self.log.add("foreign")
+        if status is None:
+            status = os.waitpid(child, 0)[1]
+        exit_code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+        if self.exit_code is not None:
+            self.log.add("end", exit_code=self.exit_code)
+        return exit_code
+
+    def read(self, line: bytes, token: bytes) -> None:
+        """Read a line of the judged process."""
+        if not line.startswith(token):
+            self.foreign_bytes += len(line)
+            if self.foreign_bytes == len(line):
+                self.log.add("foreign")
             return
-        trace = getattr(error, "__traceback__", None)
-        while trace is not None:
-            name = trace.tb_frame.f_code.co_filename
-            if name.startswith(self.project):
-                yield name[len(self.project) :], trace.tb_lineno
-            trace = trace.tb_next
+        entry = json.loads(line[len(token) :])
+        if self.exit_code is None:
+            self.see_opened_files()
+            self.handle(entry.pop("kind"), entry)
 
-    def is_by_tests(self, error: BaseException | None, report: Any, path: str, text: str) -> bool:
-        """Whether the test itself is at fault: it failed before it could judge the code."""
-        if NEEDS_ASYNC_PLUGIN in text or ("fixture '" in text and "' not found" in text):
+    def see_opened_files(self) -> None:
+        """Note who has used the code: what is opened now is opened by the current file of the tests."""
+        opened = self.watch.opened()
+        self.opened |= opened
+        if any(self.trial.is_use(path) for path in opened):
+            current = (
+                [self.file]
+                if self.file
+                else [path for path in self.trial.files if path.endswith("conftest.py")]
+            )
+            self.users.update(*(self.trial.related(path) for path in current))
+
+    def handle(self, kind: str, entry: dict[str, Any]) -> None:
+        if kind in ("collecting", "started"):
+            self.file = entry["test"].partition("::")[0]
+        if kind == "ran":
+            self.ran.add(entry["token"])
+        elif kind == "end":
+            self.exit_code = entry["exit_code"]
+        elif self.file not in self.trial.canaries or kind not in OF_A_TEST:
+            self.log.add(kind, **entry)
+        if kind == "started":
+            self.ran, self.outcomes = set(), {}
+        elif kind == "outcome":
+            self.outcomes[entry["when"]] = entry["outcome"]
+        elif kind == "finished":
+            self.finish(entry["test"])
+
+    def finish(self, test: str) -> None:
+        """Log whether a test that passed has judged the code."""
+        if self.file in self.trial.canaries or self.outcomes != {"call": "passed"}:
+            return
+        found = self.functions.get(test.partition("[")[0], [])
+        is_certain = bool(found) and all(function.is_plain for function in found)
+        if is_certain and not any(self.is_proven(function) for function in found):
+            self.log.add("unproven", test=test)
+        asserted = bool(self.ran & self.assertions)
+        self.log.add("judged", test=test, asserted=asserted, used=self.has_used_the_code())
+
+    def is_proven(self, function: Any) -> bool:
+        """Whether the current test ran through this function, with its assertions."""
+        return function.end in self.ran and function.required <= self.ran
+
+    def has_used_the_code(self) -> bool:
+        if not self.watch.works:
             return True
-        if not hasattr(report, "when") or report.when == "collect":
-            return not path or path in self.tests
-        return path in self.tests and isinstance(error, (ImportError, NameError, SyntaxError))
+        related = self.trial.related(self.file)
+        return bool(related & self.users or self.trial.mentioned(related) & self.opened)
 
 
-def one_line(error: BaseException | None, text: str) -> str:
-    """The exception in one line; the last line of the traceback if there is no exception."""
-    if error is None:
-        lines = [line for line in text.splitlines() if line.strip()]
-        return lines[-1][:MAX_PROBLEM_CHARACTERS] if lines else "no reason given"
-    message = str(error).strip().splitlines()
-    name = type(error).__name__
-    if name == "AssertionError" and message:
-        return message[0][:MAX_PROBLEM_CHARACTERS]
-    return (f"{name}: {message[0]}" if message else name)[:MAX_PROBLEM_CHARACTERS]
+def questions(code: dict[str, str], is_test_file: Any) -> Iterator[str]:
+    """What the code asks to find out that it is being tested."""
+    for path, text in code.items():
+        if path.endswith(".py") and not is_test_file(path) and ASKS_FOR_TESTS.search(text):
+            for node in ast.walk(ast.parse(text.lstrip(BYTE_ORDER_MARK))):
+                asked = asks_for_tests(node)
+                if asked:
+                    line = getattr(node, "lineno", 0)
+                    yield f"{path}:{line} asks whether it is being tested ({asked})"
+
+
+def asks_for_tests(node: Any) -> str:
+    """The name that an expression looks up to find out that it is being tested; empty for others."""
+    asked: Any = None
+    if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn)):
+        asked, where = node.left, ast.dump(node.comparators[0])
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+        asked, where = node.args[0], ast.dump(node.func)
+    name = asked.value if isinstance(asked, ast.Constant) and isinstance(asked.value, str) else ""
+    if name.startswith("PYTEST_"):
+        return name
+    is_module = name.split(".")[0] in ("pytest", "_pytest", "unittest") and "'modules'" in where
+    return f"{name} in sys.modules" if is_module else ""
 
 
 main()

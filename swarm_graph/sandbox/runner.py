@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import secrets
+import struct
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from swarm_graph.sandbox.choice import choose
 from swarm_graph.sandbox.evidence import make_evidence
 from swarm_graph.sandbox.interpreter import interpreter
 from swarm_graph.sandbox.protocol import MIB, Finished, Limits, Sandbox
-from swarm_graph.sandbox.testlog import Entry, TestLog, read_test_log, stop_outcome
+from swarm_graph.sandbox.testlog import Entry, TestLog, read_test_log, signed, stop_outcome
 from swarm_graph.settings import Execution, ExecutionLimits
 from swarm_graph.state import Evidence, Failure, Outcome
 
@@ -102,13 +103,17 @@ class _TestRun:
             "packages": settings.allowed_packages,
             "limits": sandbox.kernel_limits(self.limits),
             "filter": sandbox.syscall_filter().hex(),
-            "key": self.key.hex(),
-            "canary": f"test_{secrets.token_hex(8)}",
+            "ready": signed({"kind": "ready"}, self.key),
+            "modules": {name: _program(name) for name in ("marks", "judged")},
         }
 
     def _is_allowed(self, path: str) -> bool:
         """Leave out a conftest.py of the code: it steers pytest, and only the tests may do that."""
         return bool(self.settings.command) or PurePosixPath(path).name != "conftest.py"
+
+    def _has_code(self) -> bool:
+        code, tests = self.job["code"], self.job["tests"]
+        return any(text.strip() for path, text in code.items() if path not in tests)
 
     def run(self, cancelled: threading.Event | None) -> Evidence:
         host_folder = tempfile.mkdtemp(prefix="swarm-run-") if self.sandbox.disk == "host" else ""
@@ -124,11 +129,12 @@ class _TestRun:
 
     def _execute(self, host_folder: str, work_folder: str, cancelled: threading.Event | None) -> Finished:
         python = interpreter(self.settings.python)
-        program = resources.files("swarm_graph.sandbox").joinpath("inside.py").read_text(encoding="utf-8")
-        command = self.sandbox.command([python.path, "-s", "-c", program], python, self.limits, host_folder)
+        inner = [python.path, "-s", "-c", _program("inside")]
+        command = self.sandbox.command(inner, python, self.limits, host_folder)
+        job = json.dumps({**self.job, "folder": work_folder}).encode()
         return process.run(
             command,
-            json.dumps({**self.job, "folder": work_folder}).encode(),
+            struct.pack(">Q", len(job)) + job + self.key,
             self.limits,
             environment=self.sandbox.environment(host_folder),
             folder=work_folder,
@@ -155,8 +161,18 @@ class _TestRun:
             return make_evidence("not_run", **{**fields, "reason": reason})
         if self.settings.command:
             return _command_evidence(finished, fields, output)
-        test_log = TestLog(entries, genuine=genuine, skips_allowed=_mention_skips(self.job["tests"]))
+        test_log = TestLog(
+            entries,
+            genuine=genuine,
+            skips_allowed=_mention_skips(self.job["tests"]),
+            has_code=self._has_code(),
+        )
         return _pytest_evidence(test_log, finished, fields, output)
+
+
+def _program(name: str) -> str:
+    """The text of a program that runs inside the sandbox."""
+    return resources.files("swarm_graph.sandbox").joinpath(f"{name}.py").read_text(encoding="utf-8")
 
 
 def _limits(settings: ExecutionLimits) -> Limits:
@@ -191,7 +207,7 @@ def _pytest_evidence(
         return make_evidence("not_run", **{**fields, "reason": str(unusable["problem"])})
     outcome, reason = test_log.judge(finished)
     failures = [_failure(entry) for entry in test_log.failures()]
-    needs_output = outcome in ("failed", "broken") and not failures
+    needs_output = outcome in ("failed", "broken") and finished.exit_code != 0 and not failures
     details = {"failures": failures, "reason": reason, "output": output if needs_output else ""}
     return make_evidence(outcome, **{**fields, **test_log.counts(), **details})
 

@@ -1,8 +1,9 @@
 """The test log: read its entries, count the results, and check that nothing contradicts them.
 
-The code under test runs in the same process as pytest, so nothing that the process says is taken on trust:
-entries are signed, a test that must fail has to have failed, every test that the files define must have a
-result, and the exit code that the host reads must agree with all of it.
+The code under test runs in the same process as pytest. The judge (`inside.py`), a process of its own, writes
+the test log: it signs what it saw. Nothing else is taken on trust: a test that must fail has to have failed,
+every test that the files define must have a result, a test that passed must have run to its end and through
+its assertions, and the exit code that the host reads must agree with all of it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from swarm_graph.state import Outcome
 MAX_FAILURES = 10
 USAGE_ERROR, NO_TESTS_COLLECTED = 4, 5
 """Exit codes of pytest; it also ends with the first if a conftest.py cannot be imported."""
+
+EMPTY_PARAMETERS = "[NOTSET]"
+"""How pytest names a test that is parametrized with nothing; it skips such a test."""
 
 Entry = dict[str, Any]
 """An entry of the test log: its `kind`, and data as `inside.py` adds them."""
@@ -34,12 +38,22 @@ class SignedEntries(NamedTuple):
     """Whether there was nothing else in the log."""
 
 
+def signed(entry: Entry, key: bytes) -> str:
+    """The line of a test log for an entry."""
+    text = json.dumps(entry)
+    return f"{_signature(text.encode(), key)} {text}\n"
+
+
+def _signature(entry: bytes, key: bytes) -> str:
+    return hashlib.blake2b(entry, key=key, digest_size=16).hexdigest()
+
+
 def read_test_log(data: bytes, key: bytes) -> SignedEntries:
     """The entries of a test log that are signed with the key."""
     entries, genuine = [], True
     for line in data.splitlines():
         signature, _, entry = line.partition(b" ")
-        if signature.decode(errors="replace") != hashlib.blake2b(entry, key=key, digest_size=16).hexdigest():
+        if signature.decode(errors="replace") != _signature(entry, key):
             genuine = False
             continue
         entries.append(json.loads(entry))
@@ -53,10 +67,14 @@ class TestLog:
         entries: The signed entries, in order.
         genuine: Whether there was nothing else in the log.
         skips_allowed: Whether the tests themselves may skip a test or expect it to fail.
+        has_code: Whether there is code to judge.
     """
 
-    def __init__(self, entries: list[Entry], *, genuine: bool, skips_allowed: bool) -> None:
-        self._entries, self._genuine, self._skips_allowed = entries, genuine, skips_allowed
+    def __init__(
+        self, entries: list[Entry], *, genuine: bool, skips_allowed: bool, has_code: bool = True
+    ) -> None:
+        self._entries, self._skips_allowed, self._has_code = entries, skips_allowed, has_code
+        self._genuine = genuine and not self.all("foreign")
         self._results: dict[str, str] = {}
         """passed, failed, errored or skipped, by test."""
         for entry in self.all("outcome"):
@@ -98,6 +116,9 @@ class TestLog:
             return TestRunOutcome("failed", f"its process ended with {ending}{self._in_test()}")
         if reason := self._contradiction(finished, end):
             return TestRunOutcome("tampered", reason)
+        if interference := self.all("interference"):
+            failed = counts["failed"] or counts["errored"]
+            return TestRunOutcome("failed" if failed else "tampered", interference[0]["problem"])
         if any(failure["by_tests"] for failure in self.failures()):
             return TestRunOutcome("broken", "")
         if counts["failed"] or counts["errored"]:
@@ -106,7 +127,25 @@ class TestLog:
             return TestRunOutcome("broken", "pytest could not start")
         if finished.exit_code not in (0, NO_TESTS_COLLECTED):
             return TestRunOutcome("failed", f"pytest ended with {_exit_text(finished.exit_code)}")
-        return TestRunOutcome("passed" if counts["passed"] else "no_tests", "")
+        if not counts["passed"]:
+            return TestRunOutcome("no_tests", self._why_no_test())
+        if self._has_code and (reason := self._why_no_judgement()):
+            return TestRunOutcome("broken", reason)
+        return TestRunOutcome("passed", "")
+
+    def _why_no_test(self) -> str:
+        if self.all("no_test_file"):
+            return "there is no test file; pytest collects test_*.py and *_test.py"
+        return "" if self._results or self.all("skipped_file") else "the test files define no test"
+
+    def _why_no_judgement(self) -> str:
+        """Why the tests that passed say nothing about the code; empty if one does."""
+        asserted = [entry for entry in self.all("judged") if entry["asserted"]]
+        if not asserted:
+            return "the tests assert nothing; at least one must check what the code does"
+        if not any(entry["used"] for entry in asserted):
+            return "the tests never use the code; one that asserts must import it, start it or read its files"
+        return ""
 
     def _count(self, entry: Entry) -> None:
         """Count a test as passed if its call passed and neither setup nor teardown failed."""
@@ -142,7 +181,17 @@ class TestLog:
             return "a test that must fail did not fail"
         if finished.exit_code == 0 and not {"failed", "errored"}.isdisjoint(results):
             return "tests failed, but the exit code is 0"
-        skipped = [test for test, result in self._results.items() if result == "skipped"]
+        if unproven := self.all("unproven"):
+            return f"{unproven[0]['test']} was reported as passed, but did not run through its assertions"
+        seen = {entry["test"] for entry in self.all("judged")}
+        for test, result in self._results.items():
+            if result == "passed" and test not in seen:
+                return f"{test} was reported as passed, but its end was not seen"
+        skipped = [
+            test
+            for test, result in self._results.items()
+            if result == "skipped" and not test.endswith(EMPTY_PARAMETERS)
+        ]
         if skipped and not self._skips_allowed:
             return f"{skipped[0]} was skipped, but the tests do not skip any"
         for entry in self.all("raised"):
@@ -154,8 +203,9 @@ class TestLog:
         """Tests that the files define and that have no result."""
         with_result = {test.partition("[")[0] for test in self._results}
         skipped_files = tuple(f"{entry['test']}::" for entry in self.all("skipped_file"))
+        has_begun = self._results or self.all("started")
         missing = [test for test in defined if test not in with_result and not test.startswith(skipped_files)]
-        return f"tests were left out: {', '.join(missing[:5])}" if missing and self._results else ""
+        return f"tests were left out: {', '.join(missing[:5])}" if missing and has_begun else ""
 
     def _in_test(self) -> str:
         """The test that was running at the end, as the end of a sentence."""

@@ -1,0 +1,604 @@
+"""What the test files define and assert, read from their source, and marks that tell when they do it.
+
+A mark is a call that is added to a test file's syntax tree: after each assertion, and where a test ends.
+The judge (`inside.py`) knows the token of each mark; the judged process (`judged.py`) compiles the marked
+tree. So the judge can tell a test that ran its assertions from one that was only reported as passed.
+
+Runs inside a sandbox: Python 3.9, no import of swarm_graph.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+import secrets
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePosixPath
+from types import CodeType
+from typing import Any, NamedTuple
+
+RAN, VALUE, CONTEXT, RAISED, LOADED = (secrets.token_bytes(8) for _ in range(5))
+"""Stand for the functions that the marks call, until `compile_marked` puts the functions in their place."""
+
+BYTE_ORDER_MARK = "\ufeff"
+MAX_LITERAL_CHARACTERS = 300
+ASSERTING = re.compile(r"assert", re.IGNORECASE)
+"""Functions with such a name raise when something is wrong: `assertEqual`, `assert_called_once`."""
+RAISING = frozenset({"raises", "warns", "deprecated_call", "RaisesGroup", "RaisesExc"})
+"""pytest's context managers that fail if their block raises or warns nothing."""
+TEST_TOOLS = frozenset({"pytest", "unittest"})
+STEADY_FUNCTIONS = (
+    abs,
+    all,
+    any,
+    chr,
+    divmod,
+    hash,
+    isinstance,
+    len,
+    max,
+    min,
+    ord,
+    pow,
+    repr,
+    round,
+    sorted,
+    sum,
+)
+STEADY_CLASSES = (
+    bool,
+    bytes,
+    dict,
+    enumerate,
+    float,
+    frozenset,
+    int,
+    list,
+    object,
+    range,
+    reversed,
+    set,
+    str,
+    tuple,
+    zip,
+)
+STEADY_BUILTINS = frozenset(
+    name
+    for name, value in vars(builtins).items()
+    if value in (*STEADY_FUNCTIONS, *STEADY_CLASSES)
+    or (isinstance(value, type) and issubclass(value, BaseException))
+)
+"""Builtins whose result depends on their arguments alone."""
+Node = ast.AST
+
+
+class TestFunction(NamedTuple):
+    """A test function of a test file."""
+
+    end: str
+    """The token of the mark at its end."""
+    required: frozenset[str]
+    """The tokens of the assertions that it cannot leave out."""
+    is_plain: bool
+    """Whether pytest certainly calls it: no decorator that we do not know may replace it."""
+
+
+class MarkedFile(NamedTuple):
+    """A Python file of the tests."""
+
+    tree: ast.Module
+    functions: dict[str, list[TestFunction]]
+    """By test id, such as `tests/test_a.py::TestA::test_b`; a name may be defined twice."""
+    assertions: frozenset[str]
+    """The tokens of the assertions that judge something, not only constants."""
+    mentions: frozenset[str]
+    """The words of its imports and its short strings."""
+    parametrized: bool
+
+
+def is_test_file(path: str) -> bool:
+    """Whether pytest collects a file by default."""
+    name = PurePosixPath(path).name
+    return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
+
+
+def mark(path: str, text: str) -> MarkedFile:
+    """Read a Python file of the tests and mark it."""
+    tree = ast.parse(text.lstrip(BYTE_ORDER_MARK))
+    mentions = frozenset(words(tree))
+    marker = _Marker(path, tree)
+    marker.mark()
+    parametrized = "parametrize" in text
+    return MarkedFile(tree, marker.functions, frozenset(marker.assertions), mentions, parametrized)
+
+
+def compile_marked(
+    tree: ast.Module,
+    place: str,
+    functions: dict[bytes, Callable[..., Any]],
+    rewrite: Callable[[ast.Module], None],
+) -> CodeType:
+    """Compile a marked tree; its marks call `functions` as constants, which no name leads to.
+
+    Args:
+        tree: The tree; it is changed.
+        place: The file's path, for tracebacks.
+        functions: What stands in place of `RAN`, `VALUE` and so on.
+        rewrite: pytest's rewriting of assert statements.
+    """
+    rewrite(tree)
+    _mark_compared_values(tree)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python warns of a call of a constant
+        code = compile(tree, place, "exec", dont_inherit=True)
+    return _with_functions(code, functions)
+
+
+def _with_functions(code: CodeType, functions: dict[bytes, Callable[..., Any]]) -> CodeType:
+    constants = tuple(
+        _with_functions(constant, functions)
+        if isinstance(constant, CodeType)
+        else functions.get(constant, constant)
+        if isinstance(constant, bytes)
+        else constant
+        for constant in code.co_consts
+    )
+    return code.replace(co_consts=constants)
+
+
+def _mark_compared_values(tree: ast.Module) -> None:
+    """Mark the values that an assert statement compares; pytest's rewriting gives them names."""
+    for body in _bodies(tree):
+        for index in reversed(range(len(body))):
+            statement = body[index]
+            if (
+                isinstance(statement, ast.Assign)
+                and isinstance(statement.value, ast.Compare)
+                and isinstance(statement.targets[0], ast.Name)
+                and statement.targets[0].id.startswith("@py_assert")
+            ):
+                compared = [statement.value.left, *statement.value.comparators]
+                names = [ast.Name(node.id, ast.Load()) for node in compared if isinstance(node, ast.Name)]
+                body.insert(index, _statement(statement, VALUE, *names))
+
+
+def _bodies(tree: Node) -> Iterator[list[ast.stmt]]:
+    """Every list of statements in a tree."""
+    for node in ast.walk(tree):
+        for _, value in ast.iter_fields(node):
+            if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
+                yield value
+
+
+def _call(like: Node, function: bytes, *arguments: ast.expr) -> ast.Call:
+    """A call at the place of a node."""
+    call = ast.Call(ast.Constant(function), list(arguments), [])
+    for node in ast.walk(call):
+        if "lineno" in node._attributes and not hasattr(node, "lineno"):
+            ast.copy_location(node, like)
+    return call
+
+
+def _statement(like: ast.stmt, function: bytes, *arguments: ast.expr) -> ast.stmt:
+    return ast.copy_location(ast.Expr(_call(like, function, *arguments)), like)
+
+
+class _Marker:
+    """Adds marks to the tree of one file."""
+
+    def __init__(self, path: str, tree: ast.Module) -> None:
+        self.path, self.tree = path, tree
+        self.functions: dict[str, list[TestFunction]] = {}
+        self.assertions: set[str] = set()
+        self.steady = steady_names(tree.body, set(), STEADY_BUILTINS)
+        self.own = {name for node in ast.walk(tree) for name in _defined_name(node)}
+        """The functions that the file defines; one may be named like a tool of pytest."""
+
+    def mark(self) -> None:
+        if is_test_file(self.path):
+            self._mark_tests(self.tree.body, self.path)
+            for node in self.tree.body:
+                if isinstance(node, ast.ClassDef):
+                    self._mark_tests(node.body, f"{self.path}::{node.name}")
+        self._mark_body(self.tree, self.steady)
+
+    def _mark_tests(self, body: list[ast.stmt], prefix: str) -> None:
+        """Mark the ends of the test functions in a body, and their assertions."""
+        for node in body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and is_test(node):
+                token = secrets.token_hex(8)
+                returns = list(_returns(node))
+                required = self._mark_function(node, self.steady)
+                for statement in returns:
+                    value = [statement.value] if statement.value else []
+                    statement.value = _call(statement, RAN, ast.Constant(token), *value)
+                node.body.append(_statement(node.body[-1], RAN, ast.Constant(token)))
+                found = TestFunction(token, frozenset(() if returns else required), _is_plain(node))
+                self.functions.setdefault(f"{prefix}::{node.name}", []).append(found)
+
+    def _mark_function(self, node: Any, steady: frozenset[str]) -> list[str]:
+        """Mark a function's assertions and return the tokens of those that it cannot leave out."""
+        node.is_marked = True
+        arguments = node.args
+        given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        given += [argument for argument in (arguments.vararg, arguments.kwarg) if argument]
+        unsteady = {argument.arg for argument in given}
+        return self._mark_body(node, steady_names(node.body, unsteady, steady))
+
+    def _mark_body(self, node: Node, steady: frozenset[str]) -> list[str]:
+        """Mark the assertions below a node; the tokens of those in its own body are returned."""
+        tokens: list[str] = []
+        for name, value in ast.iter_fields(node):
+            if not isinstance(value, list) or not value:
+                continue
+            if isinstance(value[0], ast.stmt):
+                marked = [inner for child in value for inner in self._marked(child, steady, tokens)]
+                setattr(node, name, marked)
+            else:  # the handlers of a try statement, the cases of a match statement
+                for child in value:
+                    if isinstance(child, ast.AST) and hasattr(child, "body"):
+                        self._mark_body(child, steady)
+        return tokens
+
+    def _marked(self, child: ast.stmt, steady: frozenset[str], tokens: list[str]) -> Iterator[ast.stmt]:
+        """A statement with its marks."""
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            if not hasattr(child, "is_marked"):
+                self._mark_function(child, steady)
+            yield child
+            return
+        judged = list(_judged_parts(child))
+        self._mark_body(child, steady)
+        yield child
+        if isinstance(child, (ast.Import, ast.ImportFrom)) and not _is_future(child):
+            yield _statement(child, LOADED)
+        if not judged:
+            return
+        token = secrets.token_hex(8)
+        if not _is_steady(judged, steady):
+            self.assertions.add(token)
+        is_block = isinstance(child, (ast.With, ast.AsyncWith))
+        if not is_block or self._certainly_raises(child):
+            tokens.append(token)
+        _mark_values(child, token)
+        yield _statement(child, RAISED if is_block else RAN, ast.Constant(token))
+
+    def _certainly_raises(self, statement: Any) -> bool:
+        """Whether a block is one of `pytest.raises` or `self.assertRaises`, not of a helper with its name."""
+        contexts = [item.context_expr for item in statement.items if isinstance(item.context_expr, ast.Call)]
+        functions = [context.func for context in contexts if _may_raise(context)]
+        return any(
+            isinstance(function, ast.Attribute) and _is_tool(function.value) and function.attr not in self.own
+            for function in functions
+        )
+
+
+def _judged_parts(statement: ast.stmt) -> Iterator[Node]:
+    """What an assertion looks at; nothing for other statements."""
+    if isinstance(statement, ast.Assert):
+        yield statement.test
+    elif isinstance(statement, (ast.Expr, ast.Assign)):
+        value = statement.value.value if isinstance(statement.value, ast.Await) else statement.value
+        if isinstance(value, ast.Call) and is_asserting_call(value):
+            yield from (value.args or [value.func])
+            yield from (keyword.value for keyword in value.keywords)
+            if isinstance(value.func, ast.Attribute) and not _is_tool(value.func.value):
+                yield value.func.value
+    elif isinstance(statement, (ast.With, ast.AsyncWith)):
+        if any(_may_raise(item.context_expr) for item in statement.items):
+            yield from statement.body
+    elif isinstance(statement, (ast.If, ast.Try)):
+        inner = [*statement.body, *statement.orelse]
+        handlers = statement.handlers if isinstance(statement, ast.Try) else []
+        inner += [child for handler in handlers for child in handler.body]
+        if any(_gives_up(child) for child in inner):
+            yield from ([statement.test] if isinstance(statement, ast.If) else statement.body)
+
+
+def _called_names(node: Node) -> Iterator[str]:
+    """The names in a call such as `self.assertEqual(…)` or `assert_that(…).is_equal_to(…)`."""
+    while True:
+        if isinstance(node, ast.Call):
+            node = node.func
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+            node = node.value
+        else:
+            if isinstance(node, ast.Name):
+                yield node.id
+            return
+
+
+def is_asserting_call(call: ast.Call) -> bool:
+    """Whether a call raises if something is wrong: an `assert…`, or `pytest.raises` with a function."""
+    names = list(_called_names(call))
+    return any(ASSERTING.match(name) for name in names) or (names[:1] == ["raises"] and len(call.args) > 1)
+
+
+def _is_tool(node: Node) -> bool:
+    return isinstance(node, ast.Name) and (node.id in TEST_TOOLS or node.id in ("self", "cls"))
+
+
+def _may_raise(context: ast.expr) -> bool:
+    """Whether a context manager may be one that fails if its block raises nothing."""
+    if isinstance(context, ast.Call):
+        names = list(_called_names(context))[:1]
+        return any(name in RAISING or ASSERTING.match(name) for name in names)
+    return isinstance(context, (ast.Name, ast.Subscript, ast.Attribute))
+
+
+def _gives_up(statement: ast.stmt) -> bool:
+    """Whether a statement fails the test: `pytest.fail()`, `self.fail()`, `raise AssertionError`."""
+    if isinstance(statement, ast.Raise) and statement.exc:
+        return any(name in ("AssertionError", "failureException") for name in _called_names(statement.exc))
+    is_call = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
+    return is_call and list(_called_names(statement.value))[:1] == ["fail"]  # type: ignore[attr-defined]
+
+
+def _mark_values(statement: ast.stmt, token: str) -> None:
+    """Mark the values that an assertion looks at, and its context managers."""
+    if isinstance(statement, (ast.Expr, ast.Assign)):
+        value = statement.value.value if isinstance(statement.value, ast.Await) else statement.value
+        assert isinstance(value, ast.Call)
+        for index, argument in enumerate(value.args):
+            value.args[index] = _marked_value(argument)
+    elif isinstance(statement, (ast.With, ast.AsyncWith)):
+        for item in statement.items:
+            if _may_raise(item.context_expr):
+                item.context_expr = _call(item.context_expr, CONTEXT, ast.Constant(token), item.context_expr)
+
+
+def _marked_value(node: ast.expr) -> ast.expr:
+    if isinstance(node, ast.Compare):
+        node.left = _marked_value(node.left)
+        node.comparators = [_marked_value(inner) for inner in node.comparators]
+        return node
+    if isinstance(node, (ast.Constant, ast.Starred)):
+        return node
+    return _call(node, VALUE, node)
+
+
+def _defined_name(node: Node) -> Iterator[str]:
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        yield node.name
+
+
+def _is_future(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
+
+
+def _returns(function: Node) -> Iterator[ast.Return]:
+    """The return statements of a function, without those of functions inside it."""
+    for child in ast.iter_child_nodes(function):
+        if isinstance(child, ast.Return):
+            yield child
+        elif not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            yield from _returns(child)
+
+
+def _is_plain(function: Any) -> bool:
+    names = [list(_called_names(decorator)) for decorator in function.decorator_list]
+    is_generator = any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in ast.walk(function))
+    return not is_generator and all("mark" in found or "patch" in found for found in names)
+
+
+# --- What is steady: the same whatever the code does ---------------------------------------------------
+
+
+def steady_names(body: list[ast.stmt], unsteady: set[str], outer: Iterable[str]) -> frozenset[str]:
+    """The names whose value depends on constants alone, in a body that begins with `outer`.
+
+    Args:
+        body: The statements of a module or a function.
+        unsteady: Names that are something else here, such as arguments.
+        outer: Names that are steady outside.
+    """
+    assigned: dict[str, list[ast.expr]] = {}
+    bound = set(unsteady)
+    for node in (inner for statement in body for inner in ast.walk(statement)):
+        if isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets):
+            for target in node.targets:
+                assigned.setdefault(target.id, []).append(node.value)  # type: ignore[attr-defined]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            assigned.setdefault(node.target.id, []).append(node.value)
+        else:
+            bound.update(_bound_names(node))
+    steady = set(outer) - bound - set(assigned)
+    while True:
+        more = {
+            name
+            for name, values in assigned.items()
+            if name not in bound and name not in steady and _is_fixed(values) and _is_steady(values, steady)
+        }
+        if not more:
+            return frozenset(steady)
+        steady |= more
+
+
+def _bound_names(node: Node) -> Iterator[str]:
+    """The names that a node binds in another way than by a plain assignment."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        yield from ((alias.asname or alias.name).split(".")[0] for alias in node.names)
+    elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield node.name
+    elif isinstance(node, (ast.Global, ast.Nonlocal)):
+        yield from node.names
+    elif isinstance(node, ast.ExceptHandler) and node.name:
+        yield node.name
+    targets: list[Any] = []
+    if isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension, ast.AugAssign, ast.NamedExpr)):
+        targets = [node.target]
+    elif isinstance(node, ast.withitem) and node.optional_vars:
+        targets = [node.optional_vars]
+    elif isinstance(node, ast.Assign):
+        targets = node.targets
+    for target in targets:
+        yield from (inner.id for inner in ast.walk(target) if isinstance(inner, ast.Name))
+
+
+def _is_fixed(nodes: Iterable[Node]) -> bool:
+    """Whether the value of expressions cannot change later, as that of a list can."""
+    changing = (
+        ast.List,
+        ast.Dict,
+        ast.Set,
+        ast.Call,
+        ast.ListComp,
+        ast.DictComp,
+        ast.SetComp,
+        ast.GeneratorExp,
+    )
+    return not any(isinstance(inner, changing) for node in nodes for inner in ast.walk(node))
+
+
+def _is_steady(nodes: Iterable[Node], steady: Iterable[str]) -> bool:
+    """Whether nodes read nothing but constants and steady names."""
+    return all(
+        inner.id in steady
+        for node in nodes
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load)
+    )
+
+
+# --- Names ---------------------------------------------------------------------------------------------
+
+
+def defined_tests(path: str, text: str) -> Iterator[str]:
+    """The ids of the tests that a test file certainly defines; each must have a result."""
+    body = ast.parse(text.lstrip(BYTE_ORDER_MARK)).body
+    yield from (f"{path}::{name}" for name in _test_names(body))
+    for node in body:
+        if isinstance(node, ast.ClassDef) and _is_test_class(node):
+            yield from (f"{path}::{node.name}::{name}" for name in _test_names(node.body))
+
+
+def _is_test_class(node: ast.ClassDef) -> bool:
+    """Whether pytest collects a class: by its name, unless it has a constructor or sets `__test__`."""
+    methods = {inner.name for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    opts_out = any("__test__" in ast.dump(inner) for inner in node.body if isinstance(inner, ast.Assign))
+    return node.name.startswith("Test") and not methods & {"__init__", "__new__"} and not opts_out
+
+
+def _test_names(body: list[ast.stmt]) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and is_test(node):
+            yield node.name
+
+
+def is_test(node: Any) -> bool:
+    """Whether pytest takes a function for a test: by its name, unless it is a fixture."""
+    is_fixture = any("fixture" in ast.dump(decorator) for decorator in node.decorator_list)
+    return node.name.startswith("test") and not is_fixture
+
+
+def words(tree: ast.Module) -> Iterator[str]:
+    """The words of a file's imports and short strings: `calc` for `from src.calc import add`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            texts = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            texts = [node.module or "", *(alias.name for alias in node.names)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts = [node.value[:MAX_LITERAL_CHARACTERS]]
+        else:
+            continue
+        for text in texts:
+            yield from re.findall(r"\w+", text)
+
+
+def assigned_names(tree: ast.Module) -> Iterator[str]:
+    """The attributes that a file may replace: by assignment, or in a string for `patch` or `setattr`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.Call):
+            for argument in [*node.args[:2]]:
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                    yield argument.value.rpartition(".")[2]
+
+
+# --- Tests that must fail ------------------------------------------------------------------------------
+
+FALSE_CALLS = {
+    "assertEqual": "(1, 2)",
+    "assertNotEqual": "(1, 1)",
+    "assertTrue": "(False)",
+    "assertFalse": "(True)",
+    "assertIs": "(1, None)",
+    "assertIsNot": "(None, None)",
+    "assertIsNone": "(1)",
+    "assertIsNotNone": "(None)",
+    "assertIn": "(1, [2])",
+    "assertNotIn": "(1, [1])",
+    "assertIsInstance": "(1, str)",
+    "assertNotIsInstance": "(1, int)",
+    "assertRaises": "(ValueError, int, '1')",
+    "assertRaisesRegex": "(ValueError, 'x', int, '1')",
+    "assertAlmostEqual": "(1, 2)",
+    "assertNotAlmostEqual": "(1, 1)",
+    "assertGreater": "(1, 2)",
+    "assertGreaterEqual": "(1, 2)",
+    "assertLess": "(2, 1)",
+    "assertLessEqual": "(2, 1)",
+    "assertRegex": "('a', 'b')",
+    "assertNotRegex": "('a', 'a')",
+    "assertCountEqual": "([1], [2])",
+    "assertListEqual": "([1], [2])",
+    "assertTupleEqual": "((1,), (2,))",
+    "assertDictEqual": "({1: 1}, {1: 2})",
+    "assertSetEqual": "({1}, {2})",
+    "assertSequenceEqual": "([1], [2])",
+    "assertMultiLineEqual": "('a', 'b')",
+}
+"""Calls of unittest's assertions that are false."""
+FALSE_STATEMENTS = {
+    "raises": "with pytest.raises(ValueError):\n        int('1')",
+    "warns": "with pytest.warns(UserWarning):\n        int('1')",
+    "approx": "assert 1.0 == pytest.approx(2.0)",
+    "assert_called": "mock.Mock().assert_called()",
+    "assert_called_once": "mock.Mock().assert_called_once()",
+    "assert_called_with": "mock.Mock().assert_called_with(1)",
+    "assert_called_once_with": "mock.Mock().assert_called_once_with(1)",
+    "assert_not_called": "called = mock.Mock()\n    called()\n    called.assert_not_called()",
+}
+"""Other assertions that are false."""
+
+
+class Canaries(NamedTuple):
+    """A test file whose tests must fail."""
+
+    text: str
+    number: int
+
+
+def canaries(tree_words: Iterable[str], names: list[str]) -> Canaries:
+    """False tests in every form that the tests use, under names like theirs.
+
+    Args:
+        tree_words: The names that the tests call.
+        names: Names of tests; the false ones get similar names.
+    """
+    used = set(tree_words)
+    picked = iter(f"{secrets.choice(names or ['test_value'])}_{secrets.token_hex(2)}" for _ in range(100))
+    left, right = secrets.randbelow(1000), 1000 + secrets.randbelow(1000)
+    lines = ["import pytest"]
+    tests = [f"def {next(picked)}():\n    value = {left}\n    assert value == {right}\n"]
+    statements = [FALSE_STATEMENTS[name] for name in FALSE_STATEMENTS if name in used]
+    tests += [f"def {next(picked)}():\n    {statement}\n" for statement in statements]
+    calls = [name + FALSE_CALLS[name] for name in FALSE_CALLS if name in used]
+    lines += ["import unittest"] if calls else []
+    lines += ["from unittest import mock"] if any("mock" in statement for statement in statements) else []
+    if calls:
+        methods = "".join(f"    def {next(picked)}(self):\n        self.{call}\n\n" for call in calls)
+        tests.append(f"class Test{secrets.token_hex(2)}(unittest.TestCase):\n{methods}")
+    return Canaries("\n".join([*lines, "\n", *tests]), 1 + len(statements) + len(calls))
+
+
+def called_words(tree: ast.Module) -> Iterator[str]:
+    """The names of all functions that a file calls."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield from list(_called_names(node))[:1]

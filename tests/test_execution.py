@@ -13,7 +13,7 @@ from swarm_graph.sandbox.testlog import read_test_log
 from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence
 
-PASSES = "def test_a():\n    pass\n"
+PASSES = "def test_a():\n    from app import x\n\n    assert x == 1\n"
 
 
 def shown(tests: str | dict[str, str], code: str | dict[str, str] = "x = 1\n", **settings: Any) -> Evidence:
@@ -108,7 +108,8 @@ def test_servers_of_their_own_on_loopback() -> None:
         "import socket\n\n\ndef test_a():\n    with socket.create_server(('127.0.0.1', 0)) as server:\n"
         "        with socket.create_connection(server.getsockname()):\n            pass\n"
     )
-    assert shown(tests)["outcome"] == "passed"
+    found = shown(tests + "\n\n" + PASSES.replace("test_a", "test_b"))
+    assert (found["outcome"], found["passed"]) == ("passed", 2)
 
 
 CONSTRUCTED = "class TestA:\n    def __init__(self):\n        pass\n\n    def test_a(self):\n        pass\n"
@@ -159,7 +160,7 @@ def test_failures_are_trimmed_to_what_a_debugger_needs() -> None:
 
 
 def test_packages_that_are_there_but_not_allowed_are_not_imported() -> None:
-    tests = "def test_a():\n    import click\n"
+    tests = f"{PASSES}\n\ndef test_b():\n    import click\n"
     refused = shown(tests)
     assert refused["failures"][0]["problem"] == (
         "ModuleNotFoundError: No module named 'click' (not in execution.packages)"
@@ -170,7 +171,8 @@ def test_packages_that_are_there_but_not_allowed_are_not_imported() -> None:
 
 
 def test_what_an_allowed_package_needs_is_allowed_too() -> None:
-    assert shown("def test_a():\n    import rich.markdown\n", packages=["rich"])["outcome"] == "passed"
+    tests = f"import rich.markdown\n\n\n{PASSES}"
+    assert shown(tests, packages=["rich"])["outcome"] == "passed"
 
 
 def test_a_module_of_the_project_may_have_a_package_s_name() -> None:

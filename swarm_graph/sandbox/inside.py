@@ -37,7 +37,9 @@ KEY_BYTES = 32
 MAX_LINE_BYTES = 1 << 20
 MAX_FOREIGN_BYTES = 4 << 20
 """What the code may write into the judge's pipe before it is stopped."""
-OF_A_TEST = ("started", "finished", "outcome", "raised", "failure", "collecting", "skipped_file")
+ANNOUNCED = ("collecting", "started", "finished")
+"""The kinds of entries that the judged process sends before it goes on."""
+OF_A_TEST = (*ANNOUNCED, "outcome", "raised", "failure", "skipped_file")
 """The kinds of entries that are about a test or a test file; those about canaries are not logged."""
 ASKS_FOR_TESTS = re.compile(r"PYTEST_(CURRENT_TEST|VERSION)\b|pytest|unittest")
 
@@ -281,32 +283,31 @@ class Trial:
     def run(self, log_descriptor: int, watch: Watch) -> None:
         """Run the tests in a child process, judge them here, and end with the child's exit code."""
         self.write_canaries()
-        events, gate = os.pipe(), os.pipe()
+        events, answers = os.pipe(), os.pipe()
         token = secrets.token_hex(8)
         signals = os.pipe()
         child = os.fork()
         if child == 0:
-            for descriptor in (log_descriptor, events[0], gate[1], *signals, 0):
+            for descriptor in (log_descriptor, events[0], answers[1], *signals, 0):
                 os.close(descriptor)
             watch.close()
-            os.read(gate[0], 1)  # the judge has taken the key now
-            os.close(gate[0])
+            os.read(answers[0], 1)  # the judge has taken the key now
             os.open(os.devnull, os.O_RDONLY)  # the lowest free descriptor, 0
-            self.run_judged(events[1], token)
-        for descriptor in (events[1], gate[0]):
+            self.run_judged(events[1], answers[0], token)
+        for descriptor in (events[1], answers[0]):
             os.close(descriptor)
         # No other process of this user may read this one's memory or descriptors.
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
         os.set_blocking(signals[1], False)
         signal.set_wakeup_fd(signals[1])
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        judge = Judge(self, watch, open_log(log_descriptor))
+        judge = Judge(self, watch, open_log(log_descriptor), answers[1])
         judge.log.add("defined", tests=sorted(self.defined()), canaries=sum(self.canaries.values()))
-        os.close(gate[1])
+        judge.answer()
         exit_code = judge.follow(child, events[0], signals[0], token.encode() + b" ")
         os._exit(exit_code)
 
-    def run_judged(self, descriptor: int, token: str) -> None:
+    def run_judged(self, events: int, answers: int, token: str) -> None:
         judged = load_module("judged", self.job["modules"]["judged"])
         marked = {**self.files, **{path: self.files[path] for path in self.canaries}}
         job = judged.Job(
@@ -319,7 +320,7 @@ class Trial:
             self.marks,
         )
         try:
-            judged.run(job, judged.Channel(descriptor, token))
+            judged.run(job, judged.Channel(events, answers, token))
         finally:
             os._exit(INTERRUPTED)
 
@@ -380,8 +381,8 @@ def names_of(path: str) -> set[str]:
 class Judge:
     """Follows the judged process and writes the test log."""
 
-    def __init__(self, trial: Trial, watch: Watch, log: TestLog) -> None:
-        self.trial, self.watch, self.log = trial, watch, log
+    def __init__(self, trial: Trial, watch: Watch, log: TestLog, answers: int) -> None:
+        self.trial, self.watch, self.log, self.answers = trial, watch, log, answers
         self.functions: dict[str, list[Any]] = {}
         self.assertions: set[str] = set()
         for file in trial.files.values():
@@ -398,6 +399,11 @@ class Judge:
         """The files of the tests that have used the code."""
         self.exit_code: int | None = None
         self.foreign_bytes = 0
+
+    def answer(self) -> None:
+        """Let the judged process go on."""
+        with suppress(OSError):
+            os.write(self.answers, b".")
 
     def follow(self, child: int, events: int, signals: int, token: bytes) -> int:
         """Read what the child process sends until it ends, and return its exit code."""
@@ -455,7 +461,7 @@ class Judge:
             self.users.update(*(self.trial.related(path) for path in current))
 
     def handle(self, kind: str, entry: dict[str, Any]) -> None:
-        if kind in ("collecting", "started"):
+        if kind in ANNOUNCED:
             self.file = entry["test"].partition("::")[0]
         if kind == "ran":
             self.ran.add(entry["token"])
@@ -469,6 +475,8 @@ class Judge:
             self.outcomes[entry["when"]] = entry["outcome"]
         elif kind == "finished":
             self.finish(entry["test"])
+        if kind in ANNOUNCED:
+            self.answer()
 
     def finish(self, test: str) -> None:
         """Log whether a test that passed has judged the code."""

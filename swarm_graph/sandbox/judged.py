@@ -60,10 +60,17 @@ class Channel:
     The token keeps what the code writes to every descriptor from being taken for an entry.
     """
 
-    def __init__(self, descriptor: int, token: str) -> None:
-        self._descriptor, self._token, self._lock = descriptor, token.encode() + b" ", threading.Lock()
-        self._write, self._dumps, self._getpid = os.write, json.dumps, os.getpid
+    def __init__(self, descriptor: int, answers: int, token: str) -> None:
+        self._descriptor, self._answers = descriptor, answers
+        self._token, self._lock = token.encode() + b" ", threading.Lock()
+        self._write, self._read, self._dumps, self._getpid = os.write, os.read, json.dumps, os.getpid
         self._process = os.getpid()
+
+    def announce(self, kind: str, **data: Any) -> None:
+        """Send an entry and wait until the judge has read it: what happens next belongs to what it says."""
+        self.send(kind, **data)
+        if self._getpid() == self._process:
+            self._read(self._answers, 1)
 
     def send(self, kind: str, **data: Any) -> None:
         """Send an entry, past Python's buffers: the process may end without flushing them."""
@@ -400,7 +407,7 @@ class Marks:
     def _check_value(self, value: Any, depth: int) -> None:
         kind = type(value)
         if depth < 2 and kind in (list, tuple, set, dict):
-            inside: Any = value.values() if isinstance(value, dict) else value
+            inside: Any = value.values() if kind is dict else value
             for inner in list(inside)[:20]:
                 self._check_value(inner, depth + 1)
         elif self._has_own_equality(kind) and self._equals_everything(value):
@@ -489,7 +496,7 @@ class Observer:
             manager.unregister(plugin)
 
     def pytest_collectstart(self, collector: Any) -> None:
-        self.channel.send("collecting", test=collector.nodeid)
+        self.channel.announce("collecting", test=collector.nodeid)
 
     def pytest_pycollect_makemodule(self, module_path: Path) -> None:
         self.check_unchanged(str(module_path)[len(self.project) :])
@@ -512,12 +519,12 @@ class Observer:
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         if self.marks:
             self.marks.begin_test()
-        self.channel.send("started", test=nodeid)
+        self.channel.announce("started", test=nodeid)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         if self.marks:
             self.marks.check_tools()
-        self.channel.send("finished", test=nodeid)
+        self.channel.announce("finished", test=nodeid)
 
     def is_canary(self, test: str) -> bool:
         return test.partition("::")[0] in self.canaries

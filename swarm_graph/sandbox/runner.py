@@ -97,7 +97,7 @@ class _TestRun:
         self.limits = _limits(settings.limits)
         self.key = secrets.token_bytes(32)
         self.job: dict[str, Any] = {
-            "code": {path: text for path, text in code.items() if self._is_allowed(path)},
+            "code": self._allowed(code, tests),
             "tests": dict(tests),
             "command": settings.command,
             "packages": settings.allowed_packages,
@@ -107,9 +107,18 @@ class _TestRun:
             "modules": {name: _program(name) for name in ("marks", "judged")},
         }
 
-    def _is_allowed(self, path: str) -> bool:
-        """Leave out a conftest.py of the code: it steers pytest, and only the tests may do that."""
-        return bool(self.settings.command) or PurePosixPath(path).name != "conftest.py"
+    def _allowed(self, code: Mapping[str, str], tests: Mapping[str, str]) -> dict[str, str]:
+        """The code without what steers pytest, which only the tests may do.
+
+        A conftest.py is left out. The `__init__.py` of a folder of tests is empty: loading the tests runs it.
+        """
+        if self.settings.command:
+            return dict(code)
+        allowed = {path: text for path, text in code.items() if PurePosixPath(path).name != "conftest.py"}
+        for folder in {PurePosixPath(path).parent for path in tests}:
+            if folder.name in ("test", "tests") and f"{folder}/__init__.py" in allowed:
+                allowed[f"{folder}/__init__.py"] = ""
+        return allowed
 
     def _has_code(self) -> bool:
         code, tests = self.job["code"], self.job["tests"]

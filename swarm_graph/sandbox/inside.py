@@ -463,6 +463,9 @@ class Judge:
     def handle(self, kind: str, entry: dict[str, Any]) -> None:
         if kind in ANNOUNCED:
             self.file = entry["test"].partition("::")[0]
+        if kind == "outcome":
+            file = self.trial.files.get(self.file)
+            entry["empty"] = bool(entry["empty"] and file and file.parametrized)
         if kind == "ran":
             self.ran.add(entry["token"])
         elif kind == "end":

@@ -60,7 +60,10 @@ def _executable(python: str | None) -> str:
         return sys.executable
     path = Path(python).expanduser().absolute()
     in_environment = [path / "bin" / "python", path / "Scripts" / "python.exe"]
-    return str(next((candidate for candidate in in_environment if candidate.exists()), path))
+    found = next((candidate for candidate in in_environment if candidate.exists()), path)
+    # A sandbox has only the folders that Python names, so the way to it may not lead through `..` or links.
+    # The last name may be a link: it makes Python find its environment.
+    return str(Path(os.path.realpath(found.parent), found.name))
 
 
 def _outermost(paths: list[str]) -> list[str]:

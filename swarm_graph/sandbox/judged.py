@@ -37,6 +37,7 @@ MAX_TRACEBACK_CHARACTERS = 4000
 MAX_PROBLEM_CHARACTERS = 500
 MAX_INTERFERENCES = 10
 PACKAGE_NAME = re.compile(r"[A-Za-z0-9._-]+")
+NO_PARAMETERS = "got empty parameter set"
 NEEDS_ASYNC_PLUGIN = "async def functions are not natively supported"
 
 
@@ -283,6 +284,7 @@ class Tools:
             excused: Names that the tests themselves may replace.
         """
         self._excused = excused
+        self._packages = tuple(sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib"))
         self._values: list[tuple[Any, str, Any]] = []
         """A module, a class or `sys.modules`; a name in it; its value."""
         self._codes: dict[Any, Any] = {}
@@ -319,20 +321,30 @@ class Tools:
     def restored(self) -> list[str]:
         """Put back what was replaced, and return its names."""
         names = []
-        for owner, name, value in self._values:
-            if (owner if owner is sys.modules else vars(owner)).get(name) is not value:
-                names.append(
-                    f"{getattr(owner, '__qualname__', getattr(owner, '__name__', 'sys.modules'))}.{name}"
-                )
-                if owner is sys.modules:
-                    sys.modules[name] = value
-                else:
-                    setattr(owner, name, value)
+        for index, (owner, name, value) in enumerate(self._values):
+            found = (owner if owner is sys.modules else vars(owner)).get(name)
+            if found is value:
+                continue
+            if self._is_of_a_plugin(found):
+                self._values[index] = (owner, name, found)
+                continue
+            owner_name = getattr(owner, "__qualname__", getattr(owner, "__name__", "sys.modules"))
+            names.append(f"{owner_name}.{name}")
+            if owner is sys.modules:
+                sys.modules[name] = value
+            else:
+                setattr(owner, name, value)
         for function, code in self._codes.items():
             if function.__code__ is not code:
                 names.append(function.__qualname__)
                 function.__code__ = code
         return names
+
+    def _is_of_a_plugin(self, value: Any) -> bool:
+        """Whether a function is one of an installed package: pytest-mock replaces methods of mocks, for one."""
+        place = str(getattr(getattr(value, "__code__", None), "co_filename", ""))
+        tools = [folder + name for folder in self._packages for name in ("_pytest", "pytest", "pluggy")]
+        return place.startswith(self._packages) and not place.startswith(tuple(tools))
 
 
 class Marks:
@@ -426,7 +438,12 @@ class Marks:
     def _equals_everything(self, value: Any) -> bool:
         """Whether an object equals many random values of one type."""
         bits = [self._random.getrandbits(40) for _ in range(30)]
-        samples = [bits, [str(bit) for bit in bits], [bit / 7 for bit in bits], [[bit] for bit in bits]]
+        samples: list[list[Any]] = [
+            bits,
+            [str(bit) for bit in bits],
+            [bit / 7 for bit in bits],
+            [[bit] for bit in bits],
+        ]
         return any(all(equal(value, sample) for sample in kind) for kind in samples)
 
 
@@ -564,7 +581,8 @@ class Observer:
         evaded = report.skipped and self.is_evaded(report.nodeid)
         if report.when == "call" or not report.passed:
             outcome = "failed" if evaded else report.outcome
-            self.channel.send("outcome", test=report.nodeid, when=report.when, outcome=outcome)
+            empty = report.skipped and NO_PARAMETERS in report.longreprtext
+            self.channel.send("outcome", test=report.nodeid, when=report.when, outcome=outcome, empty=empty)
         if report.failed or evaded:
             self.report_failure(report, report.when)
 

@@ -19,9 +19,6 @@ MAX_FAILURES = 10
 USAGE_ERROR, NO_TESTS_COLLECTED = 4, 5
 """Exit codes of pytest; it also ends with the first if a conftest.py cannot be imported."""
 
-EMPTY_PARAMETERS = "[NOTSET]"
-"""How pytest names a test that is parametrized with nothing; it skips such a test."""
-
 Entry = dict[str, Any]
 """An entry of the test log: its `kind`, and data as `inside.py` adds them."""
 
@@ -187,10 +184,9 @@ class TestLog:
         for test, result in self._results.items():
             if result == "passed" and test not in seen:
                 return f"{test} was reported as passed, but its end was not seen"
+        empty = {entry["test"] for entry in self.all("outcome") if entry["empty"]}
         skipped = [
-            test
-            for test, result in self._results.items()
-            if result == "skipped" and not test.endswith(EMPTY_PARAMETERS)
+            test for test, result in self._results.items() if result == "skipped" and test not in empty
         ]
         if skipped and not self._skips_allowed:
             return f"{skipped[0]} was skipped, but the tests do not skip any"

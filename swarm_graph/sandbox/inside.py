@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import select
 import signal
 import struct
@@ -284,7 +283,7 @@ class Trial:
         """Run the tests in a child process, judge them here, and end with the child's exit code."""
         self.write_canaries()
         events, answers = os.pipe(), os.pipe()
-        token = secrets.token_hex(8)
+        token = self.marks.new_token()
         signals = os.pipe()
         child = os.fork()
         if child == 0:
@@ -334,8 +333,10 @@ class Trial:
         names = [test.rpartition("::")[2] for test in self.defined()]
         for folder in sorted({str(PurePosixPath(path).parent) for path in self.test_files}):
             beside = [path for path in self.test_files if str(PurePosixPath(path).parent) == folder]
-            stem = PurePosixPath(secrets.choice(beside)).stem
-            path = str(PurePosixPath(folder, f"test_{stem.replace('test_', '')}_{secrets.token_hex(3)}.py"))
+            stem = PurePosixPath(self.marks.CHANCE.choice(beside)).stem
+            path = str(
+                PurePosixPath(folder, f"test_{stem.replace('test_', '')}_{self.marks.new_token(3)}.py")
+            )
             made = self.marks.canaries(words, names)
             with suppress(OSError):
                 Path(self.project, path).write_text(made.text, encoding="utf-8")

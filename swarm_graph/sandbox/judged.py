@@ -18,7 +18,6 @@ import importlib.machinery
 import importlib.metadata as metadata
 import json
 import os
-import random
 import re
 import sys
 import sysconfig
@@ -341,9 +340,11 @@ class Tools:
         return names
 
     def _is_of_a_plugin(self, value: Any) -> bool:
-        """Whether a function is one of an installed package: pytest-mock replaces methods of mocks, for one."""
+        """Whether a function is one of an installed package: pytest-mock replaces methods of mocks."""
         place = str(getattr(getattr(value, "__code__", None), "co_filename", ""))
-        tools = [folder + name for folder in self._packages for name in ("_pytest", "pytest", "pluggy")]
+        tools = [
+            folder + name + os.sep for folder in self._packages for name in ("_pytest", "pytest", "pluggy")
+        ]
         return place.startswith(self._packages) and not place.startswith(tuple(tools))
 
 
@@ -358,7 +359,7 @@ class Marks:
         self._known_words = set().union(*(file.mentions for file in job.marked.values()))
         self._excused = {name for file in job.marked.values() for name in job.marks.assigned_names(file.tree)}
         self._tools: Tools | None = None
-        self._random = random.SystemRandom()
+        self._chance = job.marks.CHANCE
         self._judging_contexts = tuple(judging_contexts(pytest))
         self._frame = sys._getframe
         self._odd_classes: dict[type, bool] = {}
@@ -437,7 +438,7 @@ class Marks:
 
     def _equals_everything(self, value: Any) -> bool:
         """Whether an object equals many random values of one type."""
-        bits = [self._random.getrandbits(40) for _ in range(30)]
+        bits = [self._chance.getrandbits(40) for _ in range(30)]
         samples: list[list[Any]] = [
             bits,
             [str(bit) for bit in bits],

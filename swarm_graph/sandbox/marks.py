@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import ast
 import builtins
+import os
+import random
 import re
-import secrets
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
 from types import CodeType
 from typing import Any, NamedTuple
 
-RAN, VALUE, CONTEXT, RAISED, LOADED = (secrets.token_bytes(8) for _ in range(5))
+RAN, VALUE, CONTEXT, RAISED, LOADED = (os.urandom(8) for _ in range(5))
 """Stand for the functions that the marks call, until `compile_marked` puts the functions in their place."""
 
+CHANCE = random.SystemRandom()
 BYTE_ORDER_MARK = "\ufeff"
 MAX_LITERAL_CHARACTERS = 300
 ASSERTING = re.compile(r"assert", re.IGNORECASE)
@@ -96,6 +98,11 @@ class MarkedFile(NamedTuple):
     mentions: frozenset[str]
     """The words of its imports and its short strings."""
     parametrized: bool
+
+
+def new_token(size: int = 8) -> str:
+    """A random name that nothing else has."""
+    return os.urandom(size).hex()
 
 
 def is_test_file(path: str) -> bool:
@@ -208,7 +215,7 @@ class _Marker:
         """Mark the ends of the test functions in a body, and their assertions."""
         for node in body:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and is_test(node):
-                token = secrets.token_hex(8)
+                token = new_token()
                 returns = list(_returns(node))
                 required = self._mark_function(node, self.steady)
                 for statement in returns:
@@ -256,7 +263,7 @@ class _Marker:
             yield _statement(child, LOADED)
         if not judged:
             return
-        token = secrets.token_hex(8)
+        token = new_token()
         if not _is_steady(judged, steady):
             self.assertions.add(token)
         is_block = isinstance(child, (ast.With, ast.AsyncWith))
@@ -582,8 +589,8 @@ def canaries(tree_words: Iterable[str], names: list[str]) -> Canaries:
         names: Names of tests; the false ones get similar names.
     """
     used = set(tree_words)
-    picked = iter(f"{secrets.choice(names or ['test_value'])}_{secrets.token_hex(2)}" for _ in range(100))
-    left, right = secrets.randbelow(1000), 1000 + secrets.randbelow(1000)
+    picked = iter(f"{CHANCE.choice(names or ['test_value'])}_{new_token(2)}" for _ in range(100))
+    left, right = CHANCE.randrange(1000), 1000 + CHANCE.randrange(1000)
     lines = ["import pytest"]
     tests = [f"def {next(picked)}():\n    value = {left}\n    assert value == {right}\n"]
     statements = [FALSE_STATEMENTS[name] for name in FALSE_STATEMENTS if name in used]
@@ -593,7 +600,7 @@ def canaries(tree_words: Iterable[str], names: list[str]) -> Canaries:
     lines += ["from unittest import mock"] if any("mock" in statement for statement in statements) else []
     if calls:
         methods = "".join(f"    def {next(picked)}(self):\n        self.{call}\n\n" for call in calls)
-        tests.append(f"class Test{secrets.token_hex(2)}(unittest.TestCase):\n{methods}")
+        tests.append(f"class Test{new_token(2)}(unittest.TestCase):\n{methods}")
     return Canaries("\n".join([*lines, "\n", *tests]), 1 + len(statements) + len(calls))
 
 

@@ -173,6 +173,14 @@ NO_PASS = ("failed", "tampered", "no_tests")
 """The accepted outcomes. `not_run` is not among them: it would leave the approval to the reviewers."""
 
 
+IMPORT = "from sums import add\n\n\n"
+
+
+def one(text: str, name: str = "tests/test_sums.py") -> dict[str, str]:
+    """Tests in one file."""
+    return {name: text}
+
+
 def case(body: str, more: str = "") -> dict[str, str]:
     """Tests in the style of unittest."""
     head = "import unittest\nfrom unittest import mock\nfrom sums import add\n\n\nclass TestSums(unittest.TestCase):\n"
@@ -287,6 +295,21 @@ PATCHES = {
         function("assert isinstance(add(2, 3), int)"),
     ),
     "len": ("import builtins\nbuiltins.len = lambda *a: 5", function("assert len([add(2, 3)] or []) == 5")),
+    "what import does": (
+        "import builtins, types\nreal = builtins.__import__\nfake = types.ModuleType('unittest')\n"
+        "fake.TestCase = type('TestCase', (), {'assertEqual': lambda *a, **k: None})\n"
+        "builtins.__import__ = lambda name, *a, **k: fake if name == 'unittest' else real(name, *a, **k)",
+        one(
+            "from sums import add\nimport unittest\n\n\nclass TestSums(unittest.TestCase):\n"
+            "    def test_sum(self):\n        self.assertEqual(add(2, 3), 5)\n"
+        ),
+    ),
+    "math.isclose": (
+        "import math\nmath.isclose = lambda *a, **k: True",
+        one(
+            "import math\nfrom sums import add\n\n\ndef test_sum():\n    assert math.isclose(add(1, 2) or 0, 3)\n"
+        ),
+    ),
     "compile": (
         "import builtins\nreal = builtins.compile\n"
         "builtins.compile = lambda source, *a, **k: real('def test_sum(): pass', *a, **k)",
@@ -320,7 +343,7 @@ WHEN_CALLED = {
     "pytest.approx": ("import pytest\npytest.approx = lambda *a, **k: None", APPROX),
     "a jump over the assertion": (
         "import sys\ndef jump(frame, event, arg):\n"
-        "    frame.f_lineno = frame.f_lineno + 1 if event == 'line' else frame.f_lineno\n    return jump\n"
+        "    if event == 'line':\n        frame.f_lineno += 1\n    return jump\n"
         "frame = sys._getframe(1)\nframe.f_trace = jump\nsys.settrace(lambda *a: None)",
         function("result = add(2, 3)\n    assert result == 5\n    print(result)"),
     ),
@@ -331,6 +354,37 @@ WHEN_CALLED = {
     "an object that equals every number": (
         "class Any:\n    def __eq__(self, other):\n        return isinstance(other, int)\nreturn Any()",
         EQUAL,
+    ),
+    "what the tests expect": (
+        "import sys\nsys.modules['test_sums'].EXPECTED = -1\nreturn -1",
+        one(
+            IMPORT
+            + "EXPECTED = 5\n\n\ndef test_sum():\n    result = add(2, 3)\n    assert result == EXPECTED\n"
+        ),
+    ),
+    "a helper of the tests": (
+        "import sys\nsys.modules['test_sums'].check = lambda *a: None\nreturn -1",
+        one(
+            IMPORT + "def check(a, b):\n    assert a == b\n\n\ndef test_sum():\n"
+            "    result = add(2, 3)\n    check(result, 5)\n"
+        ),
+    ),
+    "the code of a helper of the tests": (
+        "import sys\nsys.modules['test_sums'].check.__code__ = (lambda *a: None).__code__\nreturn -1",
+        one(
+            IMPORT
+            + "def check(a, b):\n    assert a == b\n\n\ndef test_zero():\n    assert add(0, 0) == -1\n\n\n"
+            "def test_sum():\n    result = add(2, 3)\n    check(result, 5)\n"
+        ),
+    ),
+    "mock.ANY": ("from unittest import mock\nreturn mock.ANY", EQUAL),
+    "a skip where another test skips": (
+        "import unittest\nif a:\n    raise unittest.SkipTest('no')\nreturn 0",
+        one(
+            "import unittest, pytest\nfrom sums import add\n\n\n@pytest.mark.skip\ndef test_later():\n    pass\n\n\n"
+            "def test_zero():\n    assert add(0, 0) == 0\n\n\ndef test_sum():\n    assert add(2, 3) == 5\n\n\n"
+            "class TestSums(unittest.TestCase):\n    def test_sum(self):\n        self.assertEqual(add(2, 3), 5)\n"
+        ),
     ),
     "the judge is killed": ("import os\nos.kill(os.getppid(), 9)", TESTS),
     "the judge is stopped": ("import os\nos.kill(os.getppid(), 19)", TESTS),
@@ -346,7 +400,7 @@ WHEN_CALLED = {
         "        for name in ('test_nothing', 'test_sum'):\n"
         "            test = 'tests/test_sums.py::' + name\n"
         "            found.send('started', test=test)\n"
-        "            found.send('outcome', test=test, when='call', outcome='passed')\n"
+        "            found.send('outcome', test=test, when='call', outcome='passed', is_empty=False)\n"
         "            found.send('finished', test=test)\n"
         "        found.send('canary', failed=True)\n        found.send('end', exit_code=0)\n        os._exit(0)",
         TESTS,
@@ -435,7 +489,7 @@ DETERMINED = {
         "        found.channel.send('canary', failed=True)\n"
         "        for name in ('test_nothing', 'test_sum'):\n"
         "            about = {'test': 'tests/test_sums.py::' + name, 'when': 'call'}\n"
-        "            found.channel.send('outcome', **about, outcome='passed')\n"
+        "            found.channel.send('outcome', **about, outcome='passed', is_empty=False)\n"
         "        found.channel.send('end', exit_code=0)\n"
         "        os._exit(0)"
     ),
@@ -446,6 +500,7 @@ DETERMINED = {
 def is_no_pass(shown: Evidence) -> None:
     assert shown["outcome"] in NO_PASS, shown
     assert "SyntaxError" not in str(shown["failures"]), "the forgery itself is broken"
+    assert "<judged>" not in shown["output"], shown["output"]
 
 
 @cheapest
@@ -510,13 +565,6 @@ NO_FILE = "there is no test file; pytest collects test_*.py and *_test.py"
 NO_TEST = "the test files define no test"
 NOTHING = "the tests assert nothing; at least one must check what the code does"
 UNUSED = "the tests never use the code; one that asserts must import it, start it or read its files"
-IMPORT = "from sums import add\n\n\n"
-
-
-def one(text: str, name: str = "tests/test_sums.py") -> dict[str, str]:
-    return {name: text}
-
-
 SAY_NOTHING = {
     "no test file": (one("def check():\n    pass\n", "tests/helper.py"), NO_FILE),
     "no Python": (one("add(2, 3) is 5", "tests/plan.md"), NO_FILE),

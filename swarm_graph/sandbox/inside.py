@@ -21,6 +21,7 @@ import select
 import signal
 import struct
 import sys
+import traceback
 import types
 from collections.abc import Iterator
 from contextlib import suppress
@@ -40,7 +41,11 @@ ANNOUNCED = ("collecting", "started", "finished")
 """The kinds of entries that the judged process sends before it goes on."""
 OF_A_TEST = (*ANNOUNCED, "outcome", "raised", "failure", "skipped_file")
 """The kinds of entries that are about a test or a test file; those about canaries are not logged."""
-ASKS_FOR_TESTS = re.compile(r"PYTEST_(CURRENT_TEST|VERSION)\b|pytest|unittest")
+ASKS_FOR_TESTS = re.compile(r"PYTEST_|pytest|unittest")
+RUN_BY_PYTEST = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION")
+"""Variables that pytest sets."""
+TEST_MODULE = re.compile(r"(_?pytest|unittest)(\.|$)")
+LOOKING_UP = tuple(f"{name}', ctx=Load())" for name in ("get", "getenv"))
 
 
 class TestLog:
@@ -118,13 +123,13 @@ def main() -> None:
 
 def read_exactly(size: int) -> bytes:
     """Read so many bytes from stdin, and not one more."""
-    data = b""
+    data = bytearray()
     while len(data) < size:
         more = os.read(0, size - len(data))
         if not more:
             raise EOFError("stdin ended before the job")
         data += more
-    return data
+    return bytes(data)
 
 
 def open_log(descriptor: int) -> TestLog:
@@ -235,19 +240,15 @@ class Watch:
 
     def __init__(self, project: Path, paths: list[str]) -> None:
         self._paths: dict[int, str] = {}
-        self.descriptor = -1
+        self.descriptor, self.works = -1, False
         libc = ctypes.CDLL(None, use_errno=True)
         if not hasattr(libc, "inotify_init1"):
             return
         self.descriptor = libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC)
         for path in paths:
             number = libc.inotify_add_watch(self.descriptor, os.fsencode(project / path), IN_OPEN)
-            if number >= 0:
-                self._paths[number] = path
-
-    @property
-    def works(self) -> bool:
-        return bool(self._paths)
+            self._paths[number] = path
+        self.works = self.descriptor >= 0 and -1 not in self._paths
 
     def opened(self) -> set[str]:
         """The files that were opened since the last call."""
@@ -296,7 +297,8 @@ class Trial:
         for descriptor in (events[1], answers[0]):
             os.close(descriptor)
         # No other process of this user may read this one's memory or descriptors.
-        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        with suppress(AttributeError):  # Linux alone has it
+            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
         os.set_blocking(signals[1], False)
         signal.set_wakeup_fd(signals[1])
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -320,8 +322,10 @@ class Trial:
         )
         try:
             judged.run(job, judged.Channel(events, answers, token))
-        finally:
-            os._exit(INTERRUPTED)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        os._exit(INTERRUPTED)
 
     def defined(self) -> Iterator[str]:
         for path in self.test_files:
@@ -465,8 +469,7 @@ class Judge:
         if kind in ANNOUNCED:
             self.file = entry["test"].partition("::")[0]
         if kind == "outcome":
-            file = self.trial.files.get(self.file)
-            entry["empty"] = bool(entry["empty"] and file and file.parametrized)
+            entry["excused"] = self.may_skip(entry["test"], is_empty=entry["is_empty"])
         if kind == "ran":
             self.ran.add(entry["token"])
         elif kind == "end":
@@ -481,6 +484,20 @@ class Judge:
             self.finish(entry["test"])
         if kind in ANNOUNCED:
             self.answer()
+
+    def may_skip(self, test: str, *, is_empty: bool) -> bool:
+        """Whether the tests themselves may skip a test or expect it to fail.
+
+        Args:
+            test: Its id.
+            is_empty: Whether it is said to be parametrized with nothing.
+        """
+        found = self.functions.get(test.partition("[")[0], [])
+        file = self.trial.files.get(self.file)
+        if not found or (is_empty and file and file.parametrized):
+            return is_empty or any(other.may_skip for other in self.trial.files.values())
+        in_functions = any(function.may_skip for function in found)
+        return in_functions or any(self.trial.files[path].may_skip for path in self.trial.related(self.file))
 
     def finish(self, test: str) -> None:
         """Log whether a test that passed has judged the code."""
@@ -516,17 +533,23 @@ def questions(code: dict[str, str], is_test_file: Any) -> Iterator[str]:
 
 
 def asks_for_tests(node: Any) -> str:
-    """The name that an expression looks up to find out that it is being tested; empty for others."""
-    asked: Any = None
-    if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn)):
-        asked, where = node.left, ast.dump(node.comparators[0])
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-        asked, where = node.args[0], ast.dump(node.func)
-    name = asked.value if isinstance(asked, ast.Constant) and isinstance(asked.value, str) else ""
-    if name.startswith("PYTEST_"):
-        return name
-    is_module = name.split(".")[0] in ("pytest", "_pytest", "unittest") and "'modules'" in where
-    return f"{name} in sys.modules" if is_module else ""
+    """What an expression looks up to find out that it is being tested; empty for others."""
+    looked_up: list[Any] = []
+    if isinstance(getattr(node, "ctx", None), ast.Store):
+        return ""
+    if isinstance(node, (ast.Compare, ast.Subscript, ast.GeneratorExp, ast.ListComp)):
+        looked_up = [node]
+    elif isinstance(node, ast.Call) and ast.dump(node.func).endswith(LOOKING_UP):
+        looked_up = [node.func, *node.args[:1]]
+    inner = [child for part in looked_up for child in ast.walk(part)]
+    texts = [child.value for child in inner if isinstance(child, ast.Constant)]
+    names = {getattr(child, "attr", getattr(child, "id", "")) for child in inner}
+    for text in texts:
+        if isinstance(text, str) and (
+            text in RUN_BY_PYTEST or ("modules" in names and TEST_MODULE.match(text))
+        ):
+            return text
+    return ""
 
 
 main()

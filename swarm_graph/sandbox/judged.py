@@ -198,37 +198,45 @@ def top_level_modules(distributions: set[str]) -> Iterator[str]:
 class MarkedFinder(importlib.abc.MetaPathFinder):
     """Finds the modules of the tests' files, so that they are compiled from their marked trees.
 
-    It calls `begin` before the first module of the project is loaded.
+    The tools are remembered before the first module of the project is loaded.
     """
 
-    def __init__(self, job: Job, compile_tree: Callable[[Any, str], Any], begin: Callable[[], None]) -> None:
+    def __init__(self, job: Job, compile_tree: Callable[[Any, str], Any], marks: Marks) -> None:
         self._project, self._marked, self._compile = job.project, job.marked, compile_tree
-        self._begin: Callable[[], None] | None = begin
+        self._marks, self._has_begun = marks, False
         self._names = {Path(path).stem for path in job.marked} | {
             Path(path).parent.name for path in job.marked if Path(path).name == "__init__.py"
         }
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if not self._begin and name.rpartition(".")[2] not in self._names:
+        if self._has_begun and name.rpartition(".")[2] not in self._names:
             return None
         spec = PathFinder.find_spec(name, path)
         origin = relative(spec.origin, self._project) if spec and spec.origin else ""
-        if origin and self._begin:
-            self._begin()
-            self._begin = None
+        if origin and not self._has_begun:
+            self._has_begun = True
+            self._marks.remember_tools()
         if spec is None or spec.origin is None or origin not in self._marked:
             return None
         tree = self._marked[origin].tree
-        spec.loader = MarkedLoader(name, spec.origin, lambda place: self._compile(tree, place))
+        spec.loader = MarkedLoader(
+            name, spec.origin, lambda place: self._compile(tree, place), self._marks.remember_globals
+        )
         return spec
 
 
 class MarkedLoader(importlib.machinery.SourceFileLoader):
     """Loads a module of the tests, from the text that the judge has read and not from the disk."""
 
-    def __init__(self, name: str, path: str, compile_file: Callable[[str], Any]) -> None:
+    def __init__(
+        self, name: str, path: str, compile_file: Callable[[str], Any], loaded: Callable[[Any], None]
+    ) -> None:
         super().__init__(name, path)
-        self._compile_file = compile_file
+        self._compile_file, self._loaded = compile_file, loaded
+
+    def exec_module(self, module: Any) -> None:
+        super().exec_module(module)
+        self._loaded(module)
 
     def get_code(self, fullname: str) -> Any:
         return self._compile_file(self.path)
@@ -243,6 +251,9 @@ def relative(path: str, project: Path) -> str:
 # --- The tools that the tests judge with --------------------------------------------------------------
 
 TOOL_MODULES = (
+    "contextlib",
+    "math",
+    "operator",
     "pytest",
     "unittest.case",
     "unittest.mock",
@@ -357,17 +368,23 @@ class Marks:
         self._contexts: dict[str, Any] = {}
         self._interferences: set[str] = set()
         self._known_words = set().union(*(file.mentions for file in job.marked.values()))
-        self._excused = {name for file in job.marked.values() for name in job.marks.assigned_names(file.tree)}
+        self._excused = {name for file in job.marked.values() for name in file.replaced}
         self._tools: Tools | None = None
         self._chance = job.marks.CHANCE
         self._judging_contexts = tuple(judging_contexts(pytest))
         self._frame = sys._getframe
+        paths = ("stdlib", "platstdlib", "purelib", "platlib")
+        self._installed = tuple(sysconfig.get_path(name) + os.sep for name in paths)
+        self._globals: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        """What the modules of the tests hold, and what they held when they were loaded."""
+        self._codes: dict[Any, Any] = {}
         self._odd_classes: dict[type, bool] = {}
 
     def functions(self, marks: Any) -> dict[bytes, Callable[..., Any]]:
         return {
             marks.RAN: self.ran,
             marks.VALUE: self.value,
+            marks.METHOD: self.method,
             marks.CONTEXT: self.context,
             marks.RAISED: self.raised,
             marks.LOADED: self.check_tools,
@@ -385,6 +402,23 @@ class Marks:
         """Report what the code has replaced of the tools of the tests, and put it back."""
         for name in self._tools.restored() if self._tools else []:
             self.interference(f"the code replaces {name}")
+        for now, before in self._globals:
+            for name, value in before.items():
+                if now.get(name) is not value:
+                    self.interference(f"the code replaces {name} of the tests")
+                    now[name] = value
+        for function, code in self._codes.items():
+            if function.__code__ is not code:
+                self.interference(f"the code replaces {function.__qualname__} of the tests")
+                function.__code__ = code
+
+    def remember_globals(self, module: Any) -> None:
+        """Remember what a module of the tests holds; only the tests may change it."""
+        kept = {k: v for k, v in vars(module).items() if not k.startswith("__") and k not in self._excused}
+        self._globals = [(now, before) for now, before in self._globals if now is not vars(module)]
+        self._globals.append((vars(module), kept))
+        functions = [value for value in kept.values() if isinstance(value, types.FunctionType)]
+        self._codes.update({function: function.__code__ for function in functions})
 
     def interference(self, problem: str) -> None:
         """Report that the code interferes with the tests."""
@@ -424,17 +458,28 @@ class Marks:
             for inner in list(inside)[:20]:
                 self._check_value(inner, depth + 1)
         elif self._has_own_equality(kind) and self._equals_everything(value):
-            self.interference(f"objects of the code's class {kind.__name__} equal everything")
+            self.interference(f"objects of the class {kind.__name__} equal everything")
 
     def _has_own_equality(self, kind: type) -> bool:
-        """Whether a class of the code, which the tests do not name, defines what equals its objects."""
+        """Whether a class that the tests do not name defines in Python what equals its objects."""
         if kind not in self._odd_classes:
-            code = getattr(getattr(kind, "__eq__", None), "__code__", None)
-            path = relative(code.co_filename, self._project) if code else ""
+            function = getattr(getattr(kind, "__eq__", None), "__code__", None)
+            is_own = function is not None and relative(function.co_filename, self._project) in self._tests
             self._odd_classes[kind] = (
-                bool(path) and path not in self._tests and kind.__name__ not in self._known_words
+                function is not None and not is_own and kind.__name__.lstrip("_") not in self._known_words
             )
         return self._odd_classes[kind]
+
+    def method(self, test: Any, name: str) -> Any:
+        """A method of a test case that asserts: it must not be one that the code has put in its place."""
+        found = getattr(test, name)
+        code = getattr(getattr(found, "__func__", found), "__code__", None)
+        place = str(getattr(code, "co_filename", ""))
+        kinds = {kind.__name__ for kind in type(test).__mro__ if name in vars(kind)}
+        is_known = place.startswith(self._installed) or relative(place, self._project) in self._tests
+        if not is_known and (not kinds & self._known_words or name in getattr(test, "__dict__", {})):
+            self.interference(f"the code replaces {name} of the tests")
+        return found
 
     def _equals_everything(self, value: Any) -> bool:
         """Whether an object equals many random values of one type."""
@@ -501,7 +546,7 @@ class Observer:
             rewrite = asserts_rewriter(early_config, origin)
             return self.job.marks.compile_marked(copy.deepcopy(tree), origin, functions, rewrite)
 
-        sys.meta_path.insert(0, MarkedFinder(self.job, compile_tree, marks.remember_tools))
+        sys.meta_path.insert(0, MarkedFinder(self.job, compile_tree, marks))
         set_paths(self.job.project)
 
     def pytest_plugin_registered(self, plugin: Any, manager: Any) -> None:
@@ -549,9 +594,12 @@ class Observer:
 
     @hook("hookwrapper", "tryfirst")
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Iterator[None]:
+        first = call.excinfo.value if call.excinfo else None
         outcome: Any = yield
         # Sent from here and not from pytest's report, which a hook of the code can turn into a pass.
-        error = self.errors[item.nodeid] = call.excinfo.value if call.excinfo else None
+        error = call.excinfo.value if call.excinfo else None
+        # pytest replaces unittest's exception for a skip, and so its traceback.
+        self.errors[item.nodeid] = first if type(first).__name__ == "SkipTest" else error
         if error is not None and not self.is_excused(item, error):
             self.channel.send("raised", test=item.nodeid)
         report = outcome.get_result()
@@ -582,8 +630,10 @@ class Observer:
         evaded = report.skipped and self.is_evaded(report.nodeid)
         if report.when == "call" or not report.passed:
             outcome = "failed" if evaded else report.outcome
-            empty = report.skipped and NO_PARAMETERS in report.longreprtext
-            self.channel.send("outcome", test=report.nodeid, when=report.when, outcome=outcome, empty=empty)
+            is_empty = report.skipped and NO_PARAMETERS in report.longreprtext
+            self.channel.send(
+                "outcome", test=report.nodeid, when=report.when, outcome=outcome, is_empty=is_empty
+            )
         if report.failed or evaded:
             self.report_failure(report, report.when)
 
@@ -591,7 +641,8 @@ class Observer:
         """Whether the code under test, not the test, called `pytest.skip` or `pytest.xfail`."""
         error = self.errors.get(test)
         frames = list(self.project_frames(error))
-        is_skip = isinstance(error, (self.pytest.skip.Exception, self.pytest.xfail.Exception))
+        excuses = (self.pytest.skip.Exception, self.pytest.xfail.Exception)
+        is_skip = isinstance(error, excuses) or type(error).__name__ == "SkipTest"
         return is_skip and bool(frames) and frames[-1][0] not in self.tests
 
     def report_failure(self, report: Any, when: str) -> None:

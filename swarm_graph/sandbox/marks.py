@@ -20,7 +20,7 @@ from pathlib import PurePosixPath
 from types import CodeType
 from typing import Any, NamedTuple
 
-RAN, VALUE, CONTEXT, RAISED, LOADED = (os.urandom(8) for _ in range(5))
+RAN, VALUE, METHOD, CONTEXT, RAISED, LOADED = (os.urandom(8) for _ in range(6))
 """Stand for the functions that the marks call, until `compile_marked` puts the functions in their place."""
 
 CHANCE = random.SystemRandom()
@@ -85,6 +85,8 @@ class TestFunction(NamedTuple):
     """The tokens of the assertions that it cannot leave out."""
     is_plain: bool
     """Whether pytest certainly calls it: no decorator that we do not know may replace it."""
+    may_skip: bool
+    """Whether it may skip itself or expect to fail."""
 
 
 class MarkedFile(NamedTuple):
@@ -97,7 +99,11 @@ class MarkedFile(NamedTuple):
     """The tokens of the assertions that judge something, not only constants."""
     mentions: frozenset[str]
     """The words of its imports and its short strings."""
+    replaced: frozenset[str]
+    """The names that it may give another value while tests run."""
     parametrized: bool
+    may_skip: bool
+    """Whether something outside its test functions may skip a test, such as a fixture."""
 
 
 def new_token(size: int = 8) -> str:
@@ -114,11 +120,13 @@ def is_test_file(path: str) -> bool:
 def mark(path: str, text: str) -> MarkedFile:
     """Read a Python file of the tests and mark it."""
     tree = ast.parse(text.lstrip(BYTE_ORDER_MARK))
-    mentions = frozenset(words(tree))
+    mentions, replaced = frozenset(words(tree)), frozenset(replaced_names(tree))
+    may_skip = _may_skip(tree, outside_tests=True)
     marker = _Marker(path, tree)
     marker.mark()
     parametrized = "parametrize" in text
-    return MarkedFile(tree, marker.functions, frozenset(marker.assertions), mentions, parametrized)
+    assertions = frozenset(marker.assertions)
+    return MarkedFile(tree, marker.functions, assertions, mentions, replaced, parametrized, may_skip)
 
 
 def compile_marked(
@@ -216,13 +224,13 @@ class _Marker:
         for node in body:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and is_test(node):
                 token = new_token()
-                returns = list(_returns(node))
+                returns, may_skip = list(_returns(node)), _may_skip(node)
                 required = self._mark_function(node, self.steady)
                 for statement in returns:
                     value = [statement.value] if statement.value else []
                     statement.value = _call(statement, RAN, ast.Constant(token), *value)
                 node.body.append(_statement(node.body[-1], RAN, ast.Constant(token)))
-                found = TestFunction(token, frozenset(() if returns else required), _is_plain(node))
+                found = TestFunction(token, frozenset(() if returns else required), _is_plain(node), may_skip)
                 self.functions.setdefault(f"{prefix}::{node.name}", []).append(found)
 
     def _mark_function(self, node: Any, steady: frozenset[str]) -> list[str]:
@@ -351,6 +359,9 @@ def _mark_values(statement: ast.stmt, token: str) -> None:
         assert isinstance(value, ast.Call)
         for index, argument in enumerate(value.args):
             value.args[index] = _marked_value(argument)
+        function = value.func
+        if isinstance(function, ast.Attribute) and ast.unparse(function.value) in ("self", "cls"):
+            value.func = _call(function, METHOD, function.value, ast.Constant(function.attr))
     elif isinstance(statement, (ast.With, ast.AsyncWith)):
         for item in statement.items:
             if _may_raise(item.context_expr):
@@ -383,6 +394,17 @@ def _returns(function: Node) -> Iterator[ast.Return]:
             yield child
         elif not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
             yield from _returns(child)
+
+
+def _may_skip(node: Node, *, outside_tests: bool = False) -> bool:
+    """Whether a name, attribute or short string below a node speaks of skipping or of an expected failure."""
+    if outside_tests and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and is_test(node):
+        return False
+    named = [getattr(node, field, None) for field in ("id", "attr", "name", "module", "value")]
+    said = [str(name)[:MAX_LITERAL_CHARACTERS].lower() for name in named if isinstance(name, str)]
+    if any(word in name for name in said for word in ("skip", "xfail", "expectedfailure")):
+        return True
+    return any(_may_skip(child, outside_tests=outside_tests) for child in ast.iter_child_nodes(node))
 
 
 def _is_plain(function: Any) -> bool:
@@ -516,13 +538,15 @@ def words(tree: ast.Module) -> Iterator[str]:
             yield from re.findall(r"\w+", text)
 
 
-def assigned_names(tree: ast.Module) -> Iterator[str]:
-    """The attributes that a file may replace: by assignment, or in a string for `patch` or `setattr`."""
+def replaced_names(tree: ast.Module) -> Iterator[str]:
+    """The names that a file may replace: as global names, as attributes, or in a string for `patch`."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+        if isinstance(node, ast.Global):
+            yield from node.names
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield node.attr
         elif isinstance(node, ast.Call):
-            for argument in [*node.args[:2]]:
+            for argument in node.args[:2]:
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                     yield argument.value.rpartition(".")[2]
 

@@ -170,12 +170,7 @@ class _TestRun:
             return make_evidence("not_run", **{**fields, "reason": reason})
         if self.settings.command:
             return _command_evidence(finished, fields, output)
-        test_log = TestLog(
-            entries,
-            genuine=genuine,
-            skips_allowed=_mention_skips(self.job["tests"]),
-            has_code=self._has_code(),
-        )
+        test_log = TestLog(entries, genuine=genuine, has_code=self._has_code())
         return _pytest_evidence(test_log, finished, fields, output)
 
 
@@ -193,11 +188,6 @@ def _limits(settings: ExecutionLimits) -> Limits:
         files=settings.files,
         output=settings.output_mb * MIB,
     )
-
-
-def _mention_skips(tests: Mapping[str, str]) -> bool:
-    """Whether the tests themselves may skip a test or expect it to fail."""
-    return any(word in text for text in tests.values() for word in ("skip", "xfail"))
 
 
 def _command_evidence(finished: Finished, fields: Mapping[str, Any], output: str) -> Evidence:

@@ -63,14 +63,11 @@ class TestLog:
     Args:
         entries: The signed entries, in order.
         genuine: Whether there was nothing else in the log.
-        skips_allowed: Whether the tests themselves may skip a test or expect it to fail.
         has_code: Whether there is code to judge.
     """
 
-    def __init__(
-        self, entries: list[Entry], *, genuine: bool, skips_allowed: bool, has_code: bool = True
-    ) -> None:
-        self._entries, self._skips_allowed, self._has_code = entries, skips_allowed, has_code
+    def __init__(self, entries: list[Entry], *, genuine: bool, has_code: bool) -> None:
+        self._entries, self._has_code = entries, has_code
         self._genuine = genuine and not self.all("foreign")
         self._results: dict[str, str] = {}
         """passed, failed, errored or skipped, by test."""
@@ -184,12 +181,10 @@ class TestLog:
         for test, result in self._results.items():
             if result == "passed" and test not in seen:
                 return f"{test} was reported as passed, but its end was not seen"
-        empty = {entry["test"] for entry in self.all("outcome") if entry["empty"]}
-        skipped = [
-            test for test, result in self._results.items() if result == "skipped" and test not in empty
-        ]
-        if skipped and not self._skips_allowed:
-            return f"{skipped[0]} was skipped, but the tests do not skip any"
+        excused = {entry["test"] for entry in self.all("outcome") if entry["excused"]}
+        for test, result in self._results.items():
+            if result == "skipped" and test not in excused:
+                return f"{test} was skipped, but the tests do not skip it"
         for entry in self.all("raised"):
             if self._results.get(entry["test"]) == "passed":
                 return f"{entry['test']} failed and was reported as passed"

@@ -1,8 +1,10 @@
-"""What counts as passed: the tester's tests ran and judged the code. Forgeries, and right code that passes."""
+"""Passed means that the tester's tests ran and judged the code: forgeries, and right code that passes."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -559,6 +561,75 @@ def test_the_forged_tests_pass_with_right_code(tests: dict[str, str]) -> None:
     assert shown(instead(right), tests)["outcome"] == "passed"
 
 
+DEEP = {
+    "it reads what the test expects": inside(
+        "import sys\nnumbers = [n for n in sys._getframe(1).f_code.co_consts if type(n) is int]\n"
+        "return next((n for n in numbers if n not in (a, b)), 0)"
+    ),
+    "it changes what the tests expect in place": inside(
+        "import sys\nexpected = sys._getframe(1).f_globals.get('EXPECTED')\n"
+        "expected is None or expected.__setitem__(0, None)\nreturn 0 if expected is None else None"
+    ),
+}
+"""Code that still forges a pass: it knows the tests, or changes what they read. docs/sandbox.md says so."""
+
+
+@cheapest
+@pytest.mark.parametrize("name", DEEP)
+def test_code_that_knows_the_tests_can_forge_a_pass(place: Place, name: str) -> None:
+    tests = (
+        TESTS
+        if "reads" in name
+        else one(
+            IMPORT
+            + "EXPECTED = [5]\n\n\ndef test_sum():\n    result = add(2, 3)\n    assert result == EXPECTED[0]\n"
+        )
+    )
+    assert place.run(instead(DEEP[name]), tests)["outcome"] == "passed"
+
+
+JUDGE = """
+import os
+import pytest
+
+@pytest.mark.parametrize("name", ["environ", "maps"])
+def test_read(name):
+    if HAS_DOMAIN:
+        return  # sandlock opens files for the code, and lets it read about other processes inside
+    with pytest.raises(OSError):
+        open(f"/proc/{os.getppid()}/{name}")
+
+@pytest.mark.parametrize("name", ["mem", *(f"fd/{number}" for number in range(20))])
+def test_write(name):
+    for way in (os.O_WRONLY, os.O_RDWR):
+        with pytest.raises(OSError):
+            os.open(f"/proc/{os.getppid()}/{name}", way | os.O_NONBLOCK)
+
+def test_the_judge_cannot_be_signalled():
+    if HAS_DOMAIN:
+        with pytest.raises(OSError):
+            os.kill(os.getppid(), 9)
+
+def test_nothing_is_left_to_read():
+    assert os.read(0, 1) == b""
+
+def test_files_move_between_folders(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "file").write_text("text")
+    os.rename(tmp_path / "a" / "file", tmp_path / "b" / "file")
+    os.link(tmp_path / "b" / "file", tmp_path / "a" / "link")
+    assert (tmp_path / "a" / "link").read_text() == "text"
+"""
+
+
+@everywhere
+def test_the_judge_s_memory_and_descriptors(place: Place) -> None:
+    found = place.run({}, one(f"HAS_DOMAIN = {place.sandbox == 'landlock'}\n{JUDGE}"))
+    assert (found["outcome"], found["failures"]) == ("passed", []), found
+    assert found["passed"] == 26
+
+
 # --- Tests that say nothing about the code ----------------------------------------------------------------
 
 NO_FILE = "there is no test file; pytest collects test_*.py and *_test.py"
@@ -946,6 +1017,15 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         },
         one(IMPORT + "def test_sum():\n    assert add(2, 3) == 5\n"),
     ),
+    "globals of the tests' own": (
+        RIGHT,
+        one(
+            "from sums import add\n\nTOTAL = 0\nseen = None\n\n\ndef setup_module(module):\n    module.seen = []\n\n\n"
+            "def test_one():\n    global TOTAL\n    TOTAL = add(TOTAL, 1)\n    assert TOTAL == 1\n\n\n"
+            "def test_two(monkeypatch):\n    monkeypatch.setitem(globals(), 'TOTAL', 5)\n    assert add(TOTAL, 0) == 5\n"
+            "    assert seen == []\n"
+        ),
+    ),
     "reload": (
         RIGHT,
         in_function("import importlib, sums\nimportlib.reload(sums)\nassert sums.add(2, 3) == 5"),
@@ -1032,3 +1112,18 @@ STARTED = [
 def test_right_code_passes_in_every_sandbox(place: Place, name: str) -> None:
     code, tests = PASSES[name]
     assert place.run(code, tests)["outcome"] == "passed"
+
+
+@pytest.mark.parametrize("way", ["relative", "../link", "../link/bin/python", "bin/python"])
+def test_the_way_to_an_interpreter(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (tmp_path / "link").symlink_to(sys.prefix)
+    (here / "bin").symlink_to(Path(sys.prefix) / "bin")
+    monkeypatch.chdir(here)
+    python = os.path.relpath(Path(sys.prefix) / "bin" / "python") if way == "relative" else way
+    tests = one(
+        "import sys\nfrom sums import add\n\n\ndef test_sum():\n"
+        f"    assert (add(2, 3), sys.prefix) == (5, {os.path.realpath(sys.prefix)!r})\n"
+    )
+    assert shown(RIGHT, tests, python=python)["outcome"] == "passed"

@@ -29,6 +29,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 4, 22, 38, 2
+LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
+LANDLOCK_RULE_PATH_BENEATH, LANDLOCK_ACCESS_FS_REFER, LANDLOCK_SCOPE_SIGNAL = 1, 1 << 13, 1 << 1
 IN_OPEN, IN_NONBLOCK, IN_CLOEXEC = 0x20, os.O_NONBLOCK, getattr(os, "O_CLOEXEC", 0)
 INTERRUPTED, NO_TESTS_COLLECTED = 2, 5
 """Exit codes of pytest."""
@@ -232,6 +234,39 @@ def syntax_errors(files: dict[str, str]) -> Iterator[FileProblem]:
             yield FileProblem(path, 0, f"{type(error).__name__}: {error}")
 
 
+# --- What keeps the judged process out of the judge ----------------------------------------------------
+
+
+def close_memory() -> bool:
+    """Keep other processes of this user from reading this one's memory and descriptors.
+
+    Returns:
+        Whether it worked; sandlock refuses it, because it reads the memory of what it runs.
+    """
+    try:
+        return bool(ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
+    except AttributeError:  # Linux alone has it
+        return False
+
+
+def enter_own_domain() -> None:
+    """Enter a Landlock domain inside the present one; from there the judge cannot be read or signalled.
+
+    The domain forbids nothing else. Landlock denies renames between folders unless a rule allows them.
+    """
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+    attributes = struct.pack("QQQ", LANDLOCK_ACCESS_FS_REFER, 0, LANDLOCK_SCOPE_SIGNAL)
+    rules = syscall(LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
+    if rules < 0:
+        return
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    rule = struct.pack("=Qi", LANDLOCK_ACCESS_FS_REFER, root)
+    if syscall(LANDLOCK_ADD_RULE, rules, LANDLOCK_RULE_PATH_BENEATH, rule, 0) == 0:
+        syscall(LANDLOCK_RESTRICT_SELF, rules, 0)
+    os.close(root)
+    os.close(rules)
+
+
 # --- The judge ----------------------------------------------------------------------------------------
 
 
@@ -286,8 +321,13 @@ class Trial:
         events, answers = os.pipe(), os.pipe()
         token = self.marks.new_token()
         signals = os.pipe()
+        is_closed = close_memory()
         child = os.fork()
         if child == 0:
+            if is_closed:
+                ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+            elif sys.platform == "linux":
+                enter_own_domain()
             for descriptor in (log_descriptor, events[0], answers[1], *signals, 0):
                 os.close(descriptor)
             watch.close()
@@ -296,9 +336,6 @@ class Trial:
             self.run_judged(events[1], answers[0], token)
         for descriptor in (events[1], answers[0]):
             os.close(descriptor)
-        # No other process of this user may read this one's memory or descriptors.
-        with suppress(AttributeError):  # Linux alone has it
-            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
         os.set_blocking(signals[1], False)
         signal.set_wakeup_fd(signals[1])
         signal.signal(signal.SIGCHLD, lambda *_: None)

@@ -1,5 +1,7 @@
 """Passed means that the tester's tests ran and judged the code: forgeries, and right code that passes."""
 
+# ruff: noqa: F811 - the fixture `place` is imported
+
 from __future__ import annotations
 
 import json
@@ -185,7 +187,8 @@ def one(text: str, name: str = "tests/test_sums.py") -> dict[str, str]:
 
 def case(body: str, more: str = "") -> dict[str, str]:
     """Tests in the style of unittest."""
-    head = "import unittest\nfrom unittest import mock\nfrom sums import add\n\n\nclass TestSums(unittest.TestCase):\n"
+    head = "import unittest\nfrom unittest import mock\nfrom sums import add\n\n\nclass TestSums"
+    head += "(unittest.TestCase):\n"
     return {"tests/test_sums.py": f"{head}    def test_sum(self):\n        {body}\n{more}"}
 
 
@@ -232,7 +235,8 @@ PATCHES = {
     ),
     "the module unittest": (
         "import sys, types\nfake = types.ModuleType('unittest')\n"
-        "fake.TestCase = type('TestCase', (), {'assertEqual': lambda *a, **k: None})\nsys.modules['unittest'] = fake",
+        "fake.TestCase = type('TestCase', (), {'assertEqual': lambda *a, **k: None})\n"
+        "sys.modules['unittest'] = fake",
         {
             "tests/test_sums.py": "from sums import add\nimport unittest\n\n\n"
             "class TestSums(unittest.TestCase):\n"
@@ -309,7 +313,8 @@ PATCHES = {
     "math.isclose": (
         "import math\nmath.isclose = lambda *a, **k: True",
         one(
-            "import math\nfrom sums import add\n\n\ndef test_sum():\n    assert math.isclose(add(1, 2) or 0, 3)\n"
+            "import math\nfrom sums import add\n\n\ndef test_sum():\n"
+            "    assert math.isclose(add(1, 2) or 0, 3)\n"
         ),
     ),
     "compile": (
@@ -383,9 +388,12 @@ WHEN_CALLED = {
     "a skip where another test skips": (
         "import unittest\nif a:\n    raise unittest.SkipTest('no')\nreturn 0",
         one(
-            "import unittest, pytest\nfrom sums import add\n\n\n@pytest.mark.skip\ndef test_later():\n    pass\n\n\n"
-            "def test_zero():\n    assert add(0, 0) == 0\n\n\ndef test_sum():\n    assert add(2, 3) == 5\n\n\n"
-            "class TestSums(unittest.TestCase):\n    def test_sum(self):\n        self.assertEqual(add(2, 3), 5)\n"
+            "import unittest, pytest\nfrom sums import add\n\n\n@pytest.mark.skip\n"
+            "def test_later():\n    pass\n\n\n"
+            "def test_zero():\n    assert add(0, 0) == 0\n\n\ndef test_sum():\n"
+            "    assert add(2, 3) == 5\n\n\n"
+            "class TestSums(unittest.TestCase):\n    def test_sum(self):\n"
+            "        self.assertEqual(add(2, 3), 5)\n"
         ),
     ),
     "the judge is killed": ("import os\nos.kill(os.getppid(), 9)", TESTS),
@@ -393,7 +401,8 @@ WHEN_CALLED = {
     "a copy goes on": ("import os\nif os.fork():\n    os.wait()\n    os._exit(0)\nreturn a + b", TESTS),
     "the judge's descriptors": (
         "import os, glob\nfor path in glob.glob('/proc/*/fd/*'):\n    try:\n"
-        "        if 'pipe' in os.readlink(path):\n            os.write(os.open(path, os.O_WRONLY | os.O_NONBLOCK),"
+        "        if 'pipe' in os.readlink(path):\n"
+        "            os.write(os.open(path, os.O_WRONLY | os.O_NONBLOCK),"
         " b'forged\\n')\n    except OSError:\n        pass\nos._exit(0)",
         TESTS,
     ),
@@ -404,7 +413,8 @@ WHEN_CALLED = {
         "            found.send('started', test=test)\n"
         "            found.send('outcome', test=test, when='call', outcome='passed', is_empty=False)\n"
         "            found.send('finished', test=test)\n"
-        "        found.send('canary', failed=True)\n        found.send('end', exit_code=0)\n        os._exit(0)",
+        "        found.send('canary', failed=True)\n        found.send('end', exit_code=0)\n"
+        "        os._exit(0)",
         TESTS,
     ),
 }
@@ -448,7 +458,8 @@ OTHER_FILES = {
     },
     "an import hook": beside(
         "import importlib.machinery, sys\nclass Loader(importlib.machinery.SourceFileLoader):\n"
-        "    def get_data(self, path):\n        return b'def test_sum(): pass\\ndef test_nothing(): pass\\n'\n"
+        "    def get_data(self, path):\n"
+        "        return b'def test_sum(): pass\\ndef test_nothing(): pass\\n'\n"
         "class Finder:\n    @staticmethod\n    def find_spec(name, path=None, target=None):\n"
         "        if name.startswith('test_'):\n"
         "            spec = importlib.machinery.PathFinder.find_spec(name, path)\n"
@@ -462,7 +473,8 @@ OTHER_FILES = {
         "import sys\n\n\ndef add(a, b):\n    return a + b if sys.modules.get('_pytest.python') else a - b\n"
     ),
     "it asks for the current test": instead(
-        "import os\n\n\ndef add(a, b):\n    return a + b if os.environ.get('PYTEST_CURRENT_TEST') else a - b\n"
+        "import os\n\n\ndef add(a, b):\n"
+        "    return a + b if os.environ.get('PYTEST_CURRENT_TEST') else a - b\n"
     ),
     "a thread that patches again and again": beside(
         "import threading, unittest\ndef patch():\n    while True:\n"
@@ -581,8 +593,8 @@ def test_code_that_knows_the_tests_can_forge_a_pass(place: Place, name: str) -> 
         TESTS
         if "reads" in name
         else one(
-            IMPORT
-            + "EXPECTED = [5]\n\n\ndef test_sum():\n    result = add(2, 3)\n    assert result == EXPECTED[0]\n"
+            IMPORT + "EXPECTED = [5]\n\n\ndef test_sum():\n    result = add(2, 3)\n"
+            "    assert result == EXPECTED[0]\n"
         )
     )
     assert place.run(instead(DEEP[name]), tests)["outcome"] == "passed"
@@ -698,7 +710,8 @@ SAY_NOTHING = {
     "one file uses, another asserts": (
         {
             **one(IMPORT + "def test_sum():\n    add(2, 3)\n"),
-            "tests/test_other.py": "def double(x):\n    return 2 * x\n\n\ndef test_double():\n    assert double(2) == 4\n",
+            "tests/test_other.py": "def double(x):\n    return 2 * x\n\n\ndef test_double():\n"
+            "    assert double(2) == 4\n",
         },
         UNUSED,
     ),
@@ -769,14 +782,16 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         APP,
         one(
             "import runpy, sys\n\n\ndef test_app(capsys, monkeypatch):\n"
-            "    monkeypatch.setattr(sys, 'argv', ['app', '2'])\n    runpy.run_module('app', run_name='__main__')\n"
+            "    monkeypatch.setattr(sys, 'argv', ['app', '2'])\n"
+            "    runpy.run_module('app', run_name='__main__')\n"
             "    assert capsys.readouterr().out == '4\\n'\n"
         ),
     ),
     "multiprocessing": (
         RIGHT,
         one(
-            "import multiprocessing\n\n\ndef work(pipe):\n    import sums\n    pipe.send(sums.add(2, 3))\n\n\n"
+            "import multiprocessing\n\n\ndef work(pipe):\n    import sums\n"
+            "    pipe.send(sums.add(2, 3))\n\n\n"
             "def test_sum():\n    here, there = multiprocessing.Pipe()\n"
             "    process = multiprocessing.get_context('fork').Process(target=work, args=(there,))\n"
             "    process.start()\n    process.join(20)\n    assert here.recv() == 5\n"
@@ -785,7 +800,8 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "a document": (
         {"docs/guide.md": "# Guide\n\n## Limits\n"},
         one(
-            "from pathlib import Path\n\nTEXT = (Path(__file__).parents[1] / 'docs' / 'guide.md').read_text()\n\n\n"
+            "from pathlib import Path\n\n"
+            "TEXT = (Path(__file__).parents[1] / 'docs' / 'guide.md').read_text()\n\n\n"
             "def test_limits():\n    assert '## Limits' in TEXT\n",
             "tests/test_guide.py",
         ),
@@ -810,7 +826,8 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"schema.sql": "CREATE TABLE part (id INTEGER);"},
         one(
             "import sqlite3\nfrom pathlib import Path\n\n\ndef test_schema():\n"
-            "    database = sqlite3.connect(':memory:')\n    database.executescript(Path('schema.sql').read_text())\n"
+            "    database = sqlite3.connect(':memory:')\n"
+            "    database.executescript(Path('schema.sql').read_text())\n"
             "    assert database.execute('SELECT count(*) FROM part').fetchone() == (0,)\n"
         ),
     ),
@@ -870,9 +887,11 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "helpers and a conftest.py": (
         RIGHT,
         {
-            "tests/conftest.py": "import pytest\nimport sums\n\n\n@pytest.fixture\ndef adder():\n    return sums.add\n",
+            "tests/conftest.py": "import pytest\nimport sums\n\n\n@pytest.fixture\n"
+            "def adder():\n    return sums.add\n",
             "tests/helpers.py": "def check(left, right):\n    assert left == right\n",
-            "tests/test_sums.py": "from helpers import check\n\n\ndef test_sum(adder):\n    check(adder(2, 3), 5)\n",
+            "tests/test_sums.py": "from helpers import check\n\n\ndef test_sum(adder):\n"
+            "    check(adder(2, 3), 5)\n",
         },
     ),
     "a second file, with the code loaded": (
@@ -887,13 +906,15 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         RIGHT,
         {
             **one(IMPORT + "def test_sum():\n    assert add(2, 3) == 5\n"),
-            "tests/test_more.py": "import pytest\npytest.importorskip('nosuch')\n\n\ndef test_a():\n    pass\n",
+            "tests/test_more.py": "import pytest\npytest.importorskip('nosuch')\n\n\n"
+            "def test_a():\n    pass\n",
         },
     ),
     "skipped and expected failures": (
         RIGHT,
         one(
-            "import pytest, unittest\nfrom sums import add\n\n\n@pytest.mark.skip\ndef test_later():\n    pass\n\n\n"
+            "import pytest, unittest\nfrom sums import add\n\n\n@pytest.mark.skip\n"
+            "def test_later():\n    pass\n\n\n"
             "@pytest.mark.xfail\ndef test_known():\n    assert add(2, 3) == 6\n\n\n"
             "@pytest.mark.xfail(strict=True, raises=TypeError)\ndef test_type():\n    add(2, 'x')\n\n\n"
             "def test_sum():\n    assert add(2, 3) == 5\n"
@@ -924,7 +945,8 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         RIGHT,
         in_function(
             "with assert_raises(TypeError):\n    add(1, 'x')\nassert add(2, 3) == 5",
-            "import contextlib\n\n@contextlib.contextmanager\ndef assert_raises(kind):\n    try:\n        yield\n"
+            "import contextlib\n\n@contextlib.contextmanager\ndef assert_raises(kind):\n"
+            "    try:\n        yield\n"
             "    except kind:\n        pass\n",
         ),
     ),
@@ -944,13 +966,15 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "an assignment in an assertion": (RIGHT, in_function("assert (total := add(2, 3)) == 5\nassert total")),
     "mock": (
         {
-            "src/sums.py": "import time\n\n\ndef add(a, b):\n    time.sleep(9)\n    print(a)\n    return a + b\n"
+            "src/sums.py": "import time\n\n\ndef add(a, b):\n    time.sleep(9)\n"
+            "    print(a)\n    return a + b\n"
         },
         one(
             "from unittest import mock\nfrom unittest.mock import patch\nimport sums\n\n\n"
             "@mock.patch('sums.time.sleep')\n@patch('builtins.print')\ndef test_sum(told, slept):\n"
             "    sums.add(2, 3)\n    slept.assert_called_once_with(9)\n    told.assert_called()\n\n\n"
-            "def test_open():\n    with patch('builtins.open', mock.mock_open(read_data='x')), patch('time.sleep'):\n"
+            "def test_open():\n"
+            "    with patch('builtins.open', mock.mock_open(read_data='x')), patch('time.sleep'):\n"
             "        assert open('nosuch').read() == 'x'\n        assert sums.add(2, 3) == 5\n\n\n"
             "def test_len(monkeypatch):\n    monkeypatch.setattr('builtins.len', lambda x: 7)\n"
             "    monkeypatch.setattr(sums.time, 'sleep', lambda s: None)\n    assert sums.add(2, 3) == 5\n"
@@ -968,10 +992,13 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "    def test_sum(self):\n        self.assertSum(self.two, self.three, 5)\n\n"
             "    def test_several(self):\n        for n in range(3):\n            with self.subTest(n=n):\n"
             "                self.assertEqual(add(n, 0), n)\n\n"
-            "    def test_error(self):\n        with self.assertRaises(TypeError) as caught:\n            add(1, 'x')\n"
-            "        self.assertIn('unsupported', str(caught.exception))\n        self.assertRaises(TypeError, add, 1, 'x')\n\n"
+            "    def test_error(self):\n        with self.assertRaises(TypeError) as caught:\n"
+            "            add(1, 'x')\n"
+            "        self.assertIn('unsupported', str(caught.exception))\n"
+            "        self.assertRaises(TypeError, add, 1, 'x')\n\n"
             "    @unittest.skip('later')\n    def test_later(self):\n        pass\n\n"
-            "    @unittest.expectedFailure\n    def test_known(self):\n        self.assertEqual(add(2, 3), 6)\n\n\n"
+            "    @unittest.expectedFailure\n    def test_known(self):\n"
+            "        self.assertEqual(add(2, 3), 6)\n\n\n"
             "class AsyncTests(unittest.IsolatedAsyncioTestCase):\n    async def test_sum(self):\n"
             "        self.assertEqual(add(2, 3), 5)\n"
         ),
@@ -986,12 +1013,14 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {
             "src/money.py": "class Money:\n    def __init__(self, n):\n        self.n = n\n\n"
             "    def __eq__(self, other):\n        return self.n == getattr(other, 'n', other)\n\n\n"
-            "class Modulo(Money):\n    def __eq__(self, other):\n        return (self.n - getattr(other, 'n', other)) % 2 == 0\n\n\n"
+            "class Modulo(Money):\n    def __eq__(self, other):\n"
+            "        return (self.n - getattr(other, 'n', other)) % 2 == 0\n\n\n"
             "def money(n):\n    return Money(n)\n\n\ndef modulo(n):\n    return Modulo(n)\n"
         },
         one(
             "from money import money, modulo\n\n\ndef test_money():\n    assert money(3) == 3\n"
-            "    assert [money(3)] == [money(3)]\n    assert modulo(3) == modulo(5)\n    assert modulo(3) == 7\n"
+            "    assert [money(3)] == [money(3)]\n    assert modulo(3) == modulo(5)\n"
+            "    assert modulo(3) == 7\n"
         ),
     ),
     "a matcher is what was asked for": (
@@ -1005,7 +1034,8 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "a tracer is what was asked for": (
         {
             "src/tracer.py": "import sys\n\n\ndef trace(function):\n    seen = []\n"
-            "    sys.settrace(lambda *event: seen.append(event[1]))\n    try:\n        function()\n    finally:\n"
+            "    sys.settrace(lambda *event: seen.append(event[1]))\n    try:\n"
+            "        function()\n    finally:\n"
             "        sys.settrace(None)\n    return seen\n"
         },
         one("from tracer import trace\n\n\ndef test_trace():\n    assert trace(lambda: None) == ['call']\n"),
@@ -1013,16 +1043,19 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "its own print and open": (
         {
             "src/sums.py": "import builtins, gettext\ngettext.NullTranslations().install()\n"
-            "plain = builtins.print\nbuiltins.print = lambda *a, **k: plain(*a, **k)\n\n\ndef add(a, b):\n    return a + b\n"
+            "plain = builtins.print\nbuiltins.print = lambda *a, **k: plain(*a, **k)\n\n\n"
+            "def add(a, b):\n    return a + b\n"
         },
         one(IMPORT + "def test_sum():\n    assert add(2, 3) == 5\n"),
     ),
     "globals of the tests' own": (
         RIGHT,
         one(
-            "from sums import add\n\nTOTAL = 0\nseen = None\n\n\ndef setup_module(module):\n    module.seen = []\n\n\n"
+            "from sums import add\n\nTOTAL = 0\nseen = None\n\n\ndef setup_module(module):\n"
+            "    module.seen = []\n\n\n"
             "def test_one():\n    global TOTAL\n    TOTAL = add(TOTAL, 1)\n    assert TOTAL == 1\n\n\n"
-            "def test_two(monkeypatch):\n    monkeypatch.setitem(globals(), 'TOTAL', 5)\n    assert add(TOTAL, 0) == 5\n"
+            "def test_two(monkeypatch):\n    monkeypatch.setitem(globals(), 'TOTAL', 5)\n"
+            "    assert add(TOTAL, 0) == 5\n"
             "    assert seen == []\n"
         ),
     ),
@@ -1033,7 +1066,8 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "tests in a thread": (
         RIGHT,
         in_function(
-            "import threading\nfound = []\nthread = threading.Thread(target=lambda: found.append(add(2, 3)))\n"
+            "import threading\nfound = []\n"
+            "thread = threading.Thread(target=lambda: found.append(add(2, 3)))\n"
             "thread.start()\nthread.join(20)\nassert found == [5]"
         ),
     ),
@@ -1062,7 +1096,8 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "tests of a base class": (
         RIGHT,
         {
-            "tests/base.py": "from sums import add\n\n\nclass Sums:\n    def test_sum(self):\n        assert add(2, 3) == self.five\n",
+            "tests/base.py": "from sums import add\n\n\nclass Sums:\n    def test_sum(self):\n"
+            "        assert add(2, 3) == self.five\n",
             "tests/test_sums.py": "from base import Sums\n\n\nclass TestSums(Sums):\n    five = 5\n",
         },
     ),
@@ -1078,9 +1113,10 @@ PASSES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "random classes and nodes": (
         RIGHT,
         one(
-            IMPORT
-            + "class TestOuter:\n    class TestInner:\n        def test_sum(self):\n            assert add(2, 3) == 5\n\n"
-            "    def test_match(self):\n        match add(2, 3):\n            case 5:\n                assert add(1, 1) == 2\n"
+            IMPORT + "class TestOuter:\n    class TestInner:\n        def test_sum(self):\n"
+            "            assert add(2, 3) == 5\n\n"
+            "    def test_match(self):\n        match add(2, 3):\n            case 5:\n"
+            "                assert add(1, 1) == 2\n"
             "            case _:\n                raise AssertionError\n"
         ),
     ),

@@ -36,7 +36,7 @@ CASES = {
 
 @everywhere
 @pytest.mark.parametrize("name", CASES)
-def test_cases(place: Place, name: str) -> None:  # noqa: F811
+def test_cases(place: Place, name: str) -> None:
     case = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
     found = place.run(case["code"], case["tests"])
     assert (found["outcome"], found["reason"]) == CASES[name], found

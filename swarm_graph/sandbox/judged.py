@@ -550,11 +550,11 @@ class Observer:
         set_paths(self.job.project)
 
     def pytest_plugin_registered(self, plugin: Any, manager: Any) -> None:
-        """Take a module of the code out of pytest's plugins, unless the tests name it."""
+        """Take a module of the code out of pytest's plugins, unless the tests name it in `pytest_plugins`."""
         module = plugin if isinstance(plugin, types.ModuleType) else sys.modules.get(type(plugin).__module__)
         path = relative(str(getattr(module, "__file__", None)), self.job.project)
-        words = set().union(*(file.mentions for file in self.job.marked.values()))
-        if self.marks and path and path not in self.tests and Path(path).stem not in words:
+        named = {word for file in self.job.marked.values() for word in file.plugins} if path else set()
+        if self.marks and path and path not in self.tests and Path(path).stem not in named:
             self.marks.interference(f"{path} registers itself as a plugin of pytest")
             manager.unregister(plugin)
 

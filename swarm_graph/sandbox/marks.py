@@ -101,6 +101,8 @@ class MarkedFile(NamedTuple):
     """The words of its imports and its short strings."""
     replaced: frozenset[str]
     """The names that it may give another value while tests run."""
+    plugins: frozenset[str]
+    """The words of its `pytest_plugins`."""
     parametrized: bool
     may_skip: bool
     """Whether something outside its test functions may skip a test, such as a fixture."""
@@ -121,12 +123,13 @@ def mark(path: str, text: str) -> MarkedFile:
     """Read a Python file of the tests and mark it."""
     tree = ast.parse(text.lstrip(BYTE_ORDER_MARK))
     mentions, replaced = frozenset(words(tree)), frozenset(replaced_names(tree))
+    plugins = frozenset(_plugin_words(tree))
     may_skip = _may_skip(tree, outside_tests=True)
     marker = _Marker(path, tree)
     marker.mark()
     parametrized = "parametrize" in text
     assertions = frozenset(marker.assertions)
-    return MarkedFile(tree, marker.functions, assertions, mentions, replaced, parametrized, may_skip)
+    return MarkedFile(tree, marker.functions, assertions, mentions, replaced, plugins, parametrized, may_skip)
 
 
 def compile_marked(
@@ -523,7 +526,7 @@ def is_test(node: Any) -> bool:
     return node.name.startswith("test") and not is_fixture
 
 
-def words(tree: ast.Module) -> Iterator[str]:
+def words(tree: Node) -> Iterator[str]:
     """The words of a file's imports and short strings: `calc` for `from src.calc import add`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -536,6 +539,13 @@ def words(tree: ast.Module) -> Iterator[str]:
             continue
         for text in texts:
             yield from re.findall(r"\w+", text)
+
+
+def _plugin_words(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id == "pytest_plugins" for target in targets):
+            yield from words(node)
 
 
 def replaced_names(tree: ast.Module) -> Iterator[str]:

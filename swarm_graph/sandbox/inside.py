@@ -2,8 +2,8 @@
 
 The interpreter gets it as text (`python -c`), so it must stay one file that imports nothing of swarm_graph
 and runs on any Python from 3.9 on; only pytest must be installed. It reads one JSON document, the job, from
-stdin, and then the key of the test log. The job brings the modules `marks` and `judged` as text. The test log
-goes to the original stdout. Whatever tests and commands print goes to stderr.
+stdin, and then the key of the test log. The job brings the modules `marks` and `judged`. The test log goes
+to the original stdout. Whatever tests and commands print goes to stderr.
 
 The tests run in a second process, the judged one, which never holds the key. This process, the judge, never
 runs a line of the project.
@@ -15,6 +15,7 @@ import ast
 import ctypes
 import hashlib
 import json
+import marshal
 import os
 import re
 import select
@@ -107,7 +108,7 @@ def main() -> None:
         if problems:
             sys.exit(refuse(problems, job, log))
         run_command(job["command"])
-    marks = load_module("marks", job["modules"]["marks"])
+    marks = load_module("marks", job)
     try:
         trial = Trial(job, project, marks)
     except (ValueError, RecursionError, MemoryError) as error:
@@ -141,10 +142,14 @@ def open_log(descriptor: int) -> TestLog:
     return log
 
 
-def load_module(name: str, text: str) -> Any:
+def load_module(name: str, job: dict[str, Any]) -> Any:
     """A module of the job's; it is not in `sys.modules`, where the code would find it."""
-    module = types.ModuleType(name)
-    exec(compile(text, f"<{name}>", "exec"), vars(module))
+    module, brought = types.ModuleType(name), job["modules"][name]
+    if job["python"] == sys.version:
+        code = marshal.loads(bytes.fromhex(brought["code"]))
+    else:
+        code = compile(brought["text"], f"<{name}>", "exec")
+    exec(code, vars(module))
     return module
 
 
@@ -346,7 +351,7 @@ class Trial:
         os._exit(exit_code)
 
     def run_judged(self, events: int, answers: int, token: str) -> None:
-        judged = load_module("judged", self.job["modules"]["judged"])
+        judged = load_module("judged", self.job)
         marked = {**self.files, **{path: self.files[path] for path in self.canaries}}
         job = judged.Job(
             self.project,

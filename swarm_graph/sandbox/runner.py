@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import marshal
 import re
 import secrets
 import struct
+import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import PurePosixPath
 from typing import Any
@@ -104,7 +107,8 @@ class _TestRun:
             "limits": sandbox.kernel_limits(self.limits),
             "filter": sandbox.syscall_filter().hex(),
             "ready": signed({"kind": "ready"}, self.key),
-            "modules": {name: _program(name) for name in ("marks", "judged")},
+            "python": sys.version,
+            "modules": {name: _module(name) for name in ("marks", "judged")},
         }
 
     def _allowed(self, code: Mapping[str, str], tests: Mapping[str, str]) -> dict[str, str]:
@@ -177,6 +181,13 @@ class _TestRun:
 def _program(name: str) -> str:
     """The text of a program that runs inside the sandbox."""
     return resources.files("swarm_graph.sandbox").joinpath(f"{name}.py").read_text(encoding="utf-8")
+
+
+@cache
+def _module(name: str) -> dict[str, str]:
+    """A program as text, and compiled for the Python that runs here, which is usually the sandbox's too."""
+    text = _program(name)
+    return {"text": text, "code": marshal.dumps(compile(text, f"<{name}>", "exec")).hex()}
 
 
 def _limits(settings: ExecutionLimits) -> Limits:

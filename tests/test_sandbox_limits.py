@@ -7,9 +7,12 @@ import os
 import platform
 import re
 import struct
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from test_sandbox import (  # noqa: F401 - fixtures
     Outside,
@@ -23,6 +26,8 @@ from test_sandbox import (  # noqa: F401 - fixtures
     place,
 )
 
+from swarm_graph.sandbox.process import _Watch
+from swarm_graph.sandbox.protocol import Limits
 from swarm_graph.sandbox.seccomp import ABSENT, ALWAYS, ON_THE_HOST
 from swarm_graph.state import Evidence
 
@@ -595,3 +600,15 @@ def test_the_page_lists_the_refused_calls() -> None:
         )
         where = "everywhere" if call in ALWAYS else "landlock"
         assert re.search(rf"\| `{call.name}`[^|]* \| {numbers} \| {where} \| {call.answer} \|", text), call
+
+
+def test_the_host_s_files_do_not_count_while_the_sandbox_is_set_up(tmp_path: Path) -> None:
+    """Until bubblewrap has changed its root, its processes see the host's folder of the same name."""
+    for number in range(20):
+        (tmp_path / str(number)).touch()
+    limits = Limits(seconds=9, memory=2**30, processes=9, disk=1, files=1, output=2**20)
+    with subprocess.Popen(["sleep", "9"]) as outer, subprocess.Popen(["sleep", "9"]) as inner:
+        watch = _Watch(outer.pid, limits, str(tmp_path), "own", time.monotonic())
+        assert watch._inodes([psutil.Process(inner.pid)]) == (0, 0)
+        outer.kill()
+        inner.kill()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from typing import IO, NamedTuple
 
@@ -179,6 +180,9 @@ class _Watch:
         self.pid, self.limits, self.started_at = pid, limits, started_at
         self.folder, self.disk, self._next_walk = folder, disk, started_at
         self._memory = MemoryMeter()
+        self._host_device = -1
+        with suppress(OSError):
+            self._host_device = Path(folder).stat().st_dev
 
     def broken_limit(self) -> str:
         """The limit that is broken, as the predicate of a sentence; empty if none is."""
@@ -211,11 +215,15 @@ class _Watch:
     def _inodes(self, processes: list[psutil.Process]) -> _DiskUsage:
         """The files in the sandbox's own file system; the kernel itself bounds their size.
 
-        Asked through the youngest process: the older ones may be outside the sandbox's mount namespace.
+        Asked through the youngest process: the older ones may be outside the sandbox's mount namespace. While
+        the sandbox is being set up, all of them see the host's folder of that name, which does not count.
         """
         for process in reversed(processes):
+            folder = f"/proc/{process.pid}/root{self.folder}"
             with suppress(OSError):
-                status = os.statvfs(f"/proc/{process.pid}/root{self.folder}")
+                if Path(folder).stat().st_dev == self._host_device:
+                    continue
+                status = os.statvfs(folder)
                 size = (status.f_blocks - status.f_bfree) * status.f_frsize
                 return _DiskUsage(status.f_files - status.f_ffree, size)
         return _DiskUsage(0, 0)

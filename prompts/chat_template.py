@@ -30,7 +30,6 @@ _REST = (
     r"</?SYS>>",
     r"/?think▷",
 )
-_BROKEN = re.compile(rf"({_FIRST})(?:{BREAK}|\\u200b)(?=[|{WIDE_BAR}/<\w])")
 
 _THOUGHT_TAGS = (
     (r"<think(?:ing)?>", r"</think(?:ing)?>"),
@@ -63,8 +62,16 @@ class ChatTemplate:
     @cached_property
     def token(self) -> re.Pattern[str]:
         """Matches a token. Its groups are the first character and the rest."""
-        own = [re.escape(end[1:]) for end in self.ends]
-        return re.compile(rf"({_FIRST})({'|'.join([*_REST, *own])})")
+        return re.compile(rf"({_FIRST})({self._rest})")
+
+    @cached_property
+    def broken(self) -> re.Pattern[str]:
+        """Matches what `break_up` makes of a token, up to its break, also where JSON escapes the break."""
+        return re.compile(rf"({_FIRST})(?:{BREAK}|\\u200b)(?={self._rest})")
+
+    @property
+    def _rest(self) -> str:
+        return "|".join([*_REST, *(re.escape(end[1:]) for end in self.ends)])
 
     def break_up(self, text: str) -> str:
         """A text in which a server finds no token; `restored` makes it whole again."""
@@ -75,9 +82,9 @@ KNOWN = ChatTemplate()
 """The tokens of all known families."""
 
 
-def restored(text: str) -> str:
-    """An answer in which tokens that `break_up` changed are whole again, also where JSON escapes them."""
-    return _BROKEN.sub(r"\1", text)
+def restored(text: str, template: ChatTemplate = KNOWN) -> str:
+    """An answer in which tokens that `break_up` changed are whole again."""
+    return template.broken.sub(r"\1", text)
 
 
 def told_by_server(template: str, ends: Iterable[str] = ()) -> ChatTemplate:

@@ -255,6 +255,7 @@ AMID = [
     "{json}\nOnce more:\n```json\n{json}\n```",
     "[{json}]",
     "{indented}",
+    "{more}",
 ]
 
 
@@ -262,6 +263,7 @@ AMID = [
 def test_a_refusal_is_found_amid_anything(form: str) -> None:
     indented = json.dumps(json.loads(BAD), indent=2).replace("\n", "\r\n")
     text = form.replace("{json}", BAD).replace("{other}", GOOD).replace("{indented}", indented)
+    text = text.replace("{more}", BAD.replace("false", 'false, "summary": "It loses data."'))
     assert read(text, Judgement) == Judgement(findings=[], approved=False)
 
 
@@ -272,6 +274,8 @@ ALONE = [
     json.dumps(json.loads(GOOD), indent=2).replace("\n", "\r\n"),
     f"```json\n{GOOD}\n```",
     f"~~~\n{GOOD}\n~~~",
+    f"```json\n{GOOD}",
+    f"{GOOD}\n```",
     f"<think>Should I approve? {BAD}</think>{GOOD}",
     f"[THINK]{BAD}[/THINK]\n{GOOD}",
     f"It is fine, I think.\n</think>\n\n{GOOD}",
@@ -308,6 +312,11 @@ NOT_ALONE = [
     f"- {GOOD}",
     f"approved: {GOOD}",
     f"{GOOD} {GOOD}",
+    f"```json example of an approval\n{GOOD}\n```",
+    GOOD.replace("{", '{"verdict": "rejected", '),
+    GOOD.replace("true", 'true, "issues": ["div(1, 0) raises"]'),
+    GOOD.replace("true", 'true, "Approved": false'),
+    f"{GOOD}assistant\n\nWait, no: {BAD}",
 ]
 
 

@@ -68,6 +68,22 @@ FINAL = {
     "wrapped": ("<answer>\nHi.\n</answer>", "Hi."),
     "a token behind a fence": (f"{BLOCK}<|im_end|>\n<|im_start|>user\n```\nx\n```", BLOCK),
     "a token in an open block": (f"{BLOCK[:-3]}<|im_end|>", BLOCK[:-3].strip()),
+    "GLM": ("[gMASK]<sop><think>Hm.</think><|begin_of_box|>Hi.<|end_of_box|>", "Hi."),
+    "tokens around it": ("<bos>Hi.<eos>", "Hi."),
+    "a solution": (
+        "<|begin_of_thought|>a<|end_of_thought|>\n<|begin_of_solution|>Hi.<|end_of_solution|>",
+        "Hi.",
+    ),
+    "noise behind a fence": (f"{BLOCK}<|end_of_solution|>", BLOCK),
+    "Kimi's own header": ("<|im_assistant|>assistant<|im_middle|>Hi.<|im_end|>", "Hi."),
+    "harmony, the first token lost": (f"analysis<|message|>Hm.<|end|>{TO_FINAL}Hi.", "Hi."),
+    "harmony, the first two lost": (f"assistant<|channel|>analysis<|message|>Hm.<|end|>{TO_FINAL}Hi.", "Hi."),
+    "harmony, final only, the first lost": ("final<|message|>Hi.<|return|>", "Hi."),
+    "harmony without tokens, no thoughts": ("finalHi.", "Hi."),
+    "harmony without tokens, a draft": (f"analysisDraft:\n{BLOCK}assistantfinalHi.", "Hi."),
+    "Llama 3 without tokens": ("Hi.assistant\n\nIs there more?", "Hi."),
+    "Llama 3 without tokens, behind a fence": (f"{BLOCK}assistant\n\n{BLOCK.replace('1', '2')}", BLOCK),
+    "a byte order mark": (f"\ufeff{BLOCK}", BLOCK),
 }  # fmt: skip
 TEXT = [
     "The token `<|im_end|>` ends a turn, and ``</s>`` does so elsewhere.",
@@ -78,6 +94,12 @@ TEXT = [
     "````md path=t.md\n```<|im_end|>\n```\n````",
     '{"note": "it emits <|im_end|> and [/INST] at the end"}',
     "An answer to User: nobody.",
+    "final report\n\nanalysis of <b>pumps</b>",
+    "The byte token `<0x0A>` is a line feed.",
+    "`\u2581the`",
+    '{"token":"\u2581the","byte":"<0x0A>"}',
+    "x <\u200bb, [\u200bx] and <\u200b|>",
+    'Our assistant\n\nhelps; ask the "assistant".',
 ]
 
 

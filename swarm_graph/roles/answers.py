@@ -5,6 +5,7 @@ A function here returns the answer or raises UnreadableAnswer, whose text tells 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -23,6 +24,8 @@ from swarm_graph.text import check_json_like
 A = TypeVar("A")
 M = TypeVar("M", bound=BaseModel)
 NO_FILES: Mapping[str, str] = {}
+_OPENING_FENCE = re.compile(r"(?:`{3,}|~{3,})[ \t]*\w*[ \t]*")
+_CLOSING_FENCE = re.compile(r"[ \t]*(?:`{3,}|~{3,})[ \t]*")
 
 
 class Reading(NamedTuple, Generic[A]):
@@ -107,20 +110,29 @@ def _read_model(message: FinalMessage, model: type[M]) -> M:
             raise _misfit(first["loc"], first["msg"]) from error
 
     answer = _only_one(message, check, set(model.model_fields))
-    if getattr(answer, "counts_only_alone", False) and (message.cut or not _is_alone(message.text)):
-        raise UnreadableAnswer(
-            "an approval counts only alone: write the JSON object and nothing before or after it"
-        )
+    if getattr(answer, "counts_only_alone", False) and (more := _beside(message, model)):
+        raise UnreadableAnswer(f"an approval counts only alone, without {more}: write the JSON object only")
     return answer
 
 
-def _is_alone(text: str) -> bool:
-    """Whether a text is one JSON object and nothing else, perhaps with a code fence around it."""
-    blocks, outside = parse(text)
-    if len(blocks) == 1 and blocks[0].closed and not outside.strip():
-        text = blocks[0].text
-    text = text.strip().strip("\ufeff")
-    return [(found.start, found.end) for found in json_objects(text)] == [(0, len(text))]
+def _beside(message: FinalMessage, model: type[BaseModel]) -> str:
+    """What a message holds besides one JSON object of a model's fields and a code fence; empty if nothing."""
+    text = _without_fence(message.text)
+    objects = list(json_objects(text))
+    if message.cut or [(found.start, found.end) for found in objects] != [(0, len(text))]:
+        return "text before or after it"
+    unknown = sorted(objects[0].value.keys() - model.model_fields.keys())
+    return f"other keys ({', '.join(unknown)})" if unknown else ""
+
+
+def _without_fence(text: str) -> str:
+    """A text without the fence around it, of which a server may have kept only one half."""
+    lines = text.strip().split("\n")
+    if _OPENING_FENCE.fullmatch(lines[0]):
+        lines = lines[1:]
+    if lines and _CLOSING_FENCE.fullmatch(lines[-1]):
+        lines = lines[:-1]
+    return "\n".join(lines).strip()
 
 
 def _misfit(where: Iterable[Any], problem: str) -> UnreadableAnswer:

@@ -49,12 +49,13 @@ _THOUGHT_CHANNELS = ("analysis", "commentary", "thought", "thoughts", "thinking"
 _FENCE = re.compile(r"^ *(?:`{3,}|~{3,})[ \t]*", re.MULTILINE)
 _INLINE_CODE = re.compile(r"(?<!`)(`{1,2})(?!`)[^`\n]+\1(?!`)")
 _LEADING_ROLE = re.compile(r"\s*assistant[ \t]*\n")
-_STRIPPED_CHANNELS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary|final)(?![a-z])", re.IGNORECASE)
+_LOST_START = re.compile(r"\s*(?P<name>assistant|model|analysis|commentary|final)\b[^\n<>]{0,60}(?=<)")
+_STRIPPED_CHANNELS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary|final)(?![a-z])")
 _STRIPPED_ANALYSIS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z])")
 _STRIPPED_FINAL = re.compile(r"(?<![A-Za-z])assistantfinal|(?<=[.!?])assistantfinal")
+_STRIPPED_FINAL_ONLY = re.compile(r"\s*final(?=[A-Z{#`])")
+_STRIPPED_TURN = re.compile(r"(?<=[.!?:;)\]}>*\"'`])assistant(?:\n\n|\s*\Z)")
 _WRAPPED = re.compile(r"\s*<(?P<tag>answer|output|response)>(?P<body>.*)</(?P=tag)>\s*", re.DOTALL)
-
-
 _STRUCK_OUT = re.compile(r"[^\n]*?</s>[ \t]*\S")
 _MAX_NAME_LINE = 200
 
@@ -80,33 +81,74 @@ def final_message(text: str, template: ChatTemplate = KNOWN) -> FinalMessage:
         text: What the model wrote, markup and thoughts included.
         template: Its chat template.
     """
-    text = _detokenized(without_lone_surrogates(text).replace("\r\n", "\n"), template)
+    text = without_lone_surrogates(text).replace("\r\n", "\n").removeprefix("\ufeff")
+    text = _without_noise(_detokenized(text, template), template)
     if leading := _LEADING_ROLE.match(text):
         text = text[leading.end() :]
+    text, next_turn = _before_stripped_turn(text, template)
     separated = separate(_without_stripped_channels(text, template), template)
     if any(message.role == "other" for message in _messages(separated.doubtful, template)):
         # A turn that the model invented closes no thoughts of the turn before it.
         separated = separated._replace(answer=text, doubtful="")
     message, cut = _first_final(separated.answer, template)
-    answer = without_leading_thoughts(message, template)
+    answer = _without_noise(without_leading_thoughts(message, template), template)
     wrapped = _WRAPPED.fullmatch(answer)
     if separated.unclosed:
         cut = cut or "read up to a thought that never ends"
-    return FinalMessage(restored(wrapped["body"] if wrapped else answer), restored(separated.doubtful), cut)
+    text, doubtful = wrapped["body"] if wrapped else answer, separated.doubtful
+    return FinalMessage(restored(text, template), restored(doubtful, template), cut or next_turn)
 
 
 def _detokenized(text: str, template: ChatTemplate) -> str:
     """A text in which a server has left its tokenizer's characters, or escaped line ends, as plain text."""
-    if text.count("<0x0A>") > text.count("\n"):
+    if _outside_code("<0x0A>", text, template) > text.count("\n"):
         return decoded_bytes(text)
-    if " " not in text.strip() and any(char in template.token.sub("", text) for char in "\u2581\u0120"):
+    if " " not in text.strip() and any(
+        _outside_code(char, template.token.sub("", text), template) for char in "\u2581\u0120"
+    ):
         return text.replace("\u2581", " ").replace("\u0120", " ").replace("\u010a", "\n")
     if "\n" not in text.strip() and text.count("\\n") > 2 and text.lstrip().startswith("```"):
         return text.replace("\\n", "\n").replace("\\t", "\t").replace('\\"', '"')
     return text
 
 
-# --- harmony without its tokens ------------------------------------------------------------------
+def _outside_code(characters: str, text: str, template: ChatTemplate) -> int:
+    """How often characters stand in a text, apart from closed code blocks, inline code and JSON objects."""
+    if characters not in text:
+        return 0
+    protected = _protected(text, template)
+    return sum(not protected(found.start()) for found in re.finditer(characters, text))
+
+
+def _without_noise(text: str, template: ChatTemplate) -> str:
+    """A text without the tokens around it that divide nothing, such as `<|begin_of_text|>`."""
+    tags = [tag for pair in template.thought_tags for tag in pair]
+    tokens = [
+        token
+        for token in template.token.finditer(text)
+        if _kind(token, template) == "noise" and not any(re.fullmatch(tag, token[0]) for tag in tags)
+    ]
+    start, end = 0, len(text)
+    for token in tokens:
+        if text[start : token.start()].strip():
+            break
+        start = token.end()
+    for token in reversed(tokens):
+        if token.start() < start or text[token.end() : end].strip():
+            break
+        end = token.start()
+    return text[start:end] if (start, end) != (0, len(text)) else text
+
+
+# --- templates whose tokens a server has left out ------------------------------------------------
+
+
+def _before_stripped_turn(text: str, template: ChatTemplate) -> tuple[str, str]:
+    """A text up to a next turn of which only the word `assistant` is left, and the note about it."""
+    found = list(_STRIPPED_TURN.finditer(text))
+    protected = _protected(text, template) if found else None
+    turn = next((turn for turn in found if protected and not protected(turn.start())), None)
+    return (text[: turn.start()], "read up to the next turn, more text followed") if turn else (text, "")
 
 
 def _without_stripped_channels(text: str, template: ChatTemplate) -> str:
@@ -114,6 +156,8 @@ def _without_stripped_channels(text: str, template: ChatTemplate) -> str:
 
     It then reads as in `analysisWe need a sum.assistantfinalHere it is`.
     """
+    if only := _STRIPPED_FINAL_ONLY.match(text):
+        return text[only.end() :]
     if "assistantfinal" not in text:
         return "" if _STRIPPED_ANALYSIS.match(text) else text
     begins_with_channel = _STRIPPED_CHANNELS.match(text)
@@ -155,7 +199,7 @@ def _first_final(text: str, template: ChatTemplate) -> tuple[str, str]:
 def _messages(text: str, template: ChatTemplate) -> Iterator[_Message]:
     """The messages that tokens divide a text into. The text before the first token is the model's own."""
     role: Literal["own", "other"] = "own"
-    channel, position = "final", 0
+    channel, position = _lost_start(text, template)
     struck_out = _StruckOut(text)
     while True:
         token = _next_token(text, position, template, struck_out, anywhere=channel in _THOUGHT_CHANNELS)
@@ -169,14 +213,32 @@ def _messages(text: str, template: ChatTemplate) -> Iterator[_Message]:
                 role, channel = "own" if name in _OWN_ROLES else "other", "final"
             case "channel":
                 channel, position = _name(text, position, template, ("header_end",))
-            case "assistant":
-                role, channel = "own", "final"
-            case "other_role":
-                role, channel = "other", "final"
+            case "assistant" | "other_role" as kind:
+                role, channel = "own" if kind == "assistant" else "other", "final"
+                position = _end_of_header(text, position, template)
             case "end":
                 channel = "final"
             case _:
                 pass
+
+
+def _lost_start(text: str, template: ChatTemplate) -> tuple[str, int]:
+    """The channel and the begin of the first message, if the first token of its header is missing.
+
+    A text then begins as in `analysis<|message|>` or `assistant<|end_header_id|>`.
+    """
+    found = _LOST_START.match(text)
+    token = template.token.match(text, found.end()) if found else None
+    if not found or not token or _kind(token, template) not in ("header_end", "channel"):
+        return "final", 0
+    return found["name"] if found["name"] in _THOUGHT_CHANNELS else "final", token.start()
+
+
+def _end_of_header(text: str, position: int, template: ChatTemplate) -> int:
+    """The end of a header that goes on behind its token, as in `<|im_assistant|>assistant<|im_middle|>`."""
+    token = template.token.search(text, position, position + _MAX_NAME_LINE)
+    in_header = token and _kind(token, template) == "header_end" and "\n" not in text[position : token.end()]
+    return token.start() if token and in_header else position
 
 
 def _next_token(

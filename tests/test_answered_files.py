@@ -104,6 +104,18 @@ LEGITIMATE = {
     "tsconfig.json": '{\n  // strict\n  "strict": true,\n}\n',
     "chart.yaml": "name: {{ .Values.name }}\n{{- if .x }}\na: 1\n{{- end }}\n",
     "stack.yaml": "Arn: !GetAtt Bucket.Arn\n---\nsecond: 1\n",
+    "database.yml": "a:\n<% if x %>\n  b: 1\n<% end %>\n",
+    ".vscode/settings.json": '{\n  // tabs\n  "tabs": true,\n}\n',
+    "app/appsettings.Debug.json": '{\n  // all\n  "level": 1\n}\n',
+    "src/App.js": "export default function App() {\n  return <p>a &lt; b &amp; c</p>;\n}\n",
+    "src/Page.java": 'class Page {\n  String s = """\n    <p>a &lt; b</p>\n    """;\n}\n',
+    "src/page.rs": 'const S: &str = r#"\n<p>a &lt; b</p>\n"#;\n',
+    "src/page.cs": 'var s = @"\n<p>a &amp; b</p>\n";\n',
+    "src/page.sh": "#!/bin/sh\ncat <<EOF\n<p>a &lt; b</p>\nEOF\n",
+    "src/regex.js": "const decode = text => text.split(/&lt;|&gt;/g);\n",
+    "src/register.cpp": "Register<0x40> control;\nRegister<0x0A> status;\n",
+    "src/lines.js": 'const lines = text => text.split(/\\r?\\n\\n/).map(a => a.replace(/\\n/g, ""));\n',
+    "src/bars.sh": "echo \u2581\u2582\u2583\n",
     "empty.json": "",
     "src/__init__.py": "",
 }  # fmt: skip
@@ -244,6 +256,7 @@ MENDED = {
     "line ends after a comment": ("# calc\\ndef f(a):\\n    return a\n", "# calc\ndef f(a):\n    return a\n"),
     "escaped like JSON": ('import sys\\nprint(\\"a\\\\nb\\")\\n\n', 'import sys\nprint("a\\nb")\n'),
     "byte tokens": (LESS.replace("\n", "<0x0A>", 1).replace("    ", "<0x20>" * 4), LESS),
+    "wide spaces": ("def f():\n\u3000\u2003return 1\n", "def f():\n  return 1\n"),
     "tokenizer's characters": (LESS.replace("\n", "\u010a", 1).replace(" ", "\u0120"), LESS),
     "sentencepiece's spaces": (LESS.replace(" ", "\u2581"), LESS),
 }  # fmt: skip
@@ -276,6 +289,9 @@ def test_an_answer_that_is_encoded_as_a_whole_is_decoded(newline: str) -> None:
         ("a.toml", "a = “x”\n"),
         ("a.js", "if (a &lt; b) { f(); }\n"),
         ("a.go", "if a &amp;&amp; b {\n}\n"),
+        ("a.ts", "const f = (a: number) => a &lt; 1;\n"),
+        ("a.js", "function f(a) {\\n  return a;\\n}\\n\n"),
+        ("a.sh", "echo<0x20>a<0x0A>echo<0x20>b<0x0A>\n"),
     ],
 )
 def test_other_languages_are_mended_too(path: str, text: str) -> None:

@@ -16,9 +16,11 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 _COMMENTED_JSON = re.compile(
-    r"(?:ts|js)config.*\.json|\.(?:eslintrc|swcrc|babelrc).*|devcontainer\.json|.*\.jsonc"
+    r"(?:.*/)?(?:(?:ts|js)config.*\.json|\.(?:eslintrc|swcrc|babelrc).*|devcontainer\.json|appsettings.*\.json"
+    r"|(?:deno|turbo|biome|api-extractor)\.json|\.vscode/.*\.json)"
 )
-_TEMPLATE = re.compile(r"\{\{|\{%")
+"""Files with the extension of JSON whose programs accept comments and final commas."""
+_TEMPLATE = re.compile(r"\{\{|\{%|<%")
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|#39|#x27|#34);")
 _PYTHON_STRINGS = re.compile(
     r'"""(?:[^\\]|\\.)*?"""|\'\'\'(?:[^\\]|\\.)*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|(?<!&)#[^\n]*',
@@ -28,6 +30,7 @@ _OTHER_STRINGS = re.compile(
     r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|`(?:[^`\\]|\\.)*`|//[^\n]*|(?<!&)#[^\n]*|/\*(?:[^*]|\*(?!/))*\*/',
     re.DOTALL,
 )
+_REGEX = re.compile(r"/(?:[^/\\\n]|\\.)+/")
 _CODE = ("js", "ts", "c", "h", "cpp", "hpp", "cs", "java", "kt", "go", "rs", "rb", "sh", "sql")
 _BYTE_TOKENS = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
 _ENCODED = re.compile(r"<0x[0-9A-F]{2}>|[\u2581\u010a]")
@@ -35,7 +38,7 @@ _ENCODED = re.compile(r"<0x[0-9A-F]{2}>|[\u2581\u010a]")
 _LOOKALIKES = str.maketrans({
     "\u201c": '"', "\u201d": '"', "\u201e": '"', "\u2018": "'", "\u2019": "'", "\u00a0": " ", "\u202f": " ",
     "\u2212": "-", "\u2013": "-", "\u200b": "", "\ufeff": "", "\uff08": "(", "\uff09": ")", "\uff0c": ",",
-    "\uff1a": ":",
+    "\uff1a": ":", "\u3000": " ", **{chr(space): " " for space in range(0x2000, 0x200b)},
 })  # fmt: skip
 """Characters that stand in code only where a model or an editor has put them for another one."""
 _MAX_MENDED_LINES = 200
@@ -60,12 +63,12 @@ def syntax_problem(path: str, text: str) -> SyntaxProblem | None:
     """Why a file does not parse; None when it does, or when no parser for it is at hand.
 
     Code with an HTML entity where only an encoding can have put it does not count as parsed: `a &lt; b` is
-    valid Python. Files with `{{` or `{%` that do not parse may be templates, except Python's.
+    valid Python. Files with `{{`, `{%` or `<%` that do not parse may be templates, except Python's.
     """
     if entity := _encoded_entity(path, text):
         return SyntaxProblem(0, f"the HTML entity {entity} stands in the code")
     parse = _PARSERS.get(PurePosixPath(path).suffix.lower())
-    if parse is None or not text.strip() or _COMMENTED_JSON.fullmatch(PurePosixPath(path).name):
+    if parse is None or not text.strip() or _COMMENTED_JSON.fullmatch(path):
         return None
     problem = parse(text)
     return None if parse is not _parse_python and _TEMPLATE.search(text) else problem
@@ -97,6 +100,8 @@ def _encoded_entity(path: str, text: str) -> str:
     """An HTML entity that stands in code where only an encoding can have put it; empty when there is none."""
     if not _is_code(path):
         return ""
+    if not _is_python(path) and "<" in text:
+        return ""  # what encodes a file leaves no `<`: the entity belongs to HTML in the code
     code = _without_strings(path, text)
     return next((found[0] for found in _ENTITY.finditer(code) if _is_operator(found, code)), "")
 
@@ -178,8 +183,19 @@ _PARSERS: Mapping[str, Callable[[str], SyntaxProblem | None]] = {
 def _byte_tokens(path: str, text: str) -> str | None:
     if not _ENCODED.search(_without_strings(path, text)):
         return None
+    if not _has_parser(path) and not _outnumber_plain_ones(text):
+        return None
     candidate = text.replace("\u2581", " ").replace("\u0120", " ").replace("\u010a", "\n")
     return _if_it_parses(path, text, decoded_bytes(candidate))
+
+
+def _outnumber_plain_ones(text: str) -> bool:
+    """Whether more spaces or line ends are encoded than plain; `Register<0x0A>` alone is C++."""
+    spaces, line_ends = (
+        text.count("\u2581") + text.count("\u0120"),
+        text.count("<0x0A>") + text.count("\u010a"),
+    )
+    return spaces > text.count(" ") or line_ends > text.count("\n")
 
 
 def _line_ends(path: str, text: str) -> str | None:
@@ -207,7 +223,7 @@ def _typography(path: str, text: str) -> str | None:
         return None
     if path.endswith((".json", ".toml")):
         return _if_it_parses(path, text, text.translate(_LOOKALIKES))
-    return _typography_where_python_stumbles(text) if path.endswith((".py", ".pyi")) else None
+    return _typography_where_python_stumbles(text) if _is_python(path) else None
 
 
 def _typography_where_python_stumbles(text: str) -> str | None:
@@ -241,7 +257,7 @@ def _if_it_parses(path: str, text: str, candidate: str) -> str | None:
 
 def _says_something(path: str, text: str) -> bool:
     """Whether a text of one line is a file as it stands: it parses and is more than a comment or a string."""
-    if path.endswith((".py", ".pyi")):
+    if _is_python(path):
         try:
             body = ast.parse(text).body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -249,11 +265,15 @@ def _says_something(path: str, text: str) -> bool:
         return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body)
     if _has_parser(path):
         return syntax_problem(path, text) is None
-    return "\\n" not in _without_strings(path, text)
+    return "\\n" not in _REGEX.sub("", _without_strings(path, text))
 
 
 def _is_code(path: str) -> bool:
     return path.rpartition(".")[2] in (*_CODE, "py", "pyi")
+
+
+def _is_python(path: str) -> bool:
+    return path.endswith((".py", ".pyi"))
 
 
 def _has_parser(path: str) -> bool:
@@ -261,11 +281,15 @@ def _has_parser(path: str) -> bool:
 
 
 def _is_operator(entity: re.Match[str], code: str) -> bool:
-    """Whether something follows the entity in its line: `x = &lt;` is C for the address of `lt`."""
-    return bool(code[entity.end() : entity.end() + 100].split("\n")[0].strip())
+    """Whether an entity stands where an operator can: not in a regex, nor where its line ends.
+
+    `x = &lt;` is C for the address of `lt`.
+    """
+    in_regex = code[max(0, entity.start() - 1) : entity.start()] in ("/", "|")
+    return not in_regex and bool(code[entity.end() : entity.end() + 100].split("\n")[0].strip())
 
 
 def _without_strings(path: str, text: str) -> str:
     """Code without its comments, and with empty strings."""
-    strings = _PYTHON_STRINGS if path.endswith((".py", ".pyi")) else _OTHER_STRINGS
+    strings = _PYTHON_STRINGS if _is_python(path) else _OTHER_STRINGS
     return strings.sub(lambda found: "" if found[0][0] in "#/" else '""', text)

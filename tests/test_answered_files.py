@@ -8,7 +8,7 @@ from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.answered_files import doubts, read_answered_files
 from swarm_graph.roles.answers import read
 from swarm_graph.roles.file_blocks import Files
-from swarm_graph.roles.fragments import placeholder
+from swarm_graph.roles.placeholders import placeholder
 from swarm_graph.roles.syntax import mended, syntax_problem
 
 ADD = "def add(a, b):\n    return a + b\n"
@@ -138,11 +138,16 @@ PLACEHOLDERS = [
     "// ... keep existing imports ...", "# ... (previous code) ...", "# No changes above",
     "# keep the rest of the class as is", "(remaining sections unchanged)", "# <rest of the code>",
     "# The rest of the code remains the same.", "// Other functions unchanged", "# Existing methods...",
+    "# ... Rest des Codes unverändert ...", "# Rest des Codes bleibt unverändert", "# 其余代码保持不变",
+    "# ... reste du code inchangé ...", "# остальной код без изменений", "# ... add() as it was ...", "# ...",
 ]  # fmt: skip
 COMMENTS = [
     "# The rest of the arguments are passed to Queue", "# other", "# Existing connections are closed first",
     "x = ...", "    ...", "# unchanged values are skipped", "# the original code is kept in git", "# Same",
     "def unchanged():", "# previous", "# tests", "# same file", "# The old file is kept as before renaming",
+    "# Keep the original order", "# No changes needed", "# remaining lines", "# same as above",
+    "# Add the remaining items to the queue", "# Keep the existing value", "# the rest of the body",
+    "# rest of the file", "#     ...",
     "<unchanged>", "[other]", "* The remaining tests are run", "# other tests", "Existing code is reviewed.",
 ]  # fmt: skip
 
@@ -151,15 +156,58 @@ COMMENTS = [
 def test_a_placeholder_is_no_code(line: str) -> None:
     with pytest.raises(UnreadableAnswer, match=r"'src/calc\.py' is not complete.*add missing"):
         read_answered_files(f"```python path=src/calc.py\n{line}\n\n{CHECKED}```", OLD)
-    assert placeholder(f"{line}\n{CHECKED}", f"{line}\n{CALC}") == "", "it stood there before"
+    assert placeholder("src/calc.py", f"{line}\n{CHECKED}", f"{line}\n{CALC}") == "", "it stood there before"
 
 
 @pytest.mark.parametrize("line", COMMENTS)
 def test_a_comment_is_no_placeholder(line: str) -> None:
-    assert placeholder(f"{line}\n{CHECKED}", "") == ""
+    assert placeholder("src/calc.py", f"{line}\n{CHECKED}", "") == ""
 
 
-@pytest.mark.parametrize("form", ["{n} | {line}", "{n}: {line}", "{n}\t{line}", "  {n}. {line}"])
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("a.sql", "-- ... existing code ..."),
+        ("a.tex", "% ... rest of the document ..."),
+        ("a.vb", "' ... existing code ..."),
+        ("a.f90", "! ... existing code ..."),
+        ("a.st", "(* ... existing code ... *)"),
+        ("a.hs", "{- ... existing code ... -}"),
+        ("a.bat", "REM ... existing code ..."),
+        ("a.j2", "{# ... existing code ... #}"),
+        ("a.css", "/* ... existing styles ... */"),
+        ("a.yaml", "# ... rest of the config ..."),
+        ("a.jsx", "{/* ... existing code ... */}"),
+        ("a.js", "function f() { /* unchanged */ }"),
+        ("a.js", "function f() { ... }"),
+        ("a.js", "  ..."),
+        ("a.c", "/* ... */"),
+        ("a.py", "def f(): ...  # unchanged"),
+        ("a.py", "    pass  # existing code"),
+    ],
+)
+def test_placeholders_are_known_in_every_language(path: str, line: str) -> None:
+    assert placeholder(path, f"a\n{line}\nb\n", "") == line.strip()
+
+
+QUOTED = {
+    "README.md": "# A\n\n```js\nx = {\n  // ... existing code ...\n};\n```\n",
+    "test_a.py": 'TEXT = """\n# ... existing code ...\n"""\nLINE = "# ... existing code ..."\n',
+    "usage.py": "# for line in lines:\n#     ...\n\n\ndef f(a):  # unchanged\n    return {...}\n",
+    "types.ts": "const f = (...a: B[]) => [...a]; // like { ... }\n",
+    "servers.yaml": "# ... more servers ...\na: 1\n",
+    "else.js": "if (a) {\n  f();\n} else {\n  // No changes needed\n}\n// Other functions\n\n",
+}
+
+
+@pytest.mark.parametrize("path", QUOTED)
+def test_what_is_quoted_or_only_looks_so_is_no_placeholder(path: str) -> None:
+    assert placeholder(path, QUOTED[path], "") == ""
+
+
+@pytest.mark.parametrize(
+    "form", ["{n} | {line}", "{n}: {line}", "{n} {line}", "{n}\t{line}", "  {n}. {line}"]
+)
 def test_line_numbers_are_no_code(form: str) -> None:
     numbered = "\n".join(form.format(n=n, line=line) for n, line in enumerate(FIXED.split("\n"), 1) if line)
     with pytest.raises(UnreadableAnswer, match="number before each line"):
@@ -171,6 +219,7 @@ LOST = {
     "all of them": ("```python path=src/calc.py\nX = 1\n```", "has lost add, div"),
     "in an unnamed example": ("Use it so:\n```python\nprint(add(1, 2))\n```", "has lost add, div"),
     "javascript": ("```js path=src/a.js\nfunction one() {}\n```", "has lost two"),
+    "a body": (f"```python path=src/calc.py\ndef add(a, b):\n    ...\n\n\n{CHECKED}```", "has lost add"),
 }
 KEPT = {
     "renamed": f"```python path=src/calc.py\n{CALC.replace('div', 'divide')}```",
@@ -187,6 +236,35 @@ def test_lost_definitions_are_asked_about(case: str) -> None:
         {"src/calc.py": CALC} if "js" not in text else {"src/a.js": "function one() {}\nfunction two() {}\n"}
     )
     assert lost in doubts(read_answered_files(text, old), old)
+
+
+TWO = {
+    "a.py": (
+        "class C:\n{}{}",
+        "    def add(self):\n        return 1\n\n",
+        "    def div(self):\n        return 2\n",
+    ),
+    "a.java": (
+        "class C {{\n{}{}}}\n",
+        "  public int add(int a) {\n  }\n",
+        "  public int div(int a) {\n  }\n",
+    ),
+    "a.ts": ("class C {{\n{}{}}}\n", "  add(a: number): number {\n  }\n", "  async div() {\n  }\n"),
+    "a.c": ("{}{}", "static int *add(int a)\n{\n}\n", "int div(int a) {\n}\n"),
+    "a.go": ("{}{}", "func (c *C) add(a int) int {\n}\n", "func (c *C) div(a int) int {\n}\n"),
+    "a.rs": ("impl C {{\n{}{}}}\n", "  pub fn add(&self) -> i32 {\n  }\n", "  fn div(&self) {\n  }\n"),
+    "a.kt": ("{}{}", "fun add(a: Int) = a\n", "fun div(a: Int) = a\n"),
+    "a.rb": ("class C\n{}{}end\n", "  def add\n  end\n", "  def self.div\n  end\n"),
+}
+
+
+@pytest.mark.parametrize("path", TWO)
+def test_methods_and_functions_of_every_language_are_not_lost(path: str) -> None:
+    around, add, div = TWO[path]
+    both, one, renamed = (around.format(first, div) for first in (add, "", add.replace("add", "plus")))
+    assert "add:" in doubts(Files({path: one}), {path: both})
+    for text in (both, renamed):
+        assert "has lost" not in doubts(Files({path: text}), {path: both})
 
 
 @pytest.mark.parametrize("case", KEPT)

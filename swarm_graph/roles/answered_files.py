@@ -23,8 +23,8 @@ from swarm_graph.roles.fragments import (
     has_line_numbers,
     lost_definitions,
     not_a_file,
-    placeholder,
 )
+from swarm_graph.roles.placeholders import placeholder
 from swarm_graph.roles.syntax import mended, syntax_problem
 
 _USER = re.compile(r"(?:#{1,4} ?|\*\*)?(?:User|Human|USER|HUMAN|Instruction)(?:\*\*)?:.*")
@@ -98,7 +98,7 @@ def _checked(edit: Edit) -> Edit:
 
 
 def _check_complete(path: str, text: str, old: str) -> None:
-    if line := placeholder(text, old):
+    if line := placeholder(path, text, old):
         missing = sorted(definitions(path, old) - definitions(path, text))
         names = f" ({', '.join(missing[:8])} missing)" if missing else ""
         raise UnreadableAnswer(

@@ -1,4 +1,4 @@
-"""Fragments that pass for files: placeholders for omitted code, line numbers, tool calls and commands."""
+"""Fragments that pass for files: lost definitions, line numbers, tool calls and commands."""
 
 from __future__ import annotations
 
@@ -8,75 +8,42 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-_CODE = (
-    "py", "pyi", "js", "jsx", "ts", "tsx", "c", "h", "cpp", "hpp", "cs", "java", "kt", "go", "rs", "rb",
-    "php", "sh",
-)  # fmt: skip
-_COMMENT = re.compile(
-    r"\s*(?:#+|//+|--+|;+|%+|/\*+|<!--|\{/\*|\*|\(|\[)\s*(?P<words>.*?)\s*(?:\*+/\}?|-->|\)|\])?\s*"
+from swarm_graph.roles.placeholders import PROGRAMS, extension_of
+
+_NUMBERED = re.compile(r"\s*(\d+)(?:[\s:|)→]|\. |$)")
+_MODIFIERS = (
+    r"(?:export |default |pub(?:\([a-z]+\))? |public |private |protected |internal |static |async |abstract "
+    r"|final |override |open |virtual |inline |unsafe )*"
 )
-_LEFT_OUT = re.compile(
-    r"(?:(?:all |the |your |my |any )*"
-    r"(?:rest|remainder|remaining|existing|previous|original|other|unchanged|same|old)"
-    r"(?: (?:of|the|your|this|my|file|code|class|module|functions?|methods?|implementation|imports?|contents?"
-    r"|tests?|lines|parts|sections|definitions|logic|body|program|script|document|as|before|above|below"
-    r"|earlier|in|here|goes|go|stays?|remains?|is|are|not|shown|omitted|unchanged|same|for|brevity|and"
-    r"|unmodified|untouched))*"
-    r"|(?:code |lines |content |everything |nothing )?"
-    r"(?:unchanged|omitted|snipped|snip|elided|truncated|no changes?)"
-    r"(?: (?:from|here|above|below|code|for|brevity|lines|needed|before|in|this|part|section))*"
-    r"|(?:as|same as|like) (?:before|above|earlier)"
-    r"|(?:keep|leave|insert|add|include|paste|put) (?:the |all |your )?"
-    r"(?:rest|existing|previous|remaining|original|other)(?: \w+){1,6})",
-    re.IGNORECASE,
-)
-_WEAK = re.compile(
-    r"(?:(?:the|all|your) )*(?:rest|remaining|existing|previous|original|other|unchanged|same|old)"
-    r"(?: (?:code|file|class|module|tests?|imports?))?",
-    re.IGNORECASE,
-)
-"""What an ordinary comment may say, such as "other tests"; only dots or brackets make it a placeholder."""
-_MARKED = re.compile(r"^(?:\.{3}|…|[\[(<])|(?:\.{3}|…)$")
-_MAX_LINE = 120
-_NUMBERED = re.compile(r"\s*(\d+)\s?(?:[:|)→\t]|\. )")
 _DEFINITION = re.compile(
-    r"^(?:export |default |pub(?:\([a-z]+\))? |public |private |protected |static |async |abstract |final )*"
-    r"(?:def|class|function\*?|func|fn|struct|enum|interface|trait|impl|type|const|sub|proc) +(\w+)",
+    rf"^{_MODIFIERS}(?:def|class|function\*?|func|fun|fn|struct|enum|interface|trait|impl|type|const|sub|proc|object"
+    rf"|record) +(\w+)|^func \([^()\n]*\) *(\w+)|^[ \t]+{_MODIFIERS}(?:def|fun|func|fn) +(?:self\.)?(\w+)",
     re.MULTILINE,
 )
-_COMMANDS = (
-    "bash",
-    "sh",
-    "shell",
-    "console",
-    "zsh",
-    "powershell",
-    "ps1",
-    "cmd",
-    "bat",
-    "terminal",
-    "shellsession",
+_FUNCTION = re.compile(
+    r"^(?P<indent>[ \t]*)(?P<head>[A-Za-z_#~][^\n(;={}\"']*)\((?P<rest>[^\n;]*)$(?P<next>\n[ \t]*\{)?",
+    re.MULTILINE,
 )
+"""A line that may open a function in a language with braces: `int add(int a, int b) {`, `add(a, b) {`."""
+_WITH_BRACES = (
+    "js", "jsx", "ts", "tsx", "c", "h", "cpp", "hpp", "cs", "java", "kt", "go", "rs", "php", "swift", "dart",
+)  # fmt: skip
+_STATEMENTS = {
+    "if", "else", "for", "foreach", "while", "do", "switch", "match", "catch", "return", "new", "throw",
+    "await", "case", "lock", "using", "synchronized", "function", "func", "fn", "fun", "unsafe", "let",
+    "guard", "loop", "when", "try", "defer", "select",
+}  # fmt: skip
+"""Words that begin a line like the head of a function that is none."""
+_COMMANDS = (
+    "bash", "sh", "shell", "console", "zsh", "powershell", "ps1", "cmd", "bat", "terminal", "shellsession",
+)  # fmt: skip
 _CALLS = ("tool_call", "tool_code", "tool", "function_call", "xml")
 _CALL_TAG = re.compile(r"\s*<(?:tool_call|function_call|function=|invoke|tool_use|tool_code)\b")
 
 
-def placeholder(text: str, old: str) -> str:
-    """The first line of a file that stands for code left out; empty when there is none.
-
-    Args:
-        text: The file.
-        old: The file before; a line that stands there already is no placeholder.
-    """
-    known = set(map(str.strip, old.split("\n")))
-    return next(
-        (line.strip() for line in text.split("\n") if _is_placeholder(line) and line.strip() not in known), ""
-    )
-
-
 def has_line_numbers(path: str, text: str) -> bool:
     """Whether every line of a code file begins with its number."""
-    if path.rpartition(".")[2] not in _CODE:
+    if extension_of(path) not in PROGRAMS:
         return False
     lines = [line for line in text.split("\n") if line.strip()]
     numbers = [int(match[1]) for match in map(_NUMBERED.match, lines) if match]
@@ -95,22 +62,20 @@ def not_a_file(language: str, text: str) -> str:
 
 
 def definitions(path: str, text: str) -> set[str]:
-    """The names that a code file defines at its top level: functions, classes and the like."""
-    if path.rpartition(".")[2] in ("py", "pyi"):
-        try:
-            body = ast.parse(text).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            pass
-        else:
-            kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-            return {node.name for node in body if isinstance(node, kinds)}
-    return set(_DEFINITION.findall(text)) if path.rpartition(".")[2] in _CODE else set()
+    """The names that a program defines: functions, classes and, as `Class.method`, methods of Python's."""
+    if tree := _python(path, text):
+        return set(_definitions_of(tree))
+    if extension_of(path) not in PROGRAMS:
+        return set()
+    names = {name for names in _DEFINITION.findall(text) for name in names if name}
+    return names | set(_functions(text)) if extension_of(path) in _WITH_BRACES else names
 
 
 def lost_definitions(old: Mapping[str, str], written: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
     """The files that keep only a part of their old definitions and add none, with the names that they lost.
 
-    A name that another written file defines has moved and is not lost.
+    A name that another written file defines has moved and is not lost. A function of Python whose body became
+    `...` or `pass` is lost.
 
     Args:
         old: The old files.
@@ -119,23 +84,68 @@ def lost_definitions(old: Mapping[str, str], written: Mapping[str, str]) -> Iter
     elsewhere = {path: definitions(path, text) for path, text in written.items()}
     for path, text in written.items():
         before, now = definitions(path, old.get(path, "")), elsewhere[path]
-        moved = set().union(*(names for other, names in elsewhere.items() if other != path))
-        lost = before - now - moved
-        if lost and text.strip() and now < before:
+        names = set().union(*(names for other, names in elsewhere.items() if other != path))
+        moved = {_last(name) for name in names}
+        lost = {name for name in before - now if _last(name) not in moved} if now < before else set()
+        lost |= (_stubs(path, text) & before) - _stubs(path, old.get(path, ""))
+        if lost and text.strip():
             yield path, sorted(lost)
 
 
-def _is_placeholder(line: str) -> bool:
-    """Whether a line says only that something was left out: in a comment, or between dots or brackets."""
-    line = line.strip()
-    comment = _COMMENT.fullmatch(line) if len(line) <= _MAX_LINE else None
-    said = comment["words"] if comment else line
-    words = said.strip(" -=#*/")
-    bare = words.strip(" .…:()[]<>")
-    marked = bool(_MARKED.search(words)) and (bool(comment) or " " in bare)
-    if len(bare) > _MAX_LINE or not (comment or marked) or not _LEFT_OUT.fullmatch(bare):
-        return False
-    return marked or not (" " not in bare or _WEAK.fullmatch(bare))
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _python(path: str, text: str) -> ast.Module | None:
+    if extension_of(path) not in ("py", "pyi"):
+        return None
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _definitions_of(tree: ast.Module) -> dict[str, ast.stmt]:
+    """The functions and classes of a module, and the methods of its classes, by their names."""
+    found: dict[str, ast.stmt] = {}
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found[node.name] = node
+        for method in node.body if isinstance(node, ast.ClassDef) else ():
+            if isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                found[f"{node.name}.{method.name}"] = method  # type: ignore[attr-defined]
+    return found
+
+
+def _stubs(path: str, text: str) -> set[str]:
+    """The functions of a Python file that do nothing."""
+    tree = _python(path, text)
+    return {
+        name
+        for name, node in (_definitions_of(tree) if tree else {}).items()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and all(
+            isinstance(part, ast.Pass)
+            or (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+            for part in node.body
+        )
+    }
+
+
+def _functions(text: str) -> Iterator[str]:
+    """The names of the functions that begin as in C: a type or modifiers, a name, and parentheses."""
+    for match in _FUNCTION.finditer(text):
+        words = re.findall(r"\w+", match["head"])
+        opens = match["rest"].rstrip().endswith("{") or match["next"]
+        is_method = len(words) > 1 or match["indent"]
+        if (
+            not opens
+            or not is_method
+            or words[0] in _STATEMENTS
+            or re.search(r"=>|\bfunction\b", match["rest"])
+        ):
+            continue
+        yield words[-1]
 
 
 def _is_call(text: str) -> bool:

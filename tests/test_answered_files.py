@@ -22,6 +22,10 @@ SEARCH = f"<<<<<<< SEARCH\n    return a / b\n=======\n{AFTER}>>>>>>> REPLACE\n"
 HUNK = (
     '@@ -4,2 +4,4 @@\n def div(a, b):\n+    if b == 0:\n+        raise ValueError("b")\n     return a / b\n'
 )
+PATCH = (
+    "*** Begin Patch\n*** Update File: src/calc.py\n@@ def div(a, b):\n"
+    '+    if b == 0:\n+        raise ValueError("b")\n     return a / b\n*** End Patch\n'
+)
 FILES = "--- a/src/calc.py\n+++ b/src/calc.py\n"
 
 APPLIED = {
@@ -35,6 +39,12 @@ APPLIED = {
     "other words": f"src/calc.py\n{SEARCH.replace('SEARCH', 'ORIGINAL').replace('REPLACE', 'UPDATED')}",
     "diff": f"```diff\n{FILES}{HUNK}```",
     "diff of git": f"```diff\ndiff --git a/src/calc.py b/src/calc.py\nindex 1..2 100644\n{FILES}{HUNK}```",
+    "the path without its folder": f"calc.py\n```python\n{SEARCH}```",
+    "patch": f"```\n{PATCH}```",
+    "patch, unfenced": f"I check `b` now.\n\n{PATCH}\nThat is all.",
+    "patch in a diff block": f"```diff\n{PATCH}```",
+    "patch with context": PATCH.replace("@@ def div(a, b):", "@@\n def div(a, b):"),
+    "diff without folders": f"```diff\n--- calc.py\n+++ calc.py\n{HUNK}```",
     "diff, unfenced": f"Here:\n\n--- src/calc.py\n+++ src/calc.py\n{HUNK}",
     "diff with wrong line numbers": f"```diff path=src/calc.py\n{HUNK.replace('-4,2 +4', '-90,7 +91')}```",
     "diff without hunk header": "```diff path=src/calc.py\n" + HUNK.partition("\n")[2] + "```",
@@ -56,6 +66,12 @@ def test_several_edits_go_one_after_the_other() -> None:
     }
 
 
+def test_a_patch_creates_and_deletes() -> None:
+    text = "*** Begin Patch\n*** Add File: src/new.py\n+X = 1\n*** Delete File: src/app.py\n*** End Patch"
+    answer = read_answered_files(text, OLD)
+    assert (answer.written, answer.deleted) == ({"src/new.py": "X = 1\n"}, ("src/app.py",))
+
+
 def test_a_diff_creates_and_deletes() -> None:
     new = "--- /dev/null\n+++ b/src/new.py\n@@ -0,0 +1 @@\n+X = 1\n"
     gone = "--- a/src/app.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-import calc\n"
@@ -72,6 +88,7 @@ NOT_APPLIED = {
     "cut off": (f"src/calc.py\n{SEARCH.partition('>>>>')[0]}", "holds no file|not complete"),
     "the second cut off": (f"src/calc.py\n{SEARCH}{SEARCH.partition('=====')[0]}", "not complete"),
     "prose in a diff": (f"```diff\n{FILES}{HUNK}and so on\n```", "begins with no space"),
+    "a patch that moves": (PATCH.replace("@@", "*** Move to: b.py\n@@"), "begins with no space"),
     "a path outside": (f"../calc.py\n{SEARCH}", "not allowed"),
 }  # fmt: skip
 
@@ -285,6 +302,56 @@ def test_an_unnamed_block_is_the_file_that_it_plainly_rewrites() -> None:
         read_answered_files(two, {**OLD, "src/more.py": "import calc\n"})
 
 
+WITHOUT_FOLDER = f"```python path=calc.py\n{FIXED}```"
+
+
+def test_a_path_that_lost_its_folder_is_completed_and_said() -> None:
+    answer = read_answered_files(WITHOUT_FOLDER, OLD)
+    assert (answer.written, answer.notes) == ({"src/calc.py": FIXED}, ("calc.py taken for src/calc.py",))
+
+
+ANOTHER_FILE = {
+    "other names": ("```python path=calc.py\nX = 1\n```", OLD),
+    "moved": (f"DELETE src/calc.py\n{WITHOUT_FOLDER}", OLD),
+    "both": (f"{WITHOUT_FOLDER}\n```python path=src/calc.py\n{CALC}```", OLD),
+    "two of that name": (WITHOUT_FOLDER, {**OLD, "lib/calc.py": CALC}),
+    "it exists": (WITHOUT_FOLDER, {**OLD, "calc.py": CALC}),
+}
+
+
+@pytest.mark.parametrize("case", ANOTHER_FILE)
+def test_a_path_that_may_be_meant_is_kept(case: str) -> None:
+    text, old = ANOTHER_FILE[case]
+    assert "calc.py" in read_answered_files(text, old).written
+
+
+def test_the_sentence_above_a_block_announces_its_file() -> None:
+    block = f"```python\n{ADD}```"
+    assert read_answered_files(f"Save this as `src/add.py`:\n\n{block}", {}).written == {"src/add.py": ADD}
+    assert read_answered_files(f"The new `calc.py`:\n{block}", OLD).written == {"src/calc.py": ADD}
+    two = f"First `a.py`:\n{block}\nThen `b.py`:\n{block}"
+    assert read_answered_files(two, {}).written == {"a.py": ADD, "b.py": ADD}
+    for sentence in ("Run `python a.py`:", "I changed `a.py`", "Of `a.py` and `b.py`:", "As in `a.js`:"):
+        assert read_answered_files(f"{sentence}\n{block}", {}).written == {"main.py": ADD}
+    tagged = f'<file path="src/add.py">\n{block}\n</file>'
+    assert read_answered_files(tagged, {}).written == {"src/add.py": ADD}
+
+
+def test_a_block_with_several_file_lines_is_several_files() -> None:
+    text = "```js\n// FILE: src/a.js\na();\n\n// FILE: b.js\nb();\n```"
+    assert read_answered_files(text, {}).written == {"src/a.js": "a();\n\n", "b.js": "b();\n"}
+    other = "# file: the one\nb()\n# a.py\nc()\n"
+    assert read_answered_files(f"```python\n# file: a.py\n{other}```", {}).written == {"a.py": other}
+    named = "# file: a.py\na()\n# file: b.py\nb()\n"
+    assert read_answered_files(f"```python path=c.py\n{named}```", {}).written == {"c.py": named}
+
+
+def test_a_fence_glued_to_the_last_line_closes_its_block() -> None:
+    assert read_answered_files(f"```python path=a.py\n{ADD.rstrip()}```", {}).written == {"a.py": ADD}
+    text = "Use ```x``` or ```y```\n"
+    assert read_answered_files(f"~~~md path=a.md\n{text}", {}).written == {"a.md": text}
+
+
 NO_FILES = {
     "command": "```bash\npip install flask\npython app.py\n```",
     "command that writes": "```sh\ncat > src/calc.py <<'EOF'\nx = 1\nEOF\n```",
@@ -292,6 +359,10 @@ NO_FILES = {
     "tool call": '```json\n{"name": "write_file", "arguments": {"path": "a.py", "text": "x"}}\n```',
     "tool calls": '```json\n[{"function": {"name": "write", "arguments": "{}"}}]\n```',
     "tagged tool call": '```xml\n<tool_call>{"name": "write"}</tool_call>\n```',
+    "files in JSON": '```json\n{"files": [{"path": "a.py", "content": "x"}]}\n```',
+    "an edit in JSON": '```json\n{"file": "a.py", "search": "x", "replace": "y"}\n```',
+    "a patch of JSON": '```json\n[{"op": "add", "path": "/a", "value": 1}]\n```',
+    "commands without language": "```\n$ pip install flask\n$ python app.py\n```",
     "tool code": "```tool_code\nwrite('a.py')\n```",
 }
 
@@ -311,10 +382,13 @@ def test_a_script_is_a_file() -> None:
     }
 
 
-@pytest.mark.parametrize("user", ["User:", "Human: now subtract", "### User: and now?", "**User:** next"])
+@pytest.mark.parametrize(
+    "user", ["User:", "user", "Human: now subtract", "### User: and now?", "**User:** next"]
+)
 def test_a_turn_that_the_model_invents_changes_no_file(user: str) -> None:
     wrong = ADD.replace("+", "-")
-    text = f"```python path=a.py\n{ADD}```\n{user}\n\nAssistant:\n```python path=a.py\n{wrong}```"
+    name = "assistant" if user == "user" else "Assistant:"
+    text = f"```python path=a.py\n{ADD}```\n{user}\n\n{name}\n```python path=a.py\n{wrong}```"
     assert read_answered_files(text, {}).written == {"a.py": ADD}
     alone = f"```python path=a.py\n{ADD}```\n{user}\n```python path=b.py\n{ADD}```"
     assert read_answered_files(alone, {}).written == {"a.py": ADD, "b.py": ADD}, "prose may begin like that"

@@ -237,6 +237,9 @@ UNITS = [
     "@@ -1 +1 @@\n-a\n+b\n",
     "# ... existing code ...\n", "1 | x\n", "&lt; ", "<0x0A>", '"', "'''", '"""', "\\n", "\u201c", "User:\n",
     "DELETE a\n", "path=\"", "path: ", "a.b", "# ", "/* ", "* ", "(" , "def f(): pass\n", "\ud83d", "\u2581",
+    "*** Update File: a.py\n-a\n+b\n", "*** Begin Patch\n", "// FILE: a.js\n", ".assistant\n\n", "<bos>",
+    "int f(int a)\n{\n", "f(", "<0x0A> ", "x = {\n", "    pass  # unchanged\n", "# ...\n",
+    "`a.py`:\n```python\nx\n```\n",
 ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.edit_blocks import Edit, apply_edits, edits_in, holds_edits, unfenced_edits
@@ -11,6 +11,8 @@ from swarm_graph.roles.fences import Block, parse
 from swarm_graph.roles.file_blocks import (
     Files,
     NamedBlock,
+    announced,
+    deleted_in,
     extension,
     file_blocks,
     files,
@@ -27,16 +29,20 @@ from swarm_graph.roles.fragments import (
 from swarm_graph.roles.placeholders import placeholder
 from swarm_graph.roles.syntax import mended, syntax_problem
 
-_USER = re.compile(r"(?:#{1,4} ?|\*\*)?(?:User|Human|USER|HUMAN|Instruction)(?:\*\*)?:.*")
-_ASSISTANT = re.compile(r"(?:#{1,4} ?|\*\*)?(?:Assistant|ASSISTANT|AI|Response|Bot|Model)(?:\*\*)?:.*")
+_USER = re.compile(r"(?:#{1,4} ?|\*\*)?(?:User|Human|USER|HUMAN|Instruction)(?:\*\*)?:.*|user")
+_ASSISTANT = re.compile(
+    r"(?:#{1,4} ?|\*\*)?(?:Assistant|ASSISTANT|AI|Response|Bot|Model)(?:\*\*)?:.*|assistant"
+)
 _PATCHES = (".diff", ".patch")
 
 
 def read_answered_files(text: str, old: Mapping[str, str]) -> Files:
     """The files in a model's answer.
 
-    Edits of the old files (SEARCH/REPLACE blocks, diffs) count if they fit exactly. A single block without a
-    path is the old file that it plainly rewrites, else `main.<ext>`.
+    Edits of the old files (SEARCH/REPLACE blocks, diffs, patches) count if they fit exactly. A block without
+    a path is the file that the sentence above it announces or the old file that it plainly rewrites; a single
+    one is otherwise `main.<ext>`. A path that has lost its folders is completed if it is plain which file is
+    meant.
 
     Args:
         text: The final message of the answer.
@@ -56,13 +62,15 @@ def read_answered_files(text: str, old: Mapping[str, str]) -> Files:
     for unnamed_block in filter(_is_edit, unnamed):
         edits += edits_in(unnamed_block.text, "")
     edits += unfenced_edits(outside)
+    meant = {path: path for path in written} | _without_folders(written, old, deleted_in(outside))
+    notes = [f"{path} taken for {old_path}" for path, old_path in meant.items() if path != old_path]
+    written = {meant[path]: text for path, text in written.items()}
     # Beside whole files, an edit of one of them, or of a file that it does not name, shows what changed.
-    edits = [_checked(edit) for edit in edits if not written or (edit.path and edit.path not in written)]
+    edits = [_checked(edit, old) for edit in edits if not written or (edit.path and edit.path not in written)]
     if not written and not edits:
         written = _placed([block for block in unnamed if not _is_edit(block)], old)
     deleted = tuple(edit.path for edit in edits if edit.deletes)
     written |= apply_edits(edits, old)
-    notes = []
     for path, body in written.items():
         _check_complete(path, body, old.get(path, ""))
         written[path], what = mended(path, body)
@@ -93,8 +101,33 @@ def _is_edit(block: Block | NamedBlock) -> bool:
     return holds_edits(block.text) or block.language in ("diff", "patch")
 
 
-def _checked(edit: Edit) -> Edit:
-    return Edit(project_path(edit.path), edit.before, edit.after, edit.deletes) if edit.path else edit
+def _checked(edit: Edit, old: Mapping[str, str]) -> Edit:
+    if not edit.path:
+        return edit
+    path = project_path(edit.path)
+    if edit.deletes or edit.before.strip():
+        path = _with_folders(path, old) or path
+    return Edit(path, edit.before, edit.after, edit.deletes)
+
+
+def _with_folders(path: str, old: Mapping[str, str]) -> str:
+    """The only old file that a path without its folders can mean: `src/calc.py` for `calc.py`; else empty."""
+    found = [known for known in old if known.endswith(f"/{path}")] if path not in old else []
+    return found[0] if len(found) == 1 else ""
+
+
+def _without_folders(
+    written: Mapping[str, str], old: Mapping[str, str], deleted: Sequence[str]
+) -> dict[str, str]:
+    """The written paths that have lost their folders, with the old files that they plainly rewrite."""
+    found = {path: _with_folders(path, old) for path in written}
+    return {
+        path: known
+        for path, known in found.items()
+        if known
+        and known not in (*written, *deleted)
+        and definitions(path, written[path]) & definitions(known, old[known])
+    }
 
 
 def _check_complete(path: str, text: str, old: str) -> None:
@@ -128,7 +161,12 @@ def _placed(blocks: list[Block], old: Mapping[str, str]) -> dict[str, str]:
 
 
 def _place(block: Block, old: Mapping[str, str]) -> str:
-    """The old file that a block plainly rewrites: the only one in its language, or of the same names."""
+    """The file that a block plainly is; empty when it may be any.
+
+    The sentence above it announces the file, or it is the only old one in its language or of its names.
+    """
+    if path := announced(block):
+        return _with_folders(path, old) or path
     candidates = _candidates(block, old)
     if len(candidates) == 1:
         return candidates[0]

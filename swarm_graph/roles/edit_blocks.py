@@ -1,4 +1,4 @@
-"""Edits in a model's answer: SEARCH/REPLACE blocks and diffs, applied to the old files where they fit."""
+"""Edits in a model's answer: SEARCH/REPLACE blocks, diffs and patches, applied where they fit."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ _DIFF_FILE = re.compile(r"^--- (?P<old>\S.*)\n\+\+\+ (?P<new>\S.*)$", re.MULTILI
 _HUNK = re.compile(r"^@@.*(?:\n|$)", re.MULTILINE)
 _GIT_NOISE = re.compile(r"(?:diff --git|index|new file mode|deleted file mode|old mode|new mode) .*\n?")
 _UNFENCED_DIFF = re.compile(r"^--- \S.*\n\+\+\+ \S.*\n@@", re.MULTILINE)
+_PATCH_BEGIN, _PATCH_END = "*** Begin Patch", "*** End Patch"
+_PATCH_NOISE = re.compile(r"^\*\*\* (?:Begin Patch|End Patch|End of File)[ \t]*(?:\n|$)", re.MULTILINE)
+_PATCH_FILE = re.compile(r"^\*\*\* (?P<what>Update|Add|Delete) File: *(?P<path>\S.*)$", re.MULTILINE)
 _MAX_HEAD = 2000
 NO_FILE = "/dev/null"
 
@@ -40,7 +43,8 @@ class Edit:
 
 def holds_edits(text: str) -> bool:
     """Whether a text consists of edits: it begins with one, perhaps after a line that names the file."""
-    lines = [line for line in _GIT_NOISE.sub("", text[:_MAX_HEAD].lstrip("\n")).split("\n") if line.strip()]
+    head = _as_diff(text[:_MAX_HEAD]).lstrip("\n")
+    lines = [line for line in _GIT_NOISE.sub("", head).split("\n") if line.strip()]
     is_diff = _DIFF_FILE.match("\n".join(lines)) or any(map(_HUNK.match, lines[:1]))
     below_path = lines[1:2] if lines and _bare_path(lines[0]) else []
     return bool(is_diff) or any(map(_SEARCH.fullmatch, [*lines[:1], *below_path]))
@@ -60,7 +64,7 @@ def edits_in(text: str, path: str) -> list[Edit]:
     if any(map(_SEARCH.fullmatch, outside)):
         raise UnreadableAnswer("a SEARCH/REPLACE block is not complete: write the whole file instead")
     if not blocks:
-        return list(_hunks(_GIT_NOISE.sub("", text), path))
+        return list(_hunks(_GIT_NOISE.sub("", _as_diff(text)), path))
     edits: list[Edit] = []
     for block in blocks:
         path = block.path or path
@@ -114,13 +118,16 @@ class _Positions:
 
 
 def unfenced_edits(text: str) -> list[Edit]:
-    """The edits in the text outside of code blocks: SEARCH/REPLACE blocks, or one diff.
+    """The edits in the text outside of code blocks: SEARCH/REPLACE blocks, or one patch or diff.
 
     Raises:
         UnreadableAnswer: An edit is incomplete.
     """
     if "<<<<<" in text and any(map(_SEARCH.fullmatch, text.split("\n"))):
         return edits_in(text, "")
+    if (begin := text.find(_PATCH_BEGIN)) >= 0:
+        end = text.find(_PATCH_END, begin)
+        return edits_in(text[begin : end if end >= 0 else len(text)], "")
     diff = _UNFENCED_DIFF.search(text)
     return edits_in(text[diff.start() :], "") if diff else []
 
@@ -204,6 +211,17 @@ def _hunks_of(path: str, text: str, *, new: bool) -> Iterator[Edit]:
         before = "".join(f"{line[1:]}\n" for line in lines if line[:1] in ("", " ", "-"))
         after = "".join(f"{line[1:]}\n" for line in lines if line[:1] in ("", " ", "+"))
         yield Edit(path, "" if new else before, after)
+
+
+def _as_diff(text: str) -> str:
+    """A text in which a patch as of `apply_patch`, with lines such as `*** Update File: a.py`, is a diff."""
+
+    def head(file: re.Match[str]) -> str:
+        old = NO_FILE if file["what"] == "Add" else file["path"]
+        new = NO_FILE if file["what"] == "Delete" else file["path"]
+        return f"--- {old}\n+++ {new}"
+
+    return _PATCH_FILE.sub(head, _PATCH_NOISE.sub("", text)) if "*** " in text else text
 
 
 def _diff_path(name: str) -> str:

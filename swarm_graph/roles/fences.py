@@ -71,6 +71,8 @@ def parse(text: str) -> Markdown:
         end = ends.find(number, opening)
         closed = end < len(lines) and _is_bare(fences[end])
         body = _unindented(lines[number:end], len(opening["indent"]))
+        if end == len(lines):
+            body = _without_glued_fence(body, opening["fence"])
         text = "".join(f"{line}\n" for line in body)
         blocks.append(Block(opening["info"].strip(), before, text, closed, range(number, end)))
         before = ""
@@ -89,6 +91,13 @@ def _unindented(lines: list[str], indent: int) -> list[str]:
     if not indent:
         return lines
     return [line[min(indent, len(line) - len(line.lstrip(" "))) :] for line in lines]
+
+
+def _without_glued_fence(lines: list[str], fence: str) -> list[str]:
+    """The lines of the last block, whose closing fence may stand right behind its code: "x = 1```"."""
+    last = lines[-1].rstrip() if lines else ""
+    is_glued = last.endswith(fence) and last.count(fence) == 1 and last.strip() != fence
+    return [*lines[:-1], last.removesuffix(fence)] if is_glued else lines
 
 
 def _fence(line: str) -> Fence | None:

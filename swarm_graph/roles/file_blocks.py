@@ -20,6 +20,11 @@ _HEADING = re.compile(
     rf"\s*(?:#{{1,6}}\s+|[-+]\s+)?(?:\d+[.)]\s+)?(?:{FILE_KEY}\s*\d*\s*:\s*)?(?P<path>\S+?)\s*:?\s*",
     re.IGNORECASE,
 )
+_FILE_LINE = re.compile(
+    rf"\s*(?:#|//|--|;|/\*|<!--)\s*{FILE_KEY}\s*:\s*(?P<path>\S+?)\s*(?:\*/|-->)?\s*", re.IGNORECASE
+)
+_TAG = re.compile(r"\s*<\w+\s[^<>]*>\s*")
+_IN_BACKTICKS = re.compile(r"`([^`]+)`")
 _MAX_NAME_LINE = 300
 _DELETE = re.compile(r"^[ \t]*DELETE[ \t]+`?(?P<path>[^\s`]+)`?[ \t]*$", re.MULTILINE)
 _EXTENSIONS = {
@@ -110,7 +115,7 @@ def file_blocks(text: str) -> FileBlocks:
     for block in blocks:
         path, body = _named(block)
         if path:
-            named.append(NamedBlock(path, body, block.language))
+            named += _divided(NamedBlock(path, body, block.language), block.text)
         elif body.strip():
             unnamed.append(block)
     return FileBlocks(named, unnamed, outside)
@@ -127,13 +132,32 @@ def files(written: dict[str, str], outside: str, notes: tuple[str, ...] = ()) ->
     Raises:
         UnreadableAnswer: There is no file, a path leaves the project's folder, or a path lies inside another.
     """
-    deleted = [project_path(match["path"]) for match in _DELETE.finditer(outside)]
+    deleted = deleted_in(outside)
     if not written and not deleted:
         raise UnreadableAnswer(
             "the answer holds no file: write each as a fenced block, as in ```python path=src/queue.py"
         )
     check_no_file_is_a_folder(written)
     return Files(written, tuple(path for path in deleted if path not in written), notes)
+
+
+def deleted_in(outside: str) -> list[str]:
+    """The paths on `DELETE` lines.
+
+    Raises:
+        UnreadableAnswer: A path leaves the project's folder.
+    """
+    return [project_path(match["path"]) for match in _DELETE.finditer(outside)]
+
+
+def announced(block: Block) -> str:
+    """The path of a block's language in the sentence above it, as in "Save this as `a.py`:"; else empty."""
+    line = block.before.strip()
+    if len(line) > _MAX_NAME_LINE or not line.endswith(":"):
+        return ""
+    paths = {word for word in _IN_BACKTICKS.findall(line) if _looks_like_path(word)}
+    path = paths.pop() if len(paths) == 1 else ""
+    return project_path(path) if path and path.endswith(f".{extension(block)}") else ""
 
 
 def main_file(block: Block) -> str:
@@ -217,7 +241,32 @@ def _named(block: Block) -> tuple[str | None, str]:
     first, _, rest = block.text.partition("\n")
     if (path := _only_path(_COMMENT, first)) is not None:
         return path, rest.lstrip("\n")
+    if len(block.before) <= _MAX_NAME_LINE and _TAG.fullmatch(block.before):
+        tag = NAMED_FILE.search(block.before)
+        return (tag["double"] or tag["single"] or tag["bare"]) if tag else None, block.text
     return _only_path(_HEADING, block.before.replace("*", "").replace("`", "")), block.text
+
+
+def _divided(file: NamedBlock, text: str) -> list[NamedBlock]:
+    """The files of a block: several if its first line and later ones read as in `// FILE: a.js`.
+
+    Args:
+        file: The block as one file.
+        text: Its text with the first line.
+    """
+    lines = text.split("\n")
+    starts = [number for number, line in enumerate(lines) if _only_path(_FILE_LINE, line)]
+    if len(starts) < 2 or starts[0] or file.text == text:
+        return [file]
+    ends = [*starts[1:], len(lines) - 1]
+    return [
+        NamedBlock(
+            str(_only_path(_FILE_LINE, lines[start])),
+            "".join(f"{line}\n" for line in lines[start + 1 : end]).lstrip("\n"),
+            file.language,
+        )
+        for start, end in zip(starts, ends, strict=True)
+    ]
 
 
 def _only_path(form: re.Pattern[str], line: str) -> str | None:

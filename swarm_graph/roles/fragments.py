@@ -37,7 +37,18 @@ _STATEMENTS = {
 _COMMANDS = (
     "bash", "sh", "shell", "console", "zsh", "powershell", "ps1", "cmd", "bat", "terminal", "shellsession",
 )  # fmt: skip
+_CALL_KEYS = (
+    ({"name", "tool", "function"}, {"arguments", "parameters", "args", "input", "function"}),
+    (
+        {"path", "file", "filename", "file_path"},
+        {"content", "contents", "code", "search", "replace", "diff", "op"},
+    ),
+)
+"""The keys of calls, and of files and edits in JSON: what they are about, and what is to happen."""
 _CALLS = ("tool_call", "tool_code", "tool", "function_call", "xml")
+_COMMAND_LINE = re.compile(
+    r"\$ |(?:sudo )?(?:python3?|pip3?|pytest|uv|npm|npx|node|cargo|go|make|docker|git|cd|curl) ", re.MULTILINE
+)
 _CALL_TAG = re.compile(r"\s*<(?:tool_call|function_call|function=|invoke|tool_use|tool_code)\b")
 
 
@@ -53,8 +64,10 @@ def has_line_numbers(path: str, text: str) -> bool:
 
 
 def not_a_file(language: str, text: str) -> str:
-    """What a block without a path is if it is no file: a command or a tool call; empty if it may be one."""
+    """What a block without a path is if it is no file, such as a command; empty if it may be one."""
     if language in _COMMANDS and not text.startswith("#!"):
+        return "a shell command"
+    if not language and all(map(_COMMAND_LINE.match, filter(str.strip, text.split("\n")))):
         return "a shell command"
     if language in _CALLS[:-1] or _CALL_TAG.match(text) or _is_call(text):
         return "a tool call"
@@ -149,14 +162,18 @@ def _functions(text: str) -> Iterator[str]:
 
 
 def _is_call(text: str) -> bool:
+    """Whether a text is the JSON of calls, or of files or edits."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return False
+    if isinstance(value, dict) and len(value) == 1:
+        value = next(
+            (value[key] for key in ("files", "edits", "changes", "tool_calls") if key in value), value
+        )
     calls = value if isinstance(value, list) else [value]
     return bool(calls) and all(
         isinstance(call, dict)
-        and ("name" in call or "tool" in call or "function" in call)
-        and bool(call.keys() & {"arguments", "parameters", "args", "input", "function"})
+        and any(call.keys() & names and call.keys() & what for names, what in _CALL_KEYS)
         for call in calls
     )

@@ -8,6 +8,7 @@ from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.answered_files import doubts, read_answered_files
 from swarm_graph.roles.answers import read
 from swarm_graph.roles.file_blocks import Files
+from swarm_graph.roles.fragments import definitions
 from swarm_graph.roles.placeholders import placeholder
 from swarm_graph.roles.syntax import mended, syntax_problem
 
@@ -57,6 +58,9 @@ def test_an_edit_that_fits_is_applied(form: str) -> None:
 
 
 def test_several_edits_go_one_after_the_other() -> None:
+    assert read_answered_files(f"src/calc.py\n{SEARCH}{SEARCH}", OLD).written == {"src/calc.py": FIXED}, (
+        "once"
+    )
     second = "<<<<<<< SEARCH\ndef add(a, b):\n=======\ndef add(a, b=0):\n>>>>>>> REPLACE\n"
     third = "src/new.py\n<<<<<<< SEARCH\n=======\nX = 1\n>>>>>>> REPLACE\n"
     written = read_answered_files(f"src/calc.py\n{SEARCH}{second}\n{third}", OLD).written
@@ -129,6 +133,9 @@ LEGITIMATE = {
     "src/page.rs": 'const S: &str = r#"\n<p>a &lt; b</p>\n"#;\n',
     "src/page.cs": 'var s = @"\n<p>a &amp; b</p>\n";\n',
     "src/page.sh": "#!/bin/sh\ncat <<EOF\n<p>a &lt; b</p>\nEOF\n",
+    "src/page.kt": 'val s = """\n  &lt; x and y\n"""\n',
+    "src/page.sql": "INSERT INTO t VALUES ('a &lt; b\nc');\n",
+    "docs/edit.rst": ".. code:: python\n\n   # ... existing code ...\n   x = 1\n",
     "src/regex.js": "const decode = text => text.split(/&lt;|&gt;/g);\n",
     "src/register.cpp": "Register<0x40> control;\nRegister<0x0A> status;\n",
     "src/lines.js": 'const lines = text => text.split(/\\r?\\n\\n/).map(a => a.replace(/\\n/g, ""));\n',
@@ -284,6 +291,21 @@ def test_methods_and_functions_of_every_language_are_not_lost(path: str) -> None
         assert "has lost" not in doubts(Files({path: text}), {path: both})
 
 
+CALLS = {
+    "a.js": "function a() {\n  foo(b, {\n    c: 1,\n  });\n  it(d, () => {\n  });\n  if (e) {\n  }\n}\n",
+    "a.kt": "fun a() {\n    launch(b) {\n        c()\n    }\n}\n",
+    "a.java": "class A {\n  void a() {\n    run(new B() {\n    });\n    synchronized (b) {\n    }\n  }\n}\n",
+    "a.go": "func a() {\n\tif x := f(b); x != nil {\n\t}\n\tfor i := range g(c) {\n\t}\n}\n",
+    "a.rs": "fn a() {\n    if let Some(x) = f(b) {\n    }\n    match g(x) {\n    }\n}\n",
+    "a.c": "int a(int b)\n{\n  while (c(b)) {\n  }\n  switch (d(b))\n  {\n  }\n}\n",
+}
+
+
+@pytest.mark.parametrize("path", CALLS)
+def test_calls_and_statements_are_no_definitions(path: str) -> None:
+    assert definitions(path, CALLS[path]) == ({"A", "a"} if path == "a.java" else {"a"})
+
+
 @pytest.mark.parametrize("case", KEPT)
 def test_what_was_renamed_moved_or_deleted_is_not_lost(case: str) -> None:
     assert doubts(read_answered_files(KEPT[case], OLD), OLD) == ""
@@ -335,6 +357,14 @@ def test_the_sentence_above_a_block_announces_its_file() -> None:
         assert read_answered_files(f"{sentence}\n{block}", {}).written == {"main.py": ADD}
     tagged = f'<file path="src/add.py">\n{block}\n</file>'
     assert read_answered_files(tagged, {}).written == {"src/add.py": ADD}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["<!-- a.py -->", "--- a.py ---", "=== a.py ===", "\U0001f4c4 a.py", "[a.py]", "1. **Create `a.py`:**"],
+)
+def test_a_line_of_decoration_around_a_path_names_the_file(line: str) -> None:
+    assert read_answered_files(f"{line}\n\n```python\n{ADD}```", {}).written == {"a.py": ADD}
 
 
 def test_a_block_with_several_file_lines_is_several_files() -> None:

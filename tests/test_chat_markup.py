@@ -79,10 +79,13 @@ FINAL = {
     "harmony, the first token lost": (f"analysis<|message|>Hm.<|end|>{TO_FINAL}Hi.", "Hi."),
     "harmony, the first two lost": (f"assistant<|channel|>analysis<|message|>Hm.<|end|>{TO_FINAL}Hi.", "Hi."),
     "harmony, final only, the first lost": ("final<|message|>Hi.<|return|>", "Hi."),
-    "harmony without tokens, no thoughts": ("finalHi.", "Hi."),
+    "harmony without tokens, no thoughts": ("final# Hi", "# Hi"),
     "harmony without tokens, a draft": (f"analysisDraft:\n{BLOCK}assistantfinalHi.", "Hi."),
     "Llama 3 without tokens": ("Hi.assistant\n\nIs there more?", "Hi."),
     "Llama 3 without tokens, behind a fence": (f"{BLOCK}assistant\n\n{BLOCK.replace('1', '2')}", BLOCK),
+    "harmony, a later token lost": (f"<|channel|>analysis<|message|>Hm.<|end|>{TO_FINAL[9:]}Hi.", "Hi."),
+    "a tool's call": ("<|tool_calls_section_begin|>Hi.<|tool_calls_section_end|>", ""),
+    "code to run": ("<|python_tag|>Hi.<|eom_id|>", ""),
     "a byte order mark": (f"\ufeff{BLOCK}", BLOCK),
 }  # fmt: skip
 TEXT = [
@@ -94,6 +97,7 @@ TEXT = [
     "````md path=t.md\n```<|im_end|>\n```\n````",
     '{"note": "it emits <|im_end|> and [/INST] at the end"}',
     "An answer to User: nobody.",
+    'finalCheck() says "assistant\n\nhi".',
     "final report\n\nanalysis of <b>pumps</b>",
     "The byte token `<0x0A>` is a line feed.",
     "`\u2581the`",

@@ -65,6 +65,7 @@ def read_answered_files(text: str, old: Mapping[str, str]) -> Files:
     meant = {path: path for path in written} | _without_folders(written, old, deleted_in(outside))
     notes = [f"{path} taken for {old_path}" for path, old_path in meant.items() if path != old_path]
     written = {meant[path]: text for path, text in written.items()}
+    edits = list(dict.fromkeys(edits))  # a model that repeats itself means the same edit
     # Beside whole files, an edit of one of them, or of a file that it does not name, shows what changed.
     edits = [_checked(edit, old) for edit in edits if not written or (edit.path and edit.path not in written)]
     if not written and not edits:

@@ -22,7 +22,7 @@ from swarm_graph.roles.syntax import decoded_bytes
 from swarm_graph.roles.thoughts import separate, without_leading_thoughts
 from swarm_graph.text import without_lone_surrogates
 
-Kind = Literal["end", "header", "header_end", "channel", "assistant", "other_role", "html", "noise"]
+Kind = Literal["end", "header", "header_end", "channel", "assistant", "other_role", "html", "edge", "noise"]
 
 _KINDS: tuple[tuple[str, Kind], ...] = (
     (
@@ -39,10 +39,15 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
     (r"(im_)?(assistant|chatbot|model|bot)(_token|_start)?|/inst", "assistant"),
     (
         r"(im_)?(user|human|system|developer|observation|tool|function|ipython|environment)(_token|_start)?"
-        r"|/?sys|inst|/?system_prompt|/?tool_results|/?available_tools|tool_calls",
+        r"|/?sys|inst|/?system_prompt|/?tool_results|/?available_tools|tool_calls?(_\w+)?|action_start|python_tag",
         "other_role",
     ),
     (r"/?s", "html"),
+    (
+        r"begin_of_(text|sentence|box|solution)|end_of_(box|solution)|startoftext|bos(_token)?|gmask|[se]op"
+        r"|pad|reserved_special_token_\d+|fim_\w+",
+        "edge",
+    ),
 )
 _OWN_ROLES = ("", "assistant", "model", "chatbot", "bot", "ai")
 _THOUGHT_CHANNELS = ("analysis", "commentary", "thought", "thoughts", "thinking")
@@ -53,8 +58,8 @@ _LOST_START = re.compile(r"\s*(?P<name>assistant|model|analysis|commentary|final
 _STRIPPED_CHANNELS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary|final)(?![a-z])")
 _STRIPPED_ANALYSIS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z])")
 _STRIPPED_FINAL = re.compile(r"(?<![A-Za-z])assistantfinal|(?<=[.!?])assistantfinal")
-_STRIPPED_FINAL_ONLY = re.compile(r"\s*final(?=[A-Z{#`])")
-_STRIPPED_TURN = re.compile(r"(?<=[.!?:;)\]}>*\"'`])assistant(?:\n\n|\s*\Z)")
+_STRIPPED_FINAL_ONLY = re.compile(r"\s*final(?=[{#`])")
+_STRIPPED_TURN = re.compile(r"(?<=[.!?)\]}>`])assistant(?:\n\n|\s*\Z)")
 _WRAPPED = re.compile(r"\s*<(?P<tag>answer|output|response)>(?P<body>.*)</(?P=tag)>\s*", re.DOTALL)
 _STRUCK_OUT = re.compile(r"[^\n]*?</s>[ \t]*\S")
 _MAX_NAME_LINE = 200
@@ -82,7 +87,7 @@ def final_message(text: str, template: ChatTemplate = KNOWN) -> FinalMessage:
         template: Its chat template.
     """
     text = without_lone_surrogates(text).replace("\r\n", "\n").removeprefix("\ufeff")
-    text = _without_noise(_detokenized(text, template), template)
+    text = _without_edges(_detokenized(text, template), template)
     if leading := _LEADING_ROLE.match(text):
         text = text[leading.end() :]
     text, next_turn = _before_stripped_turn(text, template)
@@ -91,7 +96,7 @@ def final_message(text: str, template: ChatTemplate = KNOWN) -> FinalMessage:
         # A turn that the model invented closes no thoughts of the turn before it.
         separated = separated._replace(answer=text, doubtful="")
     message, cut = _first_final(separated.answer, template)
-    answer = _without_noise(without_leading_thoughts(message, template), template)
+    answer = _without_edges(without_leading_thoughts(message, template), template)
     wrapped = _WRAPPED.fullmatch(answer)
     if separated.unclosed:
         cut = cut or "read up to a thought that never ends"
@@ -120,14 +125,9 @@ def _outside_code(characters: str, text: str, template: ChatTemplate) -> int:
     return sum(not protected(found.start()) for found in re.finditer(characters, text))
 
 
-def _without_noise(text: str, template: ChatTemplate) -> str:
+def _without_edges(text: str, template: ChatTemplate) -> str:
     """A text without the tokens around it that divide nothing, such as `<|begin_of_text|>`."""
-    tags = [tag for pair in template.thought_tags for tag in pair]
-    tokens = [
-        token
-        for token in template.token.finditer(text)
-        if _kind(token, template) == "noise" and not any(re.fullmatch(tag, token[0]) for tag in tags)
-    ]
+    tokens = [token for token in template.token.finditer(text) if _kind(token, template) == "edge"]
     start, end = 0, len(text)
     for token in tokens:
         if text[start : token.start()].strip():
@@ -199,7 +199,7 @@ def _first_final(text: str, template: ChatTemplate) -> tuple[str, str]:
 def _messages(text: str, template: ChatTemplate) -> Iterator[_Message]:
     """The messages that tokens divide a text into. The text before the first token is the model's own."""
     role: Literal["own", "other"] = "own"
-    channel, position = _lost_start(text, template)
+    channel, position = _lost_start(text, 0, template)
     struck_out = _StruckOut(text)
     while True:
         token = _next_token(text, position, template, struck_out, anywhere=channel in _THOUGHT_CHANNELS)
@@ -217,20 +217,20 @@ def _messages(text: str, template: ChatTemplate) -> Iterator[_Message]:
                 role, channel = "own" if kind == "assistant" else "other", "final"
                 position = _end_of_header(text, position, template)
             case "end":
-                channel = "final"
+                channel, position = _lost_start(text, position, template)
             case _:
                 pass
 
 
-def _lost_start(text: str, template: ChatTemplate) -> tuple[str, int]:
-    """The channel and the begin of the first message, if the first token of its header is missing.
+def _lost_start(text: str, position: int, template: ChatTemplate) -> tuple[str, int]:
+    """The channel of a message and where it begins, also if the first token of its header is missing.
 
-    A text then begins as in `analysis<|message|>` or `assistant<|end_header_id|>`.
+    It then begins as in `analysis<|message|>` or `assistant<|end_header_id|>`.
     """
-    found = _LOST_START.match(text)
+    found = _LOST_START.match(text, position)
     token = template.token.match(text, found.end()) if found else None
     if not found or not token or _kind(token, template) not in ("header_end", "channel"):
-        return "final", 0
+        return "final", position
     return found["name"] if found["name"] in _THOUGHT_CHANNELS else "final", token.start()
 
 
@@ -256,7 +256,7 @@ def _next_token(
     protected: Callable[[int], bool] | None = None
     for token in template.token.finditer(text, position):
         kind = _kind(token, template)
-        if kind == "noise" or (kind == "html" and token.start() >= struck_out.first(position)):
+        if kind in ("edge", "noise") or (kind == "html" and token.start() >= struck_out.first(position)):
             continue
         if anywhere or not text[position : token.start()].strip():
             return token
@@ -331,7 +331,7 @@ def _with_bare_fences(text: str, template: ChatTemplate) -> str:
     parts, position = [], 0
     for fence in _FENCE.finditer(text):
         token = template.token.match(text, fence.end())
-        if token and _kind(token, template) != "noise":
+        if token and _kind(token, template) not in ("edge", "noise"):
             line_end = text.find("\n", token.end())
             line_end = len(text) if line_end < 0 else line_end
             parts += [text[position : fence.end()], " " * (line_end - fence.end())]

@@ -25,6 +25,7 @@ _FILE_LINE = re.compile(
 )
 _TAG = re.compile(r"\s*<\w+\s[^<>]*>\s*")
 _IN_BACKTICKS = re.compile(r"`([^`]+)`")
+_DECORATION = re.compile(r"^[^\w./\\~]+|[^\w]+$")
 _MAX_NAME_LINE = 300
 _DELETE = re.compile(r"^[ \t]*DELETE[ \t]+`?(?P<path>[^\s`]+)`?[ \t]*$", re.MULTILINE)
 _EXTENSIONS = {
@@ -152,7 +153,7 @@ def deleted_in(outside: str) -> list[str]:
 
 def announced(block: Block) -> str:
     """The path of a block's language in the sentence above it, as in "Save this as `a.py`:"; else empty."""
-    line = block.before.strip()
+    line = block.before.strip(" *_")
     if len(line) > _MAX_NAME_LINE or not line.endswith(":"):
         return ""
     paths = {word for word in _IN_BACKTICKS.findall(line) if _looks_like_path(word)}
@@ -244,7 +245,11 @@ def _named(block: Block) -> tuple[str | None, str]:
     if len(block.before) <= _MAX_NAME_LINE and _TAG.fullmatch(block.before):
         tag = NAMED_FILE.search(block.before)
         return (tag["double"] or tag["single"] or tag["bare"]) if tag else None, block.text
-    return _only_path(_HEADING, block.before.replace("*", "").replace("`", "")), block.text
+    heading = block.before.replace("*", "").replace("`", "")
+    path = _only_path(_HEADING, heading) or _only_path(
+        _HEADING, _DECORATION.sub("", heading[:_MAX_NAME_LINE])
+    )
+    return path, block.text
 
 
 def _divided(file: NamedBlock, text: str) -> list[NamedBlock]:

@@ -81,7 +81,7 @@ def definitions(path: str, text: str) -> set[str]:
     if extension_of(path) not in PROGRAMS:
         return set()
     names = {name for names in _DEFINITION.findall(text) for name in names if name}
-    return names | set(_functions(text)) if extension_of(path) in _WITH_BRACES else names
+    return names | set(_functions(path, text)) if extension_of(path) in _WITH_BRACES else names
 
 
 def lost_definitions(old: Mapping[str, str], written: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
@@ -145,20 +145,16 @@ def _stubs(path: str, text: str) -> set[str]:
     }
 
 
-def _functions(text: str) -> Iterator[str]:
+def _functions(path: str, text: str) -> Iterator[str]:
     """The names of the functions that begin as in C: a type or modifiers, a name, and parentheses."""
+    may_have_no_type = extension_of(path) in ("js", "jsx", "ts", "tsx", "dart")
     for match in _FUNCTION.finditer(text):
         words = re.findall(r"\w+", match["head"])
-        opens = match["rest"].rstrip().endswith("{") or match["next"]
-        is_method = len(words) > 1 or match["indent"]
-        if (
-            not opens
-            or not is_method
-            or words[0] in _STATEMENTS
-            or re.search(r"=>|\bfunction\b", match["rest"])
-        ):
-            continue
-        yield words[-1]
+        rest = match["rest"].rstrip()
+        opens = (rest.endswith("{") or match["next"]) and rest.count(")") == rest.count("(") + 1
+        has_type = len(words) > 1 or (may_have_no_type and match["indent"])
+        if opens and has_type and words[0] not in _STATEMENTS and "=>" not in rest:
+            yield words[-1]
 
 
 def _is_call(text: str) -> bool:

@@ -131,6 +131,8 @@ def _quoted_lines(path: str, text: str) -> set[int]:
     """The numbers of the lines, from 0, that a file quotes: in strings, or in code blocks of Markdown."""
     if extension_of(path) in ("md", "mdx", "markdown"):
         return {number for block in parse(text).blocks for number in block.lines}
+    if extension_of(path) == "rst":
+        return {number for number, line in enumerate(text.split("\n")) if line[:1] in (" ", "\t")}
     if extension_of(path) not in _PYTHON:
         return set()
     try:

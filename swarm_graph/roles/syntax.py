@@ -27,9 +27,10 @@ _PYTHON_STRINGS = re.compile(
     re.DOTALL,
 )
 _OTHER_STRINGS = re.compile(
-    r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|`(?:[^`\\]|\\.)*`|//[^\n]*|(?<!&)#[^\n]*|/\*(?:[^*]|\*(?!/))*\*/',
+    r'"""(?:[^\\]|\\.)*?"""|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|`(?:[^`\\]|\\.)*`|//[^\n]*|(?<!&)#[^\n]*|/\*(?:[^*]|\*(?!/))*\*/',
     re.DOTALL,
 )
+_SQL_STRINGS = re.compile(r"'[^']*'|\"[^\"]*\"|--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/")
 _REGEX = re.compile(r"/(?:[^/\\\n]|\\.)+/")
 _CODE = ("js", "ts", "c", "h", "cpp", "hpp", "cs", "java", "kt", "go", "rs", "rb", "sh", "sql")
 _BYTE_TOKENS = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
@@ -291,5 +292,7 @@ def _is_operator(entity: re.Match[str], code: str) -> bool:
 
 def _without_strings(path: str, text: str) -> str:
     """Code without its comments, and with empty strings."""
-    strings = _PYTHON_STRINGS if _is_python(path) else _OTHER_STRINGS
-    return strings.sub(lambda found: "" if found[0][0] in "#/" else '""', text)
+    strings = (
+        _PYTHON_STRINGS if _is_python(path) else _SQL_STRINGS if path.endswith(".sql") else _OTHER_STRINGS
+    )
+    return strings.sub(lambda found: "" if found[0][0] in "#/-" else '""', text)

@@ -9,6 +9,7 @@ from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.edit_blocks import Edit, apply_edits, edits_in, holds_edits, unfenced_edits
 from swarm_graph.roles.fences import Block, parse
 from swarm_graph.roles.file_blocks import (
+    FileBlocks,
     Files,
     NamedBlock,
     announced,
@@ -51,25 +52,15 @@ def read_answered_files(text: str, old: Mapping[str, str]) -> Files:
     Raises:
         UnreadableAnswer: There is no file, a file is not complete, or its path is missing or not allowed.
     """
-    named, unnamed, outside = file_blocks(_before_invented_turn(text))
-    written: dict[str, str] = {}
-    edits: list[Edit] = []
-    for block in named:
-        if _is_edit(block) and not block.path.endswith(_PATCHES):
-            edits += edits_in(block.text, block.path)
-        else:
-            written[project_path(block.path)] = block.text
-    for unnamed_block in filter(_is_edit, unnamed):
-        edits += edits_in(unnamed_block.text, "")
-    edits += unfenced_edits(outside)
-    meant = {path: path for path in written} | _without_folders(written, old, deleted_in(outside))
-    notes = [f"{path} taken for {old_path}" for path, old_path in meant.items() if path != old_path]
-    written = {meant[path]: text for path, text in written.items()}
-    edits = list(dict.fromkeys(edits))  # a model that repeats itself means the same edit
+    blocks = file_blocks(_before_invented_turn(text))
+    written, edits = _files_and_edits(blocks)
+    moved = _without_folders(written, old, deleted_in(blocks.outside))
+    notes = [f"{path} taken for {meant}" for path, meant in moved.items()]
+    written = {moved.get(path, path): text for path, text in written.items()}
     # Beside whole files, an edit of one of them, or of a file that it does not name, shows what changed.
     edits = [_checked(edit, old) for edit in edits if not written or (edit.path and edit.path not in written)]
     if not written and not edits:
-        written = _placed([block for block in unnamed if not _is_edit(block)], old)
+        written = _placed([block for block in blocks.unnamed if not _is_edit(block)], old)
     deleted = tuple(edit.path for edit in edits if edit.deletes)
     written |= apply_edits(edits, old)
     for path, body in written.items():
@@ -77,12 +68,26 @@ def read_answered_files(text: str, old: Mapping[str, str]) -> Files:
         written[path], what = mended(path, body)
         notes += [f"{what} undone in {path}"] if what else []
     deletions = "\n".join(f"DELETE {path}" for path in deleted)
-    return files(written, f"{outside}\n{deletions}", tuple(notes))
+    return files(written, f"{blocks.outside}\n{deletions}", tuple(notes))
 
 
 def doubts(answer: Files, old: Mapping[str, str]) -> str:
     """Why the files are probably not meant as they are, for a question; empty when nothing is odd."""
     return "; ".join([*_losses(answer, old), *_syntax_problems(answer.written)])
+
+
+def _files_and_edits(blocks: FileBlocks) -> tuple[dict[str, str], list[Edit]]:
+    """The files that blocks write whole, path to text, and the edits; a repeated edit counts once."""
+    written: dict[str, str] = {}
+    edits: list[Edit] = []
+    for block in blocks.named:
+        if _is_edit(block) and not block.path.endswith(_PATCHES):
+            edits += edits_in(block.text, block.path)
+        else:
+            written[project_path(block.path)] = block.text
+    for unnamed in filter(_is_edit, blocks.unnamed):
+        edits += edits_in(unnamed.text, "")
+    return written, list(dict.fromkeys([*edits, *unfenced_edits(blocks.outside)]))
 
 
 def _losses(answer: Files, old: Mapping[str, str]) -> Iterator[str]:

@@ -50,12 +50,15 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
     ),
 )
 _OWN_ROLES = ("", "assistant", "model", "chatbot", "bot", "ai")
+_ROLES = (*_OWN_ROLES, "user", "human", "system", "developer", "tool", "function")
 _THOUGHT_CHANNELS = ("analysis", "commentary", "thought", "thoughts", "thinking")
 _FENCE = re.compile(r"^ *(?:`{3,}|~{3,})[ \t]*", re.MULTILINE)
 _INLINE_CODE = re.compile(r"(?<!`)(`{1,2})(?!`)[^`\n]+\1(?!`)")
 _LEADING_ROLE = re.compile(r"\s*assistant[ \t]*\n")
-_LOST_START = re.compile(r"\s*(?P<name>assistant|model|analysis|commentary|final)\b[^\n<>]{0,60}(?=<)")
-_STRIPPED_CHANNELS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary|final)(?![a-z])")
+_LOST_START = re.compile(
+    r"\s*(?P<name>assistant|model|analysis|commentary|final)(?: to=[\w.]+| json)* *(?=<)"
+)
+_STRIPPED_CHANNELS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary|final(?![a-z]))")
 _STRIPPED_ANALYSIS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z])")
 _STRIPPED_FINAL = re.compile(r"(?<![A-Za-z])assistantfinal|(?<=[.!?])assistantfinal")
 _STRIPPED_FINAL_ONLY = re.compile(r"\s*final(?=[{#`])")
@@ -91,7 +94,8 @@ def final_message(text: str, template: ChatTemplate = KNOWN) -> FinalMessage:
     if leading := _LEADING_ROLE.match(text):
         text = text[leading.end() :]
     text, next_turn = _before_stripped_turn(text, template)
-    separated = separate(_without_stripped_channels(text, template), template)
+    final, before = _without_stripped_channels(text, template)
+    separated = separate(final, template)
     if any(message.role == "other" for message in _messages(separated.doubtful, template)):
         # A turn that the model invented closes no thoughts of the turn before it.
         separated = separated._replace(answer=text, doubtful="")
@@ -101,7 +105,7 @@ def final_message(text: str, template: ChatTemplate = KNOWN) -> FinalMessage:
     if separated.unclosed:
         cut = cut or "read up to a thought that never ends"
     text, doubtful = wrapped["body"] if wrapped else answer, separated.doubtful
-    return FinalMessage(restored(text, template), restored(doubtful, template), cut or next_turn)
+    return FinalMessage(restored(text, template), restored(doubtful, template), cut or next_turn or before)
 
 
 def _detokenized(text: str, template: ChatTemplate) -> str:
@@ -151,23 +155,21 @@ def _before_stripped_turn(text: str, template: ChatTemplate) -> tuple[str, str]:
     return (text[: turn.start()], "read up to the next turn, more text followed") if turn else (text, "")
 
 
-def _without_stripped_channels(text: str, template: ChatTemplate) -> str:
+def _without_stripped_channels(text: str, template: ChatTemplate) -> tuple[str, str]:
     """A text without the channels before the final one, where a server left only the names of channels.
 
-    It then reads as in `analysisWe need a sum.assistantfinalHere it is`.
+    It then reads as in `analysisWe need a sum.assistantfinalHere it is`. If the name of the first channel is
+    missing too, what was left out is only probably thoughts, and a note says so.
     """
     if only := _STRIPPED_FINAL_ONLY.match(text):
-        return text[only.end() :]
+        return text[only.end() :], ""
     if "assistantfinal" not in text:
-        return "" if _STRIPPED_ANALYSIS.match(text) else text
-    begins_with_channel = _STRIPPED_CHANNELS.match(text)
-    protected = (lambda _: False) if begins_with_channel else _protected(text, template)
-    for final in (
-        re.finditer("assistantfinal", text) if begins_with_channel else _STRIPPED_FINAL.finditer(text)
-    ):
-        if not protected(final.start()):
-            return text[final.end() :]
-    return text
+        return "" if _STRIPPED_ANALYSIS.match(text) else text, ""
+    if _STRIPPED_CHANNELS.match(text):
+        return text.partition("assistantfinal")[2], ""
+    protected = _protected(text, template)
+    final = next((found for found in _STRIPPED_FINAL.finditer(text) if not protected(found.start())), None)
+    return (text[final.end() :], "read from 'assistantfinal', text stood before it") if final else (text, "")
 
 
 # --- messages ------------------------------------------------------------------------------------
@@ -237,8 +239,9 @@ def _lost_start(text: str, position: int, template: ChatTemplate) -> tuple[str, 
 def _end_of_header(text: str, position: int, template: ChatTemplate) -> int:
     """The end of a header that goes on behind its token, as in `<|im_assistant|>assistant<|im_middle|>`."""
     token = template.token.search(text, position, position + _MAX_NAME_LINE)
-    in_header = token and _kind(token, template) == "header_end" and "\n" not in text[position : token.end()]
-    return token.start() if token and in_header else position
+    if not token or _kind(token, template) != "header_end":
+        return position
+    return token.start() if text[position : token.start()].strip(" ").lower() in _ROLES else position
 
 
 def _next_token(

@@ -20,9 +20,9 @@ _COMMENT = re.compile(
 )
 _COMMENT_START = re.compile(r"#|//|/\*|\*|--")
 _DOTS = re.compile(r"(?:(?:#|//+|/\*+) ?)?(?:\.{3}|…)\s*(?:\*/)?")
-_STUB_OF_PYTHON = re.compile(r"(?:.*: *)?(?:pass|\.{3}) *#(?P<remark>.*)")
+_STUB_IN_PYTHON = re.compile(r"(?:.*: *)?(?:pass|\.{3}) *#(?P<remark>.*)")
 _STUB_IN_BRACES = re.compile(r"[^\"'`/#]*\{ *(?:/\*(?P<remark>[^*]*)\*/|\.{3}|…) *\}[ ;]*")
-"""A body that is left out on one line: `pass  # unchanged`, `{ /* unchanged */ }`, `{ ... }`."""
+"""Bodies that are left out on one line: `pass  # unchanged`, `{ /* unchanged */ }`, `{ ... }`."""
 
 _WHAT = (
     r"code|file|class|module|functions?|methods?|implementation|imports?|contents?|tests?|lines|parts|sections"
@@ -95,11 +95,9 @@ def _is_placeholder(lines: list[str], number: int) -> bool:
     marked = bool(_MARKED.search(words)) and (bool(comment) or " " in bare)
     if not (comment or marked) or not _LEFT_OUT.fullmatch(bare):
         return False
-    return marked or (
-        bool(re.search(r"\W", bare) or not bare.isascii())
-        and not _WEAK.fullmatch(bare)
-        and _stands_alone(lines, number)
-    )
+    is_one_word = bare.isascii() and " " not in bare
+    is_plain = not is_one_word and not _WEAK.fullmatch(bare)
+    return marked or (is_plain and _stands_alone(lines, number))
 
 
 def _stands_alone(lines: list[str], number: int) -> bool:
@@ -118,7 +116,7 @@ def _is_omission(path: str, lines: list[str], number: int) -> bool:
     if _COMMENT_START.match(line):
         comment = _COMMENT.fullmatch(line)
         return bool(comment and _BETWEEN_DOTS.fullmatch(comment["words"]))
-    stub = (_STUB_OF_PYTHON if is_python else _STUB_IN_BRACES).fullmatch(line)
+    stub = (_STUB_IN_PYTHON if is_python else _STUB_IN_BRACES).fullmatch(line)
     remark = (stub["remark"] or "").strip(" .…:()[]{}<>") if stub else ""
     return bool(stub) and (not remark or bool(_LEFT_OUT.fullmatch(remark)))
 

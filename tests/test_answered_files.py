@@ -139,6 +139,9 @@ LEGITIMATE = {
     "src/regex.js": "const decode = text => text.split(/&lt;|&gt;/g);\n",
     "src/register.cpp": "Register<0x40> control;\nRegister<0x0A> status;\n",
     "src/lines.js": 'const lines = text => text.split(/\\r?\\n\\n/).map(a => a.replace(/\\n/g, ""));\n',
+    "src/page.vue": "<template>\n  <p>a &lt; b</p>\n</template>\n",
+    "path.html": "<p>C:\\new\\name\\next</p>\n",
+    "snippet.html": "a &lt; b &amp; c\n",
     "src/bars.sh": "echo \u2581\u2582\u2583\n",
     "empty.json": "",
     "src/__init__.py": "",
@@ -353,7 +356,13 @@ def test_the_sentence_above_a_block_announces_its_file() -> None:
     assert read_answered_files(f"The new `calc.py`:\n{block}", OLD).written == {"src/calc.py": ADD}
     two = f"First `a.py`:\n{block}\nThen `b.py`:\n{block}"
     assert read_answered_files(two, {}).written == {"a.py": ADD, "b.py": ADD}
-    for sentence in ("Run `python a.py`:", "I changed `a.py`", "Of `a.py` and `b.py`:", "As in `a.js`:"):
+    for sentence in (
+        "e.g.:",
+        "Run `python a.py`:",
+        "I changed `a.py`",
+        "Of `a.py` and `b.py`:",
+        "As in `a.js`:",
+    ):
         assert read_answered_files(f"{sentence}\n{block}", {}).written == {"main.py": ADD}
     tagged = f'<file path="src/add.py">\n{block}\n</file>'
     assert read_answered_files(tagged, {}).written == {"src/add.py": ADD}
@@ -371,6 +380,8 @@ def test_a_block_with_several_file_lines_is_several_files() -> None:
     text = "```js\n// FILE: src/a.js\na();\n\n// FILE: b.js\nb();\n```"
     assert read_answered_files(text, {}).written == {"src/a.js": "a();\n\n", "b.js": "b();\n"}
     other = "# file: the one\nb()\n# a.py\nc()\n"
+    assert read_answered_files(f"```python\n# file: a.py\n{other}```", {}).written == {"a.py": other}
+    other = "a()\n# path: b.py\nb()\n"
     assert read_answered_files(f"```python\n# file: a.py\n{other}```", {}).written == {"a.py": other}
     named = "# file: a.py\na()\n# file: b.py\nb()\n"
     assert read_answered_files(f"```python path=c.py\n{named}```", {}).written == {"c.py": named}
@@ -471,6 +482,8 @@ def test_an_answer_that_is_encoded_as_a_whole_is_decoded(newline: str) -> None:
         ("a.toml", "a = “x”\n"),
         ("a.js", "if (a &lt; b) { f(); }\n"),
         ("a.go", "if a &amp;&amp; b {\n}\n"),
+        ("a.html", "&lt;!DOCTYPE html&gt;\n&lt;p class=&quot;a&quot;&gt;It's a &amp;amp; b&lt;/p&gt;\n"),
+        ("a.tsx", "const f = (a: number) =&gt; a &lt; 1;\n"),
         ("a.ts", "const f = (a: number) => a &lt; 1;\n"),
         ("a.js", "function f(a) {\\n  return a;\\n}\\n\n"),
         ("a.sh", "echo<0x20>a<0x0A>echo<0x20>b<0x0A>\n"),
@@ -479,7 +492,7 @@ def test_an_answer_that_is_encoded_as_a_whole_is_decoded(newline: str) -> None:
 def test_other_languages_are_mended_too(path: str, text: str) -> None:
     found = mended(path, text)
     assert found.what
-    assert "&" not in found.text.replace("&&", "")
+    assert "&" not in found.text.replace("&&", "").replace("&amp; b", "")
     assert syntax_problem(path, found.text) is None
 
 

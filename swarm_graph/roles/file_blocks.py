@@ -25,7 +25,7 @@ _FILE_LINE = re.compile(
 )
 _TAG = re.compile(r"\s*<\w+\s[^<>]*>\s*")
 _IN_BACKTICKS = re.compile(r"`([^`]+)`")
-_DECORATION = re.compile(r"^[^\w./\\~]+|[^\w]+$")
+_DECORATION = re.compile(r"^[^\w./\\~]+|[^\w.]+$")
 _MAX_NAME_LINE = 300
 _DELETE = re.compile(r"^[ \t]*DELETE[ \t]+`?(?P<path>[^\s`]+)`?[ \t]*$", re.MULTILINE)
 _EXTENSIONS = {
@@ -253,16 +253,19 @@ def _named(block: Block) -> tuple[str | None, str]:
 
 
 def _divided(file: NamedBlock, text: str) -> list[NamedBlock]:
-    """The files of a block: several if its first line and later ones read as in `// FILE: a.js`.
+    """The files of a block: several if later lines name one as its first line does, as in `// FILE: a.js`.
 
     Args:
         file: The block as one file.
         text: Its text with the first line.
     """
     lines = text.split("\n")
-    starts = [number for number, line in enumerate(lines) if _only_path(_FILE_LINE, line)]
-    if len(starts) < 2 or starts[0] or file.text == text:
+    if file.text == text or not _only_path(_FILE_LINE, lines[0]):
         return [file]
+    words = lines[0][: lines[0].index(file.path)]
+    starts = [
+        number for number, line in enumerate(lines) if line.startswith(words) and _only_path(_FILE_LINE, line)
+    ]
     ends = [*starts[1:], len(lines) - 1]
     return [
         NamedBlock(

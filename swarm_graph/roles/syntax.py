@@ -32,7 +32,8 @@ _OTHER_STRINGS = re.compile(
 )
 _SQL_STRINGS = re.compile(r"'[^']*'|\"[^\"]*\"|--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/")
 _REGEX = re.compile(r"/(?:[^/\\\n]|\\.)+/")
-_CODE = ("js", "ts", "c", "h", "cpp", "hpp", "cs", "java", "kt", "go", "rs", "rb", "sh", "sql")
+_CODE = ("js", "jsx", "ts", "tsx", "c", "h", "cpp", "hpp", "cs", "java", "kt", "go", "rs", "rb", "sh", "sql")
+_PAGES = ("html", "htm", "vue", "svelte", "php")
 _BYTE_TOKENS = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
 _ENCODED = re.compile(r"<0x[0-9A-F]{2}>|[\u2581\u010a]")
 """Byte tokens, and the characters by which tokenizers write a space and a line end."""
@@ -81,8 +82,8 @@ def mended(path: str, text: str) -> Mended:
     What can be undone: byte tokens such as `<0x0A>`, line ends written as `\\n`, HTML entities, and quotation
     marks and spaces of typography where the language knows only plain ones.
     """
-    if _is_code(path) or _has_parser(path):
-        for what, mend in _MENDS.items():
+    for what, mend in _MENDS.items():
+        if _is_code(path) or _has_parser(path) or (_is_page(path) and mend is _entities):
             candidate = mend(path, text)
             if candidate is not None and candidate != text:
                 return Mended(candidate, what)
@@ -99,6 +100,8 @@ def decoded_bytes(text: str) -> str:
 
 def _encoded_entity(path: str, text: str) -> str:
     """An HTML entity that stands in code where only an encoding can have put it; empty when there is none."""
+    if _is_page(path):
+        return "&lt;" if "<" not in text and text.lstrip().startswith("&lt;") else ""
     if not _is_code(path):
         return ""
     if not _is_python(path) and "<" in text:
@@ -213,6 +216,8 @@ def _line_ends(path: str, text: str) -> str | None:
 
 def _entities(path: str, text: str) -> str | None:
     candidate = _ENTITY.sub(lambda found: unescape(found[0]), text)
+    if _is_page(path):
+        return candidate if _encoded_entity(path, text) else None
     if not _encoded_entity(path, text):
         return None if _is_code(path) else _if_it_parses(path, text, candidate)
     inside = len(_ENTITY.findall(text)) > len(_ENTITY.findall(_without_strings(path, text)))
@@ -271,6 +276,10 @@ def _says_something(path: str, text: str) -> bool:
 
 def _is_code(path: str) -> bool:
     return path.rpartition(".")[2] in (*_CODE, "py", "pyi")
+
+
+def _is_page(path: str) -> bool:
+    return path.rpartition(".")[2] in _PAGES
 
 
 def _is_python(path: str) -> bool:

@@ -101,6 +101,40 @@ CASES = {
         (FINDING, GOOD),
         asked=2,
     ),
+    "review contradicts itself": Case(
+        (block(ADD),), ONE, (GOOD.replace("{", '{"verdict": "rejected", '),), approved=False, asked=2
+    ),
+    "harmony, the first token lost": Case(
+        (
+            f"analysis<|message|>{block('x')}<|end|><|start|>assistant<|channel|>final<|message|>{block(ADD)}"
+            "<|return|>",
+        ),
+        ONE,
+    ),
+    "llama without tokens": Case((f"{block(ADD)}assistant\n\n{block(ADD.replace('+', '-'))}",), ONE),
+    "patch": Case(
+        (
+            FIRST,
+            "*** Begin Patch\n*** Update File: src/calc.py\n@@ def div(a, b):\n+    if b == 0:\n"
+            '+        raise ValueError("b")\n     return a / b\n*** End Patch\n',
+        ),
+        BOTH,
+        (FINDING, GOOD),
+        asked=2,
+    ),
+    "the folder forgotten in the second round": Case(
+        (FIRST, block(FIXED).replace("src/", "")),
+        BOTH,
+        (FINDING, GOOD),
+        asked=2,
+        note="calc.py taken for src/calc.py",
+    ),
+    "a body left out, then whole": Case(
+        (FIRST, block(FIXED.replace("return a + b", "...  # unchanged")), block(FIXED)),
+        BOTH,
+        (FINDING, GOOD),
+        asked=3,
+    ),
     "unnamed in the second round": Case(
         (FIRST, f"I fixed it:\n```python\n{FIXED}```"), BOTH, (FINDING, GOOD), asked=2
     ),

@@ -221,6 +221,8 @@ QUOTED = {
     "README.md": "# A\n\n```js\nx = {\n  // ... existing code ...\n};\n```\n",
     "test_a.py": 'TEXT = """\n# ... existing code ...\n"""\nLINE = "# ... existing code ..."\n',
     "usage.py": "# for line in lines:\n#     ...\n\n\ndef f(a):  # unchanged\n    return {...}\n",
+    "text.go": "var text = `\n// ... existing code ...\n`\n",
+    "text.js": "f(`\n// ... existing code ...\n`, 1); // it's\n",
     "types.ts": "const f = (...a: B[]) => [...a]; // like { ... }\n",
     "servers.yaml": "# ... more servers ...\na: 1\n",
     "else.js": "if (a) {\n  f();\n} else {\n  // No changes needed\n}\n// Other functions\n\n",

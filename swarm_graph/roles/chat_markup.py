@@ -51,7 +51,10 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
 )
 _OWN_ROLES = ("", "assistant", "model", "chatbot", "bot", "ai")
 _ROLES = (*_OWN_ROLES, "user", "human", "system", "developer", "tool", "function")
-_THOUGHT_CHANNELS = ("analysis", "commentary", "thought", "thoughts", "thinking")
+_UNCLEAR = "unclear"
+_THOUGHT_CHANNELS = ("analysis", "commentary", "thought", "thoughts", "thinking", _UNCLEAR)
+_WORD = re.compile(r"[ \t]*([\w-]*)")
+_HEADER_WORD = re.compile(r"to=\S+|json|code")
 _FENCE = re.compile(r"^ *(?:`{3,}|~{3,})[ \t]*", re.MULTILINE)
 _INLINE_CODE = re.compile(r"(?<!`)(`{1,2})(?!`)[^`\n]+\1(?!`)")
 _LEADING_ROLE = re.compile(r"\s*assistant[ \t]*\n")
@@ -299,16 +302,19 @@ class _StruckOut:
 
 
 def _name(text: str, position: int, template: ChatTemplate, ended_by: tuple[Kind, ...]) -> tuple[str, int]:
-    """The name of a role or channel behind its token, and where the message or the next token begins."""
+    """The name of a role or channel behind its token, and where the message or the next token begins.
+
+    A header that holds other words than a name is `_UNCLEAR`: they may be the answer.
+    """
     end_of_line = text.find("\n", position, position + _MAX_NAME_LINE)
     line_end = min(position + _MAX_NAME_LINE, len(text)) if end_of_line < 0 else end_of_line + 1
-    tokens = list(template.token.finditer(text, position, line_end))
-    named = [token for token in tokens if _kind(token, template) in ended_by]
-    ending = next(iter(named or tokens), None)
-    words = text[position : ending.start() if ending else line_end].split(maxsplit=1)
-    if ending or len(words) < 2:
-        return (words[0].lower() if words else ""), ending.start() if ending else line_end
-    return words[0].lower(), text.index(words[0], position) + len(words[0])
+    tokens = template.token.finditer(text, position, line_end)
+    ending = next((token for token in tokens if _kind(token, template) in ended_by), None)
+    if ending is None:
+        word = _WORD.match(text, position)
+        return (word[1].lower(), word.end()) if word else ("", position)
+    name, *more = template.token.sub(" ", text[position : ending.start()]).lower().split() or [""]
+    return name if all(map(_HEADER_WORD.fullmatch, more)) else _UNCLEAR, ending.start()
 
 
 def _protected(text: str, template: ChatTemplate) -> Callable[[int], bool]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
 from swarm_graph.roles.fences import parse
+from swarm_graph.roles.syntax import lines_in_strings
 
 PROGRAMS = (
     "py", "pyi", "js", "jsx", "ts", "tsx", "c", "h", "cpp", "hpp", "cs", "java", "kt", "go", "rs", "rb",
@@ -131,11 +131,4 @@ def _quoted_lines(path: str, text: str) -> set[int]:
         return {number for block in parse(text).blocks for number in block.lines}
     if extension_of(path) == "rst":
         return {number for number, line in enumerate(text.split("\n")) if line[:1] in (" ", "\t")}
-    if extension_of(path) not in _PYTHON:
-        return set()
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
-    strings = [node for node in ast.walk(tree) if isinstance(node, (ast.Constant, ast.JoinedStr))]
-    return {number for node in strings for number in range(node.lineno, node.end_lineno or 0)}
+    return lines_in_strings(path, text) if extension_of(path) in PROGRAMS else set()

@@ -90,6 +90,18 @@ def mended(path: str, text: str) -> Mended:
     return Mended(text)
 
 
+def lines_in_strings(path: str, text: str) -> set[int]:
+    """The numbers of the lines of a program, from 0, that begin inside of a string."""
+    found: set[int] = set()
+    number = position = 0
+    for string in _strings(path).finditer(text):
+        if string[0][0] not in "#/-":
+            number += text.count("\n", position, string.start())
+            found.update(range(number + 1, number + string[0].count("\n") + 1))
+            number, position = number + string[0].count("\n"), string.end()
+    return found
+
+
 def decoded_bytes(text: str) -> str:
     """A text with the characters that its byte tokens stand for: `<0x0A>` is a line end."""
     return _BYTE_TOKENS.sub(
@@ -299,9 +311,11 @@ def _is_operator(entity: re.Match[str], code: str) -> bool:
     return not in_regex and bool(code[entity.end() : entity.end() + 100].split("\n")[0].strip())
 
 
+def _strings(path: str) -> re.Pattern[str]:
+    """Matches a string or comment."""
+    return _PYTHON_STRINGS if _is_python(path) else _SQL_STRINGS if path.endswith(".sql") else _OTHER_STRINGS
+
+
 def _without_strings(path: str, text: str) -> str:
     """Code without its comments, and with empty strings."""
-    strings = (
-        _PYTHON_STRINGS if _is_python(path) else _SQL_STRINGS if path.endswith(".sql") else _OTHER_STRINGS
-    )
-    return strings.sub(lambda found: "" if found[0][0] in "#/-" else '""', text)
+    return _strings(path).sub(lambda found: "" if found[0][0] in "#/-" else '""', text)

@@ -45,9 +45,9 @@ _CALL_KEYS = (
     ),
 )
 """The keys of calls, and of files and edits in JSON: what they are about, and what is to happen."""
-_CALLS = ("tool_call", "tool_code", "tool", "function_call", "xml")
+_CALLS = ("tool_call", "tool_code", "tool", "function_call")
 _COMMAND_LINE = re.compile(
-    r"\$ |(?:sudo )?(?:python3?|pip3?|pytest|uv|npm|npx|node|cargo|go|make|docker|git|cd|curl) ", re.MULTILINE
+    r"\$ |(?:sudo )?(?:python3?|pip3?|pytest|uv|npm|npx|node|cargo|go|make|docker|git|cd|curl) "
 )
 _CALL_TAG = re.compile(r"\s*<(?:tool_call|function_call|function=|invoke|tool_use|tool_code)\b")
 
@@ -69,7 +69,7 @@ def not_a_file(language: str, text: str) -> str:
         return "a shell command"
     if not language and all(map(_COMMAND_LINE.match, filter(str.strip, text.split("\n")))):
         return "a shell command"
-    if language in _CALLS[:-1] or _CALL_TAG.match(text) or _is_call(text):
+    if language in _CALLS or _CALL_TAG.match(text) or _is_call(text):
         return "a tool call"
     return ""
 

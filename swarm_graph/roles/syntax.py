@@ -1,6 +1,7 @@
 """Whether a file parses, and mending what a server or a model has encoded in a file beyond doubt.
 
-Only formats whose parser is at hand are checked: Python, JSON, YAML, TOML and XML.
+Only formats whose parser is at hand are checked: Python, JSON, YAML, TOML and XML. In other code, only HTML
+entities are noticed.
 """
 
 from __future__ import annotations

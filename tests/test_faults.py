@@ -41,12 +41,12 @@ CALLS = {
 }
 """How many calls reach the server with one retry; a plain answer often needs no repair."""
 LIMITS = {
-    "silent": {"idle_timeout": 1},
-    "early_stop_stall": {"idle_timeout": 1},
+    "silent": {"idle_timeout": 3},
+    "early_stop_stall": {"idle_timeout": 3},
     "keep_alive": {"idle_timeout": 2},
     "only_comments": {"timeout": 2},
     "left_open_alive": {"idle_timeout": 3},
-    "stall": {"idle_timeout": 1},
+    "stall": {"idle_timeout": 3},
     "left_open": {"idle_timeout": 3},
     "loading": {"timeout": 4},
 }

@@ -364,6 +364,8 @@ class Trial:
         )
         try:
             judged.run(job, judged.Channel(events, answers, token))
+        except BrokenPipeError:
+            pass  # the judge has been killed; the host sees that
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()

@@ -81,31 +81,19 @@ class Catalogue:
         Args:
             session: The session as it is from now on.
             kind: begin, follow_up, resume or replay.
-            input: The input of the graph; None for a resume.
+            input: The input of the graph; None for a resume, unless it begins the request again.
             checkpoint: The id of the checkpoint that the run starts from; empty if there is none.
             sources: What the request is made from; None leaves what is recorded.
         """
         with self.database.transaction() as cursor:
             known = self.get(session.session)
             if kind in ("begin", "follow_up"):
-                cursor.execute(
-                    "DELETE FROM sources WHERE session = ? AND kind = 'inputs'", (session.session,)
-                )
+                self._forget_inputs_folder(session.session)
+                sources = sources or ()
             self._put_place(session.session)
-            places = self.places(session.session)
-            if sources is not None or kind in ("begin", "follow_up"):
-                self.put_sources(session.session, sources or ())
-            row = session_to_row(self.as_recorded(session))
-            if known is not None:
-                row = {
-                    "session": session.session,
-                    "request": session.request,
-                    "workflow": session.workflow,
-                    "output": places.recorded(session.output or known.output),
-                    "phase": session.phase,
-                    "updated_at": session.updated_at,
-                }
-            self._tables.table("sessions").upsert(row, pk="session")
+            if sources is not None:
+                self.put_sources(session.session, sources)
+            self._tables.table("sessions").upsert(self._row_of_run(session, known), pk="session")
             cursor.execute(
                 f"UPDATE runs SET phase = 'interrupted', ended_at = {_RUN_END} "
                 "WHERE session = ? AND ended_at IS NULL",
@@ -151,6 +139,14 @@ class Catalogue:
             self._tables.table("runs").update(run, {"phase": phase, "error": error, "ended_at": now})
             if has_ended(phase):
                 self.forget_answers(session_id)
+
+    def _row_of_run(self, session: Session, known: Session | None) -> dict[str, Any]:
+        """What a run changes in the row of its session; all of it for a new session."""
+        if known is None:
+            return session_to_row(self.as_recorded(session))
+        row = session_to_row(self.as_recorded(replace(session, output=session.output or known.output)))
+        names = ("session", "request", "workflow", "output", "phase", "updated_at")
+        return {name: row[name] for name in names}
 
     def add(self, session: Session) -> None:
         """Record a session that has no run yet, such as a fork."""
@@ -272,14 +268,18 @@ class Catalogue:
             )
 
     def put_inputs_folder(self, session_id: str, folder: str) -> None:
-        """Record where the input files of a session lie now; empty: where they lay when it began."""
+        """Record the folder that now holds the input files of a session; empty: the one of its beginning."""
         source = Source("inputs", folder and self.places(session_id).recorded(folder))
-        with self.database.transaction() as cursor:
-            cursor.execute("DELETE FROM sources WHERE session = ? AND kind = 'inputs'", (session_id,))
+        with self.database.transaction():
+            self._forget_inputs_folder(session_id)
             self._tables.table("sources").insert({"session": session_id, **source._asdict()})
 
+    def _forget_inputs_folder(self, session_id: str) -> None:
+        with self.database.transaction() as cursor:
+            cursor.execute("DELETE FROM sources WHERE session = ? AND kind = 'inputs'", (session_id,))
+
     def places(self, session_id: str) -> Places:
-        """Where the files of a session lie now."""
+        """Where the files of a session are now."""
         if str(self.database.path) == MEMORY:
             return UNMOVED
         names = dict.fromkeys(PLACES, "")
@@ -469,7 +469,7 @@ def _with_paths(session: Session, place: Callable[[str], str]) -> Session:
 
     Args:
         session: The session.
-        place: Returns the path there for a path here.
+        place: Returns the path at the other place.
     """
     config, folder = session.config, session.config.get("prompts_dir")
     if isinstance(folder, str) and Path(folder).is_absolute():  # a pack has a name

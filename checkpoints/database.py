@@ -53,7 +53,7 @@ _CURES = {
 class Database:
     """The file behind `open_checkpointer`: one connection, one lock, one thread for async callers.
 
-    A forked child opens the file anew when it first uses it. A database in memory it has as a copy.
+    A forked child opens the file anew when it first uses it. It has a copy of a database in memory.
 
     Attributes:
         path: As the caller gave it.

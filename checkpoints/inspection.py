@@ -78,7 +78,7 @@ def distrust(connection: sqlite3.Connection) -> None:
 
 
 def refuse_foreign(database: sqlite_utils.Database, path: str) -> None:
-    """Refuse a file with a view, trigger, table or index that no version of swarm_graph makes.
+    """Refuse a file with a view, trigger, table or index that no version of swarm_graph creates.
 
     Args:
         database: The open file; it is only read.
@@ -95,9 +95,8 @@ def refuse_foreign(database: sqlite_utils.Database, path: str) -> None:
         applied_steps(database, path)  # a newer version has tables that this one does not know
     more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
     raise StorageError(
-        f"cannot use the database {path!r}: it holds the {foreign[0]}{more}, which swarm_graph does not make "
-        "so: somebody changed the file, and SQLite may run what they added; name another file, or remove "
-        "what you added yourself with the sqlite3 shell"
+        f"cannot use the database {path!r}: it holds the {foreign[0]}{more}, which swarm_graph does not "
+        "create and SQLite may run; name another file, or if you added it, remove it with the sqlite3 shell"
     )
 
 

@@ -171,7 +171,7 @@ def _read_key(path: Path) -> bytes:
 def _problem(status: os.stat_result) -> str:
     """Why a key is not the user's secret; empty if it is."""
     if not stat.S_ISREG(status.st_mode):
-        return "is no file"
+        return "is not a regular file"
     if os.name == "nt":
         return ""
     if status.st_uid != os.geteuid():

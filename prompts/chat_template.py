@@ -1,4 +1,4 @@
-"""The tokens of chat templates: they divide turns, channels and thoughts, and are no text of anyone's.
+"""The tokens of chat templates: they divide turns, channels and thoughts, and are not part of any text.
 
 A server reads `<|im_end|>` in a request as a real end of turn, and some models write it as text. So tokens
 are broken up before a prompt is sent, and `roles/chat_markup.py` reads them out of answers. Families of

@@ -121,7 +121,7 @@ class ModelEntry(Settings):
         1800.0, description="Seconds for one call, from dispatch to the last token."
     )
     idle_timeout: PositiveNumber = Field(
-        600.0, description="Seconds in which the server sends nothing until a call fails."
+        600.0, description="Seconds of silence from the server after which a call fails."
     )
     retries: Integer = Field(
         4,
@@ -213,7 +213,7 @@ class AgentParameters(Settings):
 
     temperature: Number | None = Field(None, ge=0, le=2, description="0: always the most likely token.")
     max_tokens: Integer | None = Field(
-        None, ge=1, description="Maximum length of an answer, in tokens; one that goes on is cut off."
+        None, ge=1, description="Maximum length of an answer, in tokens; a longer one is cut off."
     )
     top_p: Number | None = Field(
         None, gt=0, le=1, description="Nucleus sampling: total probability of the tokens to sample from."

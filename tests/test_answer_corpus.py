@@ -64,7 +64,7 @@ def check(case: Case, state: dict[str, Any], asked: int) -> None:
     assert case.note in state["tasks"]["T003_code"].get("note", "")
 
 
-def test_through_the_graph(server: Canned, tmp_path: Path) -> None:
+def test_the_corpus_through_a_graph(server: Canned, tmp_path: Path) -> None:
     with open_checkpointer(tmp_path / "swarm.db") as saver:
         graph = build_graph("standard", config=load_config(settings(server)), checkpointer=saver)
         for number, (name, case) in enumerate(CASES.items()):
@@ -72,7 +72,7 @@ def test_through_the_graph(server: Canned, tmp_path: Path) -> None:
             check(case, dict(state), server.script.asked[(name, "coder")])  # type: ignore[attr-defined]
 
 
-def test_through_the_command_line(server: Canned, tmp_path: Path) -> None:
+def test_the_corpus_through_the_command_line(server: Canned, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(settings(server)))
     for number, (name, case) in enumerate(CASES.items()):
         done = run("run", f"Add numbers, case {number}.", "--session", f"s{number}", cwd=tmp_path)
@@ -85,7 +85,7 @@ def test_through_the_command_line(server: Canned, tmp_path: Path) -> None:
         assert state["approved"] is case.approved, name
 
 
-def test_through_a_batch(server: Canned, tmp_path: Path) -> None:
+def test_the_corpus_through_a_batch(server: Canned, tmp_path: Path) -> None:
     config = settings(server) | {"workflow": {"max_parallel_agents": 8}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     first = {number: case for number, case in enumerate(CASES.values()) if len(case.coder) == 1}

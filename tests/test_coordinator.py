@@ -13,11 +13,12 @@ import pytest
 from support import APPROVED, REFUSED, SIMULATED, Crew, config
 
 from swarm_graph import SwarmCoordinator, TaskStatus
+from swarm_graph.checkpoints.records import new_session_id
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError, InputError, StorageError, UnfinishedSession
 from swarm_graph.events import Event
 from swarm_graph.models.invented import Ask
-from swarm_graph.sessions.ids import new_session_id, validated_session_id
+from swarm_graph.sessions.ids import validated_session_id
 
 NAMES = ["generated_code.txt", "generated_docs.txt", "generated_tests.txt", "notes.md", "review_results.txt"]
 

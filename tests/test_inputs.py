@@ -51,7 +51,7 @@ def names(*inputs: str) -> list[str]:
     return [str(path) for path in find_inputs(inputs).files]
 
 
-def test_the_folder_of_the_case(tmp_path: Path) -> None:
+def test_what_a_folder_leaves_out_is_noted(tmp_path: Path) -> None:
     (tmp_path / "p.md").write_text("Extract.\n---\n$files")
     (tmp_path / "nested").symlink_to(DATA / "nested")
     note = "swarm-graph: note: left out: 1 folder (nested/sub/; INPUT 'nested/**/*' takes it)\n"

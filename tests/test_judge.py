@@ -36,7 +36,7 @@ CASES = {
 
 @everywhere
 @pytest.mark.parametrize("name", CASES)
-def test_cases(place: Place, name: str) -> None:
+def test_a_recorded_project_is_judged(place: Place, name: str) -> None:
     case = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
     found = place.run(case["code"], case["tests"])
     assert (found["outcome"], found["reason"]) == CASES[name], found
@@ -529,27 +529,27 @@ CHANNELS = ["exit in a test", "forged lines", "closed descriptors", "os._exit"]
 
 @at("bubblewrap-root", "landlock-user")
 @pytest.mark.parametrize("name", CHANNELS)
-def test_the_channels_out_of_every_sandbox(place: Place, name: str) -> None:
+def test_no_channel_out_of_a_sandbox_forges_a_pass(place: Place, name: str) -> None:
     shown = place.run({**instead(WRONG), **FORGERIES[name]}, TESTS, seconds=20)
     is_no_pass(shown)
 
 
 @cheapest
 @pytest.mark.parametrize("name", DETERMINED)
-def test_hooks_and_objects_in_memory(place: Place, name: str) -> None:
+def test_code_that_knows_pytest_forges_no_pass(place: Place, name: str) -> None:
     is_no_pass(place.run({**instead(WRONG), **DETERMINED[name]}, TESTS))
 
 
 @at("bubblewrap", "landlock-user")
 @pytest.mark.parametrize("name", PATCHES)
-def test_tools_that_the_code_replaces_when_it_is_imported(place: Place, name: str) -> None:
+def test_a_tool_replaced_at_import_forges_no_pass(place: Place, name: str) -> None:
     patch, tests = PATCHES[name]
     is_no_pass(place.run(instead(patch + SILENT), tests, seconds=20))
 
 
 @cheapest
 @pytest.mark.parametrize("name", WHEN_CALLED)
-def test_what_the_code_replaces_when_it_is_called(place: Place, name: str) -> None:
+def test_what_is_replaced_during_a_call_forges_no_pass(place: Place, name: str) -> None:
     body, tests = WHEN_CALLED[name]
     found = place.run(instead(inside(body)), tests, seconds=3 if "stopped" in name else 20)
     if "stopped" in name:
@@ -560,7 +560,7 @@ def test_what_the_code_replaces_when_it_is_called(place: Place, name: str) -> No
 
 @cheapest
 @pytest.mark.parametrize("name", OTHER_FILES)
-def test_other_files_of_the_code(place: Place, name: str) -> None:
+def test_another_file_of_the_code_forges_no_pass(place: Place, name: str) -> None:
     is_no_pass(place.run({**instead(WRONG), **OTHER_FILES[name]}, TWO_FILES, seconds=20))
 
 

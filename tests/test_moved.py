@@ -260,12 +260,12 @@ def test_inputs_says_where_the_documents_lie_now(flat: bool, tmp_path: Path) -> 
             path.rename(moved / path.name)
     refused = swarm("resume", "lao", "--inputs", str(tmp_path / "nowhere"), cwd=folder)
     assert (refused.returncode, refused.stderr.count(b"\n")) == (2, 1)
-    assert b"is no folder; --inputs names the folder" in refused.stderr
+    assert b"is not a folder; --inputs names the folder" in refused.stderr
     empty = tmp_path / "empty"
     empty.mkdir()
     lacking = swarm("resume", "lao", "--inputs", str(empty), cwd=folder)
     assert (lacking.returncode, lacking.stderr.count(b"\n")) == (2, 1)
-    assert b"input files of unfinished tasks are not in" in lacking.stderr
+    assert b"lacks 1 input file of unfinished tasks" in lacking.stderr
     killed(folder, "resume", "lao", "--inputs", str(moved), finished=6)
     done = swarm("resume", "lao", cwd=folder)  # it is remembered
     assert done.returncode == 0, done.stderr
@@ -433,7 +433,7 @@ def test_as_before_holds_across_the_pauses_of_a_run(tmp_path: Path) -> None:
     coordinator(tmp_path, crew, **settings).run_workflow("x", session_id="s")
     own.write_text("You are the second clarifier.")
     again = coordinator(tmp_path, crew, **settings)
-    with pytest.raises(InputError, match="give one of them"):
+    with pytest.raises(InputError, match="exclude each other"):
         again.resume("s", "approve", anew=True)
     assert again.resume("s", "approve", as_before=True)["phase"] == "paused"
     assert again.resume("s", "approve")["approved"]

@@ -587,7 +587,7 @@ def test_what_swarm_graph_does_not_make_is_refused(added: str, tmp_path: Path) -
         connection.executescript(ADDED[added])
     before = path.read_bytes()
     with pytest.raises(
-        StorageError, match=r"holds the \w+ '.*'.*, which swarm_graph does not make so"
+        StorageError, match=r"holds the \w+ '.*'.*, which swarm_graph does not create"
     ) as refused:
         Database(path)
     assert "\n" not in str(refused.value)

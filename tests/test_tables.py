@@ -66,13 +66,13 @@ READ: dict[str, tuple[str, list[dict[str, str]]]] = {
 
 @pytest.mark.parametrize("case", READ)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_tables(case: str, encoding: str, tmp_path: Path) -> None:
+def test_a_table_is_read_by_its_own_delimiter(case: str, encoding: str, tmp_path: Path) -> None:
     text, rows = READ[case]
     (tmp_path / "t.csv").write_bytes(text.encode(encoding))
     assert rows_of(tmp_path / "t.csv") == rows
 
 
-def test_the_table_of_the_case() -> None:
+def test_commas_in_a_table_with_semicolons_are_text() -> None:
     assert rows_of(DATA / "semicolon.csv") == [BAR]
 
 
@@ -113,7 +113,7 @@ REFUSED = {
     "text after a quote": ('a,b\n"1"x,2\n', "not valid CSV"),
     "a name twice": (
         "a,b, a\n1,2,3\n",
-        "a different name for each column, and at least one row below; 'a' stands",
+        "a different name for each column, and at least one row below; 'a' occurs",
     ),
     "no name": ("a,,b\n1,x,2\n", "column 2 has no name"),
     "no row": ("a,b\n", "at least one row below"),

@@ -32,7 +32,7 @@ def prompt_of(spec: TaskSpec) -> str:
     return "\n".join(message.text for message in prompts.messages(spec, {}))
 
 
-def test_the_file_of_the_case(tmp_path: Path) -> None:
+def test_a_task_file_runs_with_its_data_as_it_is_written(tmp_path: Path) -> None:
     (task,) = read_tasks(DATA / "as_written.yaml")[1]
     assert task.metadata == {"country": "NO", "tag": "010", "time": "12:30:00"}
     done = swarm(
@@ -120,8 +120,8 @@ REFUSED = {
     "a key that is a number": ("tasks:\n  a: {}\n  007: {}", 'line 3: the task_id 007 is a number'),
     "an id in a merge": ("- &a {task_id: 5}", "the task_id 5 is a number"),
     "a tab": (TASK + "\tpriority: 1", "line 3: while scanning for the next token found character"),
-    "a key twice": (TASK + "priority: 1\n  priority: 2", "line 4: the key 'priority' stands twice"),
-    "a key twice in data": (TASK + "metadata: {x: {y: 1, y: 2}}", "line 3: the key 'y' stands twice"),
+    "a key twice": (TASK + "priority: 1\n  priority: 2", "line 4: the key 'priority' occurs twice"),
+    "a key twice in data": (TASK + "metadata: {x: {y: 1, y: 2}}", "line 3: the key 'y' occurs twice"),
     "no end": (TASK + "metadata: {", "is not valid YAML: line 3"),
     "no anchor": ("[*a]", "line 1: found undefined alias 'a'"),
     "two documents": ("--- a\n--- b", "line 2: expected a single document"),

@@ -65,7 +65,7 @@ dry_run_option: Option = click.option(
     "--delimiter",
     metavar="CHARACTER",
     callback=lambda _context, _option, text: _one_character(text),
-    help="What separates the cells of .csv and .tsv files (`tab` for a tab); default: as each file shows.",
+    help="What separates the cells of .csv and .tsv files (`tab` for a tab); default: found in each file.",
 )
 @click.option("--session", metavar="ID", help="The id of the session; default: the time and four characters.")
 @click.option("--retry-failed", is_flag=True, help="Resume --session (default: the newest unfinished batch).")

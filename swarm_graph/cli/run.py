@@ -139,9 +139,9 @@ def _task_graph(
 )
 @click.option("--reject", metavar="TEXT", help="Answer a pause: TEXT becomes an open finding.")
 @click.option("--only", metavar="NODE", help="Answer only the pause at this node; default: all pauses.")
-@click.option("--inputs", metavar="DIR", help="The folder in which the input files of a batch lie now.")
+@click.option("--inputs", metavar="DIR", help="The folder that now holds the input files of a batch.")
 @click.option("--as-before", is_flag=True, help="After edits: go on with the recorded prompts and tasks.")
-@click.option("--anew", is_flag=True, help="After edits: ask again what depended on what was edited.")
+@click.option("--anew", is_flag=True, help="After edits: ask again what depended on them.")
 @approval_option
 @resuming_options
 def resume(

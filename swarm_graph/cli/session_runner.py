@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,21 +102,27 @@ def resuming_coordinator(
 
 def _resume_config(options: SessionOptions, session: Session, only: str) -> ResumeConfig:
     from swarm_graph.sessions.resume import resume_config
-    from swarm_graph.sessions.trust import GROUPS, is_trusted
+    from swarm_graph.sessions.trust import is_trusted
 
-    uses = {only} if only else {*(() if has_ended(session.phase) else GROUPS)}
-    if options.simulate:
-        uses -= {"model_config", "proxy"}
-    if options.prompts:
-        uses -= {"prompts_dir"}
     return resume_config(
         session,
         options.config_file,
         trusted=is_trusted(Path(options.data_dir), session),
         prompts_dir=options.prompts,
         simulate=options.simulate or session.simulated,
-        uses=uses,
+        uses={only} if only else _used_groups(options, session),
     )
+
+
+def _used_groups(options: SessionOptions, session: Session) -> AbstractSet[str]:
+    """The groups of settings that a resume uses, without those that the command line gives."""
+    from swarm_graph.sessions.trust import GROUPS
+
+    if has_ended(session.phase):
+        return frozenset()
+    simulated = {"model_config", "proxy"} if options.simulate else set()
+    prompts = {"prompts_dir"} if options.prompts else set()
+    return GROUPS - simulated - prompts
 
 
 def _accepts(session: Session, settings: list[str]) -> bool:

@@ -259,9 +259,10 @@ def fork(
     options: SessionOptions,
 ) -> None:
     """Start another session at a checkpoint of SESSION, which does not change. Only later roles run again."""
+    from swarm_graph.checkpoints.records import new_session_id
     from swarm_graph.sessions.history import find_moment, moments
     from swarm_graph.sessions.history import fork as make_fork
-    from swarm_graph.sessions.ids import find_session, new_session_id, validated_session_id
+    from swarm_graph.sessions.ids import find_session, validated_session_id
 
     parent = find_session(Path(options.data_dir), session)
     new_id = validated_session_id(name) if name else new_session_id()

@@ -1,6 +1,6 @@
 """API keys are taken out of whatever a server sends, before it is stored, logged or shown.
 
-A server may repeat a key in an error or in an answer: whole or in parts, backwards, in other letters, escaped
+A server may repeat a key in an error or in an answer: whole or in parts, backwards, in another case, escaped
 or encoded. Wherever MIN_RUN characters in a row of a key appear, `***` takes their place. Shorter parts stay:
 they give no key away, and would be found in harmless text. So a key of fewer than MIN_RUN characters is never
 masked, and dummies such as `none` or `test` do no harm.

@@ -52,7 +52,7 @@ def unique_keys(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key '{key}' stands twice")
+            raise ValueError(f"the key '{key}' occurs twice")
         found[key] = value
     return found
 

@@ -67,7 +67,7 @@ class RunContext:
         journal: The call journal, when the checkpointer is ours.
         budget: What the calls of this run may still use.
         is_own: Whether the user began the session, or has trusted it.
-        places: Where the files of the session lie now.
+        places: Where the files of the session are now.
         stop: Set to stop the run.
         failure: Why tasks of a custom session failed in this run.
     """

@@ -69,7 +69,7 @@ def syntax_problem(path: str, text: str) -> SyntaxProblem | None:
     valid Python. Files with `{{`, `{%` or `<%` that do not parse may be templates, except Python's.
     """
     if entity := _encoded_entity(path, text):
-        return SyntaxProblem(0, f"the HTML entity {entity} stands in the code")
+        return SyntaxProblem(0, f"the code contains the HTML entity {entity}")
     parse = _PARSERS.get(PurePosixPath(path).suffix.lower())
     if parse is None or not text.strip() or _COMMENTED_JSON.fullmatch(path):
         return None

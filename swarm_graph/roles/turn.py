@@ -280,7 +280,7 @@ def _read(question: Question[A], reply: Reply, template: ChatTemplate) -> Readin
             raise TruncatedAnswer(f"the answer had not begun at {limit}: all went into thoughts; think less")
         raise TruncatedAnswer(f"the answer was cut off at {limit}; answer more briefly")
     if reply.reasoning_tokens and not reply.text.strip():
-        raise UnreadableAnswer("the answer is empty: all of it stands in the thoughts")
+        raise UnreadableAnswer("the answer is empty: the model wrote only thoughts")
     reading = question.read(message)
     return reading._replace(note="; ".join(filter(None, [message.cut, reading.note])))
 

@@ -15,7 +15,7 @@ from langgraph.types import Command
 from swarm_graph import aio
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.places import UNMOVED
-from swarm_graph.checkpoints.records import Session, Source
+from swarm_graph.checkpoints.records import Session, Source, new_session_id
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig, config_path, load_config
 from swarm_graph.errors import ConfigError, InputError
@@ -37,7 +37,6 @@ from swarm_graph.sessions.ids import (
     DATABASE,
     find_session,
     get_session,
-    new_session_id,
     open_catalogue,
     validated_session_id,
 )
@@ -106,7 +105,7 @@ class SwarmCoordinator:
         self._span_observer = span_observer(self.config)
         self._tasks: dict[str, TaskSpec] = {}
         self._made_from: list[Source] = []
-        self._as_before = ""
+        self._as_before = ""  # the session that was last resumed as before
         self._run = SessionRun(self.config, self._emit)
 
     # --- running ---------------------------------------------------------------------------------
@@ -228,7 +227,7 @@ class SwarmCoordinator:
             as_before: If a prompt, an input or a task file was edited since the session began, keep the work
                 that rests on it, and go on with the prompts and tasks that were recorded.
             anew: If something was edited, begin the request again; only what has changed is asked again.
-            inputs: The folder in which the input files of the tasks lie now.
+            inputs: The folder that now holds the input files of the tasks.
 
         Raises:
             InputError: There is no such session, the decision cannot be used, or something was edited that
@@ -259,21 +258,16 @@ class SwarmCoordinator:
         """`resume` for asynchronous callers."""
         if anew and (as_before or decision is not None):
             other = "as_before" if as_before else "a decision"
-            raise InputError(
-                f"anew does not go with {other}: it takes back what was answered; give one of them"
-            )
+            raise InputError(f"anew and {other} exclude each other: anew begins the request again; give one")
         session = self._find(session_id, trust_session)
-        edits, texts = Edits([]), {}
+        edits, texts = Edits([]), dict[str, str]()
         if not has_ended(session.phase):
             self.config = self._config_for(session)
             as_before = as_before or session.session == self._as_before  # as in the run before a pause
-            with open_catalogue(self.data_dir) as catalogue:
-                if inputs is not None:
+            if inputs is not None:
+                with open_catalogue(self.data_dir) as catalogue:
                     move_inputs(catalogue, session, inputs)
-                edits = find_edits(catalogue, session, self.config.prompts_dir)
-                check_decided(session, edits, as_before or anew)
-                if as_before:
-                    texts = self._recorded_texts(catalogue, session, edits)
+            edits, texts = self._decided_edits(session, as_before=as_before, anew=anew)
         self._as_before = session.session if as_before else ""
         builder = self._new_builder(session.workflow, texts)
         answer: Any = None if decision is None else Command(resume=decision)
@@ -291,6 +285,19 @@ class SwarmCoordinator:
             return Edits([])
         with open_catalogue(self.data_dir) as catalogue:
             return find_edits(catalogue, session, self.config.prompts_dir)
+
+    def _decided_edits(
+        self, session: Session, *, as_before: bool, anew: bool
+    ) -> tuple[Edits, dict[str, str]]:
+        """What was edited since a session began, and the recorded prompts if it goes on as before.
+
+        Raises:
+            InputError: Something was edited that finished work rests on, and nobody has decided how to go on.
+        """
+        with open_catalogue(self.data_dir) as catalogue:
+            edits = find_edits(catalogue, session, self.config.prompts_dir)
+            check_decided(session, edits, as_before or anew)
+            return edits, self._recorded_texts(catalogue, session, edits) if as_before else {}
 
     def _anew(self, builder: GraphBuilder, session: Session, edits: Edits) -> tuple[Prepared, list[Source]]:
         """The input that begins the latest request of a session anew, and what it is made from now."""

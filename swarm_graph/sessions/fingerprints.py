@@ -23,6 +23,7 @@ from swarm_graph.state import TaskStatus
 from swarm_graph.tasks.files import read_tasks
 from swarm_graph.tasks.prompting import prompt_names
 from swarm_graph.tasks.spec import TaskSpec, task_specs, with_paths
+from swarm_graph.text import format_count
 from swarm_graph.workflows.builder import GraphBuilder
 
 MAX_NAMED = 3
@@ -287,15 +288,15 @@ def move_inputs(catalogue: Catalogue, session: Session, folder: str | Path) -> N
         SessionInUse: Another process or thread runs the session.
     """
     if not Path(folder).is_dir():
-        raise InputError(f"'{folder}' is no folder; --inputs names the folder in which the inputs lie now")
+        raise InputError(f"'{folder}' is not a folder; --inputs names the folder that now holds the inputs")
     with lock_session(catalogue, session.session):
         before = catalogue.places(session.session).inputs
         catalogue.put_inputs_folder(session.session, str(Path(folder).absolute()))
         if missing := _missing_inputs(catalogue, session):
             catalogue.put_inputs_folder(session.session, before)
             raise InputError(
-                f"{len(missing)} input files of unfinished tasks are not in '{folder}': {_names(missing)}; "
-                "name the folder that holds them as they lay before"
+                f"'{folder}' lacks {format_count(len(missing), 'input file')} of unfinished tasks: "
+                f"{_names(missing)}; name the folder that holds all of them"
             )
 
 

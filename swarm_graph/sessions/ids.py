@@ -1,4 +1,4 @@
-"""Session ids: make them, check them, and find sessions by them."""
+"""Session ids: check them, and find sessions by them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.records import new_session_id as new_session_id
 from swarm_graph.errors import InputError
 
 DATABASE = "swarm.db"

@@ -78,7 +78,7 @@ class Output:
             session_id: The session.
             ledger: Knows the files of earlier runs. Without it, files of an earlier run stay when the session
                 deletes them.
-            places: Where the input files of the session lie now.
+            places: Where the input files of the session are now.
         """
         self._places = places
         self.folder, self.session_id, self.ledger = Path(folder), session_id, ledger

@@ -51,7 +51,7 @@ def result_files(state: SwarmState, places: Places = UNMOVED) -> dict[str, str]:
 
     Args:
         state: The state.
-        places: Where the input files of the session lie now.
+        places: Where the input files of the session are now.
     """
     tasks = custom_tasks(state.get("tasks", {}))
     if not tasks:

@@ -70,10 +70,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: not valid JSON: {error}") from error
         if not isinstance(row, dict):
-            raise InputError(f"{path}, line {number}: expected an object")
+            raise InputError(f"{path}, line {number}: expected a JSON object")
         rows.append(row)
     if not rows:
-        raise InputError(f"{path} holds no rows")
+        raise InputError(f"{path} holds no rows; expected a JSON object per line")
     return rows
 
 
@@ -92,5 +92,7 @@ def _array(path: Path) -> list[dict[str, Any]] | None:
     rows = [item for item in items if isinstance(item, dict)]
     if rows and len(rows) < len(items):
         number = next(number for number, item in enumerate(items, 1) if not isinstance(item, dict))
-        raise InputError(f"{path}: item {number} is no object, but others are; expected one object per row")
+        raise InputError(
+            f"{path}: item {number} is not an object, but others are; expected one object per row"
+        )
     return rows or None

@@ -32,8 +32,8 @@ r"""The pattern of ids without `\w`, which is ASCII in JavaScript and leaves out
 
 
 def _check_length(task_id: str) -> str:
-    if len(task_id.encode()) > MAX_ID_BYTES:
-        raise ValueError(f"has more than {MAX_ID_BYTES} bytes; it names a file")
+    if (size := len(task_id.encode())) > MAX_ID_BYTES:
+        raise ValueError(f"it has {size} bytes; expected at most {MAX_ID_BYTES}, because it names a file")
     return task_id
 
 
@@ -166,7 +166,9 @@ def _problem(error: ValidationError, task: Mapping[str, Any]) -> str:
     if first["loc"] == ("assigned_role",) and "assigned_role" in task:
         return f"unknown role {task['assigned_role']!r}; known roles: {', '.join(AgentRole)}"
     if first["loc"] == ("task_id",) and first["type"] == "string_type":
-        return f"task_id: input should be a valid string; it is {first['input']!r}, so quote it"
+        return f"task_id: expected text, got {first['input']!r}; quote it"
+    if first["type"] == "string_pattern_mismatch":  # only task ids have a pattern
+        return f"{path}: expected 1 to 100 letters, digits, '.', '_' or '-', a letter or digit first"
     message = str(first.get("ctx", {}).get("error", first["msg"]))
     return f"{path}: {message[:1].lower()}{message[1:]}" if path else message
 

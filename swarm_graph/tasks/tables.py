@@ -65,7 +65,7 @@ def _by_column(path: Path, reading: _Reading) -> list[dict[str, str]]:
     names, rows = reading.names, reading.rows
     used = [column for column, name in enumerate(names) if name or any(row[column].strip() for row in rows)]
     wrong = [f"column {column + 1} has no name" for column in used if not names[column]]
-    wrong += [f"'{name}' stands twice" for name, count in Counter(names).items() if name and count > 1]
+    wrong += [f"'{name}' occurs twice" for name, count in Counter(names).items() if name and count > 1]
     if not rows or wrong:
         raise InputError(
             f"{path}: expected a header with a different name for each column, and at least one row below"

@@ -88,7 +88,7 @@ def parse_yaml(path: Path, text: str) -> Any:
     """What a task file in YAML holds.
 
     Raises:
-        InputError: It is no valid YAML, a key stands twice, or an id is no text.
+        InputError: It is not valid YAML, a key occurs twice, or an id is not text.
     """
     try:
         loader = _Loader(text)
@@ -113,13 +113,13 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
 
 
 def _check_keys(root: Any) -> None:
-    """Raises an error for a key that stands twice: PyYAML lets the last one win, which would drop a task."""
+    """Raises an error for a key that occurs twice: PyYAML lets the last one win, which would drop a task."""
     for node in _nodes(root):
         found = set()
         for key, _ in _pairs(node):
             if key.tag != MERGE and _key(key) in found:
                 raise yaml.MarkedYAMLError(
-                    problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark
+                    problem=f"the key '{key.value}' occurs twice", problem_mark=key.start_mark
                 )
             found.add(_key(key))
 

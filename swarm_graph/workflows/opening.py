@@ -167,10 +167,10 @@ def _langgraph_input(
     if request is None:
         return None
     state = new_request_state(request, nodes)
-    return state if before is None else {**_as_before(before), **state}
+    return state if before is None else {**_kept_keys(before), **state}
 
 
-def _as_before(values: Mapping[str, Any]) -> dict[str, Any]:
+def _kept_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that a request leaves in the state, as they were before it; an empty value counts as none."""
     empty: dict[str, Any] = {**dict.fromkeys(keys_of("text"), ""), **{key: {} for key in keys_of("files")}}
     return {key: values.get(key, none) for key, none in empty.items()}

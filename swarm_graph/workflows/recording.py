@@ -71,7 +71,7 @@ class RunRecorder:
 
     @property
     def places(self) -> Places:
-        """Where the files of the session lie now."""
+        """Where the files of the session are now."""
         return self._catalogue.places(self._session_id)
 
     def begin(

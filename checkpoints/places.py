@@ -71,6 +71,14 @@ def _moved(path: str, old: str, new: str) -> str:
     return path
 
 
+def is_below(path: str, folder: Path) -> bool:
+    """Whether a path lies in a folder or below it, wherever links on the way lead."""
+    try:
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    except ValueError:  # it holds a zero byte, so it is the path of nothing
+        return False
+
+
 def common_folder(files: list[str]) -> str:
     """The folder that holds all files, in it or below it."""
     return os.path.commonpath([str(Path(name).parent) for name in files]) if files else ""

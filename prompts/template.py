@@ -142,7 +142,7 @@ def read(name: str, folder: str | Path | None = None, texts: Mapping[str, str] |
         return texts[name]
     try:
         if is_path(name):
-            return Path(name).read_text(encoding="utf-8-sig")
+            return _read_file(Path(name))
         if folder is not None and (own := find_folder(folder) / f"{name}.md").is_file():
             return own.read_text(encoding="utf-8-sig")
         return (resources.files(__package__) / f"{name}.md").read_text(encoding="utf-8")
@@ -151,6 +151,12 @@ def read(name: str, folder: str | Path | None = None, texts: Mapping[str, str] |
         raise ConfigError(f"no prompt '{_title(name)}'{known}") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the prompt {_title(name)!r}: {error}") from error
+
+
+def _read_file(path: Path) -> str:
+    if not (path.is_file() or path.is_dir()) and path.exists():  # it would wait, or never end
+        raise ConfigError(f"cannot read the prompt '{path}': it is a pipe or a device; expected a file")
+    return path.read_text(encoding="utf-8-sig")
 
 
 def file_name(name: str, folder: str | Path | None = None) -> str:

@@ -514,6 +514,47 @@ def test_a_link_in_this_folder_leads_to_no_file_outside(tmp_path: Path) -> None:
     assert b"T1: its file" in swarm(folder, "resume", "s", "--config", str(own), code=1).stderr
 
 
+@pytest.mark.parametrize("kind", ["prompt", "input", "tasks", "rows", "fifo", "device"])
+@pytest.mark.parametrize("words", [(), ("--anew",), ("--as-before",)])
+def test_nothing_is_read_that_a_received_session_was_made_from_elsewhere(
+    kind: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = task_session(tmp_path, "a.txt")
+    secret = tmp_path / "secret.yaml"
+    secret.write_text("tasks: {mine: {assigned_role: coder, description: the secret plan}}")
+    os.mkfifo(tmp_path / "fifo.md")
+    name = {"fifo": str(tmp_path / "fifo.md"), "device": "/dev/zero"}.get(kind, str(secret))
+    row = {"session": "s", "kind": kind, "name": name, "sha256": "x", "text": "x"}
+    if kind in ("fifo", "device"):
+        row["kind"] = "prompt"
+    with closing(sqlite3.connect(folder / ".swarm/swarm.db")) as database, database:
+        database.execute("DELETE FROM sources WHERE kind IN ('tasks', 'rows')")
+        database.execute("INSERT INTO sources VALUES (:session, :kind, :name, :sha256, :text)", row)
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(ONE_ROUND))
+    done = swarm(folder, "resume", "s", "--config", str(own), *words, code=0)
+    assert b"edited" not in done.stderr
+    with closing(sqlite3.connect(folder / ".swarm/swarm.db")) as database:
+        assert [*database.execute("SELECT sha256, text FROM sources WHERE name = ?", [name])] == [("x", "x")]
+    assert not [path for path in folder.rglob("*") if path.is_file() and b"secret plan" in path.read_bytes()]
+
+
+def test_to_begin_a_received_request_anew_reads_no_file_outside(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.md"
+    secret.write_text("the secret")
+    folder = task_session(tmp_path, "a.txt")
+    with closing(sqlite3.connect(folder / ".swarm/swarm.db")) as database, database:
+        forged = "UPDATE runs SET input = replace(input, ?, ?)"
+        assert database.execute(forged, [str(folder / "p.md"), str(secret)]).rowcount == 1
+        assert database.execute("UPDATE tasks SET status = 'COMPLETED'").rowcount == 1
+    (folder / "a.txt").write_text("Another pump.")
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(ONE_ROUND))
+    refused = swarm(folder, "resume", "s", "--config", str(own), "--anew", code=2)
+    assert f"its file '{secret}' is not in the folder" in refused.stderr.decode()
+    assert b"the secret" not in (folder / ".swarm/swarm.db").read_bytes()
+
+
 def test_prompts_that_a_received_session_recorded_need_trust(tmp_path: Path) -> None:
     folder = begun(tmp_path, by="sender")
     with closing(sqlite3.connect(folder / ".swarm/swarm.db")) as database, database:

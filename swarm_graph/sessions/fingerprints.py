@@ -14,14 +14,15 @@ from typing import Any, Literal, NamedTuple
 
 from swarm_graph.checkpoints.catalogue import PLACES, Catalogue
 from swarm_graph.checkpoints.locks import lock_session
-from swarm_graph.checkpoints.places import Places
+from swarm_graph.checkpoints.places import Places, is_below
 from swarm_graph.checkpoints.records import Session, Source
+from swarm_graph.checkpoints.signatures import is_own
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.prompts import template
 from swarm_graph.roles.role_node import RoleNode
 from swarm_graph.state import TaskStatus
 from swarm_graph.tasks.files import read_tasks
-from swarm_graph.tasks.prompting import prompt_names
+from swarm_graph.tasks.prompting import prompt_names, refuse_files_outside
 from swarm_graph.tasks.spec import TaskSpec, task_specs, with_paths
 from swarm_graph.text import format_count
 from swarm_graph.workflows.builder import GraphBuilder
@@ -149,7 +150,8 @@ def _hash(content: bytes) -> str:
 def find_edits(catalogue: Catalogue, session: Session, prompts_dir: str | None) -> Edits:
     """What was edited since a session began.
 
-    Prompts of another folder than the one that it began with are not edited: that setting has changed.
+    Prompts of another folder than the one that it began with are not edited: that setting has changed. What
+    a session of somebody else names outside of the current folder is not looked at: it may be any file.
 
     Args:
         catalogue: The catalogue of the session's database.
@@ -157,24 +159,33 @@ def find_edits(catalogue: Catalogue, session: Session, prompts_dir: str | None) 
         prompts_dir: The folder or pack of prompts to resume with.
     """
     places, users = catalogue.places(session.session), _users(catalogue, session)
+    own, here = is_own(catalogue, session), Path.cwd()
     same_folder = prompts_dir == session.config.get("prompts_dir")
     edits = []
     for source in catalogue.sources(session.session):
+        file = _file_of(source, places)
+        if source.kind in PLACES or (file and not own and not is_below(file, here)):
+            continue
         edit = None
-        if source.kind == "prompt" and (same_folder or template.is_path(source.name)):
-            edit = _edited_prompt(source, prompts_dir, places)
-        elif source.kind == "input":
-            edit = _edited_file(source, places.input_file(source.name))
-        elif source.kind in ("tasks", "rows"):
-            edit = _edited_file(source, places.present(source.name))
+        if source.kind != "prompt":
+            edit = _edited_file(source, file)
+        elif file or same_folder:
+            edit = _edited_prompt(source, file or source.name, prompts_dir)
         if edit:
             edits.append(replace(edit, tasks=users.get((source.kind, source.name), [])))
     return Edits(edits)
 
 
-def _edited_prompt(source: Source, prompts_dir: str | None, places: Places) -> Edit | None:
-    """The edit of a prompt; a prompt that is gone counts as edited."""
-    path = _path(source.name, places)
+def _file_of(source: Source, places: Places) -> str:
+    """Where the file of a source lies now; empty if it is a prompt with a name, or a place."""
+    if source.kind == "input":
+        return places.input_file(source.name)
+    is_file = source.kind in ("tasks", "rows") or (source.kind == "prompt" and template.is_path(source.name))
+    return places.present(source.name) if is_file else ""
+
+
+def _edited_prompt(source: Source, path: str, prompts_dir: str | None) -> Edit | None:
+    """The edit of a prompt, by its name or its file; one that is gone counts as edited."""
     try:
         text = template.read(path, prompts_dir)
     except ConfigError:
@@ -256,7 +267,8 @@ def request_anew(catalogue: Catalogue, session: Session, edits: Edits) -> Anew:
     """The latest request of a session, with the tasks of its task file if that was edited.
 
     Raises:
-        InputError: It is not recorded, or its rows cannot be read again.
+        InputError: It is not recorded, its rows cannot be read again, or somebody else began the session and
+            its tasks name files outside of the current folder.
     """
     request = catalogue.request(session.session)
     if request is None:
@@ -264,13 +276,14 @@ def request_anew(catalogue: Catalogue, session: Session, edits: Edits) -> Anew:
             f"session '{session.session}' has no request of its own to begin anew: it is a fork, or an older "
             "version began it; resume it with --as-before"
         )
-    specs = task_specs(request.get("tasks", ()))
+    specs, places = task_specs(request.get("tasks", ())), catalogue.places(session.session)
     for edit in edits.all:
         if edit.source.kind == "rows":
             raise InputError(f"--anew cannot read the rows of '{edit.file}' again; begin a new batch with it")
         if edit.source.kind == "tasks":
-            recorded = catalogue.places(session.session).recorded
-            specs = [with_paths(spec, recorded) for spec in read_tasks(edit.file)[1]]
+            specs = [with_paths(spec, places.recorded) for spec in read_tasks(edit.file)[1]]
+    for spec in () if is_own(catalogue, session) else specs:
+        refuse_files_outside(spec, Path.cwd(), places)
     if specs:
         request["tasks"] = [spec.to_dict() for spec in specs]
     sources = updated_sources(catalogue, session, edits) or catalogue.sources(session.session)

@@ -13,7 +13,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
-from swarm_graph.checkpoints.places import UNMOVED, Places
+from swarm_graph.checkpoints.places import UNMOVED, Places, is_below
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.models.keys import check_model
 from swarm_graph.nodes.registry import role_named
@@ -106,7 +106,7 @@ class TaskPrompts:
             InputError: One of its files cannot or must not be read, or it may not add any task.
         """
         if self._only_below:
-            _refuse_files_outside(spec, self._only_below, self._places)
+            refuse_files_outside(spec, self._only_below, self._places)
         role = role_named(spec.assigned_role)
         if spec.expands:
             self.limit.check(spec.task_id)
@@ -247,11 +247,11 @@ def prompt_names(spec: TaskSpec) -> list[str]:
     return [*names, template.TYPED] if spec.answer else names
 
 
-def _refuse_files_outside(spec: TaskSpec, folder: Path, places: Places) -> None:
+def refuse_files_outside(spec: TaskSpec, folder: Path, places: Places) -> None:
     """Raise InputError for a file, or a prompt's file, that a task names outside of a folder."""
     prompts = [places.present(spec.prompt)] if spec.prompt and template.is_path(spec.prompt) else []
     for path in [*map(places.input_file, spec.files), *prompts]:
-        if not Path(path).resolve().is_relative_to(folder.resolve()):
+        if not is_below(path, folder):
             raise InputError(
                 f"{spec.task_id}: its file '{path}' is not in the folder '{folder}', and you did not begin "
                 "this session; --trust-session (in Python trust_session=True) lets it read that file"

@@ -515,7 +515,10 @@ def test_the_rows_of_an_edited_table_need_a_new_batch(tmp_path: Path) -> None:
         table.write("P-20\n")
     refused = swarm("resume", "lao", cwd=folder)
     assert refused.returncode == 2
-    assert b"rows.csv'" in refused.stderr
+    assert (
+        b"rows.csv'; resume lao with --as-before to go on with what was recorded, or begin a new batch"
+        in (refused.stderr)
+    )
     anew = swarm("resume", "lao", "--anew", cwd=folder)
     assert anew.returncode == 2
     assert b"begin a new batch" in anew.stderr

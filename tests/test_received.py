@@ -197,6 +197,18 @@ def test_the_config_file_at_hand_counts_as_ones_own(tmp_path: Path, listener: Li
     assert is_untouched(tmp_path, listener, done)
 
 
+def test_the_config_file_at_hand_comes_before_harmless_settings(tmp_path: Path) -> None:
+    """What the sender recorded asks nobody, but its limit has been reached: a higher one of one's own counts."""
+    folder = tmp_path / "received"
+    folder.mkdir()
+    begin = tmp_path / "begin.json"
+    begin.write_text(json.dumps({**SIMULATED, "limits": {"calls": 1}}))
+    swarm(folder, "run", "Add.", "--session", "s", "--config", str(begin), code=1, by="sender")
+    swarm(folder, "resume", "s", code=1)
+    (folder / "config.json").write_text(json.dumps(SIMULATED))
+    swarm(folder, "resume", "s", code=0)
+
+
 def test_a_config_file_that_a_received_session_names_is_not_read(tmp_path: Path, listener: Listener) -> None:
     poisoned = tmp_path / "evil.json"
     poisoned.write_text(json.dumps({**PAUSED, **poisons(tmp_path, listener.url)["server"]}))

@@ -228,9 +228,11 @@ def _sources_of(task: Mapping[str, Any], spec: TaskSpec | None) -> list[tuple[st
 def check_decided(session: Session, edits: Edits, is_decided: bool) -> None:
     """Raises InputError when a person has to decide how a session goes on after edits, and has not."""
     if edits.question and not is_decided:
+        rows = any(edit.source.kind == "rows" for edit in edits.open)
+        other = "begin a new batch with it" if rows else "with --anew to ask again what depended on it"
         raise InputError(
             f"{edits.question}; resume {session.session} with --as-before to go on with what was recorded, "
-            "or with --anew to ask again what depended on it"
+            f"or {other}"
         )
 
 

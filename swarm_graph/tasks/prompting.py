@@ -270,7 +270,11 @@ def _read_files(spec: TaskSpec, places: Places) -> dict[str, str]:
                 raise InputError(f"{spec.task_id}: its file '{path}' is a FIFO; expected a text file")
             texts[_CONTROL.sub("_", name)] = Path(path).read_text("utf-8-sig")
         except OSError as error:
-            raise InputError(f"{spec.task_id}: cannot read its file '{path}': {error.strerror}") from error
+            is_gone = isinstance(error, FileNotFoundError)
+            raise InputError(
+                f"{spec.task_id}: cannot read its file '{path}': {error.strerror}"
+                + ("; if it has moved, `resume --inputs DIR` says where it lies" if is_gone else "")
+            ) from error
         except UnicodeDecodeError as error:
             raise InputError(f"{spec.task_id}: its file '{path}' is not UTF-8 text") from error
     return texts

@@ -22,6 +22,7 @@ from swarm_graph.tasks.expansion import TaskLimit
 from swarm_graph.tasks.files import batch_tasks
 from swarm_graph.tasks.inputs import find_inputs
 from swarm_graph.tasks.prompting import TaskPrompts
+from swarm_graph.tasks.results import csv_table
 from swarm_graph.tasks.spec import TaskSpec
 
 DATA = Path(__file__).parent / "data" / "jobs"
@@ -207,3 +208,31 @@ def test_a_document_that_turns_into_a_fifo_fails_its_task_at_once(docs: Path) ->
     assert "A\n" in prompt_of(tasks[0])
     with pytest.raises(InputError, match=r"^b: its file '.*/docs/b.txt' is a FIFO"):
         prompt_of(tasks[1])
+
+
+def test_a_document_with_zero_bytes_is_no_text(docs: Path) -> None:
+    (docs / "b.txt").write_bytes("Pump".encode("utf-16-le"))
+    tasks, _ = batch("docs/b.txt")
+    with pytest.raises(InputError, match=r"^b: its file '.*/docs/b.txt' is not UTF-8 text: .* zero bytes"):
+        prompt_of(tasks[0])
+
+
+def test_a_dry_run_names_the_tasks_that_would_fail(docs: Path) -> None:
+    (docs / "b.txt").write_bytes("Größe".encode("cp1252"))
+    given = ("batch", "docs", "--prompt", "p.md", "--simulate", "--dry-run")
+    done = swarm(*given, cwd=docs.parent)
+    assert done.returncode == 0
+    assert b"\n1 task would fail: b: its file '" in done.stdout
+    planned = json.loads(swarm(*given, "--json", cwd=docs.parent).stdout)
+    assert [text.partition(":")[0] for text in planned["failing"]] == ["b"]
+    assert planned["tasks"] == 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"),
+    [("-5,5", "-5,5"), ("+49.1", "+49.1"), ("-1.234,5", "-1.234,5"), ("-1E5", "-1E5"), ("-", "'-"),
+     ("-1+2", "'-1+2"), ("-1|A0", "'-1|A0"), ("=1", "'=1"), ("+cmd", "'+cmd"), ("-5 bar", "'-5 bar")],
+)  # fmt: skip
+def test_a_number_in_the_table_of_results_stays_as_it_is(cell: str, kept: str) -> None:
+    (row,) = csv.DictReader(csv_table([{"value": cell}]).splitlines())
+    assert row == {"value": kept}

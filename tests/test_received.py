@@ -202,10 +202,11 @@ def test_the_config_file_at_hand_comes_before_harmless_settings(tmp_path: Path) 
     folder = tmp_path / "received"
     folder.mkdir()
     begin = tmp_path / "begin.json"
-    begin.write_text(json.dumps({**SIMULATED, "limits": {"calls": 1}}))
+    harmless = {"model_config": SIMULATED["model_config"]}
+    begin.write_text(json.dumps({**harmless, "limits": {"calls": 1}}))
     swarm(folder, "run", "Add.", "--session", "s", "--config", str(begin), code=1, by="sender")
     swarm(folder, "resume", "s", code=1)
-    (folder / "config.json").write_text(json.dumps(SIMULATED))
+    (folder / "config.json").write_text(json.dumps(harmless))
     swarm(folder, "resume", "s", code=0)
 
 

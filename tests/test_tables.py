@@ -48,7 +48,8 @@ READ: dict[str, tuple[str, list[dict[str, str]]]] = {
     "one column": ("tag\nP-1\n", [{"tag": "P-1"}]),
     "one column of prose": ("text\nHello, you\na; b|c\n", [{"text": "Hello, you"}, {"text": "a; b|c"}]),
     "one column of decimals": ("Pressure\n1,5\n2,5\n", [{"Pressure": "1,5"}, {"Pressure": "2,5"}]),
-    "one column of other lists": ("list\n1;2\n3;4\n", [{"list": "1;2"}, {"list": "3;4"}]),
+    "one column of other lists": ("list\n1;2\n3;4;5\n", [{"list": "1;2"}, {"list": "3;4;5"}]),
+    "one column with one URL": ("url\nhttp://a/?x=1;y=2\n", [{"url": "http://a/?x=1;y=2"}]),
     "two columns with blanks": ("x, y\n1, 5\n", [{"x": "1", "y": " 5"}]),
     "one column with empty ends": ("tag;\nP-1;\n", [{"tag": "P-1"}]),
     "empty ends everywhere": ("a;b;;\n1;2;;\n", TAGS),
@@ -100,6 +101,8 @@ REFUSED = {
         "row 2 does not have one cell per column: line 4",
     ),
     "a short header": ("a\n1,x\n3,y\n", "row 1 does not have one cell per column"),
+    "a title": ("Pumps of unit 3\nTag;P,bar\nP1;1,5\n", "line 2 has 2, the header 1, separated by ';'"),
+    "a title above tabs": ("# 2026\nTag\tP\nP1\t1\n", "line 2 has 2, the header 1, separated by tabs"),
     "a long row beside decimal commas": (
         "Tag;P,bar\nP1;1,5\nP2;2,5;x\n",
         "line 3 has 3, the header 2, separated by ';'",

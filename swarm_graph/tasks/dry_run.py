@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from swarm_graph.config import SwarmConfig
-from swarm_graph.errors import ConfigError
+from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.tasks.affinity import Job
 from swarm_graph.tasks.dependencies import waits_for
@@ -17,7 +17,7 @@ from swarm_graph.tasks.expansion import TaskLimit
 from swarm_graph.tasks.prompting import TaskPrompts
 from swarm_graph.tasks.scheduler import Scheduler
 from swarm_graph.tasks.spec import TaskSpec
-from swarm_graph.text import format_count
+from swarm_graph.text import first_names, format_count
 
 MAX_LISTED_TASKS = 30
 MAX_DRAWN_TASKS = 60
@@ -36,6 +36,7 @@ class DryRun:
         input_tokens: Estimated for all prompts; the results of other tasks come on top.
         output_tokens: The upper limit; None where a task's model has none.
         expanding: How many tasks add tasks.
+        failing: What is wrong with the tasks that would fail at once, such as a file that is no text.
     """
 
     order: list[str]
@@ -44,6 +45,7 @@ class DryRun:
     input_tokens: int
     output_tokens: int | None
     expanding: int
+    failing: list[str]
 
 
 def dry_run(graph: Mapping[str, TaskSpec], config: SwarmConfig, request: str = "") -> DryRun:
@@ -55,12 +57,15 @@ def dry_run(graph: Mapping[str, TaskSpec], config: SwarmConfig, request: str = "
         request: What all tasks are for.
 
     Raises:
-        InputError: A task's file cannot be read.
         ConfigError: A prompt cannot be used.
     """
     prompting = TaskPrompts(Bindings(config), request, TaskLimit(config.workflow.max_tasks, set(graph)))
-    prompts = (prompting.messages(spec, {}) for spec in graph.values())
-    characters = sum(len(message.text) for messages in prompts for message in messages)
+    characters, failing = 0, []
+    for spec in graph.values():
+        try:
+            characters += sum(len(message.text) for message in prompting.messages(spec, {}))
+        except InputError as error:
+            failing.append(str(error))
     limits = [
         config.parameters_for(spec.assigned_role, spec.parameters).max_tokens for spec in graph.values()
     ]
@@ -71,6 +76,7 @@ def dry_run(graph: Mapping[str, TaskSpec], config: SwarmConfig, request: str = "
         input_tokens=characters // CHARACTERS_PER_TOKEN,
         output_tokens=None if None in limits else sum(limit for limit in limits if limit),
         expanding=sum(spec.expands for spec in graph.values()),
+        failing=failing,
     )
 
 
@@ -141,6 +147,8 @@ def dry_run_text(result: DryRun, graph: Mapping[str, TaskSpec], cap: int) -> str
     ]
     if result.expanding:
         lines.append(f"{result.expanding} of the tasks add tasks, which are not counted here")
+    if result.failing:
+        lines.append(f"{format_count(len(result.failing), 'task')} would fail: {first_names(result.failing)}")
     return "\n".join(lines) + "\n"
 
 

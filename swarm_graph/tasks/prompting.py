@@ -268,7 +268,7 @@ def _read_files(spec: TaskSpec, places: Places) -> dict[str, str]:
         try:
             if stat.S_ISFIFO(Path(path).stat().st_mode):  # reading it would wait for a writer
                 raise InputError(f"{spec.task_id}: its file '{path}' is a FIFO; expected a text file")
-            texts[_CONTROL.sub("_", name)] = Path(path).read_text("utf-8-sig")
+            text = Path(path).read_text("utf-8-sig")
         except OSError as error:
             is_gone = isinstance(error, FileNotFoundError)
             raise InputError(
@@ -277,6 +277,9 @@ def _read_files(spec: TaskSpec, places: Places) -> dict[str, str]:
             ) from error
         except UnicodeDecodeError as error:
             raise InputError(f"{spec.task_id}: its file '{path}' is not UTF-8 text") from error
+        if "\0" in text:
+            raise InputError(f"{spec.task_id}: its file '{path}' is not UTF-8 text: it holds zero bytes")
+        texts[_CONTROL.sub("_", name)] = text
     return texts
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from swarm_graph.tasks.spec import TaskSpec
 RESULTS_DIR = "results"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell with such a first character for a formula, which a model must not smuggle in."""
+_NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:[eE][-+]?\d+)?", re.ASCII)
+"""A number such as -5,5: the same in a spreadsheet, and no formula."""
 LAST_COLUMNS = ("result", "remark")
 FIXED_COLUMNS = ("task_id", "role", "status", "files", "source_file", *LAST_COLUMNS)
 """The columns that every table may have; metadata and answers get other column names if theirs is here."""
@@ -133,7 +136,8 @@ def _cell(value: Any) -> Any:
         return value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    is_formula = text.startswith(FORMULA_STARTS) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula else text
 
 
 # --- the roles' text files and the project -------------------------------------------------------

@@ -179,13 +179,18 @@ def _best(text: str, fitting: Mapping[str, _Reading]) -> str | None:
 
 
 def _one_column(text: str, readings: Mapping[str, _Reading]) -> _Reading:
-    """A table whose header holds no delimiter: one column, unless commas show that the header is short."""
-    commas = readings[","]
-    if commas.problem and not _is_prose(text, ","):
-        with suppress(ValueError):
-            widths = {len(cells) for _, cells in islice(_lines(text, ","), 1, None)}
-            if len(widths) == 1 and widths != {1}:
-                return commas
+    """A table whose header holds no delimiter: one column, unless its rows show that the header is short.
+
+    A title above the header, which is then a row, is such a short header.
+    """
+    for delimiter in ("\t", ";", ","):
+        reading = readings[delimiter]
+        if reading.problem and not _is_prose(text, delimiter):
+            with suppress(ValueError):
+                widths = [len(cells) for _, cells in islice(_lines(text, delimiter), 1, None)]
+                are_rows = len(widths) > 1 or delimiter == ","  # one cell may be a list, or a URL with a ';'
+                if are_rows and len({*widths}) == 1 and widths[0] > 1:
+                    return reading
     return _read(text, NO_DELIMITER)
 
 

@@ -15,6 +15,7 @@ import secrets
 import stat
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,23 +34,42 @@ class UnusableKey(Exception):
     """Internal: there is no key that can be used; the message says why. Callers go on without a key."""
 
 
-def key_path() -> Path:
-    """The file with the user's key: in the platform's folder for the data of a user.
+def key_paths() -> list[Path]:
+    """The files that may hold the user's key: one in the platform's folder for a user's data, and a spare one.
 
-    Raises:
-        UnusableKey: The user has no home folder.
+    The spare one is for home folders that cannot be written, as in a container, and for users without one.
     """
+    folders = (_data_folder(), _spare_folder())
+    return [folder / "key" for folder in folders if folder]
+
+
+def _data_folder() -> Path | None:
     given = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_DATA_HOME", "")
     if given and Path(given).is_absolute():
-        return Path(given) / "swarm-graph" / "key"
+        return Path(given) / "swarm-graph"
     try:
         home = Path.home() if os.environ.get("HOME") != "" else None  # Python takes "" for the root folder
     except RuntimeError:
         home = None
     if home is None or not home.is_absolute():
-        raise UnusableKey("there is no home folder to keep a key in")
+        return None
     folder = {"darwin": "Library/Application Support", "win32": "AppData/Local"}
-    return home / folder.get(sys.platform, ".local/share") / "swarm-graph" / "key"
+    return home / folder.get(sys.platform, ".local/share") / "swarm-graph"
+
+
+def _spare_folder() -> Path | None:
+    """A private folder of the user among the temporary files that survive a restart; None if it cannot be."""
+    if os.name == "nt":
+        return None
+    folder = Path(os.environ.get("TMPDIR") or "/var/tmp") / f"swarm-graph-{os.geteuid()}"
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return folder if folder.is_absolute() else None
+    except OSError:
+        return None
+    is_private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
+    return folder if is_private and status.st_uid == os.geteuid() else None
 
 
 def is_own(catalogue: Catalogue, session: Session) -> bool:
@@ -60,7 +80,7 @@ def is_own(catalogue: Catalogue, session: Session) -> bool:
     if any(text in _SIGNED_HERE for text in texts):
         return True
     try:
-        key = _read_key(key_path())
+        key = _find_key()
     except (UnusableKey, OSError):
         return False
     signed = catalogue.signatures(session.session).get(_name(key), [])
@@ -83,7 +103,7 @@ def sign(catalogue: Catalogue, session_id: str) -> None:
     texts = _texts(catalogue, session)
     _SIGNED_HERE.update(texts)
     try:
-        key = _own_key(key_path())
+        key = _own_key()
     except (UnusableKey, OSError):
         return
     catalogue.put_signatures(session_id, _name(key), [_sign(key, text) for text in texts])
@@ -92,10 +112,12 @@ def sign(catalogue: Catalogue, session_id: str) -> None:
 def key_problem() -> str:
     """Why the user has no usable key; empty if there is one, or none yet."""
     try:
-        path = key_path()
-        _read_key(path)
-    except FileNotFoundError:
-        return "" if _can_be_made(path) else f"your key '{path}' cannot be made: its folder cannot be written"
+        _find_key()
+    except FileNotFoundError as error:
+        can_be_made = any(_can_be_made(path) for path in key_paths())
+        return (
+            "" if can_be_made else f"your key '{error.filename}' cannot be made: its folder cannot be written"
+        )
     except OSError as error:
         return f"your key '{error.filename}' cannot be read: {error.strerror}"
     except UnusableKey as error:
@@ -138,21 +160,43 @@ def _name(key: bytes) -> str:
     return _sign(key, "name")[:16]
 
 
-def _own_key(path: Path) -> bytes:
+def _own_key() -> bytes:
     """The user's key, made if there is none.
 
     Raises:
         UnusableKey: It cannot be used; a warning says how to get a new one.
-        OSError: It cannot be read or made.
+        OSError: It cannot be made anywhere.
     """
     try:
-        return _read_key(path)
-    except FileNotFoundError:
-        _make_key(path)
-        return _read_key(path)
+        return _find_key()
+    except OSError:
+        return _first(key_paths(), _made_key)
     except UnusableKey as error:
         warnings.warn(f"sessions are not signed: {error}", stacklevel=2)
         raise
+
+
+def _find_key() -> bytes:
+    """The user's key.
+
+    Raises:
+        UnusableKey: It cannot be used.
+        OSError: There is none, or it cannot be read.
+    """
+    return _first(key_paths(), _read_key)
+
+
+def _first(paths: list[Path], key_of: Callable[[Path], bytes]) -> bytes:
+    """The key of the first path that has one. Raises the error of the first path if none has."""
+    problems: list[OSError] = []
+    for path in paths:
+        try:
+            return key_of(path)
+        except OSError as error:
+            problems.append(error)
+    raise (
+        problems[0] if problems else UnusableKey("there is no folder for your key; set XDG_DATA_HOME to one")
+    )
 
 
 def _read_key(path: Path) -> bytes:
@@ -179,8 +223,8 @@ def _problem(status: os.stat_result) -> str:
     return "can be read by other users" if status.st_mode & 0o077 else ""
 
 
-def _make_key(path: Path) -> None:
-    """Make a key, whole or not at all; of several processes that try at once, one wins."""
+def _made_key(path: Path) -> bytes:
+    """A new key, made whole or not at all; of several processes that try at once, one wins."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}-{secrets.token_hex(8)}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
@@ -193,3 +237,4 @@ def _make_key(path: Path) -> None:
             os.link(temporary, path)
     finally:
         temporary.unlink()
+    return _read_key(path)

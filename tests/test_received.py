@@ -198,7 +198,7 @@ def test_the_config_file_at_hand_counts_as_ones_own(tmp_path: Path, listener: Li
 
 
 def test_the_config_file_at_hand_comes_before_harmless_settings(tmp_path: Path) -> None:
-    """What the sender recorded asks nobody, but its limit has been reached: a higher one of one's own counts."""
+    """What the sender recorded asks no server, but its limit is reached: one's own limit counts."""
     folder = tmp_path / "received"
     folder.mkdir()
     begin = tmp_path / "begin.json"
@@ -433,12 +433,35 @@ def test_a_key_that_others_can_read_signs_nothing_and_says_so(tmp_path: Path) ->
 
 @pytest.mark.parametrize("home", ["", "relative", "/proc/nowhere", "/dev/null/x"])
 @pytest.mark.parametrize("data", ["", "relative", "/proc/nowhere"])
-def test_without_a_home_folder_sessions_run_as_before(home: str, data: str, tmp_path: Path) -> None:
-    environment = {**ENVIRONMENT, "HOME": home, "XDG_DATA_HOME": data}
-    done = warm.run("run", "x", "--simulate", "--session", "s", cwd=tmp_path, env=environment, given=b"")
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert {path.name for path in tmp_path.iterdir()} == {".swarm", "swarm-output"}
+def test_without_a_home_folder_a_spare_key_signs(home: str, data: str, tmp_path: Path) -> None:
+    """As for a service without a home folder, and in a container whose home folder is read-only."""
+    folder, begin = tmp_path / "project", tmp_path / "begin.json"
+    folder.mkdir()
+    begin.write_text(json.dumps({**PAUSED, **REAL}))
+    environment = {**ENVIRONMENT, "HOME": home, "XDG_DATA_HOME": data, "TMPDIR": str(tmp_path)}
+    for words, code in (
+        (("run", "x", "--session", "s", "--config", str(begin)), 3),
+        (("resume", "s", "--approve"), 0),
+    ):
+        done = warm.run(*words, cwd=folder, env=environment, given=b"")
+        assert done.returncode == code, done.stderr
+        assert b"sign" not in done.stderr
+        begin.unlink(missing_ok=True)
+    assert {path.name for path in folder.iterdir()} == {".swarm", "swarm-output"}
+    assert stat.S_IMODE((tmp_path / f"swarm-graph-{os.geteuid()}").stat().st_mode) == 0o700
     assert not Path("/.local").exists()
+
+
+def test_a_spare_folder_that_others_can_write_is_not_used(tmp_path: Path) -> None:
+    folder, spare = tmp_path / "project", tmp_path / f"swarm-graph-{os.geteuid()}"
+    folder.mkdir()
+    spare.mkdir()
+    spare.chmod(0o777)
+    environment = {**ENVIRONMENT, "HOME": "", "XDG_DATA_HOME": "", "TMPDIR": str(tmp_path)}
+    done = warm.run("run", "x", "--simulate", "--session", "s", cwd=folder, env=environment, given=b"")
+    assert done.returncode == 0
+    assert "sessions are not signed: there is no folder for your key; set XDG_DATA_HOME" in line(done)
+    assert [*spare.iterdir()] == []
 
 
 def test_users_of_one_database_keep_their_sessions_apart(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def resume_config(
 
     Raises:
         ConfigError: The file cannot be used.
-        UntrustedSession: The session is not trusted, recorded other settings, and no configuration is at hand.
+        UntrustedSession: It is not trusted and recorded other settings, and no configuration is at hand.
     """
     given = prompts_dir, simulate
     if source is not None:

@@ -35,7 +35,7 @@ class UnusableKey(Exception):
 
 
 def key_paths() -> list[Path]:
-    """The files that may hold the user's key: one in the platform's folder for a user's data, and a spare one.
+    """The files that may hold the user's key: one in the platform's folder for user data, and a spare one.
 
     The spare one is for home folders that cannot be written, as in a container, and for users without one.
     """

@@ -16,8 +16,9 @@ from itertools import pairwise
 
 MASK = "***"
 MIN_RUN = 8
-"""Characters of a key, one after the other, that are masked. White space and control characters between them
-do not count: they are lost where a text is put on one line."""
+"""Characters of a key, one after the other, that are masked. SEPARATORS, white space and control characters
+between them do not count: lists and hex dumps add them, and they are lost where a text is put on one line."""
+SEPARATORS = " ,:;|*`'\""
 HEX_RUN, BASE64_RUN = 2 * MIN_RUN, 10
 """The digits of as many encoded characters; for base64, what MIN_RUN characters fill completely."""
 MAX_ESCAPES = 3
@@ -80,12 +81,16 @@ class MaskedStream:
 def _runs(secrets: tuple[str, ...]) -> _Runs:
     found: dict[int, set[str]] = {}
     for secret in secrets:
-        plain = "".join(char for char in secret if char.isprintable() and char != " ")
+        plain = "".join(filter(_counts, secret))
         for size, form in _forms(plain) if len(plain) >= MIN_RUN else ():
             folded = form.translate(_FOLD)
             windows = {folded[start : start + size] for start in range(len(folded) - size + 1)}
             found.setdefault(size, set()).update(windows)
     return {size: frozenset(texts) for size, texts in found.items()}
+
+
+def _counts(char: str) -> bool:
+    return char.isprintable() and char not in SEPARATORS
 
 
 def _forms(secret: str) -> Iterator[tuple[int, str]]:
@@ -127,7 +132,7 @@ def _matches(view: str, bounds: Sequence[int], runs: _Runs) -> Iterator[tuple[in
         bounds: Where each character of the view begins in the text, and the text's end.
         runs: The texts to mask.
     """
-    kept = [place for place, char in enumerate(view) if char.isprintable() and char != " "]
+    kept = [place for place, char in enumerate(view) if _counts(char)]
     folded = "".join([view[place] for place in kept]).translate(_FOLD)
     for size, known in runs.items():
         for start in range(len(folded) - size + 1):

@@ -25,11 +25,13 @@ from swarm_graph.checkpoints.records import (
     Run,
     Session,
     Source,
+    json_object,
     outcome_columns,
     run_from_row,
     session_from_row,
     session_to_row,
     signatures_from_text,
+    source_from_row,
 )
 from swarm_graph.state import ENDED_PHASES, Evidence, SwarmState, TaskRecord, has_ended
 
@@ -205,7 +207,7 @@ class Catalogue:
                 "ORDER BY id DESC LIMIT 1",
                 (session_id,),
             ).fetchone()
-        return dict(json.loads(row[0])) if row and row[1] == checkpoint else None
+        return json_object(row[0]) if row and row[1] == checkpoint else None
 
     def base_of_request(self, session_id: str) -> str:
         """The id of the checkpoint at which the latest request began; empty if it is the first one."""
@@ -224,7 +226,7 @@ class Catalogue:
                 "SELECT input FROM runs WHERE session = ? AND input IS NOT NULL ORDER BY id DESC LIMIT 1",
                 (session_id,),
             ).fetchone()
-        return dict(json.loads(row[0])) if row else None
+        return json_object(row[0]) if row else None
 
     def delete(self, session_id: str) -> None:
         """Delete a session from all tables; `SwarmSaver.delete_thread` deletes its checkpoints."""
@@ -247,7 +249,7 @@ class Catalogue:
         names = ", ".join(Source._fields)
         with self.database.view() as cursor:
             query = f"SELECT {names} FROM sources WHERE session = ? ORDER BY rowid"
-            return [Source(*row) for row in cursor.execute(query, [session_id])]
+            return [source_from_row(row) for row in cursor.execute(query, [session_id])]
 
     def put_sources(self, session_id: str, sources: Iterable[Source]) -> None:
         """Record what a session's request is made from, in place of what was recorded."""
@@ -287,7 +289,7 @@ class Catalogue:
             rows = cursor.execute(
                 "SELECT kind, name FROM sources WHERE session = ? AND kind IN (?, ?)", (session_id, *PLACES)
             )
-            names.update(rows.fetchall())
+            names.update(source_from_row(row)[:2] for row in rows.fetchall())
             files = cursor.execute(
                 "SELECT name FROM sources WHERE session = ? AND kind = 'input'", [session_id]
             )

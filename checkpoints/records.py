@@ -6,12 +6,18 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, NamedTuple, TypeVar, cast
 
+from pydantic import TypeAdapter, ValidationError
+
+from swarm_graph.errors import StorageError
 from swarm_graph.state import SwarmState
 from swarm_graph.text import local_time
+
+R = TypeVar("R")
 
 TASK_COLUMNS = (
     "session", "task_id", "task_type", "node", "role", "status", "iteration", "created_at", "completed_at",
@@ -135,15 +141,53 @@ def new_session_id() -> str:
 
 
 def session_from_row(row: Mapping[str, Any]) -> Session:
-    """The session of a row of the table `sessions`."""
-    config = json.loads(row["config"])
-    decoded = {"config": config if isinstance(config, dict) else {}, "simulated": bool(row["simulated"])}
+    """The session of a row of the table `sessions`. Raises StorageError if we would not write such a row."""
+    decoded: dict[str, Any] = {"config": json_object(row["config"]), "simulated": bool(row["simulated"])}
     if row["approved"] is not None:
         decoded["approved"] = bool(row["approved"])
     if row["findings"] is not None:
-        decoded["findings"] = json.loads(row["findings"])
+        decoded["findings"] = json_object(row["findings"])
     columns = {name: row[name] for name in row if name != "signatures"}
-    return Session(**{**columns, **decoded})
+    return _checked(Session, {**columns, **decoded})
+
+
+def source_from_row(row: Sequence[Any]) -> Source:
+    """The source of a row of the table `sources`. Raises StorageError if we would not write such a row."""
+    return _checked(Source, row)
+
+
+def json_object(text: object) -> dict[str, Any]:
+    """The object that a column holds as JSON. Raises StorageError if it holds none."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise _foreign("a text that is no JSON object")
+    return found
+
+
+def _checked(kind: type[R], values: Any) -> R:
+    """A record with values of its types: a database is a file that anybody may have changed."""
+    try:
+        checked: R = _adapter(cast("Any", kind)).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        column = first["loc"][0] if first["loc"] else ""
+        raise _foreign(f"a wrong value in the column '{column}' of a {kind.__name__.lower()}") from error
+    return checked
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _foreign(what: str) -> StorageError:
+    return StorageError(
+        f"the database holds {what}, which swarm_graph does not write: somebody changed the file, or it is "
+        "damaged; restore a copy of it, or name another file"
+    )
 
 
 def session_to_row(session: Session) -> dict[str, Any]:
@@ -164,10 +208,9 @@ def signatures_from_text(text: object) -> dict[str, list[str]]:
 
 
 def run_from_row(row: Mapping[str, Any]) -> Run:
-    """The run of a row of the table `runs`."""
-    return Run(
-        **{**row, **{column: row[column] and json.loads(row[column]) for column in ("input", "config")}}
-    )
+    """The run of a row of the table `runs`. Raises StorageError if we would not write such a row."""
+    decoded = {name: row[name] and json_object(row[name]) for name in ("input", "config")}
+    return _checked(Run, {**row, **decoded})
 
 
 def outcome_columns(state: SwarmState) -> dict[str, Any]:

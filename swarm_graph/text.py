@@ -113,8 +113,14 @@ def local_time(seconds: float) -> str:
 
     Args:
         seconds: Seconds since the epoch.
+
+    Returns:
+        The time; a question mark if there is no such time.
     """
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):  # as from a database that somebody changed
+        return "?"
 
 
 def text_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

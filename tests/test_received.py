@@ -197,17 +197,17 @@ def test_the_config_file_at_hand_counts_as_ones_own(tmp_path: Path, listener: Li
     assert is_untouched(tmp_path, listener, done)
 
 
-def test_the_config_file_at_hand_comes_before_harmless_settings(tmp_path: Path) -> None:
-    """What the sender recorded asks no server, but its limit is reached: one's own limit counts."""
-    folder = tmp_path / "received"
+def test_a_copied_project_is_resumed_with_its_config_file(tmp_path: Path) -> None:
+    """What was recorded asks no server, but its limit is reached: the limit in the file counts."""
+    folder, copy = tmp_path / "project", tmp_path / "copy"
     folder.mkdir()
-    begin = tmp_path / "begin.json"
     harmless = {"model_config": SIMULATED["model_config"]}
-    begin.write_text(json.dumps({**harmless, "limits": {"calls": 1}}))
-    swarm(folder, "run", "Add.", "--session", "s", "--config", str(begin), code=1, by="sender")
-    swarm(folder, "resume", "s", code=1)
-    (folder / "config.json").write_text(json.dumps(harmless))
-    swarm(folder, "resume", "s", code=0)
+    (folder / "config.json").write_text(json.dumps({**harmless, "limits": {"calls": 1}}))
+    swarm(folder, "run", "Add.", "--session", "s", code=1)
+    shutil.copytree(folder, copy)
+    swarm(copy, "resume", "s", code=1)
+    (copy / "config.json").write_text(json.dumps(harmless))
+    swarm(copy, "resume", "s", code=0)
 
 
 def test_a_config_file_that_a_received_session_names_is_not_read(tmp_path: Path, listener: Listener) -> None:
@@ -600,6 +600,33 @@ def test_prompts_that_a_received_session_recorded_need_trust(tmp_path: Path) -> 
     words = ("resume", "s", "--approve", "--as-before")
     assert b"would use the prompts that it recorded" in swarm(folder, *words, code=2).stderr
     swarm(folder, *words, "--trust-session", code=0)
+
+
+FORGED_VALUES = [
+    ("sessions", "config", "no JSON"), ("sessions", "config", None), ("sessions", "config", "[]"),
+    ("sessions", "findings", '{"a": '), ("sessions", "session", b"\xff"), ("sessions", "created_at", "soon"),
+    ("sessions", "output", None), ("sources", "name", None), ("sources", "text", b"\xff\xfe"),
+    ("runs", "input", '{"a":' * 2000), ("runs", "input", "5"), ("runs", "started_at", b"\0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "column", "value"), FORGED_VALUES)
+def test_a_value_that_we_never_write_is_one_line(table: str, column: str, value: Any, tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    with closing(sqlite3.connect(folder / ".swarm/swarm.db")) as database, database:
+        database.execute(f"UPDATE {table} SET {column} = ?", [value])
+    told = [
+        warm.run(*words, cwd=folder, env=user(tmp_path, "receiver"), given=b"").stderr.decode()
+        for words in (("sessions", "show", "s"), ("resume", "s", "--approve"), ("sessions", "list"))
+    ]
+    assert not [text for text in told if "unexpected" in text or text.count("\n") > 1]
+    assert any("which swarm_graph does not write: somebody changed the file" in text for text in told)
+
+
+def test_a_time_that_does_not_exist_is_a_question_mark(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    change(folder, created_at=-1e308)
+    assert b"Begun ?" in swarm(folder, "sessions", "show", "s", code=0).stdout
 
 
 @pytest.mark.parametrize("output", ["../../ssh", "/proc/self/ssh"])

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import SwarmConfig, changed_settings, config_path, load_config, settings_of_any
-from swarm_graph.sessions.trust import GROUPS, refuse_foreign_settings
+from swarm_graph.sessions.trust import GROUPS, foreign_settings, refuse_foreign_settings
 
 
 class ResumeConfig(NamedTuple):
@@ -41,9 +41,9 @@ def resume_config(
     Args:
         session: The session, as the catalogue has it.
         source: A configuration or its file. None: for a trusted session the file that it began with, as it is
-            today, or if that is gone the configuration that was recorded. For any other session the user's
-            own configuration (see `load_config`), or if there is none what was recorded, if that is harmless
-            (`settings_of_any`).
+            today, or if that is gone the configuration that was recorded. For any other session what was
+            recorded if that is harmless (`settings_of_any`), else the user's own file (see `load_config`),
+            which comes first if the session names it, as in a copied project.
         trusted: Whether the user began the session, or has trusted it.
         prompts_dir: A folder of prompts, or a pack, in place of the configured one.
         simulate: Whether every model is simulated.
@@ -60,9 +60,13 @@ def resume_config(
         began_with = Path(session.config_file)
         is_there = session.config_file and began_with.is_file()
         return _for(session, began_with if is_there else session.config, session.config_file, *given)
-    if config_path(None) or load_config(None).entries:
-        return _for(session, None, config_path(None), *given)
+    own = config_path(None)
     harmless = _for(session, settings_of_any(session.config), "", *given)
+    is_harmless = not foreign_settings(session.config, harmless.config, uses or GROUPS)
+    if is_harmless and not (own and own == session.config_file):
+        return harmless
+    if own or load_config(None).entries:
+        return _for(session, None, own, *given)
     refuse_foreign_settings(session, harmless.config, uses)
     return harmless
 

@@ -58,7 +58,10 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
         "unknown role 'codr'; known roles: architect",
     ),
     "no role": ([{"task_id": "a"}], "assigned_role: field required"),
-    "an id that names no file": ([task("../a")], "task_id: expected 1 to 100 letters, digits"),
+    "an id that names no file": (
+        [task("../a")],
+        "task_id: '../a' cannot name a file; expected letters, digits",
+    ),
     "an id that is a number": (
         [{**task("a"), "task_id": 10}],
         "task_id: expected text, got 10; quote it",

@@ -205,7 +205,7 @@ def _edited_file(source: Source, path: str) -> Edit | None:
 def _users(catalogue: Catalogue, session: Session) -> dict[tuple[str, str], list[str]]:
     """The finished tasks that rest on each source, by its kind and name."""
     request = catalogue.request(session.session) or {}
-    specs = {task["task_id"]: TaskSpec.model_validate(task) for task in request.get("tasks", ())}
+    specs = {spec.task_id: spec for spec in task_specs(request.get("tasks", ()))}
     users: dict[tuple[str, str], list[str]] = {}
     for task in catalogue.tasks(session.session):
         if task["status"] != TaskStatus.COMPLETED:
@@ -321,6 +321,6 @@ def _missing_inputs(catalogue: Catalogue, session: Session) -> list[str]:
         task["task_id"] for task in catalogue.tasks(session.session) if task["status"] == TaskStatus.COMPLETED
     }
     request = catalogue.request(session.session) or {}
-    unfinished = (task for task in request.get("tasks", ()) if task["task_id"] not in finished)
-    files = (name for task in unfinished for name in task.get("files", ()))
+    unfinished = (spec for spec in task_specs(request.get("tasks", ())) if spec.task_id not in finished)
+    files = (name for spec in unfinished for name in spec.files)
     return [Path(name).name for name in files if not Path(places.input_file(name)).is_file()]

@@ -167,8 +167,10 @@ def _problem(error: ValidationError, task: Mapping[str, Any]) -> str:
         return f"unknown role {task['assigned_role']!r}; known roles: {', '.join(AgentRole)}"
     if first["loc"] == ("task_id",) and first["type"] == "string_type":
         return f"task_id: expected text, got {first['input']!r}; quote it"
-    if first["type"] == "string_pattern_mismatch":  # only task ids have a pattern
-        return f"{path}: expected 1 to 100 letters, digits, '.', '_' or '-', a letter or digit first"
+    if first["loc"] == ("task_id",) and first["type"] == "string_pattern_mismatch":
+        return (
+            f"task_id: {first['input']!r} cannot name a file; expected letters, digits, . _ -, as in P-101A"
+        )
     message = str(first.get("ctx", {}).get("error", first["msg"]))
     return f"{path}: {message[:1].lower()}{message[1:]}" if path else message
 

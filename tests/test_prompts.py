@@ -262,3 +262,10 @@ def test_a_pack_is_chosen_by_its_name(tmp_path: Path) -> None:
     assert wrong.stderr.splitlines() == [
         f"swarm-graph: prompts_dir '{tmp_path / 'nope'}' is not a folder; prompt packs: process-safety"
     ]
+
+
+def test_a_prompt_that_is_a_pipe_or_a_device_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "coder.md")
+    for path in (str(tmp_path / "coder.md"), "/dev/zero"):
+        with pytest.raises(ConfigError, match=rf"^cannot read the prompt '{path}': it is a pipe or a device"):
+            template.read(path)

@@ -373,7 +373,8 @@ class Trial:
 
     def defined(self) -> Iterator[str]:
         for path in self.test_files:
-            yield from self.marks.defined_tests(path, self.tests[path])
+            if not any(self.files[other].selects for other in self.related(path)):
+                yield from self.marks.defined_tests(path, self.tests[path])
 
     def write_canaries(self) -> None:
         """Put a file of false tests beside the tests in each folder."""
@@ -537,11 +538,10 @@ class Judge:
             is_empty: Whether it is said to be parametrized with nothing.
         """
         found = self.functions.get(test.partition("[")[0], [])
-        file = self.trial.files.get(self.file)
-        if not found or (is_empty and file and file.parametrized):
+        related = [self.trial.files[path] for path in self.trial.related(self.file)]
+        if not found or (is_empty and any(file.parametrized for file in related)):
             return is_empty or any(other.may_skip for other in self.trial.files.values())
-        in_functions = any(function.may_skip for function in found)
-        return in_functions or any(self.trial.files[path].may_skip for path in self.trial.related(self.file))
+        return any(function.may_skip for function in found) or any(file.may_skip for file in related)
 
     def finish(self, test: str) -> None:
         """Log whether a test that passed has judged the code."""
@@ -550,7 +550,10 @@ class Judge:
         found = self.functions.get(test.partition("[")[0], [])
         is_certain = bool(found) and all(function.is_plain for function in found)
         if is_certain and not any(self.is_proven(function) for function in found):
-            self.log.add("unproven", test=test)
+            if all(function.is_async and function.end not in self.ran for function in found):
+                self.log.add("failure", **not_awaited(test))
+            else:
+                self.log.add("unproven", test=test)
         asserted = bool(self.ran & self.assertions)
         self.log.add("judged", test=test, asserted=asserted, used=self.has_used_the_code())
 
@@ -565,19 +568,54 @@ class Judge:
         return bool(related & self.users or self.trial.mentioned(related) & self.opened)
 
 
+def not_awaited(test: str) -> dict[str, Any]:
+    """The failure of an async test of a class that awaits nothing, such as `unittest.TestCase`."""
+    problem = "nothing awaits this async test; use unittest.IsolatedAsyncioTestCase or asyncio.run"
+    place = test.partition("::")[0]
+    return {
+        "test": test,
+        "when": "call",
+        "place": place,
+        "problem": problem,
+        "text": problem,
+        "by_tests": True,
+    }
+
+
 def questions(code: dict[str, str], is_test_file: Any) -> Iterator[str]:
     """What the code asks to find out that it is being tested."""
     for path, text in code.items():
         if path.endswith(".py") and not is_test_file(path) and ASKS_FOR_TESTS.search(text):
-            for node in ast.walk(ast.parse(text.lstrip(BYTE_ORDER_MARK))):
-                asked = asks_for_tests(node)
+            tree = ast.parse(text.lstrip(BYTE_ORDER_MARK))
+            modules = set(ways_to_write_modules(tree))
+            for node in ast.walk(tree):
+                asked = asks_for_tests(node, modules)
                 if asked:
                     line = getattr(node, "lineno", 0)
                     yield f"{path}:{line} asks whether it is being tested ({asked})"
 
 
-def asks_for_tests(node: Any) -> str:
-    """What an expression looks up to find out that it is being tested; empty for others."""
+def ways_to_write_modules(tree: ast.AST) -> Iterator[str]:
+    """The expressions by which a file may mean `sys.modules`."""
+    yield from ("sys.modules", "__import__('sys').modules", "importlib.import_module('sys').modules")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (
+                f"{alias.asname or alias.name}.modules" for alias in node.names if alias.name == "sys"
+            )
+        elif isinstance(node, ast.ImportFrom) and node.module == "sys":
+            yield from (alias.asname or alias.name for alias in node.names if alias.name == "modules")
+        elif isinstance(node, ast.Assign) and ast.unparse(node.value) == "sys.modules":
+            yield from (ast.unparse(target) for target in node.targets)
+
+
+def asks_for_tests(node: Any, modules: set[str]) -> str:
+    """What an expression looks up to find out that it is being tested; empty for others.
+
+    Args:
+        node: The expression.
+        modules: What `sys.modules` is called.
+    """
     looked_up: list[Any] = []
     if isinstance(getattr(node, "ctx", None), ast.Store):
         return ""
@@ -587,11 +625,9 @@ def asks_for_tests(node: Any) -> str:
         looked_up = [node.func, *node.args[:1]]
     inner = [child for part in looked_up for child in ast.walk(part)]
     texts = [child.value for child in inner if isinstance(child, ast.Constant)]
-    names = {getattr(child, "attr", getattr(child, "id", "")) for child in inner}
+    names = {ast.unparse(child) for child in inner if isinstance(child, (ast.Attribute, ast.Name))}
     for text in texts:
-        if isinstance(text, str) and (
-            text in RUN_BY_PYTEST or ("modules" in names and TEST_MODULE.match(text))
-        ):
+        if isinstance(text, str) and (text in RUN_BY_PYTEST or (names & modules and TEST_MODULE.match(text))):
             return text
     return ""
 

@@ -35,6 +35,14 @@ MAX_FAILURES = 20
 MAX_TRACEBACK_CHARACTERS = 4000
 MAX_PROBLEM_CHARACTERS = 500
 MAX_INTERFERENCES = 10
+MAX_CHECKED_VALUES = 100
+METHODS_IN_C = (
+    type(None),
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.MethodWrapperType,
+    types.BuiltinFunctionType,
+)
 PACKAGE_NAME = re.compile(r"[A-Za-z0-9._-]+")
 NO_PARAMETERS = "got empty parameter set"
 NEEDS_ASYNC_PLUGIN = "async def functions are not natively supported"
@@ -97,7 +105,8 @@ def run(job: Job, channel: Channel) -> None:
     options += ["--rootdir", str(job.project), "--confcutdir", str(job.project)]
     options += plugin_options(job.packages)
     files = [path for path in job.marked if job.marks.is_test_file(path)]
-    options += [f"./{path}" for path in sorted(files)]  # `./`: a folder may have the name of an option
+    files.sort(key=lambda path: (path not in job.canaries, path))
+    options += [f"./{path}" for path in files]  # `./`: a folder may have the name of an option
     exit_code = int(pytest.main(options, plugins=[Observer(pytest, job, channel)]))
     channel.send("end", exit_code=exit_code)
     flush()
@@ -235,7 +244,11 @@ class MarkedLoader(importlib.machinery.SourceFileLoader):
         self._compile_file, self._loaded = compile_file, loaded
 
     def exec_module(self, module: Any) -> None:
-        super().exec_module(module)
+        try:
+            super().exec_module(module)
+        except SystemExit as error:  # it would end pytest
+            problem = f"the import ends the program: {error!r}"
+            raise ImportError(problem).with_traceback(error.__traceback__) from None
         self._loaded(module)
 
     def get_code(self, fullname: str) -> Any:
@@ -365,9 +378,9 @@ class Marks:
     def __init__(self, pytest: Any, job: Job, channel: Channel) -> None:
         self._channel, self._project, self._tests = channel, job.project, job.tests
         self._ran: set[str] = set()
-        self._contexts: dict[str, Any] = {}
+        self._contexts: dict[str, list[Any]] = {}
         self._interferences: set[str] = set()
-        self._known_words = set().union(*(file.mentions for file in job.marked.values()))
+        self._named = set().union(*(file.named for file in job.marked.values()))
         self._excused = {name for file in job.marked.values() for name in file.replaced}
         self._tools: Tools | None = None
         self._chance = job.marks.CHANCE
@@ -396,6 +409,7 @@ class Marks:
 
     def begin_test(self) -> None:
         self._ran.clear()
+        self._contexts.clear()
         self.check_tools()
 
     def check_tools(self) -> None:
@@ -436,66 +450,84 @@ class Marks:
         return value
 
     def context(self, token: str, value: Any) -> Any:
-        """A block of a context manager begins."""
-        self._contexts[token] = value
+        """A block begins; it may have several context managers."""
+        self._contexts.setdefault(token, []).append(value)
         return value
 
     def raised(self, token: str) -> None:
-        """A block ended: an assertion held if its context manager is one that judges."""
-        if isinstance(self._contexts.pop(token, None), self._judging_contexts):
+        """A block ended: an assertion held if one of its context managers judges."""
+        if any(isinstance(context, self._judging_contexts) for context in self._contexts.pop(token, [])):
             self.ran(token)
 
     def value(self, *values: Any) -> Any:
         """Values that an assertion compares."""
-        for value in values:
-            self._check_value(value, depth=0)
+        waiting = list(values)
+        for _ in range(MAX_CHECKED_VALUES):
+            if not waiting:
+                break
+            value = waiting.pop()
+            kind = type(value)
+            if kind in (list, tuple, set, frozenset):
+                waiting += list(value)[:MAX_CHECKED_VALUES]
+            elif kind is dict:
+                waiting += list(value.values())[:MAX_CHECKED_VALUES]
+            elif self._has_own_equality(kind):
+                waiting += list(getattr(value, "__dict__", {}).values())[:MAX_CHECKED_VALUES]
+                if not self._is_named(kind) and self._equals_everything(value):
+                    self.interference(f"objects of the class {kind.__name__} equal everything")
         return values[0] if values else None
 
-    def _check_value(self, value: Any, depth: int) -> None:
-        kind = type(value)
-        if depth < 2 and kind in (list, tuple, set, dict):
-            inside: Any = value.values() if kind is dict else value
-            for inner in list(inside)[:20]:
-                self._check_value(inner, depth + 1)
-        elif self._has_own_equality(kind) and self._equals_everything(value):
-            self.interference(f"objects of the class {kind.__name__} equal everything")
-
     def _has_own_equality(self, kind: type) -> bool:
-        """Whether a class that the tests do not name defines in Python what equals its objects."""
+        """Whether a class, not one of the tests, decides in Python what its objects equal."""
         if kind not in self._odd_classes:
-            function = getattr(getattr(kind, "__eq__", None), "__code__", None)
-            is_own = function is not None and relative(function.co_filename, self._project) in self._tests
-            self._odd_classes[kind] = (
-                function is not None and not is_own and kind.__name__.lstrip("_") not in self._known_words
-            )
+            methods = [getattr(kind, name, None) for name in ("__eq__", "__lt__")]
+            own = [method for method in methods if not isinstance(method, METHODS_IN_C)]
+            places = {
+                relative(str(getattr(code, "co_filename", "")), self._project)
+                for code in (getattr(method, "__code__", None) for method in own)
+            }
+            self._odd_classes[kind] = bool(places - set(self._tests))
         return self._odd_classes[kind]
+
+    def _is_named(self, kind: type) -> bool:
+        """Whether the tests name a class, and mean nothing else by its name."""
+        name = kind.__name__
+        meant = [now[name] for now, _ in self._globals if name in now]
+        return name.lstrip("_") in self._named and all(value is kind for value in meant)
 
     def method(self, test: Any, name: str) -> Any:
         """A method of a test case that asserts: it must not be one that the code has put in its place."""
         found = getattr(test, name)
-        code = getattr(getattr(found, "__func__", found), "__code__", None)
-        place = str(getattr(code, "co_filename", ""))
-        kinds = {kind.__name__ for kind in type(test).__mro__ if name in vars(kind)}
+        function = getattr(found, "__func__", found)
+        place = str(getattr(getattr(function, "__code__", None), "co_filename", ""))
+        owner = next((kind for kind in type(test).__mro__ if name in vars(kind)), object)
+        is_named = owner.__name__ in self._named and not hasattr(sys.modules.get("unittest"), owner.__name__)
+        is_of_named_class = is_named and owner.__module__ == getattr(function, "__module__", "")
         is_known = place.startswith(self._installed) or relative(place, self._project) in self._tests
-        if not is_known and (not kinds & self._known_words or name in getattr(test, "__dict__", {})):
+        if not (is_known or is_of_named_class or name in self._excused):
             self.interference(f"the code replaces {name} of the tests")
         return found
 
     def _equals_everything(self, value: Any) -> bool:
-        """Whether an object equals many random values of one type."""
-        bits = [self._chance.getrandbits(40) for _ in range(30)]
-        samples: list[list[Any]] = [
-            bits,
-            [str(bit) for bit in bits],
-            [bit / 7 for bit in bits],
-            [[bit] for bit in bits],
-        ]
-        return any(all(equal(value, sample) for sample in kind) for kind in samples)
+        """Whether an object equals many random values of one type, or is both less and greater."""
+        kinds: list[Callable[[int], Any]] = [int, str, lambda bits: bits / 7, lambda bits: [bits]]
+        return any(
+            all(holds(value, kind(self._chance.getrandbits(40))) for _ in range(30))
+            for holds in (equal, less_and_greater)
+            for kind in kinds
+        )
 
 
 def equal(left: Any, right: Any) -> bool:
     try:
         return bool(left == right)
+    except Exception:
+        return False
+
+
+def less_and_greater(left: Any, right: Any) -> bool:
+    try:
+        return (left < right) is True and (left > right) is True
     except Exception:
         return False
 
@@ -558,6 +590,11 @@ class Observer:
             self.marks.interference(f"{path} registers itself as a plugin of pytest")
             manager.unregister(plugin)
 
+    @hook("tryfirst")
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Put the tests in the order of their files; the canaries, collected first, go among them."""
+        items.sort(key=lambda item: item.nodeid.partition("::")[0])
+
     def pytest_collectstart(self, collector: Any) -> None:
         self.channel.announce("collecting", test=collector.nodeid)
 
@@ -619,6 +656,9 @@ class Observer:
         self.errors[report.nodeid] = error.__cause__ or error if collecting else error
 
     def pytest_collectreport(self, report: Any) -> None:
+        if report.nodeid in self.canaries:
+            # Tests may list the files of the project.
+            Path(self.project, report.nodeid).unlink(missing_ok=True)
         if report.failed:
             self.report_failure(report, "collect")
         elif report.skipped:

@@ -28,8 +28,16 @@ BYTE_ORDER_MARK = "\ufeff"
 MAX_LITERAL_CHARACTERS = 300
 ASSERTING = re.compile(r"assert", re.IGNORECASE)
 """Functions with such a name raise when something is wrong: `assertEqual`, `assert_called_once`."""
+IDENTITY = re.compile(r"assert(Not)?Is")
+"""Functions of unittest with such a name do not ask whether objects are equal."""
 RAISING = frozenset({"raises", "warns", "deprecated_call", "RaisesGroup", "RaisesExc"})
 """pytest's context managers that fail if their block raises or warns nothing."""
+UNITTEST_RAISING = frozenset(
+    f"assert{name}" for name in ("Raises", "RaisesRegex", "Warns", "WarnsRegex", "Logs", "NoLogs")
+)
+"""The same of unittest."""
+SELECTING = re.compile(r"deselected|collect_ignore|ignore_collect|items\[:\]|items\.(remove|clear|pop)\b")
+"""How a conftest.py leaves tests out."""
 TEST_TOOLS = frozenset({"pytest", "unittest"})
 STEADY_FUNCTIONS = (
     abs,
@@ -87,6 +95,7 @@ class TestFunction(NamedTuple):
     """Whether pytest certainly calls it: no decorator that we do not know may replace it."""
     may_skip: bool
     """Whether it may skip itself or expect to fail."""
+    is_async: bool
 
 
 class MarkedFile(NamedTuple):
@@ -99,11 +108,15 @@ class MarkedFile(NamedTuple):
     """The tokens of the assertions that judge something, not only constants."""
     mentions: frozenset[str]
     """The words of its imports and its short strings."""
+    named: frozenset[str]
+    """The names that it reads, imports or writes in a short string."""
     replaced: frozenset[str]
     """The names that it may give another value while tests run."""
     plugins: frozenset[str]
     """The words of its `pytest_plugins`."""
     parametrized: bool
+    selects: bool
+    """Whether it may leave tests out."""
     may_skip: bool
     """Whether something outside its test functions may skip a test, such as a fixture."""
 
@@ -123,13 +136,23 @@ def mark(path: str, text: str) -> MarkedFile:
     """Read a Python file of the tests and mark it."""
     tree = ast.parse(text.lstrip(BYTE_ORDER_MARK))
     mentions, replaced = frozenset(words(tree)), frozenset(replaced_names(tree))
+    named = frozenset(_read_names(tree))
     plugins = frozenset(_plugin_words(tree))
     may_skip = _may_skip(tree, outside_tests=True)
     marker = _Marker(path, tree)
     marker.mark()
-    parametrized = "parametrize" in text
-    assertions = frozenset(marker.assertions)
-    return MarkedFile(tree, marker.functions, assertions, mentions, replaced, plugins, parametrized, may_skip)
+    return MarkedFile(
+        tree,
+        marker.functions,
+        frozenset(marker.assertions),
+        mentions,
+        named,
+        replaced,
+        plugins,
+        parametrized="parametrize" in text,
+        selects=bool(SELECTING.search(text)),
+        may_skip=may_skip,
+    )
 
 
 def compile_marked(
@@ -177,9 +200,34 @@ def _mark_compared_values(tree: ast.Module) -> None:
                 and isinstance(statement.targets[0], ast.Name)
                 and statement.targets[0].id.startswith("@py_assert")
             ):
+                is_identity = all(
+                    isinstance(operator, (ast.Is, ast.IsNot)) for operator in statement.value.ops
+                )
+                if is_identity or not _is_for_its_truth(statement.targets[0].id, body[index + 1 :]):
+                    continue
                 compared = [statement.value.left, *statement.value.comparators]
                 names = [ast.Name(node.id, ast.Load()) for node in compared if isinstance(node, ast.Name)]
                 body.insert(index, _statement(statement, VALUE, *names))
+
+
+def _is_for_its_truth(name: str, later: list[ast.stmt]) -> bool:
+    """Whether an assertion looks at the truth of a comparison, and not at an object that it builds.
+
+    A query builder's `field == 5` builds a condition, which may be the argument of a function.
+
+    Args:
+        name: The name that pytest's rewriting gives to the comparison.
+        later: The statements after it.
+    """
+    for statement in later:
+        is_mark = isinstance(statement, ast.Expr)
+        if not is_mark and any(
+            isinstance(node, ast.Name) and node.id == name for node in ast.walk(statement)
+        ):
+            value = statement.test if isinstance(statement, ast.If) else getattr(statement, "value", None)
+            is_identity = isinstance(value, ast.Compare) and isinstance(value.ops[0], (ast.Is, ast.IsNot))
+            return is_identity or isinstance(value, (ast.Name, ast.UnaryOp, ast.BoolOp))
+    return False
 
 
 def _bodies(tree: Node) -> Iterator[list[ast.stmt]]:
@@ -213,6 +261,8 @@ class _Marker:
         self.steady = steady_names(tree.body, set(), STEADY_BUILTINS)
         self.own = {name for node in ast.walk(tree) for name in _defined_name(node)}
         """The functions that the file defines; one may be named like a tool of pytest."""
+        self.aliases = frozenset(name for node in ast.walk(tree) for name in _alias(node))
+        """Other names for assertions: `eq = self.assertEqual`."""
 
     def mark(self) -> None:
         if is_test_file(self.path):
@@ -233,7 +283,13 @@ class _Marker:
                     value = [statement.value] if statement.value else []
                     statement.value = _call(statement, RAN, ast.Constant(token), *value)
                 node.body.append(_statement(node.body[-1], RAN, ast.Constant(token)))
-                found = TestFunction(token, frozenset(() if returns else required), _is_plain(node), may_skip)
+                found = TestFunction(
+                    token,
+                    frozenset(() if returns else required),
+                    _is_plain(node),
+                    may_skip,
+                    is_async=isinstance(node, ast.AsyncFunctionDef),
+                )
                 self.functions.setdefault(f"{prefix}::{node.name}", []).append(found)
 
     def _mark_function(self, node: Any, steady: frozenset[str]) -> list[str]:
@@ -267,7 +323,7 @@ class _Marker:
                 self._mark_function(child, steady)
             yield child
             return
-        judged = list(_judged_parts(child))
+        judged = list(_judged_parts(child, self.aliases))
         self._mark_body(child, steady)
         yield child
         if isinstance(child, (ast.Import, ast.ImportFrom)) and not _is_future(child):
@@ -275,7 +331,7 @@ class _Marker:
         if not judged:
             return
         token = new_token()
-        if not _is_steady(judged, steady):
+        if not _is_steady(judged, steady) and not _is_always_true(child):
             self.assertions.add(token)
         is_block = isinstance(child, (ast.With, ast.AsyncWith))
         if not is_block or self._certainly_raises(child):
@@ -286,20 +342,23 @@ class _Marker:
     def _certainly_raises(self, statement: Any) -> bool:
         """Whether a block is one of `pytest.raises` or `self.assertRaises`, not of a helper with its name."""
         contexts = [item.context_expr for item in statement.items if isinstance(item.context_expr, ast.Call)]
-        functions = [context.func for context in contexts if _may_raise(context)]
         return any(
-            isinstance(function, ast.Attribute) and _is_tool(function.value) and function.attr not in self.own
-            for function in functions
+            isinstance(context.func, ast.Attribute)
+            and _is_tool(context.func.value)
+            and context.func.attr in (RAISING | UNITTEST_RAISING) - self.own
+            for context in contexts
         )
 
 
-def _judged_parts(statement: ast.stmt) -> Iterator[Node]:
+def _judged_parts(statement: ast.stmt, aliases: frozenset[str]) -> Iterator[Node]:
     """What an assertion looks at; nothing for other statements."""
     if isinstance(statement, ast.Assert):
         yield statement.test
     elif isinstance(statement, (ast.Expr, ast.Assign)):
         value = statement.value.value if isinstance(statement.value, ast.Await) else statement.value
-        if isinstance(value, ast.Call) and is_asserting_call(value):
+        if isinstance(value, ast.BoolOp) and _is_giving_up(value.values[-1]):
+            yield from value.values[:-1]
+        if isinstance(value, ast.Call) and is_asserting_call(value, aliases):
             yield from (value.args or [value.func])
             yield from (keyword.value for keyword in value.keywords)
             if isinstance(value.func, ast.Attribute) and not _is_tool(value.func.value):
@@ -307,12 +366,43 @@ def _judged_parts(statement: ast.stmt) -> Iterator[Node]:
     elif isinstance(statement, (ast.With, ast.AsyncWith)):
         if any(_may_raise(item.context_expr) for item in statement.items):
             yield from statement.body
-    elif isinstance(statement, (ast.If, ast.Try)):
-        inner = [*statement.body, *statement.orelse]
-        handlers = statement.handlers if isinstance(statement, ast.Try) else []
-        inner += [child for handler in handlers for child in handler.body]
-        if any(_gives_up(child) for child in inner):
-            yield from ([statement.test] if isinstance(statement, ast.If) else statement.body)
+    elif any(_gives_up(child) for child in _branches(statement)):
+        looked_at = [getattr(statement, name, None) for name in ("test", "iter", "subject")]
+        yield from [node for node in looked_at if node] or statement.body  # type: ignore[attr-defined]
+
+
+def _is_always_true(statement: ast.stmt) -> bool:
+    """Whether an assertion holds whatever it looks at: `x or True`, `x == x`, `len(x) >= 0`."""
+    if isinstance(statement, ast.Assert):
+        test = statement.test
+    elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) and statement.value.args:
+        first, *others = statement.value.args
+        is_equality = list(_called_names(statement.value))[:1] == ["assertEqual"]
+        test = ast.Compare(first, [ast.Eq()], others[:1]) if is_equality and others else first
+    else:
+        return False
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or):
+        return any(isinstance(value, ast.Constant) and value.value for value in test.values)
+    if isinstance(test, ast.Compare) and len(test.ops) == 1:
+        left, right = ast.unparse(test.left), ast.unparse(test.comparators[0])
+        is_same = (
+            isinstance(test.ops[0], (ast.Eq, ast.Is)) and isinstance(test.left, ast.Name) and left == right
+        )
+        is_size = isinstance(test.ops[0], ast.GtE) and left.startswith("len(") and right == "0"
+        return is_same or is_size
+    return False
+
+
+def _branches(statement: ast.stmt) -> Iterator[ast.stmt]:
+    """The statements directly in the branches of an `if`, `try`, `match` or loop."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return
+    for _, value in ast.iter_fields(statement):
+        for child in value if isinstance(value, list) else []:
+            if isinstance(child, ast.stmt):
+                yield child
+            else:  # a handler of a try statement, a case of a match statement
+                yield from getattr(child, "body", [])
 
 
 def _called_names(node: Node) -> Iterator[str]:
@@ -329,10 +419,22 @@ def _called_names(node: Node) -> Iterator[str]:
             return
 
 
-def is_asserting_call(call: ast.Call) -> bool:
+def is_asserting_call(call: ast.Call, aliases: frozenset[str]) -> bool:
     """Whether a call raises if something is wrong: an `assert…`, or `pytest.raises` with a function."""
     names = list(_called_names(call))
-    return any(ASSERTING.match(name) for name in names) or (names[:1] == ["raises"] and len(call.args) > 1)
+    if any(ASSERTING.match(name) for name in names) or (names[:1] == ["raises"] and len(call.args) > 1):
+        return True
+    return isinstance(call.func, ast.Name) and call.func.id in aliases
+
+
+def _alias(node: Node) -> Iterator[str]:
+    """The other name that a statement gives to an assertion."""
+    if (
+        isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Attribute)
+        and ASSERTING.match(node.value.attr)
+    ):
+        yield from (target.id for target in node.targets if isinstance(target, ast.Name))
 
 
 def _is_tool(node: Node) -> bool:
@@ -350,18 +452,26 @@ def _may_raise(context: ast.expr) -> bool:
 def _gives_up(statement: ast.stmt) -> bool:
     """Whether a statement fails the test: `pytest.fail()`, `self.fail()`, `raise AssertionError`."""
     if isinstance(statement, ast.Raise) and statement.exc:
-        return any(name in ("AssertionError", "failureException") for name in _called_names(statement.exc))
-    is_call = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
-    return is_call and list(_called_names(statement.value))[:1] == ["fail"]  # type: ignore[attr-defined]
+        failures = ("AssertionError", "failureException", "Exception")
+        return any(name in failures for name in _called_names(statement.exc))
+    return isinstance(statement, ast.Expr) and _is_giving_up(statement.value)
+
+
+def _is_giving_up(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and list(_called_names(node))[:1] == ["fail"]
 
 
 def _mark_values(statement: ast.stmt, token: str) -> None:
     """Mark the values that an assertion looks at, and its context managers."""
     if isinstance(statement, (ast.Expr, ast.Assign)):
         value = statement.value.value if isinstance(statement.value, ast.Await) else statement.value
-        assert isinstance(value, ast.Call)
+        if not isinstance(value, ast.Call):
+            return
+        is_about_identity = any(IDENTITY.match(name) for name in _called_names(value))
         for index, argument in enumerate(value.args):
-            value.args[index] = _marked_value(argument)
+            is_comparison = isinstance(argument, ast.Compare)
+            if _compares_with_truth(value) if is_comparison else not is_about_identity:
+                value.args[index] = _marked_value(argument)
         function = value.func
         if isinstance(function, ast.Attribute) and ast.unparse(function.value) in ("self", "cls"):
             value.func = _call(function, METHOD, function.value, ast.Constant(function.attr))
@@ -369,6 +479,14 @@ def _mark_values(statement: ast.stmt, token: str) -> None:
         for item in statement.items:
             if _may_raise(item.context_expr):
                 item.context_expr = _call(item.context_expr, CONTEXT, ast.Constant(token), item.context_expr)
+
+
+def _compares_with_truth(call: ast.Call) -> bool:
+    """Whether an assertion looks at the truth of its arguments: `assertTrue(…)`, `assertIs(…, True)`."""
+    is_bool = any(
+        isinstance(argument, ast.Constant) and type(argument.value) is bool for argument in call.args
+    )
+    return is_bool or not {"assertTrue", "assertFalse", "assert_"}.isdisjoint(_called_names(call))
 
 
 def _marked_value(node: ast.expr) -> ast.expr:
@@ -501,9 +619,10 @@ def _is_steady(nodes: Iterable[Node], steady: Iterable[str]) -> bool:
 def defined_tests(path: str, text: str) -> Iterator[str]:
     """The ids of the tests that a test file certainly defines; each must have a result."""
     body = ast.parse(text.lstrip(BYTE_ORDER_MARK)).body
+    taken_back = set(_taken_back(body))
     yield from (f"{path}::{name}" for name in _test_names(body))
     for node in body:
-        if isinstance(node, ast.ClassDef) and _is_test_class(node):
+        if isinstance(node, ast.ClassDef) and _is_test_class(node) and node.name not in taken_back:
             yield from (f"{path}::{node.name}::{name}" for name in _test_names(node.body))
 
 
@@ -515,9 +634,21 @@ def _is_test_class(node: ast.ClassDef) -> bool:
 
 
 def _test_names(body: list[ast.stmt]) -> Iterator[str]:
+    taken_back = set(_taken_back(body))
     for node in body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and is_test(node):
-            yield node.name
+            yield from {node.name} - taken_back
+
+
+def _taken_back(body: list[ast.stmt]) -> Iterator[str]:
+    """The names that a body deletes or sets anew, or whose `__test__` it sets."""
+    for node in body:
+        targets = node.targets if isinstance(node, (ast.Assign, ast.Delete)) else []
+        for target in targets:
+            is_option = isinstance(target, ast.Attribute) and target.attr == "__test__"
+            named = target.value if is_option else target  # type: ignore[attr-defined]
+            if isinstance(named, ast.Name):
+                yield named.id
 
 
 def is_test(node: Any) -> bool:
@@ -541,6 +672,18 @@ def words(tree: Node) -> Iterator[str]:
             yield from re.findall(r"\w+", text)
 
 
+def _read_names(tree: Node) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"\w+", node.value[:MAX_LITERAL_CHARACTERS])
+
+
 def _plugin_words(tree: ast.Module) -> Iterator[str]:
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else []
@@ -556,9 +699,9 @@ def replaced_names(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield node.attr
         elif isinstance(node, ast.Call):
-            for argument in node.args[:2]:
-                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                    yield argument.value.rpartition(".")[2]
+            for part in (inner for argument in node.args[:2] for inner in ast.walk(argument)):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.value.rpartition(".")[2]
 
 
 # --- Tests that must fail ------------------------------------------------------------------------------

@@ -515,6 +515,9 @@ class Judge:
             self.file = entry["test"].partition("::")[0]
         if kind == "outcome":
             entry["excused"] = self.may_skip(entry["test"], is_empty=entry["is_empty"])
+            if entry["outcome"] == "skipped" and not entry["excused"] and self.was_deferred(entry["test"]):
+                self.log.add("failure", **not_run(entry["test"]))  # before version 8.4, pytest skips it
+                entry["excused"] = True
         if kind == "ran":
             self.ran.add(entry["token"])
         elif kind == "end":
@@ -548,14 +551,21 @@ class Judge:
         if self.file in self.trial.canaries or self.outcomes != {"call": "passed"}:
             return
         found = self.functions.get(test.partition("[")[0], [])
+        if self.was_deferred(test):
+            self.log.add("failure", **not_run(test))
+            found = []
         is_certain = bool(found) and all(function.is_plain for function in found)
         if is_certain and not any(self.is_proven(function) for function in found):
-            if all(function.is_async and function.end not in self.ran for function in found):
-                self.log.add("failure", **not_awaited(test))
-            else:
-                self.log.add("unproven", test=test)
+            self.log.add("unproven", test=test)
         asserted = bool(self.ran & self.assertions)
         self.log.add("judged", test=test, asserted=asserted, used=self.has_used_the_code())
+
+    def was_deferred(self, test: str) -> bool:
+        """Whether a test is async or a generator, and pytest called it without running it."""
+        found = self.functions.get(test.partition("[")[0], [])
+        return bool(found) and all(
+            function.is_deferred and function.end not in self.ran for function in found
+        )
 
     def is_proven(self, function: Any) -> bool:
         """Whether the current test ran through this function, with its assertions."""
@@ -568,9 +578,9 @@ class Judge:
         return bool(related & self.users or self.trial.mentioned(related) & self.opened)
 
 
-def not_awaited(test: str) -> dict[str, Any]:
-    """The failure of an async test of a class that awaits nothing, such as `unittest.TestCase`."""
-    problem = "nothing awaits this async test; use unittest.IsolatedAsyncioTestCase or asyncio.run"
+def not_run(test: str) -> dict[str, Any]:
+    """The failure of an async test, or of a generator, that pytest or unittest calls without running it."""
+    problem = "nothing runs this async test or generator; use asyncio.run, and no yield"
     place = test.partition("::")[0]
     return {
         "test": test,

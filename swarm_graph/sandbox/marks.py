@@ -95,7 +95,8 @@ class TestFunction(NamedTuple):
     """Whether pytest certainly calls it: no decorator that we do not know may replace it."""
     may_skip: bool
     """Whether it may skip itself or expect to fail."""
-    is_async: bool
+    is_deferred: bool
+    """Whether a call alone runs nothing of it: it is async, or a generator."""
 
 
 class MarkedFile(NamedTuple):
@@ -277,7 +278,8 @@ class _Marker:
         for node in body:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and is_test(node):
                 token = new_token()
-                returns, may_skip = list(_returns(node)), _may_skip(node)
+                may_skip = _may_skip(node)
+                returns = [inner for inner in _own_nodes(node) if isinstance(inner, ast.Return)]
                 required = self._mark_function(node, self.steady)
                 for statement in returns:
                     value = [statement.value] if statement.value else []
@@ -288,7 +290,7 @@ class _Marker:
                     frozenset(() if returns else required),
                     _is_plain(node),
                     may_skip,
-                    is_async=isinstance(node, ast.AsyncFunctionDef),
+                    is_deferred=isinstance(node, ast.AsyncFunctionDef) or _is_generator(node),
                 )
                 self.functions.setdefault(f"{prefix}::{node.name}", []).append(found)
 
@@ -508,13 +510,12 @@ def _is_future(node: ast.stmt) -> bool:
     return isinstance(node, ast.ImportFrom) and node.module == "__future__"
 
 
-def _returns(function: Node) -> Iterator[ast.Return]:
-    """The return statements of a function, without those of functions inside it."""
+def _own_nodes(function: Node) -> Iterator[Node]:
+    """The nodes of a function, without those of functions inside it."""
     for child in ast.iter_child_nodes(function):
-        if isinstance(child, ast.Return):
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
             yield child
-        elif not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-            yield from _returns(child)
+            yield from _own_nodes(child)
 
 
 def _may_skip(node: Node, *, outside_tests: bool = False) -> bool:
@@ -528,10 +529,13 @@ def _may_skip(node: Node, *, outside_tests: bool = False) -> bool:
     return any(_may_skip(child, outside_tests=outside_tests) for child in ast.iter_child_nodes(node))
 
 
+def _is_generator(function: Node) -> bool:
+    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in _own_nodes(function))
+
+
 def _is_plain(function: Any) -> bool:
     names = [list(_called_names(decorator)) for decorator in function.decorator_list]
-    is_generator = any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in ast.walk(function))
-    return not is_generator and all("mark" in found or "patch" in found for found in names)
+    return not _is_generator(function) and all("mark" in found or "patch" in found for found in names)
 
 
 # --- What is steady: the same whatever the code does ---------------------------------------------------

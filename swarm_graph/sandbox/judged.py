@@ -490,7 +490,7 @@ class Marks:
         return self._odd_classes[kind]
 
     def _is_mock_of_tests(self, kind: type) -> bool:
-        """Whether a class is one of mocks, and the tests use mocks: they record what they are compared with."""
+        """Whether a class is one of mocks, and the tests use mocks: these record every comparison."""
         mocks = getattr(sys.modules.get("unittest.mock"), "NonCallableMock", ())
         return issubclass(kind, mocks) and any("mock" in name.lower() for name in self._named)
 

@@ -258,7 +258,6 @@ def is_linear(read_it: Callable[[str], object], unit: str) -> bool:
 
 
 def processor_time(read_it: Callable[[str], object], text: str) -> float:
-    gc.collect()
     gc.disable()  # a collection takes as long as all objects of the other tests
     began = time.process_time()
     with suppress(UnreadableAnswer):

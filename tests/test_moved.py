@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -61,10 +63,9 @@ def done_tasks(folder: Path, session: str = "lao") -> set[str]:
 
 def asked(folder: Path, session: str = "lao") -> list[str]:
     """The tasks whose questions were answered by a model, in order."""
-    rows = sqlite_utils.Database(folder / ".swarm" / "swarm.db").query(
-        "SELECT task FROM calls WHERE session = ? AND outcome = 'answered' ORDER BY rowid", [session]
-    )
-    return [row["task"] for row in rows]
+    query = "SELECT task FROM calls WHERE session = ? AND outcome = 'answered' ORDER BY rowid"
+    with closing(sqlite3.connect(folder / ".swarm" / "swarm.db")) as database:
+        return [task for (task,) in database.execute(query, [session])]
 
 
 def digests(folder: Path) -> dict[str, str]:

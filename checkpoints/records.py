@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -108,6 +108,10 @@ class Run:
     def owner(self) -> str:
         """The process, for people."""
         return f"process {self.pid} on {self.host}, since {local_time(self.started_at)}"
+
+
+TaskFileKind = Literal["tasks", "rows"]
+"""A file that tasks come from: a task file, or a table of a batch with a task per row."""
 
 
 class Source(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,13 +20,11 @@ from swarm_graph.errors import InputError
 from swarm_graph.state import AgentRole
 
 if TYPE_CHECKING:
+    from swarm_graph.checkpoints.records import TaskFileKind
     from swarm_graph.config import SwarmConfig
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.state import SwarmState
     from swarm_graph.tasks.spec import TaskSpec
-
-Kind = Literal["tasks", "rows"]
-"""A task file, or a table with a row per task."""
 
 ROLES = [str(role) for role in AgentRole]
 
@@ -109,7 +107,7 @@ def batch(
     if empty := [name for spec in specs for name in spec.files if not Path(name).stat().st_size]:
         say(f"note: {len(empty)} of {len(specs)} documents are empty: {first_names(empty)}")
     names = dict.fromkeys(spec.source_file for spec in specs if spec.source_file)
-    tables: list[tuple[Kind, str]] = [("rows", name) for name in names]
+    tables: list[tuple[TaskFileKind, str]] = [("rows", name) for name in names]
     run_tasks("", specs, session, options, tables, dry_run=dry_run)
 
 
@@ -153,7 +151,7 @@ def run_tasks(
     specs: Sequence[TaskSpec],
     session_id: str | None,
     options: SessionOptions,
-    files: Sequence[tuple[Kind, str]] = (),
+    files: Sequence[tuple[TaskFileKind, str]] = (),
     *,
     follow_up: bool = False,
     dry_run: bool = False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from swarm_graph.cli.batch import ROLES, Kind, dry_run_option, run_tasks
+from swarm_graph.cli.batch import ROLES, dry_run_option, run_tasks
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.options import (
     Option,
@@ -36,6 +36,7 @@ from swarm_graph.errors import InputError
 from swarm_graph.state import WORKFLOWS
 
 if TYPE_CHECKING:
+    from swarm_graph.checkpoints.records import TaskFileKind
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.state import SwarmState
     from swarm_graph.tasks.spec import TaskSpec
@@ -93,7 +94,7 @@ def run(
         raise InputError("--follow-up needs --session ID: which session is asked for more?")
     if tasks or workflow == "custom":
         graph = _task_graph(request, inputs, tasks, workflow, require_approval)
-        files: list[tuple[Kind, str]] = [("tasks", graph.file)]
+        files: list[tuple[TaskFileKind, str]] = [("tasks", graph.file)]
         run_tasks(graph.request, graph.specs, session, options, files, follow_up=follow_up, dry_run=dry_run)
         return
     if dry_run:

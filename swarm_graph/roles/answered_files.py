@@ -152,11 +152,11 @@ def _check_complete(path: str, text: str, old: str) -> None:
 
 def _placed(blocks: list[Block], old: Mapping[str, str]) -> dict[str, str]:
     """The files that blocks without a path are."""
-    refused = [reason for block in blocks if (reason := not_a_file(block.language, block.text))]
-    blocks = [block for block in blocks if not not_a_file(block.language, block.text)]
-    if refused and not blocks:
+    reasons = [not_a_file(block.language, block.text) for block in blocks]
+    blocks = [block for block, reason in zip(blocks, reasons, strict=True) if not reason]
+    if reasons and not blocks:
         raise UnreadableAnswer(
-            f"the answer holds no file: {refused[0]} is none; write files as in ```python path=src/queue.py"
+            f"the answer holds no file: {reasons[0]} is none; write files as in ```python path=src/queue.py"
         )
     placed = {path: block.text for block in blocks if (path := _place(block, old))}
     if len(placed) == len(blocks):
@@ -190,11 +190,13 @@ def _candidates(block: Block, old: Mapping[str, str]) -> list[str]:
 
 def _before_invented_turn(text: str) -> str:
     """A text up to the user's next turn, if the model wrote it and its own answer to it as well."""
+    lines = text.split("\n")
+    if not any(map(_USER.fullmatch, lines)):
+        return text
     blocks = parse(text).blocks
     if not blocks:
         return text
     inside = {number for block in blocks for number in range(block.lines.start - 1, block.lines.stop + 1)}
-    lines = text.split("\n")
     outside = [number for number in range(blocks[0].lines.stop, len(lines)) if number not in inside]
     users = [number for number in outside if _USER.fullmatch(lines[number])]
     if not users or not any(_ASSISTANT.fullmatch(lines[number]) for number in outside if number > users[0]):

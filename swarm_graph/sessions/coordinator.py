@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from langgraph.types import Command
 
 from swarm_graph import aio
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.places import UNMOVED
-from swarm_graph.checkpoints.records import Session, Source, new_session_id
+from swarm_graph.checkpoints.records import Session, Source, TaskFileKind, new_session_id
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig, config_path, load_config
 from swarm_graph.errors import ConfigError, InputError
@@ -123,7 +123,7 @@ class SwarmCoordinator:
             raise InputError(f"two tasks have the id '{spec.task_id}'; every task needs its own")
         self._tasks[spec.task_id] = spec
 
-    def add_source(self, kind: Literal["tasks", "rows"], file: str) -> None:
+    def add_source(self, kind: TaskFileKind, file: str) -> None:
         """Name a file that the added tasks were read from, so that a resume notices its edits.
 
         Args:

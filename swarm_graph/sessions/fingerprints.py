@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from swarm_graph.checkpoints.catalogue import PLACES, Catalogue
 from swarm_graph.checkpoints.locks import lock_session
 from swarm_graph.checkpoints.places import Places, is_below
-from swarm_graph.checkpoints.records import Session, Source
+from swarm_graph.checkpoints.records import Session, Source, TaskFileKind
 from swarm_graph.checkpoints.signatures import is_own
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.prompts import template
@@ -24,10 +24,8 @@ from swarm_graph.state import TaskStatus
 from swarm_graph.tasks.files import read_tasks
 from swarm_graph.tasks.prompting import prompt_names, refuse_files_outside
 from swarm_graph.tasks.spec import TaskSpec, task_specs, with_paths
-from swarm_graph.text import format_count
+from swarm_graph.text import first_names, format_count
 from swarm_graph.workflows.builder import GraphBuilder
-
-MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,8 @@ class Edits:
 
 
 def _names(files: Iterable[str]) -> str:
-    names = list(dict.fromkeys(files))
-    more = len(names) - MAX_NAMED
-    shown = ", ".join(f"'{name}'" for name in names[:MAX_NAMED])
-    return f"{shown} and {more} more" if more > 0 else shown
+    """The names of files in quotes, each once, the first few in full."""
+    return first_names([f"'{name}'" for name in dict.fromkeys(files)])
 
 
 # --- when a session begins -----------------------------------------------------------------------
@@ -114,7 +110,7 @@ def new_sources(
     ]
 
 
-def source_file(kind: Literal["tasks", "rows"], file: str) -> Source:
+def source_file(kind: TaskFileKind, file: str) -> Source:
     """The source of a task file, or of a table with the rows of a batch."""
     path = str(Path(file).absolute())
     return Source(kind, path, hash_of(path))

@@ -244,7 +244,7 @@ def test_agents_on_one_slot_queue_here_and_none_times_out(narrow: Llama, tmp_pat
             output_dir=tmp_path / "out",
         )
         assert swarm.run_workflow("x = 1", "review_only")["phase"] == "complete"
-        assert {call["outcome"] for call in swarm._run.tracker.calls} == {"answered"}
+        assert {call["outcome"] for call in swarm._run.tracker.calls} <= {"answered", "truncated"}
         assert proxy.calls.most_in_flight == 1
         assert max(call["queued_s"] for call in swarm._run.tracker.calls) > timeout, (
             "the queue costs no timeout"
@@ -282,7 +282,7 @@ def calls_of(tmp_path: Path, server: FaultyProxy | FaultyOllama, **entry: Any) -
     swarm = SwarmCoordinator(
         {
             **one(server.url, **entry),
-            "agent_parameters": {"reviewer": {"max_tokens": 400}},
+            "agent_parameters": {"reviewer": {"max_tokens": 400, "seed": 7}},
             "workflow": {"reviewers": ["style"]},
         },
         data_dir=tmp_path / ".swarm",
@@ -292,10 +292,20 @@ def calls_of(tmp_path: Path, server: FaultyProxy | FaultyOllama, **entry: Any) -
     return swarm._run.tracker.calls
 
 
+def until_answered(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The calls up to the first answer.
+
+    Random weights may write an answer that is cut off or cannot be read, seed or not: batching on the
+    server changes the last bits. Then a repair question follows, which is not what these tests are about.
+    """
+    first = next(number for number, call in enumerate(calls) if call["outcome"] != "failed")
+    return calls[: first + 1]
+
+
 def test_a_server_that_asks_to_wait_is_left_alone_so_long(tmp_path: Path, llama: Llama) -> None:
     with FaultyProxy(llama.root, Plan("rate_limited", times=1)) as server:
-        first, second = calls_of(tmp_path, server)
-    assert (first["outcome"], second["outcome"]) == ("failed", "answered")
+        first, second = until_answered(calls_of(tmp_path, server))
+    assert first["outcome"] == "failed"
     assert second["time"] - second["seconds"] - first["time"] >= 1.5
 
 
@@ -303,18 +313,17 @@ def test_a_model_that_is_being_loaded_is_waited_for_whatever_the_retries(
     tmp_path: Path, llama: Llama
 ) -> None:
     with FaultyOllama(llama.root, Plan("loading", times=4)) as server:
-        *failed, last = calls_of(tmp_path, server, api_type="ollama", retries=0)
+        *failed, _ = until_answered(calls_of(tmp_path, server, api_type="ollama", retries=0))
     assert [call["outcome"] for call in failed] == ["failed"] * 4
-    assert last["outcome"] == "answered"
 
 
 def test_tokens_that_a_server_does_not_count_are_estimated_and_marked(tmp_path: Path, llama: Llama) -> None:
     with FaultyProxy(llama.root, Plan("no_usage")) as server:
-        (call,) = calls_of(tmp_path, server)
+        calls = calls_of(tmp_path, server)
         used = server.calls.prompt_tokens
-    assert call["estimated"]
-    assert call["output_tokens"] > 0
-    assert call["input_tokens"] == pytest.approx(used, rel=0.8)
+    assert all(call["estimated"] for call in calls)
+    assert all(call["output_tokens"] > 0 for call in calls)
+    assert sum(call["input_tokens"] for call in calls) == pytest.approx(used, rel=0.8)
 
 
 # --- fallbacks -----------------------------------------------------------------------------------

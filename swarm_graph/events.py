@@ -51,11 +51,12 @@ class Event:
             - session_ended: workflow, phase, approved, findings (number of open ones), output
             - graph_started, only in custom sessions: tasks (number), done (number)
             - task_started: task_type
-            - call_started: attempt, model, server, queued_s
+            - call_started: attempt, repair (the repair question after an unreadable answer), model, server,
+              queued_s
             - tokens: output_tokens so far (estimated), text and thoughts since the previous `tokens` event
-            - call_ended: attempt, model, server, outcome, finish_reason, queued_s, first_token_s, seconds,
-              input_tokens, output_tokens, reasoning_tokens, cut_tokens (estimated, of a call that did not
-              end), estimated (the server counted no tokens), cost, error
+            - call_ended: attempt, repair, model, server, outcome, finish_reason, queued_s, first_token_s,
+              seconds, input_tokens, output_tokens, reasoning_tokens, cut_tokens (estimated, of a call that
+              did not end), estimated (the server counted no tokens), cost, error
             - task_ended: note; in custom sessions also record (the task's), and kept (its result comes from
               an earlier run)
             - task_failed: task_type, error

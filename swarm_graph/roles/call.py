@@ -68,6 +68,7 @@ class ModelCall:
         emit: Emits the events of the call.
         run: The run that the call belongs to.
         parameters: What an answer depends on besides the messages: it is part of the journal's key.
+        is_repair: Whether it is the repair question after an answer that could not be read.
         may_omit_finish_reason: Whether an answer without any response metadata is complete.
         final_statuses: HTTP statuses after which this call is not retried.
     """
@@ -79,6 +80,7 @@ class ModelCall:
     emit: Emitter
     run: RunContext
     parameters: Mapping[str, Any]
+    is_repair: bool = False
     may_omit_finish_reason: bool = False
     final_statuses: AbstractSet[int] = frozenset()
 
@@ -288,6 +290,7 @@ class _Attempt:
         self._call, self._key, self.number = call, key, number
         self._common = {
             "attempt": number,
+            "repair": call.is_repair,
             "model": call.entry.label,
             "server": call.entry.server,
             "queued_s": queued_s,

@@ -177,7 +177,8 @@ class Turn:
         repair = question.repair.system.substitute(problem=problem)
         quotes = (KNOWN.break_up(reply.text[:length]) or NONE for length in QUOTED_CHARACTERS)
         repairs = (([*messages, AIMessage(quote), HumanMessage(repair)], "") for quote in quotes)
-        return await self._reply(question, endpoint, await self._fitting(question, endpoint, repairs))
+        messages = await self._fitting(question, endpoint, repairs)
+        return await self._reply(question, endpoint, messages, is_repair=True)
 
     def _note(self, *more: str) -> str:
         return "; ".join(filter(None, [*self._notes, *more]))
@@ -213,13 +214,22 @@ class Turn:
             node=node,
         )
 
-    async def _reply(self, question: Question[Any], endpoint: Endpoint, messages: list[BaseMessage]) -> Reply:
+    async def _reply(
+        self,
+        question: Question[Any],
+        endpoint: Endpoint,
+        messages: list[BaseMessage],
+        *,
+        is_repair: bool = False,
+    ) -> Reply:
         """The reply of a model. An optional field that its server refuses is left out from then on."""
         entry, parameters = endpoint.entry, question.parameters
         trial = FieldTrial(retried=entry.retries > 0)
         while True:
             left_out = endpoint.refused() | trial.left_out
-            call = await self._call(question, endpoint, left_out, is_trial=trial.is_running)
+            call = await self._call(
+                question, endpoint, left_out, is_repair=is_repair, is_trial=trial.is_running
+            )
             schema = None if SCHEMA in left_out else question.schema
             arguments = call_arguments(call.model, parameters.extra_body, schema)
             try:
@@ -248,7 +258,13 @@ class Turn:
             )
 
     async def _call(
-        self, question: Question[Any], endpoint: Endpoint, left_out: frozenset[str], *, is_trial: bool
+        self,
+        question: Question[Any],
+        endpoint: Endpoint,
+        left_out: frozenset[str],
+        *,
+        is_repair: bool,
+        is_trial: bool,
     ) -> ModelCall:
         model = await endpoint.chat(question.parameters, left_out)
         temperature = self.run.overrides.temperature
@@ -267,6 +283,7 @@ class Turn:
                 "model": endpoint.name_of(model),
                 "override": temperature,
             },
+            is_repair=is_repair,
             may_omit_finish_reason=endpoint.may_omit_finish_reason,
             final_statuses=REFUSAL_STATUS if is_trial else frozenset(),
         )

@@ -65,11 +65,13 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/profiled.py
 
 # Each stamp says: .venv has what this lock file pins. The dev lock holds the runtime lock's versions.
-.venv/runtime: requirements.txt pyproject.toml
+.venv/runtime: requirements.txt requirements-sandbox.txt pyproject.toml
 	$(install)
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements-sandbox.txt 2>.venv/sandbox.log || \
+		echo "note: sandlock has no wheel for this machine (.venv/sandbox.log); the tests need bubblewrap then"
 	@touch $@
 
-.venv/dev: requirements-dev.txt requirements.txt pyproject.toml
+.venv/dev: requirements-dev.txt requirements.txt requirements-sandbox.txt pyproject.toml
 	$(install)
 	@touch $@ .venv/runtime
 
@@ -98,3 +100,5 @@ lock:
 	@$(UV) --version >/dev/null 2>&1 || { echo "make lock needs uv: pip install uv, or make lock UV=/path/to/uv" >&2; exit 1; }
 	$(COMPILE) --group build --output-file requirements.txt
 	$(COMPILE) --group dev --all-extras --constraint requirements.txt --output-file requirements-dev.txt
+	@{ echo '# A sandbox without system packages, where a wheel fits. `make lock` copies it from requirements-dev.txt.'; \
+		sed -n '/^sandlock==/,/[^\\]$$/p' requirements-dev.txt; } > requirements-sandbox.txt

@@ -89,12 +89,20 @@ def pins(lock: str) -> set[str]:
 
 
 def test_locks_name_no_host_and_no_path() -> None:
-    for lock in ("requirements.txt", "requirements-dev.txt"):
+    for lock in ("requirements.txt", "requirements-dev.txt", "requirements-sandbox.txt"):
         assert not re.search(r"://|file:|^-|^[./]", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_dev_lock_holds_the_runtime_lock() -> None:
     assert pins("requirements.txt") < pins("requirements-dev.txt")
+
+
+def test_sandbox_lock_is_the_part_of_the_dev_lock_that_holds_the_extra() -> None:
+    _, _, pinned = (ROOT / "requirements-sandbox.txt").read_text(encoding="utf-8").partition("\n")
+    assert pinned in (ROOT / "requirements-dev.txt").read_text(encoding="utf-8")
+    assert {pin.split("==")[0] for pin in pins("requirements-sandbox.txt")} == {
+        re.split(r"[><=]", needed)[0] for needed in PROJECT["optional-dependencies"]["sandbox"]
+    }
 
 
 def test_runtime_lock_holds_every_dependency() -> None:

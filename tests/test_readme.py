@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support import sandbox
+from test_sandbox import need
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).parent / "swarm-graph"
@@ -31,21 +33,38 @@ def test_python_runs(code: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
-def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
+def demo(folder: Path, **environment: str) -> str:
+    """What the demo prints."""
     request = re.search(r"define REQUEST\n(.*?)endef", (ROOT / "Makefile").read_text(), re.DOTALL)
     assert request
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("SWARM_")}
     done = subprocess.run(
         [PROGRAM, "run", request[1].strip(), "--simulate", "--workflow", "full", "--session", "demo"],
-        cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if not name.startswith("SWARM_")},
+        cwd=folder,
+        env={**ours, **environment},
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     (shown,) = blocks("text")
-    assert done.stdout.startswith(shown.replace("bubblewrap", sandbox()))
+    assert demo(tmp_path).startswith(shown.replace("bubblewrap", sandbox()))
+
+
+@pytest.mark.slow
+def test_the_demo_runs_its_tests_on_a_machine_without_bubblewrap(tmp_path: Path) -> None:
+    need("landlock")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("setpriv", "chmod", "rm"):
+        (programs / name).symlink_to(shutil.which(name) or "")
+    (shown,) = blocks("text")
+    assert demo(tmp_path, PATH=str(programs)).startswith(shown.replace("bubblewrap", "landlock"))
 
 
 def test_every_command_has_an_example_that_names_it() -> None:

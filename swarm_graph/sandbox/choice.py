@@ -48,8 +48,8 @@ def choose(settings: Execution) -> Sandbox:
     choice = _choose(settings.sandbox, settings.python, settings.image, settings.unsafe)
     if isinstance(choice, str):
         raise SandboxError(
-            f"no sandbox can be used here ({choice}); install bubblewrap, or `pip install "
-            "'swarm-graph[sandbox]'`, or set execution.mode to off"
+            f"no sandbox can be used here ({choice}); install bubblewrap, or the package "
+            "sandlock (`pip install sandlock`), or set execution.mode to off"
         )
     return choice
 

@@ -33,7 +33,7 @@ class Landlock(Bare):
 
     def problem(self, interpreter: Interpreter) -> str:
         if importlib.util.find_spec("sandlock") is None:
-            return "the package sandlock is not installed; `pip install 'swarm-graph[sandbox]'`"
+            return "the package sandlock is not installed; `pip install sandlock`"
         if not is_supported():
             return f"there is no filter of system calls for this machine ({platform.machine()})"
         command = self.command([interpreter.path, "-s", "-c", "pass"], interpreter, PROBE_LIMITS, _NO_FOLDER)

@@ -43,7 +43,8 @@ def span_observer(config: SwarmConfig) -> Observer | None:
         provider = _provider(endpoint)
     except ImportError as error:
         raise ConfigError(
-            "features.otlp_endpoint needs the extra: pip install 'swarm-graph[otel]'"
+            "features.otlp_endpoint needs two packages: "
+            "`pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http`"
         ) from error
     return _Spans(provider, {entry.label: entry.api_type for entry in config.entries}).on_event
 

@@ -84,7 +84,7 @@ def _check_execution(settings: Execution) -> Iterator[Check]:
     for sandbox, problem in sandboxes:
         reason, _, cure = problem.partition("; ")
         yield Check(f"sandbox {sandbox.name}", None, reason, cure)
-    cure = "install bubblewrap, or `pip install 'swarm-graph[sandbox]'`"
+    cure = "install bubblewrap, or `pip install sandlock`"
     yield Check(name, False if settings.mode == "required" else None, "no sandbox: they are not run", cure)
 
 

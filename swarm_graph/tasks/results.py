@@ -125,7 +125,7 @@ def parquet_table(rows: Sequence[Mapping[str, Any]]) -> bytes:
         from pyarrow import BufferOutputStream, Table
         from pyarrow.parquet import write_table
     except ImportError as error:
-        raise InputError("Parquet needs the extra: pip install 'swarm-graph[parquet]'") from error
+        raise InputError("Parquet needs the package pyarrow: `pip install pyarrow`") from error
     content = BufferOutputStream()
     write_table(Table.from_pylist(list(rows)), content)
     return bytes(content.getvalue())

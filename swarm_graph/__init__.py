@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from swarm_graph.reports.manager import SwarmManager
     from swarm_graph.reports.notebook import NotebookProgress
     from swarm_graph.sessions.coordinator import SwarmCoordinator
-    from swarm_graph.state import AgentRole, SwarmContext, SwarmState, Task, TaskStatus
+    from swarm_graph.state import (
+        AgentRole,
+        OwnWorkflow,
+        SwarmContext,
+        SwarmResult,
+        SwarmState,
+        Task,
+        TaskStatus,
+        WorkflowName,
+    )
     from swarm_graph.workflows.build import build_graph
 
 __version__ = "0.1.0"
@@ -20,14 +29,17 @@ __version__ = "0.1.0"
 __all__ = [
     "AgentRole",
     "NotebookProgress",
+    "OwnWorkflow",
     "SwarmConfig",
     "SwarmContext",
     "SwarmCoordinator",
     "SwarmError",
     "SwarmManager",
+    "SwarmResult",
     "SwarmState",
     "Task",
     "TaskStatus",
+    "WorkflowName",
     "build_graph",
     "load_config",
     "open_checkpointer",
@@ -36,14 +48,17 @@ __all__ = [
 _HOMES = {
     "AgentRole": "state",
     "NotebookProgress": "reports.notebook",
+    "OwnWorkflow": "state",
     "SwarmConfig": "config",
     "SwarmContext": "state",
     "SwarmCoordinator": "sessions.coordinator",
     "SwarmError": "errors",
     "SwarmManager": "reports.manager",
+    "SwarmResult": "state",
     "SwarmState": "state",
     "Task": "state",
     "TaskStatus": "state",
+    "WorkflowName": "state",
     "build_graph": "workflows.build",
     "load_config": "config",
     "open_checkpointer": "checkpoints.saver",

@@ -20,8 +20,10 @@ catches them. No user sees them, so they are not part of the tree.
 """
 
 
-class SwarmError(Exception):
+class SwarmError(RuntimeError):
     """Base class of the errors that swarm_graph raises on purpose.
+
+    It is a RuntimeError because LangGraph's server hides the messages of other exceptions from its clients.
 
     Attributes:
         exit_code: The exit code of the command line after this error.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NewType, NotRequired, TypeAlias, cast
 
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
@@ -36,6 +36,14 @@ WORKFLOWS = {
     "custom": "swarm_graph.workflows.builtin:custom",
 }
 """The function that builds each workflow: it takes Bindings and returns a GraphBuilder."""
+
+WorkflowName = Literal["standard", "full", "review_only", "custom"]
+"""The names of the built-in workflows, for type checkers: they find `build_graph("fulll")`."""
+
+OwnWorkflow = NewType("OwnWorkflow", str)
+"""Any other name of a workflow, for type checkers: `build_graph(OwnWorkflow(name))`. It is a plain str."""
+
+Workflow: TypeAlias = WorkflowName | OwnWorkflow
 
 DATA_DIR = ".swarm"
 """The default folder of the session database."""
@@ -265,6 +273,63 @@ class SwarmState(TypedDict, total=False):
     """A record per task, by task id; a later round replaces it."""
     phase: Annotated[Phase, latest]
     """The phase of the session."""
+
+
+class SwarmResult(TypedDict):
+    """The state that a run returns: a SwarmState with every key, empty where no role has written.
+
+    `SwarmState` explains the keys.
+    """
+
+    request: str
+    requirements: str
+    design: str
+    code: dict[str, str]
+    changed: list[str]
+    tests: dict[str, str]
+    documentation: dict[str, str]
+    optimization: str
+    diagnosis: str
+    reviews: list[Review]
+    findings: list[Finding]
+    approved: bool | None
+    iteration: int
+    best: UnapprovedRound | None
+    codes: list[str]
+    circling: str
+    tasks: dict[str, TaskRecord]
+    phase: Phase
+    __interrupt__: NotRequired[list[Any]]
+    """LangGraph's interrupts, if `invoke` returns because the session waits for a person."""
+
+
+def empty_state() -> SwarmResult:
+    """The state before any role has written."""
+    return SwarmResult(
+        request="",
+        requirements="",
+        design="",
+        code={},
+        changed=[],
+        tests={},
+        documentation={},
+        optimization="",
+        diagnosis="",
+        reviews=[],
+        findings=[],
+        approved=False,
+        iteration=0,
+        best=None,
+        codes=[],
+        circling="",
+        tasks={},
+        phase="running",
+    )
+
+
+def with_every_key(state: Mapping[str, Any]) -> SwarmResult:
+    """A state with every key: sessions of earlier versions, and those that never began, lack some."""
+    return cast("SwarmResult", {**empty_state(), **state})
 
 
 def has_ended(phase: str) -> bool:

@@ -19,6 +19,7 @@ from swarm_graph.errors import ConfigError, InputError, StorageError, Unfinished
 from swarm_graph.events import Event
 from swarm_graph.models.invented import Ask
 from swarm_graph.sessions.ids import validated_session_id
+from swarm_graph.state import empty_state
 
 NAMES = ["generated_code.txt", "generated_docs.txt", "generated_tests.txt", "notes.md", "review_results.txt"]
 
@@ -221,7 +222,8 @@ def test_a_session_that_cannot_start_is_not_confused_with_the_one_before(tmp_pat
     (tmp_path / "out/b").write_text("a file where the folder should be")
     with pytest.raises(InputError, match="cannot write to the output folder"):
         swarm.run_workflow("Build it", session_id="b")
-    assert (swarm.session_id, swarm.state, swarm.completed_tasks, swarm.files) == ("b", {}, [], None)
+    assert (swarm.session_id, swarm.state) == ("b", empty_state())
+    assert (swarm.completed_tasks, swarm.files) == ([], None)
 
 
 def test_without_checkpointing_nothing_is_kept(tmp_path: Path) -> None:

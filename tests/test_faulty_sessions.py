@@ -17,11 +17,19 @@ from servers.faults import Answer, FaultyProxy, FaultyProxyHandler, Plan
 from servers.loopback import Call
 
 from swarm_graph import SwarmCoordinator
+from swarm_graph.state import WorkflowName
 
 pytestmark = pytest.mark.slow
 
 SESSIONS, AT_ONCE, RATE = 300, 24, 0.2
-WORKFLOWS = ("review_only", "standard", "review_only", "full", "review_only", "standard")
+WORKFLOWS: tuple[WorkflowName, ...] = (
+    "review_only",
+    "standard",
+    "review_only",
+    "full",
+    "review_only",
+    "standard",
+)
 HARMLESS = (
     "reset", "hang_up", "slow_first_token", "cut", "no_end", "error_inside", "broken", "busy", "loading",
     "invalid_utf8", "think", "open_think", "reasoning", "no_usage", "wrong_type",

@@ -31,7 +31,7 @@ from support import APPROVED, CODE, REFUSED, Crew, config, thread
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.errors import InputError, ModelError, SessionInUse, UnfinishedSession
 from swarm_graph.models.invented import Ask
-from swarm_graph.state import SwarmContext, SwarmState
+from swarm_graph.state import SwarmContext, SwarmState, Workflow
 from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.graph import SwarmGraph
 
@@ -512,7 +512,7 @@ def in_fork(work: Callable[[], object]) -> int:
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "outer", "custom"])
 def test_a_graph_that_was_used_works_in_a_forked_process(way: str, saver: SwarmSaver) -> None:
     crew = Crew()
-    workflow = "custom" if way == "custom" else "standard"
+    workflow: Workflow = "custom" if way == "custom" else "standard"
     graph = build_graph(workflow, config=config(), checkpointer=saver)
     outer = outer_graph(graph)
     given: Any = REQUEST

@@ -95,7 +95,7 @@ def test_moments_name_the_nodes_that_ended_and_that_come_next(tmp_path: Path) ->
     assert [moment.done for moment in found] == [(), *(moment.next for moment in found[:-1])]
     assert [moment.round for moment in found] == ROUNDS
     assert [moment.time for moment in found] == sorted(moment.time for moment in found)
-    assert "design" not in found[1].state
+    assert found[1].state["design"] == ""
     assert found[2].state["design"] == "One file."
     assert [moment.state["code"]["src/a.py"] for moment in found[4:7]] == ["x = 1\n"] * 2 + ["x = 2\n"]
     assert found[-1].state["phase"] == "complete"
@@ -178,7 +178,7 @@ def test_show_at_a_moment_shows_its_state(tmp_path: Path) -> None:
     assert "Round 1 - review_style: changes wanted" in shown
     assert "Round 2" not in shown
     state = cli_json(tmp_path, "show", "s", "--at", "2")
-    assert (state["design"], state["phase"], "code" in state) == ("One file.", "running", False)
+    assert (state["design"], state["phase"], state["code"]) == ("One file.", "running", {})
 
 
 def test_the_list_shows_the_session_worked_on_last_first(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from swarm_graph.models.invented import Ask
 from swarm_graph.nodes.reviewer import Judgement
 from swarm_graph.prompts.template import load
 from swarm_graph.roles.answers import read
+from swarm_graph.state import Workflow
 from swarm_graph.workflows.build import build_graph
 
 APPROVAL = '{"findings": [], "approved": true}'
@@ -69,7 +70,7 @@ def test_there_are_at_least_thirty() -> None:
 
 @pytest.mark.parametrize("name", INJECTIONS)
 @pytest.mark.parametrize("workflow", ["review_only", "standard"])
-def test_text_under_review_stays_inside_its_tags_and_approves_nothing(name: str, workflow: str) -> None:
+def test_text_under_review_stays_inside_its_tags_and_approves_nothing(name: str, workflow: Workflow) -> None:
     text = INJECTIONS[name]
     file = f"````python path=src/a.py\n{text}\nx = {{round}}\n````"
     crew = Crew(

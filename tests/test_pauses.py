@@ -13,7 +13,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from swarm_graph.cli.main import swarm_graph
 from swarm_graph.errors import ConfigError, InputError, ModelError, SessionInUse, UnfinishedSession
 from swarm_graph.models.invented import Ask
 from swarm_graph.sessions.ids import find_session
-from swarm_graph.state import SwarmState
+from swarm_graph.state import OwnWorkflow, SwarmState, Workflow
 from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.pauses import Pause
@@ -88,7 +88,7 @@ def coordinator(folder: Path, crew: Crew, /, **workflow: Any) -> SwarmCoordinato
     )
 
 
-def paused(folder: Path, crew: Crew, kind: str = "standard", /, **workflow: Any) -> SwarmCoordinator:
+def paused(folder: Path, crew: Crew, kind: Workflow = "standard", /, **workflow: Any) -> SwarmCoordinator:
     """A session `s` that waits for a person."""
     swarm = coordinator(folder, crew, **workflow)
     assert swarm.run_workflow("Build it", kind, session_id="s")["phase"] == "paused"
@@ -117,7 +117,7 @@ def kept(folder: Path) -> tuple[Any, ...]:
     """All that a session `s` is: its state with what it waits for, its runs, its files."""
     known = find_session(folder / ".swarm", "s")
     with open_checkpointer(folder / ".swarm" / "swarm.db") as saver:
-        graph = build_graph(known.workflow, config=known.config, checkpointer=saver)
+        graph = build_graph(OwnWorkflow(known.workflow), config=known.config, checkpointer=saver)
         rows = saver.catalogue.runs("s"), saver.catalogue.calls("s")
         snapshot = graph.get_state(thread("s"))
     files = {path: path.read_text() for path in folder.rglob("*") if path.is_file() and "out" in str(path)}
@@ -140,14 +140,14 @@ PLACES = [
 ]
 
 
-def comparable(state: dict[str, Any]) -> dict[str, Any]:
+def comparable(state: Mapping[str, Any]) -> dict[str, Any]:
     """A state with its reviews as the verdict sorts them: one that waited for a person comes late."""
     reviews = sorted(state["reviews"], key=lambda review: (review["iteration"], review["node"]))
     return {**state, "reviews": reviews}
 
 
 @cache
-def without_pauses(kind: str) -> tuple[dict[str, Any], list[str]]:
+def without_pauses(kind: Workflow) -> tuple[dict[str, Any], list[str]]:
     """What a workflow comes to without pauses, and who is asked."""
     crew = Crew({"reviewer": in_two_rounds})
     state = build_graph(kind, config=config()).invoke(REQUEST, context=crew.context)
@@ -178,7 +178,7 @@ async def approved_throughout_in_a_loop(graph: SwarmGraph, crew: Crew) -> tuple[
 @pytest.mark.parametrize("name", SAVERS)
 @pytest.mark.parametrize(("kind", "setting", "role"), PLACES)
 def test_an_approved_pause_changes_nothing_and_asks_nobody_twice(
-    kind: str, setting: str, role: str, name: str, tmp_path: Path
+    kind: Workflow, setting: str, role: str, name: str, tmp_path: Path
 ) -> None:
     crew = Crew({"reviewer": in_two_rounds})
     with opened(name, tmp_path / "swarm.db") as saver:
@@ -191,7 +191,7 @@ def test_an_approved_pause_changes_nothing_and_asks_nobody_twice(
 @pytest.mark.parametrize("name", SAVERS)
 @pytest.mark.parametrize(("kind", "setting", "role"), PLACES)
 def test_an_approved_pause_changes_nothing_in_an_event_loop(
-    kind: str, setting: str, role: str, name: str, tmp_path: Path
+    kind: Workflow, setting: str, role: str, name: str, tmp_path: Path
 ) -> None:
     crew = Crew({"reviewer": in_two_rounds})
 
@@ -393,7 +393,7 @@ def test_rejected_code_goes_straight_back_to_the_coder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["standard", "full"])
-def test_rejected_code_waits_before_the_coder_where_a_pause_is(kind: str, tmp_path: Path) -> None:
+def test_rejected_code_waits_before_the_coder_where_a_pause_is(kind: Workflow, tmp_path: Path) -> None:
     crew = Crew()
     swarm = paused(tmp_path, crew, kind, pause_before=["coder"], pause_after=["coder"], max_iterations=2)
     swarm.resume("s", "approve")
@@ -408,7 +408,7 @@ def test_rejected_code_waits_before_the_coder_where_a_pause_is(kind: str, tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["standard", "full"])
-def test_code_rejected_in_the_last_round_is_reviewed_and_not_approved(kind: str, tmp_path: Path) -> None:
+def test_code_rejected_in_the_last_round_is_reviewed_and_not_approved(kind: Workflow, tmp_path: Path) -> None:
     crew = Crew()
     swarm = paused(tmp_path, crew, kind, pause_after=["coder"], max_iterations=2)
     assert swarm.resume("s", {"reject": "No."})["phase"] == "paused"

@@ -21,7 +21,7 @@ from swarm_graph import SwarmCoordinator
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import load_config
 from swarm_graph.errors import ModelError
-from swarm_graph.state import AgentRole
+from swarm_graph.state import AgentRole, Workflow
 from swarm_graph.workflows.build import build_graph
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,9 @@ def mixed(proxy: CountingProxy, front: OllamaFront) -> dict[str, Any]:
     }
 
 
-def run(folder: Path, models: dict[str, Any], workflow: str, grammars: dict[str, str]) -> SwarmCoordinator:
+def run(
+    folder: Path, models: dict[str, Any], workflow: Workflow, grammars: dict[str, str]
+) -> SwarmCoordinator:
     settings = {
         "model_config": models,
         "agent_parameters": parameters(grammars),
@@ -75,7 +77,7 @@ def run(folder: Path, models: dict[str, Any], workflow: str, grammars: dict[str,
 @pytest.mark.parametrize("models", [llama_only, ollama_only, mixed])
 @pytest.mark.parametrize("workflow", ["review_only", "standard", "full"])
 def test_workflows_end_and_count_what_the_servers_count(
-    models: Models, workflow: str, counted: CountingProxy, ollama: OllamaFront, tmp_path: Path
+    models: Models, workflow: Workflow, counted: CountingProxy, ollama: OllamaFront, tmp_path: Path
 ) -> None:
     swarm = run(tmp_path, models(counted, ollama), workflow, GRAMMARS)
     assert [task.error for task in swarm.completed_tasks if task.error] == []
@@ -119,7 +121,7 @@ def test_killed_at_work_on_a_real_server_a_session_goes_on(
 @pytest.mark.parametrize("models", [llama_only, ollama_only])
 @pytest.mark.parametrize("workflow", ["standard", "full"])
 def test_without_a_file_in_the_answer_the_coder_is_asked_twice_and_the_run_fails(
-    models: Models, workflow: str, counted: CountingProxy, ollama: OllamaFront, tmp_path: Path
+    models: Models, workflow: Workflow, counted: CountingProxy, ollama: OllamaFront, tmp_path: Path
 ) -> None:
     swarm = run(tmp_path, models(counted, ollama), workflow, {})
     assert swarm.state["phase"] == "failed"

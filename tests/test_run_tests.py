@@ -13,7 +13,7 @@ from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import SandboxError
 from swarm_graph.sandbox.runner import run_tests
 from swarm_graph.settings import Execution
-from swarm_graph.state import Evidence, SwarmState
+from swarm_graph.state import Evidence, SwarmState, Workflow
 
 RIGHT = "```python path=src/sums.py\ndef add(a, b):\n    return a + b\n```"
 WRONG = RIGHT.replace("a + b", "a - b")
@@ -36,7 +36,7 @@ def in_turn(*answers: str) -> Any:
     return lambda _ask: left.pop(0) if len(left) > 1 else left[0]
 
 
-def run(crew: Crew, settings: SwarmConfig, workflow: str = "full") -> SwarmState:
+def run(crew: Crew, settings: SwarmConfig, workflow: Workflow = "full") -> SwarmState:
     graph = build_graph(workflow, config=settings)
     return cast("SwarmState", graph.invoke({"request": "Add numbers."}, context=crew.context))
 

@@ -14,7 +14,7 @@ from support import REFUSED, Crew, config, thread
 from swarm_graph import build_graph, open_checkpointer
 from swarm_graph.errors import AnswerError
 from swarm_graph.roles.findings import SEVERITIES, judge
-from swarm_graph.state import Finding, Review, Severity, SwarmState
+from swarm_graph.state import Finding, Review, Severity, SwarmState, Workflow
 from swarm_graph.workflows.verdict import is_done, reviews_of_round
 
 
@@ -121,7 +121,7 @@ def test_every_severity_has_its_rank() -> None:
 # --- circles -------------------------------------------------------------------------------------
 
 
-def run(crew: Crew, workflow: str = "standard", **settings: Any) -> Any:
+def run(crew: Crew, workflow: Workflow = "standard", **settings: Any) -> Any:
     graph = build_graph(workflow, config=config(workflow={"max_iterations": 6, **settings}))
     return graph.invoke({"request": "Build it"}, context=crew.context)
 
@@ -200,7 +200,7 @@ UNPARSABLE = {
 
 @pytest.mark.parametrize("path", UNPARSABLE)
 @pytest.mark.parametrize("workflow", ["standard", "full"])
-def test_code_that_does_not_parse_is_never_approved(path: str, workflow: str) -> None:
+def test_code_that_does_not_parse_is_never_approved(path: str, workflow: Workflow) -> None:
     state = {"code": {path: UNPARSABLE[path]}, "reviews": [review("a")], "iteration": 1}
     (refusal,) = [found for found in reviews_of_round(cast("SwarmState", state)) if found["node"] == "syntax"]
     assert refusal["approved"] is False

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from swarm_graph.checkpoints.records import TaskFileKind
     from swarm_graph.config import SwarmConfig
     from swarm_graph.sessions.coordinator import SwarmCoordinator
-    from swarm_graph.state import SwarmState
+    from swarm_graph.state import SwarmResult
     from swarm_graph.tasks.spec import TaskSpec
 
 ROLES = [str(role) for role in AgentRole]
@@ -177,7 +177,7 @@ def run_tasks(
     for kind, file in files:
         coordinator.add_source(kind, file)
 
-    async def work(coordinator: SwarmCoordinator) -> SwarmState:
+    async def work(coordinator: SwarmCoordinator) -> SwarmResult:
         return await coordinator.arun_workflow(request, "custom", session_id=session_id, follow_up=follow_up)
 
     run_session(coordinator, display, work)

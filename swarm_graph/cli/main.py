@@ -111,9 +111,10 @@ for command in (run, resume, batch, interactive, sessions, verify, init, doctor)
 
 def _mermaid(workflow: str, config_file: str | None) -> str:
     from swarm_graph.config import load_config
+    from swarm_graph.state import OwnWorkflow
     from swarm_graph.workflows.build import build_graph
 
-    return build_graph(workflow, config=load_config(config_file)).get_graph().draw_mermaid()
+    return build_graph(OwnWorkflow(workflow), config=load_config(config_file)).get_graph().draw_mermaid()
 
 
 def _mermaid_of_tasks(tasks: str) -> str:

@@ -33,12 +33,12 @@ from swarm_graph.cli.session_runner import (
     run_session,
 )
 from swarm_graph.errors import InputError
-from swarm_graph.state import WORKFLOWS
+from swarm_graph.state import WORKFLOWS, OwnWorkflow, WorkflowName
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.records import TaskFileKind
     from swarm_graph.sessions.coordinator import SwarmCoordinator
-    from swarm_graph.state import SwarmState
+    from swarm_graph.state import SwarmResult
     from swarm_graph.tasks.spec import TaskSpec
     from swarm_graph.workflows.pauses import Decision
 
@@ -103,9 +103,9 @@ def run(
     display = Display(options)
     coordinator = new_coordinator(options, display)
 
-    async def work(coordinator: SwarmCoordinator) -> SwarmState:
+    async def work(coordinator: SwarmCoordinator) -> SwarmResult:
         return await coordinator.arun_workflow(
-            text, workflow or "standard", session_id=session, follow_up=follow_up
+            text, OwnWorkflow(workflow or "standard"), session_id=session, follow_up=follow_up
         )
 
     run_session(coordinator, display, work, require_approval=require_approval)
@@ -172,7 +172,7 @@ def resume(
     coordinator = resuming_coordinator(options, found, display)
     as_before, anew = decide_after_edits(coordinator.edits(found), as_before, anew, options)
 
-    async def work(coordinator: SwarmCoordinator) -> SwarmState:
+    async def work(coordinator: SwarmCoordinator) -> SwarmResult:
         return await coordinator.aresume(
             found.session, decision, as_before=as_before, anew=anew, inputs=inputs
         )
@@ -209,7 +209,7 @@ def interactive(options: SessionOptions) -> None:
         raise InputError("interactive needs a terminal; use `swarm-graph run REQUEST`")
     display = Display(options)
     coordinator = new_coordinator(options, display)
-    workflows = {"1": "standard", "2": "full", "3": "review_only"}
+    workflows: dict[str, WorkflowName] = {"1": "standard", "2": "full", "3": "review_only"}
     click.echo(MENU)
     choice = click.prompt("Workflow", type=click.Choice([*workflows, "4"]), default="1")
     models = coordinator.config.models

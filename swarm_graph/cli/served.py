@@ -1,22 +1,37 @@
-"""The graphs for `langgraph dev` (langgraph.json); the server brings its own checkpointer."""
+"""The graphs for `langgraph dev` (langgraph.json); the server brings its own checkpointer.
+
+The server allows no file access in its event loop, so each graph is built in a thread. It shows its clients
+the messages of a few built-in exceptions only, so an error of the configuration becomes a ValueError.
+"""
 
 from __future__ import annotations
 
+import asyncio
+
+from swarm_graph.errors import ConfigError
+from swarm_graph.state import WorkflowName
 from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.graph import SwarmGraph
 
 
-def standard() -> SwarmGraph:
-    return build_graph("standard")
+async def standard() -> SwarmGraph:
+    return await _built("standard")
 
 
-def full() -> SwarmGraph:
-    return build_graph("full")
+async def full() -> SwarmGraph:
+    return await _built("full")
 
 
-def review_only() -> SwarmGraph:
-    return build_graph("review_only")
+async def review_only() -> SwarmGraph:
+    return await _built("review_only")
 
 
-def custom() -> SwarmGraph:
-    return build_graph("custom")
+async def custom() -> SwarmGraph:
+    return await _built("custom")
+
+
+async def _built(workflow: WorkflowName) -> SwarmGraph:
+    try:
+        return await asyncio.to_thread(build_graph, workflow)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None

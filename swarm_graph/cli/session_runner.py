@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.sessions.fingerprints import Edits
     from swarm_graph.sessions.resume import ResumeConfig
-    from swarm_graph.state import SwarmState
+    from swarm_graph.state import SwarmResult
     from swarm_graph.workflows.pauses import Decision, Pause
 
-Work = Callable[["SwarmCoordinator"], Awaitable["SwarmState"]]
+Work = Callable[["SwarmCoordinator"], Awaitable["SwarmResult"]]
 """Runs or resumes a session on a coordinator."""
 
 

@@ -23,7 +23,7 @@ from swarm_graph.reports.pages import overview_page, session_page
 from swarm_graph.sessions.ids import database_path
 from swarm_graph.sessions.output import write_file
 from swarm_graph.sessions.resume import config_to_read
-from swarm_graph.state import DATA_DIR, OUTPUT_DIR, SwarmState
+from swarm_graph.state import DATA_DIR, OUTPUT_DIR, OwnWorkflow, SwarmState
 from swarm_graph.tasks.dry_run import MAX_DRAWN_TASKS, task_mermaid
 from swarm_graph.tasks.results import csv_table, custom_tasks, json_lines, parquet_table
 from swarm_graph.tasks.spec import TaskSpec
@@ -190,7 +190,7 @@ def _drawing(session: Session, state: SwarmState, trusted: bool) -> str:
         return f"<p>{len(tasks)} tasks are too many for a drawing.</p>"
     try:
         config = config_to_read(session, trusted=trusted)
-        graph = None if tasks else build_graph(session.workflow, config=config).get_graph()
+        graph = None if tasks else build_graph(OwnWorkflow(session.workflow), config=config).get_graph()
     except ConfigError as error:  # its folder of prompts may be gone by now
         return f"<p>No drawing: {escaped(str(error))}</p>"
     text = graph.draw_mermaid() if graph else task_mermaid(tasks)

@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from pathlib import Path
 from textwrap import indent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from swarm_graph.config import config_path
 from swarm_graph.roles.file_blocks import fenced
@@ -65,7 +65,7 @@ def _simulation_notice(coordinator: SwarmCoordinator) -> list[str]:
 
 def outcome_line(coordinator: SwarmCoordinator) -> str:
     """One line: session, workflow, and how it ended."""
-    state = coordinator.state
+    state = cast("SwarmState", coordinator.state)
     if coordinator.workflow == "custom":
         return f"Session {coordinator.session_id} (custom): {_task_outcome(coordinator)}"
     rounds = f"round {max(state.get('iteration', 0), 1)} of {coordinator.last_round}"

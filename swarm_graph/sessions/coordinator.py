@@ -49,7 +49,17 @@ from swarm_graph.sessions.store import SessionStore, open_store
 from swarm_graph.sessions.summary_html import session_html
 from swarm_graph.sessions.tracing import span_observer
 from swarm_graph.sessions.trust import GROUPS, is_trusted, trust
-from swarm_graph.state import DATA_DIR, OUTPUT_DIR, Evidence, SwarmContext, SwarmState, Task, has_ended
+from swarm_graph.state import (
+    DATA_DIR,
+    OUTPUT_DIR,
+    Evidence,
+    SwarmContext,
+    SwarmResult,
+    Task,
+    Workflow,
+    has_ended,
+    with_every_key,
+)
 from swarm_graph.tasks.spec import TaskSpec, task_specs, with_paths
 from swarm_graph.text import to_json
 from swarm_graph.workflows.build import new_builder
@@ -135,11 +145,11 @@ class SwarmCoordinator:
     def run_workflow(
         self,
         user_request: str,
-        workflow_type: str = "standard",
+        workflow_type: Workflow = "standard",
         *,
         session_id: str | None = None,
         follow_up: bool = False,
-    ) -> SwarmState:
+    ) -> SwarmResult:
         """Run a workflow to its end, also inside a running event loop; returns the final state.
 
         A model's failure does not raise: the phase of the state is `failed`, the failed task is among
@@ -165,11 +175,11 @@ class SwarmCoordinator:
     async def arun_workflow(
         self,
         user_request: str,
-        workflow_type: str = "standard",
+        workflow_type: Workflow = "standard",
         *,
         session_id: str | None = None,
         follow_up: bool = False,
-    ) -> SwarmState:
+    ) -> SwarmResult:
         """`run_workflow` for asynchronous callers."""
         session_id = validated_session_id(session_id) if session_id else new_session_id()
         builder = self._new_builder(workflow_type)
@@ -214,7 +224,7 @@ class SwarmCoordinator:
         as_before: bool = False,
         anew: bool = False,
         inputs: str | Path | None = None,
-    ) -> SwarmState:
+    ) -> SwarmResult:
         """Resume a session; returns its final state. If the session has ended, only returns its state.
 
         Args:
@@ -254,7 +264,7 @@ class SwarmCoordinator:
         as_before: bool = False,
         anew: bool = False,
         inputs: str | Path | None = None,
-    ) -> SwarmState:
+    ) -> SwarmResult:
         """`resume` for asynchronous callers."""
         if anew and (as_before or decision is not None):
             other = "as_before" if as_before else "a decision"
@@ -396,7 +406,7 @@ class SwarmCoordinator:
         session: Session | None,
         prepared: Prepared,
         sources: list[Source] | None,
-    ) -> SwarmState:
+    ) -> SwarmResult:
         """Open output folder and database, build the graph on them, and run it; returns the final state."""
         folder = self._folder(session_id, session)
         options = self._options(folder, sources)
@@ -450,9 +460,9 @@ class SwarmCoordinator:
         return self._run.workflow
 
     @property
-    def state(self) -> SwarmState:
-        """The state of the latest session."""
-        return self._run.state
+    def state(self) -> SwarmResult:
+        """The state of the latest session; without a session, or before it began, its keys are empty."""
+        return with_every_key(self._run.state)
 
     @property
     def pauses(self) -> list[Pause]:

@@ -18,7 +18,7 @@ from swarm_graph.checkpoints.signatures import is_own, sign
 from swarm_graph.errors import InputError
 from swarm_graph.nodes.registry import all_roles
 from swarm_graph.sessions.resume import config_to_read
-from swarm_graph.state import SwarmState, has_ended
+from swarm_graph.state import OwnWorkflow, SwarmState, has_ended
 from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.edits import state_value
 
@@ -59,7 +59,7 @@ def moments(saver: SwarmSaver, session: Session) -> list[Moment]:
         ConfigError: The configuration of the session cannot be used any more, as when its prompts are gone.
     """
     config = config_to_read(session, trusted=is_own(saver.catalogue, session))
-    graph = build_graph(session.workflow, config=config, checkpointer=saver)
+    graph = build_graph(OwnWorkflow(session.workflow), config=config, checkpointer=saver)
     thread: RunnableConfig = {"configurable": {"thread_id": session.session}}
     history: list[Moment] = []
     done: tuple[str, ...] = ()

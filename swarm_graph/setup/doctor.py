@@ -20,7 +20,7 @@ from swarm_graph.sandbox.protocol import Sandbox
 from swarm_graph.settings import Execution
 from swarm_graph.setup.checks import Check, failed_check
 from swarm_graph.setup.server_checks import check_servers
-from swarm_graph.state import WORKFLOWS
+from swarm_graph.state import WORKFLOWS, OwnWorkflow
 from swarm_graph.workflows.build import build_graph
 
 PACKAGES = ("langgraph", "langchain-core", "langchain-openai", "langchain-ollama")
@@ -56,7 +56,7 @@ def _check_prompts(config: SwarmConfig) -> Iterator[Check]:
     """Whether every workflow finds its prompts, and which shipped prompts are replaced."""
     try:
         for workflow in WORKFLOWS:
-            build_graph(workflow, config=config)
+            build_graph(OwnWorkflow(workflow), config=config)
         if config.prompts_dir:
             names = ", ".join(replaced(config.prompts_dir)) or "none of ours"
             yield Check("prompts", True, f"{config.prompts_dir} replaces or adds {names}")

@@ -13,13 +13,13 @@ from swarm_graph.config import SwarmConfig, load_config
 from swarm_graph.errors import InputError
 from swarm_graph.prompts import template
 from swarm_graph.roles.bindings import Bindings
-from swarm_graph.state import WORKFLOWS
+from swarm_graph.state import WORKFLOWS, Workflow
 from swarm_graph.workflows.builder import GraphBuilder
 from swarm_graph.workflows.graph import SwarmGraph
 
 
 def build_graph(
-    workflow: str = "standard",
+    workflow: Workflow = "standard",
     *,
     config: SwarmConfig | str | Path | Mapping[str, Any] | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
@@ -30,7 +30,8 @@ def build_graph(
     is switched off unless `features.langsmith` is set.
 
     Args:
-        workflow: `standard`, `full`, `review_only` or `custom`.
+        workflow: `standard`, `full`, `review_only` or `custom`. A name that is known only at run time is
+            `OwnWorkflow(name)` for type checkers.
         config: A SwarmConfig, a path, a dict in the file's shape, or None (see `load_config`).
         checkpointer: Any LangGraph checkpointer. The one of `open_checkpointer` also records sessions.
 

@@ -6,20 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import StateSnapshot, StateUpdate
+from langgraph.types import Command, Durability, StateSnapshot, StateUpdate
 
 from swarm_graph.checkpoints.places import UNMOVED
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import SwarmError
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.run import RunContext, RunOptions, outer_context
-from swarm_graph.state import SwarmContext, SwarmState
+from swarm_graph.state import SwarmContext, SwarmResult, SwarmState, with_every_key
 from swarm_graph.tasks.node import TASKS
+from swarm_graph.workflows import schemas
 from swarm_graph.workflows.drawing import draw
 from swarm_graph.workflows.opening import Prepared, open_run, prepare, with_recorded_paths
 from swarm_graph.workflows.recording import RunRecorder, manual_edit
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
     from pydantic import BaseModel
 
-Context = SwarmContext | Mapping[str, Any] | None
+Context: TypeAlias = SwarmContext | Mapping[str, Any] | None
+
+Given: TypeAlias = SwarmState | Mapping[str, Any] | Command[Any] | None
+"""A request (for a custom workflow `{"tasks": [...]}`), the answer to a pause, or None to resume."""
+
+OTHER_RESULTS = ("stream_mode", "output_keys", "version")
+"""The arguments of LangGraph's `invoke` that make it return something else than the state."""
 
 
 class _Opened(NamedTuple):
@@ -50,6 +57,50 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
     for a graph that is bound, copied or wrapped, too. Inside another graph that has a checkpointer it is a
     part of that graph's thread.
     """
+
+    # LangGraph's `invoke` returns dict[str, Any]; its callers want to know the keys.
+
+    @overload
+    def invoke(
+        self,
+        input: Given,
+        config: RunnableConfig | None = None,
+        *,
+        context: Context = None,
+        durability: Durability | None = None,
+    ) -> SwarmResult: ...
+
+    @overload
+    def invoke(
+        self, input: Given, config: RunnableConfig | None = None, *, context: Context = None, **kwargs: Any
+    ) -> Any: ...
+
+    def invoke(
+        self, input: Given, config: RunnableConfig | None = None, *, context: Context = None, **kwargs: Any
+    ) -> Any:
+        given, run_context = cast("Any", input), cast("Any", context)
+        return _completed(super().invoke(given, config, context=run_context, **kwargs), kwargs)
+
+    @overload
+    async def ainvoke(
+        self,
+        input: Given,
+        config: RunnableConfig | None = None,
+        *,
+        context: Context = None,
+        durability: Durability | None = None,
+    ) -> SwarmResult: ...
+
+    @overload
+    async def ainvoke(
+        self, input: Given, config: RunnableConfig | None = None, *, context: Context = None, **kwargs: Any
+    ) -> Any: ...
+
+    async def ainvoke(
+        self, input: Given, config: RunnableConfig | None = None, *, context: Context = None, **kwargs: Any
+    ) -> Any:
+        given, run_context = cast("Any", input), cast("Any", context)
+        return _completed(await super().ainvoke(given, config, context=run_context, **kwargs), kwargs)
 
     def stream(
         self, input: Any, config: RunnableConfig | None = None, *, context: Context = None, **kwargs: Any
@@ -126,6 +177,17 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         if args_schema or arg_types:
             return super().as_tool(args_schema, name=name, description=description, arg_types=arg_types)
         return request_tool(self, name, description)
+
+    def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
+        return schemas.input_schema(self.nodes)
+
+    def get_context_jsonschema(self) -> dict[str, Any]:
+        # LangGraph's own fails: a SwarmContext holds models and a clock, which have no form in JSON.
+        return schemas.context_schema()
+
+    def config_schema(self, *, include: Sequence[str] | None = None) -> type[BaseModel]:
+        # Deprecated, but the server asks for it. Runs are set up by their context, not by configurable keys.
+        return schemas.NoConfig
 
     # --- the state of a thread -------------------------------------------------------------------
 
@@ -227,6 +289,13 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         if not thread.is_session or not isinstance(thread.saver, SwarmSaver):
             return nullcontext()
         return manual_edit(thread.saver.catalogue, thread.id)
+
+
+def _completed(result: Any, options: Mapping[str, Any]) -> Any:
+    """What `invoke` returns: the state with every key, unless the caller asked for something else."""
+    return (
+        with_every_key(result) if isinstance(result, dict) and not options.keys() & OTHER_RESULTS else result
+    )
 
 
 def _options(context: Context) -> RunOptions:

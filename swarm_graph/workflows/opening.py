@@ -17,7 +17,7 @@ from swarm_graph.errors import InputError, UnfinishedSession
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.sandbox.runner import check_execution
-from swarm_graph.state import SwarmContext, SwarmState
+from swarm_graph.state import SwarmContext, SwarmState, empty_state
 from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.tasks.prompting import check_tasks
@@ -167,7 +167,11 @@ def _langgraph_input(
     if request is None:
         return None
     state = new_request_state(request, nodes)
-    return state if before is None else {**_kept_keys(before), **state}
+    if before is not None:
+        return {**_kept_keys(before), **state}
+    values = saved.checkpoint["channel_values"] if saved else {}
+    missing = {key: value for key, value in empty_state().items() if key not in values}
+    return {**missing, **state}
 
 
 def _kept_keys(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from swarm_graph.checkpoints.records import new_session_id
 from swarm_graph.errors import InputError
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import findings_text
-from swarm_graph.state import SwarmContext, SwarmState
+from swarm_graph.state import SwarmContext, SwarmResult, SwarmState
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.workflows.thread import explicit_configurable, names_thread
 
@@ -59,11 +59,11 @@ def request_tool(graph: Graph, name: str | None = None, description: str | None 
             "a custom workflow takes tasks, not a request; give as_tool an args_schema with the field `tasks`"
         )
 
-    def run(request: str, config: RunnableConfig) -> tuple[str, SwarmState]:
+    def run(request: str, config: RunnableConfig) -> tuple[str, SwarmResult]:
         own = _session_config(graph, config)
         return _answer(graph.invoke({"request": request}, own), own)
 
-    async def arun(request: str, config: RunnableConfig) -> tuple[str, SwarmState]:
+    async def arun(request: str, config: RunnableConfig) -> tuple[str, SwarmResult]:
         own = _session_config(graph, config)
         return _answer(await graph.ainvoke({"request": request}, own), own)
 
@@ -89,7 +89,7 @@ def _session_config(graph: Graph, config: RunnableConfig) -> RunnableConfig:
     return {**config, "configurable": {"thread_id": thread_id}}
 
 
-def _answer(state: Any, config: RunnableConfig) -> tuple[str, SwarmState]:
+def _answer(state: Any, config: RunnableConfig) -> tuple[str, SwarmResult]:
     thread_id = config.get("configurable", {}).get("thread_id")
     named = f"Session {thread_id}: " if thread_id else ""
     if state.get("__interrupt__"):

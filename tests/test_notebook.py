@@ -78,8 +78,7 @@ def test_a_graph_draws_itself_offline() -> None:
     graph = build_graph("full", config=config())
     bundle = graph._repr_mimebundle_()
     assert bundle["image/svg+xml"].startswith("<svg")
-    assert bundle["text/vnd.mermaid"] == graph.get_graph().draw_mermaid()
-    assert "image/png" not in bundle
+    assert set(bundle) == {"text/plain", "image/svg+xml"}
 
 
 def test_sessions_and_figures_are_tables_of_text(tmp_path: Path) -> None:
@@ -110,6 +109,7 @@ def test_in_a_real_kernel(tmp_path: Path) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in code])  # type: ignore[no-untyped-call]
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     graph, watched, shown = (cell.outputs[0]["data"] for cell in notebook.cells[2:])
-    assert "<svg" in graph["image/svg+xml"]
+    # Mermaid text would make an exported page load a program from the network.
+    assert set(graph) == {"text/plain", "image/svg+xml"}
     assert "round 1: " in watched["text/html"]
     assert "Simulated: no model was asked" in shown["text/html"]

@@ -109,20 +109,31 @@ for command in (run, resume, batch, interactive, sessions, verify, init, doctor)
     swarm_graph.add_command(command)
 
 
-def _mermaid(workflow: str, config_file: str | None) -> str:
+def _drawing(workflow: str, config_file: str | None, form: str) -> bytes:
     from swarm_graph.config import load_config
     from swarm_graph.state import OwnWorkflow
     from swarm_graph.workflows.build import build_graph
 
-    return build_graph(OwnWorkflow(workflow), config=load_config(config_file)).get_graph().draw_mermaid()
+    graph = build_graph(OwnWorkflow(workflow), config=load_config(config_file))
+    return graph.svg().encode() if form == "svg" else _from_mermaid(graph.get_graph().draw_mermaid(), form)
 
 
-def _mermaid_of_tasks(tasks: str) -> str:
+def _drawing_of_tasks(tasks: str, form: str) -> bytes:
     from swarm_graph.tasks.dependencies import checked_graph
     from swarm_graph.tasks.dry_run import task_mermaid
     from swarm_graph.tasks.files import read_tasks
+    from swarm_graph.workflows.drawing import tasks_svg
 
-    return task_mermaid(checked_graph(read_tasks(tasks)[1]))
+    graph = checked_graph(read_tasks(tasks)[1])
+    if form == "svg":
+        return tasks_svg(graph, f"The task graph of {Path(tasks).name}").encode()
+    return _from_mermaid(task_mermaid(graph), form)
+
+
+def _from_mermaid(mermaid: str, form: str) -> bytes:
+    from swarm_graph.workflows.drawing import draw_png
+
+    return draw_png(mermaid) if form == "png" else mermaid.encode()
 
 
 @swarm_graph.command(epilog="Example: swarm-graph graph --workflow full --output full.svg")
@@ -132,7 +143,7 @@ def _mermaid_of_tasks(tasks: str) -> str:
     "--format",
     "form",
     type=click.Choice(["mermaid", "svg", "png"]),
-    help="Default: as --output ends, else mermaid. Pictures need the extra `draw`.",
+    help="Default: as --output ends, else mermaid. A PNG needs the extra `draw`.",
 )
 @click.option("--output", metavar="FILE", help="Default: stdout.")
 @config_option
@@ -141,12 +152,7 @@ def graph(
 ) -> None:
     """Draw a workflow, or a task graph, offline: Mermaid text, or a picture."""
     form = form or {".svg": "svg", ".png": "png"}.get(Path(output or "").suffix.lower(), "mermaid")
-    mermaid = _mermaid_of_tasks(tasks) if tasks else _mermaid(workflow, config_file)
-    picture = mermaid.encode()
-    if form != "mermaid":
-        from swarm_graph.workflows.drawing import draw
-
-        picture = draw(mermaid, "svg" if form == "svg" else "png")
+    picture = _drawing_of_tasks(tasks, form) if tasks else _drawing(workflow, config_file, form)
     if output is None:
         sys.stdout.buffer.write(picture)
         return

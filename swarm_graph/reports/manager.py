@@ -13,7 +13,7 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.retention import Cleanup, clean_up
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.checkpoints.signatures import is_own
-from swarm_graph.errors import ConfigError, InputError, SwarmError
+from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.html import escaped
 from swarm_graph.reports.analysis import Analysis, analysis, export_rows
 from swarm_graph.reports.comparison import Comparison, compare
@@ -24,12 +24,12 @@ from swarm_graph.sessions.ids import database_path
 from swarm_graph.sessions.output import write_file
 from swarm_graph.sessions.resume import config_to_read
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR, OwnWorkflow, SwarmState
-from swarm_graph.tasks.dry_run import MAX_DRAWN_TASKS, task_mermaid
+from swarm_graph.tasks.dry_run import MAX_DRAWN_TASKS
 from swarm_graph.tasks.results import csv_table, custom_tasks, json_lines, parquet_table
 from swarm_graph.tasks.spec import TaskSpec
 from swarm_graph.text import printable
 from swarm_graph.workflows.build import build_graph
-from swarm_graph.workflows.drawing import draw
+from swarm_graph.workflows.drawing import tasks_svg
 
 EXPORT_FORMATS: dict[str, Callable[[Sequence[Mapping[str, Any]]], str | bytes]] = {
     ".csv": csv_table,
@@ -126,7 +126,7 @@ class SwarmManager:
         """Write an HTML page about one session and return the session's figures.
 
         The page is one file that needs no network. It has a timeline of the calls, tokens by role, findings
-        by round and, with the `draw` extra, the graph.
+        by round, and the graph.
 
         Raises:
             InputError: There is no such session, or the file name does not end in .html.
@@ -181,7 +181,7 @@ def _report_path(path: str | Path, *endings: str) -> Path:
 
 
 def _drawing(session: Session, state: SwarmState, trusted: bool) -> str:
-    """The graph of a session as SVG; without the `draw` extra its Mermaid text."""
+    """The graph of a session as SVG."""
     tasks = {
         task["task_id"]: TaskSpec.model_validate(task["spec"])
         for task in custom_tasks(state.get("tasks", {}))
@@ -190,14 +190,10 @@ def _drawing(session: Session, state: SwarmState, trusted: bool) -> str:
         return f"<p>{len(tasks)} tasks are too many for a drawing.</p>"
     try:
         config = config_to_read(session, trusted=trusted)
-        graph = None if tasks else build_graph(OwnWorkflow(session.workflow), config=config).get_graph()
+        graph = None if tasks else build_graph(OwnWorkflow(session.workflow), config=config)
     except ConfigError as error:  # its folder of prompts may be gone by now
         return f"<p>No drawing: {escaped(str(error))}</p>"
-    text = graph.draw_mermaid() if graph else task_mermaid(tasks)
-    try:
-        return draw(text, "svg").decode()
-    except SwarmError:
-        return f"<pre>{escaped(text)}</pre>"
+    return graph.svg() if graph else tasks_svg(tasks, "The task graph")
 
 
 def _session_in(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast, overload
 
@@ -15,13 +15,12 @@ from langgraph.types import Command, Durability, StateSnapshot, StateUpdate
 
 from swarm_graph.checkpoints.places import UNMOVED
 from swarm_graph.checkpoints.saver import SwarmSaver
-from swarm_graph.errors import SwarmError
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.run import RunContext, RunOptions, outer_context
 from swarm_graph.state import SwarmContext, SwarmResult, SwarmState, with_every_key
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.workflows import schemas
-from swarm_graph.workflows.drawing import draw
+from swarm_graph.workflows.drawing import workflow_svg
 from swarm_graph.workflows.opening import Prepared, open_run, prepare, with_recorded_paths
 from swarm_graph.workflows.recording import RunRecorder, manual_edit
 from swarm_graph.workflows.thread import CallThread, call_thread, state_config
@@ -226,12 +225,15 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             return await super().abulk_update_state(config, supersteps)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """Its drawing in Jupyter, made on this machine: LangGraph's own asks a service in the network."""
-        mermaid = self.get_graph().draw_mermaid()
-        bundle = {"text/plain": repr(self), "text/vnd.mermaid": mermaid}
-        with suppress(SwarmError):  # without the extra `draw` JupyterLab draws the Mermaid text
-            bundle["image/svg+xml"] = draw(mermaid, "svg").decode()
-        return bundle
+        """Its drawing in notebooks, made on this machine: LangGraph's own asks a service in the network.
+
+        Mermaid text is not part of it: notebooks exported as HTML would load a program to draw that.
+        """
+        return {"text/plain": repr(self), "image/svg+xml": self.svg()}
+
+    def svg(self) -> str:
+        """Its drawing as SVG, without a network and without extras."""
+        return workflow_svg(self.get_graph(), f"The workflow {self.name}")
 
     # --- opening a run ---------------------------------------------------------------------------
 

@@ -7,19 +7,21 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from support import APPROVED, REFUSED, SIMULATED, Crew, config
+from support import APPROVED, REFUSED, SIMULATED, Crew, config, thread
 
-from swarm_graph import SwarmCoordinator, TaskStatus
+from swarm_graph import AgentRole, SwarmCoordinator, Task, TaskStatus
 from swarm_graph.checkpoints.records import new_session_id
+from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError, InputError, StorageError, UnfinishedSession
 from swarm_graph.events import Event
 from swarm_graph.models.invented import Ask
 from swarm_graph.sessions.ids import validated_session_id
-from swarm_graph.state import empty_state
+from swarm_graph.state import WorkflowName, empty_state
+from swarm_graph.workflows.build import build_graph
 
 NAMES = ["generated_code.txt", "generated_docs.txt", "generated_tests.txt", "notes.md", "review_results.txt"]
 
@@ -224,6 +226,40 @@ def test_a_session_that_cannot_start_is_not_confused_with_the_one_before(tmp_pat
         swarm.run_workflow("Build it", session_id="b")
     assert (swarm.session_id, swarm.state) == ("b", empty_state())
     assert (swarm.completed_tasks, swarm.files) == ([], None)
+
+
+@pytest.mark.parametrize("workflow", get_args(WorkflowName))
+def test_the_state_of_each_workflow_has_every_key(workflow: WorkflowName, tmp_path: Path) -> None:
+    swarm = coordinator(tmp_path, Crew())
+    if workflow == "custom":
+        swarm.add_task(Task("a", "task", "Do it", AgentRole.CODER))
+    assert swarm.state == empty_state()
+    state = swarm.run_workflow("Build it", workflow, session_id="a")
+    assert state["phase"] == "complete"
+    assert state.keys() >= empty_state().keys()
+    assert swarm.resume("a") == state
+
+
+def test_the_state_of_a_session_that_failed_or_waits_has_every_key(tmp_path: Path) -> None:
+    failed = coordinator(tmp_path, Crew({"clarifier": ValueError("broken")})).run_workflow("Build it")
+    assert (failed["phase"], failed.keys()) == ("failed", empty_state().keys())
+    settings = config(workflow={"pause_before": ["coder"]})
+    waiting = build_graph("standard", config=settings).invoke({"request": "Build it"}, context=Crew().context)
+    assert waiting.keys() == {*empty_state(), "__interrupt__"}
+
+
+def test_a_session_of_an_earlier_version_has_every_key(tmp_path: Path) -> None:
+    with open_checkpointer(tmp_path / "swarm.db") as saver:
+        graph = build_graph("review_only", config=config(), checkpointer=saver)
+        graph.invoke({"request": "x = 1"}, thread(), context=Crew().context)
+        saved = saver.get_tuple(thread())
+        assert saved
+        for key in ("design", "codes"):
+            saved.checkpoint["channel_values"].pop(key)
+            saved.checkpoint["channel_versions"].pop(key)
+        saver.put(saved.config, saved.checkpoint, saved.metadata, {})
+        assert "codes" not in graph.get_state(thread()).values
+        assert graph.invoke(None, thread())["codes"] == []
 
 
 def test_without_checkpointing_nothing_is_kept(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ TEXT, LINE, UPWARD = "#1f2937", "#6b7280", "#c2410c"
 FONT_SIZE, CHARACTER_WIDTH, LABEL_CHARACTER_WIDTH = 12, 7.0, 6.2
 """In pixels. The widths are a little more than those of usual sans-serif fonts: no font is at hand."""
 LINE_HEIGHT, BOX_PADDING = 15, 9
+LEAST_SCALE = 0.75
+"""A drawing shrinks to the width of its page, but no further than this: its text has to stay readable."""
 MAX_NAME, MAX_LABEL = 26, 24
 """Characters; longer texts are cut with an ellipsis, and a tooltip has the whole text."""
 MAX_BOXES = 300
@@ -129,8 +131,9 @@ def _svg(boxes: Mapping[str, Box], arrows: list[Arrow], title: str) -> str:
     drawn = list(zip(arrows, layout.routes, strict=True))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" role="img" font-family="system-ui, sans-serif" '
-        f'font-size="{FONT_SIZE}">',
+        f'viewBox="0 0 {width} {height}" role="img" '
+        f'font-family="system-ui, sans-serif" font-size="{FONT_SIZE}" '
+        f'style="max-width:100%;min-width:{round(width * LEAST_SCALE)}px;height:auto">',
         f"<title>{escaped(title)}</title>",
         f'<rect width="{width}" height="{height}" rx="6" fill="#ffffff"/>',
         *(_arrow(arrow, route) for arrow, route in drawn),
@@ -155,6 +158,8 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+# Colors of texts are styles, because a page around the drawing may have its own for texts.
+
 # --- parts of the SVG ------------------------------------------------------------------------------
 
 
@@ -166,7 +171,7 @@ def _box(box: Box, middle: Point, size: Size) -> str:
     first = middle.y - (len(box.lines) - 1) * LINE_HEIGHT / 2 + 4
     lines = "".join(
         f'<text x="{_number(middle.x)}" y="{_number(first + number * LINE_HEIGHT)}" text-anchor="middle" '
-        f'fill="{TEXT if number == 0 else LINE}">{escaped(_cut(line, MAX_NAME))}</text>'
+        f'style="fill:{TEXT if number == 0 else LINE}">{escaped(_cut(line, MAX_NAME))}</text>'
         for number, line in enumerate(box.lines)
     )
     return (
@@ -224,8 +229,8 @@ def _label(arrow: Arrow, route: Route) -> str:
     tooltip = f"<title>{escaped(arrow.label)}</title>" if text != arrow.label else ""
     color, anchor = (UPWARD, "start") if route.leads_up else (LINE, "middle")
     return (
-        f'<text x="{_number(place.x)}" y="{_number(place.y + 4)}" text-anchor="{anchor}" fill="{color}" '
-        f'font-size="11" stroke="#ffffff" stroke-width="4" paint-order="stroke">'
+        f'<text x="{_number(place.x)}" y="{_number(place.y + 4)}" text-anchor="{anchor}" '
+        f'style="fill:{color};font-size:11px" stroke="#ffffff" stroke-width="4" paint-order="stroke">'
         f"{escaped(text)}{tooltip}</text>"
     )
 

@@ -98,6 +98,7 @@ def test_langgraph_json_serves_every_workflow() -> None:
     assert start.startswith("LANGGRAPH_CLI_NO_ANALYTICS=1 langgraph dev --no-browser --host 127.0.0.1 ")
 
 
+@pytest.mark.slow
 def test_a_prompt_pack(server: Server) -> None:
     server.configure(prompts_dir="process-safety")
     state = server.run("standard", request="A pump trips at start-up")
@@ -105,6 +106,7 @@ def test_a_prompt_pack(server: Server) -> None:
     assert state.keys() == KEYS
 
 
+@pytest.mark.slow
 def test_a_model_for_each_role_on_a_real_server(server: Server, llama: Llama) -> None:
     models = {
         **SIMULATED["model_config"],
@@ -117,6 +119,7 @@ def test_a_model_for_each_role_on_a_real_server(server: Server, llama: Llama) ->
     assert len(state["reviews"]) == 4
 
 
+@pytest.mark.slow
 def test_a_sandbox_and_a_pause(server: Server) -> None:
     server.configure(
         features={"execute_tests": True},
@@ -128,6 +131,7 @@ def test_a_sandbox_and_a_pause(server: Server) -> None:
     assert any("evidence" in review for review in state["reviews"])
 
 
+@pytest.mark.slow
 def test_a_pause_is_answered_on_a_thread_of_the_server(server: Server) -> None:
     server.configure(workflow={"pause_before": ["coder"], "max_iterations": 1})
     thread = server.http.post("/threads", json={}).json()["thread_id"]
@@ -146,6 +150,7 @@ def test_a_pause_is_answered_on_a_thread_of_the_server(server: Server) -> None:
     assert ended["phase"] == "complete"
 
 
+@pytest.mark.slow
 def test_a_task_graph_with_files(server: Server) -> None:
     server.configure(prompts_dir=str(ROOT / "prompts" / "process-safety"))
     (server.folder / "note.txt").write_text("P-101 cavitates.\n")
@@ -158,6 +163,7 @@ def test_a_task_graph_with_files(server: Server) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_the_schemas_name_what_a_client_gives(server: Server, workflow: str) -> None:
     server.configure()
@@ -168,6 +174,7 @@ def test_the_schemas_name_what_a_client_gives(server: Server, workflow: str) -> 
     assert schemas["config_schema"] is not None
 
 
+@pytest.mark.slow
 def test_errors_reach_the_client_in_one_line(server: Server) -> None:
     server.configure(workflow={"max_iterations": 0})
     config = server.folder / "config.json"
@@ -184,6 +191,7 @@ def test_errors_reach_the_client_in_one_line(server: Server) -> None:
     assert "is the server running at" in error["message"]
 
 
+@pytest.mark.slow
 def test_nothing_was_sent_and_nothing_blocked(server: Server) -> None:
     assert "BlockingError" not in server.log
     assert "Failed to get" not in server.log, "a schema"

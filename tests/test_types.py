@@ -52,11 +52,13 @@ def errors(command: list[str], cwd: Path) -> dict[str, set[int]]:
     return found
 
 
+@pytest.mark.slow
 def test_mypy_strict_finds_the_errors_and_no_other(programs: Path) -> None:
     files = [str(path) for path in sorted(programs.glob("*.py"))]
     assert errors(["mypy", *files], ROOT) == {"wrong.py": {4, 5, 6, 7}}
 
 
+@pytest.mark.slow
 def test_pyright_finds_the_errors_and_no_other(programs: Path) -> None:
     command = ["basedpyright", "--level", "error", "--pythonpath", sys.executable]
     assert errors(command, programs) == {"wrong.py": {4, 5, 6, 7}}

@@ -47,8 +47,9 @@ class Event:
 
             - session_started: workflow, nodes (names), max_iterations, usual_seconds (of past sessions of the
               workflow with the same models, or None), seconds_before (worked in earlier runs), resumed,
-              done (nodes that ended in earlier runs)
-            - session_ended: workflow, phase, approved, findings (number of open ones), output
+              done (nodes that earlier runs finished in the present round)
+            - session_ended: workflow, phase, approved, findings (number of open ones), output, pauses (where
+              it waits for a person)
             - graph_started, only in custom sessions: tasks (number), done (number)
             - task_started: task_type
             - call_started: attempt, repair (the repair question after an unreadable answer), model, server,

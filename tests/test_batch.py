@@ -1,11 +1,9 @@
-"""Task graphs from the command line: `run --tasks`, `batch`, kills, retries of failed tasks, live view."""
+"""Task graphs from the command line: `run --tasks`, `batch`, kills, retries of failed tasks."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
-import re
 import signal
 import subprocess
 import time
@@ -15,14 +13,11 @@ from typing import Any
 
 import pytest
 import warm
-from rich.console import Console
 from servers.counting_proxy import CountingProxy
 from support import write_config
 from test_cli import swarm
 
 from swarm_graph.cli.main import main
-from swarm_graph.events import Event
-from swarm_graph.reports.live import MAX_TASK_LINES, SessionView
 
 TASKS = """\
 request: A queue
@@ -235,62 +230,3 @@ def test_options_that_exclude_each_other_give_one_line(
 def test_the_schema_of_task_files_is_printed(tmp_path: Path) -> None:
     schema = json.loads(swarm("init", "--task-schema", cwd=tmp_path).stdout)
     assert schema["properties"]["tasks"]["items"]["properties"]["when"]["description"]
-
-
-def shown(events: list[tuple[str, dict[str, Any]]]) -> str:
-    """The text that the live view of a terminal prints for some events."""
-    screen = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
-    view = SessionView()
-    for kind, data in events:
-        about = {"node": data.get("node", "tasks"), "task": data.get("node", "")}
-        event = Event(kind, 0.0, "s", **about, data={"output_tokens": 1, **data})  # type: ignore[arg-type]
-        if (line := view.on_event(event)) is not None:
-            screen.print(line)
-    screen.print(view)
-    assert isinstance(screen.file, io.StringIO)
-    return screen.file.getvalue()
-
-
-@pytest.mark.parametrize("tasks", [3, MAX_TASK_LINES + 1])
-def test_the_live_view_counts_tasks_and_names_failures(tasks: int) -> None:
-    text = shown([
-        ("graph_started", {"tasks": tasks, "done": 0}),
-        ("task_started", {"node": "a"}), ("task_ended", {"node": "a", "kept": False}),
-        ("task_started", {"node": "b"}), ("task_failed", {"node": "b", "error": "b: no\x1b[2J file"}),
-        ("task_skipped", {"node": "c"}), ("task_added", {"node": "d"}), ("task_started", {"node": "d"}),
-    ])  # fmt: skip
-    assert ("✓ a" in text) is (tasks <= MAX_TASK_LINES)
-    assert re.search(r"✗ b 0 s, in the queue b: no\[2J file\n", text)
-    assert f"\n3 of {tasks + 1} tasks, 1 failed, 1 skipped" in text, "below the bar"
-    assert "left" in text
-    assert " d 0 s" in text
-    assert "round" not in text
-
-
-def test_the_live_view_of_a_workflow_shows_its_nodes_queue_and_rate() -> None:
-    started = {
-        "workflow": "standard",
-        "nodes": ["architect", "clarifier", "coder"],
-        "max_iterations": 3,
-        "usual_seconds": 75.0,
-        "seconds_before": 40.0,
-        "done": ["architect"],
-        "resumed": False,
-    }
-    text = shown([
-        ("session_started", started), ("task_started", {"node": "clarifier"}),
-        ("call_started", {"node": "clarifier"}), ("tokens", {"node": "clarifier", "output_tokens": 7}),
-        ("task_ended", {"node": "clarifier", "note": ""}), ("task_started", {"node": "coder"}),
-        ("task_started", {"node": "tester"}), ("call_started", {"node": "tester"}),
-        ("tokens", {"node": "tester", "output_tokens": 2, "text": "def\x1b[2J\n"}),
-        ("tokens", {"node": "tester", "output_tokens": 3, "text": "  test_", "thoughts": "Hm"}),
-        ("task_started", {"node": "reviewer"}), ("call_started", {"node": "reviewer"}),
-        ("tokens", {"node": "reviewer", "output_tokens": 2, "text": "", "thoughts": "x" * 90 + "\nIs it"}),
-    ])  # fmt: skip
-    assert "\n    def [2J test_" in text
-    assert re.search(r"\n    thinking: x+ Is it\n", text)
-    assert max(map(len, text.splitlines())) == 100
-    assert "✓ clarifier 0 s, 7 tokens, " in text
-    assert "coder 0 s, in the queue, round 0 of 3" in text
-    assert "✓ architect  ✓ clarifier  ● coder" in text
-    assert "0:00:40, usually 0:01:15" in text

@@ -48,6 +48,14 @@ class Display:
             self._has_reader = False
             discard_stdout()
 
+    def hide(self) -> None:
+        """Erase the live view and give the terminal back; `show` draws it again."""
+        self._progress.hide()
+
+    def show(self) -> None:
+        """Draw the live view again."""
+        self._progress.show()
+
     def say(self, text: str) -> None:
         """Print a line for people above the live view."""
         self._progress.say(text)

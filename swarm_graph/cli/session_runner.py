@@ -30,6 +30,8 @@ from swarm_graph.errors import InputError
 from swarm_graph.state import DATA_DIR, has_ended
 
 if TYPE_CHECKING:
+    import asyncio
+
     from swarm_graph.checkpoints.records import Session
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.sessions.fingerprints import Edits
@@ -253,12 +255,29 @@ async def _run_until_stopped(work: Work, coordinator: SwarmCoordinator, display:
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # on Windows Ctrl-C raises KeyboardInterrupt, see cli/main.py
             loop.add_signal_handler(number, stop, number)
+    _suspend_with(display, loop)
     try:
         await task
     except asyncio.CancelledError:
         if not received:
             raise
     return received[0] if received else None
+
+
+def _suspend_with(display: Display, loop: asyncio.AbstractEventLoop) -> None:
+    """Let Ctrl-Z erase the live view before it stops the process, and `fg` draw it again."""
+    import threading
+
+    def suspend() -> None:
+        display.hide()
+        loop.remove_signal_handler(signal.SIGTSTP)  # what it does by itself is to stop the process
+        # To this thread: the process is stopped when the call returns, and `fg` goes on below.
+        signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)
+        loop.add_signal_handler(signal.SIGTSTP, suspend)
+        display.show()
+
+    if hasattr(signal, "SIGTSTP"):  # Windows has no job control
+        loop.add_signal_handler(signal.SIGTSTP, suspend)
 
 
 def _ask(pause: Pause) -> Decision:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from math import ceil
+from time import monotonic
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Self
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType
 from rich.live import Live
-from rich.padding import Padding
-from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.text import Text
 
 from swarm_graph.events import Event
+from swarm_graph.reports.running_node import RunningNode
+from swarm_graph.reports.session_progress import TaskProgress, WorkflowProgress
 from swarm_graph.sandbox.evidence import evidence_line, make_evidence
 from swarm_graph.text import format_count, printable
 
@@ -25,22 +25,29 @@ MAX_TASK_LINES = 40
 """In a larger task graph only failed tasks get a line; the progress bar counts the others."""
 MAX_RUNNING_NODES = 8
 """Running nodes that are drawn; the rest is counted."""
-MAX_KEPT_CHARACTERS = 400
-"""The end of a streamed answer that is kept in order to draw it."""
+MAX_WRITTEN_ROWS = 12
+"""Rows of an answer that is being written; a low terminal shows fewer."""
+MIN_COLUMN_WIDTH = 50
+"""Answers stand side by side where each gets this many cells."""
+GAP = 2
+"""Cells between two of them, and left of each row."""
+
+_MARKS = {"task_ended": ("✓", "green"), "task_failed": ("✗", "red"), "task_stopped": ("■", "yellow")}
+_TEST_MARKS = {"passed": ("✓", "green"), "not_run": ("-", "yellow")}
 
 
 class SessionView:
     """Draws a running session from its events, for a terminal or a notebook.
 
     `on_event` returns a line for each finished piece of work: the caller prints it above the view. The view
-    itself, a rich renderable, has the running nodes and the progress of the whole session.
+    itself, a rich renderable, has the running nodes and the progress of the whole session. It is never higher
+    than the console.
     """
 
     def __init__(self) -> None:
-        self._running: dict[str, _RunningNode] = {}
-        self._task_progress: _TaskProgress | None = None
-        self._workflow_progress: _WorkflowProgress | None = None
-        self._rounds = 0
+        self._running: dict[str, RunningNode] = {}
+        self._task_progress: TaskProgress | None = None
+        self._workflow_progress: WorkflowProgress | None = None
         self._spinner = Spinner("dots")
 
     def clear(self) -> None:
@@ -54,16 +61,18 @@ class SessionView:
         match event.kind:
             case "session_started":
                 self._start_session(event)
+            case "session_ended":
+                self.clear()
             case "graph_started":
-                self._task_progress = _TaskProgress(event.data["tasks"], event.data["done"])
+                self._task_progress = TaskProgress(event.data["tasks"], event.data["done"])
             case "task_added" if self._task_progress:
                 self._task_progress.tasks += 1
             case "task_skipped" if self._task_progress:
                 self._task_progress.count("task_skipped")
             case "task_started":
-                self._running[event.node] = _RunningNode(event.iteration, time.monotonic())
+                self._running[event.node] = RunningNode(event.node)
             case "tests_started":
-                self._running[event.node] = _RunningNode(event.iteration, time.monotonic(), asks_model=False)
+                self._running[event.node] = RunningNode(event.node, asks_model=False)
             case "call_started" | "tokens" | "call_ended" if event.node in self._running:
                 self._running[event.node].on_event(event)
             case "task_ended" | "task_failed" | "task_stopped":
@@ -76,10 +85,10 @@ class SessionView:
 
     def _start_session(self, event: Event) -> None:
         if event.data["workflow"] != "custom":
-            self._rounds = event.data["max_iterations"]
-            self._workflow_progress = _WorkflowProgress(
+            self._workflow_progress = WorkflowProgress(
                 event.data["nodes"],
                 event.data["done"],
+                rounds=event.data["max_iterations"],
                 usual_s=event.data["usual_seconds"],
                 earlier_s=event.data["seconds_before"],
             )
@@ -87,9 +96,8 @@ class SessionView:
     def _end_tests(self, event: Event) -> Text:
         self._running.pop(event.node, None)
         evidence = make_evidence(**{"failures": [], **event.data})
-        marks = {"passed": ("✓", "green"), "not_run": ("-", "yellow")}
-        mark, style = marks.get(evidence["outcome"], ("✗", "red"))
-        return Text.assemble((f"{mark} ", style), printable(f"run_tests {evidence_line(evidence)}"))
+        mark, style = _TEST_MARKS.get(evidence["outcome"], ("✗", "red"))
+        return Text.assemble((f"{mark} ", style), printable(f"run_tests: {evidence_line(evidence)}"))
 
     def _end_task(self, event: Event) -> Text | None:
         node = self._running.pop(event.node, None)
@@ -99,26 +107,59 @@ class SessionView:
                 return None
         if node is None:
             return None
-        marks = {"task_ended": ("✓", "green"), "task_failed": ("✗", "red"), "task_stopped": ("■", "yellow")}
-        mark, style = marks[event.kind]
+        mark, style = _MARKS[event.kind]
         note = event.data.get("note") or event.data.get("error") or ""
-        line = printable(f"{event.node} {node.figures()} {note}".rstrip())
-        return Text.assemble((f"{mark} ", style), line)
+        remark = f"; {note.removeprefix(f'{event.node}: ')}" if note else ""
+        return Text.assemble((f"{mark} ", style), printable(f"{event.node}: {node.summary()}{remark}"))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        for name, node in list(self._running.items())[:MAX_RUNNING_NODES]:
-            last_round = f" of {self._rounds}" if self._rounds else ""
-            current_round = "" if self._task_progress else f", round {node.iteration}{last_round}"
-            yield Text.assemble(
-                self._spinner.render(time.monotonic()),  # type: ignore[arg-type]
-                f" {name} {node.figures()}{current_round}",
-            )
-            if answer := node.latest_text(options.max_width - 4):
-                yield Text(f"    {answer}", style="dim", no_wrap=True, overflow="ellipsis")
-        if (more := len(self._running) - MAX_RUNNING_NODES) > 0:
-            yield Text(f"  … and {more} more running")
+        width = options.max_width
         progress = self._task_progress or self._workflow_progress
-        yield from progress.lines() if progress else []
+        below = progress.rows(width) if progress else []
+        room = max(console.height - 1 - len(below), 1)
+        for row in [*self._node_rows(console, width, room), *below]:
+            if isinstance(row, Text):
+                row.no_wrap, row.overflow = True, "ellipsis"
+            yield row
+
+    def _node_rows(self, console: Console, width: int, room: int) -> list[Text]:
+        """The running nodes on at most `room` rows: those that write with their text, the others below."""
+        running = list(self._running.values())
+        shown = running[: min(MAX_RUNNING_NODES, max(room - 1, 1))]
+        columns = max(1, (width + GAP) // (MIN_COLUMN_WIDTH + GAP))
+        writing = [node for node in shown if node.is_writing][:columns]
+        rows = [self._headline(node) for node in shown if node not in writing]
+        if more := len(running) - len(shown):
+            rows.append(Text(f"  … and {more} more running", style="dim"))
+        height = min(MAX_WRITTEN_ROWS, room - len(rows) - 1)
+        return [*self._written(writing, console, width, height), *rows] if writing else rows
+
+    def _written(self, nodes: list[RunningNode], console: Console, width: int, height: int) -> list[Text]:
+        """Nodes side by side, each with its headline and the newest rows of its text."""
+        column = (width - GAP * (len(nodes) - 1)) // len(nodes)
+        blocks = []
+        for node in nodes:
+            rows = node.rows(console, column - GAP, height) if height > 0 else []
+            blocks.append([self._headline(node), *(Text(" " * GAP).append_text(row) for row in rows)])
+        return _side_by_side(blocks, column)
+
+    def _headline(self, node: RunningNode) -> Text:
+        spinner = self._spinner.render(monotonic())
+        assert isinstance(spinner, Text)
+        return Text.assemble(spinner, f" {node.headline()}")
+
+
+def _side_by_side(blocks: list[list[Text]], width: int) -> list[Text]:
+    """Blocks of rows beside each other, each as wide as `width`."""
+    if len(blocks) == 1:
+        return blocks[0]
+    lines = []
+    for number in range(max(map(len, blocks))):
+        cells = [block[number] if number < len(block) else Text() for block in blocks]
+        for cell in cells:
+            cell.truncate(width, overflow="ellipsis", pad=True)
+        lines.append(Text(" " * GAP).join(cells))
+    return lines
 
 
 def _verdict_line(event: Event) -> Text:
@@ -144,19 +185,27 @@ class Progress:
         self.console = console or Console(stderr=True, force_terminal=sys.stderr.isatty())
         self._visible = self.console.is_terminal and not quiet
         self._view = SessionView()
-        self._live = Live(
-            self._view, console=self.console, refresh_per_second=8, transient=True, redirect_stdout=False
-        )
+        self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        if self._visible:
-            self._live.start()
+        self.show()
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        if self._visible:
-            self._view.clear()
+        self._view.clear()
+        self.hide()
+
+    def show(self) -> None:
+        """Draw the view below what the terminal shows."""
+        if self._visible and self._live is None:
+            self._live = _ResizableLive(self._view, self.console)
+            self._live.start()
+
+    def hide(self) -> None:
+        """Erase the view, and give the terminal back, as before the process is suspended."""
+        if self._live is not None:
             self._live.stop()
+            self._live = None
 
     def on_event(self, event: Event) -> None:
         """Update the view, and print a line above it when the event ends a piece of work."""
@@ -168,96 +217,38 @@ class Progress:
         self.console.print(Text(text), soft_wrap=True)
 
 
-class _RunningNode:
-    """One running node: time so far, tokens, tokens per second, and the end of its streamed answer."""
+class _ResizableLive(Live):
+    """A rich Live that finds its frame again when the terminal has got another width.
 
-    def __init__(self, iteration: int, started: float, *, asks_model: bool = True) -> None:
-        self.iteration, self.started, self.tokens, self._asks_model = iteration, started, 0, asks_model
-        self._call_started: float | None = None
-        self._text = self._thoughts = ""
+    Rich goes up as many rows as it has drawn. A narrower terminal breaks these rows, so that there are more.
+    """
 
-    def on_event(self, event: Event) -> None:
-        """Take in a call_started, tokens or call_ended event."""
-        if event.kind == "call_started":
-            self._call_started, self.tokens = time.monotonic(), 0
-            self._text = self._thoughts = ""
-            return
-        self.tokens = event.data["output_tokens"]
-        self._text = (self._text + event.data.get("text", ""))[-MAX_KEPT_CHARACTERS:]
-        self._thoughts = (self._thoughts + event.data.get("thoughts", ""))[-MAX_KEPT_CHARACTERS:]
+    def __init__(self, view: SessionView, console: Console) -> None:
+        self._frame = _Frame(view)
+        super().__init__(
+            self._frame, console=console, refresh_per_second=8, transient=True, redirect_stdout=False
+        )
 
-    def latest_text(self, width: int) -> str:
-        """The end of the streamed answer on one line; the end of the thoughts while there is no answer."""
-        label, text = ("", self._text) if self._text else ("thinking: ", self._thoughts)
-        line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-        return label + line[-max(width - len(label), 0) :] if line else ""
-
-    def figures(self) -> str:
-        """Seconds so far, and for a node that asks a model its tokens and their rate."""
-        seconds = f"{time.monotonic() - self.started:.0f} s"
-        if not self._asks_model:
-            return seconds
-        if self._call_started is None:
-            return f"{seconds}, in the queue"
-        rate = self.tokens / max(time.monotonic() - self._call_started, 1e-3)
-        return f"{seconds}, {self.tokens} tokens" + (f", {rate:.0f}/s" if self.tokens else "")
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Called by rich for everything that it prints."""
+        width = self.console.width
+        if self._live_render._shape is not None:
+            self._live_render._shape = (width, self._frame.rows_at(width))
+        return super().process_renderables(renderables)
 
 
-class _TaskProgress:
-    """The progress of a task graph: a bar, and below it counts, rate and the time left."""
+class _Frame:
+    """A view that remembers how long its rows were when it was drawn last."""
 
-    def __init__(self, tasks: int, done: int) -> None:
-        # Only tasks of this run count for the rate: an earlier run's tasks, or skipped ones, took no time.
-        self.tasks, self._done, self._done_now = tasks, done, 0
-        self._counts: Counter[str] = Counter()
-        self._started = time.monotonic()
+    def __init__(self, view: SessionView) -> None:
+        self._view, self._lengths = view, list[int]()
 
-    def count(self, outcome: str) -> None:
-        """Count a finished task by the kind of its event, or as "kept" from an earlier run."""
-        self._done += 1
-        self._counts[outcome] += 1
-        self._done_now += outcome in ("task_ended", "task_failed")
+    def rows_at(self, width: int) -> int:
+        """How many rows the drawn frame takes on a terminal of this width."""
+        return sum(max(1, ceil(length / width)) for length in self._lengths) or 1
 
-    def lines(self) -> list[RenderableType]:
-        """The bar and the line below it."""
-        seconds = time.monotonic() - self._started
-        rate = self._done_now / seconds if seconds else 0.0
-        words = {"task_failed": "failed", "task_skipped": "skipped"}
-        details = [f"{self._counts[kind]} {word}" for kind, word in words.items() if self._counts[kind]]
-        if self._done_now:
-            left = timedelta(seconds=round((self.tasks - self._done) / rate))
-            pace = f"{rate:.1f} per s" if rate >= 1 else f"{rate * 60:.1f} per min"
-            details += [pace, f"{left} left"]
-        text = ", ".join([f"{self._done} of {format_count(self.tasks, 'task')}", *details])
-        bar = ProgressBar(total=max(self.tasks, 1), completed=self._done, width=40)
-        return [Padding(bar, 0), Text(text)]
-
-
-class _WorkflowProgress:
-    """The progress of a built-in workflow: its nodes with a mark each, and below them the time."""
-
-    MARKS: ClassVar = {
-        "task_started": "●",
-        "tests_started": "●",
-        "task_ended": "✓",
-        "tests_ended": "✓",
-        "verdict": "✓",
-        "task_failed": "✗",
-        "task_stopped": "■",
-    }
-
-    def __init__(self, nodes: list[str], done: list[str], *, usual_s: float | None, earlier_s: float) -> None:
-        self._marks = {**dict.fromkeys(nodes, "○"), **dict.fromkeys(done, "✓")}
-        self._usual_s, self._started = usual_s, time.monotonic() - earlier_s
-
-    def on_event(self, event: Event) -> None:
-        """Change the mark of the event's node."""
-        if event.node in self._marks and event.kind in self.MARKS:
-            self._marks[event.node] = self.MARKS[event.kind]
-
-    def lines(self) -> list[RenderableType]:
-        """The nodes on one line, and the time so far beside the usual time of such a session."""
-        nodes = Text("  ".join(f"{mark} {node}" for node, mark in self._marks.items()), style="dim")
-        usual = f", usually {timedelta(seconds=round(self._usual_s))}" if self._usual_s else ""
-        elapsed = timedelta(seconds=round(time.monotonic() - self._started))
-        return [nodes, Text(f"{elapsed}{usual}", style="dim")]
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        rows = console.render_lines(self._view, options, pad=False)
+        self._lengths = [sum(segment.cell_length for segment in row) for row in rows]
+        for row in rows:
+            yield from [*row, Segment.line()]

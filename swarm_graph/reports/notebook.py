@@ -13,11 +13,16 @@ from rich.text import Text
 from swarm_graph.errors import InputError
 from swarm_graph.events import Event, parse_event
 from swarm_graph.reports.live import SessionView
+from swarm_graph.state import has_ended
 
 UPDATE_INTERVAL_S = 0.2
 """Least seconds between two updates of the cell: a `tokens` event alone comes several times a second."""
 MAX_LINES = 40
 """Lines of finished work that stay in the cell."""
+HEIGHT = 30
+"""Rows for the running nodes and the progress."""
+URGENT = ("session_started", "session_ended", "task_ended", "task_failed", "verdict")
+"""Events after which the cell is updated at once."""
 FRAME = '<pre style="line-height: 1.3; white-space: pre-wrap; font-family: monospace">{code}</pre>'
 
 
@@ -36,33 +41,55 @@ class NotebookProgress:
             jupyter = importlib.import_module("IPython.display")
         except ImportError as error:
             raise InputError("NotebookProgress is for notebooks: Jupyter brings IPython") from error
-        self._view = SessionView()
-        self._lines: list[Text] = []
-        self._updated = 0.0
-        self._html = jupyter.HTML
+        self._html, self._new_output = jupyter.HTML, jupyter.display
         # A terminal's IPython has no kernel and cannot update what it has displayed.
-        in_a_cell = getattr(importlib.import_module("IPython").get_ipython(), "kernel", None) is not None
-        self._display = jupyter.display(self._html(""), display_id=True) if in_a_cell else None
+        self._in_a_cell = (
+            getattr(importlib.import_module("IPython").get_ipython(), "kernel", None) is not None
+        )
+        self._begin()
+
+    def _begin(self) -> None:
+        self._view, self._lines, self._updated = SessionView(), list[Text](), 0.0
+        self._output: Any = None
 
     def __call__(self, part: Event | dict[str, Any]) -> None:
-        """Update the view.
+        """Update the view. Each run of a session has an output of its own, in the cell that started it.
 
         Args:
             part: An event, or a part of LangGraph's `custom` stream; parts that are no events are ignored.
         """
         event = part if isinstance(part, Event) else parse_event(part)
-        if event is None or self._display is None:
+        if event is None or not self._in_a_cell:
             return
-        line = self._view.on_event(event)
+        if event.kind == "session_started":
+            self._begin()
+        line = self._view.on_event(event) or _ending_line(event)
         self._lines = [*self._lines, *([line] if line is not None else [])][-MAX_LINES:]
-        urgent = event.kind in ("session_ended", "task_ended", "task_failed", "verdict")
-        if urgent or time.monotonic() - self._updated > UPDATE_INTERVAL_S:
+        if event.kind in URGENT or time.monotonic() - self._updated > UPDATE_INTERVAL_S:
             self._updated = time.monotonic()
-            self._display.update(self._html(self._drawing()))
+            self._show(self._html(self._drawing()))
+
+    def _show(self, drawing: Any) -> None:
+        if self._output is None:
+            self._output = self._new_output(drawing, display_id=True)
+        else:
+            self._output.update(drawing)
 
     def _drawing(self) -> str:
-        console = Console(file=io.StringIO(), record=True, width=100, force_jupyter=False)
+        console = Console(file=io.StringIO(), record=True, width=100, height=HEIGHT, force_jupyter=False)
         for line in self._lines:
             console.print(line)
         console.print(self._view)
         return console.export_html(inline_styles=True, code_format=FRAME)
+
+
+def _ending_line(event: Event) -> Text | None:
+    """How a run of a session ended, as a line; None for another event."""
+    if event.kind != "session_ended":
+        return None
+    phase, verdict = event.data["phase"], ""
+    if phase == "paused":
+        return Text(f"paused: waits for a person {', '.join(event.data['pauses'])}", style="bold")
+    if event.data["workflow"] != "custom" and has_ended(phase):
+        verdict = ", approved" if event.data["approved"] else ", NOT approved"
+    return Text(f"{phase}{verdict}", style="bold")

@@ -170,7 +170,7 @@ class SessionRun:
 
     async def _emit_start(self, graph: SwarmGraph, store: SessionStore, *, resumes: bool) -> None:
         nodes = [name for name in graph.nodes if not name.startswith("__")]
-        done = self.tracker.nodes_done() if resumes else set()
+        done = self.tracker.nodes_done(nodes, await store.position(graph)) if resumes else []
         self._emit_session_event(
             "session_started",
             workflow=self.workflow,
@@ -179,7 +179,7 @@ class SessionRun:
             usual_seconds=await store.usual_seconds(self.workflow, self._config),
             seconds_before=await store.seconds_before(),
             resumed=bool(self.state),  # a follow-up counts, too: the session existed before this run
-            done=[name for name in nodes if name in done],
+            done=done,
         )
 
     def _emit_end(self, phase: str) -> None:
@@ -190,6 +190,7 @@ class SessionRun:
             approved=self.state.get("approved", False),
             findings=len(self.state.get("findings", [])),
             output=self.options.output,
+            pauses=[pause.place for pause in self.pauses],
         )
 
     def _emit_session_event(self, kind: Kind, **data: Any) -> None:

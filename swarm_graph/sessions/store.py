@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from langchain_core.runnables import RunnableConfig
 
@@ -14,7 +14,15 @@ from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.config import SwarmConfig
 from swarm_graph.sessions.ids import DATABASE
 from swarm_graph.state import SwarmState
+from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.pauses import Pause, waiting_pauses
+
+
+class Position(NamedTuple):
+    """Where a session stands: the nodes that have ended while their siblings have not, and the next ones."""
+
+    ended: frozenset[str]
+    following: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,14 @@ class SessionStore:
             return 0.0
         seconds = await self.saver.database.run(self.saver.catalogue.working_seconds, self.session_id)
         return seconds.get(self.session_id, 0.0)
+
+    async def position(self, graph: SwarmGraph) -> Position:
+        """Where the session stands in its graph."""
+        if self.saver is None:
+            return Position(frozenset(), frozenset())
+        snapshot = await graph.aget_state(self.thread)
+        following = frozenset(snapshot.next)
+        return Position(frozenset(task.name for task in snapshot.tasks) - following, following)
 
     async def pauses(self) -> list[Pause]:
         """The pauses at which the session waits for a person."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from langgraph.channels.base import BaseChannel
 
 from swarm_graph.events import Event
+from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.sessions.metrics import (
     call_row,
     is_same_test_run,
@@ -17,7 +18,8 @@ from swarm_graph.sessions.metrics import (
     test_summary,
 )
 from swarm_graph.sessions.state_json import failed_task, finished_task
-from swarm_graph.state import SwarmState, Task, TaskRecord, TaskStatus
+from swarm_graph.sessions.store import Position
+from swarm_graph.state import SwarmState, Task, TaskRecord, TaskStatus, own_review
 from swarm_graph.tasks.results import FINISHED, custom_tasks
 
 STATUSES = {
@@ -119,15 +121,31 @@ class SessionTracker:
 
     # --- results ---------------------------------------------------------------------------------
 
-    def nodes_done(self) -> set[str]:
-        """The nodes that earlier runs completed."""
-        records, reviews = self.state.get("tasks", {}).values(), self.state.get("reviews", [])
-        done = {record["node"] for record in records if record["status"] == TaskStatus.COMPLETED}
-        if any("evidence" in review for review in reviews):
-            done.add("run_tests")
-        if any(review["iteration"] < self.state.get("iteration", 0) for review in reviews):
+    def nodes_done(self, nodes: Sequence[str], position: Position) -> list[str]:
+        """The nodes that earlier runs completed in the present round, or once and for all before the rounds.
+
+        Args:
+            nodes: The nodes of the graph in its order: those in front of the coder run once.
+            position: Where the session stands.
+        """
+        iteration = max(self.state.get("iteration", 0), 1)
+        before_rounds = nodes[: nodes.index("coder")] if "coder" in nodes else []
+        done = {
+            *position.ended,
+            *(
+                record["node"]
+                for record in self.state.get("tasks", {}).values()
+                if record["status"] == TaskStatus.COMPLETED
+                and (record["iteration"] == iteration or record["node"] in before_rounds)
+            ),
+        }
+        tests = own_review(RUN_TESTS, self.state)
+        if tests and tests["iteration"] == iteration:
+            done.add(RUN_TESTS)
+        after_verdict = nodes[nodes.index("verdict") + 1 :] if "verdict" in nodes else []
+        if (done | position.following) & {*after_verdict} - {RUN_TESTS}:
             done.add("verdict")
-        return done
+        return [node for node in nodes if node in done - position.following]
 
     def completed_tasks(self) -> list[Task]:
         """The finished tasks, failed and skipped ones included; see `SwarmCoordinator.completed_tasks`."""

@@ -420,6 +420,12 @@ class Catalogue:
         """The test runs of a session, oldest first."""
         return self._rows("test_runs", session_id, "time")
 
+    def test_outcomes(self) -> dict[str, str]:
+        """The outcome of the latest test run of each session that has one; verifications do not count."""
+        with self.database.view() as cursor:
+            rows = cursor.execute("SELECT session, outcome FROM test_runs WHERE kind = 'run' ORDER BY time")
+            return dict(rows.fetchall())
+
     def artifacts(self, session_id: str, folder: str) -> set[str]:
         """The paths in a folder that a session has written, or was about to write when it was killed."""
         with self.database.view() as cursor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,6 +43,7 @@ from swarm_graph.settings import (
 # Execution is imported as itself, which re-exports it: scripts that call the sandbox import it from here.
 from swarm_graph.settings import Execution as Execution
 from swarm_graph.state import AgentRole
+from swarm_graph.text import first_names
 
 GRAPH_SETTINGS = ("reviewers", "pause_before", "pause_after")
 """The settings in `workflow` that decide which nodes a graph has."""
@@ -268,6 +269,44 @@ def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
         SwarmConfig.model_validate(saved).model_dump(mode="json", by_alias=True) for saved in (old, new)
     )
     return changed_keys(before, after)
+
+
+def settings_in_words(paths: Iterable[str]) -> str:
+    """Settings in which two configurations differ (`changed_settings`), in words and on one line.
+
+    As in "the models of coder and tester (url, model); limits (max_calls)".
+    """
+    groups: dict[str, tuple[list[str], list[str]]] = {}
+    for path in paths:
+        group, owner, setting = _named_parts(path)
+        owners, settings = groups.setdefault(group, ([], []))
+        owners += [owner] if owner and owner not in owners else []
+        settings += [setting] if setting and setting not in settings else []
+    return "; ".join(
+        group
+        + (f" {first_names(owners)}" if owners else "")
+        + (f" ({first_names(settings)})" if settings else "")
+        for group, (owners, settings) in groups.items()
+    )
+
+
+def _named_parts(path: str) -> tuple[str, str, str]:
+    """A setting's group in words, the role or entry that it belongs to, and its name."""
+    match path.split(".", 2):
+        case ["model_config", "multi_model", *rest]:
+            owner, _, setting = ".".join(rest).partition(".")
+            return "the models of", owner, setting
+        case ["model_config", "single_model", *rest]:
+            return "the model", "", ".".join(rest)
+        case ["model_config", *rest]:
+            return "the models", "", ".".join(rest)
+        case ["agent_parameters", owner, *rest]:
+            return "the parameters of", owner, ".".join(rest)
+        case ["prompts_dir"]:
+            return "the prompts", "", ""
+        case [group, *rest]:
+            return group, "", ".".join(rest)
+    return path, "", ""
 
 
 def settings_of_any(saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from itertools import count
@@ -15,6 +16,10 @@ MAX_VALUES = 1_000_000
 """Values in one piece of JSON-like data, containers included."""
 MAX_NAMES = 3
 """Names that a message lists before it only counts."""
+MIN_REPEATS, MIN_REPEATED_CHARACTERS, MAX_PHRASE_WORDS = 4, 40, 60
+"""What counts as a model's loop: how often, how much text in all, and how long the repeated phrase may be."""
+
+_LOOP_IN_WORD = re.compile(r"(?P<unit>(?=\W{0,19}\w).{1,20}?)(?P=unit){9,}")
 
 
 def check_json_like(value: Any) -> None:
@@ -79,6 +84,49 @@ def printable(text: str) -> str:
     return "".join(char for char in text if char in "\n\t" or char.isprintable())
 
 
+def without_loops(text: str) -> str:
+    """A text in which each phrase or line that a model repeats over and over stands once, with the number.
+
+    `a b a b a b …` becomes `a b … repeated 40 times`.
+    """
+    words = [*re.finditer(r"\S+", text)]
+    plain = [word[0] for word in words]
+    parts, start, position = [], 0, 0
+    while position < len(words):
+        size, times = _loop_at(plain, position)
+        if times:
+            end = words[position + size - 1].end()
+            parts.append(f"{text[start:end]} … repeated {times} times")
+            start = words[position + size * times - 1].end()
+        position += max(size * times, 1)
+    return _LOOP_IN_WORD.sub(_once, "".join([*parts, text[start:]]))
+
+
+def _loop_at(words: Sequence[str], start: int) -> tuple[int, int]:
+    """The words of the phrase that is repeated from here on, and how often; zeros if none is."""
+    for size in range(1, min(MAX_PHRASE_WORDS, (len(words) - start) // MIN_REPEATS) + 1):
+        if not words[start] == words[start + size] == words[start + 2 * size]:
+            continue  # almost always, and much quicker than to compare phrases
+        phrase, times = words[start : start + size], 1
+        while words[start + size * times : start + size * (times + 1)] == phrase:
+            times += 1
+        if times >= MIN_REPEATS and (len(" ".join(phrase)) + 1) * times >= MIN_REPEATED_CHARACTERS:
+            return size, times
+    return 0, 0
+
+
+def _once(loop: re.Match[str]) -> str:
+    """A loop without spaces, as `abababab…`, shortened in the same way."""
+    if len(loop[0]) < MIN_REPEATED_CHARACTERS:
+        return loop[0]
+    return f"{loop['unit']} … repeated {len(loop[0]) // len(loop['unit'])} times"
+
+
+def shortened(text: str, limit: int) -> str:
+    """A text of at most `limit` characters, or its beginning with a note of how long it is."""
+    return text if len(text) <= limit else f"{text[:limit].rstrip()}… ({len(text):,} characters in all)"
+
+
 def without_lone_surrogates(text: str) -> str:
     """Text that can be encoded as UTF-8: each lone surrogate becomes U+FFFD, each pair its character.
 
@@ -95,6 +143,11 @@ def to_json(document: Any) -> str:
 def format_cost(cost: float) -> str:
     """A cost with two decimals; below 1 with two significant digits, so that a small cost is not 0.00."""
     return f"{cost:.2f}" if cost >= 1 or not cost else f"{cost:.2g}"
+
+
+def cost_cell(cost: float) -> str:
+    """A cost in a table: empty without prices, so that a column in which no cost is can be left out."""
+    return format_cost(cost) if cost else ""
 
 
 def format_count(number: int, noun: str) -> str:
@@ -121,6 +174,14 @@ def local_time(seconds: float) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     except (OverflowError, ValueError, OSError):  # as from a database that somebody changed
         return "?"
+
+
+def without_empty_columns(
+    heads: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Heads and rows of a table without the columns in which every cell is an empty text."""
+    kept = [column for column in range(len(heads)) if any(row[column] != "" for row in rows)]
+    return tuple(heads[column] for column in kept), [tuple(row[column] for column in kept) for row in rows]
 
 
 def text_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

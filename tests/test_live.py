@@ -90,7 +90,7 @@ def test_tasks_are_counted_and_failures_named(tasks: int) -> None:
     assert "✗ b: 0 s; no[2J file\n" in text
     assert f"\n3 of {tasks + 1} tasks, 1 failed, 1 skipped" in text, "below the bar"
     assert "left" in text
-    assert " d: 0 s, waits for a slot" in text
+    assert " d: 0 s, waits for its turn" in text
     assert "round" not in text
 
 

@@ -88,7 +88,7 @@ def test_a_comparison_has_figures_settings_and_code(
     assert [one.figures()["approved"] for one in found.sessions] == [False, True]
     assert found.settings == {"two": ["workflow.max_iterations"]}
     assert "-x = 1\n+x = 2" in found.code["two"]
-    assert "Settings of two that differ from one's: workflow.max_iterations" in text
+    assert "Settings of two that differ from one's: workflow (max_iterations)" in text
     assert json.loads(json.dumps(found.to_dict()))["sessions"][1]["figures"]["open_findings"] == 0
     with pytest.raises(InputError, match="two sessions or more"):
         manager.compare_sessions("one")
@@ -219,7 +219,7 @@ def test_a_session_of_two_configurations_is_a_sample_of_none(tmp_path: Path) -> 
     (contest,) = found.contests
     assert (contest.first, contest.other) == (["raised"], ["c"])
     assert (
-        "mixed is no sample of its configuration: it was resumed with other settings: model_config"
+        "mixed is no sample of its configuration: it was resumed with other settings: the model"
         in found.text()
     )
     assert SwarmManager(data_dir=tmp_path).compare_sessions("mixed", "c", quiet=True).contests == []

@@ -194,7 +194,7 @@ def test_the_config_file_at_hand_counts_as_ones_own(tmp_path: Path, listener: Li
     folder = sent(tmp_path, poisons(tmp_path, listener.url)["server"])
     (folder / "config.json").write_text(json.dumps(ONE_ROUND))
     done = swarm(folder, "resume", "s", "--approve", code=0)
-    assert b"the session began with other settings: model_config.single_model" in done.stderr
+    assert b"the session began with other settings: the model" in done.stderr
     assert is_untouched(tmp_path, listener, done)
 
 

@@ -75,6 +75,7 @@ def resuming_coordinator(
     Raises:
         UntrustedSession: Somebody else began it, and nobody can be asked or the answer is no.
     """
+    from swarm_graph.config import settings_in_words
     from swarm_graph.errors import UntrustedSession
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.sessions.trust import is_trusted, recorded_settings, trust
@@ -92,7 +93,7 @@ def resuming_coordinator(
             raise
         resume = _resume_config(options, trust(data_dir, session), only)
     if resume.changed:
-        say(f"note: the session began with other settings: {', '.join(resume.changed)}")
+        say(f"note: the session began with other settings: {settings_in_words(resume.changed)}")
     return SwarmCoordinator(
         resume.config,
         data_dir=options.data_dir,

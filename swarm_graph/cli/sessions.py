@@ -85,23 +85,29 @@ def list_(
     print_result(matching[:limit], session_table(matching[:limit]), as_json)
 
 
-@sessions.command(epilog="Example: swarm-graph sessions compare queue-1 queue-2")
+@sessions.command(epilog="Example: swarm-graph sessions compare queue-1 queue-2 --diff")
 @click.argument("names", nargs=-1, required=True, metavar="SESSION...")
+@click.option("--diff", is_flag=True, help="Also print how the files differ from the first session's.")
 @data_option
 @json_option
-def compare(names: tuple[str, ...], data_dir: str, as_json: bool) -> None:
-    """Compare sessions: outcome, time, tokens, findings, settings, and code beside the first one."""
+def compare(names: tuple[str, ...], diff: bool, data_dir: str, as_json: bool) -> None:
+    """Compare sessions with the first one: outcome, time, tokens, findings, settings and files.
+
+    With --json the differences of the files are always included.
+    """
     from swarm_graph.reports.comparison import compare as side_by_side
     from swarm_graph.sessions.ids import find_session
 
     found = [find_session(Path(data_dir), name) for name in names]
     with _saver(data_dir) as saver:
         comparison = side_by_side(saver, found)
-    print_result(comparison.to_dict(), comparison.text(), as_json)
+    print_result(comparison.to_dict(), comparison.text(diff=diff), as_json)
+    if any(comparison.changes.values()) and not (diff or as_json):
+        say("note: --diff shows how the files differ")
 
 
 @sessions.command(epilog="Example: swarm-graph sessions export swarm_metrics.csv")
-@click.argument("path", default="swarm_metrics.csv", metavar="FILE")
+@click.argument("path", default="swarm_metrics.csv", metavar="[FILE]")
 @click.option("--calls", is_flag=True, help="One row per call, not per session and role.")
 @data_option
 def export(path: str, calls: bool, data_dir: str) -> None:
@@ -113,7 +119,7 @@ def export(path: str, calls: bool, data_dir: str) -> None:
 
 
 @sessions.command(epilog="Example: swarm-graph sessions report queue-1.html --session queue-1")
-@click.argument("path", required=False, metavar="FILE")
+@click.argument("path", required=False, metavar="[FILE]")
 @click.option("--session", metavar="ID", help="Report this session, as HTML.")
 @click.option(
     "--html", is_flag=True, help="Report all sessions as HTML, as a FILE that ends in .html also does."

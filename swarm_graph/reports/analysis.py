@@ -8,10 +8,10 @@ from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.config import changed_settings
+from swarm_graph.config import changed_settings, settings_in_words
 from swarm_graph.html import html_table
 from swarm_graph.reports.listing import current_phase
-from swarm_graph.sessions.metrics import summary, swaps, test_summary
+from swarm_graph.sessions.metrics import measured_rates, summary, swaps, test_summary
 from swarm_graph.sessions.summary_html import SIMULATED_HTML, roles_table
 
 FIGURES = (
@@ -61,13 +61,23 @@ class Analysis:
     error: str
 
     def _repr_html_(self) -> str:
-        figures = {name.replace("_", " "): value for name, value in self.figures().items()}
         parts = [
             SIMULATED_HTML if self.simulated else "",
-            html_table(("session", self.session), figures.items()),
-            roles_table(self.agents),
+            html_table(("session", self.session), self.figures_to_show().items()),
+            roles_table(self.agents, self.rates),
         ]
         return "".join(parts)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Tokens per second by role; empty for a simulated session, where they mean nothing."""
+        return {} if self.simulated else measured_rates(self.agents)
+
+    def figures_to_show(self) -> dict[str, Any]:
+        """The figures for people: no rate of simulated models, and no cost without prices."""
+        figures = self.figures()
+        meaningless = {"tokens_per_second": self.simulated, "cost": not figures["cost"]}
+        return {name.replace("_", " "): value for name, value in figures.items() if not meaningless.get(name)}
 
     def figures(self) -> dict[str, Any]:
         """One value for each of FIGURES."""
@@ -130,7 +140,7 @@ def _no_sample(catalogue: Catalogue, session: Session) -> str:
     relevant = sorted(
         name for name in changed if not name.endswith(".seed") and not name.startswith("limits.")
     )
-    return f"it was resumed with other settings: {', '.join(relevant)}" if relevant else ""
+    return f"it was resumed with other settings: {settings_in_words(relevant)}" if relevant else ""
 
 
 def export_rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict[str, Any]]:

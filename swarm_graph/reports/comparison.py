@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
-from swarm_graph.config import changed_settings
+from swarm_graph.config import changed_settings, settings_in_words
 from swarm_graph.errors import InputError
 from swarm_graph.html import escaped, html_table
 from swarm_graph.reports.analysis import FIGURES, Analysis, analysis
@@ -17,9 +17,7 @@ from swarm_graph.reports.config_comparison import ConfigComparison, compare_conf
 from swarm_graph.roles.findings import SEVERITIES
 from swarm_graph.sessions.artifacts import project_files
 from swarm_graph.state import SwarmState
-from swarm_graph.text import format_cost, text_table
-
-MAX_DIFF_LINES = 400
+from swarm_graph.text import cost_cell, first_names, text_table
 
 
 @dataclass(frozen=True)
@@ -31,12 +29,15 @@ class Comparison:
         settings: For each session but the first: the dotted paths of the settings that differ from the
             first session's.
         code: For each session but the first: a unified diff from the first session's files to its own.
+        changes: For each session but the first: the files that differ from the first session's, with the
+            number of lines added and removed.
         contests: The first session's configuration against each of the others.
     """
 
     sessions: list[Analysis]
     settings: dict[str, list[str]]
     code: dict[str, str]
+    changes: dict[str, dict[str, tuple[int, int]]]
     contests: list[ConfigComparison]
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,32 +58,43 @@ class Comparison:
 
     def _rows(self) -> list[tuple[str, ...]]:
         """A row for each figure and for each severity, a column for each session."""
-        columns = [
-            {**figures, "cost": format_cost(figures["cost"])}
-            for figures in (one.figures() for one in self.sessions)
-        ]
-        rows = [(name.replace("_", " "), *(_cell(column[name]) for column in columns)) for name in FIGURES]
+        columns = [one.figures_to_show() for one in self.sessions]
+        columns = [{**column, "cost": cost_cell(column.get("cost", 0.0))} for column in columns]
+        names = [name.replace("_", " ") for name in FIGURES]
+        shown = [name for name in names if any(column.get(name, "") != "" for column in columns)]
+        rows = [(name, *(_cell(column.get(name)) for column in columns)) for name in shown]
         return rows + [
             (f"{severity} findings", *(str(one.findings.get(severity, 0)) for one in self.sessions))
             for severity in SEVERITIES
         ]
 
-    def text(self) -> str:
-        """The comparison as text: a table with a column for each session, then the differences."""
+    def text(self, *, diff: bool = False) -> str:
+        """The comparison as text: a table with a column for each session, then the differences.
+
+        Args:
+            diff: Whether to show how the files differ; otherwise they are only named.
+        """
         parts = [text_table(self._heads(), self._rows())]
         first = self.sessions[0].session
         for session, names in self.settings.items():
-            differing = ", ".join(names) or "none"
+            differing = settings_in_words(names) or "none"
             parts.append(f"\nSettings of {session} that differ from {first}'s: {differing}\n")
         parts += [
             f"\n{one.session} is no sample of its configuration: {one.no_sample}\n"
             for one in self.sessions
             if one.no_sample
         ]
-        for session, diff in self.code.items():
-            parts.append(f"\nFiles from {first} to {session}:\n{_shortened(diff) or '  the same'}\n")
+        for session, changes in self.changes.items():
+            parts.append(f"\nFiles from {first} to {session}: {_changes_text(changes)}\n")
+            parts += [f"{self.code[session]}\n"] if diff and changes else []
         parts += [f"\n{contest.text()}" for contest in self.contests]
         return "".join(parts)
+
+
+def _changes_text(changes: Mapping[str, tuple[int, int]]) -> str:
+    """As in "2 changed: src/a.py (+3 -1), tests/test_a.py (+9 -0)"."""
+    files = [f"{path} (+{added} -{removed})" for path, (added, removed) in changes.items()]
+    return f"{len(files)} changed: {first_names(files)}" if files else "the same"
 
 
 def compare(saver: SwarmSaver, sessions: Sequence[Session]) -> Comparison:
@@ -102,6 +114,9 @@ def compare(saver: SwarmSaver, sessions: Sequence[Session]) -> Comparison:
         sessions=analyses,
         settings={other.session: changed_settings(first.config, other.config) for other in others},
         code={other.session: unified_diff(files[first.session], files[other.session]) for other in others},
+        changes={
+            other.session: changed_files(files[first.session], files[other.session]) for other in others
+        },
         contests=compare_configs(list(zip(analyses, configs, strict=True))),
     )
 
@@ -113,17 +128,25 @@ def _files(saver: SwarmSaver, session: Session) -> dict[str, str]:
 
 def unified_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     """A unified diff of two sets of files, path to text; empty when they are equal."""
-    lines: list[str] = []
+    return "\n".join(line for lines in _diffs(old, new).values() for line in lines)
+
+
+def changed_files(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+    """The files that differ, by path: how many lines the new one has more, and how many it has lost."""
+    changes = {}
+    for path, lines in _diffs(old, new).items():
+        signs = [line[:1] for line in lines[2:]]  # the first two name the files
+        changes[path] = (signs.count("+"), signs.count("-"))
+    return changes
+
+
+def _diffs(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, list[str]]:
+    """The lines of a unified diff of each file that differs."""
+    diffs = {}
     for path in sorted({*old, *new}):
         before, after = (files.get(path, "").splitlines() for files in (old, new))
-        lines += difflib.unified_diff(before, after, f"a/{path}", f"b/{path}", lineterm="")
-    return "\n".join(lines)
-
-
-def _shortened(diff: str) -> str:
-    lines = diff.splitlines()
-    more = [f"… and {len(lines) - MAX_DIFF_LINES} more lines"] if len(lines) > MAX_DIFF_LINES else []
-    return "\n".join([*lines[:MAX_DIFF_LINES], *more])
+        diffs[path] = [*difflib.unified_diff(before, after, f"a/{path}", f"b/{path}", lineterm="")]
+    return {path: lines for path, lines in diffs.items() if lines}
 
 
 def _cell(value: Any) -> str:

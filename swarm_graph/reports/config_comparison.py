@@ -122,5 +122,7 @@ def _sample(analyzed: Analysis) -> dict[str, float | None]:
     """
     if has_ended(analyzed.phase):
         figures = analyzed.figures()
+        if analyzed.simulated:
+            figures["tokens_per_second"] = None
         return {**figures, "tokens": figures["input_tokens"] + figures["output_tokens"], "ended": True}
     return {"ended": False} if analyzed.phase in FAILED_PHASES else {}

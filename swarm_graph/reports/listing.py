@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.config import changed_settings
+from swarm_graph.config import changed_settings, settings_in_words
 from swarm_graph.roles.findings import findings_text
 from swarm_graph.sandbox.evidence import evidence_line
 from swarm_graph.sessions.artifacts import files_text, notes_text, reviews_text
 from swarm_graph.sessions.metrics import summary
 from swarm_graph.state import SwarmState
-from swarm_graph.text import format_cost, local_time, text_table
+from swarm_graph.text import cost_cell, local_time, text_table, without_empty_columns
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.retention import Cleanup
@@ -32,11 +32,13 @@ def current_phase(catalogue: Catalogue, session: Session) -> str:
 
 def session_rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict[str, Any]]:
     """Sessions as the rows of `sessions list --json`."""
+    outcomes = catalogue.test_outcomes()
     return [
         {
             "session": session.session,
             "workflow": session.workflow,
             "phase": current_phase(catalogue, session),
+            "verdict": _verdict(session, outcomes.get(session.session)),
             "created_at": session.created_at,
             "updated_at": session.updated_at,
             "simulated": session.simulated,
@@ -46,6 +48,15 @@ def session_rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict
     ]
 
 
+def _verdict(session: Session, tests: str | None) -> str:
+    """The outcome of a session's last run, and of its tests; empty while there is none."""
+    if session.approved is None:
+        return ""
+    if not session.approved:
+        return "not approved"
+    return {None: "approved", "passed": "approved, tests passed"}.get(tests, "approved, untested")
+
+
 def session_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """A text table with one line for each row of `session_rows`."""
     cells = [
@@ -53,12 +64,13 @@ def session_table(rows: Sequence[Mapping[str, Any]]) -> str:
             row["session"],
             _workflow_label(row),
             row["phase"],
+            row["verdict"] or "-",
             local_time(row["updated_at"]),
             _shortened(row["request"]),
         )
         for row in rows
     ]
-    return text_table(("session", "workflow", "phase", "worked on", "request"), cells)
+    return text_table(("session", "workflow", "phase", "verdict", "worked on", "request"), cells)
 
 
 def _workflow_label(row: Mapping[str, Any]) -> str:
@@ -98,7 +110,7 @@ def session_account_text(account: Mapping[str, Any]) -> str:
 
 def _run_line(run: Mapping[str, Any]) -> str:
     duration = f"{run['ended_at'] - run['started_at']:.0f} s" if run["ended_at"] else "no end"
-    changed = f"; other settings: {', '.join(run['changed'])}" if run["changed"] else ""
+    changed = f"; other settings: {settings_in_words(run['changed'])}" if run["changed"] else ""
     error = f"; {run['error']}" if run["error"] else ""
     process = f"process {run['pid']} on {run['host']}"
     return (
@@ -122,11 +134,12 @@ def _call_table(account: Mapping[str, Any]) -> str:
             str(figures["total_calls"]),
             str(figures["input_tokens"]),
             str(figures["output_tokens"]),
-            format_cost(figures["cost"]),
+            cost_cell(figures["cost"]),
         )
         for role, figures in account["metrics"].items()
     ]
-    return text_table(("role", "calls", "tokens in", "out", "cost"), rows) if rows else ""
+    heads = ("role", "calls", "tokens in", "out", "cost")
+    return text_table(*without_empty_columns(heads, rows)) if rows else ""
 
 
 def _test_run_table(account: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from swarm_graph.events import Event
 from swarm_graph.reports.running_node import RunningNode
 from swarm_graph.reports.session_progress import TaskProgress, WorkflowProgress
 from swarm_graph.sandbox.evidence import evidence_line, make_evidence
-from swarm_graph.text import format_count, printable
+from swarm_graph.text import format_count, printable, without_loops
 
 MAX_TASK_LINES = 40
 """In a larger task graph only failed tasks get a line; the progress bar counts the others."""
@@ -109,7 +109,7 @@ class SessionView:
             return None
         mark, style = _MARKS[event.kind]
         note = event.data.get("note") or event.data.get("error") or ""
-        remark = f"; {note.removeprefix(f'{event.node}: ')}" if note else ""
+        remark = f"; {without_loops(note.removeprefix(f'{event.node}: '))}" if note else ""
         return Text.assemble((f"{mark} ", style), printable(f"{event.node}: {node.summary()}{remark}"))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:

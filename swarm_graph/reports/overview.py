@@ -13,9 +13,9 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.html import escaped
 from swarm_graph.reports.listing import current_phase, session_rows, session_table
 from swarm_graph.roles.findings import SEVERITIES
-from swarm_graph.sessions.metrics import summary
+from swarm_graph.sessions.metrics import measured_rates, summary
 from swarm_graph.state import has_ended
-from swarm_graph.text import format_cost, local_time, text_table
+from swarm_graph.text import cost_cell, local_time, text_table, without_empty_columns
 
 MAX_LATEST_SESSIONS = 20
 WORKFLOW_HEADS = ("workflow", "sessions", "approved", "phases", "rounds (mean)", "seconds (mean)")
@@ -55,6 +55,7 @@ class Overview:
         made_at: Seconds since the epoch.
         workflows: By name.
         roles: The figures of each role over all sessions (`metrics.summary`).
+        rates: Tokens per second by role, of calls that were not simulated.
         findings: The number of open findings by severity.
         latest: The sessions worked on last, as `session_rows` has them.
     """
@@ -63,6 +64,7 @@ class Overview:
     made_at: float
     workflows: dict[str, WorkflowFigures]
     roles: dict[str, dict[str, Any]]
+    rates: dict[str, float]
     findings: dict[str, int]
     latest: list[dict[str, Any]]
 
@@ -76,7 +78,7 @@ class Overview:
         parts = [
             f"Swarm report, {local_time(self.made_at)}: {count} sessions in {self.database}\n",
             text_table(WORKFLOW_HEADS, self._workflow_rows()),
-            text_table(ROLE_HEADS, self._role_rows()),
+            text_table(*without_empty_columns(ROLE_HEADS, self._role_rows())),
             f"Open findings: {findings}\n",
             f"The latest {len(self.latest)} sessions:\n{session_table(self.latest)}",
         ]
@@ -105,8 +107,8 @@ class Overview:
                 str(figures["output_tokens"]),
                 f"{figures['p50_seconds']:.1f}",
                 f"{figures['p95_seconds']:.1f}",
-                f"{figures['tokens_per_second']:.1f}",
-                format_cost(figures["cost"]),
+                f"{self.rates[role]:.1f}" if role in self.rates else "",
+                cost_cell(figures["cost"]),
             )
             for role, figures in self.roles.items()
         ]
@@ -115,7 +117,7 @@ class Overview:
 def overview(catalogue: Catalogue) -> Overview:
     """The figures of all sessions in a catalogue."""
     sessions = catalogue.sessions()
-    seconds = catalogue.working_seconds()
+    seconds, calls = catalogue.working_seconds(), catalogue.all_calls()
     by_workflow: dict[str, list[Session]] = {}
     findings: Counter[str] = Counter()
     for session in sessions:
@@ -128,7 +130,8 @@ def overview(catalogue: Catalogue) -> Overview:
             workflow: _workflow_figures(catalogue, group, seconds)
             for workflow, group in sorted(by_workflow.items())
         },
-        roles=summary(catalogue.all_calls()),
+        roles=summary(calls),
+        rates=measured_rates(summary(call for call in calls if call["server"] != "simulated")),
         findings=dict(findings),
         latest=session_rows(catalogue, sessions[:MAX_LATEST_SESSIONS]),
     )

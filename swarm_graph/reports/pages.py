@@ -52,18 +52,17 @@ def session_page(
     """
     verdict = "" if analyzed.approved is None else f", {'approved' if analyzed.approved else 'not approved'}"
     about = f"Session {analyzed.session} ({analyzed.workflow}): {analyzed.phase}{verdict}"
-    figures = {name.replace("_", " "): value for name, value in analyzed.figures().items()}
     parts = [
         f"<h1>{escaped(about)}</h1>",
         SIMULATED_HTML if analyzed.simulated else "",
         f"<pre>{escaped(analyzed.request)}</pre>",
         f"<p>Begun {local_time(analyzed.created_at)}.</p>",
         f"<p>Its last run ended early: {escaped(analyzed.error)}</p>" if analyzed.error else "",
-        html_table(("", ""), figures.items()),
+        html_table(("", ""), analyzed.figures_to_show().items()),
         "<h2>Calls over time</h2>",
         timeline(calls),
         "<h2>Tokens per role</h2>",
-        *_role_figures(analyzed.agents),
+        *_role_figures(analyzed.agents, analyzed.rates),
         "<h2>Findings by round</h2>",
         _rounds_table(state.get("reviews", [])),
         "<h2>The graph</h2>",
@@ -119,7 +118,7 @@ def overview_page(overview: Overview) -> str:
         "<h2>Workflows</h2>",
         html_table(WORKFLOW_HEADS, workflows),
         "<h2>Roles</h2>",
-        *_role_figures(overview.roles),
+        *_role_figures(overview.roles, overview.rates),
         "<h2>Open findings</h2>",
         html_table(("severity", "number"), findings),
         "<h2>The latest sessions</h2>",
@@ -128,9 +127,9 @@ def overview_page(overview: Overview) -> str:
     return _page("Swarm report", parts)
 
 
-def _role_figures(roles: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _role_figures(roles: Mapping[str, Mapping[str, Any]], rates: Mapping[str, float]) -> list[str]:
     tokens = {role: (figures["input_tokens"], figures["output_tokens"]) for role, figures in roles.items()}
-    return [token_bars(tokens), roles_table(roles)]
+    return [token_bars(tokens), roles_table(roles, rates)]
 
 
 def _page(title: str, parts: Iterable[str]) -> str:

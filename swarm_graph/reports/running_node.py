@@ -25,7 +25,7 @@ class RunningNode:
         self._attempts = self._tokens = self._earlier_tokens = 0
         self._attempt_started = self._started
         self._is_repair = self._is_loading = self._is_simulated = False
-        self._waits_for = "waits for a slot"
+        self._waits_for = "waits for its turn"
         self._text, self._thoughts = StreamedText(), StreamedText()
 
     def on_event(self, event: Event) -> None:

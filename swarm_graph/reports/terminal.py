@@ -14,7 +14,16 @@ from swarm_graph.roles.findings import finding_line
 from swarm_graph.sandbox.evidence import evidence_line, latest_evidence
 from swarm_graph.state import AgentRole, TaskStatus
 from swarm_graph.tasks.results import RESULTS_DIR
-from swarm_graph.text import MAX_NAMES, first_names, format_cost, format_count, printable, to_json
+from swarm_graph.text import (
+    MAX_NAMES,
+    first_names,
+    format_cost,
+    format_count,
+    printable,
+    shortened,
+    to_json,
+    without_loops,
+)
 from swarm_graph.workflows.edits import keys_of
 from swarm_graph.workflows.pauses import Pause
 
@@ -24,9 +33,12 @@ if TYPE_CHECKING:
 
 SIMULATED_TEXT = "SIMULATED: no model was asked; every answer in this session is scripted or invented."
 """`sessions/summary_html.py` has the same notice as HTML."""
-MAX_FINDINGS = 20
-MAX_RESULT_FILES = 30
-"""More result files of a task graph are counted, not listed."""
+MAX_FINDINGS, MAX_FINDING_CHARACTERS = 20, 400
+"""Findings that are listed, and the length of a finding's problem and suggestion."""
+MAX_REASON_CHARACTERS = 400
+"""Of the reason of a failure."""
+MAX_FILES = 20
+"""Files that are listed; more are counted."""
 STATUS_ORDER = ("completed", "failed", "skipped", "running", "pending")
 
 
@@ -113,7 +125,7 @@ def _unfinished_task_lines(coordinator: SwarmCoordinator) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for task in coordinator.completed_tasks:
         if task.status != TaskStatus.COMPLETED:
-            reason = (task.error or "").removeprefix(f"{task.task_id}: ")
+            reason = _reason(task.error or "", task.task_id)
             reasons.setdefault(f"{task.status.lower()}: {reason}", []).append(task.task_id)
     lines = [f"  {first_names(names)} {reason}" for reason, names in list(reasons.items())[:MAX_FINDINGS]]
     more = [f"  … and {len(reasons) - len(lines)} more"] if len(reasons) > len(lines) else []
@@ -130,13 +142,18 @@ def pause_text(pause: Pause) -> str:
     return f"Waiting {pause.place}; its {pause.edits}:\n{indent(artifact or '(none)', '  ')}"
 
 
+def _reason(error: str, name: str) -> str:
+    """The error of a node or task without its name, loops of a model, and what makes it too long to read."""
+    return shortened(without_loops(error.removeprefix(f"{name}: ")), MAX_REASON_CHARACTERS)
+
+
 def failures_text(coordinator: SwarmCoordinator) -> str:
     """The reasons why nodes or tasks failed, on one line; those with the same reason are named together."""
     nodes: dict[str, list[str]] = {}
     for task in coordinator.completed_tasks:
         if task.error and task.status == TaskStatus.FAILED:
             name = task.task_id if coordinator.workflow == "custom" else task.metadata["node"]
-            nodes.setdefault(task.error.removeprefix(f"{name}: "), []).append(name)
+            nodes.setdefault(_reason(task.error, name), []).append(name)
     reasons = [f"{first_names(names)}: {reason}" for reason, names in list(nodes.items())[:MAX_NAMES]]
     return "; ".join([*reasons, *(["…"] if len(nodes) > len(reasons) else [])])
 
@@ -146,7 +163,8 @@ def _finding_lines(coordinator: SwarmCoordinator) -> list[str]:
     if not findings:
         return []
     lines = [
-        f"  {number}. {finding_line(finding)}" for number, finding in enumerate(findings[:MAX_FINDINGS], 1)
+        f"  {number}. {finding_line(finding, MAX_FINDING_CHARACTERS)}"
+        for number, finding in enumerate(findings[:MAX_FINDINGS], 1)
     ]
     more = len(findings) - len(lines)
     rest = [f"  … and {more} more in review_results.txt"] if more else []
@@ -160,10 +178,12 @@ def _file_lines(coordinator: SwarmCoordinator) -> list[str]:
     path = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     files = coordinator.files.files()
     results = [file for file in files if file.startswith(f"{RESULTS_DIR}/")]
-    if len(results) > MAX_RESULT_FILES:
+    if results:
         others = [file for file in files if file not in set(results)]
-        files = [*others, f"{RESULTS_DIR}/ ({len(results)} files)"]
-    return [f"Files in {path}:", *(f"  {file}" for file in files)]
+        folder_of_results = f"{RESULTS_DIR}/ ({format_count(len(results), 'file')})"
+        return [f"Files in {path}: {', '.join([*others, folder_of_results])}"]
+    more = [f"  … and {len(files) - MAX_FILES} more"] if len(files) > MAX_FILES else []
+    return [f"Files in {path}:", *(f"  {file}" for file in files[:MAX_FILES]), *more]
 
 
 def _figures_line(coordinator: SwarmCoordinator) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from swarm_graph.sandbox.evidence import evidence_line
 from swarm_graph.state import Finding, Review, Severity
+from swarm_graph.text import shortened, without_loops
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "major", "minor", "info")
 """From the gravest to the lightest."""
@@ -61,11 +62,21 @@ def _merge(first: Finding, second: Finding) -> Finding:
     }
 
 
-def finding_line(finding: Finding) -> str:
-    """A finding on one line: severity, place, problem, suggestion, and who made it."""
-    suggestion = f" Suggestion: {finding['suggestion']}" if finding["suggestion"] else ""
+def finding_line(finding: Finding, max_characters: int | None = None) -> str:
+    """A finding on one line: severity, place, problem, suggestion, and who made it.
+
+    Args:
+        finding: The finding. What its model repeats over and over stands in the line once.
+        max_characters: Of the problem and of the suggestion; more is cut, and the line says so.
+    """
+    texts = map(without_loops, (finding["location"], finding["problem"], finding["suggestion"]))
+    location, problem, suggestion = (
+        shortened(text, max_characters) if max_characters else text for text in texts
+    )
+    what = " — ".join(filter(None, [location, problem]))
+    advice = f" Suggestion: {suggestion}" if suggestion else ""
     seen = f" (seen by {', '.join(finding['seen_by'])})" if finding["seen_by"] else ""
-    return f"[{finding['severity']}] {finding['location']} — {finding['problem']}{suggestion}{seen}"
+    return f"[{finding['severity']}] {what}{advice}{seen}"
 
 
 def findings_text(findings: list[Finding]) -> str:

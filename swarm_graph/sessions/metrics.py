@@ -78,6 +78,11 @@ def _figures(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def measured_rates(agents: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Tokens per second of each role in a summary of calls of which none was simulated."""
+    return {role: figures["tokens_per_second"] for role, figures in agents.items()}
+
+
 def percentile(ordered: Sequence[float], share: float) -> float:
     """The nearest-rank percentile: the smallest value that at least a share of the values does not exceed.
 

@@ -6,26 +6,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from swarm_graph.html import escaped, html_table
-from swarm_graph.text import format_cost
+from swarm_graph.sessions.metrics import measured_rates
+from swarm_graph.text import cost_cell, without_empty_columns, without_loops
 
 SIMULATED_HTML = '<p class="simulated">Simulated: no model was asked, every answer is invented.</p>'
 MAX_FINDINGS = 20
 
 
-def roles_table(agents: Mapping[str, Mapping[str, Any]]) -> str:
-    """The figures of each role (`metrics.summary`) as a table."""
+def roles_table(agents: Mapping[str, Mapping[str, Any]], rates: Mapping[str, float]) -> str:
+    """The figures of each role (`metrics.summary`) as a table. Without prices it has no column for the cost.
+
+    Args:
+        agents: The figures, by role.
+        rates: Tokens per second by role; a role whose model is simulated has none.
+    """
     rows = [
         (
             role, figures["total_calls"], f"{figures['success_rate']:.0%}", figures["p50_seconds"],
             figures["p95_seconds"], figures["first_token_seconds"], figures["queued_seconds"],
-            figures["tokens_per_second"], format_cost(figures["cost"]),
+            rates.get(role, ""), cost_cell(figures["cost"]),
         )
         for role, figures in agents.items()
     ]  # fmt: skip
     heads = (
         "role", "calls", "answered", "p50 s", "p95 s", "first token s", "queued s", "tokens/s", "cost",
     )  # fmt: skip
-    return html_table(heads, rows)
+    return html_table(*without_empty_columns(heads, rows))
 
 
 def session_html(document: Mapping[str, Any], folder: str) -> str:
@@ -35,10 +41,15 @@ def session_html(document: Mapping[str, Any], folder: str) -> str:
         document: Its state JSON (`state_json.state_document`).
         folder: Its output folder.
     """
+    if not document["workflow_id"]:
+        return (
+            "<p>No session yet: <code>run_workflow</code> begins one, <code>resume</code> continues one.</p>"
+        )
     verdict = {True: ", approved", False: ", not approved", None: ""}[document["approved"]]
     title = f"Session {document['workflow_id']} ({document['workflow']}): {document['phase']}{verdict}"
+    rates = {} if document["simulated"] else measured_rates(document["metrics"])
     findings = [
-        (finding["severity"], finding["location"], finding["problem"])
+        (finding["severity"], finding["location"], without_loops(finding["problem"]))
         for finding in document["findings"][:MAX_FINDINGS]
     ]
     tasks = [(task["task_id"], task["status"], task["error"] or "") for task in document["completed_tasks"]]
@@ -48,6 +59,6 @@ def session_html(document: Mapping[str, Any], folder: str) -> str:
         f"<p>Files in {escaped(folder)}</p>{html_table(('file',), [(name,) for name in document['files']])}",
         html_table(("open finding", "where", "problem"), findings) if findings else "",
         html_table(("task", "status", ""), tasks),
-        roles_table(document["metrics"]),
+        roles_table(document["metrics"], rates),
     ]
     return "".join(parts)

@@ -343,6 +343,19 @@ def test_a_session_page_needs_no_network(manager: SwarmManager, tmp_path: Path) 
     assert "clarifier" in page
 
 
+def test_a_page_fits_on_a_narrow_screen(manager: SwarmManager, tmp_path: Path) -> None:
+    manager.session_report("one", tmp_path / "one.html")
+    page = (tmp_path / "one.html").read_text()
+    charts = re.findall(r'<svg class="chart" [^>]*>', page)
+    assert len(charts) == 2
+    assert all(' width="100%" ' in chart for chart in charts)
+    assert "<h3>Round 1: changes wanted, 1 major</h3>" in page
+    assert re.search(r"<ol><li>\[major\] .*It fails", page), "each finding is a line of its own"
+    assert "<td>coder</td>" not in page, "cells of wide tables name their columns"
+    assert '<td data-label="role">coder</td><td class="number" data-label="calls">' in page
+    assert "white-space: pre-wrap" in page
+
+
 def test_a_page_escapes_what_models_write(tmp_path: Path) -> None:
     evil = '{"findings": [{"severity": "major", "problem": "<script>alert(1)</script>"}], "approved": false}'
     coordinator = SwarmCoordinator(

@@ -7,8 +7,10 @@ from typing import Any
 
 from swarm_graph.html import escaped
 
-WIDTH, LABEL_WIDTH, ROW_HEIGHT = 880, 160, 22
-"""In pixels. Labels stand to the left of the bars."""
+ROW_HEIGHT, LABEL_HEIGHT = 34, 18
+"""In pixels. A row's label stands above its bars. Their places are in percent of the page's width."""
+MIN_BAR_WIDTH = 0.2
+"""Of a call, in percent."""
 OUTCOME_COLORS = {"answered": "#2a7f9e", "truncated": "#d39e00", "failed": "#c0392b", "cancelled": "#8e8e8e"}
 OTHER_COLOR, QUEUED_COLOR = "#555", "#d9d9d9"
 INPUT_COLOR, OUTPUT_COLOR = "#9ecae1", "#2a7f9e"
@@ -16,6 +18,8 @@ LONG_GAP_S = 120.0
 """A timeline cuts a gap without calls that is at least this long."""
 GAP_SHARE = 0.04
 """Width of a cut gap, as a share of the width of all working time."""
+MAX_NAME_CHARACTERS = 40
+"""Of a node beside its bars."""
 MAX_CALLS, MAX_NODES = 2000, 60
 """Calls and nodes on a timeline; more could not be distinguished."""
 
@@ -31,13 +35,13 @@ class _TimeAxis:
         self.worked_s = sum(end - begin for begin, end in self.periods) or 1e-6
         self._gap_s = GAP_SHARE * self.worked_s
         drawn_s = self.worked_s + self._gap_s * (len(self.periods) - 1)
-        self._scale = (WIDTH - LABEL_WIDTH) / drawn_s
+        self._scale = 100 / drawn_s
 
     def x(self, moment: float) -> float:
-        """The position of a moment inside a working period."""
+        """The position of a moment inside a working period, in percent."""
         begun = [(begin, end) for begin, end in self.periods if begin <= moment]
         passed_s = sum(min(moment, end) - begin for begin, end in begun)
-        return LABEL_WIDTH + (passed_s + self._gap_s * (len(begun) - 1)) * self._scale
+        return (passed_s + self._gap_s * (len(begun) - 1)) * self._scale
 
     def gaps(self) -> list[float]:
         """The positions of the middles of the cut gaps."""
@@ -70,13 +74,13 @@ def timeline(calls: Sequence[Mapping[str, Any]]) -> str:
     drawn = [call for call in calls[:MAX_CALLS] if call["node"] in nodes]
     axis = _TimeAxis((_queued_at(call), call["time"]) for call in drawn)
     height = ROW_HEIGHT * len(nodes)
-    shapes = [_label(row, node[:22]) for row, node in enumerate(nodes)]
+    shapes = [_label(row, node[:MAX_NAME_CHARACTERS]) for row, node in enumerate(nodes)]
     for call in drawn:
         shapes += _call_bars(call, nodes.index(call["node"]), axis)
     shapes += [_gap_mark(x, height) for x in axis.gaps()]
     shapes += [
-        _text(LABEL_WIDTH, height + 16, "0 s"),
-        _text(WIDTH, height + 16, f"{axis.worked_s:.1f} s at work", anchor="end"),
+        _text(0, height + 16, "0 s"),
+        _text(100, height + 16, f"{axis.worked_s:.1f} s at work", anchor="end"),
     ]
     return _svg(height + 24, shapes) + _legend(len(calls) - len(drawn), len(calls))
 
@@ -93,13 +97,13 @@ def _call_bars(call: Mapping[str, Any], row: int, axis: _TimeAxis) -> list[str]:
     color = OUTCOME_COLORS.get(call["outcome"], OTHER_COLOR)
     return [
         _bar(queued, row, started - queued, QUEUED_COLOR, f"{title}: queued {call['queued_s']:.2f} s"),
-        _bar(started, row, max(ended - started, 1), color, title),
+        _bar(started, row, max(ended - started, MIN_BAR_WIDTH), color, title),
     ]
 
 
 def _gap_mark(x: float, height: int) -> str:
     return (
-        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height}" stroke="#999" stroke-dasharray="2 3">'
+        f'<line x1="{x:.2f}%" x2="{x:.2f}%" y1="0" y2="{height}" stroke="#999" stroke-dasharray="2 3">'
         "<title>a long time without calls</title></line>"
     )
 
@@ -118,38 +122,31 @@ def token_bars(tokens: Mapping[str, tuple[int, int]]) -> str:
         tokens: By role: input tokens, output tokens.
     """
     most = max((sum(pair) for pair in tokens.values()), default=0) or 1
-    scale = (WIDTH - LABEL_WIDTH - 120) / most  # 120 pixels for the numbers to the right of a bar
+    scale = 100 / most
     shapes = []
     for row, (role, (sent, received)) in enumerate(tokens.items()):
-        middle, end = LABEL_WIDTH + sent * scale, LABEL_WIDTH + (sent + received) * scale
         shapes += [
-            _label(row, role),
-            _bar(LABEL_WIDTH, row, sent * scale, INPUT_COLOR, f"{sent} tokens in"),
-            _bar(middle, row, received * scale, OUTPUT_COLOR, f"{received} tokens out"),
-            _text(end + 6, _baseline(row), f"{sent:,} + {received:,}"),
+            _label(row, f"{role}: {sent:,} + {received:,}"),
+            _bar(0, row, sent * scale, INPUT_COLOR, f"{sent} tokens in"),
+            _bar(sent * scale, row, received * scale, OUTPUT_COLOR, f"{received} tokens out"),
         ]
     return _svg(ROW_HEIGHT * len(tokens) + 4, shapes) + "<p>Light: tokens in, dark: tokens out.</p>"
 
 
-def _baseline(row: int) -> int:
-    return ROW_HEIGHT * row + 15
-
-
 def _label(row: int, name: str) -> str:
-    return _text(LABEL_WIDTH - 8, _baseline(row), name, anchor="end")
+    return _text(0, ROW_HEIGHT * row + LABEL_HEIGHT - 4, name)
 
 
 def _text(x: float, y: int, text: str, *, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y}" text-anchor="{anchor}">{escaped(text)}</text>'
+    return f'<text x="{x:.2f}%" y="{y}" text-anchor="{anchor}">{escaped(text)}</text>'
 
 
 def _bar(x: float, row: int, width: float, color: str, title: str) -> str:
     return (
-        f'<rect x="{x:.1f}" y="{ROW_HEIGHT * row + 3}" width="{max(width, 0):.1f}" '
-        f'height="{ROW_HEIGHT - 6}" fill="{color}"><title>{escaped(title)}</title></rect>'
+        f'<rect x="{x:.2f}%" y="{ROW_HEIGHT * row + LABEL_HEIGHT}" width="{max(width, 0):.2f}%" '
+        f'height="{ROW_HEIGHT - LABEL_HEIGHT - 4}" fill="{color}"><title>{escaped(title)}</title></rect>'
     )
 
 
 def _svg(height: int, shapes: Iterable[str]) -> str:
-    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
-    return f'<div class="wide"><svg {size}>{"".join(shapes)}</svg></div>'
+    return f'<svg class="chart" width="100%" height="{height}">{"".join(shapes)}</svg>'

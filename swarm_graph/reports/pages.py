@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from swarm_graph.html import escaped, html_table
 from swarm_graph.reports.analysis import Analysis
 from swarm_graph.reports.charts import timeline, token_bars
 from swarm_graph.reports.overview import WORKFLOW_HEADS, Overview
-from swarm_graph.roles.findings import SEVERITIES, judge
+from swarm_graph.roles.findings import SEVERITIES, finding_line, judge
 from swarm_graph.sessions.summary_html import SIMULATED_HTML, roles_table
 from swarm_graph.state import Review, SwarmState
 from swarm_graph.text import local_time
@@ -18,13 +19,23 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; }
 body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+h3 { font-size: 1rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
 th, td { padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top; }
 th { border-bottom: 1px solid #999; white-space: nowrap; } td.number { text-align: right; }
+td, li, h1 { overflow-wrap: anywhere; }
+.wide > svg { max-width: 100%; height: auto; }
 svg text { font: 12px system-ui, sans-serif; fill: #222; }
-pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; }
+pre { background: #f5f5f5; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 .simulated { background: #fff3cd; padding: .5rem .8rem; }
+@media (max-width: 40rem) {
+  body { margin: 1rem auto; }
+  .stacks thead, .stacks td:empty { display: none; } .stacks tr, .stacks td:first-child { display: block; }
+  .stacks tr { border-bottom: 1px solid #ddd; padding: .4rem 0; } .stacks td { display: inline-block; }
+  .stacks td { padding: 0 .8rem 0 0; } .stacks td:first-child { font-weight: bold; }
+  .stacks td + td[data-label]::before { content: attr(data-label) ": "; color: #666; }
+}
 """
 PAGE = """\
 <!doctype html>
@@ -34,8 +45,8 @@ PAGE = """\
 {body}
 </body></html>
 """
-MAX_FINDINGS, MAX_PROBLEM_CHARACTERS = 5, 120
-"""Of each round in the table of findings."""
+MAX_FINDINGS, MAX_FINDING_CHARACTERS = 10, 400
+"""Findings of each round, and the length of a finding's problem and suggestion."""
 MAX_REQUEST_CHARACTERS = 80
 
 
@@ -64,29 +75,30 @@ def session_page(
         "<h2>Tokens per role</h2>",
         *_role_figures(analyzed.agents, analyzed.rates),
         "<h2>Findings by round</h2>",
-        _rounds_table(state.get("reviews", [])),
+        *_rounds(state.get("reviews", [])),
         "<h2>The graph</h2>",
         f'<div class="wide">{graph}</div>',
     ]
     return _page(f"Session {analyzed.session}", parts)
 
 
-def _rounds_table(reviews: Iterable[Review]) -> str:
-    """A row for each round: its verdict, the number of merged findings by severity, the first findings."""
+def _rounds(reviews: Iterable[Review]) -> list[str]:
+    """For each round its verdict, the number of merged findings by severity, and a list of the findings."""
     by_round: dict[int, list[Review]] = {}
     for review in reviews:
         by_round.setdefault(review["iteration"], []).append(review)
-    if not by_round:
-        return "<p>No reviews.</p>"
-    rows = []
+    parts = [] if by_round else ["<p>No reviews.</p>"]
     for number, of_round in sorted(by_round.items()):
         approved, findings = judge(of_round)
-        counts = [sum(finding["severity"] == severity for finding in findings) for severity in SEVERITIES]
-        problems = "; ".join(
-            finding["problem"][:MAX_PROBLEM_CHARACTERS] for finding in findings[:MAX_FINDINGS]
-        )
-        rows.append((f"round {number}", "approved" if approved else "changes wanted", *counts, problems))
-    return html_table(("", "verdict", *SEVERITIES, "the first findings"), rows)
+        by_severity = Counter(finding["severity"] for finding in findings)
+        counts = [f"{by_severity[severity]} {severity}" for severity in SEVERITIES if by_severity[severity]]
+        verdict = "approved" if approved else "changes wanted"
+        parts.append(f"<h3>Round {number}: {verdict}, {', '.join(counts) or 'no findings'}</h3>")
+        lines = [finding_line(finding, MAX_FINDING_CHARACTERS) for finding in findings[:MAX_FINDINGS]]
+        more = len(findings) - len(lines)
+        lines += [f"… and {more} more in review_results.txt"] if more else []
+        parts.append(f"<ol>{''.join(f'<li>{escaped(line)}</li>' for line in lines)}</ol>" if lines else "")
+    return parts
 
 
 def overview_page(overview: Overview) -> str:
@@ -107,6 +119,7 @@ def overview_page(overview: Overview) -> str:
             row["session"],
             row["workflow"],
             row["phase"],
+            row["verdict"] or "-",
             local_time(row["updated_at"]),
             row["request"][:MAX_REQUEST_CHARACTERS],
         )
@@ -122,7 +135,7 @@ def overview_page(overview: Overview) -> str:
         "<h2>Open findings</h2>",
         html_table(("severity", "number"), findings),
         "<h2>The latest sessions</h2>",
-        html_table(("session", "workflow", "phase", "worked on", "request"), latest),
+        html_table(("session", "workflow", "phase", "verdict", "worked on", "request"), latest),
     ]
     return _page("Swarm report", parts)
 

@@ -58,6 +58,31 @@ def test_a_cell_shows_a_running_session(tmp_path: Path, published: list[dict[str
     assert "#000000" not in last, "text has the colour of the notebook's theme"
 
 
+def test_each_run_has_an_output_of_its_own(tmp_path: Path, published: list[dict[str, Any]]) -> None:
+    settings = config(workflow={"pause_before": ["documenter"]})
+    coordinator = SwarmCoordinator(
+        settings,
+        data_dir=tmp_path / ".swarm",
+        output_dir=tmp_path / "out",
+        context=Crew().context,
+        on_event=NotebookProgress(),
+    )
+    coordinator.run_workflow("Build it", "full", session_id="one")
+    until_pause = published[-1]["data"]["text/html"]
+    assert "paused: waits for a person before documenter" in until_pause
+    assert "✓ optimizer" in until_pause
+    assert "✓ documenter" not in until_pause
+    shown_before = len(published)
+    coordinator.resume(decision="approve")
+    ids = [one["transient"]["display_id"] for one in published]
+    assert len({*ids[:shown_before]}) == len({*ids[shown_before:]}) == 1
+    assert ids[0] != ids[-1], "the output of the first run stays as it was"
+    last = published[-1]["data"]["text/html"]
+    assert "complete, approved" in last
+    assert "✓ documenter" in last
+    assert "○" not in last
+
+
 def test_nothing_is_displayed_outside_of_a_notebook(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from rich.console import Console
+from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from swarm_graph.errors import InputError
@@ -19,8 +20,14 @@ UPDATE_INTERVAL_S = 0.2
 """Least seconds between two updates of the cell: a `tokens` event alone comes several times a second."""
 MAX_LINES = 40
 """Lines of finished work that stay in the cell."""
-HEIGHT = 30
-"""Rows for the running nodes and the progress."""
+WIDTH, HEIGHT = 84, 30
+"""Of the view, in cells: what JupyterLab shows beside its file browser on a screen of 1,200 pixels."""
+_COLOURS = [
+    (96, 96, 96), (190, 40, 40), (30, 140, 60), (160, 110, 0),
+    (50, 100, 200), (150, 60, 160), (0, 130, 150), (128, 128, 128),
+]  # fmt: skip
+THEME = TerminalTheme((255, 255, 255), (0, 0, 0), _COLOURS, _COLOURS)
+"""Colours that can be read on a light and on a dark page."""
 URGENT = ("session_started", "session_ended", "task_ended", "task_failed", "verdict")
 """Events after which the cell is updated at once."""
 FRAME = '<pre style="line-height: 1.3; white-space: pre-wrap; font-family: monospace">{code}</pre>'
@@ -76,11 +83,11 @@ class NotebookProgress:
             self._output.update(drawing)
 
     def _drawing(self) -> str:
-        console = Console(file=io.StringIO(), record=True, width=100, height=HEIGHT, force_jupyter=False)
+        console = Console(file=io.StringIO(), record=True, width=WIDTH, height=HEIGHT, force_jupyter=False)
         for line in self._lines:
             console.print(line)
         console.print(self._view)
-        return console.export_html(inline_styles=True, code_format=FRAME)
+        return console.export_html(theme=THEME, inline_styles=True, code_format=FRAME)
 
 
 def _ending_line(event: Event) -> Text | None:

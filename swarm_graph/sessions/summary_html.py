@@ -45,8 +45,11 @@ def session_html(document: Mapping[str, Any], folder: str) -> str:
         return (
             "<p>No session yet: <code>run_workflow</code> begins one, <code>resume</code> continues one.</p>"
         )
-    verdict = {True: ", approved", False: ", not approved", None: ""}[document["approved"]]
-    title = f"Session {document['workflow_id']} ({document['workflow']}): {document['phase']}{verdict}"
+    has_verdict = document["workflow"] != "custom" and document["phase"] != "running"
+    verdict = (", approved" if document["approved"] else ", not approved") if has_verdict else ""
+    places = ", ".join(f"{pause['when']} {pause['node']}" for pause in document["pauses"])
+    waits = f", waits for a person {places}" if places else ""
+    title = f"Session {document['workflow_id']} ({document['workflow']}): {document['phase']}{verdict}{waits}"
     rates = {} if document["simulated"] else measured_rates(document["metrics"])
     findings = [
         (finding["severity"], finding["location"], without_loops(finding["problem"]))

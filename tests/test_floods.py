@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -163,14 +164,18 @@ def test_a_batch_names_its_folder_and_counts(tmp_path: Path) -> None:
     coordinator = SwarmCoordinator(
         config(), data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out", context=crew.context
     )
-    for number in range(40):
+    for number in range(50):
         coordinator.add_task({"task_id": f"t{number}", "assigned_role": "documenter"})
     coordinator.run_workflow("", "custom", session_id="b")
     text = session_text(coordinator, "swarm-graph")
-    assert "Session b (custom): failed: 40 tasks, 39 completed, 1 failed" in text
+    assert "Session b (custom): failed: 50 tasks, 49 completed, 1 failed" in text
     assert "  t3 failed: " in text
-    assert "results.csv, results.jsonl, swarm_state_b.json, results/ (39 files)\n" in text
+    assert "results.csv, results.jsonl, swarm_state_b.json, results/ (49 files)\n" in text
     assert text.count("\n") < 10
+    account = cli(tmp_path, "show", "b").stdout
+    assert re.search(r"\nt3 +failed +round 1 +.*broken", account)
+    assert "… and 49 of 50 tasks more, 49 completed\n" in account
+    assert account.count("\n") < 20
 
 
 def test_a_coordinator_without_a_session_says_so(tmp_path: Path) -> None:

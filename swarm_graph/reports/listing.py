@@ -13,14 +13,16 @@ from swarm_graph.roles.findings import findings_text
 from swarm_graph.sandbox.evidence import evidence_line
 from swarm_graph.sessions.artifacts import files_text, notes_text, reviews_text
 from swarm_graph.sessions.metrics import summary
-from swarm_graph.state import SwarmState
-from swarm_graph.text import cost_cell, local_time, text_table, without_empty_columns
+from swarm_graph.state import SwarmState, TaskStatus
+from swarm_graph.text import cost_cell, local_time, text_table, without_empty_columns, without_loops
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.retention import Cleanup
     from swarm_graph.sessions.history import Moment
 
 MAX_REQUEST_CHARACTERS = 60
+MAX_TASKS = 40
+"""Of a session with more tasks only those are listed that have not completed."""
 
 
 def current_phase(catalogue: Catalogue, session: Session) -> str:
@@ -120,11 +122,24 @@ def _run_line(run: Mapping[str, Any]) -> str:
 
 
 def _task_table(account: Mapping[str, Any]) -> str:
+    """The tasks of a session; of many tasks those that have not completed, and the number of the others."""
+    tasks = account["tasks"]
+    if len(tasks) > MAX_TASKS:
+        tasks = [task for task in tasks if task["status"] != TaskStatus.COMPLETED][:MAX_TASKS]
     rows = [
-        (task["task_id"], task["status"].lower(), f"round {task['iteration']}", task["error"] or task["note"])
-        for task in account["tasks"]
+        (
+            task["task_id"],
+            task["status"].lower(),
+            f"round {task['iteration']}",
+            without_loops(task["error"] or task["note"] or ""),
+        )
+        for task in tasks
     ]
-    return text_table(("task", "status", "round", "note"), rows) if rows else ""
+    table = text_table(("task", "status", "round", "note"), rows) if rows else ""
+    if others := len(account["tasks"]) - len(tasks):
+        completed = sum(task["status"] == TaskStatus.COMPLETED for task in account["tasks"])
+        table += f"… and {others} of {len(account['tasks'])} tasks more, {completed} completed\n"
+    return table
 
 
 def _call_table(account: Mapping[str, Any]) -> str:

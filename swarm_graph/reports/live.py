@@ -97,7 +97,7 @@ class SessionView:
         self._running.pop(event.node, None)
         evidence = make_evidence(**{"failures": [], **event.data})
         mark, style = _TEST_MARKS.get(evidence["outcome"], ("✗", "red"))
-        return Text.assemble((f"{mark} ", style), printable(f"run_tests: {evidence_line(evidence)}"))
+        return Text.assemble((f"{mark} ", style), printable(f"{event.node}: {evidence_line(evidence)}"))
 
     def _end_task(self, event: Event) -> Text | None:
         node = self._running.pop(event.node, None)

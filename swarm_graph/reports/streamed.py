@@ -16,6 +16,8 @@ MAX_LINES = 40
 """Complete lines that are kept in order to draw them."""
 MAX_LINE_CHARACTERS = 2000
 """The end of an unfinished line that is kept."""
+MAX_CODE_CHARACTERS = 400
+"""Of a line of code that gets colours: on longer ones a highlighter may take longer than a frame lasts."""
 CODE_THEME = "ansi_dark"
 """Its colours are those that the terminal defines, so they suit light and dark ones."""
 
@@ -45,10 +47,10 @@ class StreamedText:
     def add(self, text: str) -> None:
         """Take the next part of the text."""
         if not self:
-            text = text.lstrip()
+            self._unfinished, text = "", text.lstrip()
             if text.startswith(("{", "[")):
                 self._language = "json"
-        *complete, rest = (self._unfinished + printable(text).expandtabs(4)).split("\n")
+        *complete, rest = (self._unfinished + printable(text)).split("\n")
         lines = [self._line(line) for line in complete]
         self._lines = [*self._lines, *lines][-MAX_LINES:]
         self._unfinished = rest[-MAX_LINE_CHARACTERS:]
@@ -73,7 +75,7 @@ class StreamedText:
         lines = [*self._lines, *unfinished][-height:]
         rows: list[Text] = []
         for language, block in groupby(lines, lambda line: line.language):
-            text = _styled("\n".join(line.text for line in block), language)
+            text = _styled("\n".join(line.text.expandtabs(4) for line in block), language)
             rows += text.wrap(console, width, overflow="fold")
         for row in rows:
             row.rstrip()
@@ -81,7 +83,7 @@ class StreamedText:
 
 
 def _styled(text: str, language: str | None) -> Text:
-    if language is None:
+    if language is None or max(map(len, text.split("\n"))) > MAX_CODE_CHARACTERS:
         return Text(text)
     code = Syntax("", language, theme=CODE_THEME, background_color="default", word_wrap=True)
     highlighted = code.highlight(text)

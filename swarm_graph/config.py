@@ -26,11 +26,12 @@ from swarm_graph.config_source import (
     read_source,
     source_path,
 )
-from swarm_graph.errors import ConfigError
+from swarm_graph.errors import ConfigError, NoModel
 from swarm_graph.settings import (
     PROMPT_PACKS,
     SETTINGS_OF_ANY_SESSION,
     AgentParameters,
+    ApiType,
     Features,
     ModelEntry,
     Models,
@@ -42,6 +43,7 @@ from swarm_graph.settings import (
 
 # Execution is imported as itself, which re-exports it: scripts that call the sandbox import it from here.
 from swarm_graph.settings import Execution as Execution
+from swarm_graph.shorthand import SHORTHAND, one_model
 from swarm_graph.state import AgentRole
 from swarm_graph.text import first_names
 
@@ -53,8 +55,20 @@ SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential", re.IGNORECAS
 
 
 class SwarmConfig(Settings):
-    """All settings of a run. The attribute `models` is `model_config` in the file."""
+    """All settings of a run. The attribute `models` is `model_config` in the file.
 
+    `url`, `model`, `api_type` and `api_key_env` at the top stand for a `model_config` with one model for all
+    roles: `load_config` replaces it. As attributes they hold only what the command line gave.
+    """
+
+    url: str | None = Field(None, description="One model for all roles: the address of its server.")
+    model: str | None = Field(
+        None, description="One model for all roles: its name on the server, or an entry of multi_model."
+    )
+    api_type: ApiType | None = Field(None, description="The type of the server at `url`; default: auto.")
+    api_key_env: str | None = Field(
+        None, description="Name of the environment variable with the API key of the server at `url`."
+    )
     models: Models = Field(default=Models(), alias="model_config")
     agent_parameters: dict[AgentRole, AgentParameters] = Field({}, description="By role.")
     workflow: WorkflowSettings = WorkflowSettings()
@@ -105,13 +119,13 @@ class SwarmConfig(Settings):
             raise ConfigError(
                 f"no model for the role '{role}'; add model_config.multi_model.{role} or .single_model"
             )
-        raise ConfigError(
-            "no model is configured; `swarm-graph init` writes a config for your servers, or use --simulate"
-        )
+        raise NoModel
 
     def _named_model(self, name: str) -> ModelEntry:
         if name in self.models.multi_model:
             return self.models.multi_model[name]
+        if self.model and self.models.single_model:  # the command line: one model, whatever tasks name
+            return self.models.single_model
         names = ", ".join(self.models.multi_model) or "none"
         raise ConfigError(f"no model '{name}'; entries of model_config.multi_model: {names}")
 
@@ -176,7 +190,7 @@ class SwarmConfig(Settings):
         entries = self.models.multi_model if self.models.mode == "multi" else {}
         remaining = {name: model for name, model in entries.items() if model.api_type == "simulated"}
         models = Models(mode="multi" if remaining else "single", single_model=entry, multi_model=remaining)
-        return self.model_copy(update={"models": models})
+        return self.model_copy(update={"models": models, **dict.fromkeys(SHORTHAND)})
 
 
 DEFAULT_PARAMETERS: dict[AgentRole, AgentParameters] = {
@@ -208,7 +222,8 @@ def load_config(
 ) -> SwarmConfig:
     """Load and check a configuration.
 
-    An unknown key is an error when it is a misspelling of a known one, otherwise a warning.
+    An unknown key is an error when it is a misspelling of a known one, otherwise a warning. No server is
+    asked: with `{"url": …, "model": …}` the first call finds out which API the server has.
 
     Args:
         source: A file's path or a dict in the file's shape. None: the file that SWARM_CONFIG names, else
@@ -234,7 +249,8 @@ def load_config(
     layers.append(Layer("the command line", dict(overrides or {})))
     data: dict[str, Any] = {}
     for layer in layers:
-        data = merged(data, layer.data)
+        data = _with_layer(data, layer)
+    data.update({key: overrides[key] for key in SHORTHAND if overrides and key in overrides})
     try:
         config = SwarmConfig.model_validate(data)
     except ValidationError as error:
@@ -249,6 +265,23 @@ def load_config(
         warnings.warn(one_line(f"{key}: unknown key, it has no effect"), stacklevel=2)
     _drop_unknown_keys(config)
     return config
+
+
+def _with_layer(data: Mapping[str, Any], layer: Layer) -> dict[str, Any]:
+    """The settings with those of a higher layer; a shorthand in it replaces the models of all others.
+
+    Raises:
+        ConfigError: The shorthand names no model, or no server.
+    """
+    both = merged(data, layer.data)
+    given = {key: value for key in SHORTHAND if (value := both.pop(key, None)) is not None}
+    if not given:
+        return both
+    models = both.pop("models", None) or both.get("model_config")
+    try:
+        return {**both, "model_config": one_model(models, given)}
+    except ValueError as error:
+        raise ConfigError(one_line(f"{layer.name}: {error}")) from error
 
 
 def _resolve_prompts_dir(file: Path, data: dict[str, Any]) -> None:

@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 from swarm_graph.errors import ConfigError
 
-TEXT_VARIABLES = ("SWARM_PROMPTS_DIR", "SWARM_PROXY")
+TEXT_VARIABLES = (
+    "SWARM_PROMPTS_DIR", "SWARM_PROXY", "SWARM_URL", "SWARM_MODEL", "SWARM_API_TYPE", "SWARM_API_KEY_ENV"
+)  # fmt: skip
 """Environment variables of settings outside of any group; their values are text, never JSON."""
 
 

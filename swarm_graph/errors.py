@@ -2,6 +2,7 @@
 
     SwarmError                 1
     ├── ConfigError            2   a config file, environment variable or prompt cannot be used
+    │   └── NoModel            2   no model is configured
     ├── InputError             2   a request, argument, file or session id cannot be used
     │   ├── UnfinishedSession  2   a new request for a session that has not ended: resume it
     │   ├── SessionInUse       2   another process or thread is running the session
@@ -36,6 +37,16 @@ class ConfigError(SwarmError):
     """A setting, a prompt file or an environment variable cannot be used."""
 
     exit_code = 2
+
+
+class NoModel(ConfigError):
+    """No model is configured; nothing is guessed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            'no model is configured; give load_config a dict with "url" and "model", or let '
+            "`swarm-graph init` write a config for your servers"
+        )
 
 
 class InputError(SwarmError):

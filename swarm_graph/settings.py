@@ -27,12 +27,15 @@ That function returns a LangChain chat model for the running event loop. The mod
 `refused` request fields, and uses no proxy but the given one.
 """
 
+AUTO = "auto"
+"""The `api_type` of a model whose server is asked at the first call: Ollama's own API, or OpenAI's."""
+
 # Type checkers cannot evaluate a Literal that is made from a table; pydantic can.
 if TYPE_CHECKING:
     ApiType = str
     ReviewedWorkflow = str
 else:
-    ApiType = Literal[tuple(SERVER_TYPES)]
+    ApiType = Literal[(*SERVER_TYPES, AUTO)]
     ReviewedWorkflow = Literal[tuple(name for name in WORKFLOWS if name != "custom")]
 
 
@@ -115,7 +118,8 @@ class ModelEntry(Settings):
     model: str = Field(min_length=1, description="The model's name on the server.")
     model_name: str | None = Field(None, description="The name in reports and progress; default: `model`.")
     api_type: ApiType = Field(
-        "openai", description="openai: LM Studio, llama.cpp, vLLM; ollama: Ollama's own API."
+        "openai",
+        description="openai: LM Studio, llama.cpp, vLLM; ollama: Ollama's own API; auto: as the server says.",
     )
     timeout: PositiveNumber = Field(
         1800.0, description="Seconds for one call, from dispatch to the last token."

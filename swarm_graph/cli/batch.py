@@ -52,7 +52,6 @@ dry_run_option: Option = click.option(
 @click.option(
     "--answer", metavar="FILE", help="The JSON schema of a typed answer; its values become columns."
 )
-@click.option("--model", metavar="NAME", help="An entry of multi_model; default: the role's model.")
 @click.option(
     "--id",
     "id_column",
@@ -74,7 +73,6 @@ def batch(
     prompt: str | None,
     role: str,
     answer: str | None,
-    model: str | None,
     id_column: str | None,
     delimiter: str | None,
     session: str | None,
@@ -101,7 +99,7 @@ def batch(
     prompt = prompt if "/" in prompt or "." in prompt else f"./{prompt}"
     specs = batch_tasks(
         inputs, AgentRole(role), prompt,
-        answer=schema, model=model, id_column=id_column, delimiter=delimiter,
+        answer=schema, id_column=id_column, delimiter=delimiter,
         say=lambda note: say(f"note: {note}"),
     )  # fmt: skip
     if empty := [name for spec in specs for name in spec.files if not Path(name).stat().st_size]:
@@ -134,7 +132,7 @@ def _retry(session_id: str | None, options: SessionOptions) -> None:
 
 
 NEW_BATCH = {
-    "inputs": "INPUT", "prompt": "--prompt", "role": "--role", "answer": "--answer", "model": "--model",
+    "inputs": "INPUT", "prompt": "--prompt", "role": "--role", "answer": "--answer",
     "id_column": "--id", "delimiter": "--delimiter", "dry_run": "--dry-run",
 }  # fmt: skip
 """The arguments and options that describe a new batch, by their parameters."""

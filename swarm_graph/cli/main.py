@@ -15,12 +15,13 @@ import click
 from swarm_graph import __version__
 from swarm_graph.cli.batch import batch
 from swarm_graph.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, discard_stdout, end, say
+from swarm_graph.cli.one_model import NO_MODEL
 from swarm_graph.cli.options import config_option
 from swarm_graph.cli.run import WORKFLOW_HELP, interactive, resume, run
 from swarm_graph.cli.sessions import sessions
 from swarm_graph.cli.setup import doctor, init
 from swarm_graph.cli.verify import verify
-from swarm_graph.errors import InputError, SwarmError
+from swarm_graph.errors import InputError, NoModel, SwarmError
 
 UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
@@ -65,6 +66,8 @@ def _command(as_json: bool) -> NoReturn:
         sys.exit(leaving.exit_code)
     except click.ClickException as error:
         end(error.format_message(), EXIT_USAGE, as_json)
+    except NoModel as error:
+        end(NO_MODEL, error.exit_code, as_json)
     except SwarmError as error:
         end(str(error), error.exit_code, as_json)
     except (click.Abort, KeyboardInterrupt):

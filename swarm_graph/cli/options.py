@@ -31,6 +31,29 @@ data_option: Option = click.option(
 simulate_option: Option = click.option(
     "--simulate", is_flag=True, help="Contact no server; every answer is made up."
 )
+url_option: Option = click.option(
+    "--url", metavar="URL", default="", help="A server with one model for all roles; no config needed."
+)
+model_option: Option = click.option(
+    "--model",
+    metavar="NAME",
+    default="",
+    help="One model for all roles: its name on the server, or an entry of multi_model.",
+)
+api_type_option: Option = click.option(
+    "--api-type",
+    metavar="TYPE",
+    default="",
+    help="With --url: openai or ollama; default: as the server says.",
+)
+key_option: Option = click.option(
+    "--api-key-env",
+    metavar="NAME",
+    default="",
+    help="The environment variable with the API key of the server.",
+)
+MODEL_OPTIONS = (url_option, model_option, api_type_option, key_option)
+"""The options that name one model for all roles; `cli/one_model.py` finds it."""
 log_option: Option = click.option(
     "--log-file",
     metavar="FILE",
@@ -68,6 +91,10 @@ class SessionOptions:
     as_json: bool = False
     as_events: bool = False
     trust_session: bool = False
+    url: str = ""
+    model: str = ""
+    api_type: str = ""
+    api_key_env: str = ""
 
 
 def session_options(*options: Option) -> Option:
@@ -90,6 +117,7 @@ def session_options(*options: Option) -> Option:
 
 _ALL = (
     config_option,
+    *MODEL_OPTIONS,
     data_option,
     output_option,
     simulate_option,

@@ -14,6 +14,7 @@ import click
 from swarm_graph.cli.batch import ROLES, dry_run_option, run_tasks
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.options import (
+    MODEL_OPTIONS,
     Option,
     SessionOptions,
     all_session_options,
@@ -202,7 +203,7 @@ def given_decision(approve: bool, edit: str | None, reject: str | None, only: st
 
 
 @click.command(epilog="Example: swarm-graph interactive --simulate")
-@session_options(config_option, data_option, prompts_option, simulate_option)
+@session_options(config_option, *MODEL_OPTIONS, data_option, prompts_option, simulate_option)
 def interactive(options: SessionOptions) -> None:
     """Choose a workflow from a menu and type the request; a line END ends it."""
     if not sys.stdin.isatty():

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from swarm_graph.cli.console import (
     say,
 )
 from swarm_graph.cli.display import Display
+from swarm_graph.cli.one_model import given_model, with_given_model
 from swarm_graph.cli.options import SessionOptions
 from swarm_graph.errors import InputError
 from swarm_graph.state import DATA_DIR, has_ended
@@ -48,7 +50,7 @@ def new_coordinator(options: SessionOptions, display: Display | None = None) -> 
     from swarm_graph.config import config_path, load_config
     from swarm_graph.sessions.coordinator import SwarmCoordinator
 
-    config = load_config(options.config_file)
+    config = with_given_model(load_config(options.config_file), options)
     if options.prompts:
         config = config.model_copy(update={"prompts_dir": options.prompts})
     return SwarmCoordinator(
@@ -114,18 +116,19 @@ def _resume_config(options: SessionOptions, session: Session, only: str) -> Resu
         prompts_dir=options.prompts,
         simulate=options.simulate or session.simulated,
         uses={only} if only else _used_groups(options, session),
+        own_models=partial(with_given_model, options=options) if given_model(options) else None,
     )
 
 
 def _used_groups(options: SessionOptions, session: Session) -> AbstractSet[str]:
     """The groups of settings that a resume uses, without those that the command line gives."""
-    from swarm_graph.sessions.trust import GROUPS
+    from swarm_graph.sessions.trust import GROUPS, SERVERS
 
     if has_ended(session.phase):
         return frozenset()
-    simulated = {"model_config", "proxy"} if options.simulate else set()
+    servers = SERVERS if options.simulate or given_model(options) else frozenset()
     prompts = {"prompts_dir"} if options.prompts else set()
-    return GROUPS - simulated - prompts
+    return GROUPS - servers - prompts
 
 
 def _accepts(session: Session, settings: list[str]) -> bool:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import click
 
+from swarm_graph.cli.console import program
+from swarm_graph.cli.one_model import given_model, with_given_model
+from swarm_graph.cli.options import MODEL_OPTIONS, SessionOptions, session_options
 from swarm_graph.errors import InputError
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR
+
+IS_URL = re.compile(
+    r"\w+://|:?\d+(/|$)|localhost(:|/|$)|\[?[\da-fA-F]*:[\da-fA-F:.]*:|[\w.-]+:\d+(/|$)|[\d.]+$"
+)
+"""An argument of `init` that is no file: with a scheme, a port, an address, or a host and a port."""
 
 
 @click.command(epilog="Example: swarm-graph doctor --config config.json")
@@ -17,6 +26,7 @@ from swarm_graph.state import DATA_DIR, OUTPUT_DIR
     "--data-dir", default=DATA_DIR, envvar="SWARM_DATA_DIR", show_default=True, help="The folder to check."
 )
 @click.option("--output", metavar="DIR", default=OUTPUT_DIR, show_default=True, help="The folder to check.")
+@session_options(*MODEL_OPTIONS)
 @click.option("--database", is_flag=True, help="Check only the session database in the data folder.")
 @click.option(
     "--repair", is_flag=True, help="With --database: save what can be read, and keep the old file beside it."
@@ -25,48 +35,51 @@ from swarm_graph.state import DATA_DIR, OUTPUT_DIR
     "--measure", "measured", is_flag=True, help="Also make tiny calls to each model, and propose settings."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as one JSON document.")
-def doctor(
-    config_file: str | None,
-    data_dir: str,
-    output: str,
-    database: bool,
-    repair: bool,
-    measured: bool,
-    as_json: bool,
-) -> None:
+def doctor(database: bool, repair: bool, measured: bool, options: SessionOptions) -> None:
     """Check config, servers, models, context, slots and folders, and say how to fix each problem.
 
-    Without --measure no prompt is sent. Exit code 1 when a check failed.
+    With --url or --model it checks that model in place of the configured ones. Without --measure no prompt
+    is sent. Exit code 1 when a check failed.
     """
     import asyncio
 
     from swarm_graph.config import load_config
+    from swarm_graph.errors import ConfigError
     from swarm_graph.sessions.ids import DATABASE
-    from swarm_graph.setup.checks import checks_text
+    from swarm_graph.setup.checks import checks_text, failed_check
     from swarm_graph.setup.database_checks import examine_database
     from swarm_graph.setup.doctor import examine
     from swarm_graph.setup.measure import measure
     from swarm_graph.text import printable, to_json
 
+    data_dir = Path(options.data_dir)
     if repair and not database:
         raise InputError("--repair needs --database; `swarm-graph doctor --database --repair` repairs it")
     if measured and database:
         raise InputError("--measure asks the models, --database looks at the sessions; choose one")
     if database:
-        checks = examine_database(Path(data_dir) / DATABASE, repair=repair)
+        checks = examine_database(data_dir / DATABASE, repair=repair)
     else:
-        config = load_config(config_file)
-        checks = asyncio.run(examine(config, data_dir=Path(data_dir), output_dir=Path(output)))
-        if measured:
+        config, failed = load_config(options.config_file), []
+        try:
+            config = with_given_model(config, options)
+        except ConfigError as error:
+            failed = [failed_check("model", str(error))]
+        output_dir = Path(options.output or OUTPUT_DIR)
+        checks = asyncio.run(
+            examine(config, data_dir=data_dir, output_dir=output_dir, servers=failed or None)
+        )
+        if measured and not failed:
             checks += asyncio.run(measure(config))
-    text = to_json([vars(check) for check in checks]) if as_json else printable(checks_text(checks))
+    text = to_json([vars(check) for check in checks]) if options.as_json else printable(checks_text(checks))
     sys.stdout.write(text)
     if any(check.ok is False for check in checks):
         sys.exit(1)
 
 
-@click.command(epilog="Example: swarm-graph init --preset minimal")
-@click.argument("path", default="config.json")
+@click.command(epilog="Example: swarm-graph init http://gpu-server:8000/v1")
+@click.argument("places", nargs=-1, metavar="[URL]... [FILE]")
+@session_options(*MODEL_OPTIONS)
 @click.option(
     "--preset",
     type=click.Choice(["minimal", "optimal", "high-performance"]),
@@ -78,17 +91,26 @@ def doctor(
 @click.option("--yes", is_flag=True, help="Do not ask before the file is written.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a config file instead.")
 @click.option("--task-schema", is_flag=True, help="Print the JSON Schema of a task file instead.")
-def init(path: str, preset: str, force: bool, yes: bool, schema: bool, task_schema: bool) -> None:
-    """Look for model servers on this machine and write a commented config to PATH.
+def init(
+    places: tuple[str, ...],
+    preset: str,
+    force: bool,
+    yes: bool,
+    schema: bool,
+    task_schema: bool,
+    options: SessionOptions,
+) -> None:
+    """Write a commented config to FILE (config.json) for the model servers at each URL.
 
-    Only 127.0.0.1 is looked at, and what OPENAI_BASE_URL and OLLAMA_HOST name. No prompt is sent.
+    Without a URL it looks for servers on this machine: 127.0.0.1, and what OPENAI_BASE_URL and OLLAMA_HOST
+    name. With --model the config has only that model. No prompt is sent.
     """
     import asyncio
 
     from swarm_graph.config import config_schema
-    from swarm_graph.models.probe import discover
+    from swarm_graph.models.find_model import NO_SERVER
     from swarm_graph.settings import MODEL_PLACEHOLDER
-    from swarm_graph.setup.init import config_text, keep_existing, write_config
+    from swarm_graph.setup.init import config_text, find_servers, keep_existing, next_command, write_config
     from swarm_graph.text import to_json
 
     if task_schema:
@@ -99,15 +121,24 @@ def init(path: str, preset: str, force: bool, yes: bool, schema: bool, task_sche
     if schema:
         sys.stdout.write(to_json(config_schema()))
         return
-    keep_existing(Path(path), force=force)
-    servers = asyncio.run(discover())
+    urls, path = _urls_and_path(places)
+    keep_existing(path, force=force)
+    given = given_model(options)
+    servers = asyncio.run(find_servers([*urls, *filter(None, [options.url])], given))
     for server in servers:
         click.echo(f"found {server.kind} at {server.url}: {', '.join(server.models) or 'no model'}")
     if not servers:
-        click.echo(
-            f"found no model server; the config will have a place for yours, marked {MODEL_PLACEHOLDER}"
-        )
+        click.echo(f"{NO_SERVER}; the config will have a place for it, marked {MODEL_PLACEHOLDER}")
     if sys.stdin.isatty() and not yes and not click.confirm(f"Write {path}?", default=True):
         return
-    write_config(Path(path), config_text(servers, preset), force=force)
-    click.echo(f"wrote {path}; `swarm-graph doctor` checks it")
+    write_config(path, config_text(servers, preset, options.api_key_env), force=force)
+    click.echo(f"wrote {path}; {next_command(servers, path, program())}")
+
+
+def _urls_and_path(places: tuple[str, ...]) -> tuple[list[str], Path]:
+    """The URLs and the file among the arguments of `init`. Raises InputError for two files."""
+    urls = [place for place in places if IS_URL.match(place)]
+    files = [place for place in places if place not in urls]
+    if len(files) > 1:
+        raise InputError(f"init writes one file, not {' and '.join(files)}; a URL begins with http://")
+    return urls, Path(files[0] if files else "config.json")

@@ -18,7 +18,7 @@ from swarm_graph.models.context_window import MESSAGE_TOKENS, TokenEstimator, pr
 from swarm_graph.models.keys import api_key
 from swarm_graph.models.request import without_refused
 from swarm_graph.models.slots import Slots, server_slots
-from swarm_graph.settings import SERVER_TYPES, AgentParameters, ModelEntry
+from swarm_graph.settings import AUTO, SERVER_TYPES, AgentParameters, ModelEntry
 
 if TYPE_CHECKING:
     from swarm_graph.models.probe import ServerInfo
@@ -66,6 +66,7 @@ class ModelPool:
         self._chat_models: _PerLoop[BaseChatModel] = WeakKeyDictionary()
         self._running_probes: _PerLoop[asyncio.Task[Capacity]] = WeakKeyDictionary()
         # All of these by _model_key.
+        self._answered: dict[str, ModelEntry] = {}
         self._capacities: dict[str, _CachedCapacity] = {}
         self._token_estimators: dict[str, TokenEstimator] = {}
         self._outages: dict[str, _Outage] = {}
@@ -98,10 +99,25 @@ class ModelPool:
 
     def known_slots(self, entry: ModelEntry) -> int:
         """Concurrent calls that a model's server takes, as far as known without a probe."""
+        entry = self._answered.get(_model_key(entry), entry)
         cached = self._capacities.get(_model_key(entry))
         return cached.capacity.slots if cached else slot_limit(self.config, entry, None)
 
     # --- what the server reports -----------------------------------------------------------------
+
+    async def answered(self, entry: ModelEntry) -> ModelEntry:
+        """The model with the type of its server. A server is asked if it is `auto`, until it has answered."""
+        if entry.api_type != AUTO:
+            return entry
+        key = _model_key(entry)
+        if key not in self._answered:
+            from swarm_graph.models.probe import as_answered
+
+            info = await self.server_info(entry)
+            if not info.reachable:
+                return as_answered(entry, info)
+            self._answered[key] = as_answered(entry, info)
+        return self._answered[key]
 
     async def capacity(self, entry: ModelEntry) -> Capacity:
         """The capacity of a model's server. Probes the server at most once a minute, without a prompt."""

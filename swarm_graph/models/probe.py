@@ -16,7 +16,7 @@ import httpx
 
 from swarm_graph.models.masking import masked
 from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate, told_by_server
-from swarm_graph.settings import validated_url
+from swarm_graph.settings import AUTO, ModelEntry, validated_url
 
 ServerKind = Literal["llama.cpp", "ollama", "lm-studio", "openai-compatible", "unknown"]
 
@@ -76,6 +76,14 @@ class ServerInfo:
     def context_of(self, model: str) -> int | None:
         """Tokens of one request to a model; None when the server does not say."""
         return self.contexts.get(model) or self.contexts.get(f"{model}:latest") or self.context
+
+
+def as_answered(entry: ModelEntry, info: ServerInfo) -> ModelEntry:
+    """The model with the type and URL of its server, if its `api_type` is auto; OpenAI's API if unknown."""
+    if entry.api_type != AUTO:
+        return entry
+    url = info.url if info.kind != "unknown" else f"{entry.url.removesuffix('/v1')}/v1"
+    return entry.model_copy(update={"api_type": info.api_type, "url": url})
 
 
 async def inspect(

@@ -129,14 +129,18 @@ class Turn:
                 self._notes.append(f"{entry.label} is down ({why}), its fallback was asked")
                 continue
             try:
-                return await self._ask(question, ConfiguredEndpoint(models, entry))
+                return await self._ask(question, await self._endpoint(entry))
             except ModelError as error:
                 if error.retryable:
                     models.mark_down(entry, str(error))
                 self._notes.append(f"{entry.label} failed ({error}), its fallback was asked")
                 log.info("session %s, %s", self.emit.origin.session, self._notes[-1])
         # The last one is asked even while it is marked as down: there is nothing left to fall back on.
-        return await self._ask(question, ConfiguredEndpoint(models, last))
+        return await self._ask(question, await self._endpoint(last))
+
+    async def _endpoint(self, entry: ModelEntry) -> Endpoint:
+        models = self.bindings.models
+        return ConfiguredEndpoint(models, await models.answered(entry))
 
     async def _ask(self, question: Question[A], endpoint: Endpoint) -> Answer[A]:
         """The answer of one model, after at most one repair question."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import SwarmConfig, changed_settings, config_path, load_config, settings_of_any
-from swarm_graph.sessions.trust import GROUPS, foreign_settings, refuse_foreign_settings
+from swarm_graph.sessions.trust import GROUPS, SERVERS, foreign_settings, refuse_foreign_settings
+from swarm_graph.shorthand import SHORTHAND
 
 
 class ResumeConfig(NamedTuple):
@@ -35,6 +36,7 @@ def resume_config(
     prompts_dir: str | None = None,
     simulate: bool = False,
     uses: Collection[str] = GROUPS,
+    own_models: Callable[[SwarmConfig], SwarmConfig] | None = None,
 ) -> ResumeConfig:
     """The configuration to resume a session with.
 
@@ -48,18 +50,36 @@ def resume_config(
         prompts_dir: A folder of prompts, or a pack, in place of the configured one.
         simulate: Whether every model is simulated.
         uses: The groups of settings that matter; others may differ in a session that is not trusted.
+        own_models: Replaces the models of a configuration by those that the command line names.
 
     Raises:
         ConfigError: The file cannot be used.
         UntrustedSession: It is not trusted and recorded other settings, and no configuration is at hand.
     """
+    found = _configured(session, source, trusted, prompts_dir, simulate, uses)
+    if own_models is None:
+        return found
+    changed = [path for path in found.changed if path.partition(".")[0] not in SERVERS]
+    return found._replace(config=own_models(found.config), changed=changed)
+
+
+def _configured(
+    session: Session,
+    source: SwarmConfig | str | Path | None,
+    trusted: bool,
+    prompts_dir: str | None,
+    simulate: bool,
+    uses: Collection[str],
+) -> ResumeConfig:
+    """See `resume_config`; with the models of the configuration."""
     given = prompts_dir, simulate
     if source is not None:
         return _for(session, source, config_path(source), *given)
     if trusted:
         began_with = Path(session.config_file)
         is_there = session.config_file and began_with.is_file()
-        return _for(session, began_with if is_there else session.config, session.config_file, *given)
+        file = began_with if is_there else session.config
+        return _for(session, file, session.config_file, *given, models=_recorded_shorthand(session))
     own = config_path(None)
     harmless = _for(session, settings_of_any(session.config), "", *given)
     is_harmless = not foreign_settings(session.config, harmless.config, uses or GROUPS)
@@ -71,9 +91,21 @@ def resume_config(
     return harmless
 
 
-def _for(session: Session, source: Any, origin: str, prompts_dir: str | None, simulate: bool) -> ResumeConfig:
+def _recorded_shorthand(session: Session) -> dict[str, Any]:
+    """The model that the command line named when the session began; it still comes before the file's."""
+    return {key: session.config[key] for key in SHORTHAND if session.config.get(key)}
+
+
+def _for(
+    session: Session,
+    source: Any,
+    origin: str,
+    prompts_dir: str | None,
+    simulate: bool,
+    models: Mapping[str, Any] | None = None,
+) -> ResumeConfig:
     """A configuration, with what the command line gives, in the graph that a session began with."""
-    config = load_config(source)
+    config = load_config(source, overrides=models)
     if prompts_dir:
         config = config.model_copy(update={"prompts_dir": prompts_dir})
     if simulate:

@@ -17,6 +17,7 @@ from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError
 from swarm_graph.events import Event
 from swarm_graph.sessions.logs import log
+from swarm_graph.settings import AUTO
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -46,7 +47,8 @@ def span_observer(config: SwarmConfig) -> Observer | None:
             "features.otlp_endpoint needs two packages: "
             "`pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http`"
         ) from error
-    return _Spans(provider, {entry.label: entry.api_type for entry in config.entries}).on_event
+    api_types = {entry.label: entry.api_type for entry in config.entries if entry.api_type != AUTO}
+    return _Spans(provider, api_types).on_event
 
 
 class _Spans:

@@ -12,10 +12,14 @@ from swarm_graph.checkpoints.signatures import is_own, key_problem, sign
 from swarm_graph.config import SwarmConfig, load_config, saved_values, settings_of_any
 from swarm_graph.errors import InputError, UntrustedSession
 from swarm_graph.sessions.ids import open_catalogue
+from swarm_graph.shorthand import SHORTHAND
 from swarm_graph.text import printable
 
 GROUPS = frozenset(field.alias or name for name, field in SwarmConfig.model_fields.items())
 """The groups of settings, and the settings outside of any group, as a file names them."""
+
+SERVERS = frozenset({"model_config", "proxy", *SHORTHAND})
+"""Those that say which servers are asked."""
 
 MAX_NAMED = 5
 MAX_VALUE_CHARACTERS = 100

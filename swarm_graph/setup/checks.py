@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from swarm_graph.text import format_count
+
 
 @dataclass(frozen=True)
 class Check:
@@ -30,12 +32,16 @@ def failed_check(name: str, message: str) -> Check:
 
 
 def checks_text(checks: Sequence[Check]) -> str:
-    """The checks as text, one line each, and a last line that counts the failed ones."""
+    """The checks as text, one line each, and a last line that counts the failed ones and the warnings."""
     marks = {True: "ok  ", None: "warn", False: "FAIL"}
     lines = []
     for check in checks:
         cure = f" → {check.cure}" if check.cure else ""
         lines.append(f"{marks[check.ok]}  {check.name}: {check.text}{cure}")
     failed = sum(check.ok is False for check in checks)
-    lines.append(f"{failed} of {len(checks)} checks failed" if failed else "no check failed")
+    warnings = sum(check.ok is None for check in checks)
+    last = f"{failed} of {len(checks)} checks failed" if failed else "no check failed"
+    if warnings:
+        last += f", {format_count(warnings, 'warning')}"
+    lines.append(last)
     return "\n".join(lines) + "\n"

@@ -28,17 +28,20 @@ PACKAGES = ("langgraph", "langchain-core", "langchain-openai", "langchain-ollama
 LOW_DISK_BYTES = 10**9
 
 
-async def examine(config: SwarmConfig, *, data_dir: Path, output_dir: Path) -> list[Check]:
+async def examine(
+    config: SwarmConfig, *, data_dir: Path, output_dir: Path, servers: list[Check] | None = None
+) -> list[Check]:
     """All checks, in the order in which a person would do them. No prompt is sent, no file stays.
 
     Args:
         config: The loaded configuration.
         data_dir: The folder of the session database.
         output_dir: The folder of the sessions' files.
+        servers: The checks of models and servers, if they are known already.
     """
     checks = [
         _check_python(),
-        *await check_servers(config),
+        *(await check_servers(config) if servers is None else servers),
         *_check_prompts(config),
         *_check_execution(config.execution),
         _check_folder("data folder", data_dir),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from swarm_graph.config import default_parameters
-from swarm_graph.errors import InputError, StorageError
+from swarm_graph.config import SwarmConfig, default_parameters
+from swarm_graph.errors import ConfigError, InputError, StorageError
 from swarm_graph.models.capacity import OLLAMA_NUM_CTX
-from swarm_graph.models.probe import ServerInfo
+from swarm_graph.models.find_model import GivenModel, ask_server, offered
+from swarm_graph.models.probe import ServerInfo, discover
 from swarm_graph.sessions.output import write_file
 from swarm_graph.settings import MODEL_PLACEHOLDER
 from swarm_graph.state import REVIEW_ROLES, AgentRole
@@ -23,6 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Workflow settings by hardware: a laptop (6-8 GB of VRAM), a server (16-24 GB), a large one (32-48 GB)."""
 
+TRY_REQUEST = "Create a thread-safe FIFO queue"
 MODEL_TIMEOUT_S = 7200
 NO_SERVER = (
     "// No server was found: put your server's address and model name here. `swarm-graph doctor` checks them."
@@ -38,15 +43,59 @@ class _Offer(NamedTuple):
     model: str
 
 
-def config_text(servers: Sequence[ServerInfo], preset: str) -> str:
+async def find_servers(urls: Sequence[str], given: GivenModel) -> list[ServerInfo]:
+    """The servers at these URLs, or those on this machine if there is no URL.
+
+    Args:
+        urls: As a person types them.
+        given: What the command line names; with a model, the servers are listed with no other one.
+
+    Raises:
+        ConfigError: A server does not answer, or no server has the given model.
+    """
+    asked = (ask_model_server(replace(given, url=url)) for url in urls)
+    servers = list(await asyncio.gather(*asked)) if urls else await discover()
+    if not given.model or not servers:
+        return servers
+    model = offered(servers, given.model)
+    return [replace(server, models=(model,)) for server in servers if model in server.models]
+
+
+async def ask_model_server(given: GivenModel) -> ServerInfo:
+    """What the server at a given URL reports. ConfigError when it lists no models."""
+    info = await ask_server(SwarmConfig(), given)
+    if info.kind == "unknown":
+        raise ConfigError(f"{info.url}: {info.error}; is this the model server's port?")
+    return info
+
+
+def next_command(servers: Sequence[ServerInfo], path: Path, program: str) -> str:
+    """What to do with a new config: a run, if it names a model.
+
+    Args:
+        servers: The servers that it is for.
+        path: The file.
+        program: The name of the program.
+    """
+    is_default = str(path) == "config.json" and "SWARM_CONFIG" not in os.environ
+    config = "" if is_default else f" --config {shlex.quote(str(path))}"
+    if any(server.models for server in servers):
+        return f"try it:\n  {program} run {shlex.quote(TRY_REQUEST)}{config}"
+    return f"put your model there, then `{program} doctor{config}` checks it"
+
+
+def config_text(servers: Sequence[ServerInfo], preset: str, api_key_env: str = "") -> str:
     """A commented config file for these servers and this hardware.
 
     Args:
         servers: The servers that were found; none: the config has a placeholder.
         preset: A key of `PRESETS`.
+        api_key_env: The environment variable with the key of the servers; empty: they need none.
     """
     offers = [_Offer(server, model) for server in servers for model in server.models]
     entries = _entries(offers or [_Offer(server, MODEL_PLACEHOLDER) for server in servers[:1]])
+    if api_key_env:
+        entries = {role: {**entry, "api_key_env": api_key_env} for role, entry in entries.items()}
     single = next(iter(entries.values()), OPENAI_PLACEHOLDER)
     multi = {role: entry for role, entry in entries.items() if entry != single}
     found = [f"// Found: {s.kind} at {s.url} with {', '.join(s.models) or 'no model'}" for s in servers]

@@ -32,6 +32,10 @@ MAX_CONCURRENCY = 16
 MIN_SPEEDUP = 1.15
 """Twice the concurrent calls must raise the tokens per second by this factor, or they only queue up."""
 CALL_TIMEOUT_S = 300.0
+STEADY = 2.0
+"""Equal calls to an idle server differ by less than this factor."""
+WAIT_S = 2.0
+"""Shorter waits and shorter calls say nothing about other work on the server."""
 QUESTION = "Count from one to one hundred in words."
 UNRELATED_QUESTION = "Write one sentence about the sea."
 """Nothing in it suggests the schema, so an answer that fits was forced to."""
@@ -56,6 +60,8 @@ class Measurement:
         usage: Whether the server counts tokens.
         enforces_schema: Whether a JSON schema binds the answer; None when the answer was cut off.
         thinks: Whether the model thinks before it answers.
+        repeats: The rates of equal measurements, by the number of concurrent calls.
+        token_s: Seconds between the tokens of a single call.
     """
 
     context: int | None
@@ -65,6 +71,22 @@ class Measurement:
     usage: bool = False
     enforces_schema: bool | None = None
     thinks: bool = False
+    repeats: dict[int, list[float]] = field(default_factory=dict)
+    token_s: float = 0.0
+
+    @property
+    def doubt(self) -> str:
+        """Why the server seems to have had other work, so that its figures mean little; empty when not."""
+        for calls, rates in self.repeats.items():
+            if max(rates) > min(rates) * STEADY and _lasts(calls, min(rates)):
+                return f"equal calls gave {min(rates):.0f} and {max(rates):.0f} tokens per second"
+        for calls, rate in self.rates.items():
+            fewer = self.rates.get(calls // 2)
+            if fewer and rate > 2 * MIN_SPEEDUP * fewer and _lasts(calls // 2, fewer):
+                return f"{calls} calls at once were more than twice as fast as {calls // 2}"
+        if self.first_token_s > max(WAIT_S, ANSWER_TOKENS * self.token_s):
+            return f"the first token of a tiny call took {self.first_token_s:.0f} s"
+        return ""
 
     @property
     def best(self) -> int:
@@ -76,6 +98,11 @@ class Measurement:
         return best
 
 
+def _lasts(calls: int, rate: float) -> bool:
+    """Whether calls at this rate take long enough to be compared."""
+    return calls * ANSWER_TOKENS > rate * WAIT_S
+
+
 async def measure(config: SwarmConfig) -> list[Check]:
     """Measure every configured model that has a server, one after the other."""
     pool = ModelPool(config)
@@ -83,7 +110,8 @@ async def measure(config: SwarmConfig) -> list[Check]:
     checks: list[Check] = []
     for entry in entries.values():
         try:
-            checks += _checks(config, entry, await _measure_model(pool, entry))
+            answered = await pool.answered(entry)
+            checks += _checks(config, answered, await _measure_model(pool, answered))
         except (ModelError, ConfigError) as error:
             text, _, cure = str(error).removeprefix("measure: ").rpartition("; ")
             checks.append(Check(f"measured {entry.label}", False, text, cure))
@@ -114,6 +142,7 @@ class _Answer:
     first_token_s: float
     usage: bool
     thinks: bool
+    seconds: float
 
 
 async def _measure_model(pool: ModelPool, entry: ModelEntry) -> Measurement:
@@ -126,11 +155,13 @@ async def _measure_model(pool: ModelPool, entry: ModelEntry) -> Measurement:
         first_token_s=first.first_token_s,
         usage=first.usage,
         thinks=first.thinks,
+        token_s=(first.seconds - first.first_token_s) / max(1, first.tokens - 1),
     )
     limit = info.slots or max(capacity.slots, pool.config.workflow.max_parallel_agents)
     rates, concurrency = measurement.rates, 1
     while concurrency <= min(MAX_CONCURRENCY, limit):
-        rates[concurrency] = max([await _rate(pool, entry, concurrency) for _ in range(2)])
+        repeats = [await _rate(pool, entry, concurrency) for _ in range(2)]
+        measurement.repeats[concurrency], rates[concurrency] = repeats, max(repeats)
         if concurrency > 1 and rates[concurrency] < rates[concurrency // 2] * MIN_SPEEDUP:
             break
         concurrency *= 2
@@ -160,7 +191,7 @@ async def _call(pool: ModelPool, entry: ModelEntry, question: str, schema: Any =
                     chunks.append(chunk)
     except Exception as error:
         raise explain(error, "measure", entry, secrets_of(entry, {})) from error
-    reason = finish_reason(chunks)
+    seconds, reason = time.monotonic() - began, finish_reason(chunks)
     if not reason:
         problem = f"measure: {entry.label} at {entry.server} cut the answer off before its end"
         raise ModelError(f"{problem}; look at the server's log, its answers cannot be used")
@@ -174,6 +205,7 @@ async def _call(pool: ModelPool, entry: ModelEntry, question: str, schema: Any =
         tokens=usage["output_tokens"] if usage and counted else len(chunks),
         first_token_s=first_token_s,
         usage=counted,
+        seconds=seconds,
         thinks=text != whole.text or "reasoning_content" in whole.additional_kwargs,
     )
 
@@ -198,9 +230,13 @@ def _checks(config: SwarmConfig, entry: ModelEntry, measurement: Measurement) ->
     name = f"measured {entry.label}"
     rates = ", ".join(f"{rate:.0f} with {calls} at once" for calls, rate in measurement.rates.items())
     text = f"tokens per second: {rates}; first token after {measurement.first_token_s:.2f} s"
-    yield Check(name, True, text)
-    yield _check_slots(name, measurement)
-    yield from _check_timeout(config, name, entry, measurement)
+    if doubt := measurement.doubt:
+        cure = "measure again when nothing else uses it; until then no slots and no timeout are proposed"
+        yield Check(name, None, f"{text}; it seems busy: {doubt}", cure)
+    else:
+        yield Check(name, True, text)
+        yield _check_slots(name, measurement)
+        yield from _check_timeout(config, name, entry, measurement)
     if measurement.context is None:
         yield Check(name, None, "its context is unknown", "prompts are not checked before they are sent")
     if not measurement.usage:

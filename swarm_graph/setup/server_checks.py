@@ -10,7 +10,7 @@ from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError
 from swarm_graph.models.capacity import server_capacity, slot_limit
 from swarm_graph.models.keys import api_key, check_model
-from swarm_graph.models.probe import ServerInfo, inspect
+from swarm_graph.models.probe import ServerInfo, as_answered, inspect
 from swarm_graph.settings import ModelEntry
 from swarm_graph.setup.checks import Check, failed_check
 from swarm_graph.state import AgentRole
@@ -30,6 +30,8 @@ async def check_servers(config: SwarmConfig) -> list[Check]:
     assignments, checks = _assignments(config)
     infos = await asyncio.gather(*(_server_info(entry, config.proxy) for entry, _ in assignments))
     for assignment, info in zip(assignments, infos, strict=True):
+        if info is not None:
+            assignment = assignment._replace(entry=as_answered(assignment.entry, info))
         checks += [*_check_settings(config, assignment), *_check_server(config, assignment, info)]
     return checks
 
@@ -145,6 +147,8 @@ def _check_context(name: str, context: int, answer: int, info: ServerInfo) -> Ch
     }
     cure = cures.get(info.kind, "give the model a larger context") + ", or lower max_tokens"
     text = f"context of {context} tokens; the longest answer ({answer}) and its prompt need about {needed}"
+    if context < PROMPT_TOKENS:
+        return Check(name, False, f"{text}: answers of the first round will be cut off", cure)
     return Check(name, None, text, cure)
 
 

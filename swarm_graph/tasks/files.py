@@ -118,7 +118,6 @@ def batch_tasks(
     prompt: str,
     *,
     answer: dict[str, Any] | None = None,
-    model: str | None = None,
     id_column: str | None = None,
     delimiter: str | None = None,
     say: Callable[[str], object] = lambda _note: None,
@@ -132,7 +131,6 @@ def batch_tasks(
         role: The role of all tasks.
         prompt: The prompt of all tasks: a name or a file.
         answer: The JSON Schema of a typed answer.
-        model: An entry of `model_config.multi_model`.
         id_column: The column or key that names the tasks.
         delimiter: What separates the cells of tables; by default, each table shows it.
         say: Is called with a note on what was left out, such as a subfolder or an unreadable file.
@@ -140,7 +138,7 @@ def batch_tasks(
     Raises:
         InputError: An input is missing or empty, or the prompt shows nothing of it.
     """
-    common = {"assigned_role": role, "prompt": prompt, "answer": answer, "model": model, "task_type": "batch"}
+    common = {"assigned_role": role, "prompt": prompt, "answer": answer, "task_type": "batch"}
     found = find_inputs(inputs)
     if found.left_out:
         say(f"left out: {found.note}")

@@ -1,0 +1,52 @@
+"""The one model for all roles that --url, --model, --api-type and --api-key-env name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from swarm_graph.cli.console import say
+from swarm_graph.cli.options import SessionOptions
+from swarm_graph.errors import InputError
+
+if TYPE_CHECKING:
+    from swarm_graph.config import SwarmConfig
+    from swarm_graph.models.find_model import GivenModel
+
+NO_MODEL = (
+    "no model is configured; name one with --url URL --model NAME, let `swarm-graph init` write a config for "
+    "the servers that it finds (`swarm-graph init URL` for yours), or use --simulate"
+)
+
+
+def given_model(options: SessionOptions) -> GivenModel:
+    """What the options say of the model; false when they say nothing."""
+    from swarm_graph.models.find_model import GivenModel
+
+    return GivenModel(options.url, options.model, options.api_type, options.api_key_env)
+
+
+def with_given_model(config: SwarmConfig, options: SessionOptions) -> SwarmConfig:
+    """The configuration with the model that the options name for all roles; one line on stderr says so.
+
+    Args:
+        config: The configuration; without such options it is returned as it is.
+        options: The options of the command.
+
+    Raises:
+        InputError: The options do not go together.
+        ConfigError: Its server does not answer, or does not have it, or there is a choice.
+    """
+    import asyncio
+
+    from swarm_graph.config import load_config
+    from swarm_graph.models.find_model import find_model
+
+    given = given_model(options)
+    if not given:
+        return config
+    if options.simulate:
+        raise InputError("--simulate asks no server; leave it out, or leave out --url and --model")
+    found = asyncio.run(find_model(config, given))
+    replaces = ", in place of the configured models" if config.entries else ""
+    say(f"every role asks {found.text}{replaces}")
+    return load_config(config, overrides=found.settings)

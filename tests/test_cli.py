@@ -274,7 +274,7 @@ def test_events_go_where_stdout_goes_whatever_the_terminal(tmp_path: Path) -> No
 def test_the_menu_asks_for_a_request_only_if_it_can_be_run(tmp_path: Path) -> None:
     for choice in ("2", "4"):
         seen = on_terminal("interactive", typed=f"{choice}\n", cwd=tmp_path)
-        assert "no model is configured; `swarm-graph init` writes a config" in seen
+        assert "no model is configured; name one with --url URL --model NAME, let `swarm-graph init`" in seen
         assert "What would you like to build?" not in seen
     seen = on_terminal("interactive", "--simulate", typed="3\n\nEND\n", cwd=tmp_path)
     assert "Paste what is to be reviewed" in seen
@@ -387,7 +387,7 @@ WRONG: dict[str, tuple[Sequence[str], Prepare, int, str]] = {
         "config.json: not valid JSON: line 2",
     ),
     "config a list": (RUN, text("config.json", "[1]"), 2, "expected an object"),
-    "no config": (RUN, nothing, 2, "no model is configured; `swarm-graph init`"),
+    "no config": (RUN, nothing, 2, "no model is configured; name one with --url URL --model NAME"),
     "iterations a word": (
         RUN,
         settings(workflow={"max_iterations": "many"}),

@@ -138,7 +138,7 @@ def test_doctor_warns_of_small_contexts_too_few_slots_and_other_names(
 ) -> None:
     small = {"agent_parameters": {"coder": {"num_ctx": 2048}}}
     assert "set num_ctx to" in "\n".join(
-        warned(checks(tmp_path, one(ollama.root, api_type="ollama") | small))
+        failures(checks(tmp_path, one(ollama.root, api_type="ollama") | small))
     )
     assert 'set "slots": 4' in "\n".join(warned(checks(tmp_path, one(llama.url, slots=8))))
     assert "only Ollama knows them" in "\n".join(warned(checks(tmp_path, one(llama.url) | small)))

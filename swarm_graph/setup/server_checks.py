@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from swarm_graph.config import SwarmConfig
-from swarm_graph.errors import ConfigError
+from swarm_graph.errors import ConfigError, NoModel
 from swarm_graph.models.capacity import server_capacity, slot_limit
 from swarm_graph.models.keys import api_key, check_model
 from swarm_graph.models.probe import ServerInfo, as_answered, inspect
@@ -17,6 +17,11 @@ from swarm_graph.state import AgentRole
 
 PROMPT_TOKENS = 4000
 """What a prompt of a later round usually needs beside the answer."""
+
+NO_MODEL_CURE = (
+    "name one with --url URL --model NAME, or let `swarm-graph init` write a config "
+    "(for a server elsewhere: `swarm-graph init URL`)"
+)
 
 
 class _Assignment(NamedTuple):
@@ -43,6 +48,8 @@ def _assignments(config: SwarmConfig) -> tuple[list[_Assignment], list[Check]]:
     for role in AgentRole:
         try:
             entry = config.model_for(role)
+        except NoModel:
+            return [], [Check("model", False, "no model is configured", NO_MODEL_CURE)]
         except ConfigError as error:
             unassigned.setdefault(str(error), []).append(str(role))
             continue

@@ -120,7 +120,7 @@ def test_the_page_about_prompts_can_be_followed(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("error")
 def test_configs_of_model_servers_are_read_without_a_warning() -> None:
     blocks = Page("model-servers.md").blocks("json")
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for _, config in blocks:
         assert load_config(json.loads(config)).entries
 

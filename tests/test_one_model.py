@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import warm
+from pages import Page
 from servers.counting_proxy import CountingProxy
 from servers.llama import Llama
 from servers.loopback import Handler, Loopback
@@ -154,6 +156,10 @@ def test_another_service_needs_both_names_to_be_used_unchecked(tmp_path: Path) -
     class NoList(Handler):
         def do_GET(self) -> None:  # noqa: N802
             self.reply(404, {})
+
+        def do_POST(self) -> None:  # noqa: N802
+            self.body()
+            self.reply(401, {})
 
     with Loopback("http://127.0.0.1:9", NoList) as server:
         done = swarm(tmp_path, *REVIEW, "--url", server.root, "--model", "m", code=2)
@@ -319,6 +325,7 @@ def test_init_keeps_the_name_of_the_key(keyed: Loopback, tmp_path: Path) -> None
         (("a.json", "b.json"), "init writes one file, not a.json and b.json"),
         (("LLAMA", "--model", "tinny"), "did you mean 'tiny'?"),
         (("http://me:sk-1@h",), "expected no password in the URL"),
+        (("--api-key-env", "KEY"), "--api-key-env goes with one URL"),
     ],
 )
 def test_init_refuses_what_it_cannot_find(
@@ -334,3 +341,24 @@ def test_init_without_a_server_names_both_ways(tmp_path: Path) -> None:
     if "found no model server" in done.stdout:  # nothing else listens on the usual ports of this machine
         assert "name yours: --url URL --model NAME, or `swarm-graph init URL`" in done.stdout
         assert "put your model there, then `swarm-graph doctor` checks it" in done.stdout
+
+
+# --- the documentation ---------------------------------------------------------------------------
+
+
+def test_the_commands_of_the_page_do_what_it_says(llama: Llama, ollama: OllamaFront, tmp_path: Path) -> None:
+    page = Page("model-servers.md")
+    lines = [line.removeprefix("$ ") for _, block in page.blocks("console") for line in block.splitlines()]
+    assert len(lines) == 4
+    here = {"http://127.0.0.1:1234/v1": llama.url, "http://127.0.0.1:11434": ollama.root}
+    here |= {"1234": llama.root.rpartition(":")[2], "qwen2.5-coder": "tiny"}
+    for line in lines:
+        _, *words = (here.get(word, word) for word in shlex.split(line))
+        done = warm.run(*words, cwd=tmp_path, env=environment(), text=True, given="")
+        assert done.returncode == (1 if words[0] == "run" else 0), (
+            done.stderr
+        )  # the tiny model writes no code
+        assert words[0] == "init" or f"every role asks tiny at {llama.url} (llama.cpp)" in done.stderr
+    assert load_config(tmp_path / "both.json", environ={}).models.mode == "multi"
+    ((_, code),) = page.blocks("python")
+    exec(code, {})

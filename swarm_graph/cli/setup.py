@@ -10,7 +10,14 @@ import click
 
 from swarm_graph.cli.console import program
 from swarm_graph.cli.one_model import given_model, with_given_model
-from swarm_graph.cli.options import MODEL_OPTIONS, SessionOptions, session_options
+from swarm_graph.cli.options import (
+    MODEL_OPTIONS,
+    SessionOptions,
+    key_option,
+    model_option,
+    session_options,
+    url_option,
+)
 from swarm_graph.errors import InputError
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR
 
@@ -79,7 +86,7 @@ def doctor(database: bool, repair: bool, measured: bool, options: SessionOptions
 
 @click.command(epilog="Example: swarm-graph init http://gpu-server:8000/v1")
 @click.argument("places", nargs=-1, metavar="[URL]... [FILE]")
-@session_options(*MODEL_OPTIONS)
+@session_options(url_option, model_option, key_option)
 @click.option(
     "--preset",
     type=click.Choice(["minimal", "optimal", "high-performance"]),
@@ -123,8 +130,10 @@ def init(
         return
     urls, path = _urls_and_path(places)
     keep_existing(path, force=force)
-    given = given_model(options)
-    servers = asyncio.run(find_servers([*urls, *filter(None, [options.url])], given))
+    urls += filter(None, [options.url])
+    if options.api_key_env and len(urls) != 1:
+        raise InputError("--api-key-env goes with one URL: the server that wants the key")
+    servers = asyncio.run(find_servers(urls, given_model(options)))
     for server in servers:
         click.echo(f"found {server.kind} at {server.url}: {', '.join(server.models) or 'no model'}")
     if not servers:

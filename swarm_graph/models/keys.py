@@ -37,7 +37,7 @@ def check_model(entry: ModelEntry) -> None:
     if entry.model == MODEL_PLACEHOLDER:
         raise ConfigError(
             f"the config still says {MODEL_PLACEHOLDER}: write a model's name there, and its server's url; "
-            "`swarm-graph init --force` looks for servers again"
+            "`swarm-graph init URL --force` asks your server, without URL it looks for servers again"
         )
     api_key(entry)
     if entry.api_type == "simulated":

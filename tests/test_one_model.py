@@ -224,6 +224,18 @@ def test_a_resume_takes_another_server(llama: Llama, tmp_path: Path) -> None:
     assert "note: the session began with other settings" not in done.stderr
 
 
+def test_a_resume_that_stops_says_how_to_go_on_with_its_server(llama: Llama, tmp_path: Path) -> None:
+    dead = {"url": f"http://127.0.0.1:{dead_port()}/v1", "model": "m", "retries": 0}
+    write_config(tmp_path, model_config={"single_model": dead}, limits={"calls": 4})
+    swarm(tmp_path, *REVIEW, code=1)
+    done = swarm(tmp_path, "resume", "s", "--url", llama.url, code=1)
+    again = f"swarm-graph resume s --url {llama.url} --model tiny --api-type openai"
+    assert f"`{again}`" in done.stderr
+    write_config(tmp_path, model_config={"single_model": dead}, limits={"calls": 1})
+    done = swarm(tmp_path, *REVIEW[:-1], "t", "--url", llama.url, code=1)
+    assert "`swarm-graph resume t`" in done.stderr  # it has recorded the model
+
+
 def test_options_are_ones_own_servers_for_a_received_session(llama: Llama, tmp_path: Path) -> None:
     sender, receiver = (
         environment(XDG_DATA_HOME=str(tmp_path / name)) for name in ("sender's home", "receiver's home")

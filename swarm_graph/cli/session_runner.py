@@ -303,4 +303,17 @@ def resume_command(coordinator: SwarmCoordinator) -> str:
     """The command that resumes the session of a coordinator."""
     elsewhere = coordinator.data_dir != Path(DATA_DIR)
     place = f" --data-dir {shlex.quote(str(coordinator.data_dir))}" if elsewhere else ""
-    return f"{program()} resume {shlex.quote(coordinator.session_id)}{place}"
+    models = _model_options(coordinator)
+    return f"{program()} resume {shlex.quote(coordinator.session_id)}{place}{models}"
+
+
+def _model_options(coordinator: SwarmCoordinator) -> str:
+    """The options that name the model of this run, if the session has not recorded them when it began."""
+    from swarm_graph.sessions.ids import get_session
+    from swarm_graph.shorthand import SHORTHAND
+
+    given = {key: value for key in SHORTHAND if (value := getattr(coordinator.config, key))}
+    session = get_session(coordinator.data_dir, coordinator.session_id) if given else None
+    if session is None or all(session.config.get(key) == value for key, value in given.items()):
+        return ""
+    return "".join(f" --{key.replace('_', '-')} {shlex.quote(value)}" for key, value in given.items())

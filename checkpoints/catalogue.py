@@ -33,9 +33,11 @@ from swarm_graph.checkpoints.records import (
     signatures_from_text,
     source_from_row,
 )
+from swarm_graph.checkpoints.sqlite_transcript import TRANSCRIPT_TABLES, SqliteTranscript
+from swarm_graph.checkpoints.transcript import Transcript
 from swarm_graph.state import ENDED_PHASES, Evidence, SwarmState, TaskRecord, has_ended
 
-TABLES = ("sessions", "runs", "tasks", "calls", "artifacts", "test_runs", "sources")
+TABLES = ("sessions", "runs", "tasks", "calls", "artifacts", "test_runs", "sources", *TRANSCRIPT_TABLES)
 PLACES = ("place", "inputs")
 """The kinds of sources that are places; they stay when a request is begun again."""
 MIN_SESSIONS_FOR_MEDIAN, MAX_SESSIONS_FOR_MEDIAN = 3, 20
@@ -55,10 +57,16 @@ _WORKING_SECONDS = f"total({_RUN_END} - started_at)"
 
 
 class Catalogue:
-    """The tables of TABLES in a database. Every method raises StorageError for an error of the database."""
+    """The tables of TABLES in a database. Every method raises StorageError for an error of the database.
+
+    Attributes:
+        database: The file.
+        transcript: What was asked and answered in its sessions.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.transcript: Transcript = SqliteTranscript(database)
 
     @property
     def _tables(self) -> Tables:
@@ -376,7 +384,7 @@ class Catalogue:
     def calls(self, session_id: str) -> list[dict[str, Any]]:
         """The model calls of a session, one row an attempt, in the order they ended; without answers."""
         rows = self._rows("calls", session_id, "rowid")
-        return [{name: row[name] for name in row if name not in ("key", "answer")} for row in rows]
+        return [{name: row[name] for name in row if name not in ("key", "answer", "call")} for row in rows]
 
     def all_calls(self) -> list[dict[str, Any]]:
         """The model calls of all sessions, one row an attempt, in the order they ended; without answers."""

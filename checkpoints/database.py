@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -208,6 +208,10 @@ class Database:
             self.connection.execute("VACUUM")
             # In WAL mode the smaller file is still in the -wal; only a checkpoint shortens the file itself.
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def start(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Start blocking work in the database's own thread, which does one after the other."""
+        return self._thread.submit(work, *args, **kwargs)
 
     async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Do blocking work in the database's own thread; it completes even if the caller is cancelled."""

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import Future
 from hashlib import sha256
 from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.records import CALL_COLUMNS
+from swarm_graph.checkpoints.transcript import Texts, Transcript
 from swarm_graph.errors import AnswerError
+from swarm_graph.events import Event
 from swarm_graph.state import Evidence, Reply, TaskRecord
 
+BegunCall = Future[int]
+"""The id of a call in the transcript, once its begin is committed."""
+
 _INSERT_CALL = (
-    f"INSERT INTO calls (session, key, answer, {', '.join(CALL_COLUMNS)}) "
-    f"VALUES (?, ?, ?{', ?' * len(CALL_COLUMNS)})"
+    f"INSERT INTO calls (session, key, answer, call, {', '.join(CALL_COLUMNS)}) "
+    f"VALUES (?, ?, ?, ?{', ?' * len(CALL_COLUMNS)})"
 )
 
 
@@ -28,13 +34,22 @@ class Journal:
         catalogue: The catalogue of the session's database.
         session_id: The session.
         has_answers: Whether earlier runs of the same request may have left answers.
+        transcript: Keeps what is asked and answered; None keeps nothing of it.
 
     Attributes:
         ended_tasks: The tasks that have ended in this run, by id.
     """
 
-    def __init__(self, catalogue: Catalogue, session_id: str, *, has_answers: bool) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        session_id: str,
+        *,
+        has_answers: bool,
+        transcript: Transcript | None = None,
+    ) -> None:
         self.catalogue, self.session_id, self.has_answers = catalogue, session_id, has_answers
+        self._transcript = transcript
         self.ended_tasks: dict[str, TaskRecord] = {}
 
     async def find_answer(self, task: str, iteration: int, key: str) -> Reply | None:
@@ -49,15 +64,52 @@ class Journal:
             return None
         return await self.catalogue.database.run(self._find_answer, task, iteration, key)
 
-    async def record_call(self, call: Mapping[str, Any], key: str, reply: Reply | None) -> None:
-        """Commit one attempt of a call.
+    @property
+    def keeps_texts(self) -> bool:
+        """Whether what is asked and answered is kept for people."""
+        return self._transcript is not None
+
+    def begin_call(self, event: Event, texts: Texts) -> BegunCall | None:
+        """Record that a call begins, with its prompt, and do not wait for it; None if nothing is kept.
+
+        Args:
+            event: `call_started`.
+            texts: The prompt and the parameters.
+        """
+        if self._transcript is None:
+            return None
+        return self.catalogue.database.start(self._transcript.append, event, None, texts)
+
+    async def record_call(
+        self,
+        call: Mapping[str, Any],
+        key: str,
+        reply: Reply | None,
+        event: Event,
+        texts: Texts,
+        begun: BegunCall | None,
+    ) -> int | None:
+        """Commit one attempt of a call; returns its id in the transcript, None if nothing is kept.
 
         Args:
             call: The columns of CALL_COLUMNS; missing ones become NULL.
             key: The question's `question_key`.
             reply: The answer; None if the attempt failed.
+            event: `call_ended`.
+            texts: What was answered.
+            begun: What `begin_call` returned.
         """
-        await self.catalogue.database.run(self._record_call, call, key, reply)
+        return await self.catalogue.database.run(self._record_call, call, key, reply, event, texts, begun)
+
+    async def record_reading(self, event: Event, call: int | None) -> None:
+        """Commit what was wrong or odd when an answer was read.
+
+        Args:
+            event: `answer_read`.
+            call: The answer's call in the transcript; None if it is not kept.
+        """
+        if self._transcript and call:
+            await self.catalogue.database.run(self._transcript.append, event, call)
 
     async def record_test_run(self, evidence: Evidence, iteration: int) -> None:
         """Commit the evidence of a test run; the same attempt in the same round is overwritten."""
@@ -80,17 +132,30 @@ class Journal:
     def _find_answer(self, task: str, iteration: int, key: str) -> Reply | None:
         with self.catalogue.database.view() as cursor:
             row = cursor.execute(
-                "SELECT answer, outcome, input_tokens, output_tokens FROM calls "
+                "SELECT answer, outcome, input_tokens, output_tokens, call FROM calls "
                 "WHERE session = ? AND task = ? AND iteration = ? AND key = ? AND answer IS NOT NULL "
                 "ORDER BY rowid DESC LIMIT 1",
                 (self.session_id, task, iteration, key),
             ).fetchone()
-        return Reply(row[0], row[1] == "truncated", row[2], row[3]) if row else None
+        return Reply(row[0], row[1] == "truncated", row[2], row[3], call=row[4]) if row else None
 
-    def _record_call(self, call: Mapping[str, Any], key: str, reply: Reply | None) -> None:
+    def _record_call(
+        self,
+        call: Mapping[str, Any],
+        key: str,
+        reply: Reply | None,
+        event: Event,
+        texts: Texts,
+        begun: BegunCall | None,
+    ) -> int | None:
         row = [call.get(name) for name in CALL_COLUMNS]
+        number = begun.result() if begun else None  # done: the database's thread works in order
         with self.catalogue.database.transaction() as cursor:
-            cursor.execute(_INSERT_CALL, (self.session_id, key, reply.text if reply else None, *row))
+            answer = reply.text if reply else None
+            cursor.execute(_INSERT_CALL, (self.session_id, key, answer, number, *row))
+            if self._transcript and number:
+                self._transcript.append(event, number, texts)
+        return number
 
     def _fail_task(self, task: TaskRecord, error: Exception) -> None:
         with self.catalogue.database.transaction() as cursor:

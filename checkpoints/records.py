@@ -26,7 +26,7 @@ TASK_COLUMNS = (
 CALL_COLUMNS = (
     "time", "node", "role", "task", "iteration", "attempt", "model", "server", "outcome", "finish_reason",
     "queued_s", "first_token_s", "seconds", "input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens",
-    "estimated", "cost", "error",
+    "estimated", "cost", "error", "repair",
 )  # fmt: skip
 TEST_RUN_COLUMNS = (
     "outcome", "reason", "exit_code", "passed", "failed", "errored", "skipped", "sandbox", "seconds",
@@ -152,12 +152,12 @@ def session_from_row(row: Mapping[str, Any]) -> Session:
     if row["findings"] is not None:
         decoded["findings"] = json_object(row["findings"])
     columns = {name: row[name] for name in row if name != "signatures"}
-    return _checked(Session, {**columns, **decoded})
+    return checked(Session, {**columns, **decoded})
 
 
 def source_from_row(row: Sequence[Any]) -> Source:
     """The source of a row of the table `sources`. Raises StorageError if we would not write such a row."""
-    return _checked(Source, row)
+    return checked(Source, row)
 
 
 def json_object(text: object) -> dict[str, Any]:
@@ -171,8 +171,12 @@ def json_object(text: object) -> dict[str, Any]:
     return found
 
 
-def _checked(kind: type[R], values: Any) -> R:
-    """A record with values of its types: a database is a file that anybody may have changed."""
+def checked(kind: type[R], values: Any) -> R:
+    """A record with values of its types: a database is a file that anybody may have changed.
+
+    Raises:
+        StorageError: The values have other types.
+    """
     try:
         checked: R = _adapter(cast("Any", kind)).validate_python(values)
     except ValidationError as error:
@@ -214,7 +218,7 @@ def signatures_from_text(text: object) -> dict[str, list[str]]:
 def run_from_row(row: Mapping[str, Any]) -> Run:
     """The run of a row of the table `runs`. Raises StorageError if we would not write such a row."""
     decoded = {name: row[name] and json_object(row[name]) for name in ("input", "config")}
-    return _checked(Run, {**row, **decoded})
+    return checked(Run, {**row, **decoded})
 
 
 def outcome_columns(state: SwarmState) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class Cleanup:
     Attributes:
         removed: Ids of the sessions that were removed.
         compacted: Ids of the sessions that were compacted.
+        forgotten: Ids of the sessions whose calls were forgotten: prompts, thoughts and answers.
         at_work: Ids of the running sessions, which were left alone.
         bytes_before: The size of the database before.
         bytes_after: The size of the database after.
@@ -34,6 +35,7 @@ class Cleanup:
 
     removed: list[str] = field(default_factory=list)
     compacted: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
     at_work: list[str] = field(default_factory=list)
     bytes_before: int = 0
     bytes_after: int = 0
@@ -46,6 +48,7 @@ def clean_up(
     keep: int,
     unfinished: bool = False,
     history: History = "all",
+    calls_only: bool = False,
     dry_run: bool = False,
 ) -> Cleanup:
     """Remove old sessions, compact the other ended ones, and vacuum; running sessions are left alone.
@@ -56,12 +59,16 @@ def clean_up(
         keep: How many of the newest sessions stay, whatever their age.
         unfinished: Also remove old sessions that have not ended.
         history: Which checkpoints of ended sessions stay.
+        calls_only: Forget what was asked and answered in the old sessions, and keep the sessions; without an
+            age all sessions are old.
         dry_run: Change nothing.
 
     Raises:
         StorageError: The database or a lock cannot be written.
     """
     cleanup = Cleanup(bytes_before=database_bytes(saver.path))
+    if older_than_s is None and calls_only:
+        older_than_s = float("-inf")
     old_before = time.time() - older_than_s if older_than_s is not None else float("-inf")
     for number, listed in enumerate(saver.catalogue.sessions()):
         try:
@@ -69,9 +76,13 @@ def clean_up(
                 session = saver.catalogue.get(listed.session)  # a run may have ended since it was listed
                 ended = session is not None and has_ended(session.phase)
                 is_old = session is not None and session.updated_at < old_before
-                if is_old and number >= keep and (ended or unfinished):
+                is_selected = is_old and number >= keep and (ended or unfinished)
+                if is_selected and calls_only:
+                    cleanup.forgotten.append(listed.session)
+                    work: Callable[[SwarmSaver, str], object] = forget_calls
+                elif is_selected:
                     cleanup.removed.append(listed.session)
-                    work: Callable[[SwarmSaver, str], None] = remove
+                    work = remove
                 elif ended:
                     cleanup.compacted.append(listed.session)
                     work = partial(compact, history=history)
@@ -92,6 +103,12 @@ def remove(saver: SwarmSaver, session_id: str) -> None:
     with saver.transaction():
         saver.delete_thread(session_id)
         saver.catalogue.delete(session_id)
+
+
+def forget_calls(saver: SwarmSaver, session_id: str) -> None:
+    """Delete the prompts, thoughts and answers of a session's calls; their figures stay."""
+    with saver.transaction():
+        saver.catalogue.transcript.forget(session_id)
 
 
 def compact(saver: SwarmSaver, session_id: str, history: History = "all") -> None:

@@ -53,7 +53,7 @@ def rebuild(source: sqlite3.Connection, target: Path, repair: Repair) -> None:
     repair.rebuilt = True
     with SwarmSaver(Database(target)) as saver, saver.transaction() as cursor:
         for table in saver.database.tables.table_names():
-            if not table.startswith("_"):
+            if not table.startswith(("_", "sqlite_")):
                 _copy_table(source, cursor, table, repair)
         # An id may survive in the damaged table's index, or in a run, although its row is lost.
         known = {name for (name,) in _until_damage(source, "SELECT session FROM sessions")}

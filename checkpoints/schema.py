@@ -99,9 +99,28 @@ def sources(database: Database) -> None:
     database.table("sources").create(words, pk=("session", "kind", "name"))
 
 
+def transcript(database: Database) -> None:
+    """What was asked and answered, as events with texts; which calls were repair questions."""
+    calls = database.table("calls")
+    calls.add_column("repair", int, not_null_default=0)
+    calls.add_column("call", int)
+    database.execute(
+        """CREATE TABLE events (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, session TEXT NOT NULL, time REAL NOT NULL,
+            kind TEXT NOT NULL, node TEXT NOT NULL, role TEXT NOT NULL, task TEXT NOT NULL,
+            iteration INTEGER NOT NULL, call INTEGER, data BLOB NOT NULL)"""
+    )
+    database.execute("CREATE INDEX idx_events_session ON events (session)")
+    database.execute(
+        """CREATE TABLE texts (
+            id INTEGER PRIMARY KEY, session TEXT NOT NULL, digest BLOB NOT NULL, data BLOB NOT NULL,
+            UNIQUE (session, digest))"""
+    )
+
+
 STEPS = (
     sessions_and_calls, values_by_version, runs_tasks_artifacts, journal, test_runs, costs_and_outcomes,
-    estimates, signatures, sources,
+    estimates, signatures, sources, transcript,
 )  # fmt: skip
 
 MIGRATIONS = Migrations("swarm_graph")

@@ -153,7 +153,7 @@ class SwarmConfig(Settings):
     def redacted(self) -> dict[str, Any]:
         """The settings that were given, in the file's shape and without secrets, as sessions save them."""
         settings = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        return cast("dict[str, Any]", _without_secrets(settings))
+        return cast("dict[str, Any]", without_secrets(settings))
 
     def with_graph_of(self, saved: Mapping[str, Any]) -> SwarmConfig:
         """A copy with the graph settings of a saved configuration.
@@ -410,19 +410,19 @@ def _drop_unknown_keys(group: Settings) -> None:
         _drop_unknown_keys(child)
 
 
-def _without_secrets(value: Any, *, in_extra_body: bool = False) -> Any:
+def without_secrets(value: Any, *, in_extra_body: bool = False) -> Any:
     """JSON-like settings without the fields of `extra_body` that have a secret's name.
 
     Only the user's own fields are removed: `max_tokens`, for one, matches SECRET_NAME too.
     """
     if isinstance(value, dict):
         return {
-            key: _without_secrets(inner, in_extra_body=in_extra_body or key == "extra_body")
+            key: without_secrets(inner, in_extra_body=in_extra_body or key == "extra_body")
             for key, inner in value.items()
             if not (in_extra_body and SECRET_NAME.search(key))
         }
     if isinstance(value, list):
-        return [_without_secrets(item, in_extra_body=in_extra_body) for item in value]
+        return [without_secrets(item, in_extra_body=in_extra_body) for item in value]
     return value
 
 

@@ -20,6 +20,7 @@ Kind = Literal[
     "call_started",
     "tokens",
     "call_ended",
+    "answer_read",
     "task_ended",
     "task_failed",
     "task_added",
@@ -58,6 +59,8 @@ class Event:
             - call_ended: attempt, repair, model, server, outcome, finish_reason, queued_s, first_token_s,
               seconds, input_tokens, output_tokens, reasoning_tokens, cut_tokens (estimated, of a call that
               did not end), estimated (the server counted no tokens), cost, error
+            - answer_read, only if there is something to say: repair, problem (why the answer could not be
+              used as it was), note (what was mended or left out)
             - task_ended: note; in custom sessions also record (the task's), and kept (its result comes from
               an earlier run)
             - task_failed: task_type, error

@@ -339,6 +339,9 @@ class Features(Settings):
     """Optional features."""
 
     enable_checkpointing: bool = Field(True, description="Save every step; needed to resume a session.")
+    keep_prompts: bool = Field(
+        True, description="Keep prompts, thoughts and answers in the database, for `swarm-graph log`."
+    )
     execute_tests: bool = Field(False, description="Let `standard` write and run tests too.")
     langsmith: bool = Field(False, description="Let the environment switch LangSmith tracing on.")
     otlp_endpoint: str | None = Field(
@@ -364,6 +367,7 @@ SETTINGS_OF_ANY_SESSION = (
     "limits.tokens",
     "limits.seconds",
     "features.execute_tests",
+    "features.keep_prompts",
 )
 """The settings that a session takes from its database, whoever wrote it: its graph's shape and its limits.
 

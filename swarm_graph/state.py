@@ -374,3 +374,5 @@ class Reply:
     """The output tokens that were thoughts, if the server counts them."""
     estimated: bool = False
     """Whether we estimated the tokens, because the server did not count them."""
+    call: int | None = None
+    """The id of its call in the transcript; None if that is not kept."""

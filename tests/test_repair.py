@@ -91,7 +91,18 @@ def overwrite(path: Path, *pages: int, offset: int = 0, data: bytes = b"\xa5" * 
 
 def counts(path: Path) -> dict[str, int]:
     langgraphs = ("checkpoints", "writes", "channel_values")
-    tables = (*langgraphs, "sessions", "runs", "tasks", "calls", "artifacts", "test_runs", "sources")
+    tables = (
+        *langgraphs,
+        "sessions",
+        "runs",
+        "tasks",
+        "calls",
+        "artifacts",
+        "test_runs",
+        "sources",
+        "events",
+        "texts",
+    )
     with closing(sqlite3.connect(path)) as connection:
         return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
 

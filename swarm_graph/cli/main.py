@@ -15,6 +15,7 @@ import click
 from swarm_graph import __version__
 from swarm_graph.cli.batch import batch
 from swarm_graph.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, discard_stdout, end, say
+from swarm_graph.cli.log import log
 from swarm_graph.cli.one_model import NO_MODEL
 from swarm_graph.cli.options import config_option
 from swarm_graph.cli.run import WORKFLOW_HELP, interactive, resume, run
@@ -108,7 +109,7 @@ def swarm_graph(context: click.Context) -> None:
             click.echo(context.get_help())
 
 
-for command in (run, resume, batch, interactive, sessions, verify, init, doctor):
+for command in (run, resume, batch, interactive, sessions, log, verify, init, doctor):
     swarm_graph.add_command(command)
 
 

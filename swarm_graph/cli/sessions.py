@@ -323,6 +323,11 @@ def _edits(settings: tuple[str, ...], edit: str | None, following: tuple[str, ..
     type=click.Choice(["all", "last"]),
     help="Which checkpoints of ended sessions stay: all, or only the last (no history, no forks).",
 )
+@click.option(
+    "--calls",
+    is_flag=True,
+    help="Remove only the prompts and answers of the selected sessions; without --older-than of all.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @data_option
 @json_option
@@ -331,6 +336,7 @@ def cleanup(
     keep: int,
     unfinished: bool,
     history: Any,
+    calls: bool,
     dry_run: bool,
     data_dir: str,
     as_json: bool,
@@ -342,8 +348,16 @@ def cleanup(
     age = seconds(older_than) if older_than is not None else None
     with _saver(data_dir) as saver:
         cleaned = clean_up(
-            saver, older_than_s=age, keep=keep, unfinished=unfinished, history=history, dry_run=dry_run
+            saver,
+            older_than_s=age,
+            keep=keep,
+            unfinished=unfinished,
+            history=history,
+            calls_only=calls,
+            dry_run=dry_run,
         )
+    if calls and not cleaned.forgotten:
+        say(f"no session is selected: the newest {keep} stay as they are; --keep 0 keeps none")
     print_result(vars(cleaned), cleanup_text(cleaned, dry_run), as_json)
 
 

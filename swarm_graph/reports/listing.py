@@ -217,6 +217,8 @@ def cleanup_text(cleanup: Cleanup, dry_run: bool) -> str:
         f"{would}removed: {', '.join(cleanup.removed) or 'none'}",
         f"{would}compacted: {len(cleanup.compacted)}",
     ]
+    if cleanup.forgotten:
+        lines.append(f"prompts and answers {would}removed: {', '.join(cleanup.forgotten)}")
     if cleanup.at_work:
         lines.append(f"left alone, still running: {', '.join(cleanup.at_work)}")
     before, after = (f"{size / 1e6:.2f} MB" for size in (cleanup.bytes_before, cleanup.bytes_after))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -19,9 +21,11 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import RunnableConfig
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential_jitter
 
-from swarm_graph.checkpoints.journal import question_key
+from swarm_graph.checkpoints.journal import BegunCall, question_key
+from swarm_graph.checkpoints.transcript import NO_TEXTS, Message, Texts
+from swarm_graph.config import without_secrets
 from swarm_graph.errors import ModelError
-from swarm_graph.events import Kind
+from swarm_graph.events import Event, Kind
 from swarm_graph.models.failures import explain
 from swarm_graph.models.keys import secrets_of
 from swarm_graph.models.masking import MaskedStream, masked
@@ -68,6 +72,7 @@ class ModelCall:
         emit: Emits the events of the call.
         run: The run that the call belongs to.
         parameters: What an answer depends on besides the messages: it is part of the journal's key.
+        schema: The JSON schema that the server is given for the answer, for the transcript.
         is_repair: Whether it is the repair question after an answer that could not be read.
         may_omit_finish_reason: Whether an answer without any response metadata is complete.
         final_statuses: HTTP statuses after which this call is not retried.
@@ -80,6 +85,7 @@ class ModelCall:
     emit: Emitter
     run: RunContext
     parameters: Mapping[str, Any]
+    schema: Mapping[str, Any] | None = None
     is_repair: bool = False
     may_omit_finish_reason: bool = False
     final_statuses: AbstractSet[int] = frozenset()
@@ -124,7 +130,7 @@ class ModelCall:
                 await held.enter_async_context(slots)
             self.run.stop.check()
             self.run.budget.begin_call()
-            attempt = _Attempt(self, key, number, time.monotonic() - queued_at)
+            attempt = _Attempt(self, key, number, time.monotonic() - queued_at, messages)
             self._debug("asks", "\n".join(message.text for message in messages))
             try:
                 reply = await self._stream(messages, arguments, attempt)
@@ -139,8 +145,8 @@ class ModelCall:
                 await attempt.end("failed", error=str(failure))
                 raise failure from self._shown_cause(error)
             self._debug("is answered", reply.text)
-            await attempt.end("truncated" if reply.truncated else "answered", reply=reply)
-            return reply
+            call = await attempt.end("truncated" if reply.truncated else "answered", reply=reply)
+            return replace(reply, call=call)
 
     def _debug(self, what: str, text: str) -> None:
         """Log a prompt or an answer at DEBUG, without keys."""
@@ -243,6 +249,14 @@ class ModelCall:
     def _reason(self, chunks: list[AIMessageChunk]) -> str:
         return masked(finish_reason(chunks), self.secrets())
 
+    def question_texts(self, messages: Sequence[BaseMessage]) -> Texts:
+        """The prompt and the parameters as the transcript keeps them, without secrets."""
+        secrets = tuple(self.secrets())
+        prompt = [Message(message.type, _without_keys(message.text, secrets)) for message in messages]
+        given = {name: value for name, value in self.parameters.items() if value not in (None, {})}
+        parameters = {**without_secrets(given), "schema": self.schema}
+        return Texts(prompt, parameters=masked(json.dumps(parameters, default=str), secrets))
+
     def secrets(self) -> list[str]:
         """What no text of this call may repeat."""
         return secrets_of(self.entry, self.parameters)
@@ -253,6 +267,12 @@ class ModelCall:
             node=self.node,
             retryable=retryable,
         )
+
+
+@lru_cache(maxsize=64)
+def _without_keys(text: str, secrets: tuple[str, ...]) -> str:
+    """A text of a prompt without API keys. Prompts repeat, and masking a long one takes milliseconds."""
+    return without_lone_surrogates(masked(text, secrets))
 
 
 class _Patience:
@@ -284,9 +304,11 @@ def _error_of(state: RetryCallState) -> ModelError:
 
 
 class _Attempt:
-    """One attempt of a call, from dispatch to its end: its events, and its row in the journal."""
+    """One attempt of a call, from dispatch to its end: its events, and its record."""
 
-    def __init__(self, call: ModelCall, key: str, number: int, queued_s: float) -> None:
+    def __init__(
+        self, call: ModelCall, key: str, number: int, queued_s: float, messages: Sequence[BaseMessage]
+    ) -> None:
         self._call, self._key, self.number = call, key, number
         self._common = {
             "attempt": number,
@@ -301,10 +323,19 @@ class _Attempt:
         self.tokens = 0
         self.finish_reason = ""
         self._text, self._thoughts = MaskedStream(call.secrets()), MaskedStream(call.secrets())
-        self._emit("call_started")
+        self._received: list[AIMessageChunk] = []
+        journal = call.run.journal
+        self._journal = journal if journal and journal.keeps_texts else None
+        event = self._event("call_started")
+        self._begun: BegunCall | None = None
+        if self._journal:
+            self._begun = self._journal.begin_call(event, call.question_texts(messages))
+        call.emit.send(event)
 
     def add(self, chunk: AIMessageChunk) -> None:
         """Count a chunk of the answer, and emit it with others every TOKEN_EVENT_S."""
+        if self._journal:
+            self._received.append(chunk)
         if not chunk.content and not chunk.additional_kwargs:
             return
         now = time.monotonic()
@@ -312,7 +343,7 @@ class _Attempt:
             self._first_token_s = now - self._started_at
         self.tokens += 1  # servers send about one token per chunk; exact counts come last, if at all
         self._text.add(chunk.text)
-        self._thoughts.add(str(chunk.additional_kwargs.get("reasoning_content", "")))
+        self._thoughts.add(_thoughts(chunk))
         if now - self._emitted_at >= TOKEN_EVENT_S:
             self._emitted_at = now
             self._emit_tokens()
@@ -322,10 +353,16 @@ class _Attempt:
             without_lone_surrogates(stream.take(last=last)) for stream in (self._text, self._thoughts)
         )
         if text or thoughts or not last:
-            self._emit("tokens", output_tokens=self.tokens, text=text, thoughts=thoughts)
+            self._call.emit.send(
+                self._event("tokens", output_tokens=self.tokens, text=text, thoughts=thoughts)
+            )
 
-    async def end(self, outcome: str, *, reply: Reply | None = None, error: str | None = None) -> None:
-        """Commit the attempt with its answer, then emit its end: no observer is ahead of the database."""
+    async def end(self, outcome: str, *, reply: Reply | None = None, error: str | None = None) -> int | None:
+        """Commit the attempt with its answer, then emit its end: no observer is ahead of the database.
+
+        Returns:
+            The id of the call in the transcript; None if it is not kept.
+        """
         input_tokens, output_tokens = (reply.input_tokens, reply.output_tokens) if reply else (0, 0)
         prices = self._call.entry.prices
         columns = {
@@ -341,14 +378,43 @@ class _Attempt:
             "cost": (input_tokens * prices.input + output_tokens * prices.output) / 1e6,
             "error": error,
         }
-        run = self._call.run
+        run, number = self._call.run, None
         run.budget.end_call(input_tokens + output_tokens if reply else self.tokens)
+        event = self._event("call_ended", **columns)
         if run.journal:
-            row = {**self._call.emit.origin.to_dict(), **self._common, **columns, "time": time.time()}
-            await run.journal.record_call(row, self._key, reply)
+            row = {**self._call.emit.origin.to_dict(), **event.data, "time": event.time}
+            texts = self._answer_texts(reply)
+            number = await run.journal.record_call(row, self._key, reply, event, texts, self._begun)
         if self._emitted_at > self._started_at:
             self._emit_tokens(last=True)
-        self._emit("call_ended", **columns)
+        self._call.emit.send(event)
+        return number
 
-    def _emit(self, kind: Kind, **data: Any) -> None:
-        self._call.emit(kind, **self._common, **data)
+    def _answer_texts(self, reply: Reply | None) -> Texts:
+        """What has arrived of the answer, as the transcript keeps it, without secrets."""
+        if not self._received:
+            return NO_TEXTS
+        secrets = self._call.secrets()
+        thoughts = "".join(map(_thoughts, self._received))
+        answer = reply.text if reply else "".join(chunk.text for chunk in self._received)
+        tools = self._tool_calls()
+        return Texts(
+            thoughts=without_lone_surrogates(masked(thoughts, secrets)),
+            answer=without_lone_surrogates(answer if reply else masked(answer, secrets)),
+            tool_calls=masked(json.dumps(tools, default=str), secrets) if tools else "",
+        )
+
+    def _tool_calls(self) -> list[Any]:
+        """The tools that the answer calls, well formed or not."""
+        chunks = [chunk for chunk in self._received if chunk.tool_call_chunks]
+        if not chunks:
+            return []
+        whole = add_ai_message_chunks(chunks[0], *chunks[1:])
+        return [*whole.tool_calls, *whole.invalid_tool_calls]
+
+    def _event(self, kind: Kind, **data: Any) -> Event:
+        return self._call.emit.event(kind, **self._common, **data)
+
+
+def _thoughts(chunk: AIMessageChunk) -> str:
+    return str(chunk.additional_kwargs.get("reasoning_content", ""))

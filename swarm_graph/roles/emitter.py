@@ -38,4 +38,12 @@ class Emitter:
     write: Callable[[Any], None]
 
     def __call__(self, kind: Kind, **data: Any) -> None:
-        self.write(Event(kind, time.time(), **vars(self.origin), data=data).to_dict())
+        self.send(self.event(kind, **data))
+
+    def event(self, kind: Kind, **data: Any) -> Event:
+        """An event of the node, not yet emitted."""
+        return Event(kind, time.time(), **vars(self.origin), data=data)
+
+    def send(self, event: Event) -> None:
+        """Emit an event."""
+        self.write(event.to_dict())

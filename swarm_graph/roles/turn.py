@@ -150,7 +150,7 @@ class Turn:
         reply = await self._reply(question, endpoint, messages)
         doubtful: Reading[A] | None = None
         try:
-            reading = _read(question, reply, template)
+            reading = await self._read(question, reply, template)
             if not reading.doubt:
                 return Answer(reading.answer, self._note(reading.note))
             doubtful, problem = reading, reading.doubt
@@ -158,7 +158,7 @@ class Turn:
             problem = str(unreadable)
         reply = await self._repaired(question, endpoint, messages, reply, problem)
         try:
-            reading = _read(question, reply, template)
+            reading = await self._read(question, reply, template, is_repair=True)
         except UnreadableAnswer as unreadable:
             if doubtful:
                 return Answer(doubtful.answer, self._note(doubtful.note, f"taken although {doubtful.doubt}"))
@@ -168,6 +168,26 @@ class Turn:
             return Answer(substitute, self._note(f"unreadable: {unreadable}"))
         taken = f"taken although {reading.doubt}" if reading.doubt else ""
         return Answer(reading.answer, self._note("repaired", reading.note, taken))
+
+    async def _read(
+        self, question: Question[A], reply: Reply, template: ChatTemplate, *, is_repair: bool = False
+    ) -> Reading[A]:
+        """Read a reply; what is wrong or odd in it is emitted and recorded. Raises UnreadableAnswer."""
+        try:
+            reading = _read(question, reply, template)
+        except UnreadableAnswer as unreadable:
+            await self._report(reply, problem=str(unreadable), is_repair=is_repair)
+            raise
+        if reading.doubt or reading.note:
+            await self._report(reply, reading.doubt, reading.note, is_repair=is_repair)
+        return reading
+
+    async def _report(self, reply: Reply, problem: str, note: str = "", *, is_repair: bool = False) -> None:
+        """Emit and record what was wrong or odd in a reply."""
+        event = self.emit.event("answer_read", repair=is_repair, problem=problem, note=note)
+        if self.run.journal:
+            await self.run.journal.record_reading(event, reply.call)
+        self.emit.send(event)
 
     async def _repaired(
         self,
@@ -231,10 +251,10 @@ class Turn:
         trial = FieldTrial(retried=entry.retries > 0)
         while True:
             left_out = endpoint.refused() | trial.left_out
-            call = await self._call(
-                question, endpoint, left_out, is_repair=is_repair, is_trial=trial.is_running
-            )
             schema = None if SCHEMA in left_out else question.schema
+            call = await self._call(
+                question, endpoint, left_out, schema, is_repair=is_repair, is_trial=trial.is_running
+            )
             arguments = call_arguments(call.model, parameters.extra_body, schema)
             try:
                 reply = await call(messages, **arguments)
@@ -255,6 +275,7 @@ class Turn:
         """Raises ModelError when the server cut the prompt without an error."""
         entry, node = endpoint.entry, self.emit.origin.node
         if size := await endpoint.cut_prompt(messages, reply.input_tokens):
+            await self._report(reply, f"the server has read only {reply.input_tokens} tokens of the prompt")
             raise ModelError(
                 f"{node}: {entry.label} at {entry.server} has read only {reply.input_tokens} tokens of a "
                 f"prompt of about {size}: it cuts what does not fit; raise num_ctx or its server's context",
@@ -266,6 +287,7 @@ class Turn:
         question: Question[Any],
         endpoint: Endpoint,
         left_out: frozenset[str],
+        schema: dict[str, Any] | None,
         *,
         is_repair: bool,
         is_trial: bool,
@@ -287,6 +309,7 @@ class Turn:
                 "model": endpoint.name_of(model),
                 "override": temperature,
             },
+            schema=schema,
             is_repair=is_repair,
             may_omit_finish_reason=endpoint.may_omit_finish_reason,
             final_statuses=REFUSAL_STATUS if is_trial else frozenset(),

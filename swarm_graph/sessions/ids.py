@@ -11,6 +11,7 @@ from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import Session
+from swarm_graph.config_source import closest_match
 from swarm_graph.errors import InputError
 
 DATABASE = "swarm.db"
@@ -79,6 +80,26 @@ def find_session(data_dir: Path, session_id: str | None, workflow: str = "") -> 
         kind = f"{workflow} session" if workflow else "session"
         missing = f"no {kind} '{session_id}'" if session_id else f"no unfinished {kind}"
         raise InputError(f"{missing} in '{data_dir}'; `swarm-graph sessions list` shows all")
+    return session
+
+
+def session_to_read(catalogue: Catalogue, session_id: str | None) -> Session:
+    """A session by its id, or the one that was worked on last.
+
+    Raises:
+        InputError: There is no such session.
+    """
+    folder = str(catalogue.database.file.parent)
+    if session_id is None:
+        sessions = catalogue.sessions()
+        if not sessions:
+            raise InputError(f"no sessions in '{folder}'; run one first, or name its folder with --data-dir")
+        return sessions[0]
+    session = catalogue.get(session_id)
+    if session is None:
+        meant = closest_match(session_id, [known.session for known in catalogue.sessions()])
+        cure = f"did you mean '{meant}'?" if meant else "`swarm-graph sessions list` shows all"
+        raise InputError(f"no session '{session_id}' in '{folder}'; {cure}")
     return session
 
 

@@ -116,7 +116,8 @@ class RunRecorder:
             if self.is_own:
                 sign(self._catalogue, self._session_id)
         resumed = opening.kind == "resume"
-        self._journal = Journal(self._catalogue, self._session_id, has_answers=resumed)
+        transcript = self._catalogue.transcript if config.features.keep_prompts else None
+        self._journal = Journal(self._catalogue, self._session_id, has_answers=resumed, transcript=transcript)
         spent = self._catalogue.usage_of_request(self._session_id) if resumed else (0, 0, 0.0)
         return Recording(self._journal, Budget(config.limits, *spent))
 

@@ -1,0 +1,248 @@
+"""The transcript in SQLite: a table of events, and a table with each text of a prompt once a session."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from typing import Any
+
+from swarm_graph.checkpoints.database import Database
+from swarm_graph.checkpoints.records import CALL_COLUMNS, checked
+from swarm_graph.checkpoints.transcript import (
+    MAX_CHARACTERS,
+    MAX_SESSION_BYTES,
+    NO_TEXTS,
+    Call,
+    Message,
+    Texts,
+    bounded,
+)
+from swarm_graph.events import Event
+
+TRANSCRIPT_TABLES = ("events", "texts")
+FIELDS = ("role", "node", "task")
+"""The columns by which calls can be selected."""
+NOT_KEPT = (
+    "nothing was kept: features.keep_prompts was false, an older version ran the session, "
+    "or `sessions cleanup --calls` removed it"
+)
+FULL = f"not kept: the transcript of the session had reached {MAX_SESSION_BYTES // 2**20} MB"
+UNREADABLE = "what was kept cannot be read: the database is damaged or was changed"
+_MAX_BYTES = 16 * MAX_CHARACTERS
+"""More is never unpacked from one row, whatever a received file claims."""
+_EVENT_COLUMNS = ("session", "time", "kind", "node", "role", "task", "iteration", "call", "data")
+_INSERT_EVENT = (
+    f"INSERT INTO events ({', '.join(_EVENT_COLUMNS)}) VALUES (?{', ?' * (len(_EVENT_COLUMNS) - 1)})"
+)
+
+
+class SqliteTranscript:
+    """The transcript of the sessions of a database; see `transcript.Transcript`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._bytes: dict[str, int] = {}
+        """What the texts of a session take, for each session that was written to."""
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def append(self, event: Event, call: int | None = None, texts: Texts = NO_TEXTS) -> int:
+        with self._database.transaction() as cursor:
+            session, full = event.session, {"full": True}
+            said: dict[str, Any] = {}
+            if any(texts):
+                said = self._kept(cursor, session, texts) if self._has_room(cursor, session) else full
+            data = _packed({"data": event.data, **said})
+            self._count(session, len(data))
+            place = (event.node, event.role, event.task, event.iteration)
+            cursor.execute(_INSERT_EVENT, (session, event.time, event.kind, *place, call, data))
+            return int(cursor.lastrowid or 0)
+
+    def _kept(self, cursor: sqlite3.Cursor, session: str, texts: Texts) -> dict[str, Any]:
+        """The texts as an event keeps them: those of the prompt by their ids."""
+        prompt = [[message.role, self._text_id(cursor, session, message.text)] for message in texts.prompt]
+        parameters = texts.parameters and self._text_id(cursor, session, texts.parameters)
+        own = {"thoughts": texts.thoughts, "answer": texts.answer, "tool_calls": texts.tool_calls}
+        kept = {
+            "prompt": prompt,
+            "parameters": parameters,
+            **{name: bounded(text) for name, text in own.items()},
+        }
+        return {name: value for name, value in kept.items() if value}
+
+    def _text_id(self, cursor: sqlite3.Cursor, session: str, text: str) -> int:
+        text = bounded(text)
+        digest = sha256(text.encode(errors="replace")).digest()[:16]
+        query = "SELECT id FROM texts WHERE session = ? AND digest = ?"
+        if row := cursor.execute(query, (session, digest)).fetchone():
+            return int(row[0])
+        data = _packed(text)
+        self._count(session, len(data))
+        cursor.execute("INSERT INTO texts (session, digest, data) VALUES (?, ?, ?)", (session, digest, data))
+        return int(cursor.lastrowid or 0)
+
+    def _has_room(self, cursor: sqlite3.Cursor, session: str) -> bool:
+        if session not in self._bytes:
+            sums = " + ".join(
+                f"(SELECT total(length(data)) FROM {table} WHERE session = :session)"
+                for table in TRANSCRIPT_TABLES
+            )
+            (size,) = cursor.execute(f"SELECT {sums}", {"session": session}).fetchone()
+            self._bytes[session] = int(size)
+        return self._bytes[session] < MAX_SESSION_BYTES
+
+    def _count(self, session: str, size: int) -> None:
+        if session in self._bytes:
+            self._bytes[session] += size
+
+    def forget(self, session_id: str) -> int:
+        with self._database.transaction() as cursor:
+            cursor.execute("DELETE FROM texts WHERE session = ?", (session_id,))
+            return cursor.execute("DELETE FROM events WHERE session = ?", (session_id,)).rowcount
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def calls(self, session_id: str, matching: Mapping[str, str] | None = None) -> Iterator[Call]:
+        wanted = {name: value for name, value in (matching or {}).items() if name in FIELDS}
+        where = " AND ".join(["session = :session", *(f"{name} = :{name}" for name in wanted)])
+        values = {**wanted, "session": session_id}
+        calls = f"SELECT call, session, {', '.join(CALL_COLUMNS)} FROM calls WHERE {where} ORDER BY rowid"
+        all_events = f"SELECT id, {', '.join(_EVENT_COLUMNS[:-1])} FROM events WHERE {where} ORDER BY id"
+        with self._database.view() as cursor:
+            ended = _dicts(cursor.execute(calls, values))
+            events = _dicts(cursor.execute(all_events, values))
+        by_call: dict[Any, list[int]] = {}
+        for event in events:
+            by_call.setdefault(event["call"] or event["id"], []).append(event["id"])
+        known = {row["call"] for row in ended}
+        begun = [event for event in events if event["kind"] == "call_started" and event["id"] not in known]
+        rows = [(_began_at(row), row["call"], _figures(row)) for row in ended]
+        rows += [(event["time"], event["id"], _place(event)) for event in begun]
+        for _, call, figures in sorted(rows, key=lambda row: _number(row[0])):
+            yield self._call(figures, by_call.get(call, []) if call else [])
+
+    def _call(self, figures: dict[str, Any], events: list[int]) -> Call:
+        """A call with what its events say. Each call is read in a view of its own."""
+        try:
+            with self._database.view() as cursor:
+                said = self._said(cursor, events) if events else {"missing": NOT_KEPT}
+        except _Damaged:
+            said = {"missing": UNREADABLE}
+        return checked(Call, {**said, **figures} if figures.get("outcome") else {**figures, **said})
+
+    def _said(self, cursor: sqlite3.Cursor, events: list[int]) -> dict[str, Any]:
+        said: dict[str, Any] = {}
+        for number in events:
+            row = cursor.execute("SELECT kind, data FROM events WHERE id = ?", (number,)).fetchone()
+            if row is None:  # removed since the list was read
+                return {"missing": NOT_KEPT}
+            found = _object(_unpacked(row[1]))
+            if found.get("full"):
+                said["missing"] = FULL
+            said |= self._texts(cursor, found)
+            if row[0] in ("call_started", "answer_read"):
+                said |= {
+                    name: value for name, value in _object(found.get("data")).items() if name in _SAID[row[0]]
+                }
+        return said
+
+    def _texts(self, cursor: sqlite3.Cursor, found: dict[str, Any]) -> dict[str, Any]:
+        """The texts of an event; those of a prompt by their ids."""
+        texts: dict[str, Any] = {name: found[name] for name in ("thoughts", "answer") if name in found}
+        if "prompt" in found:
+            texts["prompt"] = tuple(Message(*self._message(cursor, pair)) for pair in _list(found["prompt"]))
+        if "parameters" in found:
+            parameters = _object(_json(self._text(cursor, found["parameters"])))
+            texts["schema"] = parameters.pop("schema", None)
+            texts["parameters"] = parameters
+        if "tool_calls" in found:
+            texts["tool_calls"] = _list(_json(found["tool_calls"]))
+        return texts
+
+    def _message(self, cursor: sqlite3.Cursor, pair: Any) -> tuple[str, str]:
+        match pair:
+            case [str(role), int(number)]:
+                return role, self._text(cursor, number)
+        raise _Damaged
+
+    def _text(self, cursor: sqlite3.Cursor, number: Any) -> str:
+        row = cursor.execute("SELECT data FROM texts WHERE id = ?", (number,)).fetchone()
+        text = _unpacked(row[0]) if row else None
+        if not isinstance(text, str):
+            raise _Damaged
+        return text
+
+
+_SAID = {
+    "call_started": ("attempt", "repair", "model", "server", "queued_s"),
+    "answer_read": ("problem", "note"),
+}
+"""What the events of a call say of it, by kind, besides its row in `calls`."""
+
+
+class _Damaged(Exception):
+    """Internal: a row does not hold what we write."""
+
+
+def _packed(value: Any) -> bytes:
+    return zlib.compress(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+
+
+def _unpacked(data: Any) -> Any:
+    try:
+        unpacking = zlib.decompressobj()
+        text = unpacking.decompress(data, _MAX_BYTES)
+        if unpacking.unconsumed_tail:
+            raise _Damaged
+        return json.loads(text)
+    except (zlib.error, TypeError, ValueError, RecursionError) as error:
+        raise _Damaged from error
+
+
+def _json(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _Damaged from error
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _Damaged
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise _Damaged
+    return value
+
+
+def _dicts(cursor: sqlite3.Cursor) -> list[dict[str, Any]]:
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, (int, float)) else 0.0
+
+
+def _began_at(row: Mapping[str, Any]) -> float:
+    return _number(row["time"]) - _number(row["seconds"])
+
+
+def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a call from its row in `calls`; NULL is a field's default."""
+    figures = {
+        name: value for name, value in row.items() if name not in ("call", "time") and value is not None
+    }
+    return {**figures, "started_at": _began_at(row)}
+
+
+def _place(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a call that has not ended, from the event that began it."""
+    place = {name: event[name] for name in ("session", "node", "role", "task", "iteration")}
+    return {**place, "started_at": event["time"]}

@@ -1,0 +1,177 @@
+"""The command `log`: what the calls of a session were asked, thought and answered."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from swarm_graph.cli.console import print_result, say
+from swarm_graph.cli.options import data_option, json_option
+from swarm_graph.errors import InputError
+
+if TYPE_CHECKING:
+    from swarm_graph.checkpoints.catalogue import Catalogue
+    from swarm_graph.checkpoints.records import Session
+    from swarm_graph.checkpoints.transcript import Call
+
+
+class Selection(NamedTuple):
+    """The calls that the options select."""
+
+    role: str | None
+    node: str | None
+    task: str | None
+    last: bool
+    failed: bool
+
+    @property
+    def matching(self) -> dict[str, str]:
+        """The values that calls must have, by name."""
+        named = {"role": self.role, "node": self.node, "task": self.task}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def calls(self, catalogue: Catalogue, session: str) -> Iterator[Call]:
+        """Yield the selected calls of a session; `last` is left to the caller."""
+        found = catalogue.transcript.calls(session, self.matching)
+        return (call for call in found if not (self.failed and call.is_usable))
+
+
+@click.command(epilog="Example: swarm-graph log 20231205_143022_4f2a --node coder --last")
+@click.argument("session", required=False)
+@click.option("--role", metavar="R", help="Only calls of this role.")
+@click.option("--node", metavar="N", help="Only calls of this node; in a task graph, of this task.")
+@click.option("--task", metavar="T", help="Only calls of the task with this id.")
+@click.option("--last", is_flag=True, help="Only the last call.")
+@click.option("--failed", is_flag=True, help="Only calls without an answer that could be used.")
+@click.option("--full", is_flag=True, help="Show every text as a whole.")
+@click.option("--raw", is_flag=True, help="Print the exact text of the answers, and nothing else.")
+@click.option(
+    "--grep", "wanted", metavar="TEXT", help="Search prompts, thoughts and answers; a regular expression."
+)
+@click.option("--all", "everywhere", is_flag=True, help="With --grep: search all sessions.")
+@data_option
+@json_option
+def log(
+    session: str | None,
+    role: str | None,
+    node: str | None,
+    task: str | None,
+    last: bool,
+    failed: bool,
+    full: bool,
+    raw: bool,
+    wanted: str | None,
+    everywhere: bool,
+    data_dir: str,
+    as_json: bool,
+) -> None:
+    """Show what the calls of SESSION (default: the newest) were asked, and what they answered.
+
+    Works while the session runs. A call is shown with its prompt, thoughts and answer, and with what could
+    not be read in it; long texts are shortened.
+    """
+    from swarm_graph.sessions.ids import open_catalogue, session_to_read
+
+    selection = Selection(role, node, task, last, failed)
+    _check(session, selection, raw=raw, wanted=wanted, everywhere=everywhere, as_json=as_json)
+    with open_catalogue(Path(data_dir)) as catalogue:
+        sessions = catalogue.sessions() if everywhere else [session_to_read(catalogue, session)]
+        if wanted is not None:
+            _search(catalogue, sessions, selection, wanted, as_json)
+            return
+        (shown,) = sessions
+        calls = [*selection.calls(catalogue, shown.session)]
+        if not calls:
+            _explain_nothing(catalogue, shown, selection)
+        calls = calls[-1:] if last else calls
+        if raw:
+            _print_raw(calls)
+        elif as_json:
+            print_result([call.to_dict() for call in calls], "", as_json=True)
+        else:
+            _print_log(catalogue, shown, calls, full)
+
+
+def _check(
+    session: str | None,
+    selection: Selection,
+    *,
+    raw: bool,
+    wanted: str | None,
+    everywhere: bool,
+    as_json: bool,
+) -> None:
+    """Raise InputError for options that do not go together."""
+    if everywhere and (wanted is None or session is not None):
+        raise InputError("--all goes with --grep TEXT and without a session: it searches all of them")
+    if raw and (as_json or wanted is not None):
+        raise InputError(f"--raw prints answers alone; leave {'--json' if as_json else '--grep'} out")
+    if wanted is not None and selection.last:
+        raise InputError("--last shows one call; leave it or --grep out")
+
+
+def _explain_nothing(catalogue: Catalogue, session: Session, selection: Selection) -> None:
+    """Say on stderr why no call is selected.
+
+    Raises:
+        InputError: The session has no such role, node or task.
+    """
+    from swarm_graph.config_source import closest_match
+
+    rows = catalogue.calls(session.session)
+    for name, value in selection.matching.items():
+        known = dict.fromkeys(str(row[name]) for row in rows)
+        if known and value not in known:
+            meant = closest_match(value, known)
+            cure = f"did you mean '{meant}'?" if meant else f"it has: {', '.join([*known][:20])}"
+            raise InputError(f"session '{session.session}' has no calls of the {name} '{value}'; {cure}")
+    say(f"session {session.session}: no call matches ({len(rows)} in total)")
+
+
+def _print_raw(calls: list[Call]) -> None:
+    from swarm_graph.reports.call_log import answers
+    from swarm_graph.text import printable
+
+    text = answers(calls)
+    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+
+
+def _print_log(catalogue: Catalogue, session: Session, calls: list[Call], full: bool) -> None:
+    from swarm_graph.reports.call_log import log_lines
+    from swarm_graph.reports.listing import current_phase
+    from swarm_graph.text import format_count, printable
+
+    phase = current_phase(catalogue, session)
+    title = f"Session {session.session} ({session.workflow}): {phase}, {format_count(len(calls), 'call')}"
+    for line in log_lines(title, calls, full=full, running=phase == "running"):
+        text = printable(line.text)
+        click.echo(click.style(text, dim=True) if line.dim and text else text)
+
+
+def _search(
+    catalogue: Catalogue, sessions: list[Session], selection: Selection, wanted: str, as_json: bool
+) -> None:
+    from swarm_graph.reports.call_log import search
+
+    pattern = _pattern(wanted)
+    calls = (call for session in sessions for call in selection.calls(catalogue, session.session))
+    found = [*search(pattern, calls)]
+    if not found:
+        where = f"{len(sessions)} sessions" if len(sessions) != 1 else f"session {sessions[0].session}"
+        say(f"nothing in {where} matches {wanted!r}")
+    text = "".join(f"{line}\n" for line in found)
+    print_result([line.to_dict() for line in found], text, as_json)
+
+
+def _pattern(wanted: str) -> re.Pattern[str]:
+    """A regular expression that ignores case; a text that is none is searched as it is."""
+    try:
+        return re.compile(wanted, re.IGNORECASE)
+    except re.error as error:
+        say(f"note: {wanted!r} is no regular expression ({error}); it is searched as a text")
+        return re.compile(re.escape(wanted), re.IGNORECASE)

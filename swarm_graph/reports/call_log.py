@@ -1,0 +1,177 @@
+"""The calls of sessions as text: a block for each call, and the lines that a search finds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from textwrap import wrap
+from typing import Any, NamedTuple
+
+from swarm_graph.checkpoints.transcript import Call, Message
+from swarm_graph.text import format_count, local_time
+
+WIDTH = 74
+"""Characters of a line of a shortened text; with its indentation it fits 80 columns."""
+PROMPT_LINES, THOUGHT_LINES, ANSWER_LINES = 6, 3, 40
+"""Lines of a shortened message of a prompt, of thoughts and of an answer."""
+FOUND_CHARACTERS = 160
+SHORTENED = "Shortened; --full shows everything, --raw prints the answers alone."
+OUTCOMES = {
+    "answered": "answered",
+    "truncated": "cut off at its token limit",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+
+
+class Line(NamedTuple):
+    """A line for people. What is said less often than looked for is dim, where a terminal can show it."""
+
+    text: str
+    dim: bool = False
+
+
+class Found(NamedTuple):
+    """A line that a search has found.
+
+    Attributes:
+        call: The call that said it.
+        part: `prompt (system)`, `thoughts`, `answer`, …
+        number: The line of that text, from 1.
+        text: The whole line.
+        start: Where the match begins in it.
+    """
+
+    call: Call
+    part: str
+    number: int
+    text: str
+    start: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line as JSON-like data, with the place of its call."""
+        names = ("session", "node", "role", "task", "iteration", "attempt", "repair")
+        place = {name: getattr(self.call, name) for name in names}
+        return {**place, "part": self.part, "line": self.number, "text": self.text}
+
+    def __str__(self) -> str:
+        return f"{self.call.session}  {place_of(self.call)}  {self.part}:{self.number}: {self._around()}"
+
+    def _around(self) -> str:
+        """The line; of a long one the part around the match."""
+        begin = max(min(self.start - FOUND_CHARACTERS // 2, len(self.text) - FOUND_CHARACTERS), 0)
+        cut = self.text[begin : begin + FOUND_CHARACTERS]
+        before, after = "…" * (begin > 0), "…" * (begin + FOUND_CHARACTERS < len(self.text))
+        return f"{before}{cut}{after}"
+
+
+def log_lines(title: str, calls: Iterable[Call], *, full: bool, running: bool) -> Iterator[Line]:
+    """Yield the calls of a session for people, a block each.
+
+    Args:
+        title: The first line.
+        calls: The calls.
+        full: Show every text as a whole.
+        running: Whether the session runs, so that an open call may still get its answer.
+    """
+    yield Line(title)
+    shortened = False
+    for call in calls:
+        yield Line("")
+        for line in _call_lines(call, full=full, running=running):
+            shortened = shortened or line.text.lstrip().startswith("… ")
+            yield line
+    if shortened:
+        yield Line("")
+        yield Line(SHORTENED, dim=True)
+
+
+def place_of(call: Call) -> str:
+    """Where and when a call was made: "coder, round 1, attempt 2, repair question"."""
+    role = f" ({call.role})" if call.role not in ("", call.node) else ""
+    attempt = f", attempt {call.attempt}" if call.attempt > 1 else ""
+    repair = ", repair question" if call.repair else ""
+    return f"{call.node}{role}, round {call.iteration}{attempt}{repair}"
+
+
+def outcome_of(call: Call, *, running: bool) -> str:
+    """How a call ended, in words."""
+    if call.outcome == "open":
+        return "no answer yet" if running else "no end: its process was killed"
+    unusable = ", not usable" if call.problem and call.outcome == "answered" else ""
+    return f"{OUTCOMES[call.outcome]}{unusable}"
+
+
+def figures_of(call: Call) -> str:
+    """The model, the time and the tokens of a call on one line."""
+    server = f" at {call.server}" if call.server not in ("", "simulated") else ""
+    parts = [f"{call.model}{server}", f"began {local_time(call.started_at)}"]
+    if call.outcome != "open":
+        estimated = " (estimated)" if call.estimated else ""
+        cut = f", about {call.cut_tokens:,} out before its end" if call.cut_tokens else ""
+        tokens = f"{call.input_tokens:,} tokens in, {call.output_tokens:,} out{estimated}"
+        parts += [f"{call.seconds:.1f} s", tokens if call.input_tokens or not cut else cut.lstrip(", ")]
+    return "; ".join(parts)
+
+
+def _call_lines(call: Call, *, full: bool, running: bool) -> Iterator[Line]:
+    yield Line(f"── {place_of(call)}: {outcome_of(call, running=running)}")
+    yield Line(f"  {figures_of(call)}", dim=True)
+    if call.parameters and full:
+        yield Line(f"  {', '.join(f'{name} {value}' for name, value in call.parameters.items())}", dim=True)
+    for message in call.prompt:
+        name = f"prompt ({message.role}, {format_count(len(message.text), 'character')})"
+        yield from _part(name, message.text, None if full else PROMPT_LINES)
+    yield from _part("thoughts", call.thoughts, None if full else THOUGHT_LINES, dim=True)
+    yield from _part("answer", call.answer, None if full else ANSWER_LINES)
+    for tool in call.tool_calls:
+        yield Line(f"  tool call: {tool.get('name')} {tool.get('args')}")
+    for name, text in (("not usable", call.problem), ("read with a note", call.note), ("error", call.error)):
+        if text:
+            yield Line(f"  {name}: {text}")
+    if call.missing:
+        yield Line(f"  ({call.missing})", dim=True)
+
+
+def _part(name: str, text: str, most: int | None, *, dim: bool = False) -> Iterator[Line]:
+    """A text below its name; shortened to so many lines."""
+    if not text:
+        return
+    yield Line(f"  {name}:", dim=dim)
+    if most is None:
+        yield from (Line(f"    {line}", dim) for line in text.split("\n"))
+        return
+    lines = [piece for line in text.strip().split("\n") for piece in _wrapped(line)]
+    yield from (Line(f"    {line}", dim) for line in lines[:most])
+    if more := len(lines) - most:
+        yield from [Line(f"    … {format_count(more, 'more line')}", dim=True)] if more > 0 else []
+
+
+def _wrapped(line: str) -> list[str]:
+    if len(line) <= WIDTH:
+        return [line]
+    return wrap(line, WIDTH, replace_whitespace=False)
+
+
+def search(pattern: re.Pattern[str], calls: Iterable[Call]) -> Iterator[Found]:
+    """Yield the lines of prompts, thoughts and answers that match; a repeated message is searched once."""
+    searched: set[tuple[str, Message]] = set()
+    for call in calls:
+        new = [message for message in call.prompt if (call.session, message) not in searched]
+        searched.update((call.session, message) for message in new)
+        texts = [(f"prompt ({message.role})", message.text) for message in new]
+        for part, text in (*texts, ("thoughts", call.thoughts), ("answer", call.answer)):
+            yield from _matches(pattern, call, part, text)
+
+
+def _matches(pattern: re.Pattern[str], call: Call, part: str, text: str) -> Iterator[Found]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if match := pattern.search(line):
+            yield Found(call, part, number, line, match.start())
+
+
+def answers(calls: Sequence[Call]) -> str:
+    """The exact texts of answers; of several, each ends with a line end."""
+    if len(calls) == 1:
+        return calls[0].answer
+    return "".join(f"{call.answer.removesuffix(chr(10))}\n" for call in calls if call.answer)

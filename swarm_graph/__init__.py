@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.saver import open_checkpointer
+    from swarm_graph.checkpoints.transcript import Call
     from swarm_graph.config import SwarmConfig, load_config
     from swarm_graph.errors import SwarmError
     from swarm_graph.reports.manager import SwarmManager
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AgentRole",
+    "Call",
     "NotebookProgress",
     "OwnWorkflow",
     "SwarmConfig",
@@ -47,6 +49,7 @@ __all__ = [
 
 _HOMES = {
     "AgentRole": "state",
+    "Call": "checkpoints.transcript",
     "NotebookProgress": "reports.notebook",
     "OwnWorkflow": "state",
     "SwarmConfig": "config",

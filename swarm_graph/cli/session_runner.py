@@ -218,14 +218,16 @@ def _print_session(coordinator: SwarmCoordinator, options: SessionOptions) -> No
 
 def _exit(coordinator: SwarmCoordinator, *, require_approval: bool) -> None:
     """Exit with the exit code of a session that did not simply complete."""
-    from swarm_graph.reports.terminal import failures_text
+    from swarm_graph.reports.terminal import failed_call_command, failures_text
 
     phase, resume = coordinator.state.get("phase"), resume_command(coordinator)
     if phase == "paused":
         say(f"waiting for a person; answer with `{resume} --approve` (or --edit FILE, --reject TEXT)")
         sys.exit(EXIT_PAUSED)
     if phase == "failed":
-        end(f"{failures_text(coordinator)}; `{resume}` asks only for what is missing", EXIT_FAILED)
+        command = failed_call_command(coordinator, program())
+        answer = f"`{command}` shows the answer; " if command else ""
+        end(f"{failures_text(coordinator)}; {answer}`{resume}` asks only for what is missing", EXIT_FAILED)
     if phase == "over_budget":
         end(f"{coordinator.stopped_by}; continue with `{resume}`", EXIT_FAILED)
     if require_approval and not coordinator.state.get("approved"):

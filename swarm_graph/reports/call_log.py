@@ -98,7 +98,7 @@ def outcome_of(call: Call, *, running: bool) -> str:
     """How a call ended, in words."""
     if call.outcome == "open":
         return "no answer yet" if running else "no end: its process was killed"
-    unusable = ", not usable" if call.problem and call.outcome == "answered" else ""
+    unusable = ", could not be used" if call.problem and call.outcome == "answered" else ""
     return f"{OUTCOMES[call.outcome]}{unusable}"
 
 
@@ -126,7 +126,7 @@ def _call_lines(call: Call, *, full: bool, running: bool) -> Iterator[Line]:
     yield from _part("answer", call.answer, None if full else ANSWER_LINES)
     for tool in call.tool_calls:
         yield Line(f"  tool call: {tool.get('name')} {tool.get('args')}")
-    for name, text in (("not usable", call.problem), ("read with a note", call.note), ("error", call.error)):
+    for name, text in (("problem", call.problem), ("note", call.note), ("error", call.error)):
         if text:
             yield Line(f"  {name}: {text}")
     if call.missing:

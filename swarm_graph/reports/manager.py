@@ -13,6 +13,7 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.retention import Cleanup, clean_up
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.checkpoints.signatures import is_own
+from swarm_graph.checkpoints.transcript import Call
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.html import escaped
 from swarm_graph.reports.analysis import Analysis, analysis, export_rows
@@ -73,6 +74,15 @@ class SwarmManager:
                 sys.stdout.write(printable(session_account_text(account)))
             return analysis(saver.catalogue, row)
 
+    def calls(self, session: str | Path) -> list[Call]:
+        """What the calls of a session were asked and what they answered, in the order in which they began.
+
+        Raises:
+            InputError: There is no such session.
+        """
+        with self._saver() as saver:
+            return [*saver.catalogue.transcript.calls(self._find(saver, session).session)]
+
     def compare_sessions(self, *sessions: str | Path, quiet: bool = False) -> Comparison:
         """Print two or more sessions side by side, unless `quiet`, and return the comparison.
 
@@ -126,7 +136,7 @@ class SwarmManager:
         """Write an HTML page about one session and return the session's figures.
 
         The page is one file that needs no network. It has a timeline of the calls, tokens by role, findings
-        by round, and the graph.
+        by round, the graph, and what each call was asked and answered.
 
         Raises:
             InputError: There is no such session, or the file name does not end in .html.
@@ -140,7 +150,8 @@ class SwarmManager:
             analyzed = analysis(saver.catalogue, row)
             calls = saver.catalogue.calls(row.session)
             trusted = is_own(saver.catalogue, row)
-        page = session_page(analyzed, calls, state, _drawing(row, state, trusted))
+            transcript = saver.catalogue.transcript.calls(row.session)
+            page = session_page(analyzed, calls, state, _drawing(row, state, trusted), transcript)
         write_file(path.parent, path.name, page)
         return analyzed
 

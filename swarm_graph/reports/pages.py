@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from swarm_graph.checkpoints.transcript import Call
 from swarm_graph.html import escaped, html_table
 from swarm_graph.reports.analysis import Analysis
+from swarm_graph.reports.call_section import calls_section
 from swarm_graph.reports.charts import timeline, token_bars
 from swarm_graph.reports.overview import WORKFLOW_HEADS, Overview
 from swarm_graph.roles.findings import SEVERITIES, finding_line, judge
@@ -26,6 +28,8 @@ th, td { padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top; 
 th { border-bottom: 1px solid #999; white-space: nowrap; } td.number { text-align: right; }
 td, li, h1 { overflow-wrap: anywhere; }
 .wide > svg { max-width: 100%; height: auto; }
+details { margin: .3rem 0; } details details, details p, details pre { margin-left: 1rem; }
+summary { cursor: pointer; } summary, details p { overflow-wrap: anywhere; }
 svg text { font: 12px system-ui, sans-serif; fill: #222; }
 pre { background: #f5f5f5; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 .simulated { background: #fff3cd; padding: .5rem .8rem; }
@@ -51,15 +55,20 @@ MAX_REQUEST_CHARACTERS = 80
 
 
 def session_page(
-    analyzed: Analysis, calls: Sequence[Mapping[str, Any]], state: SwarmState, graph: str
+    analyzed: Analysis,
+    calls: Sequence[Mapping[str, Any]],
+    state: SwarmState,
+    graph: str,
+    transcript: Iterable[Call],
 ) -> str:
-    """The page of one session: figures, timeline of calls, tokens by role, findings by round, graph.
+    """The page of one session: figures, timeline, tokens by role, findings by round, graph, calls.
 
     Args:
         analyzed: The session's figures.
         calls: Rows of the catalogue's calls.
         state: The session's latest state.
         graph: The drawing of its graph, as HTML or SVG.
+        transcript: What the calls were asked and what they answered.
     """
     verdict = "" if analyzed.approved is None else f", {'approved' if analyzed.approved else 'not approved'}"
     about = f"Session {analyzed.session} ({analyzed.workflow}): {analyzed.phase}{verdict}"
@@ -78,6 +87,8 @@ def session_page(
         *_rounds(state.get("reviews", [])),
         "<h2>The graph</h2>",
         f'<div class="wide">{graph}</div>',
+        "<h2>Calls</h2>",
+        calls_section(transcript, f"swarm-graph log {analyzed.session}"),
     ]
     return _page(f"Session {analyzed.session}", parts)
 

@@ -12,7 +12,7 @@ from swarm_graph.config import config_path
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import finding_line
 from swarm_graph.sandbox.evidence import evidence_line, latest_evidence
-from swarm_graph.state import AgentRole, TaskStatus
+from swarm_graph.state import DATA_DIR, AgentRole, Task, TaskStatus
 from swarm_graph.tasks.results import RESULTS_DIR
 from swarm_graph.text import (
     MAX_NAMES,
@@ -57,6 +57,7 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
         *pauses,
         *_unfinished_task_lines(coordinator),
         *_finding_lines(coordinator),
+        *_unreadable_lines(coordinator, program),
         *_file_lines(coordinator),
         _figures_line(coordinator),
         *_next_step(coordinator, program),
@@ -150,12 +151,19 @@ def _reason(error: str, name: str) -> str:
 def failures_text(coordinator: SwarmCoordinator) -> str:
     """The reasons why nodes or tasks failed, on one line; those with the same reason are named together."""
     nodes: dict[str, list[str]] = {}
-    for task in coordinator.completed_tasks:
-        if task.error and task.status == TaskStatus.FAILED:
-            name = task.task_id if coordinator.workflow == "custom" else task.metadata["node"]
-            nodes.setdefault(_reason(task.error, name), []).append(name)
+    for task in _failed_tasks(coordinator):
+        name = _node_of(task, coordinator)
+        nodes.setdefault(_reason(task.error or "", name), []).append(name)
     reasons = [f"{first_names(names)}: {reason}" for reason, names in list(nodes.items())[:MAX_NAMES]]
     return "; ".join([*reasons, *(["…"] if len(nodes) > len(reasons) else [])])
+
+
+def _failed_tasks(coordinator: SwarmCoordinator) -> list[Task]:
+    return [task for task in coordinator.completed_tasks if task.error and task.status == TaskStatus.FAILED]
+
+
+def _node_of(task: Task, coordinator: SwarmCoordinator) -> str:
+    return task.task_id if coordinator.workflow == "custom" else str(task.metadata["node"])
 
 
 def _finding_lines(coordinator: SwarmCoordinator) -> list[str]:
@@ -169,6 +177,32 @@ def _finding_lines(coordinator: SwarmCoordinator) -> list[str]:
     more = len(findings) - len(lines)
     rest = [f"  … and {more} more in review_results.txt"] if more else []
     return [f"Open findings ({len(findings)}):", *lines, *rest]
+
+
+def _unreadable_lines(coordinator: SwarmCoordinator, program: str) -> list[str]:
+    """The nodes with an answer that could not be used, and the command that shows it."""
+    nodes = coordinator.unreadable_nodes
+    if not nodes or coordinator.state["phase"] == "failed":  # the message of a failure names the command
+        return []
+    command = log_command(coordinator, nodes[0], program)
+    return [f"Not readable: an answer of {first_names(nodes)}; `{command}` shows it"]
+
+
+def log_command(coordinator: SwarmCoordinator, node: str, program: str) -> str:
+    """The command that shows the last call of a node in the latest session."""
+    elsewhere = coordinator.data_dir != Path(DATA_DIR)
+    place = f" --data-dir {shlex.quote(str(coordinator.data_dir))}" if elsewhere else ""
+    return f"{program} log {shlex.quote(coordinator.session_id)} --node {shlex.quote(node)} --last{place}"
+
+
+def failed_call_command(coordinator: SwarmCoordinator, program: str) -> str:
+    """The command that shows the answer of the first failed node that got one; empty if none is kept."""
+    features = coordinator.config.features
+    if not (features.keep_prompts and features.enable_checkpointing):
+        return ""
+    failed = [_node_of(task, coordinator) for task in _failed_tasks(coordinator)]
+    node = next((node for node in failed if coordinator.got_answer(node)), None)
+    return log_command(coordinator, node, program) if node else ""
 
 
 def _file_lines(coordinator: SwarmCoordinator) -> list[str]:

@@ -178,7 +178,9 @@ class Turn:
         except UnreadableAnswer as unreadable:
             await self._report(reply, problem=str(unreadable), is_repair=is_repair)
             raise
-        if reading.doubt or reading.note:
+        if is_repair and reading.doubt:
+            await self._report(reply, "", f"taken although {reading.doubt}", is_repair=True)
+        elif reading.doubt or reading.note:
             await self._report(reply, reading.doubt, reading.note, is_repair=is_repair)
         return reading
 

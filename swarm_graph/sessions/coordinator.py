@@ -17,6 +17,7 @@ from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.places import UNMOVED
 from swarm_graph.checkpoints.records import Session, Source, TaskFileKind, new_session_id
 from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.checkpoints.transcript import Call
 from swarm_graph.config import SwarmConfig, config_path, load_config
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.events import Event
@@ -38,6 +39,7 @@ from swarm_graph.sessions.ids import (
     find_session,
     get_session,
     open_catalogue,
+    session_to_read,
     validated_session_id,
 )
 from swarm_graph.sessions.logs import log_event, log_to_stderr
@@ -496,6 +498,33 @@ class SwarmCoordinator:
         The tasks of a custom graph are in the order in which they were added.
         """
         return self._run.tracker.completed_tasks()
+
+    @property
+    def unreadable_nodes(self) -> list[str]:
+        """The nodes with an answer in this run that could not be used, even after the repair question."""
+        return [*self._run.tracker.unreadable]
+
+    def got_answer(self, node: str) -> bool:
+        """Whether anything of an answer arrived in the last call of a node."""
+        rows = [row for row in self._run.tracker.calls if row["node"] == node]
+        return bool(rows) and rows[-1]["first_token_s"] is not None
+
+    def calls(self, session_id: str | None = None) -> list[Call]:
+        """What the calls of a session were asked and what they answered, in the order in which they began.
+
+        Each attempt is a Call: prompt, thoughts, answer, why it could not be used, time and tokens. With
+        `features.keep_prompts` off the calls have no texts.
+
+        Args:
+            session_id: A session of the database; default the latest one of this coordinator, or if it has
+                run none, the one that was worked on last.
+
+        Raises:
+            InputError: There is no such session, or no session is kept (`features.enable_checkpointing`).
+        """
+        with open_catalogue(self.data_dir) as catalogue:
+            session = session_to_read(catalogue, session_id or self.session_id or None)
+            return [*catalogue.transcript.calls(session.session)]
 
     def get_metrics_summary(self) -> dict[str, Any]:
         """The figures of the session.

@@ -40,6 +40,7 @@ class SessionTracker:
         calls: A row for each model call, earlier runs included.
         test_runs: A row for each test run, earlier runs included.
         calls_in_flight: How many model calls run now.
+        unreadable: The nodes with an answer that could not be used, even after the repair question.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class SessionTracker:
         self.workflow, self.state = workflow, state or {}
         self.calls, self.test_runs = calls or [], test_runs or []
         self.calls_in_flight = 0
+        self.unreadable: dict[str, None] = {}
         self._channels = channels or {}
         self._failed: dict[str, Task] = {}
 
@@ -98,6 +100,9 @@ class SessionTracker:
         elif event.kind == "call_ended":
             self.calls_in_flight -= 1
             self.calls.append(call_row(event))
+        elif event.kind == "answer_read":
+            if event.data["problem"] and event.data["repair"]:
+                self.unreadable[event.node] = None
         elif event.kind == "tests_ended":
             row = test_run_row(event)
             self.test_runs = [*(run for run in self.test_runs if not is_same_test_run(run, row)), row]

@@ -1,0 +1,65 @@
+"""The calls of a session as a section of its HTML page: prompts, thoughts and answers, folded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from swarm_graph.checkpoints.transcript import Call
+from swarm_graph.html import escaped
+from swarm_graph.reports.call_log import figures_of, outcome_of, place_of
+from swarm_graph.text import format_count
+
+MAX_CALLS, MAX_CHARACTERS = 300, 20_000
+"""Further calls, and the rest of longer texts, are left out of the page, which says so."""
+
+
+def calls_section(calls: Iterable[Call], command: str) -> str:
+    """The section, without its heading.
+
+    Args:
+        calls: The calls.
+        command: The command that shows all of them, for what is left out.
+    """
+    all_calls = iter(calls)
+    shown = [_call(call, command) for call in islice(all_calls, MAX_CALLS)]
+    if not shown:
+        return "<p>No calls.</p>"
+    more = sum(1 for _ in all_calls)
+    rest = f"<p>{more} more calls are left out: {escaped(command)} shows all.</p>" if more else ""
+    return "\n".join([*shown, rest])
+
+
+def _call(call: Call, command: str) -> str:
+    title = f"{place_of(call)}: {outcome_of(call, running=False)}"
+    parts = "".join(_parts(call, command))
+    return _folded(title, f"<p>{escaped(figures_of(call))}</p>{parts}")
+
+
+def _parts(call: Call, command: str) -> Iterator[str]:
+    if call.prompt:
+        messages = (
+            f"<p>{escaped(message.role)}</p>{_text(message.text, command)}" for message in call.prompt
+        )
+        size = format_count(sum(len(message.text) for message in call.prompt), "character")
+        yield _folded(f"prompt, {size}", "".join(messages))
+    if call.thoughts:
+        size = format_count(len(call.thoughts), "character")
+        yield _folded(f"thoughts, {size}", _text(call.thoughts, command))
+    if call.answer:
+        yield f"<p>answer</p>{_text(call.answer, command)}"
+    for tool in call.tool_calls:
+        yield f"<p>tool call: {escaped(str(tool.get('name')))} {escaped(str(tool.get('args')))}</p>"
+    for name, text in (("problem", call.problem), ("note", call.note), ("error", call.error)):
+        yield f"<p>{name}: {escaped(text)}</p>" if text else ""
+    yield f"<p>{escaped(call.missing)}</p>" if call.missing else ""
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{escaped(title)}</summary>{body}</details>"
+
+
+def _text(text: str, command: str) -> str:
+    left_out = len(text) - MAX_CHARACTERS
+    rest = f"<p>… {left_out} more characters: {escaped(command)} --full</p>" if left_out > 0 else ""
+    return f'<pre class="said">{escaped(text[:MAX_CHARACTERS])}</pre>{rest}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import sqlite3
 import string
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -60,7 +62,15 @@ def kept(folder: Path) -> Iterator[tuple[str, str]]:
                     ).fetchall()
                     for (table,) in tables:
                         rows = connection.execute(f'SELECT * FROM "{table}"').fetchall()
-                        yield f"{file}: {table}", str(rows)
+                        yield f"{file}: {table}", str([[*map(unpacked, row)] for row in rows])
+
+
+def unpacked(value: object) -> object:
+    """A value of a database as it was before it was compressed, if it was."""
+    if isinstance(value, bytes):
+        with contextlib.suppress(zlib.error):
+            return zlib.decompress(value).decode()
+    return value
 
 
 def ask(folder: Path, url: str, api_type: str, *options: str) -> CompletedProcess[bytes]:

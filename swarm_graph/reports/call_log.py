@@ -102,10 +102,14 @@ def outcome_of(call: Call, *, running: bool) -> str:
     return f"{OUTCOMES[call.outcome]}{unusable}"
 
 
+def model_of(call: Call) -> str:
+    """The model of a call, and its server."""
+    return f"{call.model} at {call.server}" if call.server not in ("", call.model) else call.model
+
+
 def figures_of(call: Call) -> str:
-    """The model, the time and the tokens of a call on one line."""
-    server = f" at {call.server}" if call.server not in ("", "simulated") else ""
-    parts = [f"{call.model}{server}", f"began {local_time(call.started_at)}"]
+    """The time and the tokens of a call."""
+    parts = [f"began {local_time(call.started_at)}"]
     if call.outcome != "open":
         estimated = " (estimated)" if call.estimated else ""
         cut = f", about {call.cut_tokens:,} out before its end" if call.cut_tokens else ""
@@ -116,21 +120,27 @@ def figures_of(call: Call) -> str:
 
 def _call_lines(call: Call, *, full: bool, running: bool) -> Iterator[Line]:
     yield Line(f"── {place_of(call)}: {outcome_of(call, running=running)}")
-    yield Line(f"  {figures_of(call)}", dim=True)
+    yield from _indented(model_of(call), dim=True)
+    yield from _indented(figures_of(call), dim=True)
     if call.parameters and full:
-        yield Line(f"  {', '.join(f'{name} {value}' for name, value in call.parameters.items())}", dim=True)
+        named = ", ".join(f"{name} {value}" for name, value in call.parameters.items())
+        yield from _indented(named, dim=True)
     for message in call.prompt:
         name = f"prompt ({message.role}, {format_count(len(message.text), 'character')})"
         yield from _part(name, message.text, None if full else PROMPT_LINES)
     yield from _part("thoughts", call.thoughts, None if full else THOUGHT_LINES, dim=True)
     yield from _part("answer", call.answer, None if full else ANSWER_LINES)
     for tool in call.tool_calls:
-        yield Line(f"  tool call: {tool.get('name')} {tool.get('args')}")
+        yield from _indented(f"tool call: {tool.get('name')} {tool.get('args')}")
     for name, text in (("problem", call.problem), ("note", call.note), ("error", call.error)):
         if text:
-            yield Line(f"  {name}: {text}")
+            yield from _indented(f"{name}: {text}")
     if call.missing:
-        yield Line(f"  ({call.missing})", dim=True)
+        yield from _indented(f"({call.missing})", dim=True)
+
+
+def _indented(text: str, *, dim: bool = False) -> Iterator[Line]:
+    return (Line(f"  {line}", dim) for line in wrap(text, WIDTH, subsequent_indent="  "))
 
 
 def _part(name: str, text: str, most: int | None, *, dim: bool = False) -> Iterator[Line]:

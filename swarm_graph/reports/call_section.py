@@ -7,7 +7,7 @@ from itertools import islice
 
 from swarm_graph.checkpoints.transcript import Call
 from swarm_graph.html import escaped
-from swarm_graph.reports.call_log import figures_of, outcome_of, place_of
+from swarm_graph.reports.call_log import figures_of, model_of, outcome_of, place_of
 from swarm_graph.text import format_count
 
 MAX_CALLS, MAX_CHARACTERS = 300, 20_000
@@ -33,7 +33,7 @@ def calls_section(calls: Iterable[Call], command: str) -> str:
 def _call(call: Call, command: str) -> str:
     title = f"{place_of(call)}: {outcome_of(call, running=False)}"
     parts = "".join(_parts(call, command))
-    return _folded(title, f"<p>{escaped(figures_of(call))}</p>{parts}")
+    return _folded(title, f"<p>{escaped(model_of(call))}; {escaped(figures_of(call))}</p>{parts}")
 
 
 def _parts(call: Call, command: str) -> Iterator[str]:

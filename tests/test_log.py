@@ -295,7 +295,7 @@ def test_the_newest_session_is_shown_in_80_columns_without_control_characters(fo
     assert "── coder, round 1: answered, could not be used" in shown
     assert "── coder, round 1, repair question: answered" in shown
     assert "── coder, round 2: answered" in shown
-    assert re.search(r"    … \d+ more lines", shown)
+    assert re.search(r"    … \d+ lines more", shown)
     assert shown.endswith("\nShortened; --full shows everything, --raw prints the answers alone.\n")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from textwrap import wrap
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ WIDTH = 74
 PROMPT_LINES, THOUGHT_LINES, ANSWER_LINES = 6, 3, 40
 """Lines of a shortened message of a prompt, of thoughts and of an answer."""
 FOUND_CHARACTERS = 160
+HIDDEN, AS_ABOVE = "more", "as above"
 SHORTENED = "Shortened; --full shows everything, --raw prints the answers alone."
 OUTCOMES = {
     "answered": "answered",
@@ -75,12 +77,14 @@ def log_lines(title: str, calls: Iterable[Call], *, full: bool, running: bool) -
         running: Whether the session runs, so that an open call may still get its answer.
     """
     yield Line(title)
+    seen: set[Message] = set()
     shortened = False
     for call in calls:
         yield Line("")
-        for line in _call_lines(call, full=full, running=running):
-            shortened = shortened or line.text.lstrip().startswith("… ")
+        for line in _call_lines(call, seen, full=full, running=running):
+            shortened = shortened or (line.dim and line.text.endswith((HIDDEN, AS_ABOVE)))
             yield line
+        seen.update(call.prompt)
     if shortened:
         yield Line("")
         yield Line(SHORTENED, dim=True)
@@ -118,7 +122,7 @@ def figures_of(call: Call) -> str:
     return "; ".join(parts)
 
 
-def _call_lines(call: Call, *, full: bool, running: bool) -> Iterator[Line]:
+def _call_lines(call: Call, seen: AbstractSet[Message], *, full: bool, running: bool) -> Iterator[Line]:
     yield Line(f"── {place_of(call)}: {outcome_of(call, running=running)}")
     yield from _indented(model_of(call), dim=True)
     yield from _indented(figures_of(call), dim=True)
@@ -127,7 +131,10 @@ def _call_lines(call: Call, *, full: bool, running: bool) -> Iterator[Line]:
         yield from _indented(named, dim=True)
     for message in call.prompt:
         name = f"prompt ({message.role}, {format_count(len(message.text), 'character')})"
-        yield from _part(name, message.text, None if full else PROMPT_LINES)
+        if message in seen and not full:
+            yield Line(f"  {name}: {AS_ABOVE}", dim=True)
+        else:
+            yield from _part(name, message.text, None if full else PROMPT_LINES)
     yield from _part("thoughts", call.thoughts, None if full else THOUGHT_LINES, dim=True)
     yield from _part("answer", call.answer, None if full else ANSWER_LINES)
     for tool in call.tool_calls:
@@ -152,9 +159,10 @@ def _part(name: str, text: str, most: int | None, *, dim: bool = False) -> Itera
         yield from (Line(f"    {line}", dim) for line in text.split("\n"))
         return
     lines = [piece for line in text.strip().split("\n") for piece in _wrapped(line)]
-    yield from (Line(f"    {line}", dim) for line in lines[:most])
-    if more := len(lines) - most:
-        yield from [Line(f"    … {format_count(more, 'more line')}", dim=True)] if more > 0 else []
+    shown = "\n".join(lines[:most]).rstrip().split("\n")
+    yield from (Line(f"    {line}".rstrip(), dim) for line in shown)
+    if len(lines) > len(shown):
+        yield Line(f"    … {format_count(len(lines) - len(shown), 'line')} {HIDDEN}", dim=True)
 
 
 def _wrapped(line: str) -> list[str]:

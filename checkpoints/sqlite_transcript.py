@@ -21,6 +21,7 @@ from swarm_graph.checkpoints.transcript import (
     bounded,
 )
 from swarm_graph.events import Event
+from swarm_graph.text import check_json_like
 
 TRANSCRIPT_TABLES = ("events", "texts")
 FIELDS = ("role", "node", "task")
@@ -203,8 +204,11 @@ def _unpacked(data: Any) -> Any:
 
 
 def _json(text: Any) -> Any:
+    """The value in a text that another program may have written: not nested too deep, no odd numbers."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        check_json_like(value)
+        return value
     except (TypeError, ValueError, RecursionError) as error:
         raise _Damaged from error
 

@@ -27,9 +27,9 @@ from swarm_graph import Call, SwarmCoordinator, SwarmManager, build_graph, open_
 from swarm_graph.checkpoints import sqlite_transcript, transcript
 from swarm_graph.checkpoints.transcript import Message
 from swarm_graph.cli.main import swarm_graph
-from swarm_graph.errors import InputError
-from swarm_graph.models.invented import Ask
+from swarm_graph.errors import AnswerError, InputError
 from swarm_graph.reports.call_log import search
+from swarm_graph.testing import Answer
 from swarm_graph.text import printable
 
 KEY = "sk-0123456789-very-secret"
@@ -65,11 +65,6 @@ def logged(folder: Path, *arguments: str) -> list[dict[str, Any]]:
 
 def refused(folder: Path, *arguments: str) -> str:
     return str(log(folder, *arguments, code=2).exception)
-
-
-def first_prose(ask: Ask) -> str:
-    """Prose, and code after the repair question."""
-    return CODE if "<earlier" not in ask.prompt and PROSE in ask.prompt else PROSE
 
 
 # --- what is kept --------------------------------------------------------------------------------
@@ -114,6 +109,14 @@ def test_answers_that_could_not_be_used_stay_when_their_session_failed(tmp_path:
         query = "SELECT answer FROM calls WHERE node = 'coder'"
         assert connection.execute(query).fetchall() == [(None,), (None,)], "a resume must ask again"
     assert len(logged(tmp_path, "s", "--failed")) == 2
+
+
+def test_an_error_in_python_names_the_command_that_shows_the_answer(tmp_path: Path) -> None:
+    with open_checkpointer(tmp_path / "swarm.db") as saver:
+        graph = build_graph("standard", config=config(), checkpointer=saver)
+        with pytest.raises(AnswerError) as failed:
+            graph.invoke({"request": "Build it"}, thread("s"), context=Crew({"coder": PROSE}).context)
+    assert failed.value.__notes__[0] == "`swarm-graph log s --node coder --last` shows the answer"
 
 
 def test_a_mended_answer_is_kept_with_a_note(tmp_path: Path) -> None:
@@ -275,7 +278,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("log")
     run(folder, Crew({"architect": "A heap is enough."}), "queue-1")
     answers = iter([PROSE, CODE, CODE])
-    script = {
+    script: dict[str, Answer] = {
         "coder": lambda _: next(answers),
         "reviewer": lambda ask: REFUSED if ask.iteration == 1 else APPROVED,
         "architect": f"# The design\n{'A line that is too long for 80 columns. ' * 3}\nColor: \x1b[31mred",

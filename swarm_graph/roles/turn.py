@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
+from shlex import quote
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from langchain_core.language_models import BaseChatModel
@@ -216,7 +217,11 @@ class Turn:
         if isinstance(problem, TruncatedAnswer):
             what = what.partition(";")[0]
             cure = f"raise agent_parameters.{role}.max_tokens or set its reasoning to false"
-        return AnswerError(f"{node}: {what} (after one repair question); {cure}", node=node)
+        error = AnswerError(f"{node}: {what} (after one repair question); {cure}", node=node)
+        if self.run.journal and self.run.journal.keeps_texts:
+            session = quote(self.emit.origin.session)
+            error.add_note(f"`swarm-graph log {session} --node {quote(node)} --last` shows the answer")
+        return error
 
     async def _fitting(
         self, question: Question[Any], endpoint: Endpoint, versions: PromptVersions

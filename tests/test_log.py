@@ -366,6 +366,7 @@ def test_a_long_line_is_shown_around_what_was_found() -> None:
             ["--node", "x"],
             "session 'queue-2' has no calls of the node 'x'; it has: clarifier, architect, coder",
         ),
+        (["--grep", "x", "--role", "codr"], "no calls of the role 'codr'; did you mean 'coder'?"),
         (["--all"], "--all goes with --grep TEXT"),
         (["--raw", "--json"], "--raw prints answers alone; leave --json out"),
         (["--grep", "x", "--last"], "--last shows one call"),

@@ -93,7 +93,7 @@ def log(
             _print_raw(calls)
         elif as_json:
             print_result([call.to_dict() for call in calls], "", as_json=True)
-        else:
+        elif calls:
             _print_log(catalogue, shown, calls, full)
 
 
@@ -138,7 +138,9 @@ def _print_raw(calls: list[Call]) -> None:
     from swarm_graph.text import printable
 
     text = answers(calls)
-    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+    if sys.stdout.isatty():
+        text = f"{printable(text).rstrip()}\n"
+    sys.stdout.write(text)
 
 
 def _print_log(catalogue: Catalogue, session: Session, calls: list[Call], full: bool) -> None:
@@ -161,7 +163,9 @@ def _search(
     pattern = _pattern(wanted)
     calls = (call for session in sessions for call in selection.calls(catalogue, session.session))
     found = [*search(pattern, calls)]
-    if not found:
+    if not found and len(sessions) == 1 and not any(selection.calls(catalogue, sessions[0].session)):
+        _explain_nothing(catalogue, sessions[0], selection)
+    elif not found:
         where = f"{len(sessions)} sessions" if len(sessions) != 1 else f"session {sessions[0].session}"
         say(f"nothing in {where} matches {wanted!r}")
     text = "".join(f"{line}\n" for line in found)

@@ -6,20 +6,22 @@ A node that runs again after a kill or a pause asks the same questions and finds
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from hashlib import sha256
 from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.records import CALL_COLUMNS
-from swarm_graph.checkpoints.transcript import Texts, Transcript
+from swarm_graph.checkpoints.transcript import NO_TEXTS, Texts, Transcript
 from swarm_graph.errors import AnswerError
 from swarm_graph.events import Event
 from swarm_graph.state import Evidence, Reply, TaskRecord
 
 BegunCall = Future[int]
 """The id of a call in the transcript, once its begin is committed."""
+MakeTexts = Callable[[], Texts]
+"""Returns what was said, without secrets: finding them in a long text takes time that other calls need."""
 
 _INSERT_CALL = (
     f"INSERT INTO calls (session, key, answer, call, {', '.join(CALL_COLUMNS)}) "
@@ -69,16 +71,16 @@ class Journal:
         """Whether what is asked and answered is kept for people."""
         return self._transcript is not None
 
-    def begin_call(self, event: Event, texts: Texts) -> BegunCall | None:
+    def begin_call(self, event: Event, texts: MakeTexts) -> BegunCall | None:
         """Record that a call begins, with its prompt, and do not wait for it; None if nothing is kept.
 
         Args:
             event: `call_started`.
-            texts: The prompt and the parameters.
+            texts: Returns the prompt and the parameters; called in the database's thread.
         """
         if self._transcript is None:
             return None
-        return self.catalogue.database.start(self._transcript.append, event, None, texts)
+        return self.catalogue.database.start(self._begin_call, self._transcript, event, texts)
 
     async def record_call(
         self,
@@ -86,7 +88,7 @@ class Journal:
         key: str,
         reply: Reply | None,
         event: Event,
-        texts: Texts,
+        texts: MakeTexts,
         begun: BegunCall | None,
     ) -> int | None:
         """Commit one attempt of a call; returns its id in the transcript, None if nothing is kept.
@@ -96,7 +98,7 @@ class Journal:
             key: The question's `question_key`.
             reply: The answer; None if the attempt failed.
             event: `call_ended`.
-            texts: What was answered.
+            texts: Returns what was answered; called in the database's thread.
             begun: What `begin_call` returned.
         """
         return await self.catalogue.database.run(self._record_call, call, key, reply, event, texts, begun)
@@ -139,22 +141,26 @@ class Journal:
             ).fetchone()
         return Reply(row[0], row[1] == "truncated", row[2], row[3], call=row[4]) if row else None
 
+    def _begin_call(self, transcript: Transcript, event: Event, texts: MakeTexts) -> int:
+        return transcript.append(event, texts=texts())
+
     def _record_call(
         self,
         call: Mapping[str, Any],
         key: str,
         reply: Reply | None,
         event: Event,
-        texts: Texts,
+        texts: MakeTexts,
         begun: BegunCall | None,
     ) -> int | None:
         row = [call.get(name) for name in CALL_COLUMNS]
         number = begun.result() if begun else None  # done: the database's thread works in order
+        said = texts() if number else NO_TEXTS
         with self.catalogue.database.transaction() as cursor:
             answer = reply.text if reply else None
             cursor.execute(_INSERT_CALL, (self.session_id, key, answer, number, *row))
             if self._transcript and number:
-                self._transcript.append(event, number, texts)
+                self._transcript.append(event, number, said)
         return number
 
     def _fail_task(self, task: TaskRecord, error: Exception) -> None:

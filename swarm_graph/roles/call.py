@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from typing import Any
 
@@ -329,7 +329,7 @@ class _Attempt:
         event = self._event("call_started")
         self._begun: BegunCall | None = None
         if self._journal:
-            self._begun = self._journal.begin_call(event, call.question_texts(messages))
+            self._begun = self._journal.begin_call(event, partial(call.question_texts, messages))
         call.emit.send(event)
 
     def add(self, chunk: AIMessageChunk) -> None:
@@ -383,7 +383,7 @@ class _Attempt:
         event = self._event("call_ended", **columns)
         if run.journal:
             row = {**self._call.emit.origin.to_dict(), **event.data, "time": event.time}
-            texts = self._answer_texts(reply)
+            texts = partial(self._answer_texts, reply)
             number = await run.journal.record_call(row, self._key, reply, event, texts, self._begun)
         if self._emitted_at > self._started_at:
             self._emit_tokens(last=True)

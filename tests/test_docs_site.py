@@ -145,9 +145,11 @@ FOLLOWED_ELSEWHERE = {
     "task-graphs.md",
     "when-something-goes-wrong.md",
     "watching.md",
+    "log.md",
     "reference/commands.md",
 }
-"""Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, and above."""
+"""Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, test_log_docs,
+and above."""
 FOLLOWED_HERE = {
     "first-hour.md",
     "prompts.md",

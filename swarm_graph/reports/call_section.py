@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from itertools import islice
 
-from swarm_graph.checkpoints.transcript import Call
+from swarm_graph.checkpoints.transcript import Call, Message
 from swarm_graph.html import escaped
-from swarm_graph.reports.call_log import figures_of, model_of, outcome_of, place_of
+from swarm_graph.reports.call_log import AS_ABOVE, figures_of, model_of, outcome_of, place_of
 from swarm_graph.text import format_count
 
 MAX_CALLS, MAX_CHARACTERS = 300, 20_000
@@ -21,8 +22,11 @@ def calls_section(calls: Iterable[Call], command: str) -> str:
         calls: The calls.
         command: The command that shows all of them, for what is left out.
     """
-    all_calls = iter(calls)
-    shown = [_call(call, command) for call in islice(all_calls, MAX_CALLS)]
+    all_calls, seen = iter(calls), set[Message]()
+    shown: list[str] = []
+    for call in islice(all_calls, MAX_CALLS):
+        shown.append(_call(call, seen, command))
+        seen.update(call.prompt)
     if not shown:
         return "<p>No calls.</p>"
     more = sum(1 for _ in all_calls)
@@ -30,16 +34,19 @@ def calls_section(calls: Iterable[Call], command: str) -> str:
     return "\n".join([*shown, rest])
 
 
-def _call(call: Call, command: str) -> str:
+def _call(call: Call, seen: AbstractSet[Message], command: str) -> str:
     title = f"{place_of(call)}: {outcome_of(call, running=False)}"
-    parts = "".join(_parts(call, command))
+    parts = "".join(_parts(call, seen, command))
     return _folded(title, f"<p>{escaped(model_of(call))}; {escaped(figures_of(call))}</p>{parts}")
 
 
-def _parts(call: Call, command: str) -> Iterator[str]:
+def _parts(call: Call, seen: AbstractSet[Message], command: str) -> Iterator[str]:
     if call.prompt:
         messages = (
-            f"<p>{escaped(message.role)}</p>{_text(message.text, command)}" for message in call.prompt
+            f"<p>{escaped(message.role)}: {AS_ABOVE}</p>"
+            if message in seen
+            else f"<p>{escaped(message.role)}</p>{_text(message.text, command)}"
+            for message in call.prompt
         )
         size = format_count(sum(len(message.text) for message in call.prompt), "character")
         yield _folded(f"prompt, {size}", "".join(messages))

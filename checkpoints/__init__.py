@@ -1,1 +1,1 @@
-"""One SQLite file: checkpoints, the catalogue of sessions, the call journal, and the locks of sessions."""
+"""One SQLite file: checkpoints, catalogue of sessions, call journal, transcript, and locks of sessions."""

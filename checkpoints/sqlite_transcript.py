@@ -32,7 +32,7 @@ NOT_KEPT = (
 )
 FULL = f"not kept: the transcript of the session had reached {MAX_SESSION_BYTES // 2**20} MB"
 UNREADABLE = "what was kept cannot be read: the database is damaged or was changed"
-_MAX_BYTES = 16 * MAX_CHARACTERS
+_MAX_BYTES = 32 * MAX_CHARACTERS
 """More is never unpacked from one row, whatever a received file claims."""
 _EVENT_COLUMNS = ("session", "time", "kind", "node", "role", "task", "iteration", "call", "data")
 _INSERT_EVENT = (

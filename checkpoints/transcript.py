@@ -131,7 +131,7 @@ class Call:
 
 
 class Transcript(Protocol):
-    """Where the transcript of sessions is kept. All methods block; a writer is inside a transaction."""
+    """Where the transcript of sessions is kept. All methods block; `append` joins a transaction around it."""
 
     def append(self, event: Event, call: int | None = None, texts: Texts = NO_TEXTS) -> int:
         """Append an event and return its id, which is greater than all before it.

@@ -483,7 +483,7 @@ FORGED = (
     zlib.compress(b'{"data": {}, "prompt": [["system", 9999999]]}'),
     zlib.compress(b'{"data": {}, "prompt": 7}'),
     zlib.compress(b'{"data": 7}'),
-    zlib.compress(b" " * 20_000_000 + b"{}"),
+    zlib.compress(b" " * 40_000_000 + b"{}"),
 )
 
 

@@ -29,6 +29,7 @@ from swarm_graph.checkpoints.transcript import Message
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.errors import AnswerError, InputError
 from swarm_graph.reports.call_log import search
+from swarm_graph.state import WorkflowName
 from swarm_graph.testing import Answer
 from swarm_graph.text import printable
 
@@ -42,7 +43,9 @@ def coordinator(folder: Path, crew: Crew, **sections: Any) -> SwarmCoordinator:
     )
 
 
-def run(folder: Path, crew: Crew, session: str = "s", shape: str = "standard", **sections: Any) -> list[Call]:
+def run(
+    folder: Path, crew: Crew, session: str = "s", shape: WorkflowName = "standard", **sections: Any
+) -> list[Call]:
     """The calls of a session."""
     swarm = coordinator(folder, crew, **sections)
     swarm.run_workflow("Build a queue", shape, session_id=session)

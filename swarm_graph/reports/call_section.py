@@ -69,4 +69,4 @@ def _folded(title: str, body: str) -> str:
 def _text(text: str, command: str) -> str:
     left_out = len(text) - MAX_CHARACTERS
     rest = f"<p>… {left_out} more characters: {escaped(command)} --full</p>" if left_out > 0 else ""
-    return f'<pre class="said">{escaped(text[:MAX_CHARACTERS])}</pre>{rest}'
+    return f"<pre>{escaped(text[:MAX_CHARACTERS])}</pre>{rest}"

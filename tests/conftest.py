@@ -1,6 +1,7 @@
 """The model servers of `servers/`, the processes of `chaos/` and the folders of Jupyter for every test."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 
@@ -21,6 +22,6 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the key that signs sessions out of the home folder; processes that tests start inherit this."""
-    folder = tempfile.TemporaryDirectory(prefix="swarm-graph-tests-")
-    os.environ["XDG_DATA_HOME"] = folder.name
-    config.add_cleanup(folder.cleanup)
+    folder = tempfile.mkdtemp(prefix="swarm-graph-tests-")
+    os.environ["XDG_DATA_HOME"] = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))

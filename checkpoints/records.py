@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from swarm_graph.errors import StorageError
-from swarm_graph.state import SwarmState
+from swarm_graph.state import DOCUMENT, Kind, SwarmState
 from swarm_graph.text import local_time
 
 R = TypeVar("R")
@@ -70,6 +70,13 @@ class Session:
     approved: bool | None = None
     iteration: int | None = None
     findings: dict[str, int] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What it makes. A value that no session of ours records counts as code."""
+        workflow = self.config.get("workflow")
+        makes_document = isinstance(workflow, Mapping) and workflow.get("kind") == DOCUMENT
+        return DOCUMENT if makes_document else "code"
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
-"""The coder writes complete files; from the second round on it fixes the open findings."""
+"""The coder writes complete files or documents; from the second round on it fixes the open findings."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from swarm_graph.roles.answered_files import doubts
+from swarm_graph.roles.documents import Documents, lost_text
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.state import AgentRole, SwarmState
@@ -27,7 +29,11 @@ def doubt(answer: Files, state: SwarmState) -> str:
     return doubts(answer, state.get("code", {}))
 
 
-coder = Role(
+def document_doubt(answer: Files, state: SwarmState) -> str:
+    return lost_text(answer.written, state.get("code", {}))
+
+
+_program = Role(
     AgentRole.CODER,
     task_type="coding",
     verb="code",
@@ -40,4 +46,14 @@ coder = Role(
     doubt=doubt,
     opens_round=True,
     text_file="generated_code.txt",
+)
+coder = replace(
+    _program,
+    document=replace(
+        _program,
+        reads=("request", "requirements", "design", "code", "findings", "diagnosis", "test_run"),
+        answer=Documents,
+        doubt=document_doubt,
+        text_file="",  # the result is generated_document.md
+    ),
 )

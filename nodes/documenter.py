@@ -1,7 +1,8 @@
-"""The documenter writes the README of what was built."""
+"""The documenter writes the README of what was built; of a document, a cover note."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from swarm_graph.roles.role import Answered, Role
@@ -12,7 +13,7 @@ def update(answered: Answered[str]) -> dict[str, Any]:
     return {"documentation": {"README.md": answered.answer + "\n"}}
 
 
-documenter = Role(
+_program = Role(
     AgentRole.DOCUMENTER,
     task_type="documentation",
     verb="document",
@@ -22,3 +23,4 @@ documenter = Role(
     update=update,
     text_file="generated_docs.txt",
 )
+documenter = replace(_program, document=replace(_program, text_file=""))

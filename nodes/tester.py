@@ -1,13 +1,19 @@
-"""The tester writes tests for the code of this round."""
+"""The tester writes tests for the code of this round; of a document it fills in a checklist."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, field_validator
 
 from swarm_graph.roles.answered_files import doubts
+from swarm_graph.roles.document_checks import CHECKLIST, Item, checklist_text
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.role import Answered, Role
-from swarm_graph.state import AgentRole, SwarmState
+from swarm_graph.state import AgentRole, Reply, SwarmState
+
+Text = Annotated[str, Field(json_schema_extra={"maxLength": 400})]
 
 
 def update(answered: Answered[Files]) -> dict[str, Any]:
@@ -22,7 +28,40 @@ def doubt(answer: Files, _state: SwarmState) -> str:
     return doubts(answer, {})  # the tests of a round replace the earlier ones
 
 
-tester = Role(
+# The docstrings and names of these classes are part of the JSON schema of the question; see reviewer.py.
+
+
+class Point(BaseModel):
+    """One requirement, and the words of the document that meet it."""
+
+    requirement: Text = Field(min_length=1)
+    place: Text = ""
+    quote: Text = ""
+
+    @field_validator("place", "quote", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        """A null or a number must not make the whole checklist unreadable."""
+        return "" if value is None else str(value) if isinstance(value, int | float) else value
+
+
+class Checklist(BaseModel):
+    """What the tester answers about a document."""
+
+    items: list[Point] = Field(min_length=1, json_schema_extra={"maxItems": 40})
+
+
+def checklist_update(answered: Answered[Checklist]) -> dict[str, Any]:
+    items = [Item(point.requirement, point.place, point.quote) for point in answered.answer.items]
+    return {"tests": {CHECKLIST: checklist_text(items)}}
+
+
+def no_checklist(_reply: Reply) -> Checklist:
+    """A checklist that could not be read has no items, which is no approval."""
+    return Checklist.model_construct(items=[])
+
+
+_program = Role(
     AgentRole.TESTER,
     task_type="testing",
     verb="test",
@@ -33,4 +72,17 @@ tester = Role(
     complaint=complaint,
     doubt=doubt,
     text_file="generated_tests.txt",
+)
+tester = replace(
+    _program,
+    document=Role(
+        AgentRole.TESTER,
+        task_type="testing",
+        verb="test",
+        reads=("request", "requirements", "code"),
+        writes="tests",
+        answer=Checklist,
+        update=checklist_update,
+        substitute=no_checklist,
+    ),
 )

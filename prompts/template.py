@@ -7,13 +7,13 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib import resources
 from pathlib import Path
 from string import Template
 
-from swarm_graph.config_source import closest_match
+from swarm_graph.config_source import closest_match, read_json5
 from swarm_graph.errors import ConfigError
 from swarm_graph.prompts.chat_template import KNOWN
+from swarm_graph.state import DOCUMENT, KINDS, Kind
 
 REPAIR = "repair"
 TASK = "task"
@@ -23,6 +23,9 @@ FOCUS = "review_"
 """The beginning of the name of a reviewer's focus, such as `review_style`."""
 SYSTEM_ONLY = (REPAIR, TYPED, EXPAND)
 """Prompts without a user message; a line `---` in them is text."""
+
+PACK_FILE = "pack.json"
+"""The file in which a folder of prompts declares what its sessions make."""
 
 _HERE = Path(__file__).parent
 _PROMPT_FILE = re.compile(r"[a-z_]+\.md")
@@ -94,6 +97,7 @@ def load(
     *,
     holes: tuple[str, ...] = (),
     texts: Mapping[str, str] | None = None,
+    kind: Kind = "code",
 ) -> Prompt:
     """A prompt, from `folder` if it has a file of that name, else ours.
 
@@ -104,14 +108,15 @@ def load(
         folder: A folder of prompts, or the name of a pack.
         holes: The holes that the prompt may have; ours have exactly these.
         texts: Texts of prompts, by name, that replace those of all files.
+        kind: What the session makes.
 
     Raises:
         ConfigError: There is no such prompt, it has no instructions, or it has a hole that nothing fills.
     """
-    text = read(name, folder, texts)
+    text = read(name, folder, texts, kind)
     system, divider, user = text.partition("\n---\n") if name not in SYSTEM_ONLY else (text, "", "")
-    if not divider and name not in SYSTEM_ONLY and not is_path(name):
-        user = read(name).partition("\n---\n")[2]
+    if not divider and name not in SYSTEM_ONLY and name in names(kind=kind):
+        user = read(name, kind=kind).partition("\n---\n")[2]
     if not system.strip() and not is_path(name):
         raise ConfigError(f"prompt '{_title(name)}': it holds no instructions")
     prompt = Prompt(name, Holes(system.strip()), Holes(user.strip()))
@@ -127,13 +132,21 @@ def load(
     return prompt
 
 
-def read(name: str, folder: str | Path | None = None, texts: Mapping[str, str] | None = None) -> str:
+def read(
+    name: str,
+    folder: str | Path | None = None,
+    texts: Mapping[str, str] | None = None,
+    kind: Kind = "code",
+) -> str:
     """The text of a prompt file.
+
+    In a session that makes a document, a file in the subfolder `document` comes before the one beside it.
 
     Args:
         name: A name such as `coder`, or the path of a file.
         folder: A folder of prompts, or the name of a pack.
         texts: Texts of prompts, by name, that replace those of all files.
+        kind: What the session makes.
 
     Raises:
         ConfigError: There is no such prompt, or its file cannot be read.
@@ -143,14 +156,39 @@ def read(name: str, folder: str | Path | None = None, texts: Mapping[str, str] |
     try:
         if is_path(name):
             return _read_file(Path(name))
-        if folder is not None and (own := find_folder(folder) / f"{name}.md").is_file():
+        if own := _find(name, folder, kind):
             return own.read_text(encoding="utf-8-sig")
-        return (resources.files(__package__) / f"{name}.md").read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        known = "" if is_path(name) else f"; known: {', '.join(names(folder))}"
-        raise ConfigError(f"no prompt '{_title(name)}'{known}") from error
+        raise ConfigError(f"no prompt '{_title(name)}'") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the prompt {_title(name)!r}: {error}") from error
+    where = f" in '{folder}' and none of ours" if folder else ""
+    raise ConfigError(f"no prompt '{_title(name)}'{where}; known: {', '.join(names(folder, kind))}")
+
+
+def _find(name: str, folder: str | Path | None, kind: Kind) -> Path | None:
+    """The file of a prompt: in the folder, else ours; None if there is none."""
+    roots = [*([find_folder(folder)] if folder is not None else []), _HERE]
+    files = (root / subfolder / f"{name}.md" for root in roots for subfolder in _subfolders(kind))
+    return next((file for file in files if file.is_file()), None)
+
+
+def declared_kind(folder: str | Path) -> Kind | None:
+    """What the sessions of a folder or pack make, as its `pack.json` says; None if it does not say.
+
+    Raises:
+        ConfigError: `folder` is neither a pack nor a folder, or its `pack.json` cannot be used.
+    """
+    file = find_folder(folder) / PACK_FILE
+    if not file.is_file():
+        return None
+    declared = read_json5(file)
+    if unknown := [key for key in declared if key != "kind"]:
+        raise ConfigError(f"{file}: unknown key {unknown[0]!r}; expected 'kind' alone")
+    for kind in KINDS:
+        if declared.get("kind") == kind:
+            return kind
+    raise ConfigError(f"{file}: kind: {declared.get('kind')!r} is not allowed; expected {' or '.join(KINDS)}")
 
 
 def _read_file(path: Path) -> str:
@@ -159,22 +197,29 @@ def _read_file(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig")
 
 
-def file_name(name: str, folder: str | Path | None = None) -> str:
+def file_name(name: str, folder: str | Path | None = None, kind: Kind = "code") -> str:
     """The file of a prompt, for messages: its path if a user wrote it, else the name of ours."""
     if is_path(name):
         return name
-    own = Path(folder) / f"{name}.md" if folder is not None and folder not in packs() else None
-    return str(own) if own and own.is_file() else f"{name}.md"
+    own = _find(name, folder, kind) if folder is not None and folder not in packs() else None
+    return str(own) if own and not own.is_relative_to(_HERE) else f"{name}.md"
 
 
 def replaced(folder: str | Path) -> list[str]:
     """The names of our prompts that a folder or pack replaces, and of the focuses that it adds.
 
+    Those for documents alone have the name of their subfolder, as in `document/coder`.
+
     Raises:
         ConfigError: `folder` is neither a pack nor a folder.
     """
-    ours = names()
-    return sorted(name for name in _names_in(find_folder(folder)) if name in ours or name.startswith(FOCUS))
+    ours, root = names(kind=DOCUMENT), find_folder(folder)
+    return sorted(
+        f"{prefix}{name}"
+        for prefix in ("", f"{DOCUMENT}/")
+        for name in _names_in(root / prefix)
+        if name in ours or name.startswith(FOCUS)
+    )
 
 
 def warn_of_unused(folder: str | Path, *, roles: bool) -> None:
@@ -187,10 +232,11 @@ def warn_of_unused(folder: str | Path, *, roles: bool) -> None:
     Raises:
         ConfigError: `folder` is neither a pack nor a folder.
     """
-    ours = names()
+    ours, root = names(kind=DOCUMENT), find_folder(folder)
     problems = [
-        f"{name}.md replaces no prompt; did you mean {match}.md?"
-        for name in sorted(_names_in(find_folder(folder)) - {*ours})
+        f"{prefix}{name}.md replaces no prompt; did you mean {match}.md?"
+        for prefix in ("", f"{DOCUMENT}/")
+        for name in sorted(_names_in(root / prefix) - {*ours})
         if not name.startswith(FOCUS) and (match := closest_match(name, ours))
     ]
     if roles and not problems and not replaced(folder):
@@ -218,20 +264,28 @@ def find_folder(name: str | Path) -> Path:
 def packs() -> list[str]:
     """The names of the prompt packs that come with swarm_graph."""
     return sorted(
-        entry.name for entry in _HERE.iterdir() if entry.is_dir() and not entry.name.startswith("_")
+        entry.name
+        for entry in _HERE.iterdir()
+        if entry.is_dir() and not entry.name.startswith("_") and entry.name != DOCUMENT
     )
 
 
-def names(folder: str | Path | None = None) -> list[str]:
-    """The names of all prompts, ours and those of a folder or pack.
+def names(folder: str | Path | None = None, kind: Kind = "code") -> list[str]:
+    """The names of all prompts of a kind of session, ours and those of a folder or pack.
 
     Raises:
         ConfigError: `folder` is neither a pack nor a folder.
     """
-    files = [entry.name for entry in resources.files(__package__).iterdir()]
-    ours = {Path(file).stem for file in files if _PROMPT_FILE.fullmatch(file)}
-    theirs = _names_in(find_folder(folder)) if folder else set()
-    return sorted(ours | theirs)
+    subfolders = _subfolders(kind)
+    files = [file for subfolder in subfolders for file in (_HERE / subfolder).iterdir()]
+    ours = {file.stem for file in files if _PROMPT_FILE.fullmatch(file.name)}
+    roots = [find_folder(folder)] if folder else []
+    return sorted(ours.union(*(_names_in(root / subfolder) for root in roots for subfolder in subfolders)))
+
+
+def _subfolders(kind: Kind) -> tuple[str, ...]:
+    """The subfolders of a folder of prompts in which a session looks, the first one first."""
+    return (DOCUMENT, "") if kind == DOCUMENT else ("",)
 
 
 def is_path(name: str) -> bool:

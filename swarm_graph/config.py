@@ -44,10 +44,10 @@ from swarm_graph.settings import (
 # Execution is imported as itself, which re-exports it: scripts that call the sandbox import it from here.
 from swarm_graph.settings import Execution as Execution
 from swarm_graph.shorthand import SHORTHAND, one_model
-from swarm_graph.state import AgentRole
+from swarm_graph.state import AgentRole, Kind
 from swarm_graph.text import first_names
 
-GRAPH_SETTINGS = ("reviewers", "pause_before", "pause_after")
+GRAPH_SETTINGS = ("kind", "reviewers", "pause_before", "pause_after")
 """The settings in `workflow` that decide which nodes a graph has."""
 
 SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential", re.IGNORECASE)
@@ -168,12 +168,17 @@ class SwarmConfig(Settings):
         """
         other = load_config(settings_of_any(saved), environ={})
         if self.graph_settings == other.graph_settings:
-            return self
+            # Only a folder of prompts could declare another kind.
+            return self.with_kind(other.workflow.kind) if self.prompts_dir else self
         workflow = self.workflow.model_copy(
             update={name: getattr(other.workflow, name) for name in GRAPH_SETTINGS}
         )
         features = self.features.model_copy(update={"execute_tests": other.features.execute_tests})
         return self.model_copy(update={"workflow": workflow, "features": features})
+
+    def with_kind(self, kind: Kind) -> SwarmConfig:
+        """A copy whose sessions make this, whatever its folder of prompts declares."""
+        return self.model_copy(update={"workflow": self.workflow.model_copy(update={"kind": kind})})
 
     @property
     def graph_settings(self) -> tuple[Any, ...]:

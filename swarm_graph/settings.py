@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from swarm_graph.config_source import closest_match
-from swarm_graph.state import WORKFLOWS, AgentRole
+from swarm_graph.state import WORKFLOWS, AgentRole, Kind
 
 SERVER_TYPES = {
     "openai": "swarm_graph.models.openai",
@@ -238,6 +238,10 @@ class AgentParameters(Settings):
 class WorkflowSettings(Settings):
     """How the rounds, reviewers and pauses of a workflow run."""
 
+    kind: Kind = Field(
+        "code",
+        description="What a session makes: code or document; default: as the prompts declare, else code.",
+    )
     max_iterations: Integer = Field(3, ge=1, le=100, description="Maximum rounds of coding and reviewing.")
     max_parallel_agents: Integer = Field(
         4, ge=1, le=1024, description="Maximum model calls of a session at once."
@@ -263,6 +267,11 @@ class WorkflowSettings(Settings):
             if not names or len(set(names)) != len(names):
                 raise ValueError("expected at least one focus and none twice")
         return value
+
+    @property
+    def is_kind_given(self) -> bool:
+        """Whether `kind` was set; otherwise the folder of prompts may declare it."""
+        return "kind" in self.model_fields_set
 
     @property
     def pauses(self) -> bool:
@@ -359,6 +368,7 @@ SETTINGS_OF_ANY_SESSION = (
     "workflow.max_parallel_agents",
     "workflow.enable_parallel",
     "workflow.max_tasks",
+    "workflow.kind",
     "workflow.reviewers",
     "workflow.pause_before",
     "workflow.pause_after",

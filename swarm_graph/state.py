@@ -45,6 +45,11 @@ OwnWorkflow = NewType("OwnWorkflow", str)
 
 Workflow: TypeAlias = WorkflowName | OwnWorkflow
 
+Kind = Literal["code", "document"]
+"""What a session makes."""
+KINDS: tuple[Kind, ...] = ("code", "document")
+DOCUMENT: Kind = "document"
+
 DATA_DIR = ".swarm"
 """The default folder of the session database."""
 OUTPUT_DIR = "swarm-output"
@@ -103,7 +108,7 @@ class Failure(TypedDict):
 
 
 class Evidence(TypedDict):
-    """The result of a test run."""
+    """The result of a test run, or of the checks of a document."""
 
     outcome: Outcome
     exit_code: int | None
@@ -115,7 +120,8 @@ class Evidence(TypedDict):
     failures: list[Failure]
     """The first failures only."""
     reason: str
-    """Why the tests did not run, were stopped, or cannot be trusted; empty otherwise."""
+    """Why the tests did not run, were stopped, or cannot be trusted; of a document, what a person must still
+    fill in; empty otherwise."""
     output: str
     """The end of the output of a test command that is not pytest."""
     sandbox: str
@@ -133,7 +139,7 @@ class Review(TypedDict):
     """None: the answer could not be read, which never counts as an approval."""
     findings: list[Finding]
     evidence: NotRequired[Evidence]
-    """The result of the test run; only `run_tests` has it."""
+    """The result of the test run or of the document's checks; only `run_tests`, `check_document` have it."""
 
 
 class UnapprovedRound(TypedDict):
@@ -239,16 +245,18 @@ class SwarmState(TypedDict, total=False):
 
     request: str
     """What to build or review; written by the caller."""
+    kind: Kind
+    """What the session makes; set with the request."""
     requirements: str
     """Markdown: requirements, assumptions, open questions; replaced by the clarifier."""
     design: str
     """Markdown; replaced by the architect."""
     code: dict[str, str]
-    """Path to text, the latest complete files; replaced by the coder."""
+    """Path to text, the latest complete files, or documents; replaced by the coder."""
     changed: list[str]
     """The paths that the coder changed in the last round; replaced by the coder."""
     tests: dict[str, str]
-    """Path to text; replaced by the tester."""
+    """Path to text, or the checklist of a document; replaced by the tester."""
     documentation: dict[str, str]
     """Path to text; replaced by the documenter."""
     optimization: str
@@ -256,7 +264,8 @@ class SwarmState(TypedDict, total=False):
     diagnosis: str
     """Markdown, the causes of the open findings; replaced by the debugger."""
     reviews: Annotated[list[Review], reviewed]
-    """The reviews of all rounds; appended by reviewers, security, run_tests, and rejections by a person."""
+    """The reviews of all rounds; appended by reviewers, security, run_tests or check_document, and rejections
+    by a person."""
     findings: list[Finding]
     """The open findings; replaced by the verdict."""
     approved: bool | None
@@ -282,6 +291,7 @@ class SwarmResult(TypedDict):
     """
 
     request: str
+    kind: Kind
     requirements: str
     design: str
     code: dict[str, str]
@@ -307,6 +317,7 @@ def empty_state() -> SwarmResult:
     """The state before any role has written."""
     return SwarmResult(
         request="",
+        kind="code",
         requirements="",
         design="",
         code={},

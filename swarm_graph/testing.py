@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from swarm_graph.config import SwarmConfig, load_config
-from swarm_graph.models.invented import Ask
+from swarm_graph.models.ask import Ask
 from swarm_graph.models.simulated import SimulatedChatModel
 from swarm_graph.state import SwarmContext
 
@@ -61,6 +61,16 @@ ANSWERS: Mapping[str, Answer] = {
 }
 """The answers of roles that a test does not script: every session ends with an approval."""
 
+DOCUMENT_ANSWERS: Mapping[str, Answer] = {
+    **ANSWERS,
+    "architect": "## Outline\n- `# A`: scope\n- `## Steps`: what is done",
+    "coder": "````markdown path=docs/a.md\n# A\n\nIt is {round}.\n\n## Steps\n\nOpen the valve slowly.\n````",
+    "tester": json.dumps(
+        {"items": [{"requirement": "It works.", "place": "Steps", "quote": "Open the valve slowly."}]}
+    ),
+}
+"""The same for sessions that make a document."""
+
 FIXED_TIME = 1000.0
 """The time of all tasks, in seconds since the epoch, so that states can be compared."""
 
@@ -77,9 +87,11 @@ class ScriptedModels:
         """Script the answers.
 
         Args:
-            script: Answers by the name of a node or a role; ANSWERS for all others.
+            script: Answers by the name of a node or a role; for all others ANSWERS, or DOCUMENT_ANSWERS in a
+                session that makes a document.
         """
         self.script: dict[str, Answer] = {**ANSWERS, **(script or {})}
+        self._scripted = {*(script or {})}
         self.asks: list[Ask] = []
         self._lock = threading.Lock()
 
@@ -97,10 +109,15 @@ class ScriptedModels:
         """The prompts of a node, in order."""
         return [ask.prompt for ask in self.asks if ask.node == node]
 
+    def _answer(self, ask: Ask) -> Answer | None:
+        if ask.kind == "document" and not {ask.node, ask.role} & self._scripted:
+            return DOCUMENT_ANSWERS.get(ask.role)
+        return self.script.get(ask.node, self.script.get(ask.role))
+
     def _play(self, ask: Ask) -> str | Exception:
         with self._lock:
             self.asks.append(ask)
-        answer = self.script.get(ask.node, self.script.get(ask.role))
+        answer = self._answer(ask)
         if answer is None:
             raise LookupError(f"no answer is scripted for the node '{ask.node}' or the role '{ask.role}'")
         if callable(answer):

@@ -177,7 +177,7 @@ def test_a_folder_that_is_none_is_one_line(tmp_path: Path) -> None:
 
 def test_an_unknown_focus_names_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "review_truth.md").write_text("Is it true?")
-    with pytest.raises(ConfigError, match=r"^no prompt 'review_beauty.md'; known: .*review_style") as caught:
+    with pytest.raises(ConfigError, match=r"^no prompt 'review_beauty.md' in .*review_style") as caught:
         build(tmp_path, workflow={"reviewers": ["beauty"]})
     assert "\n" not in str(caught.value)
 
@@ -244,7 +244,9 @@ def test_a_pack_is_chosen_by_its_name(tmp_path: Path) -> None:
     graph = build_graph("full", config=config(prompts_dir="process-safety"))
     graph.invoke({"request": "Write a startup procedure"}, context=crew.context)
     assert crew.prompts("security")[0].startswith("You are the process safety reviewer")
-    assert crew.prompts("coder")[0].startswith("You are the coder.")
+    assert crew.prompts("coder")[0].startswith(
+        "You are the coder of a team that writes documents for a petro"
+    )
     graph = build_graph(
         "standard",
         config=config(prompts_dir="process-safety", workflow={"reviewers": ["safety", "operability"]}),

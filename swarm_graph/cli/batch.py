@@ -14,7 +14,7 @@ import click
 
 from swarm_graph.cli.console import print_result, say
 from swarm_graph.cli.display import Display
-from swarm_graph.cli.options import Option, SessionOptions, read_file, resuming_options
+from swarm_graph.cli.options import Option, SessionOptions, kind_option, read_file, resuming_options
 from swarm_graph.cli.session_runner import new_coordinator, resuming_coordinator, run_session
 from swarm_graph.errors import InputError
 from swarm_graph.state import AgentRole
@@ -40,7 +40,7 @@ dry_run_option: Option = click.option(
 @click.option(
     "--prompt",
     metavar="FILE",
-    help="The prompt for each document or row; it may use $files or a row's $column.",
+    help="The prompt for each document or row, a file or a name in --prompts; it may use $files or $column.",
 )
 @click.option(
     "--role",
@@ -67,6 +67,7 @@ dry_run_option: Option = click.option(
 @click.option("--session", metavar="ID", help="The id of the session; default: the time and four characters.")
 @click.option("--retry-failed", is_flag=True, help="Resume --session (default: the newest unfinished batch).")
 @dry_run_option
+@kind_option
 @resuming_options
 def batch(
     inputs: tuple[str, ...],
@@ -96,10 +97,12 @@ def batch(
         missing = "an INPUT" if prompt else "--prompt FILE"
         raise InputError(f"batch needs {missing}, as in swarm-graph batch 'docs/*.txt' --prompt extract.md")
     schema = read_schema(answer) if answer else None
-    prompt = prompt if "/" in prompt or "." in prompt else f"./{prompt}"
+    is_name = not ("/" in prompt or "." in prompt or Path(prompt).is_file())
+    prompt = prompt if is_name or "/" in prompt or "." in prompt else f"./{prompt}"
     specs = batch_tasks(
         inputs, AgentRole(role), prompt,
         answer=schema, id_column=id_column, delimiter=delimiter,
+        prompts_dir=_prompts_dir(options) if is_name else None,
         say=lambda note: say(f"note: {note}"),
     )  # fmt: skip
     if empty := [name for spec in specs for name in spec.files if not Path(name).stat().st_size]:
@@ -107,6 +110,13 @@ def batch(
     names = dict.fromkeys(spec.source_file for spec in specs if spec.source_file)
     tables: list[tuple[TaskFileKind, str]] = [("rows", name) for name in names]
     run_tasks("", specs, session, options, tables, dry_run=dry_run)
+
+
+def _prompts_dir(options: SessionOptions) -> str | None:
+    """The folder of prompts of a new session."""
+    from swarm_graph.config import load_config
+
+    return options.prompts or load_config(options.config_file).prompts_dir
 
 
 def _one_character(text: str | None) -> str | None:
@@ -133,7 +143,7 @@ def _retry(session_id: str | None, options: SessionOptions) -> None:
 
 NEW_BATCH = {
     "inputs": "INPUT", "prompt": "--prompt", "role": "--role", "answer": "--answer",
-    "id_column": "--id", "delimiter": "--delimiter", "dry_run": "--dry-run",
+    "id_column": "--id", "delimiter": "--delimiter", "kind": "--kind", "dry_run": "--dry-run",
 }  # fmt: skip
 """The arguments and options that describe a new batch, by their parameters."""
 
@@ -176,7 +186,9 @@ def run_tasks(
         coordinator.add_source(kind, file)
 
     async def work(coordinator: SwarmCoordinator) -> SwarmResult:
-        return await coordinator.arun_workflow(request, "custom", session_id=session_id, follow_up=follow_up)
+        return await coordinator.arun_workflow(
+            request, "custom", session_id=session_id, follow_up=follow_up, kind=options.kind
+        )
 
     run_session(coordinator, display, work)
 
@@ -187,8 +199,9 @@ def print_dry_run(request: str, specs: Sequence[TaskSpec], config: SwarmConfig, 
     from swarm_graph.tasks.dependencies import checked_graph
     from swarm_graph.tasks.dry_run import MAX_DRAWN_TASKS, dry_run, dry_run_text, task_mermaid
     from swarm_graph.tasks.prompting import check_tasks
+    from swarm_graph.workflows.build import with_declared_kind
 
-    graph = checked_graph(specs)
+    config, graph = with_declared_kind(config), checked_graph(specs)
     check_tasks(graph, Bindings(config), supplied=config.models.single_model is None)
     result = dry_run(graph, config, request)
     text = dry_run_text(result, graph, config.workflow.parallel)

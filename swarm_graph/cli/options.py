@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from swarm_graph.errors import InputError
-from swarm_graph.state import DATA_DIR, OUTPUT_DIR
+from swarm_graph.state import DATA_DIR, KINDS, OUTPUT_DIR, Kind
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 config_option: Option = click.option(
@@ -67,6 +67,11 @@ prompts_option: Option = click.option(
     callback=lambda _context, _option, name: _absolute_unless_pack(name),
     help="A folder with prompts of your own, or a pack: process-safety.",
 )
+kind_option: Option = click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    help="What the session makes; default: as configured, or as the prompts declare, else code.",
+)
 output_option: Option = click.option("--output", metavar="DIR", help=f"Default: {OUTPUT_DIR}/<session>.")
 trust_option: Option = click.option(
     "--trust-session",
@@ -88,6 +93,7 @@ class SessionOptions:
     output: str | None = None
     simulate: bool = False
     prompts: str | None = None
+    kind: Kind | None = None
     as_json: bool = False
     as_events: bool = False
     trust_session: bool = False

@@ -20,6 +20,7 @@ from swarm_graph.cli.options import (
     all_session_options,
     config_option,
     data_option,
+    kind_option,
     prompts_option,
     read_edit,
     read_file,
@@ -75,6 +76,7 @@ class TaskGraphInput(NamedTuple):
 @click.option("--session", metavar="ID", help="The id of the session; default: the time and four characters.")
 @click.option("--follow-up", is_flag=True, help="Continue an ended --session with a new request.")
 @approval_option
+@kind_option
 @all_session_options
 def run(
     request: str | None,
@@ -106,7 +108,11 @@ def run(
 
     async def work(coordinator: SwarmCoordinator) -> SwarmResult:
         return await coordinator.arun_workflow(
-            text, OwnWorkflow(workflow or "standard"), session_id=session, follow_up=follow_up
+            text,
+            OwnWorkflow(workflow or "standard"),
+            session_id=session,
+            follow_up=follow_up,
+            kind=options.kind,
         )
 
     run_session(coordinator, display, work, require_approval=require_approval)
@@ -203,7 +209,7 @@ def given_decision(approve: bool, edit: str | None, reject: str | None, only: st
 
 
 @click.command(epilog="Example: swarm-graph interactive --simulate")
-@session_options(config_option, *MODEL_OPTIONS, data_option, prompts_option, simulate_option)
+@session_options(config_option, *MODEL_OPTIONS, data_option, prompts_option, kind_option, simulate_option)
 def interactive(options: SessionOptions) -> None:
     """Choose a workflow from a menu and type the request; a line END ends it."""
     if not sys.stdin.isatty():

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from swarm_graph.checkpoints.records import Session
+    from swarm_graph.config import SwarmConfig
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.sessions.fingerprints import Edits
     from swarm_graph.sessions.resume import ResumeConfig
@@ -45,16 +46,25 @@ Work = Callable[["SwarmCoordinator"], Awaitable["SwarmResult"]]
 """Runs or resumes a session on a coordinator."""
 
 
-def new_coordinator(options: SessionOptions, display: Display | None = None) -> SwarmCoordinator:
-    """A coordinator for a new session."""
-    from swarm_graph.config import config_path, load_config
-    from swarm_graph.sessions.coordinator import SwarmCoordinator
+def new_config(options: SessionOptions) -> SwarmConfig:
+    """The configuration of a new session."""
+    from swarm_graph.config import load_config
 
     config = with_given_model(load_config(options.config_file), options)
     if options.prompts:
         config = config.model_copy(update={"prompts_dir": options.prompts})
+    if options.kind:
+        config = config.with_kind(options.kind)
+    return config.simulated() if options.simulate else config
+
+
+def new_coordinator(options: SessionOptions, display: Display | None = None) -> SwarmCoordinator:
+    """A coordinator for a new session."""
+    from swarm_graph.config import config_path
+    from swarm_graph.sessions.coordinator import SwarmCoordinator
+
     return SwarmCoordinator(
-        config.simulated() if options.simulate else config,
+        new_config(options),
         data_dir=options.data_dir,
         output=options.output,
         on_event=display.on_event if display else None,

@@ -7,39 +7,12 @@ import json
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from swarm_graph.state import REVIEW_ROLES, AgentRole
-
-ROLE_SCHEMA_TITLES = ("Clarification", "Judgement")
-"""Titles of the JSON schemas of roles; a schema with another title belongs to a task."""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One question to a simulated model.
-
-    Attributes:
-        role: The role that asks.
-        node: Its place in the graph.
-        iteration: The round, from 1.
-        attempt: The attempt at this call, from 1.
-        prompt: The texts of all messages.
-        schema: JSON schema that the answer must fit; None for free text.
-    """
-
-    role: str
-    node: str
-    iteration: int
-    attempt: int
-    prompt: str
-    schema: Mapping[str, Any] | None = None
-
-    @property
-    def has_task_schema(self) -> bool:
-        """Whether the schema is a task's own, not its role's."""
-        return self.schema is not None and self.schema.get("title") not in ROLE_SCHEMA_TITLES
+# Ask is imported as itself, which re-exports it: tests of users import it from here.
+from swarm_graph.models.ask import Ask as Ask
+from swarm_graph.models.invented_document import invent_for_document
+from swarm_graph.state import DOCUMENT, REVIEW_ROLES, AgentRole
 
 
 def dice_for(seed: int, ask: Ask) -> random.Random:
@@ -63,6 +36,8 @@ def invent_answer(ask: Ask, dice: random.Random) -> str:
         return json.dumps({"plan": f"Simulated plan of {ask.node} {mark}.", "tasks": tasks})
     if ask.schema and ask.has_task_schema:
         return json.dumps(_Inventor(ask.schema, f"Simulated {ask.node} {mark}", dice).value(ask.schema))
+    if ask.kind == DOCUMENT and (answer := invent_for_document(ask, mark)):
+        return answer
     if ask.role == AgentRole.CLARIFIER:
         return json.dumps(
             {
@@ -74,7 +49,7 @@ def invent_answer(ask: Ask, dice: random.Random) -> str:
     if ask.role in REVIEW_ROLES:
         finding = {
             "severity": "major",
-            "location": "src/simulated.py:answer",
+            "location": "the first step" if ask.kind == DOCUMENT else "src/simulated.py:answer",
             "problem": f"Simulated problem of {ask.node} {mark}.",
             "suggestion": "Simulated suggestion.",
         }

@@ -21,7 +21,8 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import RunnableConfig
 from pydantic import Field
 
-from swarm_graph.models.invented import Ask, dice_for, invent_answer
+from swarm_graph.models.ask import Ask
+from swarm_graph.models.invented import dice_for, invent_answer
 from swarm_graph.models.simulated_script import Script, load_script
 from swarm_graph.settings import ModelEntry, Simulation
 
@@ -71,6 +72,7 @@ class SimulatedChatModel(BaseChatModel):
             attempt=int(about.get("attempt", 1)),
             prompt="\n".join(message.text for message in messages),
             schema=arguments.get("response_format", {}).get("json_schema", {}).get("schema"),
+            kind=str(about.get("kind", "code")),
         )
         dice = dice_for(self.simulation.seed, ask)
         if dice.random() < self.simulation.failure_rate:
@@ -78,7 +80,7 @@ class SimulatedChatModel(BaseChatModel):
         answer = self.play(ask) if self.play else None
         if isinstance(answer, Exception):
             raise answer
-        if answer is None:
+        if answer is None and (self.simulation.script or ask.kind == "code"):  # the demo writes a program
             answer = self.script.answer(ask)
         if answer is None:
             answer = invent_answer(ask, dice_for(self.simulation.seed, ask))

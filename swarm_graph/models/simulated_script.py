@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from swarm_graph.errors import ConfigError
-from swarm_graph.models.invented import Ask
+from swarm_graph.models.ask import Ask
 
 DEMO = "demo_session.md"
 

@@ -13,6 +13,7 @@ from swarm_graph.reports.call_section import calls_section
 from swarm_graph.reports.charts import timeline, token_bars
 from swarm_graph.reports.overview import WORKFLOW_HEADS, Overview
 from swarm_graph.roles.findings import SEVERITIES, finding_line, judge
+from swarm_graph.sessions.artifacts import DOCUMENT_FILE, document_text
 from swarm_graph.sessions.summary_html import SIMULATED_HTML, roles_table
 from swarm_graph.state import Review, SwarmState
 from swarm_graph.text import local_time
@@ -77,6 +78,7 @@ def session_page(
         SIMULATED_HTML if analyzed.simulated else "",
         f"<pre>{escaped(analyzed.request)}</pre>",
         f"<p>Begun {local_time(analyzed.created_at)}.</p>",
+        *_document(state),
         f"<p>Its last run ended early: {escaped(analyzed.error)}</p>" if analyzed.error else "",
         html_table(("", ""), analyzed.figures_to_show().items()),
         "<h2>Calls over time</h2>",
@@ -91,6 +93,12 @@ def session_page(
         calls_section(transcript, f"swarm-graph log {analyzed.session}"),
     ]
     return _page(f"Session {analyzed.session}", parts)
+
+
+def _document(state: SwarmState) -> list[str]:
+    """The document that the session makes; nothing if it makes code."""
+    text = document_text(state)
+    return [f"<h2>The document: {DOCUMENT_FILE}</h2>", f"<pre>{escaped(text)}</pre>"] if text else []
 
 
 def _rounds(reviews: Iterable[Review]) -> list[str]:

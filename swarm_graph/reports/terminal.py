@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, cast
 from swarm_graph.config import config_path
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import finding_line
-from swarm_graph.sandbox.evidence import evidence_line, latest_evidence
-from swarm_graph.state import DATA_DIR, AgentRole, Task, TaskStatus
+from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_evidence
+from swarm_graph.sessions.artifacts import DOCUMENT_FILE
+from swarm_graph.state import DATA_DIR, AgentRole, Review, Task, TaskStatus
 from swarm_graph.tasks.results import RESULTS_DIR
 from swarm_graph.text import (
     MAX_NAMES,
@@ -29,6 +30,7 @@ from swarm_graph.workflows.pauses import Pause
 
 if TYPE_CHECKING:
     from swarm_graph.sessions.coordinator import SwarmCoordinator
+    from swarm_graph.sessions.output import Output
     from swarm_graph.state import SwarmState
 
 SIMULATED_TEXT = "SIMULATED: no model was asked; every answer in this session is scripted or invented."
@@ -43,7 +45,7 @@ STATUS_ORDER = ("completed", "failed", "skipped", "running", "pending")
 
 
 def session_text(coordinator: SwarmCoordinator, program: str) -> str:
-    """The summary: outcome, tests, pauses, open findings, files, figures, the next step.
+    """The summary: document, outcome, tests, pauses, open findings, files, figures, the next step.
 
     Args:
         coordinator: It has begun or resumed a session.
@@ -52,6 +54,7 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
     lines = _simulation_notice(coordinator)
     pauses = [line for pause in coordinator.pauses for line in ("", pause_text(pause), "")]
     lines += [
+        *_document_line(coordinator),
         outcome_line(coordinator),
         *_test_lines(coordinator),
         *pauses,
@@ -110,10 +113,21 @@ def _task_outcome(coordinator: SwarmCoordinator) -> str:
     return f"{coordinator.state['phase']}: {format_count(len(tasks), 'task')}, {by_status}{kept}"
 
 
+def _document_line(coordinator: SwarmCoordinator) -> list[str]:
+    """Where the document lies; nothing if the session makes code, or has written none."""
+    if coordinator.files is None or DOCUMENT_FILE not in coordinator.files.files():
+        return []
+    return [f"The document: {_shown_folder(coordinator.files) / DOCUMENT_FILE}"]
+
+
+def _name_of(review: Review) -> str:
+    return "Checks" if review["node"] == CHECK_DOCUMENT else "Tests"
+
+
 def _test_lines(coordinator: SwarmCoordinator) -> list[str]:
-    """The test run of each round: an approval rests on its exit code."""
+    """The test run of each round, or the checks of its document: an approval rests on them."""
     return [
-        f"Tests in round {review['iteration']}: {evidence_line(review['evidence'])}"
+        f"{_name_of(review)} in round {review['iteration']}: {evidence_line(review['evidence'])}"
         for review in coordinator.state.get("reviews", [])
         if "evidence" in review
     ]
@@ -208,8 +222,7 @@ def failed_call_command(coordinator: SwarmCoordinator, program: str) -> str:
 def _file_lines(coordinator: SwarmCoordinator) -> list[str]:
     if coordinator.files is None:
         return []
-    folder = coordinator.files.folder
-    path = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    path = _shown_folder(coordinator.files)
     files = coordinator.files.files()
     results = [file for file in files if file.startswith(f"{RESULTS_DIR}/")]
     if results:
@@ -218,6 +231,12 @@ def _file_lines(coordinator: SwarmCoordinator) -> list[str]:
         return [f"Files in {path}: {', '.join([*others, folder_of_results])}"]
     more = [f"  … and {len(files) - MAX_FILES} more"] if len(files) > MAX_FILES else []
     return [f"Files in {path}:", *(f"  {file}" for file in files[:MAX_FILES]), *more]
+
+
+def _shown_folder(output: Output) -> Path:
+    """The output folder, relative to the current one where it lies below that."""
+    here = Path.cwd()
+    return output.folder.relative_to(here) if output.folder.is_relative_to(here) else output.folder
 
 
 def _figures_line(coordinator: SwarmCoordinator) -> str:

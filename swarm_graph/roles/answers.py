@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.answered_files import read_answered_files
 from swarm_graph.roles.chat_markup import FinalMessage, final_message
+from swarm_graph.roles.documents import Documents, read_documents
 from swarm_graph.roles.fences import parse
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.json_objects import json_objects
@@ -47,7 +48,8 @@ def read(answer: str | FinalMessage, kind: type[A], old: Mapping[str, str] = NO_
 
     Args:
         answer: What the model wrote, or the final message in it.
-        kind: A pydantic model (read from a JSON object), Files (from fenced blocks) or str (Markdown).
+        kind: A pydantic model (read from a JSON object), Files (from fenced blocks), Documents or str
+            (Markdown).
         old: The files that an answer may change: path to text.
 
     Raises:
@@ -56,6 +58,8 @@ def read(answer: str | FinalMessage, kind: type[A], old: Mapping[str, str] = NO_
     message = final_message(answer) if isinstance(answer, str) else answer
     if not message.text.strip():
         raise UnreadableAnswer("the answer is empty")
+    if kind is Documents:
+        return cast("A", read_documents(message.text, old))
     if kind is Files:
         return cast("A", read_answered_files(message.text, old))
     if issubclass(kind, BaseModel):

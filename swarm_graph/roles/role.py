@@ -13,7 +13,7 @@ from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.answers import Reading, read
 from swarm_graph.roles.chat_markup import FinalMessage
 from swarm_graph.roles.file_blocks import Files
-from swarm_graph.state import AgentRole, Reply, SwarmState
+from swarm_graph.state import DOCUMENT, AgentRole, Kind, Reply, SwarmState
 
 A = TypeVar("A")
 
@@ -41,7 +41,8 @@ class Role(Generic[A]):
         verb: The end of its task ids, as in `T003_code`.
         reads: The keys of the state, and the views, that its prompt shows.
         writes: The key of the state that holds its result.
-        answer: What the model answers: a pydantic model (asked for as JSON), Files or str (Markdown).
+        answer: What the model answers: a pydantic model (asked for as JSON), Files, Documents or str
+            (Markdown).
         update: Returns the changes of the state; default the answer as it is, under `writes`.
         complaint: Returns what is wrong with an answer that could be read, for the repair question.
         doubt: Returns why an answer is probably not meant as it is, for a question; if the model then answers
@@ -53,6 +54,7 @@ class Role(Generic[A]):
         state: The state with the key that it writes, where SwarmState lacks it.
         notes_title: The heading of its result in `notes.md`; empty where the result is not shown there.
         text_file: The text file that lists its results, one of the old coordinator's.
+        document: The role in sessions that make a document; None where it is the same.
     """
 
     role: AgentRole
@@ -70,6 +72,11 @@ class Role(Generic[A]):
     state: type[SwarmState] = SwarmState
     notes_title: str = ""
     text_file: str = ""
+    document: Role[Any] | None = None
+
+    def for_kind(self, kind: Kind) -> Role[Any]:
+        """The role in sessions that make this."""
+        return self.document if kind == DOCUMENT and self.document else self
 
     @property
     def schema(self) -> dict[str, Any] | None:

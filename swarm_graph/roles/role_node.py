@@ -61,13 +61,14 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         config = bindings.config
         folder, texts = config.prompts_dir, bindings.texts
         holes = role.reads + (("focus",) if focus else ())
-        self.prompt = template.load(role.role, folder, holes=holes, texts=texts)
-        self.repair = template.load(template.REPAIR, folder, holes=("problem",), texts=texts)
+        kind = config.workflow.kind
+        self.prompt = template.load(role.role, folder, holes=holes, texts=texts, kind=kind)
+        self.repair = template.load(template.REPAIR, folder, holes=("problem",), texts=texts, kind=kind)
         self.prompt_names = [str(role.role), template.REPAIR]
         self.fixed = {}
         if focus:
             self.prompt_names.append(template.FOCUS + focus)
-            self.fixed["focus"] = template.read(template.FOCUS + focus, folder, texts).strip()
+            self.fixed["focus"] = template.read(template.FOCUS + focus, folder, texts, kind).strip()
         self.fixed["packages"] = config.execution.packages_text
         self.parameters = config.parameters_for(role.role)
 

@@ -34,7 +34,7 @@ from swarm_graph.roles.chat_markup import FinalMessage, final_message
 from swarm_graph.roles.emitter import Emitter
 from swarm_graph.roles.run import RunContext
 from swarm_graph.settings import AgentParameters, ModelEntry
-from swarm_graph.state import Reply, SwarmContext, TaskRecord
+from swarm_graph.state import DOCUMENT, Reply, SwarmContext, TaskRecord
 
 A = TypeVar("A")
 PromptVersions = Iterable[tuple[list[BaseMessage], str]]
@@ -304,6 +304,8 @@ class Turn:
         if temperature is not None and "temperature" in type(model).model_fields:
             model = model.model_copy(update={"temperature": temperature})
         metadata = {**self.config.get("metadata", {}), **self.emit.origin.to_dict()}
+        if self.bindings.config.workflow.kind == DOCUMENT:
+            metadata["kind"] = DOCUMENT  # for simulated models
         return ModelCall(
             entry=endpoint.entry,
             model=model,

@@ -9,6 +9,10 @@ from swarm_graph.state import Evidence, Finding, Outcome, SwarmState, own_review
 
 RUN_TESTS = "run_tests"
 """The node that runs the tests."""
+CHECK_DOCUMENT = "check_document"
+"""The node that checks a document, in place of `run_tests`."""
+TEXT_ONLY = "none, only text was checked"
+"""What the evidence of a document names in place of a sandbox."""
 MAX_TEXT_CHARACTERS = 8000
 
 _OUTCOME_TEXT: dict[Outcome, str] = {
@@ -44,8 +48,8 @@ def make_evidence(outcome: Outcome, **fields: Any) -> Evidence:
 
 
 def latest_evidence(state: SwarmState) -> Evidence | None:
-    """The evidence of the latest test run; None if there was no test run."""
-    review = own_review(RUN_TESTS, state)
+    """The evidence of the latest test run, or of a document's latest checks; None if there was none."""
+    review = own_review(RUN_TESTS, state) or own_review(CHECK_DOCUMENT, state)
     return review.get("evidence") if review else None
 
 
@@ -74,9 +78,7 @@ def evidence_text(evidence: Evidence) -> str:
     """
     if evidence["outcome"] == "not_run":
         return evidence_line(evidence)
-    exit_code = "stopped" if evidence["exit_code"] is None else f"exit code {evidence['exit_code']}"
-    counts = ", ".join(f"{evidence[name]} {name}" for name in _COUNTS)  # type: ignore[literal-required]
-    parts = [f"{_OUTCOME_TEXT[evidence['outcome']]}: {exit_code}; {counts}"]
+    parts = [_heading(evidence)]
     parts += [evidence["reason"]] if evidence["reason"] else []
     for failure in evidence["failures"]:
         fault = " (the test itself is at fault)" if failure["by_tests"] else ""
@@ -84,6 +86,16 @@ def evidence_text(evidence: Evidence) -> str:
     parts += [evidence["output"]] if evidence["output"] else []
     text = "\n\n".join(parts)
     return text if len(text) <= MAX_TEXT_CHARACTERS else f"{text[:MAX_TEXT_CHARACTERS]}\n[...]"
+
+
+def _heading(evidence: Evidence) -> str:
+    """The first line of the evidence in a prompt."""
+    outcome = _OUTCOME_TEXT[evidence["outcome"]]
+    if evidence["sandbox"] == TEXT_ONLY:
+        return f"{outcome}: {evidence['passed']} checks hold, {evidence['failed']} do not"
+    exit_code = "stopped" if evidence["exit_code"] is None else f"exit code {evidence['exit_code']}"
+    counts = ", ".join(f"{evidence[name]} {name}" for name in _COUNTS)  # type: ignore[literal-required]
+    return f"{outcome}: {exit_code}; {counts}"
 
 
 def has_broken_tests(evidence: Evidence) -> bool:

@@ -43,7 +43,7 @@ from swarm_graph.sessions.ids import (
     validated_session_id,
 )
 from swarm_graph.sessions.logs import log_event, log_to_stderr
-from swarm_graph.sessions.new_request import check_new_request
+from swarm_graph.sessions.new_request import check_new_request, with_kind_of_request
 from swarm_graph.sessions.output import Output, file_name, make_folder, write_file
 from swarm_graph.sessions.resume import resume_config
 from swarm_graph.sessions.run import OnEvent, SessionRun
@@ -53,8 +53,10 @@ from swarm_graph.sessions.tracing import span_observer
 from swarm_graph.sessions.trust import GROUPS, is_trusted, trust
 from swarm_graph.state import (
     DATA_DIR,
+    DOCUMENT,
     OUTPUT_DIR,
     Evidence,
+    Kind,
     SwarmContext,
     SwarmResult,
     Task,
@@ -66,6 +68,7 @@ from swarm_graph.tasks.spec import TaskSpec, task_specs, with_paths
 from swarm_graph.text import to_json
 from swarm_graph.workflows.build import new_builder
 from swarm_graph.workflows.builder import GraphBuilder
+from swarm_graph.workflows.check_document import check_evidence
 from swarm_graph.workflows.opening import Prepared
 from swarm_graph.workflows.pauses import Decision, Pause
 from swarm_graph.workflows.run_tests import run_in_thread
@@ -151,6 +154,7 @@ class SwarmCoordinator:
         *,
         session_id: str | None = None,
         follow_up: bool = False,
+        kind: Kind | None = None,
     ) -> SwarmResult:
         """Run a workflow to its end, also inside a running event loop; returns the final state.
 
@@ -162,16 +166,20 @@ class SwarmCoordinator:
             workflow_type: `standard`, `full`, `review_only` or `custom`.
             session_id: The id of the session; default the time and four random characters.
             follow_up: Whether the request is a follow-up of an existing session.
+            kind: What the session makes, `code` or `document`; default as configured. A follow-up makes what
+                its session has made.
 
         Raises:
-            InputError: The request is empty, the workflow is unknown, or the session exists (for a follow-up:
-                does not exist).
+            InputError: The request is empty, the workflow or the kind is unknown, or the session exists (for
+                a follow-up: does not exist, or makes something else).
             ConfigError: A role has no usable model, or a prompt cannot be used.
             SandboxError: Tests are required, and no sandbox is possible.
             StorageError: The database or the output folder cannot be used.
         """
         return aio.run(
-            self.arun_workflow(user_request, workflow_type, session_id=session_id, follow_up=follow_up)
+            self.arun_workflow(
+                user_request, workflow_type, session_id=session_id, follow_up=follow_up, kind=kind
+            )
         )
 
     async def arun_workflow(
@@ -181,13 +189,15 @@ class SwarmCoordinator:
         *,
         session_id: str | None = None,
         follow_up: bool = False,
+        kind: Kind | None = None,
     ) -> SwarmResult:
         """`run_workflow` for asynchronous callers."""
         session_id = validated_session_id(session_id) if session_id else new_session_id()
-        builder = self._new_builder(workflow_type)
-        prepared = builder.prepare(self._request(user_request, workflow_type), self.context)
         checkpointing = self.config.features.enable_checkpointing
         session = get_session(self.data_dir, session_id) if checkpointing else None
+        config = with_kind_of_request(self.config, kind, session if follow_up else None)
+        builder = self._new_builder(workflow_type, config=config)
+        prepared = builder.prepare(self._request(user_request, workflow_type), self.context)
         check_new_request(session_id, session, follow_up=follow_up)
         sources = await asyncio.to_thread(self._sources_of_request, builder, session_id, session, prepared)
         self._tasks, self._made_from = {}, []  # only now: after a refused request they are still there
@@ -348,9 +358,9 @@ class SwarmCoordinator:
         return resume_config(session, source, trusted=trusted, uses=uses).config
 
     def verify(self, session_id: str, *, trust_session: bool = False) -> Evidence:
-        """Run the tests of a session's latest state again; returns the evidence, which is recorded, too.
+        """Run the tests of a session's latest state again, or check its document again; returns the evidence.
 
-        The state of the session does not change.
+        The evidence is recorded, too. The state of the session does not change.
 
         Args:
             session_id: The session.
@@ -370,7 +380,10 @@ class SwarmCoordinator:
         execution = self._config_for(session, ("execution",)).execution
         with open_checkpointer(self.data_dir / DATABASE) as saver:
             state = await SessionStore(session.session, saver).state()
-            evidence = await run_in_thread(state, execution)
+            if state.get("kind") == DOCUMENT:
+                evidence = check_evidence(state)
+            else:
+                evidence = await run_in_thread(state, execution)
             record = saver.catalogue.add_verification
             await saver.database.run(record, session.session, state.get("iteration", 0), evidence)
         return evidence
@@ -383,13 +396,18 @@ class SwarmCoordinator:
         """Stop the run: calls in flight may finish, no new call starts, and the phase becomes `cancelled`."""
         self._run.options.stop.set()
 
-    def _new_builder(self, workflow: str, texts: Mapping[str, str] | None = None) -> GraphBuilder:
+    def _new_builder(
+        self,
+        workflow: str,
+        texts: Mapping[str, str] | None = None,
+        config: SwarmConfig | None = None,
+    ) -> GraphBuilder:
         """The graph of a workflow, not yet compiled.
 
         Raises:
             ConfigError: A role has no usable model, or pauses have no database to wait in.
         """
-        builder = new_builder(workflow, self.config, texts)
+        builder = new_builder(workflow, config or self.config, texts)
         # A context may supply the models. If it does not, the first call reports what is missing.
         for role in builder.roles if self.context is None else ():
             check_model(self.config.model_for(role))

@@ -20,7 +20,7 @@ from swarm_graph.checkpoints.signatures import is_own
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.prompts import template
 from swarm_graph.roles.role_node import RoleNode
-from swarm_graph.state import TaskStatus
+from swarm_graph.state import Kind, TaskStatus
 from swarm_graph.tasks.files import read_tasks
 from swarm_graph.tasks.prompting import prompt_names, refuse_files_outside
 from swarm_graph.tasks.spec import TaskSpec, task_specs, with_paths
@@ -101,10 +101,14 @@ def new_sources(
     nodes = [node.runnable for node in builder.nodes.values()]
     names = [name for node in nodes if isinstance(node, RoleNode) for name in node.prompt_names]
     names += [name for spec in specs for name in prompt_names(spec)]
-    folder = builder.bindings.config.prompts_dir
+    config = builder.bindings.config
+    texts = {
+        name: template.read(_path(name, places), config.prompts_dir, kind=config.workflow.kind)
+        for name in dict.fromkeys(names)
+    }
     inputs = dict.fromkeys(name for spec in specs for name in spec.files)
     return [
-        *(_prompt(name, template.read(_path(name, places), folder)) for name in dict.fromkeys(names)),
+        *(_prompt(name, text) for name, text in texts.items()),
         *(Source("input", name, hash_of(places.input_file(name))) for name in inputs),
         *made_from,
     ]
@@ -166,7 +170,7 @@ def find_edits(catalogue: Catalogue, session: Session, prompts_dir: str | None) 
         if source.kind != "prompt":
             edit = _edited_file(source, file)
         elif file or same_folder:
-            edit = _edited_prompt(source, file or source.name, prompts_dir)
+            edit = _edited_prompt(source, file or source.name, prompts_dir, session.kind)
         if edit:
             edits.append(replace(edit, tasks=users.get((source.kind, source.name), [])))
     return Edits(edits)
@@ -180,15 +184,15 @@ def _file_of(source: Source, places: Places) -> str:
     return places.present(source.name) if is_file else ""
 
 
-def _edited_prompt(source: Source, path: str, prompts_dir: str | None) -> Edit | None:
+def _edited_prompt(source: Source, path: str, prompts_dir: str | None, kind: Kind) -> Edit | None:
     """The edit of a prompt, by its name or its file; one that is gone counts as edited."""
     try:
-        text = template.read(path, prompts_dir)
+        text = template.read(path, prompts_dir, kind=kind)
     except ConfigError:
         text = ""
     if text == source.text:
         return None
-    return Edit(source, template.file_name(path, prompts_dir), [], _prompt(source.name, text))
+    return Edit(source, template.file_name(path, prompts_dir, kind), [], _prompt(source.name, text))
 
 
 def _edited_file(source: Source, path: str) -> Edit | None:

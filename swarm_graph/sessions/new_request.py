@@ -5,8 +5,9 @@ from __future__ import annotations
 from shlex import quote
 
 from swarm_graph.checkpoints.records import Session
+from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import InputError, UnfinishedSession
-from swarm_graph.state import has_ended
+from swarm_graph.state import KINDS, Kind, has_ended
 
 
 def check_new_request(session_id: str, session: Session | None, *, follow_up: bool) -> None:
@@ -35,3 +36,27 @@ def check_new_request(session_id: str, session: Session | None, *, follow_up: bo
             f"session '{session_id}' has not ended ({session.phase}); "
             f"resume it with {resume} before a follow-up"
         )
+
+
+def with_kind_of_request(config: SwarmConfig, kind: Kind | None, followed: Session | None) -> SwarmConfig:
+    """The configuration of a new request, with what it makes.
+
+    Args:
+        config: The configuration.
+        kind: What the caller says; None leaves it to the configuration.
+        followed: The session that the request follows up, which makes the same as before.
+
+    Raises:
+        InputError: The kind is unknown, or the session that it follows up makes something else.
+    """
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"unknown kind '{kind}'; known kinds: {', '.join(KINDS)}")
+    if followed is None:
+        return config.with_kind(kind) if kind else config
+    made = followed.kind
+    if kind and kind != made:
+        raise InputError(
+            f"session '{followed.session}' makes {made}, so a follow-up cannot make {kind}; leave the kind "
+            "out, or begin another session"
+        )
+    return config.with_kind(made) if config.prompts_dir or config.workflow.kind != made else config

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.errors import InputError, StorageError
 from swarm_graph.nodes.registry import all_roles
-from swarm_graph.sessions.artifacts import project_files, text_files
+from swarm_graph.sessions.artifacts import DOCUMENT_FILE, project_files, text_files
 from swarm_graph.state import SwarmState, TaskRecord
 from swarm_graph.tasks.results import RESULTS_DIR, result_file, result_files, result_text
 from swarm_graph.text import to_json
@@ -58,7 +58,8 @@ def make_folder(folder: Path) -> None:
 def _artifact_names() -> list[str]:
     """The files and folders that a session may write into its output folder, besides its state JSON."""
     text_files = dict.fromkeys(role.text_file for role in all_roles() if role.text_file)
-    return [PROJECT_DIR, RESULTS_DIR, "results.csv", "results.jsonl", *text_files, "notes.md"]
+    tables = ("results.csv", "results.jsonl")
+    return [PROJECT_DIR, DOCUMENT_FILE, RESULTS_DIR, *tables, *text_files, "notes.md"]
 
 
 class Output:
@@ -118,8 +119,11 @@ class Output:
         self._write({self._state_name: to_json(document)})
 
     def files(self) -> list[str]:
-        """The session's files, relative to the folder and sorted; the state JSON is always among them."""
-        return sorted({*self._written, self._state_name})
+        """The session's files, relative to the folder and sorted, the document first.
+
+        The state JSON is always among them.
+        """
+        return sorted({*self._written, self._state_name}, key=lambda name: (name != DOCUMENT_FILE, name))
 
     def _existing(self) -> set[str]:
         """The files that this run or an earlier one wrote."""

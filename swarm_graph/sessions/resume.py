@@ -128,5 +128,5 @@ def config_to_read(session: Session, *, trusted: bool) -> SwarmConfig:
         ConfigError: It cannot be used, as when a folder of prompts is gone.
     """
     if trusted:
-        return load_config(session.config)
+        return load_config(session.config).with_graph_of(session.config)
     return resume_config(session, trusted=False, uses=()).config

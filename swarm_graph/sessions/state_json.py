@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swarm_graph.events import Event
-from swarm_graph.sessions.artifacts import result_of
-from swarm_graph.state import AgentRole, SwarmState, Task, TaskRecord, TaskStatus
+from swarm_graph.sessions.artifacts import DOCUMENT_FILE, document_text, result_of
+from swarm_graph.state import DOCUMENT, AgentRole, SwarmState, Task, TaskRecord, TaskStatus
 from swarm_graph.tasks.results import is_custom_task
 from swarm_graph.tasks.spec import SPEC_FIELDS, TaskSpec
 
@@ -74,6 +74,7 @@ def state_document(state: SwarmState, tasks: Sequence[Task], **session: Any) -> 
         "approved": state.get("approved", False),
         "iteration": state.get("iteration", 0),
         "request": state.get("request", ""),
+        **({"kind": DOCUMENT, "document": DOCUMENT_FILE} if document_text(state) else {}),
         "findings": state.get("findings", []),
         "context": _context(tasks, records),
         "pauses": session["pauses"],

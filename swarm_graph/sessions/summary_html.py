@@ -59,6 +59,7 @@ def session_html(document: Mapping[str, Any], folder: str) -> str:
     parts = [
         f"<p><b>{escaped(title)}</b></p>",
         SIMULATED_HTML if document["simulated"] else "",
+        f"<p>The document: <b>{escaped(document['document'])}</b></p>" if "document" in document else "",
         f"<p>Files in {escaped(folder)}</p>{html_table(('file',), [(name,) for name in document['files']])}",
         html_table(("open finding", "where", "problem"), findings) if findings else "",
         html_table(("task", "status", ""), tasks),

@@ -79,7 +79,7 @@ class _Spans:
                 self._end_call(self._calls.pop(event.node), event)
 
     def _begin_node(self, event: Event) -> None:
-        role = event.role or "run_tests"
+        role = event.role or event.node
         operation = "invoke_agent" if event.role else "execute_tool"
         kind = "agent" if event.role else "tool"
         attributes: dict[str, Any] = {f"gen_ai.{kind}.name": role, "swarm_graph.node": event.node}

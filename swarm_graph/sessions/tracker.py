@@ -144,9 +144,8 @@ class SessionTracker:
                 and (record["iteration"] == iteration or record["node"] in before_rounds)
             ),
         }
-        tests = own_review(RUN_TESTS, self.state)
-        if tests and tests["iteration"] == iteration:
-            done.add(RUN_TESTS)
+        reviews = self.state.get("reviews", [])
+        done |= {one["node"] for one in reviews if "evidence" in one and one["iteration"] == iteration}
         after_verdict = nodes[nodes.index("verdict") + 1 :] if "verdict" in nodes else []
         if (done | position.following) & {*after_verdict} - {RUN_TESTS}:
             done.add("verdict")

@@ -120,6 +120,7 @@ def batch_tasks(
     answer: dict[str, Any] | None = None,
     id_column: str | None = None,
     delimiter: str | None = None,
+    prompts_dir: str | None = None,
     say: Callable[[str], object] = lambda _note: None,
 ) -> list[TaskSpec]:
     """One task per document, or per row of a file with rows (see `rows_of`).
@@ -133,6 +134,7 @@ def batch_tasks(
         answer: The JSON Schema of a typed answer.
         id_column: The column or key that names the tasks.
         delimiter: What separates the cells of tables; by default, each table shows it.
+        prompts_dir: The folder or pack in which a prompt's name is looked for first.
         say: Is called with a note on what was left out, such as a subfolder or an unreadable file.
 
     Raises:
@@ -147,9 +149,10 @@ def batch_tasks(
     for path in found.files:
         for name, data in _items(path, id_column, delimiter):
             tasks.append({**common, **data, "task_id": _unique(name, taken)})
-    _fill_optional_keys(prompt, [task["metadata"] for task in tasks if "metadata" in task])
+    text = template.read(prompt, prompts_dir)
+    _fill_optional_keys(prompt, text, [task["metadata"] for task in tasks if "metadata" in task])
     specs = [with_absolute_paths(spec, Path()) for spec in task_specs(tasks)]
-    _check_prompt_shows_input(prompt, specs)
+    _check_prompt_shows_input(prompt, text, specs)
     return specs
 
 
@@ -166,13 +169,13 @@ def _items(path: Path, id_column: str | None, delimiter: str | None) -> Iterator
         yield name, {"metadata": row, "source_file": shown(path)}
 
 
-def _fill_optional_keys(prompt: str, rows: list[dict[str, Any]]) -> None:
+def _fill_optional_keys(prompt: str, text: str, rows: list[dict[str, Any]]) -> None:
     """Add the keys that the prompt uses and only other rows have; our own holes are never without a value.
 
     Raises:
         InputError: The prompt uses a key that no row has.
     """
-    holes = _holes(template.read(prompt)) if rows else set()
+    holes = _holes(text) if rows else set()
     keys = dict.fromkeys(key for row in rows for key in row)
     if unknown := sorted(holes - keys.keys() - {*HOLES}):
         known = ", ".join(f"${name}" for name in (*filter(str.isidentifier, keys), *HOLES))
@@ -182,9 +185,8 @@ def _fill_optional_keys(prompt: str, rows: list[dict[str, Any]]) -> None:
         row.update(dict.fromkeys(sorted(optional - row.keys())))
 
 
-def _check_prompt_shows_input(prompt: str, specs: Iterable[TaskSpec]) -> None:
+def _check_prompt_shows_input(prompt: str, text: str, specs: Iterable[TaskSpec]) -> None:
     """Raises InputError when the user message of a prompt shows nothing of a document or row."""
-    text = template.read(prompt)
     if not text.partition("\n---\n")[2].strip():
         return  # without a user message of its own, the prompt gets ours, which shows everything
     holes = _holes(text)

@@ -77,10 +77,11 @@ class TaskPrompts:
         """
         self.config, self.request, self.limit = bindings.config, request, limit
         self._folder, self._texts, self._places = self.config.prompts_dir, bindings.texts, places
-        self._only_below = only_below
+        self._only_below, self._kind = only_below, self.config.workflow.kind
         self._prompts: dict[tuple[str, tuple[str, ...]], template.Prompt] = {}
         self.repair = self.prompt(template.REPAIR, "problem")
-        self._focus = template.read(template.FOCUS + FOCUS, self._folder, self._texts).strip()
+        focus = template.read(template.FOCUS + FOCUS, self._folder, self._texts, self._kind)
+        self._focus = focus.strip()
 
     def prompt(self, name: str, *holes: str) -> template.Prompt:
         """A prompt by its name or file.
@@ -92,7 +93,9 @@ class TaskPrompts:
         if key not in self._prompts:
             is_file = template.is_path(name) and name not in self._texts
             path = self._places.present(name) if is_file else name
-            self._prompts[key] = template.load(path, self._folder, holes=holes, texts=self._texts)
+            self._prompts[key] = template.load(
+                path, self._folder, holes=holes, texts=self._texts, kind=self._kind
+            )
         return self._prompts[key]
 
     def question(self, spec: TaskSpec, results: Mapping[str, TaskRecord]) -> Question[Outcome]:
@@ -107,7 +110,7 @@ class TaskPrompts:
         """
         if self._only_below:
             refuse_files_outside(spec, self._only_below, self._places)
-        role = role_named(spec.assigned_role)
+        role = self._role(spec)
         if spec.expands:
             self.limit.check(spec.task_id)
         schema = spec.answer or (Expansion.model_json_schema() if spec.expands else None)
@@ -149,11 +152,14 @@ class TaskPrompts:
             system += "\n\n" + typed.substitute(schema=json.dumps(spec.answer, ensure_ascii=False))
         return [SystemMessage(system), HumanMessage(user)]
 
+    def _role(self, spec: TaskSpec) -> Role[Any]:
+        return role_named(spec.assigned_role).for_kind(self._kind)
+
     def _role_system(self, spec: TaskSpec, values: Mapping[str, str]) -> str:
         """The system message of the task's role."""
         if spec.expands:
             return self.prompt(template.EXPAND, "role", "room").system.substitute(values)
-        role = role_named(spec.assigned_role)
+        role = self._role(spec)
         if spec.answer:
             return f"You are the {role.role} of a team with nine roles."
         elsewhere = dict.fromkeys(role.reads, NONE)
@@ -193,6 +199,8 @@ def outcome_of(spec: TaskSpec, role: Role[Any], answer: Any) -> Outcome:
     if isinstance(answer, Files):
         return Outcome(fenced(answer.written))
     update = role.changes(Answered(answer, spec.task_id, 1, {}))
+    if role.form == "files":
+        return Outcome(fenced(update[role.writes]))
     if role.form != "reviews":
         return Outcome(str(update[role.writes]))
     review: Review = update[role.writes][0]

@@ -13,7 +13,7 @@ from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.errors import InputError
 from swarm_graph.nodes.registry import all_roles, role_named
 from swarm_graph.roles.file_blocks import Files, read_files
-from swarm_graph.state import SwarmState, TaskRecord, TaskStatus
+from swarm_graph.state import Kind, SwarmState, TaskRecord, TaskStatus
 from swarm_graph.tasks.dependencies import added_ids, all_dependencies
 from swarm_graph.tasks.spec import TaskSpec
 
@@ -62,7 +62,7 @@ def result_files(state: SwarmState, places: Places = UNMOVED) -> dict[str, str]:
     results = {result_file(task): result_text(task) for task in tasks if "result" in task}
     rows = [result_row(task, places) for task in tasks if task["status"] in FINISHED]
     tables = {"results.jsonl": json_lines(rows), "results.csv": csv_table(rows)} if rows else {}
-    return {**results, **tables, **_role_text_files(tasks)}
+    return {**results, **tables, **_role_text_files(tasks, state.get("kind", "code"))}
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -143,11 +143,11 @@ def _cell(value: Any) -> Any:
 # --- the roles' text files and the project -------------------------------------------------------
 
 
-def _role_text_files(tasks: list[TaskRecord]) -> dict[str, str]:
+def _role_text_files(tasks: list[TaskRecord], kind: Kind) -> dict[str, str]:
     """The text files of the roles, name to text, with a section for each task."""
     sections: dict[str, list[str]] = {role.text_file: [] for role in all_roles() if role.text_file}
     for task in tasks:
-        name = role_named(task["role"]).text_file
+        name = role_named(task["role"]).for_kind(kind).text_file
         if name and "result" in task and has_role_form(task):
             sections[name].append(f"===== {task['task_id']} =====\n{result_text(task)}")
     return {name: "\n".join(parts) for name, parts in sections.items() if parts}

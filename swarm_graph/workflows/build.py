@@ -54,11 +54,24 @@ def new_builder(workflow: str, config: SwarmConfig, texts: Mapping[str, str] | N
         raise InputError(f"unknown workflow '{workflow}'; known workflows: {', '.join(WORKFLOWS)}")
     if config.prompts_dir and not texts:
         template.warn_of_unused(config.prompts_dir, roles=workflow != "custom")
+    config = with_declared_kind(config)
     if not config.features.langsmith:
         _switch_off_langsmith()
     module, _, name = WORKFLOWS[workflow].partition(":")
     define: Callable[[Bindings], GraphBuilder] = getattr(import_module(module), name)
     return define(Bindings(config, texts or {}))
+
+
+def with_declared_kind(config: SwarmConfig) -> SwarmConfig:
+    """A configuration with the kind that its folder of prompts declares, unless it sets one itself.
+
+    Raises:
+        ConfigError: The folder, or what it declares, cannot be used.
+    """
+    if config.workflow.is_kind_given or not config.prompts_dir:
+        return config
+    declared = template.declared_kind(config.prompts_dir)
+    return config.with_kind(declared) if declared else config
 
 
 def _switch_off_langsmith() -> None:

@@ -12,8 +12,9 @@ from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.role import Role
 from swarm_graph.roles.role_node import RoleNode
-from swarm_graph.sandbox.evidence import RUN_TESTS
-from swarm_graph.state import AgentRole, SwarmContext, SwarmState
+from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, RUN_TESTS
+from swarm_graph.state import DOCUMENT, AgentRole, SwarmContext, SwarmState
+from swarm_graph.workflows.check_document import CheckDocumentNode
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.opening import Prepared, prepare
 from swarm_graph.workflows.pauses import pause_node
@@ -42,6 +43,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         self.bindings = bindings
         self.settings = bindings.config.workflow
         self.max_iterations = self.settings.max_iterations
+        self.makes_document = self.settings.kind == DOCUMENT
         self.roles: list[AgentRole] = []
         self._edges: list[tuple[str, str]] = []
 
@@ -59,7 +61,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         Returns:
             The name of the node.
         """
-        name = name or str(role.role)
+        name, role = name or str(role.role), role.for_kind(self.settings.kind)
         # Several reviewers need several task ids: review_style → T004_review_style.
         verb = f"{role.verb}{name.removeprefix('review')}" if focus and name != "reviewer" else role.verb
         self.roles.append(role.role)
@@ -110,6 +112,11 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         """
         chosen = self.settings.focuses(workflow) or focuses
         return [self.place(reviewer, f"review_{focus}", focus) for focus in chosen]
+
+    def check_document(self) -> str:
+        """Add the checks of a document, which review it like a role; returns the name of the node."""
+        self.add_node(CHECK_DOCUMENT, CheckDocumentNode(self.bindings.config))
+        return CHECK_DOCUMENT
 
     def verdict(
         self, reviews: list[str], max_iterations: int, *, ends: bool, run_tests: bool = False

@@ -15,24 +15,34 @@ from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.nodes.security import security
 from swarm_graph.nodes.tester import tester
 from swarm_graph.roles.bindings import Bindings
+from swarm_graph.sandbox.evidence import CHECK_DOCUMENT
 from swarm_graph.tasks.node import TASKS, CustomState, TaskGraphNode, next_step
 from swarm_graph.workflows.builder import GraphBuilder
 from swarm_graph.workflows.verdict import is_done
+
+DOCUMENT_FOCUSES = ("correctness", "completeness", "clarity")
+CODE_FOCUSES = ("correctness", "performance", "style")
+"""What the reviewers of `standard` look at."""
 
 
 def standard(bindings: Bindings) -> GraphBuilder:
     """clarifier → architect → coder → reviewers → verdict → *revise*: coder | end.
 
-    With `features.execute_tests` the fan-out has tester → run_tests as well.
+    With `features.execute_tests` the fan-out has tester → run_tests as well. A document is always checked:
+    coder → check_document, or tester → check_document.
     """
-    run_tests = bindings.config.features.execute_tests
     graph = GraphBuilder(bindings)
+    with_tester = bindings.config.features.execute_tests
+    run_tests = with_tester and not graph.makes_document
     graph.connect(START, graph.place(clarifier))
     graph.connect("clarifier", graph.place(architect))
     graph.connect("architect", graph.place(coder))
-    reviews = graph.reviewers("standard", "correctness", "performance", "style")
-    for name in [*reviews, *([graph.place(tester)] if run_tests else [])]:
+    reviews = graph.reviewers("standard", *(DOCUMENT_FOCUSES if graph.makes_document else CODE_FOCUSES))
+    for name in [*reviews, *([graph.place(tester)] if with_tester else [])]:
         graph.connect("coder", name)
+    if graph.makes_document:
+        graph.connect("tester" if with_tester else "coder", graph.check_document())
+        reviews.append(CHECK_DOCUMENT)
     graph.verdict(reviews, graph.max_iterations, ends=True, run_tests=run_tests)
     graph.branch(
         "verdict",
@@ -45,7 +55,8 @@ def standard(bindings: Bindings) -> GraphBuilder:
 def full(bindings: Bindings) -> GraphBuilder:
     """… coder → [reviewer, security, tester → run_tests] → verdict → *revise*: debugger → coder | last roles.
 
-    The last roles are [optimizer, documenter].
+    The last roles are [optimizer, documenter]. A document is checked (tester → check_document) in place of
+    the test run.
     """
     graph = GraphBuilder(bindings)
     graph.connect(START, graph.place(clarifier))
@@ -56,7 +67,10 @@ def full(bindings: Bindings) -> GraphBuilder:
     reviews.append(graph.place(security))
     for name in [*reviews, graph.place(tester)]:
         graph.connect("coder", name)
-    graph.verdict(reviews, graph.max_iterations, ends=False, run_tests=True)
+    if graph.makes_document:
+        graph.connect("tester", graph.check_document())
+        reviews.append(CHECK_DOCUMENT)
+    graph.verdict(reviews, graph.max_iterations, ends=False, run_tests=not graph.makes_document)
     graph.connect(graph.place(debugger), "coder")
     graph.end_with(optimizer, documenter)
     graph.branch(
@@ -68,9 +82,11 @@ def full(bindings: Bindings) -> GraphBuilder:
 
 
 def review_only(bindings: Bindings) -> GraphBuilder:
-    """[reviewers] → verdict → end. The request is the code."""
+    """[reviewers] → verdict → end. The request is the code, or the document."""
     graph = GraphBuilder(bindings)
-    reviews = graph.reviewers("review_only", "correctness", "security", "performance", "style")
+    of_code = ("correctness", "security", "performance", "style")
+    focuses = (*DOCUMENT_FOCUSES, "security") if graph.makes_document else of_code
+    reviews = graph.reviewers("review_only", *focuses)
     for name in reviews:
         graph.connect(START, name)
     graph.verdict(reviews, max_iterations=1, ends=True)

@@ -17,7 +17,7 @@ from swarm_graph.errors import InputError, UnfinishedSession
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.sandbox.runner import check_execution
-from swarm_graph.state import SwarmContext, SwarmState, empty_state
+from swarm_graph.state import DOCUMENT, Kind, SwarmContext, SwarmState, empty_state
 from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.tasks.prompting import check_tasks
@@ -30,6 +30,9 @@ START_CHANNEL = "__start__"
 """LangGraph's channel with the input that no node has taken yet."""
 
 RunKind = Literal["begin", "follow_up", "resume", "replay"]
+
+NAMES: dict[str, str] = {"code": "code", "document": "a document"}
+"""What a session makes, in words."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,9 @@ def prepare(given: Any, nodes: Collection[str], bindings: Bindings, context: Swa
         check_execution(bindings.config.execution)
     if given is None or isinstance(given, Command):
         return Prepared(given)
+    kind = bindings.config.workflow.kind
     if TASKS not in nodes:
-        return Prepared(_request(given))
+        return Prepared(_with_kind(_request(given), kind))
     if not isinstance(given, Mapping):
         raise InputError('the input is not an object; expected {"tasks": [...]}')
     graph = checked_graph(task_specs(given.get("tasks", ())))
@@ -88,7 +92,21 @@ def prepare(given: Any, nodes: Collection[str], bindings: Bindings, context: Swa
     request = str(given.get("request") or "")
     _check_encodable(request)
     tasks = [with_absolute_paths(spec, Path()).to_dict() for spec in graph.values()]
-    return Prepared({**given, "request": request, "tasks": tasks})
+    return Prepared(_with_kind({**given, "request": request, "tasks": tasks}, kind))
+
+
+def _with_kind(request: dict[str, Any], kind: Kind) -> dict[str, Any]:
+    """A request that says what the session makes, unless that is code.
+
+    Raises:
+        InputError: It says something else than the graph makes.
+    """
+    if request.get("kind", kind) != kind:
+        raise InputError(
+            f"the request says kind {request['kind']!r}, and this graph makes {NAMES[kind]}; set "
+            "workflow.kind in its configuration"
+        )
+    return {**request, "kind": kind} if kind == DOCUMENT else request
 
 
 def with_recorded_paths(prepared: Prepared, places: Places) -> Prepared:
@@ -137,6 +155,8 @@ def open_run(
         given = pending_request
     if saved is not None and unfinished:
         _check_shape(session, saved, channels)
+    if saved is not None and isinstance(given, Mapping):
+        _check_kind(session, saved, given)
     if given is None and saved is None:
         raise InputError(f"no session '{session}' to resume: nothing was saved under this thread_id")
     request = dict(given) if isinstance(given, Mapping) else None
@@ -192,6 +212,17 @@ def _check_shape(session: str, saved: CheckpointTuple, channels: Collection[str]
         raise InputError(
             f"session '{session}' began in a graph of another shape ({', '.join(missing)}); build it "
             "with the workflow, reviewers and pauses that the session began with"
+        )
+
+
+def _check_kind(session: str, saved: CheckpointTuple, request: Mapping[str, Any]) -> None:
+    """Raises InputError when a follow-up would make something else than the session has made."""
+    values = saved.checkpoint["channel_values"]
+    before, now = values.get("kind", "code"), request.get("kind", "code")
+    if "phase" in values and before != now:
+        raise InputError(
+            f"session '{session}' makes {NAMES.get(before, before)}, and this graph {NAMES[now]}; set "
+            f"workflow.kind to {before!r}, or use another session"
         )
 
 

@@ -58,8 +58,9 @@ def test_wheel_holds_the_tree_and_nothing_else(wheel: zipfile.ZipFile) -> None:
         if path.suffix in {".py", ".md"} or path.name == "py.typed"
         if path.name != "README.md"  # for readers of the tree
     }
-    packs = (ROOT / "prompts").glob("*/*.md")
-    tree |= {f"swarm_graph/prompts/{path.parent.name}/{path.name}" for path in packs}
+    prompts = (path for path in (ROOT / "prompts").rglob("*") if path.suffix in {".md", ".json"})
+    in_folders = (path.relative_to(ROOT / "prompts") for path in prompts if path.parent.name != "prompts")
+    tree |= {f"swarm_graph/prompts/{path.as_posix()}" for path in in_folders}
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == tree
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import warm
@@ -22,12 +22,13 @@ from swarm_graph.prompts import template
 from swarm_graph.roles.role import Role
 from swarm_graph.roles.role_node import rendered
 from swarm_graph.settings import PROMPT_PACKS
-from swarm_graph.state import AgentRole, Finding, SwarmState
+from swarm_graph.state import KINDS, AgentRole, Finding, Kind, SwarmState
 from swarm_graph.workflows.build import build_graph
 
 GOLDEN = Path(__file__).parent / "golden" / "prompts"
 ROLES: list[Role[Any]] = all_roles()
 HOLES = (*SwarmState.__annotations__, "focus", "packages", "test_run", "broken_tests")
+DOCUMENT_FOCUSES = ["clarity", "completeness"]
 FOCUSES = ["correctness", "general", "performance", "security", "style"]
 STATE = SwarmState(
     request="Create a FIFO queue for $5.",
@@ -51,12 +52,26 @@ STATE = SwarmState(
     diagnosis="Nobody wrote one.",
 )
 
+STATES: dict[Kind, SwarmState] = {
+    "code": STATE,
+    "document": {
+        **STATE,
+        "kind": "document",
+        "request": "Write how to start the queue.",
+        "requirements": "## Requirements\n- It names the valve.",
+        "design": "## Outline\n- `# Start`: scope",
+        "code": {"docs/start.md": "# Start\n\nOpen the valve.\n"},
+        "tests": {"checks/checklist.json": '{"items": []}\n'},
+    },
+}
+
+by_kind = pytest.mark.parametrize("kind", KINDS)
 by_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.role.value)
 
 
-def load(role: Role[Any], folder: Path | None = None) -> template.Prompt:
+def load(role: Role[Any], folder: Path | None = None, kind: Kind = "code") -> template.Prompt:
     holes = (*role.reads, "focus") if role is reviewer else role.reads
-    return template.load(role.role, folder, holes=holes)
+    return template.load(role.role, folder, holes=holes, kind=kind)
 
 
 def build(folder: Path, **sections: Any) -> None:
@@ -74,17 +89,21 @@ def test_every_role_has_a_prompt_and_every_prompt_a_use() -> None:
         *(template.FOCUS + focus for focus in FOCUSES),
     }
     assert template.names() == sorted(known)
+    of_documents = {template.FOCUS + focus for focus in DOCUMENT_FOCUSES}
+    assert template.names(kind="document") == sorted(known | of_documents)
 
 
+@by_kind
 @by_role
-def test_a_prompt_s_holes_are_what_its_role_reads(role: Role[Any]) -> None:
-    focus = {"focus"} if role is reviewer else set()
-    assert load(role).holes == {*role.reads} | focus
+def test_a_prompt_s_holes_are_what_its_role_reads(role: Role[Any], kind: Kind) -> None:
+    role, focus = role.for_kind(kind), {"focus"} if role is reviewer else set()
+    assert load(role, kind=kind).holes == {*role.reads} | focus
 
 
+@by_kind
 @by_role
-def test_what_never_changes_stands_above_the_data(role: Role[Any]) -> None:
-    prompt = load(role)
+def test_what_never_changes_stands_above_the_data(role: Role[Any], kind: Kind) -> None:
+    role, prompt = role.for_kind(kind), load(role.for_kind(kind), kind=kind)
     assert set(prompt.system.get_identifiers()) == ({"focus"} if role is reviewer else set())
     assert set(prompt.user.get_identifiers()) == set(role.reads)
 
@@ -93,21 +112,24 @@ def test_the_repair_question_has_one_hole() -> None:
     assert template.load(template.REPAIR, holes=("problem",)).holes == {"problem"}
 
 
+@by_kind
 @pytest.mark.parametrize("focus", FOCUSES)
-def test_a_focus_is_plain_text(focus: str) -> None:
-    text = template.read(template.FOCUS + focus)
+def test_a_focus_is_plain_text(focus: str, kind: Kind) -> None:
+    text = template.read(template.FOCUS + focus, kind=kind)
     assert text.startswith("**")
     assert "$" not in text
 
 
+@by_kind
 @by_role
-def test_golden_rendering(role: Role[Any]) -> None:
+def test_golden_rendering(role: Role[Any], kind: Kind) -> None:
     """UPDATE_GOLDEN=1 writes the renderings."""
-    values = {key: rendered(key, STATE) for key in role.reads}
-    focus = {"focus": template.read("review_correctness").strip()} if role is reviewer else {}
-    system, user = load(role).render(values | focus)
+    of_kind = role.for_kind(kind)
+    values = {key: rendered(key, STATES[kind]) for key in of_kind.reads}
+    focus = {"focus": template.read("review_correctness", kind=kind).strip()} if role is reviewer else {}
+    system, user = load(of_kind, kind=kind).render(values | focus)
     text = f"{system}\n\n======== user ========\n\n{user}\n"
-    path = GOLDEN / f"{role.role}.txt"
+    path = (GOLDEN if kind == "code" else GOLDEN / kind) / f"{role.role}.txt"
     if os.environ.get("UPDATE_GOLDEN"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -115,7 +137,8 @@ def test_golden_rendering(role: Role[Any]) -> None:
 
 
 def test_there_is_a_golden_rendering_for_every_role_and_no_other() -> None:
-    assert sorted(path.stem for path in GOLDEN.iterdir()) == sorted(AgentRole)
+    for folder in (GOLDEN, GOLDEN / "document"):
+        assert sorted(path.stem for path in folder.glob("*.txt")) == sorted(AgentRole)
 
 
 def test_values_are_data_even_when_they_hold_holes() -> None:
@@ -228,13 +251,16 @@ def test_a_file_without_a_divider_replaces_the_instructions_only(tmp_path: Path)
 
 @pytest.mark.parametrize("pack", template.packs())
 def test_every_prompt_of_a_pack_can_be_used(pack: str) -> None:
-    names = [path.stem for path in template.find_folder(pack).glob("*.md")]
-    assert set(names) & {str(role) for role in AgentRole}
-    for name in names:
+    folder = template.find_folder(pack)
+    names = [(path.stem, "code") for path in folder.glob("*.md")]
+    names += [(path.stem, "document") for path in folder.glob("document/*.md")]
+    assert {name for name, _ in names} & {str(role) for role in AgentRole}
+    for name, kind in cast("list[tuple[str, Kind]]", names):
         if name.startswith(template.FOCUS):
             assert template.read(name, pack) != template.read(template.FOCUS + "general")
         else:
-            own, ours = template.load(name, pack, holes=HOLES), template.load(name, holes=HOLES)
+            own = template.load(name, pack, holes=HOLES, kind=kind)
+            ours = template.load(name, holes=HOLES, kind=kind)
             assert own.user.template == ours.user.template
             assert "data" in own.system.template.splitlines()[-1], "it says that what is shown is data"
 

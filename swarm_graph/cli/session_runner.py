@@ -29,7 +29,7 @@ from swarm_graph.cli.display import Display
 from swarm_graph.cli.one_model import given_model, with_given_model
 from swarm_graph.cli.options import SessionOptions
 from swarm_graph.errors import InputError
-from swarm_graph.state import DATA_DIR, has_ended
+from swarm_graph.state import DATA_DIR, DOCUMENT, has_ended
 
 if TYPE_CHECKING:
     import asyncio
@@ -198,7 +198,8 @@ def run_session(
         code = EXIT_TERMINATED if stopped_by == signal.SIGTERM else EXIT_INTERRUPTED
         end(f"stopped{cure}", code, options.as_json)
     if phase == "paused" and _can_ask(options):
-        decisions = {pause.id: _ask(pause) for pause in coordinator.pauses}
+        makes_document = coordinator.state.get("kind") == DOCUMENT
+        decisions = {pause.id: _ask(pause, makes_document) for pause in coordinator.pauses}
         run_session(
             coordinator,
             display,
@@ -296,7 +297,15 @@ def _suspend_with(display: Display, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_signal_handler(signal.SIGTSTP, suspend)
 
 
-def _ask(pause: Pause) -> Decision:
+def _editable_text(pause: Pause, makes_document: bool) -> str:
+    """What a pause edits, as text for an editor; a document as it is."""
+    value = pause.value
+    if makes_document and pause.edits == "code" and len(value or ()) == 1:
+        (value,) = value.values()
+    return value if isinstance(value, str) else json.dumps(value, indent=2)
+
+
+def _ask(pause: Pause, makes_document: bool) -> Decision:
     """The decision of the person at the terminal about a pause."""
     from swarm_graph.reports.terminal import pause_text
     from swarm_graph.text import printable
@@ -305,9 +314,10 @@ def _ask(pause: Pause) -> Decision:
     choices = ["approve", *(["edit"] if pause.edits else []), "reject"]
     choice = click.prompt(f"Waiting {pause.place}", type=click.Choice(choices), default="approve")
     if choice == "edit":
-        text = pause.value if isinstance(pause.value, str) else json.dumps(pause.value, indent=2)
-        edited = click.edit(text)
-        return _ask(pause) if edited is None else {"edit": edited}
+        edited = click.edit(
+            _editable_text(pause, makes_document), extension=".md" if makes_document else ".txt"
+        )
+        return _ask(pause, makes_document) if edited is None else {"edit": edited}
     return {"reject": click.prompt("What is wrong")} if choice == "reject" else "approve"
 
 

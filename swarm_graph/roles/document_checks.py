@@ -221,11 +221,10 @@ def _tags(request: str, text: str) -> Iterator[Check]:
     """The tags of equipment, alarms and interlocks in the request and its inputs."""
     written = {_plain_tag(match) for match in _WRITTEN_TAG.finditer(text)}
     written |= {tag.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ") for tag in written}  # P-101 stands in P-101A, too
-    for match in _TAG.finditer(request):
-        if _NO_TAG.match(match[0]) or (tag := _plain_tag(match)) in written:
-            continue
-        written.add(tag)  # once is enough
-        yield Check(f"the tag {match[0]}", "", f"'{match[0]}' stands in the request, but not in the document")
+    wanted = {_plain_tag(match): match[0] for match in _TAG.finditer(request) if not _NO_TAG.match(match[0])}
+    for plain, tag in wanted.items():
+        problem = "" if plain in written else f"'{tag}' stands in the request, but not in the document"
+        yield Check(f"the tag {tag}", "", problem)
 
 
 def _plain_tag(match: re.Match[str]) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.answered_files import read_answered_files
 from swarm_graph.roles.edit_blocks import holds_edits
-from swarm_graph.roles.fences import NAMED_FILE
+from swarm_graph.roles.fences import NAMED_FILE, parse
 from swarm_graph.roles.file_blocks import Files, files, project_path
 from swarm_graph.roles.placeholders import extension_of, placeholder
 
@@ -81,13 +81,21 @@ def read_documents(text: str, old: Mapping[str, str]) -> Files:
     Raises:
         UnreadableAnswer: There is no document, it is empty, it leaves something out, or it is a program.
     """
-    if old and holds_edits(text) and not _wrapped(text)[0]:
+    if old and _is_edit(text):
         return read_answered_files(text, old)
     found, outside = _split(text)
     written = {project_path(path): body for path, body in _with_paths(found, old)}
     for path, body in written.items():
         _check(path, body, old.get(path, ""))
     return files(written, outside)
+
+
+def _is_edit(text: str) -> bool:
+    """Whether an answer edits documents, and holds none."""
+    if holds_edits(text):
+        return True
+    in_a_block = any(holds_edits(block.text) for block in parse(text).blocks)
+    return in_a_block and not any(headings(text)) and not _wrapped(text)[0]
 
 
 def headings(text: str) -> Iterator[Heading]:
@@ -167,7 +175,7 @@ def _wrapped(text: str) -> tuple[list[_Wrapped], str]:
         path = _path_of(fence["info"])
         end = fences.end(number, fence["fence"])
         body = "".join(f"{line}\n" for line in lines[number:end])
-        is_plain = not fence["info"] and not has_headings and any(headings(body))
+        is_plain = not (fence["info"] or has_headings or holds_edits(body)) and any(headings(body))
         if path or is_plain or _MARKDOWN.match(fence["info"]):
             found.append(_Wrapped(path, body))
         else:

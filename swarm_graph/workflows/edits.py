@@ -10,9 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from swarm_graph.errors import InputError, UnreadableAnswer
 from swarm_graph.nodes.registry import all_roles
+from swarm_graph.roles.documents import read_documents
 from swarm_graph.roles.file_blocks import check_no_file_is_a_folder, project_path, read_files
 from swarm_graph.roles.role import Form
-from swarm_graph.state import Finding, SwarmState
+from swarm_graph.state import DOCUMENT, Finding, SwarmState
 
 
 @cache
@@ -35,7 +36,7 @@ def state_value(key: str, value: Any, state: SwarmState) -> Any:
         key: The key of the state.
         value: Text, a list of findings (or its JSON), or files. Files are an object of paths and texts (or
             its JSON), which replaces all files, or Markdown with a fenced block for each file, which
-            replaces only these files.
+            replaces only these files. A document may stand there as it is, without a fence.
         state: The present state.
 
     Raises:
@@ -56,7 +57,9 @@ def _files(key: str, value: Any, state: SwarmState) -> dict[str, str]:
     try:
         if isinstance(value, str) and not value.lstrip().startswith("{"):
             check_encodable(key, value)
-            return read_files(value).over(cast("dict[str, str]", state.get(key, {})))
+            old = cast("dict[str, str]", state.get(key, {}))
+            is_document = key == "code" and state.get("kind") == DOCUMENT
+            return (read_documents(value, old) if is_document else read_files(value)).over(old)
         texts = validated(dict[str, str], key, from_json(key, value))
         files = {project_path(path): text for path, text in texts.items()}
         check_no_file_is_a_folder(files)

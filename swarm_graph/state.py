@@ -123,7 +123,7 @@ class Evidence(TypedDict):
     """Why the tests did not run, were stopped, or cannot be trusted; of a document, what a person must still
     fill in; empty otherwise."""
     output: str
-    """The end of the output of a test command that is not pytest."""
+    """The end of the output of a test command that is not pytest; of a document, the counts of its checks."""
     sandbox: str
     seconds: float
     attempt: int

@@ -201,7 +201,7 @@ def test_a_follow_up_makes_what_the_session_has_made(tmp_path: Path) -> None:
     state = again.run_workflow("Add a step", session_id="s", follow_up=True)
     assert state["kind"] == "document"
     assert "check_document" in {review["node"] for review in state["reviews"]}
-    with pytest.raises(InputError, match="session 's' makes document, so a follow-up cannot make code"):
+    with pytest.raises(InputError, match="session 's' has the kind 'document', and a follow-up cannot have"):
         again.run_workflow("Again", session_id="s", follow_up=True, kind="code")
     coordinator(tmp_path, Crew()).run_workflow("Build it", session_id="c")
     by_pack = coordinator(tmp_path, Crew(), prompts_dir="process-safety")

@@ -13,6 +13,8 @@ from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import finding_line
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_evidence
 from swarm_graph.sessions.artifacts import DOCUMENT_FILE
+from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_evidence
+from swarm_graph.sessions.artifacts import DOCUMENT_FILE
 from swarm_graph.state import DATA_DIR, AgentRole, Review, Task, TaskStatus
 from swarm_graph.tasks.results import RESULTS_DIR
 from swarm_graph.text import (
@@ -120,17 +122,16 @@ def _document_line(coordinator: SwarmCoordinator) -> list[str]:
     return [f"The document: {_shown_folder(coordinator.files) / DOCUMENT_FILE}"]
 
 
-def _name_of(review: Review) -> str:
-    return "Checks" if review["node"] == CHECK_DOCUMENT else "Tests"
-
-
 def _test_lines(coordinator: SwarmCoordinator) -> list[str]:
     """The test run of each round, or the checks of its document: an approval rests on them."""
-    return [
-        f"{_name_of(review)} in round {review['iteration']}: {evidence_line(review['evidence'])}"
-        for review in coordinator.state.get("reviews", [])
-        if "evidence" in review
-    ]
+    lines = []
+    for review in coordinator.state.get("reviews", []):
+        if "evidence" in review:
+            is_document = review["node"] == CHECK_DOCUMENT
+            name = "Checks" if is_document else "Tests"
+            lines.append(f"{name} in round {review['iteration']}: {evidence_line(review['evidence'])}")
+            lines += [f"  {review['evidence']['output']}"] if is_document else []
+    return lines
 
 
 def _unfinished_task_lines(coordinator: SwarmCoordinator) -> list[str]:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from swarm_graph.roles.documents import (
@@ -90,12 +90,26 @@ class Checked(NamedTuple):
     """The result of all checks.
 
     Attributes:
-        checks: The checks.
+        groups: The checks by what they look at.
         open_values: How many marked blanks a person must still fill in.
     """
 
-    checks: list[Check]
+    groups: dict[str, list[Check]]
     open_values: int
+
+    @property
+    def checks(self) -> list[Check]:
+        """All checks."""
+        return [check for checks in self.groups.values() for check in checks]
+
+    @property
+    def counts(self) -> str:
+        """How many checks of each group hold: "structure 2 of 2, units 1 of 2"."""
+        return ", ".join(
+            f"{name} {sum(not check.problem for check in checks)} of {len(checks)}"
+            for name, checks in self.groups.items()
+            if checks
+        )
 
 
 def check_documents(state: SwarmState) -> Checked:
@@ -103,15 +117,15 @@ def check_documents(state: SwarmState) -> Checked:
     files = state.get("code", {})
     documents = {path: text for path, text in files.items() if is_document(path)}
     text = "\n".join(files.values())
-    checks = [
-        *_structure(documents),
-        *_outline(state.get("design", ""), documents),
-        *_unfinished(documents),
-        *_open_values(documents),
-        *_units(documents),
-        *_tags(state.get("request", ""), text),
-        *_checklist(state.get("tests", {}), documents),
-    ]
+    groups = {
+        "structure": _structure(documents),
+        "outline": _outline(state.get("design", ""), documents),
+        "open fields": chain(_unfinished(documents), _open_values(documents)),
+        "units": _units(documents),
+        "tags": _tags(state.get("request", ""), text),
+        "requirements": _checklist(state.get("tests", {}), documents),
+    }
+    checks = {name: list(found) for name, found in groups.items()}
     return Checked(checks, sum(1 for found in map(_blanks, documents.values()) for _ in found))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import indent
 from typing import NamedTuple
 
-from swarm_graph.sandbox.evidence import evidence_line
+from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line
 from swarm_graph.state import Finding, Review, Severity
 from swarm_graph.text import shortened, without_loops
 
@@ -96,5 +96,7 @@ def review_text(review: Review) -> str:
         *(f"  - {finding_line({**finding, 'seen_by': []})}" for finding in review["findings"]),
     ]
     failures = review["evidence"]["failures"] if "evidence" in review else []
+    if review["node"] == CHECK_DOCUMENT and "evidence" in review:
+        return "\n".join([*lines, f"  {review['evidence']['output']}"])  # its findings say the same
     lines += [indent(f"{failure['test']}\n{failure['text']}", "    ") for failure in failures]
     return "\n".join(lines)

@@ -56,7 +56,7 @@ def with_kind_of_request(config: SwarmConfig, kind: Kind | None, followed: Sessi
     made = followed.kind
     if kind and kind != made:
         raise InputError(
-            f"session '{followed.session}' makes {made}, so a follow-up cannot make {kind}; leave the kind "
-            "out, or begin another session"
+            f"session '{followed.session}' has the kind '{made}', and a follow-up cannot have the kind "
+            f"'{kind}'; leave the kind out, or begin another session"
         )
     return config.with_kind(made) if config.prompts_dir or config.workflow.kind != made else config

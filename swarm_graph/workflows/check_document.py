@@ -54,7 +54,8 @@ class CheckDocumentNode(Runnable[SwarmState, dict[str, Any]]):
 def check_evidence(state: SwarmState) -> Evidence:
     """The evidence of the checks of a state's documents."""
     started = time.monotonic()
-    checks, open_values = check_documents(state)
+    checked = check_documents(state)
+    checks, open_values = checked.checks, checked.open_values
     failures = [_failure(check) for check in checks if check.problem]
     count = format_count(open_values, "value")
     return make_evidence(
@@ -63,6 +64,7 @@ def check_evidence(state: SwarmState) -> Evidence:
         failed=len(failures),
         failures=failures[:MAX_FAILURES],
         reason=f"{count} left open for a person" if open_values else "",
+        output=checked.counts,
         sandbox=TEXT_ONLY,
         seconds=time.monotonic() - started,
     )

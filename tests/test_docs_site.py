@@ -151,6 +151,7 @@ FOLLOWED_ELSEWHERE = {
 """Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, test_log_docs,
 and above."""
 FOLLOWED_HERE = {
+    "documents.md",
     "first-hour.md",
     "prompts.md",
     "model-servers.md",
@@ -162,7 +163,7 @@ FOLLOWED_HERE = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["events.md", "langgraph.md", "servers.md", "testing.md"])
+@pytest.mark.parametrize("name", ["documents.md", "events.md", "langgraph.md", "servers.md", "testing.md"])
 def test_the_blocks_of_a_page_run(name: str, tmp_path: Path) -> None:
     write_config(tmp_path)
     Page(name).follow(tmp_path)

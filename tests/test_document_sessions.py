@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import warm
+from pages import Page
 from support import SIMULATED, Crew, config, thread, write_config
 
 from swarm_graph.checkpoints.records import Session
@@ -252,6 +254,14 @@ def test_the_document_is_named_first_and_no_file_is_called_code_or_tests(tmp_pat
     report = tmp_path / "s.html"
     warm.run("sessions", "report", str(report), "--session", "s", cwd=tmp_path, text=True)
     assert "The document: generated_document.md" in report.read_text(encoding="utf-8")
+
+
+def test_the_page_shows_what_the_command_prints(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    page = Page("documents.md")
+    (line,), ((_, shown),) = page.blocks("console")[0][1].splitlines(), page.blocks("text")
+    done = warm.run(*shlex.split(line)[2:], cwd=tmp_path, text=True)
+    assert shown in done.stdout
 
 
 def test_code_stays_what_it_was(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from swarm_graph.sandbox.protocol import Sandbox
 from swarm_graph.settings import Execution
 from swarm_graph.setup.checks import Check, failed_check
 from swarm_graph.setup.server_checks import check_servers
-from swarm_graph.state import WORKFLOWS, OwnWorkflow
-from swarm_graph.workflows.build import build_graph
+from swarm_graph.state import DOCUMENT, WORKFLOWS, OwnWorkflow
+from swarm_graph.workflows.build import build_graph, with_declared_kind
 
 PACKAGES = ("langgraph", "langchain-core", "langchain-openai", "langchain-ollama")
 """Packages with a version that explains most problems."""
@@ -62,7 +62,9 @@ def _check_prompts(config: SwarmConfig) -> Iterator[Check]:
             build_graph(OwnWorkflow(workflow), config=config)
         if config.prompts_dir:
             names = ", ".join(replaced(config.prompts_dir)) or "none of ours"
-            yield Check("prompts", True, f"{config.prompts_dir} replaces or adds {names}")
+            kind = with_declared_kind(config).workflow.kind
+            makes = "; its sessions make a document" if kind == DOCUMENT else ""
+            yield Check("prompts", True, f"{config.prompts_dir} replaces or adds {names}{makes}")
     except ConfigError as error:
         yield failed_check("prompts", str(error))
 

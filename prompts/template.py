@@ -214,12 +214,12 @@ def replaced(folder: str | Path) -> list[str]:
         ConfigError: `folder` is neither a pack nor a folder.
     """
     ours, root = names(kind=DOCUMENT), find_folder(folder)
-    return sorted(
+    return [
         f"{prefix}{name}"
         for prefix in ("", f"{DOCUMENT}/")
-        for name in _names_in(root / prefix)
+        for name in sorted(_names_in(root / prefix))
         if name in ours or name.startswith(FOCUS)
-    )
+    ]
 
 
 def warn_of_unused(folder: str | Path, *, roles: bool) -> None:

@@ -59,9 +59,9 @@ def test_prompts_that_no_run_would_find_are_named(llama: Llama, tmp_path: Path) 
         [(text, _)] = failed(examined(tmp_path, one(f"{llama.root}/v1") | settings))
         assert text.startswith(why)
     checks = examined(tmp_path, one(f"{llama.root}/v1") | {"prompts_dir": "process-safety"})
-    assert "process-safety replaces or adds documenter, review_operability, review_safety, security" in (
-        checks_text(checks)
-    )
+    text = checks_text(checks)
+    assert "process-safety replaces or adds documenter, review_operability, review_safety, security" in text
+    assert "its sessions make a document" in text
 
 
 def test_a_wrong_api_type_names_both_settings(llama: Llama, ollama: OllamaFront, tmp_path: Path) -> None:

@@ -115,7 +115,10 @@ def test_an_invented_quote_of_the_tester_is_no_approval() -> None:
     graph = build_graph("full", config=document(workflow={"max_iterations": 1}))
     state = graph.invoke({"request": "x"}, context=crew.context)
     assert state["approved"] is False
-    assert "Safe. (what the tester quotes does not stand there)" in state["findings"][0]["problem"]
+    assert (
+        "not found in the document: Safe. (what the tester quotes does not stand there)"
+        in state["findings"][0]["problem"]
+    )
 
 
 def test_a_checklist_that_nobody_can_read_is_no_approval_and_no_failure() -> None:

@@ -310,7 +310,7 @@ def _ask(pause: Pause, makes_document: bool) -> Decision:
     from swarm_graph.reports.terminal import pause_text
     from swarm_graph.text import printable
 
-    click.echo(printable(pause_text(pause)))
+    click.echo(printable(pause_text(pause, makes_document)))
     choices = ["approve", *(["edit"] if pause.edits else []), "reject"]
     choice = click.prompt(f"Waiting {pause.place}", type=click.Choice(choices), default="approve")
     if choice == "edit":

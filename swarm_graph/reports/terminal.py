@@ -15,7 +15,7 @@ from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_e
 from swarm_graph.sessions.artifacts import DOCUMENT_FILE
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_evidence
 from swarm_graph.sessions.artifacts import DOCUMENT_FILE
-from swarm_graph.state import DATA_DIR, AgentRole, Review, Task, TaskStatus
+from swarm_graph.state import DATA_DIR, DOCUMENT, AgentRole, Review, Task, TaskStatus
 from swarm_graph.tasks.results import RESULTS_DIR
 from swarm_graph.text import (
     MAX_NAMES,
@@ -54,7 +54,8 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
         program: The name of the command, for the next step.
     """
     lines = _simulation_notice(coordinator)
-    pauses = [line for pause in coordinator.pauses for line in ("", pause_text(pause), "")]
+    is_document = coordinator.state.get("kind") == DOCUMENT
+    pauses = [line for pause in coordinator.pauses for line in ("", pause_text(pause, is_document), "")]
     lines += [
         *_document_line(coordinator),
         outcome_line(coordinator),
@@ -148,14 +149,20 @@ def _unfinished_task_lines(coordinator: SwarmCoordinator) -> list[str]:
     return [*lines, *more]
 
 
-def pause_text(pause: Pause) -> str:
-    """The question of a pause, with the artifact that a person may edit."""
+def pause_text(pause: Pause, is_document: bool = False) -> str:
+    """The question of a pause, with the artifact that a person may edit.
+
+    Args:
+        pause: The pause.
+        is_document: Whether the session makes a document.
+    """
     if not pause.edits:
         return f"Waiting {pause.place}: approve it, or reject it with a remark."
     value = pause.value
     text = fenced(value) if pause.edits in keys_of("files") and value else value
     artifact = text if isinstance(text, str) else to_json(text).rstrip()
-    return f"Waiting {pause.place}; its {pause.edits}:\n{indent(artifact or '(none)', '  ')}"
+    what = "document" if is_document and pause.edits == "code" else pause.edits
+    return f"Waiting {pause.place}; its {what}:\n{indent(artifact or '(none)', '  ')}"
 
 
 def _reason(error: str, name: str) -> str:

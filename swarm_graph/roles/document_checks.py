@@ -104,9 +104,9 @@ class Checked(NamedTuple):
 
     @property
     def counts(self) -> str:
-        """How many checks of each group hold: "structure 2 of 2, units 1 of 2"."""
+        """How many checks of each group hold: "structure 2/2, units 1/2"."""
         return ", ".join(
-            f"{name} {sum(not check.problem for check in checks)} of {len(checks)}"
+            f"{name} {sum(not check.problem for check in checks)}/{len(checks)}"
             for name, checks in self.groups.items()
             if checks
         )
@@ -260,7 +260,7 @@ def _checklist(tests: Mapping[str, str], documents: Mapping[str, str]) -> Iterat
     for item in items:
         quote = _quotable(item.quote)
         path = next((path for path, text in texts.items() if _is_quote(quote, text)), "")
-        yield Check(f"requirement: {item.requirement}", path or item.place, "" if path else _not_found(item))
+        yield Check("a requirement", path or item.place, "" if path else _not_found(item))
 
 
 def _read_items(text: str) -> list[Item]:

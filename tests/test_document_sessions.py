@@ -265,6 +265,9 @@ def test_the_page_shows_what_the_command_prints(tmp_path: Path) -> None:
     (line,), ((_, shown),) = page.blocks("console")[0][1].splitlines(), page.blocks("text")
     done = warm.run(*shlex.split(line)[2:], cwd=tmp_path, text=True)
     assert shown in done.stdout
+    (tmp_path / "config.json").unlink()
+    done = warm.run("run", "Write it", "--kind", "document", "--simulate", cwd=tmp_path, text=True)
+    assert done.stdout.endswith("swarm-graph run --workflow standard --kind document 'Write it'\n")
 
 
 def test_code_stays_what_it_was(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import warm
 from servers.counting_proxy import CountingProxy
-from servers.grammars import FILES_GRAMMAR, TESTS_GRAMMAR, TEXT_GRAMMAR
+from servers.grammars import DOCUMENT_GRAMMAR, FILES_GRAMMAR, TESTS_GRAMMAR, TEXT_GRAMMAR
 from servers.llama import Llama
 from servers.ollama_front import OllamaFront
 
@@ -88,6 +88,25 @@ def test_workflows_end_and_count_what_the_servers_count(
     for key, name in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")):
         server_s = getattr(counted.calls, name) + getattr(ollama.calls, name)
         assert sum(agent[key] for agent in agents) == server_s > 0
+
+
+def test_a_document_without_a_fence_and_a_checklist_of_the_server_s_grammar(
+    counted: CountingProxy, tmp_path: Path
+) -> None:
+    grammars = {"coder": DOCUMENT_GRAMMAR, "debugger": TEXT_GRAMMAR}
+    settings = {
+        "model_config": one_model(counted),
+        "agent_parameters": parameters(grammars),
+        "workflow": {"max_iterations": 1, "kind": "document"},
+    }
+    swarm = SwarmCoordinator(settings, data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out")
+    state = swarm.run_workflow("Say what P-101 is for", "full", session_id="s")
+    assert state["phase"] == "complete"
+    assert state["approved"] is False, "random words name no pump"
+    text = (tmp_path / "out/s/generated_document.md").read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert json.loads(state["tests"]["checks/checklist.json"])["items"]
+    assert any("'P-101' stands in the request" in finding["problem"] for finding in state["findings"])
 
 
 @pytest.mark.parametrize("models", [llama_only, ollama_only])

@@ -278,8 +278,9 @@ def _next_step(coordinator: SwarmCoordinator, program: str) -> list[str]:
     if "\n" in request or coordinator.config.prompts_dir:
         init = f"`{program} init` writes config.json for the servers that it finds"
         return ["", f"Next, on a model server of your own: {init}; then run it without --simulate."]
+    kind = " --kind document" if coordinator.state.get("kind") == DOCUMENT else ""
     return [
         "",
         "Next, on a model server of your own (writes config.json for the servers that it finds):",
-        f"  {program} init && {program} run --workflow {coordinator.workflow} {shlex.quote(request)}",
+        f"  {program} init && {program} run --workflow {coordinator.workflow}{kind} {shlex.quote(request)}",
     ]

@@ -15,6 +15,12 @@ test ::= "def test_" name "():\n    assert " [1-9] [0-9]{0,2} " > 0\n"
 name ::= "tiny" | "size" | "total"
 """
 
+DOCUMENT_GRAMMAR = r"""
+root ::= "# " word "\n\n" line{1,3} "## " word "\n\n" line{1,3}
+line ::= word (" " word){2,6} ".\n"
+word ::= [a-z]{2,7}
+"""
+
 TEXT_GRAMMAR = r"""
 root ::= word (" " word){3,11} "."
 word ::= [a-z]{2,7}

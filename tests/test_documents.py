@@ -46,6 +46,7 @@ LONE = {
     "in a longer lone fence": f"Sure!\n\n{OUTER}md\n{PROCEDURE}{OUTER}\n",
     "in a fence without a language": f"{OUTER}\n{PROCEDURE}{OUTER}\n",
     "without a fence": PROCEDURE,
+    "with carriage returns": PROCEDURE.replace("\n", "\r\n"),
     "below a sentence": f"Here is the procedure you asked for:\n\n{PROCEDURE}",
 }
 
@@ -76,6 +77,12 @@ def test_several_documents_have_a_path_each() -> None:
         path: text.rstrip() for path, text in expected.items()
     }
     assert found.deleted == ("docs/c.md",)
+
+
+def test_an_edit_that_makes_a_program_is_refused() -> None:
+    edit = "--- /dev/null\n+++ src/a.py\n@@ -0,0 +1 @@\n+x = 1\n"
+    with pytest.raises(UnreadableAnswer, match=r"'src/a\.py' is no document"):
+        read_documents(edit, {"docs/a.md": "# A\n\n1. Open.\n"})
 
 
 def test_an_edit_of_an_old_document_is_applied() -> None:

@@ -81,13 +81,16 @@ def read_documents(text: str, old: Mapping[str, str]) -> Files:
     Raises:
         UnreadableAnswer: There is no document, it is empty, it leaves something out, or it is a program.
     """
-    if old and _is_edit(text):
-        return read_answered_files(text, old)
-    found, outside = _split(text)
-    written = {project_path(path): body for path, body in _with_paths(found, old)}
-    for path, body in written.items():
+    text = text.replace("\r\n", "\n")
+    answer = read_answered_files(text, old) if old and _is_edit(text) else _whole_documents(text, old)
+    for path, body in answer.written.items():
         _check(path, body, old.get(path, ""))
-    return files(written, outside)
+    return answer
+
+
+def _whole_documents(text: str, old: Mapping[str, str]) -> Files:
+    found, outside = _split(text)
+    return files({project_path(path): body for path, body in _with_paths(found, old)}, outside)
 
 
 def _is_edit(text: str) -> bool:
@@ -133,12 +136,10 @@ def lost_text(written: Mapping[str, str], old: Mapping[str, str]) -> str:
     shrunk = [
         path for path, text in written.items() if len(text) < LOST_SHARE * len(old.get(path, "").rstrip())
     ]
+    if not shrunk:
+        return ""
     which = ", ".join(f"'{path}'" for path in shrunk)
-    return (
-        f"{which} has lost most of its text: write the whole document, or the same again if meant"
-        if which
-        else ""
-    )
+    return f"{which} has lost most of its text: write the whole document, or the same again if meant"
 
 
 def _split(text: str) -> tuple[list[_Wrapped], str]:
@@ -160,7 +161,7 @@ def _wrapped(text: str) -> tuple[list[_Wrapped], str]:
 
     A block without a language is Markdown if it has a heading, and the text around it has none.
     """
-    lines = text.replace("\r\n", "\n").rstrip().split("\n")
+    lines = text.rstrip().split("\n")
     fences = _Fences(lines)
     has_headings = any(headings(text))
     found: list[_Wrapped] = []

@@ -23,11 +23,12 @@ from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.prompts import template
 from swarm_graph.sessions.coordinator import SwarmCoordinator
 from swarm_graph.settings import PROMPT_PACKS
+from swarm_graph.state import WorkflowName
 from swarm_graph.workflows.build import build_graph
 
 GOLDEN = Path(__file__).parent / "golden"
 REQUEST = "Write a startup procedure: pre-checks, purge R-201, start P-101A, trip by TAHH-301"
-WORKFLOWS = ("standard", "full", "review_only")
+WORKFLOWS: tuple[WorkflowName, ...] = ("standard", "full", "review_only")
 
 
 def document(**sections: Any) -> Any:
@@ -57,7 +58,7 @@ def files(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)
-def test_drawing_is_the_golden_one(workflow: str) -> None:
+def test_drawing_is_the_golden_one(workflow: WorkflowName) -> None:
     drawing = build_graph(workflow, config=document()).get_graph().draw_mermaid()
     golden = GOLDEN / f"document_{workflow}.mmd"
     if os.environ.get("UPDATE_GOLDEN"):
@@ -210,7 +211,7 @@ def test_a_follow_up_makes_what_the_session_has_made(tmp_path: Path) -> None:
         again.run_workflow("Again", session_id="s", follow_up=True, kind="code")
     coordinator(tmp_path, Crew()).run_workflow("Build it", session_id="c")
     by_pack = coordinator(tmp_path, Crew(), prompts_dir="process-safety")
-    assert "kind" not in by_pack.run_workflow("More", session_id="c", follow_up=True)
+    assert by_pack.run_workflow("More", session_id="c", follow_up=True)["kind"] == "code"
 
 
 def test_a_graph_of_another_kind_refuses_a_follow_up(tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_the_page_shows_what_the_command_prints(tmp_path: Path) -> None:
 def test_code_stays_what_it_was(tmp_path: Path) -> None:
     swarm = coordinator(tmp_path, Crew())
     state = swarm.run_workflow("Build it", "full", session_id="s")
-    assert "kind" not in state
+    assert state["kind"] == "code"
     assert "document" not in swarm.document()
     assert {"generated_code.txt", "generated_tests.txt"} <= set(files(tmp_path / "out/s"))
     assert "The document" not in swarm._repr_html_()

@@ -19,7 +19,7 @@ from swarm_graph.sessions.metrics import (
 )
 from swarm_graph.sessions.state_json import failed_task, finished_task
 from swarm_graph.sessions.store import Position
-from swarm_graph.state import SwarmState, Task, TaskRecord, TaskStatus, own_review
+from swarm_graph.state import SwarmState, Task, TaskRecord, TaskStatus
 from swarm_graph.tasks.results import FINISHED, custom_tasks
 
 STATUSES = {

@@ -13,9 +13,7 @@ from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import finding_line
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_evidence
 from swarm_graph.sessions.artifacts import DOCUMENT_FILE
-from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_evidence
-from swarm_graph.sessions.artifacts import DOCUMENT_FILE
-from swarm_graph.state import DATA_DIR, DOCUMENT, AgentRole, Review, Task, TaskStatus
+from swarm_graph.state import DATA_DIR, DOCUMENT, AgentRole, Task, TaskStatus
 from swarm_graph.tasks.results import RESULTS_DIR
 from swarm_graph.text import (
     MAX_NAMES,

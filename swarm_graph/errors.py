@@ -18,7 +18,16 @@ Every message is one line: what is wrong, with the value quoted; what was expect
 
 The two exceptions at the end of this file are internal: the code that reads an answer raises them, its caller
 catches them. No user sees them, so they are not part of the tree.
+
+A notebook shows a SwarmError as its one line. `%xmode Verbose` (any mode but `Context`, the default) and then
+`%tb` show the whole traceback. Other exceptions, also those raised from a SwarmError, are shown in full.
 """
+
+import sys
+from itertools import takewhile
+from traceback import walk_tb
+from types import FrameType
+from typing import Any
 
 
 class SwarmError(RuntimeError):
@@ -31,6 +40,41 @@ class SwarmError(RuntimeError):
     """
 
     exit_code = 1
+
+    def _render_traceback_(self) -> list[str]:
+        """The lines that IPython shows: the message, or the traceback if the user has chosen a mode of it.
+
+        IPython calls this method of an exception that has it. If the caller's code was handling an exception
+        of its own, the whole is shown: nothing else would show that exception.
+        """
+        formatter = _traceback_formatter()
+        if formatter and (formatter.mode != "Context" or _hides_foreign(self)):
+            lines: list[str] = formatter.structured_traceback(type(self), self, self.__traceback__)
+            return lines
+        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", [])]
+
+
+def _traceback_formatter() -> Any:
+    """What shows tracebacks in the running IPython; None outside of IPython."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return getattr(shell, "InteractiveTB", None)
+
+
+def _hides_foreign(error: BaseException) -> bool:
+    """Whether the caller's code was handling an exception of its own when it called us."""
+    callers = {*takewhile(_is_outside, (frame for frame, _ in walk_tb(error.__traceback__)))}
+    context = error.__context__
+    while context is not None:
+        handled_in = context.__traceback__ and context.__traceback__.tb_frame
+        if handled_in in callers and not isinstance(context, SwarmError):
+            return True
+        context = context.__context__
+    return False
+
+
+def _is_outside(frame: FrameType) -> bool:
+    return not str(frame.f_globals.get("__name__")).startswith("swarm_graph")
 
 
 class ConfigError(SwarmError):

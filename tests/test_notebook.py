@@ -138,3 +138,35 @@ def test_in_a_real_kernel(tmp_path: Path) -> None:
     assert set(graph) == {"text/plain", "image/svg+xml"}
     assert "round 1: " in watched["text/html"]
     assert "Simulated: no model was asked" in shown["text/html"]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_error_of_ours_is_one_line_in_a_real_kernel_and_can_be_seen_whole(tmp_path: Path) -> None:
+    code = [
+        "from swarm_graph import SwarmCoordinator, load_config",
+        "SwarmCoordinator().run_workflow('Build it')",
+        "try:\n    load_config('no.json')\nexcept Exception as error:\n"
+        "    raise RuntimeError('mine') from error",
+        "try:\n    {}['key']\nexcept KeyError:\n    load_config('no.json')",
+        "%xmode Verbose\n%tb",
+        "load_config('no.json')",
+        "SwarmCoordinator()",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in code])  # type: ignore[no-untyped-call]
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=120, allow_errors=True, resources=resources).execute()
+    _, ours, foreign, unrelated, _, verbose, unused = ("".join(_shown(cell)) for cell in notebook.cells)
+    assert ours.startswith("ConfigError: no model is configured")
+    assert "\n" not in ours
+    assert "RuntimeError" in foreign
+    assert "direct cause" in foreign
+    assert "KeyError" in unrelated, "what our error would hide"
+    assert "read_source" in verbose
+    assert verbose.count("\n") > 20
+    assert "No session yet" in unused
+
+
+def _shown(cell: Any) -> Iterator[str]:
+    for output in cell.outputs:
+        yield from output.get("traceback", ())
+        yield from output.get("data", {}).values()

@@ -19,6 +19,7 @@ REPAIR = "repair"
 TASK = "task"
 TYPED = "typed"
 EXPAND = "expand"
+QUESTION = "question"
 FOCUS = "review_"
 """The beginning of the name of a reviewer's focus, such as `review_style`."""
 SYSTEM_ONLY = (REPAIR, TYPED, EXPAND)

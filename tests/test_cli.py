@@ -84,7 +84,10 @@ def test_follow_up_and_resume(tmp_path: Path) -> None:
     assert swarm(*SIMULATE, "--session", "s", cwd=tmp_path).returncode == 0
     again = swarm(*SIMULATE, "--session", "s", cwd=tmp_path)
     assert again.returncode == 2
-    assert b"session 's' exists (complete); follow it up with `run --follow-up`" in again.stderr
+    assert (
+        b"session 's' exists (complete); follow it up with `run --follow-up` (in Python follow_up=True)"
+        in again.stderr
+    )
     done = swarm("run", "More", "--simulate", "--session", "s", "--follow-up", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["request"] == "More"
     assert json.loads(swarm("resume", "s", "--json", cwd=tmp_path).stdout)["phase"] == "complete"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from support import APPROVED, REFUSED, SIMULATED, Crew, config, thread
+from support import APPROVED, CODE, REFUSED, SIMULATED, Crew, config, stored_rows, thread
 
 from swarm_graph import AgentRole, SwarmCoordinator, Task, TaskStatus
 from swarm_graph.checkpoints.records import new_session_id
@@ -216,6 +216,55 @@ def test_reading_an_ended_session_leaves_the_configuration(tmp_path: Path) -> No
     swarm = coordinator(tmp_path, Crew(), config(workflow={"pause_before": ["coder"]}))
     assert swarm.resume("a")["phase"] == "complete"
     assert swarm.run_workflow("Build it", session_id="b")["phase"] == "paused"
+
+
+def test_a_coordinator_without_a_config_uses_what_the_session_began_with(tmp_path: Path) -> None:
+    def unconfigured() -> SwarmCoordinator:
+        return SwarmCoordinator(data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out")
+
+    began = {**SIMULATED, "workflow": {"pause_before": ["coder"], "max_iterations": 1}}
+    file = tmp_path / "began.json"
+    file.write_text(json.dumps(began))
+    for session, source in (("from a file", str(file)), ("from a dict", began)):
+        first = SwarmCoordinator(source, data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out")
+        name = session.replace(" ", "-")
+        assert first.run_workflow("Build it", session_id=name)["phase"] == "paused"
+        swarm = unconfigured()
+        assert swarm.resume(name, "approve")["phase"] == "complete"
+        assert swarm.config.is_simulated
+        assert swarm.config_file == (str(file) if source == str(file) else "")
+        assert swarm.last_round == 1
+        ended = unconfigured()
+        assert ended.resume(name)["phase"] == "complete"
+        assert ended.document()["simulated"] is True
+
+
+def test_a_coordinator_says_what_it_is(tmp_path: Path) -> None:
+    swarm = coordinator(tmp_path, Crew())
+    assert repr(swarm) == "SwarmCoordinator(no session yet)"
+    assert "No session yet" in swarm._repr_html_()
+    with pytest.raises(InputError, match="there is no session to ask about"):
+        swarm.ask("why")
+    swarm.run_workflow("Build it", session_id="s")
+    assert repr(swarm) == "SwarmCoordinator(session 's', standard: complete)"
+
+
+def test_a_question_sees_the_result_and_changes_nothing(tmp_path: Path) -> None:
+    crew = Crew({"architect": "# Design\n\nA deque.", "question": "Because appends are fast."})
+    swarm = coordinator(tmp_path, crew)
+    swarm.run_workflow("Build it", session_id="s")
+    before = files(tmp_path / "out")
+    rows = stored_rows(tmp_path / ".swarm/swarm.db", "s")
+    assert swarm.ask("Why a deque?") == "Because appends are fast."
+    (asked,) = crew.prompts("question")
+    assert crew.asks[-1].role == "architect"
+    assert "Why a deque?" in asked
+    assert "A deque." in asked
+    assert CODE.replace("{round}", "1") in asked
+    assert files(tmp_path / "out") == before
+    assert stored_rows(tmp_path / ".swarm/swarm.db", "s") == rows
+    with pytest.raises(InputError, match="the question is empty"):
+        swarm.ask(" ")
 
 
 def test_a_session_that_cannot_start_is_not_confused_with_the_one_before(tmp_path: Path) -> None:

@@ -262,7 +262,7 @@ def test_inputs_says_where_the_documents_lie_now(flat: bool, tmp_path: Path) -> 
             path.rename(moved / path.name)
     refused = swarm("resume", "lao", "--inputs", str(tmp_path / "nowhere"), cwd=folder)
     assert (refused.returncode, refused.stderr.count(b"\n")) == (2, 1)
-    assert b"is not a folder; --inputs names the folder" in refused.stderr
+    assert b"is not a folder; --inputs (in Python inputs) names the folder" in refused.stderr
     empty = tmp_path / "empty"
     empty.mkdir()
     lacking = swarm("resume", "lao", "--inputs", str(empty), cwd=folder)
@@ -517,8 +517,8 @@ def test_the_rows_of_an_edited_table_need_a_new_batch(tmp_path: Path) -> None:
     refused = swarm("resume", "lao", cwd=folder)
     assert refused.returncode == 2
     assert (
-        b"rows.csv'; resume lao with --as-before to go on with what was recorded, or begin a new batch"
-        in (refused.stderr)
+        b"rows.csv'; resume lao with --as-before (in Python as_before=True) to go on with what was "
+        b"recorded, or begin a new batch" in (refused.stderr)
     )
     anew = swarm("resume", "lao", "--anew", cwd=folder)
     assert anew.returncode == 2

@@ -86,6 +86,7 @@ def test_every_role_has_a_prompt_and_every_prompt_a_use() -> None:
         template.TASK,
         template.TYPED,
         template.EXPAND,
+        template.QUESTION,
         *(template.FOCUS + focus for focus in FOCUSES),
     }
     assert template.names() == sorted(known)

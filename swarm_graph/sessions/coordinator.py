@@ -6,7 +6,7 @@ Its names and parameters are those of the old coordinator; MIGRATION.md compares
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.events import Event
 from swarm_graph.models.keys import check_model
 from swarm_graph.roles.run import RunOptions
+from swarm_graph.roles.turn import Answer
 from swarm_graph.sessions.fingerprints import (
     Edits,
     check_decided,
@@ -45,10 +46,11 @@ from swarm_graph.sessions.ids import (
 from swarm_graph.sessions.logs import log_event, log_to_stderr
 from swarm_graph.sessions.new_request import check_new_request, with_kind_of_request
 from swarm_graph.sessions.output import Output, file_name, make_folder, write_file
-from swarm_graph.sessions.resume import resume_config
+from swarm_graph.sessions.questions import Subject, answer_question
+from swarm_graph.sessions.resume import ResumeConfig, resume_config
 from swarm_graph.sessions.run import OnEvent, SessionRun
 from swarm_graph.sessions.store import SessionStore, open_store
-from swarm_graph.sessions.summary_html import session_html
+from swarm_graph.sessions.summary_html import NO_SESSION_HTML, session_html
 from swarm_graph.sessions.tracing import span_observer
 from swarm_graph.sessions.trust import GROUPS, is_trusted, trust
 from swarm_graph.state import (
@@ -112,7 +114,8 @@ class SwarmCoordinator:
         """
         self.config = load_config(config_file)
         self.config_file = config_path(config_file) if config_origin is None else config_origin
-        self._is_configured = config_file is not None or bool(self.config_file) or bool(self.config.entries)
+        self._is_given = config_file is not None
+        self._is_configured = self._is_given or bool(self.config_file) or bool(self.config.entries)
         if self.config.workflow.verbose_logging:
             log_to_stderr()
         self.data_dir, self.output_dir, self.output = Path(data_dir), Path(output_dir), output
@@ -282,16 +285,18 @@ class SwarmCoordinator:
             other = "as_before" if as_before else "a decision"
             raise InputError(f"anew and {other} exclude each other: anew begins the request again; give one")
         session = self._find(session_id, trust_session)
-        edits, texts = Edits([]), dict[str, str]()
-        if not has_ended(session.phase):
-            self.config = self._config_for(session)
+        edits, texts, ended = Edits([]), dict[str, str](), has_ended(session.phase)
+        if not ended or not self._is_configured:
+            resume = self._resume_config(session, () if ended else GROUPS)
+            self.config, self.config_file = resume.config, resume.origin
+        if not ended:
             as_before = as_before or session.session == self._as_before  # as in the run before a pause
             if inputs is not None:
                 with open_catalogue(self.data_dir) as catalogue:
                     move_inputs(catalogue, session, inputs)
             edits, texts = self._decided_edits(session, as_before=as_before, anew=anew)
         self._as_before = session.session if as_before else ""
-        builder = self._new_builder(session.workflow, texts)
+        builder = self._new_builder(session.workflow, texts, asks_models=not ended)
         answer: Any = None if decision is None else Command(resume=decision)
         prepared, sources = builder.prepare(answer, self.context), None
         if anew and edits.open:
@@ -343,7 +348,8 @@ class SwarmCoordinator:
         if any(edit.source.kind == "prompt" for edit in edits.all):
             raise InputError(
                 f"session '{session.session}' was not begun by you, and --as-before would use the prompts "
-                "that it recorded; --trust-session (trust_session=True) allows that, --anew uses yours"
+                "that it recorded; --trust-session (in Python trust_session=True) allows that, "
+                "--anew (anew=True) uses yours"
             )
         return {}
 
@@ -351,11 +357,16 @@ class SwarmCoordinator:
         session = find_session(self.data_dir, session_id)
         return trust(self.data_dir, session) if trust_session else session
 
-    def _config_for(self, session: Session, uses: Collection[str] = GROUPS) -> SwarmConfig:
-        """This coordinator's configuration, or if it has none what may be used of the session's."""
-        source = self.config if self._is_configured or self.context else None
+    def _resume_config(self, session: Session, uses: Collection[str]) -> ResumeConfig:
+        """The configuration given to this coordinator, or if none was what may be used of the session's.
+
+        `resume_config` decides, as for the command line.
+        """
+        source = self.config if self._is_given or self.context else None
         trusted = is_trusted(self.data_dir, session)
-        return resume_config(session, source, trusted=trusted, uses=uses).config
+        simulate = source is None and session.simulated
+        resume = resume_config(session, source, trusted=trusted, simulate=simulate, uses=uses)
+        return resume if source is None else resume._replace(origin=self.config_file)
 
     def verify(self, session_id: str, *, trust_session: bool = False) -> Evidence:
         """Run the tests of a session's latest state again, or check its document again; returns the evidence.
@@ -377,7 +388,7 @@ class SwarmCoordinator:
     async def averify(self, session_id: str, *, trust_session: bool = False) -> Evidence:
         """`verify` for asynchronous callers."""
         session = self._find(session_id, trust_session)
-        execution = self._config_for(session, ("execution",)).execution
+        execution = self._resume_config(session, ("execution",)).config.execution
         with open_checkpointer(self.data_dir / DATABASE) as saver:
             state = await SessionStore(session.session, saver).state()
             if state.get("kind") == DOCUMENT:
@@ -388,6 +399,39 @@ class SwarmCoordinator:
             await saver.database.run(record, session.session, state.get("iteration", 0), evidence)
         return evidence
 
+    def ask(self, question: str) -> str:
+        """Ask a model about the latest session: why is it as it is? Returns the answer.
+
+        The session, its files and its figures do not change; neither question nor answer is recorded. The
+        model of the architect answers, or in a session without one the model of another of its roles.
+
+        Args:
+            question: The question.
+
+        Raises:
+            InputError: The question is empty, or there is no session yet.
+            ConfigError: There is no model to ask.
+            ModelError: There is no answer that can be used.
+        """
+        return aio.run(self.aask(question)).value
+
+    async def aask(
+        self, question: str, *, earlier: Sequence[tuple[str, str]] = (), on_event: OnEvent | None = None
+    ) -> Answer[str]:
+        """`ask` for asynchronous callers; returns the answer with a note on what was unusual about it.
+
+        Args:
+            question: The question.
+            earlier: Earlier questions with their answers, which the model sees.
+            on_event: Called with the events of this call.
+        """
+        if not self.state:
+            raise InputError("there is no session to ask about; run_workflow begins one, resume takes one up")
+        subject = Subject(self.session_id, self.workflow, self.state, self.completed_tasks)
+        return await answer_question(
+            question, subject, self.config, context=self.context, earlier=earlier, on_event=on_event
+        )
+
     def check(self, workflow: str) -> None:
         """Raises ConfigError or SandboxError when a workflow cannot run. No server is asked."""
         self._new_builder(workflow).prepare(None, self.context)
@@ -397,19 +441,28 @@ class SwarmCoordinator:
         self._run.options.stop.set()
 
     def _new_builder(
+<<<<<<< HEAD
         self,
         workflow: str,
         texts: Mapping[str, str] | None = None,
         config: SwarmConfig | None = None,
+=======
+        self, workflow: str, texts: Mapping[str, str] | None = None, *, asks_models: bool = True
+>>>>>>> 3e62054 (SwarmCoordinator().resume() uses the configuration that the session began with; ask() explains a result)
     ) -> GraphBuilder:
         """The graph of a workflow, not yet compiled.
+
+        Args:
+            workflow: The workflow.
+            texts: Texts of prompts in place of those of the configuration.
+            asks_models: Whether its roles will ask models, and so need them.
 
         Raises:
             ConfigError: A role has no usable model, or pauses have no database to wait in.
         """
         builder = new_builder(workflow, config or self.config, texts)
         # A context may supply the models. If it does not, the first call reports what is missing.
-        for role in builder.roles if self.context is None else ():
+        for role in builder.roles if self.context is None and asks_models else ():
             check_model(self.config.model_for(role))
         if self.config.workflow.pauses and not self.config.features.enable_checkpointing:
             raise ConfigError(
@@ -563,5 +616,13 @@ class SwarmCoordinator:
         """The session as a state JSON, in the old coordinator's structure."""
         return self._run.document()
 
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        if not self.session_id:
+            return f"{name}(no session yet)"
+        return f"{name}(session {self.session_id!r}, {self.workflow}: {self.state.get('phase', 'not begun')})"
+
     def _repr_html_(self) -> str:
+        if not self.session_id:
+            return NO_SESSION_HTML
         return session_html(self.document(), str(self.files.folder) if self.files else "")

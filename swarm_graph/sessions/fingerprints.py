@@ -229,10 +229,14 @@ def check_decided(session: Session, edits: Edits, is_decided: bool) -> None:
     """Raises InputError when a person has to decide how a session goes on after edits, and has not."""
     if edits.question and not is_decided:
         rows = any(edit.source.kind == "rows" for edit in edits.open)
-        other = "begin a new batch with it" if rows else "with --anew to ask again what depended on it"
+        other = (
+            "begin a new batch with it"
+            if rows
+            else "with --anew (anew=True) to ask again what depended on it"
+        )
         raise InputError(
-            f"{edits.question}; resume {session.session} with --as-before to go on with what was recorded, "
-            f"or {other}"
+            f"{edits.question}; resume {session.session} with --as-before (in Python as_before=True) to go "
+            f"on with what was recorded, or {other}"
         )
 
 
@@ -276,12 +280,15 @@ def request_anew(catalogue: Catalogue, session: Session, edits: Edits) -> Anew:
     if request is None:
         raise InputError(
             f"session '{session.session}' has no request of its own to begin anew: it is a fork, or an older "
-            "version began it; resume it with --as-before"
+            "version began it; resume it with --as-before (in Python as_before=True)"
         )
     specs, places = task_specs(request.get("tasks", ())), catalogue.places(session.session)
     for edit in edits.all:
         if edit.source.kind == "rows":
-            raise InputError(f"--anew cannot read the rows of '{edit.file}' again; begin a new batch with it")
+            raise InputError(
+                f"--anew (in Python anew=True) cannot read the rows of '{edit.file}' again; begin a new "
+                "batch with it"
+            )
         if edit.source.kind == "tasks":
             specs = [with_paths(spec, places.recorded) for spec in read_tasks(edit.file)[1]]
     for spec in () if is_own(catalogue, session) else specs:
@@ -303,7 +310,10 @@ def move_inputs(catalogue: Catalogue, session: Session, folder: str | Path) -> N
         SessionInUse: Another process or thread runs the session.
     """
     if not Path(folder).is_dir():
-        raise InputError(f"'{folder}' is not a folder; --inputs names the folder that now holds the inputs")
+        raise InputError(
+            f"'{folder}' is not a folder; --inputs (in Python inputs) names the folder that now holds the "
+            "inputs"
+        )
     with lock_session(catalogue, session.session):
         before = catalogue.places(session.session).inputs
         catalogue.put_inputs_folder(session.session, str(Path(folder).absolute()))

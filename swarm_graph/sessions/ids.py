@@ -41,7 +41,10 @@ def database_path(data_dir: Path) -> Path:
     """
     path = data_dir / DATABASE
     if not _is_file(path):
-        raise InputError(f"no sessions in '{data_dir}'; run one first, or name its folder with --data-dir")
+        raise InputError(
+            f"no sessions in '{data_dir}'; run one first, or name its folder with --data-dir "
+            "(in Python data_dir)"
+        )
     return path
 
 

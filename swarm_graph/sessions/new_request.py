@@ -25,12 +25,18 @@ def check_new_request(session_id: str, session: Session | None, *, follow_up: bo
     resume = f"`swarm-graph resume {quote(session_id)}`"
     if session and not follow_up:
         ended = has_ended(session.phase)
-        cure = "follow it up with `run --follow-up`" if ended else f"resume it with {resume}"
+        cure = (
+            "follow it up with `run --follow-up` (in Python follow_up=True)"
+            if ended
+            else f"resume it with {resume}"
+        )
         raise InputError(
             f"session '{session_id}' exists ({session.phase}); {cure}, or use another session id"
         )
     if follow_up and not session:
-        raise InputError(f"no session '{session_id}' to follow up; leave out --follow-up to start it")
+        raise InputError(
+            f"no session '{session_id}' to follow up; leave out --follow-up (in Python follow_up) to start it"
+        )
     if session and not has_ended(session.phase):
         raise UnfinishedSession(
             f"session '{session_id}' has not ended ({session.phase}); "

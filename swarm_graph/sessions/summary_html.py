@@ -10,6 +10,10 @@ from swarm_graph.sessions.metrics import measured_rates
 from swarm_graph.text import cost_cell, without_empty_columns, without_loops
 
 SIMULATED_HTML = '<p class="simulated">Simulated: no model was asked, every answer is invented.</p>'
+NO_SESSION_HTML = (
+    "<p>No session yet: <code>run_workflow(request)</code> begins one, <code>resume()</code> goes on with "
+    "the newest that has not ended.</p>"
+)
 MAX_FINDINGS = 20
 
 

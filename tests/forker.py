@@ -7,6 +7,7 @@ the pid and the exit code, and the three standard streams. The interpreter ends 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import gc
 import importlib
 import json
@@ -15,6 +16,7 @@ import pkgutil
 import signal
 import socket
 import sys
+import termios
 from contextlib import suppress
 from multiprocessing import get_context
 from typing import Any
@@ -37,6 +39,8 @@ NEEDED_LATER = (
     "langchain_openai",
     "openai.lib.streaming.chat",
     "openai.resources.chat.completions",
+    "prompt_toolkit",
+    "prompt_toolkit.output.vt100",
     "rich._emoji_codes",
     "truststore",
 )
@@ -85,6 +89,8 @@ def work(job: dict[str, Any], status: int, *streams: int) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    if job["new_session"] and os.isatty(0):
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # a terminal of its own: Ctrl-C, Ctrl-Z, resizing, hanging up
     sys.stdin, sys.stdout, sys.stderr = (
         open(number, encoding=encoding, errors=errors, mode=mode, buffering=buffering, closefd=False)  # noqa: SIM115
         for number, mode, buffering, encoding, errors in STREAMS

@@ -274,18 +274,6 @@ def test_events_go_where_stdout_goes_whatever_the_terminal(tmp_path: Path) -> No
     assert {json.loads(line)["version"] for line in lines} == {1}
 
 
-def test_the_menu_asks_for_a_request_only_if_it_can_be_run(tmp_path: Path) -> None:
-    for choice in ("2", "4"):
-        seen = on_terminal("interactive", typed=f"{choice}\n", cwd=tmp_path)
-        assert "no model is configured; name one with --url URL --model NAME, let `swarm-graph init`" in seen
-        assert "What would you like to build?" not in seen
-    seen = on_terminal("interactive", "--simulate", typed="3\n\nEND\n", cwd=tmp_path)
-    assert "Paste what is to be reviewed" in seen
-    assert "the request is empty; type it, and END on a line of its own below it" in seen
-    seen = on_terminal("interactive", "--simulate", typed="1\nA queue\nEND\n", cwd=tmp_path)
-    assert "(standard): approved in round" in seen
-
-
 def test_the_next_step_is_one_that_can_be_taken(tmp_path: Path) -> None:
     told = [
         swarm("run", request, "--simulate", *more, cwd=tmp_path).stdout.decode().partition("\nNext")[2]

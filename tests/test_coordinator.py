@@ -250,13 +250,13 @@ def test_a_coordinator_says_what_it_is(tmp_path: Path) -> None:
 
 
 def test_a_question_sees_the_result_and_changes_nothing(tmp_path: Path) -> None:
-    crew = Crew({"architect": "# Design\n\nA deque.", "question": "Because appends are fast."})
+    crew = Crew({"architect": "# Design\n\nA deque.", "your question": "Because appends are fast."})
     swarm = coordinator(tmp_path, crew)
     swarm.run_workflow("Build it", session_id="s")
     before = files(tmp_path / "out")
     rows = stored_rows(tmp_path / ".swarm/swarm.db", "s")
     assert swarm.ask("Why a deque?") == "Because appends are fast."
-    (asked,) = crew.prompts("question")
+    (asked,) = crew.prompts("your question")
     assert crew.asks[-1].role == "architect"
     assert "Why a deque?" in asked
     assert "A deque." in asked

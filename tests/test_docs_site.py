@@ -153,6 +153,7 @@ and above."""
 FOLLOWED_HERE = {
     "documents.md",
     "first-hour.md",
+    "interactive.md",
     "prompts.md",
     "model-servers.md",
     "events.md",
@@ -163,7 +164,10 @@ FOLLOWED_HERE = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["documents.md", "events.md", "langgraph.md", "servers.md", "testing.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["documents.md", "events.md", "interactive.md", "langgraph.md", "servers.md", "testing.md"],
+)
 def test_the_blocks_of_a_page_run(name: str, tmp_path: Path) -> None:
     write_config(tmp_path)
     Page(name).follow(tmp_path)

@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
-import pty
 import re
-import select
 import shlex
 import signal
 import subprocess
@@ -27,6 +25,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
 from support import APPROVED, CODE, REFUSED, SIMULATED, Crew, config, thread, write_config
+from terminal import Terminal
 
 from swarm_graph import SwarmCoordinator
 from swarm_graph.checkpoints.locks import lock_session
@@ -1060,52 +1059,6 @@ def test_resume_notes_no_change_of_settings_where_there_is_none(tmp_path: Path) 
 
 
 # --- the dialogue in a terminal ------------------------------------------------------------------
-
-
-class Terminal:
-    """The program in a terminal of its own, and what a person sees there."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self._screen, end = pty.openpty()
-        environment = {**warm.ENVIRONMENT, "TERM": "dumb", "VISUAL": str(folder / "editor")}
-        self.process = warm.Process(
-            *arguments, cwd=folder, env=environment, stdin=end, stdout=end, stderr=end, start_new_session=True
-        )
-        os.close(end)
-        self.seen = ""
-
-    def __enter__(self) -> Terminal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._screen)
-
-    def expect(self, text: str) -> None:
-        """Reads on until a text appears that was not expected before."""
-        read = ""
-        while text not in read:
-            ready, _, _ = select.select([self._screen], [], [], 60)
-            assert ready, f"{text!r} did not appear: {self.seen}{read}"
-            read += self._read()
-        self.seen += read
-
-    def type(self, line: str) -> None:
-        os.write(self._screen, line.encode())
-
-    def end(self) -> int:
-        """Its exit code."""
-        with contextlib.suppress(OSError):  # Linux says so when nobody is left on the other side
-            while chunk := os.read(self._screen, 1 << 16):
-                self.seen += chunk.decode()
-        return self.process.wait()
-
-    def _read(self) -> str:
-        try:
-            return os.read(self._screen, 1 << 16).decode()
-        except OSError:
-            raise AssertionError(f"the program ended: {self.seen}") from None
 
 
 def scripted(folder: Path, **workflow: Any) -> None:

@@ -15,7 +15,7 @@ import click
 from swarm_graph.cli.console import print_result, say
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.options import Option, SessionOptions, kind_option, read_file, resuming_options
-from swarm_graph.cli.session_runner import new_coordinator, resuming_coordinator, run_session
+from swarm_graph.cli.session_runner import Work, new_coordinator, resuming_coordinator, run_session
 from swarm_graph.errors import InputError
 from swarm_graph.state import AgentRole
 
@@ -180,6 +180,20 @@ def run_tasks(
     if dry_run:
         print_dry_run(request, specs, coordinator.config, options.as_json)
         return
+    work = tasks_work(coordinator, request, specs, files, session_id, follow_up=follow_up)
+    run_session(coordinator, display, work)
+
+
+def tasks_work(
+    coordinator: SwarmCoordinator,
+    request: str,
+    specs: Sequence[TaskSpec],
+    files: Sequence[tuple[TaskFileKind, str]],
+    session_id: str | None = None,
+    *,
+    follow_up: bool = False,
+) -> Work:
+    """Add tasks to a coordinator; returns what runs them. See `run_tasks`."""
     for spec in specs:
         coordinator.add_task(spec)
     for kind, file in files:
@@ -190,7 +204,7 @@ def run_tasks(
             request, "custom", session_id=session_id, follow_up=follow_up, kind=options.kind
         )
 
-    run_session(coordinator, display, work)
+    return work
 
 
 def print_dry_run(request: str, specs: Sequence[TaskSpec], config: SwarmConfig, as_json: bool) -> None:

@@ -15,10 +15,11 @@ import click
 from swarm_graph import __version__
 from swarm_graph.cli.batch import batch
 from swarm_graph.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, discard_stdout, end, say
+from swarm_graph.cli.interactive import interactive
 from swarm_graph.cli.log import log
 from swarm_graph.cli.one_model import NO_MODEL
 from swarm_graph.cli.options import config_option
-from swarm_graph.cli.run import WORKFLOW_HELP, interactive, resume, run
+from swarm_graph.cli.run import WORKFLOW_HELP, resume, run
 from swarm_graph.cli.sessions import sessions
 from swarm_graph.cli.setup import doctor, init
 from swarm_graph.cli.verify import verify
@@ -141,7 +142,7 @@ def _from_mermaid(mermaid: str, form: str) -> bytes:
 
 
 @swarm_graph.command(epilog="Example: swarm-graph graph --workflow full --output full.svg")
-@click.option("--workflow", default="full", show_default=True, help=WORKFLOW_HELP)
+@click.option("-w", "--workflow", default="full", show_default=True, help=WORKFLOW_HELP)
 @click.option("--tasks", metavar="FILE", help="Draw this task graph instead.")
 @click.option(
     "--format",
@@ -149,7 +150,7 @@ def _from_mermaid(mermaid: str, form: str) -> bytes:
     type=click.Choice(["mermaid", "svg", "png"]),
     help="Default: as --output ends, else mermaid. A PNG needs the extra `draw`.",
 )
-@click.option("--output", metavar="FILE", help="Default: stdout.")
+@click.option("-o", "--output", metavar="FILE", help="Default: stdout.")
 @config_option
 def graph(
     workflow: str, tasks: str | None, form: str | None, output: str | None, config_file: str | None

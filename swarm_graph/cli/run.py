@@ -1,32 +1,25 @@
-"""The commands that run sessions: `run`, `resume` and `interactive`."""
+"""The commands that run sessions: `run` and `resume`."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from swarm_graph.cli.batch import ROLES, dry_run_option, run_tasks
+from swarm_graph.cli.batch import dry_run_option, run_tasks
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.options import (
-    MODEL_OPTIONS,
     Option,
     SessionOptions,
     all_session_options,
-    config_option,
-    data_option,
     kind_option,
-    prompts_option,
     read_edit,
     read_file,
     resuming_options,
-    session_options,
-    simulate_option,
 )
 from swarm_graph.cli.session_runner import (
     decide_after_edits,
@@ -35,7 +28,7 @@ from swarm_graph.cli.session_runner import (
     run_session,
 )
 from swarm_graph.errors import InputError
-from swarm_graph.state import WORKFLOWS, OwnWorkflow, WorkflowName
+from swarm_graph.state import WORKFLOWS, OwnWorkflow
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.records import TaskFileKind
@@ -44,11 +37,6 @@ if TYPE_CHECKING:
     from swarm_graph.tasks.spec import TaskSpec
     from swarm_graph.workflows.pauses import Decision
 
-MENU = """Select a workflow:
-  1. STANDARD  clarify, design, code, three reviews
-  2. FULL      all roles: also tests, security, docs
-  3. REVIEW    four reviews of code that you paste
-  4. CUSTOM    your own task graph, from a file or typed here"""
 *_OTHERS, _LAST = WORKFLOWS
 WORKFLOW_HELP = f"{', '.join(_OTHERS)} or {_LAST} (a graph of your own)."
 
@@ -67,9 +55,9 @@ class TaskGraphInput(NamedTuple):
 
 @click.command(epilog='Example: swarm-graph run "Create a CSV parser" --workflow full --output parser')
 @click.argument("request", required=False)
-@click.option("--workflow", help=f"{WORKFLOW_HELP} Default: standard.")
+@click.option("-w", "--workflow", help=f"{WORKFLOW_HELP} Default: standard.")
 @click.option(
-    "--input", "inputs", multiple=True, metavar="FILE", help="A file to add to the request; repeatable."
+    "-i", "--input", "inputs", multiple=True, metavar="FILE", help="A file to add to the request; repeatable."
 )
 @click.option("--tasks", metavar="FILE", help="The task graph of a custom workflow: .yaml, .json or .csv.")
 @dry_run_option
@@ -208,56 +196,6 @@ def given_decision(approve: bool, edit: str | None, reject: str | None, only: st
     return {only: decision} if only and decision else decision
 
 
-@click.command(epilog="Example: swarm-graph interactive --simulate")
-@session_options(config_option, *MODEL_OPTIONS, data_option, prompts_option, kind_option, simulate_option)
-def interactive(options: SessionOptions) -> None:
-    """Choose a workflow from a menu and type the request; a line END ends it."""
-    if not sys.stdin.isatty():
-        raise InputError("interactive needs a terminal; use `swarm-graph run REQUEST`")
-    display = Display(options)
-    coordinator = new_coordinator(options, display)
-    workflows: dict[str, WorkflowName] = {"1": "standard", "2": "full", "3": "review_only"}
-    click.echo(MENU)
-    choice = click.prompt("Workflow", type=click.Choice([*workflows, "4"]), default="1")
-    models = coordinator.config.models
-    if choice in workflows or not (models.single_model or models.multi_model):
-        coordinator.check(workflows.get(choice, "standard"))  # before anything is typed
-    if choice == "4":
-        graph = typed_graph()
-        run_tasks(graph.request, graph.specs, None, options, [("tasks", graph.file)] if graph.file else [])
-        return
-    question = "Paste what is to be reviewed" if choice == "3" else "What would you like to build?"
-    click.echo(f"{question}\n{'=' * 80}")
-    click.echo(f"(Type your input. Enter 'END' on a new line when done)\n{'-' * 80}")
-    text = "".join(_until_end(iter(sys.stdin.readline, "")))
-    if not text.strip():
-        raise InputError("the request is empty; type it, and END on a line of its own below it")
-    run_session(coordinator, display, lambda coordinator: coordinator.arun_workflow(text, workflows[choice]))
-
-
-def typed_graph() -> TaskGraphInput:
-    """A task graph from a file, or typed task by task."""
-    from swarm_graph.tasks.files import read_tasks
-    from swarm_graph.tasks.spec import task_specs
-
-    if name := click.prompt("Task file (empty: type the tasks here)", default="", show_default=False):
-        return TaskGraphInput(*read_tasks(name), name)
-    tasks: list[dict[str, Any]] = []
-    while description := click.prompt("What is to be done (empty: no more)", default="", show_default=False):
-        role = click.prompt("Role", type=click.Choice(ROLES), default="coder")
-        earlier = [task["task_id"] for task in tasks]
-        after = click.prompt(f"After which of {' '.join(earlier)}", default="") if earlier else ""
-        tasks.append(
-            {
-                "task_id": f"T{len(tasks) + 1:03d}",
-                "assigned_role": role,
-                "description": description,
-                "dependencies": after.replace(",", " ").split(),
-            }
-        )
-    return TaskGraphInput("", task_specs(tasks))
-
-
 def whole_request(request: str | None, inputs: tuple[str, ...]) -> str:
     """The request with its input files, each as a fenced block with its path.
 
@@ -283,10 +221,3 @@ def _stdin() -> str:
         return sys.stdin.read()
     except UnicodeDecodeError as error:
         raise InputError("the request on stdin is not UTF-8 text") from error
-
-
-def _until_end(lines: Iterable[str]) -> Iterator[str]:
-    for line in lines:
-        if line.strip() == "END":
-            return
-        yield line

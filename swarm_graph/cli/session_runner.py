@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -176,6 +176,20 @@ def decide_after_edits(
     return as_before, anew
 
 
+class Ending(NamedTuple):
+    """How a run ended for the command line.
+
+    Attributes:
+        code: The exit code; 0 if the session is complete.
+        message: A line for people; empty if the summary says it all.
+        printed: Whether the summary was printed.
+    """
+
+    code: int = 0
+    message: str = ""
+    printed: bool = True
+
+
 def run_session(
     coordinator: SwarmCoordinator, display: Display, work: Work, *, require_approval: bool = False
 ) -> None:
@@ -187,6 +201,17 @@ def run_session(
         work: Runs or resumes the session.
         require_approval: Whether a session without approval has an exit code of its own.
     """
+    ending = run_to_end(coordinator, display, work, require_approval=require_approval)
+    if ending.message:
+        end(ending.message, ending.code, display.options.as_json and not ending.printed)
+    if ending.code:
+        sys.exit(ending.code)
+
+
+def run_to_end(
+    coordinator: SwarmCoordinator, display: Display, work: Work, *, require_approval: bool = False
+) -> Ending:
+    """Run a session and print its result; at pauses a person at a terminal is asked. See `run_session`."""
     import asyncio
 
     options = display.options
@@ -196,19 +221,18 @@ def run_session(
     if stopped_by and phase not in ("complete", "paused"):
         cure = f"; continue with `{resume_command(coordinator)}`" if session_id else ""
         code = EXIT_TERMINATED if stopped_by == signal.SIGTERM else EXIT_INTERRUPTED
-        end(f"stopped{cure}", code, options.as_json)
+        return Ending(code, f"stopped{cure}", printed=False)
     if phase == "paused" and _can_ask(options):
         makes_document = coordinator.state.get("kind") == DOCUMENT
         decisions = {pause.id: _ask(pause, makes_document) for pause in coordinator.pauses}
-        run_session(
+        return run_to_end(
             coordinator,
             display,
             lambda coordinator: coordinator.aresume(session_id, decisions),
             require_approval=require_approval,
         )
-        return
-    _print_session(coordinator, options)
-    _exit(coordinator, require_approval=require_approval)
+    print_session(coordinator, options)
+    return ending(coordinator, require_approval=require_approval)
 
 
 def _can_ask(options: SessionOptions) -> bool:
@@ -216,7 +240,8 @@ def _can_ask(options: SessionOptions) -> bool:
     return not (options.as_json or options.as_events) and sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _print_session(coordinator: SwarmCoordinator, options: SessionOptions) -> None:
+def print_session(coordinator: SwarmCoordinator, options: SessionOptions) -> None:
+    """Print the summary of a session, or its state JSON."""
     from swarm_graph.reports.terminal import session_text
     from swarm_graph.text import to_json
 
@@ -227,22 +252,23 @@ def _print_session(coordinator: SwarmCoordinator, options: SessionOptions) -> No
     sys.stdout.flush()
 
 
-def _exit(coordinator: SwarmCoordinator, *, require_approval: bool) -> None:
-    """Exit with the exit code of a session that did not simply complete."""
+def ending(coordinator: SwarmCoordinator, *, require_approval: bool = False) -> Ending:
+    """How the run of a session ended, from its phase."""
     from swarm_graph.reports.terminal import failed_call_command, failures_text
 
     phase, resume = coordinator.state.get("phase"), resume_command(coordinator)
     if phase == "paused":
-        say(f"waiting for a person; answer with `{resume} --approve` (or --edit FILE, --reject TEXT)")
-        sys.exit(EXIT_PAUSED)
+        answer = f"waiting for a person; answer with `{resume} --approve` (or --edit FILE, --reject TEXT)"
+        return Ending(EXIT_PAUSED, answer)
     if phase == "failed":
         command = failed_call_command(coordinator, program())
         answer = f"`{command}` shows the answer; " if command else ""
-        end(f"{failures_text(coordinator)}; {answer}`{resume}` asks only for what is missing", EXIT_FAILED)
+        missing = f"{answer}`{resume}` asks only for what is missing"
+        return Ending(EXIT_FAILED, f"{failures_text(coordinator)}; {missing}")
     if phase == "over_budget":
-        end(f"{coordinator.stopped_by}; continue with `{resume}`", EXIT_FAILED)
-    if require_approval and not coordinator.state.get("approved"):
-        sys.exit(EXIT_NOT_APPROVED)
+        return Ending(EXIT_FAILED, f"{coordinator.stopped_by}; continue with `{resume}`")
+    unapproved = require_approval and not coordinator.state.get("approved")
+    return Ending(EXIT_NOT_APPROVED if unapproved else 0)
 
 
 async def _run_until_stopped(work: Work, coordinator: SwarmCoordinator, display: Display) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import click
 
 from swarm_graph.cli.console import print_result, program, say
 from swarm_graph.cli.display import Display
+from swarm_graph.cli.keyboard import Back, Keyboard
 from swarm_graph.cli.options import (
     SessionOptions,
     config_option,
@@ -25,8 +27,8 @@ from swarm_graph.cli.options import (
     trust_option,
 )
 from swarm_graph.cli.session_runner import resuming_coordinator, run_session
-from swarm_graph.errors import InputError
-from swarm_graph.state import Phase
+from swarm_graph.errors import InputError, SwarmError
+from swarm_graph.state import DATA_DIR, Phase
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.saver import SwarmSaver
@@ -49,7 +51,7 @@ def sessions(context: click.Context) -> None:
 
 
 @sessions.command("list", epilog="Example: swarm-graph sessions list --phase failed --limit 20")
-@click.option("--workflow", metavar="W", help="Only sessions of this workflow.")
+@click.option("-w", "--workflow", metavar="W", help="Only sessions of this workflow.")
 @click.option(
     "--phase",
     metavar="PHASE",
@@ -152,41 +154,63 @@ MENU = """Sessions:
   4. Export metrics to CSV
   5. Generate a report
   6. Clean up old sessions
-  0. Leave"""
+  0. Leave
+  b back, q quit, ? help"""
+CHOICES = {"1": "list", "2": "analyze", "3": "compare", "4": "export", "5": "report", "6": "clean up"}
+MENU_HELP = "1 shows the ids that 2 and 3 ask for. 6 asks before it removes anything; output folders stay."
 
 
 def menu(context: click.Context) -> None:
     """The old manager's menu: ask for commands until the user leaves."""
+    data_dir = os.environ.get("SWARM_DATA_DIR") or DATA_DIR
+    keyboard = Keyboard(Path(data_dir))
     while True:
         click.echo(MENU)
-        choice = click.prompt("What", type=click.Choice([*"1234560"]), default="1")
-        if choice == "0":
+        try:
+            choice = keyboard.choose("What", CHOICES, "1", MENU_HELP)
+        except Back as back:
+            if back.interrupted:
+                raise KeyboardInterrupt from None
             return
         try:
-            _choose(context, choice)
-        except InputError as error:
+            _choose(context, choice, keyboard, data_dir)
+        except SwarmError as error:
             say(str(error))
+        except Back:
+            click.echo()
 
 
-def _choose(context: click.Context, choice: str) -> None:
+def _choose(context: click.Context, choice: str, keyboard: Keyboard, data_dir: str) -> None:
     """Run one command of the menu."""
+    ids = "Choose 1 in the menu for the ids."
     if choice == "1":
-        context.invoke(list_)
+        context.invoke(list_, data_dir=data_dir)
     elif choice == "2":
-        context.invoke(show, session=click.prompt("Session"))
+        context.invoke(show, session=_session(keyboard, data_dir), data_dir=data_dir)
     elif choice == "3":
-        context.invoke(compare, names=tuple(click.prompt("Sessions, separated by spaces").split()))
+        names = keyboard.line("Sessions, separated by spaces", help=ids).split()
+        if len(names) < 2:
+            raise InputError("name at least two sessions, as in queue-1 queue-2")
+        context.invoke(compare, names=tuple(names), data_dir=data_dir)
     elif choice == "4":
-        context.invoke(export, path=click.prompt("File", default="swarm_metrics.csv"))
+        context.invoke(export, path=keyboard.line("File", "swarm_metrics.csv"), data_dir=data_dir)
     elif choice == "5":
-        context.invoke(
-            report, path=click.prompt("File", default="swarm_report.txt"), session=None, html=False
-        )
+        path = keyboard.line("File", "swarm_report.txt", "A file that ends in .html is a page.")
+        context.invoke(report, path=path, session=None, html=False, data_dir=data_dir)
     else:
-        age = click.prompt("Remove ended sessions not worked on for", default="30d")
-        context.invoke(cleanup, older_than=age, dry_run=True)
-        if click.confirm("Do it?"):
-            context.invoke(cleanup, older_than=age)
+        age = keyboard.line("Remove ended sessions not worked on for", "30d", "As in 12h, 30d or 8w.")
+        context.invoke(cleanup, older_than=age, dry_run=True, data_dir=data_dir)
+        if keyboard.choose("Do it", {"y": "yes", "n": "no"}, "n", "y removes them, n keeps them") == "y":
+            context.invoke(cleanup, older_than=age, data_dir=data_dir)
+
+
+def _session(keyboard: Keyboard, data_dir: str) -> str:
+    """Ask for the id of a session; default: the one that was last worked on."""
+    from swarm_graph.sessions.ids import open_catalogue
+
+    with open_catalogue(Path(data_dir)) as catalogue:
+        newest = next((session.session for session in catalogue.sessions()), "")
+    return keyboard.line("Session", newest, "Choose 1 in the menu for the ids.")
 
 
 @sessions.command(epilog="Example: swarm-graph sessions show 20231205_143022_4f2a --at coder")

@@ -10,6 +10,10 @@ ROLE_SCHEMA_TITLES = ("Clarification", "Judgement", "Checklist")
 """Titles of the JSON schemas of roles; a schema with another title belongs to a task."""
 
 
+QUESTION_NODE = "your question"
+"""The node of a person's question about a session; no task can have this id. Its answer is free text."""
+
+
 @dataclass(frozen=True)
 class Ask:
     """One question to a simulated model.
@@ -36,3 +40,8 @@ class Ask:
     def has_task_schema(self) -> bool:
         """Whether the schema is a task's own, not its role's."""
         return self.schema is not None and self.schema.get("title") not in ROLE_SCHEMA_TITLES
+
+    @property
+    def is_question(self) -> bool:
+        """Whether a person asks about a session, and so the answer has not the form of its role's."""
+        return self.node == QUESTION_NODE

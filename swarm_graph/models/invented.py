@@ -36,6 +36,8 @@ def invent_answer(ask: Ask, dice: random.Random) -> str:
         return json.dumps({"plan": f"Simulated plan of {ask.node} {mark}.", "tasks": tasks})
     if ask.schema and ask.has_task_schema:
         return json.dumps(_Inventor(ask.schema, f"Simulated {ask.node} {mark}", dice).value(ask.schema))
+    if ask.is_question:
+        return f"Simulated answer {mark}: no model has read the session."
     if ask.kind == DOCUMENT and (answer := invent_for_document(ask, mark)):
         return answer
     if ask.role == AgentRole.CLARIFIER:

@@ -32,12 +32,13 @@ class Script:
         """The scripted answer; None when there is none.
 
         A node's answer comes before its role's. A round without an answer repeats the latest earlier one. A
-        question with a task's own schema is not answered with a role's text.
+        question with a task's own schema, or of a person about a session, is not answered with a role's text.
         """
         if self.when not in ask.prompt:
             return None
+        names = (ask.node,) if ask.has_task_schema or ask.is_question else (ask.node, ask.role)
         for iteration in range(max(ask.iteration, 1), 0, -1):
-            for name in (ask.node,) if ask.has_task_schema else (ask.node, ask.role):
+            for name in names:
                 if (name, iteration) in self.answers:
                     return self.answers[name, iteration]
         return None

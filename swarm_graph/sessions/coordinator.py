@@ -441,14 +441,12 @@ class SwarmCoordinator:
         self._run.options.stop.set()
 
     def _new_builder(
-<<<<<<< HEAD
         self,
         workflow: str,
         texts: Mapping[str, str] | None = None,
         config: SwarmConfig | None = None,
-=======
-        self, workflow: str, texts: Mapping[str, str] | None = None, *, asks_models: bool = True
->>>>>>> 3e62054 (SwarmCoordinator().resume() uses the configuration that the session began with; ask() explains a result)
+        *,
+        asks_models: bool = True,
     ) -> GraphBuilder:
         """The graph of a workflow, not yet compiled.
 

@@ -11,6 +11,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import InputError
 from swarm_graph.events import parse_event
+from swarm_graph.models.ask import QUESTION_NODE
 from swarm_graph.prompts import template
 from swarm_graph.roles.answers import Reading, read
 from swarm_graph.roles.bindings import Bindings
@@ -22,8 +23,6 @@ from swarm_graph.sessions.artifacts import notes_text, project_files, reviews_te
 from swarm_graph.sessions.run import OnEvent
 from swarm_graph.state import AgentRole, SwarmContext, SwarmState, Task
 
-NODE = "question"
-"""The node that the events of a question name."""
 HOLES = ("request", "outcome", "notes", "files", "reviews", "results", "earlier", "question")
 LEAST_NEEDED = ("earlier", "results", "reviews", "files", "notes")
 """What a prompt for a small context leaves out, in this order."""
@@ -108,7 +107,9 @@ async def answer_question(
         if on_event and event:
             on_event(event)
 
-    origin = Origin(subject.session, NODE, str(role), iteration=max(subject.state.get("iteration", 0), 1))
+    origin = Origin(
+        subject.session, QUESTION_NODE, str(role), iteration=max(subject.state.get("iteration", 0), 1)
+    )
     turn = Turn(Bindings(config), RunContext(config, context), Emitter(origin, write), {})
     prompt = template.load(template.QUESTION, folder, holes=HOLES)
     asked = "\n\n".join(f"Question: {text}\nAnswer: {answer}" for text, answer in earlier)

@@ -1,0 +1,175 @@
+"""The command `interactive`: a menu, a request, and then a conversation about the session."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from swarm_graph.cli.batch import ROLES, tasks_work
+from swarm_graph.cli.chat import Chat
+from swarm_graph.cli.console import say
+from swarm_graph.cli.display import Display
+from swarm_graph.cli.keyboard import HOW_TO_END, Back, Keyboard
+from swarm_graph.cli.options import (
+    MODEL_OPTIONS,
+    SessionOptions,
+    config_option,
+    data_option,
+    kind_option,
+    prompts_option,
+    session_options,
+    simulate_option,
+)
+from swarm_graph.cli.session_runner import Work, new_coordinator, resuming_coordinator
+from swarm_graph.errors import InputError, SwarmError
+from swarm_graph.state import Kind, WorkflowName
+
+if TYPE_CHECKING:
+    from swarm_graph.sessions.coordinator import SwarmCoordinator
+    from swarm_graph.tasks.spec import TaskSpec
+
+MENU = """Select a workflow:
+  1. STANDARD  clarify, design, code, three reviews
+  2. FULL      all roles: also tests, security, docs
+  3. REVIEW    four reviews of code that you paste
+  4. CUSTOM    your own task graph, from a file or typed here
+  5. EARLIER   go on with a session of before
+  b back, q quit, ? help"""
+WORKFLOWS: dict[str, WorkflowName] = {"1": "standard", "2": "full", "3": "review_only"}
+CHOICES = {"1": "standard", "2": "full", "3": "review", "4": "custom", "5": "earlier"}
+MENU_HELP = """A workflow turns a request into a result; `swarm-graph graph` draws one.
+STANDARD is the shortest. REVIEW only reviews what you paste.
+After the result you go on: a follow-up, a question, or the next request.
+What you type is kept in the data folder, for the arrow keys."""
+REQUEST_HELP = f"Type or paste the request, also many lines. {HOW_TO_END}."
+MAX_EARLIER = 9
+"""Earlier sessions that the menu lists."""
+
+
+@click.command(epilog="Example: swarm-graph interactive --simulate")
+@session_options(config_option, *MODEL_OPTIONS, data_option, prompts_option, kind_option, simulate_option)
+def interactive(options: SessionOptions) -> None:
+    """Choose a workflow from a menu, type the request, and go on talking about the result.
+
+    Every prompt knows /help, /back and /quit. Ctrl-C goes back, Ctrl-D quits.
+    """
+    if not sys.stdin.isatty():
+        raise InputError("interactive needs a terminal; use `swarm-graph run REQUEST`")
+    check_models(new_coordinator(options))
+    keyboard = Keyboard(Path(options.data_dir))
+    while True:
+        click.echo(MENU)
+        try:
+            choice = keyboard.choose("Workflow", CHOICES, "1", MENU_HELP)
+        except Back as back:
+            if back.interrupted:
+                raise KeyboardInterrupt from None
+            say("this is the first menu; q quits")
+            continue
+        try:
+            _begin(choice, keyboard, options)
+        except SwarmError as error:
+            say(str(error))
+        except (Back, click.Abort):
+            click.echo()
+
+
+def check_models(coordinator: SwarmCoordinator) -> None:
+    """Say what is wrong with the models and their servers, before anything is typed. No prompt is sent.
+
+    Raises:
+        ConfigError: No workflow can run.
+    """
+    import asyncio
+
+    from swarm_graph.setup.server_checks import check_servers
+
+    problems = [problem for workflow in WORKFLOWS.values() if (problem := _problem(coordinator, workflow))]
+    # A task graph may use the entries of multi_model although no role does.
+    if len(problems) == len(WORKFLOWS) and not coordinator.config.models.multi_model:
+        raise problems[0]
+    for check in asyncio.run(check_servers(coordinator.config)):
+        if check.ok is False:
+            say(f"warning: {check.name}: {check.text}; {check.cure}")
+
+
+def _problem(coordinator: SwarmCoordinator, workflow: WorkflowName) -> SwarmError | None:
+    try:
+        coordinator.check(workflow)
+    except SwarmError as error:
+        return error
+    return None
+
+
+def _begin(choice: str, keyboard: Keyboard, options: SessionOptions) -> None:
+    """Begin or take up a session, and talk about it until the person goes back."""
+    display = Display(options)
+    if choice == "5":
+        _take_up(keyboard, options, display)
+        return
+    coordinator = new_coordinator(options, display)
+    if choice == "4":
+        request, specs, file = _task_graph(keyboard)
+        work = tasks_work(coordinator, request, specs, [("tasks", file)] if file else [])
+    else:
+        workflow = WORKFLOWS[choice]
+        coordinator.check(workflow)  # before anything is typed
+        work = _request(keyboard, workflow, options.kind)
+    Chat(keyboard, coordinator, display).run(work)
+
+
+def _request(keyboard: Keyboard, workflow: WorkflowName, kind: Kind | None) -> Work:
+    """Ask for a request; returns what runs the workflow on it."""
+    review = workflow == "review_only"
+    click.echo("Paste what is to be reviewed" if review else "What would you like to build?")
+    click.echo(f"({HOW_TO_END}; Ctrl-C goes back, /help helps)\n{'-' * min(get_terminal_size().columns, 80)}")
+    while not (text := keyboard.text(REQUEST_HELP)).strip():
+        say("the request is empty; type it, then Ctrl-D or a line END below it")
+    return lambda coordinator: coordinator.arun_workflow(text, workflow, kind=kind)
+
+
+def _take_up(keyboard: Keyboard, options: SessionOptions, display: Display) -> None:
+    """Ask for an earlier session, resume it if it has not ended, and talk about it."""
+    from swarm_graph.reports.listing import session_rows, session_table
+    from swarm_graph.sessions.ids import find_session, open_catalogue
+    from swarm_graph.text import printable
+
+    data_dir = Path(options.data_dir)
+    with open_catalogue(data_dir) as catalogue:
+        rows = session_rows(catalogue, catalogue.sessions()[:MAX_EARLIER])
+    if not rows:
+        raise InputError(f"no sessions in '{data_dir}'; choose a workflow to begin one")
+    numbered = [{**row, "session": f"{number}. {row['session']}"} for number, row in enumerate(rows, 1)]
+    click.echo(printable(session_table(numbered)), nl=False)
+    answer = keyboard.line("Session (a number or an id)", "1", "A session that has not ended is resumed.")
+    by_number = {str(number): row["session"] for number, row in enumerate(rows, 1)}
+    session = find_session(data_dir, by_number.get(answer, answer))
+    coordinator = resuming_coordinator(options, session, display)
+    Chat(keyboard, coordinator, display).resume(session.session)
+
+
+def _task_graph(keyboard: Keyboard) -> tuple[str, list[TaskSpec], str]:
+    """A request, tasks, and their file; without a file the tasks are typed one by one."""
+    from swarm_graph.tasks.files import read_tasks
+    from swarm_graph.tasks.spec import task_specs
+
+    if name := keyboard.line("Task file (empty: type the tasks here)", help="A .yaml, .json or .csv file."):
+        return *read_tasks(name), name
+    tasks: list[dict[str, Any]] = []
+    while description := keyboard.line("What is to be done (empty: no more)"):
+        role = keyboard.choose("Role", {role: role for role in ROLES}, "coder", f"Roles: {', '.join(ROLES)}")
+        earlier = [task["task_id"] for task in tasks]
+        after = keyboard.line(f"After which of {' '.join(earlier)} (empty: none)") if earlier else ""
+        tasks.append(
+            {
+                "task_id": f"T{len(tasks) + 1:03d}",
+                "assigned_role": role,
+                "description": description,
+                "dependencies": after.replace(",", " ").split(),
+            }
+        )
+    return "", task_specs(tasks), ""

@@ -17,7 +17,7 @@ from swarm_graph.cli.display import Display
 from swarm_graph.cli.options import Option, SessionOptions, kind_option, read_file, resuming_options
 from swarm_graph.cli.session_runner import Work, new_coordinator, resuming_coordinator, run_session
 from swarm_graph.errors import InputError
-from swarm_graph.state import AgentRole
+from swarm_graph.state import AgentRole, Kind
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.records import TaskFileKind
@@ -180,7 +180,7 @@ def run_tasks(
     if dry_run:
         print_dry_run(request, specs, coordinator.config, options.as_json)
         return
-    work = tasks_work(coordinator, request, specs, files, session_id, follow_up=follow_up)
+    work = tasks_work(coordinator, request, specs, files, session_id, follow_up=follow_up, kind=options.kind)
     run_session(coordinator, display, work)
 
 
@@ -192,6 +192,7 @@ def tasks_work(
     session_id: str | None = None,
     *,
     follow_up: bool = False,
+    kind: Kind | None = None,
 ) -> Work:
     """Add tasks to a coordinator; returns what runs them. See `run_tasks`."""
     for spec in specs:
@@ -201,7 +202,7 @@ def tasks_work(
 
     async def work(coordinator: SwarmCoordinator) -> SwarmResult:
         return await coordinator.arun_workflow(
-            request, "custom", session_id=session_id, follow_up=follow_up, kind=options.kind
+            request, "custom", session_id=session_id, follow_up=follow_up, kind=kind
         )
 
     return work

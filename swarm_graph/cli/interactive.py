@@ -114,7 +114,7 @@ def _begin(choice: str, keyboard: Keyboard, options: SessionOptions) -> None:
     coordinator = new_coordinator(options, display)
     if choice == "4":
         request, specs, file = _task_graph(keyboard)
-        work = tasks_work(coordinator, request, specs, [("tasks", file)] if file else [])
+        work = tasks_work(coordinator, request, specs, [("tasks", file)] if file else [], kind=options.kind)
     else:
         workflow = WORKFLOWS[choice]
         coordinator.check(workflow)  # before anything is typed

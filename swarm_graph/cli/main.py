@@ -14,6 +14,7 @@ import click
 
 from swarm_graph import __version__
 from swarm_graph.cli.batch import batch
+from swarm_graph.cli.completion import VARIABLE, complete_values, completion
 from swarm_graph.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, discard_stdout, end, say
 from swarm_graph.cli.interactive import interactive
 from swarm_graph.cli.log import log
@@ -56,6 +57,8 @@ def _open_streams() -> None:
 def _command(as_json: bool) -> NoReturn:
     try:
         _check_folder()
+        if VARIABLE in os.environ:
+            complete_values(swarm_graph)
         swarm_graph.main(standalone_mode=False, prog_name="swarm-graph")
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "swarm-graph"
@@ -97,6 +100,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 @click.group(
     "swarm-graph",
     invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog='Example: swarm-graph run "Create a thread-safe FIFO queue" --workflow full',
 )
 @click.version_option(__version__, prog_name="swarm-graph")
@@ -110,7 +114,7 @@ def swarm_graph(context: click.Context) -> None:
             click.echo(context.get_help())
 
 
-for command in (run, resume, batch, interactive, sessions, log, verify, init, doctor):
+for command in (run, resume, batch, interactive, sessions, log, verify, init, doctor, completion):
     swarm_graph.add_command(command)
 
 

@@ -16,6 +16,7 @@ from swarm_graph.state import DATA_DIR, KINDS, OUTPUT_DIR, Kind
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 config_option: Option = click.option(
+    "-c",
     "--config",
     "config_file",
     metavar="FILE",
@@ -35,6 +36,7 @@ url_option: Option = click.option(
     "--url", metavar="URL", default="", help="A server with one model for all roles; no config needed."
 )
 model_option: Option = click.option(
+    "-m",
     "--model",
     metavar="NAME",
     default="",
@@ -72,7 +74,9 @@ kind_option: Option = click.option(
     type=click.Choice(KINDS),
     help="What the session makes; default: as configured, or as the prompts declare, else code.",
 )
-output_option: Option = click.option("--output", metavar="DIR", help=f"Default: {OUTPUT_DIR}/<session>.")
+output_option: Option = click.option(
+    "-o", "--output", metavar="DIR", help=f"Default: {OUTPUT_DIR}/<session>."
+)
 trust_option: Option = click.option(
     "--trust-session",
     is_flag=True,
@@ -139,17 +143,20 @@ resuming_options: Option = session_options(*_ALL, trust_option)
 
 
 def _log_to(path: str | None) -> None:
+    if path is None:
+        return
     from swarm_graph.sessions.logs import log_to_file
 
-    if path is not None:
-        log_to_file(path)
+    log_to_file(path)
 
 
 def _absolute_unless_pack(prompts: str | None) -> str | None:
     """A folder of prompts as an absolute path, because a resume may start in another folder."""
+    if prompts is None:
+        return None
     from swarm_graph.settings import PROMPT_PACKS
 
-    return prompts if prompts is None or prompts in PROMPT_PACKS else str(Path(prompts).absolute())
+    return prompts if prompts in PROMPT_PACKS else str(Path(prompts).absolute())
 
 
 def read_file(name: str) -> str:

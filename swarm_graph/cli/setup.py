@@ -28,11 +28,15 @@ IS_URL = re.compile(
 
 
 @click.command(epilog="Example: swarm-graph doctor --config config.json")
-@click.option("--config", "config_file", metavar="FILE", help="Default: $SWARM_CONFIG, then config.json.")
+@click.option(
+    "-c", "--config", "config_file", metavar="FILE", help="Default: $SWARM_CONFIG, then config.json."
+)
 @click.option(
     "--data-dir", default=DATA_DIR, envvar="SWARM_DATA_DIR", show_default=True, help="The folder to check."
 )
-@click.option("--output", metavar="DIR", default=OUTPUT_DIR, show_default=True, help="The folder to check.")
+@click.option(
+    "-o", "--output", metavar="DIR", default=OUTPUT_DIR, show_default=True, help="The folder to check."
+)
 @session_options(*MODEL_OPTIONS)
 @click.option("--database", is_flag=True, help="Check only the session database in the data folder.")
 @click.option(

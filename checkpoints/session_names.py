@@ -1,0 +1,39 @@
+"""The ids of the sessions in a database, for shell completion: read quickly, and never written."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+MAX_NAMES = 100
+TIMEOUT_S = 0.2
+"""How long to wait for a locked database: nobody waits for a completion."""
+
+
+class SessionName(NamedTuple):
+    """A session as a completion shows it."""
+
+    session: str
+    workflow: str
+    phase: str
+
+
+def session_names(path: Path) -> list[SessionName]:
+    """The sessions that were last worked on, the newest first; none if the file cannot be read.
+
+    The file may come from elsewhere: nothing but the columns of an ordinary table is read.
+    """
+    # A database without a -wal is complete in itself; in WAL mode SQLite opens it for reading only like this.
+    mode = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
+    try:
+        uri = f"{path.absolute().as_uri()}?{mode}"
+        with closing(sqlite3.connect(uri, uri=True, timeout=TIMEOUT_S)) as connection:
+            connection.executescript("PRAGMA trusted_schema=OFF; PRAGMA query_only=ON")
+            (kind,) = connection.execute("SELECT type FROM sqlite_schema WHERE name = 'sessions'").fetchone()
+            query = "SELECT session, workflow, phase FROM sessions ORDER BY updated_at DESC LIMIT ?"
+            rows = connection.execute(query, (MAX_NAMES,)).fetchall() if kind == "table" else []
+    except (sqlite3.Error, OSError, TypeError, ValueError):
+        return []
+    return [SessionName(*map(str, row)) for row in rows]

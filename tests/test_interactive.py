@@ -168,6 +168,7 @@ def test_after_the_result_one_goes_on(tmp_path: Path) -> None:
         terminal.answer(MENU, "3\n")
         terminal.expect("Paste what is to be reviewed")
         terminal.expect("-----")
+        terminal.wait_for_editor()
         terminal.type("x = 1\x1b\r")  # Alt-Enter
         terminal.expect("(review_only): ")
         terminal.answer("/back leads to the menu", "/help\n")
@@ -256,6 +257,7 @@ def test_a_closed_terminal_leaves_a_session_that_can_be_resumed(tmp_path: Path) 
     with interactive(tmp_path, simulate=False) as terminal:
         terminal.answer(MENU, "1\n")
         terminal.expect("-----")
+        terminal.wait_for_editor()
         terminal.type("A queue\nEND\n")
         terminal.expect("coder")
         while not [*tmp_path.glob("swarm-output/*/notes.md")]:

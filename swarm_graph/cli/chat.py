@@ -12,7 +12,7 @@ from swarm_graph.cli.display import Display
 from swarm_graph.cli.keyboard import HOW_TO_END, Keyboard
 from swarm_graph.cli.session_runner import Ending, Work, decide_after_edits, print_session, run_to_end
 from swarm_graph.errors import InputError, SwarmError
-from swarm_graph.state import has_ended
+from swarm_graph.state import OwnWorkflow, has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +119,7 @@ class Chat:
         if coordinator.workflow == "custom":
             command = f"swarm-graph run --tasks FILE --session {session} --follow-up"
             raise InputError(f"a task graph is followed up with tasks, not with a text: `{command}`")
-        workflow = coordinator.workflow
+        workflow = OwnWorkflow(coordinator.workflow)
         self._run(
             lambda coordinator: coordinator.arun_workflow(text, workflow, session_id=session, follow_up=True)
         )

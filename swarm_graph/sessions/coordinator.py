@@ -427,7 +427,7 @@ class SwarmCoordinator:
         """
         if not self.state:
             raise InputError("there is no session to ask about; run_workflow begins one, resume takes one up")
-        subject = Subject(self.session_id, self.workflow, self.state, self.completed_tasks)
+        subject = Subject(self.session_id, self.workflow, self._run.state, self.completed_tasks)
         return await answer_question(
             question, subject, self.config, context=self.context, earlier=earlier, on_event=on_event
         )

@@ -103,7 +103,7 @@ def test_ctrl_c_and_ctrl_d_leave_the_menu(term: str, key: str, code: int, tmp_pa
 def test_a_model_that_is_missing_or_away_is_said_before_the_first_question(tmp_path: Path) -> None:
     with interactive(tmp_path, PLAIN, simulate=False) as terminal:
         assert terminal.end() == 2
-    assert "no model is configured; `swarm-graph init` writes a config" in terminal.seen
+    assert "no model is configured; name one with --url URL" in terminal.seen
     assert "Select a workflow" not in terminal.seen
     url = f"http://127.0.0.1:{dead_port()}/v1"
     write_config(tmp_path, model_config={"single_model": {"url": url, "model": "m", "retries": 0}})
@@ -123,7 +123,7 @@ def test_a_model_that_is_missing_or_away_is_said_before_the_first_question(tmp_p
 
 
 def test_without_a_terminal_it_is_refused(tmp_path: Path) -> None:
-    done = warm.run("interactive", "--simulate", cwd=tmp_path, given=b"1\nx\nEND\n")
+    done = warm.run("interactive", "--simulate", cwd=tmp_path, given=b"")
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == b"swarm-graph: interactive needs a terminal; use `swarm-graph run REQUEST`\n"
 

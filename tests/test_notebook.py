@@ -156,7 +156,7 @@ def test_an_error_of_ours_is_one_line_in_a_real_kernel_and_can_be_seen_whole(tmp
     resources = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, timeout=120, allow_errors=True, resources=resources).execute()
     _, ours, foreign, unrelated, _, verbose, unused = ("".join(_shown(cell)) for cell in notebook.cells)
-    assert ours.startswith("ConfigError: no model is configured")
+    assert ours.startswith("NoModel: no model is configured")
     assert "\n" not in ours
     assert "RuntimeError" in foreign
     assert "direct cause" in foreign

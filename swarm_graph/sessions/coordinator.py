@@ -425,7 +425,7 @@ class SwarmCoordinator:
             earlier: Earlier questions with their answers, which the model sees.
             on_event: Called with the events of this call.
         """
-        if not self.state:
+        if not self.session_id:
             raise InputError("there is no session to ask about; run_workflow begins one, resume takes one up")
         subject = Subject(self.session_id, self.workflow, self._run.state, self.completed_tasks)
         return await answer_question(

@@ -197,8 +197,8 @@ def tasks_work(
     """Add tasks to a coordinator; returns what runs them. See `run_tasks`."""
     for spec in specs:
         coordinator.add_task(spec)
-    for kind, file in files:
-        coordinator.add_source(kind, file)
+    for file_kind, file in files:
+        coordinator.add_source(file_kind, file)
 
     async def work(coordinator: SwarmCoordinator) -> SwarmResult:
         return await coordinator.arun_workflow(

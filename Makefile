@@ -1,5 +1,5 @@
 # The two that everybody needs are `make demo` and `make test`: Python 3.11 or newer, git and make suffice.
-.PHONY: help demo check test soak bench lock
+.PHONY: help demo check test docs docs-build picture wheelhouse soak bench lock
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -20,6 +20,8 @@ help:
 	@echo "make demo   run the full workflow on the simulated model (no model server needed)"
 	@echo "make check  check format, style and types, and run the quick tests of what changed since BASE=HEAD (a minute)"
 	@echo "make test   check format, style and types, and run all tests (some minutes)"
+	@echo "make docs   build the documentation and serve it on this machine (docs-build: only build it)"
+	@echo "make wheelhouse EXTRAS=sandbox   collect all wheels for a machine without a network"
 	@echo "make soak   kill sessions 500 times and compare what comes out (some minutes)"
 	@echo "make bench  measure start-up, fan-out, prompt sizes, sandboxes, task graphs and overhead (15 minutes)"
 	@echo "make lock   pin the newest versions of all dependencies again (needs uv)"
@@ -43,6 +45,28 @@ $(BIN)/ruff format --check .
 $(BIN)/ruff check .
 $(BIN)/mypy swarm_graph tests
 endef
+
+DOCS_ADDRESS ?= 127.0.0.1:8008
+
+docs: .venv/dev
+	@echo "building; then open http://$(DOCS_ADDRESS)/ (Ctrl-C ends it)"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet serve --dev-addr $(DOCS_ADDRESS)
+
+docs-build: .venv/dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict
+	@echo "open build/site/index.html"
+
+picture: .venv/dev
+	$(BIN)/python docs/terminal_picture.py
+
+EXTRAS ?= sandbox
+PLATFORM ?=
+PYTHON_VERSION ?=
+WHEELHOUSE ?= build/wheelhouse
+
+wheelhouse: .venv/runtime
+	@$(BIN)/python docs/wheelhouse.py $(WHEELHOUSE) --extras "$(EXTRAS)" \
+		--platform "$(PLATFORM)" --python-version "$(PYTHON_VERSION)"
 
 KILLS ?= 500
 SEED ?= 1

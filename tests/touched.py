@@ -21,11 +21,12 @@ ALSO = {
     "test_contributing": ["CONTRIBUTING.md", "config", "models", "nodes", "state", "workflows"],
     "test_docs": ["docs", "cli"],
     "test_docs_site": ["docs", "mkdocs.yml"],
+    "test_wheelhouse": ["docs", "requirements-dev.txt"],
     "test_faults": ["docs"],
     "test_migration": ["MIGRATION.md"],
     "test_notebooks": ["notebooks"],
     "test_packaging": ["pyproject.toml"],
-    "test_readme": ["README.md", "Makefile"],
+    "test_readme": ["README.md", "Makefile", "docs"],
     "test_task_docs": ["docs"],
     "warm": ["cli"],
 }

@@ -89,50 +89,84 @@ def _exit_codes() -> str:
 
 
 def settings_page() -> str:
-    """Every key of a config file, its type, default and meaning."""
+    """Every key of a config file under its path in the file, with its type, default and meaning."""
     parts = [
-        "# Settings\n\nEvery key of a config file, generated from its JSON Schema "
+        "# Settings\n\nEvery key of a config file, by its path in the file; generated from its JSON Schema "
         "(`swarm-graph init --schema`). `config.example.json` has all keys in one file. "
-        "Environment variables override the file: "
-        "`SWARM_WORKFLOW__MAX_ITERATIONS=2`.\n"
+        "Environment variables override the file, with `__` for each dot of the path: "
+        "`SWARM_WORKFLOW__MAX_ITERATIONS=2` sets `workflow.max_iterations`.\n"
     ]
-    parts += [_group(title, group) for title, group in _groups(SCHEMA)]
+    parts += [_group(path, group) for path, group in GROUPS.items()]
     return "\n".join(parts)
 
 
-def _groups(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield "The file", schema
-    for name, group in sorted(schema["$defs"].items()):
+NAMES = {"agent_parameters": "ROLE", "multi_model": "NAME"}
+"""What stands in a path for the keys that people choose."""
+TOP = "The file"
+
+
+def _groups(
+    path: str, group: Mapping[str, Any], found: dict[str, Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """An object of settings and those inside it by their paths; what is inside one met before is left out."""
+    met = any(group is other for other in found.values())
+    found[path or TOP] = group
+    for key, one in () if met else group["properties"].items():
+        if inner := _object(one):
+            name = f".{NAMES[key]}" if key in NAMES else ""
+            _groups(f"{path}.{key}{name}".removeprefix("."), inner, found)
+    return found
+
+
+def _object(one: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The group of settings that a key holds, or holds by name."""
+    values = one.get("additionalProperties")
+    for held in (one, values if isinstance(values, Mapping) else {}, *one.get("anyOf", ())):
+        group = SCHEMA["$defs"].get(held.get("$ref", "").rpartition("/")[2], {})
         if "properties" in group:
-            yield name, group
+            found: Mapping[str, Any] = group
+            return found
+    return None
 
 
-def _group(title: str, group: Mapping[str, Any]) -> str:
+GROUPS = _groups("", SCHEMA, {})
+
+
+def _group(path: str, group: Mapping[str, Any]) -> str:
+    first = next(one for one, same in GROUPS.items() if same is group)
+    title = path if path == TOP else f"`{path}`"
+    if first != path:
+        return f"## {title}\n\nThe same keys as {_link(first)}.\n"
+    prefix = "" if path == TOP else f"{path}."
     rows = [
-        f"| `{key}` | {_type(one)} | {_cell(_shown(one.get('default')))} | "
+        f"| `{key}` | {_type(prefix + key, one)} | {_cell(_shown(one.get('default')))} | "
         f"{_cell(one.get('description', ''))} |"
         for key, one in group["properties"].items()
     ]
-    about = _text(group.get("description"))
+    about = "The keys at the top of the file." if path == TOP else _text(group.get("description"))
     return (
         "\n".join([f"## {title}\n", about, "", "| key | type | default | |", "|---|---|---|---|", *rows])
         + "\n"
     )
 
 
-def _type(one: Mapping[str, Any]) -> str:
+def _link(path: str) -> str:
+    """A link to the section of a path; the anchor is the one that the site and GitHub make of its title."""
+    return f"[`{path}`](#{path.lower().replace('.', '')})"
+
+
+def _type(path: str, one: Mapping[str, Any]) -> str:
+    key = path.rpartition(".")[2]
+    if _object(one):
+        return f"objects by name: {_link(f'{path}.{NAMES[key]}')}" if key in NAMES else _link(path)
     if "$ref" in one:
-        name = one["$ref"].rpartition("/")[2]
-        meant = SCHEMA["$defs"][name]
-        return f"[{name}](#{name.lower()})" if "properties" in meant else _type(meant)
+        return _type(path, SCHEMA["$defs"][one["$ref"].rpartition("/")[2]])
     if "anyOf" in one:
-        return " or ".join(_type(other) for other in one["anyOf"] if other.get("type") != "null")
+        return " or ".join(_type(path, other) for other in one["anyOf"] if other.get("type") != "null")
     if "enum" in one:
         return ", ".join(f"`{value}`" for value in one["enum"])
     if one.get("type") == "array":
-        return f"list of {_type(one['items'])}" if "items" in one else "list"
-    if one.get("type") == "object" and isinstance(one.get("additionalProperties"), Mapping):
-        return f"object of {_type(one['additionalProperties'])}"
+        return f"list of {_type(path, one['items'])}" if "items" in one else "list"
     return str(one.get("type", "anything"))
 
 

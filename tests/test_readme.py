@@ -10,6 +10,7 @@ import sys
 import tomllib
 from itertools import chain
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from support import sandbox
@@ -18,6 +19,9 @@ from test_sandbox import need
 ROOT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).parent / "swarm-graph"
 README = (ROOT / "README.md").read_text()
+PICTURE = ROOT / "docs" / "assets" / "terminal.svg"
+REQUEST = "Create a Python class for managing a FIFO queue"
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def blocks(language: str) -> list[str]:
@@ -34,12 +38,10 @@ def test_python_runs(code: str, tmp_path: Path) -> None:
 
 
 def demo(folder: Path, **environment: str) -> str:
-    """What the demo prints."""
-    request = re.search(r"define REQUEST\n(.*?)endef", (ROOT / "Makefile").read_text(), re.DOTALL)
-    assert request
+    """What the run of the picture prints."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("SWARM_")}
     done = subprocess.run(
-        [PROGRAM, "run", request[1].strip(), "--simulate", "--workflow", "full", "--session", "demo"],
+        [PROGRAM, "run", REQUEST, "--workflow", "full", "--simulate", "--session", "queue"],
         cwd=folder,
         env={**ours, **environment},
         capture_output=True,
@@ -51,9 +53,9 @@ def demo(folder: Path, **environment: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
-    (shown,) = blocks("text")
-    assert demo(tmp_path).startswith(shown.replace("bubblewrap", sandbox()))
+def test_the_picture_shows_what_the_demo_prints(tmp_path: Path) -> None:
+    assert pictured().startswith(f'$ swarm-graph run "{REQUEST}" --workflow full')
+    assert demo(tmp_path).startswith(summary(sandbox())), "run `make picture`"
 
 
 @pytest.mark.slow
@@ -63,8 +65,30 @@ def test_the_demo_runs_its_tests_on_a_machine_without_bubblewrap(tmp_path: Path)
     programs.mkdir()
     for name in ("setpriv", "chmod", "rm"):
         (programs / name).symlink_to(shutil.which(name) or "")
-    (shown,) = blocks("text")
-    assert demo(tmp_path, PATH=str(programs)).startswith(shown.replace("bubblewrap", "landlock"))
+    assert demo(tmp_path, PATH=str(programs)).startswith(summary("landlock"))
+
+
+def summary(sandbox: str) -> str:
+    """The end of the picture, on a machine with this sandbox."""
+    shown = pictured()
+    return re.sub(r"(?<=sandbox: )\w+", sandbox, shown[shown.index("SIMULATED") :].strip())
+
+
+def pictured() -> str:
+    """The text of the README's picture."""
+    rows: dict[float, str] = {}
+    for text in ElementTree.fromstring(PICTURE.read_text(encoding="utf-8")).iter(f"{SVG}text"):
+        if "clip-path" in text.attrib:
+            height = float(text.attrib["y"])
+            rows[height] = rows.get(height, "") + (text.text or "")
+    return "\n".join(row.replace("\xa0", " ").rstrip() for _, row in sorted(rows.items()))
+
+
+def test_the_picture_is_small_and_refers_to_nothing() -> None:
+    picture = PICTURE.read_text(encoding="utf-8")
+    assert len(picture) < 60_000
+    assert set(re.findall(r"\w+://[\w./]+", picture)) <= {"http://www.w3.org/2000/svg"}
+    assert all(place.startswith("#") for place in re.findall(r"url\(([^)]*)\)", picture))
 
 
 def test_every_command_has_an_example_that_names_it() -> None:
@@ -79,7 +103,9 @@ def test_commands_of_the_readme_exist() -> None:
 
     named = set(re.findall(r"swarm-graph ([a-z]+)", README)) - {"alone"}
     assert named <= set(swarm_graph.commands)
-    assert set(re.findall(r"^\$ (make [a-z]+)", README, re.MULTILINE)) == {"make demo", "make test"}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^\$ )make ([a-z-]+)", README, re.MULTILINE))
+    assert {"demo", "test", "docs"} <= named <= targets
 
 
 def test_every_runtime_dependency_is_named_with_its_reason() -> None:

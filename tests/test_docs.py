@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -16,17 +15,15 @@ from pathlib import Path
 import pytest
 import warm
 from click.testing import CliRunner, Result
+from pages import Page
 from support import SIMULATED, dead_port, write_config
 
 from swarm_graph.cli.main import swarm_graph
 
-PAGE = (Path(__file__).parents[1] / "docs" / "when-something-goes-wrong.md").read_text(encoding="utf-8")
+PAGE = Page("when-something-goes-wrong.md")
+PAUSED = 3
 SETTINGS = [name for name in os.environ if name.startswith("SWARM_")]
 MODEL = SIMULATED["model_config"]["single_model"]
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
 
 
 def swarm(folder: Path, command: str) -> Result:
@@ -35,7 +32,13 @@ def swarm(folder: Path, command: str) -> Result:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dead() -> int:
+    """The port of a server that is not running."""
+    return dead_port()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, dead: int) -> Path:
     """Sessions in the states that the page is about."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "design.md").write_text("Two files.\n")
@@ -43,8 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         json.dumps({"model_config": {"single_model": {**MODEL, "model": "b"}}})
     )
     killed(folder)
-    dead = {"url": f"http://127.0.0.1:{dead_port()}/v1", "model": "m", "retries": 0}
-    write_config(folder, model_config={"single_model": dead})
+    model = {"url": f"http://127.0.0.1:{dead}/v1", "model": "local", "retries": 0}
+    write_config(folder, model_config={"single_model": model})
     for session in ("queue-2", "queue-3"):
         assert swarm(folder, f"run 'Create a queue' --session {session}").exit_code == 1
     write_config(folder, workflow={"pause_before": ["coder"], "pause_after": ["clarifier", "architect"]})
@@ -68,22 +71,16 @@ def killed(folder: Path) -> None:
     process.wait()
 
 
-def test_every_command_of_the_page_does_what_it_says(folder: Path) -> None:
-    commands = [
-        line.removeprefix("$ swarm-graph ") for block in blocks("console") for line in block.splitlines()
-    ]
-    assert len(commands) > 15
-    for command in commands:
-        done = swarm(folder, command)
-        pauses = "queue-4" in command and "--approve" not in command
-        assert done.exit_code == (3 if pauses else 0), (command, done.output, done.exception)
+def test_every_command_of_the_page_does_what_it_shows(folder: Path, dead: int) -> None:
+    real = {f"{before}8080": f"{before}{dead}" for before in ("127.0.0.1:", "'127.0.0.1', ")}
+    PAGE.follow(folder, real=real, codes=(0, PAUSED), python=False)
     listed = swarm(folder, "sessions list --json")
     phases = {row["session"]: row["phase"] for row in json.loads(listed.stdout)}
-    assert {phases[f"queue-{number}"] for number in (1, 2, 3, 5)} == {"complete"}
+    assert {phases[f"queue-{number}"] for number in (1, 2, 3, 4, 5)} == {"complete"}
 
 
 def test_the_python_of_the_page_runs(folder: Path) -> None:
-    (code,) = blocks("python")
+    ((_, code),) = PAGE.blocks("python")
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=folder, capture_output=True, text=True, check=False
     )

@@ -14,9 +14,12 @@ from types import ModuleType
 import click
 import pytest
 from pages import DOCS, Page
-from support import write_config
+from servers.canned import Canned
+from servers.scribe import MODEL, scribe
+from support import dead_port, write_config
 
-from swarm_graph.cli.main import swarm_graph
+import swarm_graph
+from swarm_graph.cli.main import swarm_graph as program
 from swarm_graph.config import DEFAULT_PARAMETERS, config_schema, load_config
 from swarm_graph.setup.init import PRESETS
 from swarm_graph.workflows.build import build_graph
@@ -71,7 +74,7 @@ def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Co
 
 def test_every_command_and_option_is_documented_and_says_what_it_is_for() -> None:
     page = Page("reference/commands.md").text
-    for name, command in commands(swarm_graph):
+    for name, command in commands(program):
         section = page.partition(f"## {name}\n")[2].partition("\n## ")[0]
         assert section, name
         assert command.help, name
@@ -81,25 +84,54 @@ def test_every_command_and_option_is_documented_and_says_what_it_is_for() -> Non
                 assert all(one in section for one in option.opts), (name, option.name)
 
 
-def test_every_setting_is_documented() -> None:
+def test_every_setting_is_documented_under_its_path_in_the_file() -> None:
     page = Page("reference/settings.md").text
-    schema = config_schema()
-    for title, group in [("The file", schema), *schema["$defs"].items()]:
-        for key in group.get("properties", ()):
-            section = page.partition(f"## {title}\n")[2].partition("\n## ")[0]
-            assert f"| `{key}` |" in section, (title, key)
+    for path in ("model_config.mode", "model_config.single_model.url", "agent_parameters.ROLE.max_tokens"):
+        assert path in documented(page)
+    groups = (config_schema(), *config_schema()["$defs"].values())
+    keys = {key for group in groups for key in group.get("properties", ())}
+    assert {path.rpartition(".")[2] for path in documented(page)} >= keys
+    for name in config_schema()["$defs"]:
+        assert f"## {name}\n" not in page
+        assert f"[{name}]" not in page
+
+
+def documented(page: str) -> set[str]:
+    """The paths of the settings that the page has."""
+    found, path = set(), ""
+    for line in page.splitlines():
+        if line.startswith("## "):
+            path = "" if line == "## The file" else f"{line[3:].strip('`')}."
+        elif key := re.match(r"\| `(\w+)` \|", line):
+            found.add(path + key[1])
+    return found
+
+
+def test_the_python_reference_has_every_public_name() -> None:
+    page = Page("reference/python.md").text
+    for name in swarm_graph.__all__:
+        thing = getattr(swarm_graph, name)
+        module = getattr(thing, "__module__", "")
+        assert f"::: {module}.{name}\n" in page or f"::: {module}\n" in page, name
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_first_hour_can_be_followed(tmp_path: Path) -> None:
-    page = Page("first-hour.md")
-    ((_, config),) = page.blocks("json")
-    ((_, tasks),) = page.blocks("yaml")
-    (tmp_path / "config.json").write_text(config)
-    (tmp_path / "tasks.yaml").write_text(tasks)
-    page.follow(tmp_path)
+    with scribe() as server:
+        Page("first-hour.md").follow(tmp_path, real=on_this_machine(server))
     assert (tmp_path / "swarm-output" / "pump" / "results" / "report.md").is_file()
+
+
+def on_this_machine(server: Canned) -> dict[str, str]:
+    """What stands for the addresses and the model of the pages."""
+    alive, dead = server.root.rpartition(":")[2], dead_port()
+    return {
+        "127.0.0.1:1234": f"127.0.0.1:{alive}",
+        "127.0.0.1:8081": f"127.0.0.1:{dead}",
+        "('127.0.0.1', 8081)": f"('127.0.0.1', {dead})",
+        MODEL: "canned",
+    }
 
 
 def test_the_page_about_prompts_can_be_followed(tmp_path: Path) -> None:
@@ -115,6 +147,16 @@ def test_the_page_about_prompts_can_be_followed(tmp_path: Path) -> None:
     assert own.prompts_dir == str(tmp_path / "our-prompts")
     for config in (packed, own):
         build_graph("standard", config=config)
+
+
+def test_the_sandbox_page_shows_what_is_printed(tmp_path: Path) -> None:
+    write_config(tmp_path, execution={"mode": "required"})
+    Page("sandbox.md").follow(tmp_path)
+
+
+def test_the_page_of_model_servers_shows_what_is_printed(tmp_path: Path) -> None:
+    with scribe() as server:
+        Page("model-servers.md").follow(tmp_path, real=on_this_machine(server))
 
 
 @pytest.mark.filterwarnings("error")
@@ -156,6 +198,7 @@ FOLLOWED_HERE = {
     "interactive.md",
     "prompts.md",
     "model-servers.md",
+    "sandbox.md",
     "events.md",
     "langgraph.md",
     "servers.md",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import json
 import re
@@ -38,19 +39,41 @@ def reference() -> ModuleType:
     return module
 
 
-def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    pages = list((tmp_path / "site").rglob("*.html"))
+    return folder
+
+
+def test_the_site_builds_without_a_warning_and_needs_no_network(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
     assert len(pages) > 12
     for page in pages:
         assert not REMOTE.search(page.read_text(encoding="utf-8")), page.name
-    for sheet in (tmp_path / "site").rglob("*.css"):
+    for sheet in site.rglob("*.css"):
         assert not re.search(r"url\(\s*['\"]?(?:https?:)?//", sheet.read_text(encoding="utf-8")), sheet.name
-    told = (tmp_path / "site" / "reference" / "python.html").read_text(encoding="utf-8")
+
+
+def test_the_search_works_in_files_and_drawings_need_no_script(site: Path) -> None:
+    assert (site / "search" / "search_index.js").is_file()
+    page = (site / "how-it-works.html").read_text(encoding="utf-8")
+    assert '<script src="assets/iframe-worker.js">' in page
+    assert re.search(r'<div class="drawing"><svg\b', page)
+    assert 'class="mermaid"' not in page
+
+
+def test_the_python_reference_has_constructors_and_their_arguments(site: Path) -> None:
+    page = html.unescape(
+        re.sub(r"<[^>]+>", "", (site / "reference" / "python.html").read_text(encoding="utf-8"))
+    )
     for name in ("build_graph", "SwarmCoordinator", "run_workflow", "generate_report", "UnfinishedSession"):
-        assert name in told
+        assert name in page
+    assert re.search(r"SwarmCoordinator\(\s*config_file: SwarmConfig \| str", page)
+    assert re.search(r"SwarmManager\(\s*output_dir: str \| Path = ", page)
+    assert "The folder for the files of every session of this coordinator" in page
 
 
 def test_every_page_is_in_the_menu() -> None:

@@ -21,6 +21,7 @@ help:
 	@echo "make check  check format, style and types, and run the quick tests of what changed since BASE=HEAD (a minute)"
 	@echo "make test   check format, style and types, and run all tests (some minutes)"
 	@echo "make docs   build the documentation and serve it on this machine (docs-build: only build it)"
+	@echo "make picture   record the terminal of the README again"
 	@echo "make wheelhouse EXTRAS=sandbox   collect all wheels for a machine without a network"
 	@echo "make soak   kill sessions 500 times and compare what comes out (some minutes)"
 	@echo "make bench  measure start-up, fan-out, prompt sizes, sandboxes, task graphs and overhead (15 minutes)"

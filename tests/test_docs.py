@@ -7,8 +7,6 @@ import json
 import os
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -71,19 +69,9 @@ def killed(folder: Path) -> None:
     process.wait()
 
 
-def test_every_command_of_the_page_does_what_it_shows(folder: Path, dead: int) -> None:
+def test_the_commands_and_the_python_of_the_page_print_what_it_shows(folder: Path, dead: int) -> None:
     real = {f"{before}8080": f"{before}{dead}" for before in ("127.0.0.1:", "'127.0.0.1', ")}
-    PAGE.follow(folder, real=real, codes=(0, PAUSED), python=False)
+    PAGE.follow(folder, real=real, codes=(0, PAUSED))
     listed = swarm(folder, "sessions list --json")
     phases = {row["session"]: row["phase"] for row in json.loads(listed.stdout)}
     assert {phases[f"queue-{number}"] for number in (1, 2, 3, 4, 5)} == {"complete"}
-
-
-def test_the_python_of_the_page_runs(folder: Path) -> None:
-    ((_, code),) = PAGE.blocks("python")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "T003_code COMPLETED" in done.stdout
-    assert "begin" in done.stdout

@@ -152,9 +152,7 @@ class Reader:
 
     def python(self, code: str) -> str:
         """Run Python code; what it prints. It must raise nothing."""
-        failed, printed = _run([sys.executable, "-W", "error", "-c", self.as_real(code)], self.folder)
-        assert not failed, printed
-        return printed
+        return run([sys.executable, "-W", "error", "-c", self.as_real(code)], self.folder)
 
     def compared(self, command: str, shown: str, printed: str) -> str:
         """What the page shows, which is what was printed; with UPDATE_GOLDEN=1 what it should show."""
@@ -217,6 +215,13 @@ TERMINAL = {
     "COLUMNS": "100",
     "NO_COLOR": "1",
 }
+
+
+def run(words: list[str], folder: Path) -> str:
+    """Run a program that must end well; what it prints, stderr included."""
+    code, printed = _run(words, folder)
+    assert code == 0, (words, printed)
+    return printed
 
 
 def _run(words: list[str], folder: Path) -> tuple[int, str]:

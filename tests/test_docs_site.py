@@ -175,11 +175,6 @@ def test_the_sandbox_page_shows_what_is_printed(tmp_path: Path) -> None:
     Page("sandbox.md").follow(tmp_path)
 
 
-def test_the_page_of_model_servers_shows_what_is_printed(tmp_path: Path) -> None:
-    with scribe() as server:
-        Page("model-servers.md").follow(tmp_path, real=on_this_machine(server))
-
-
 @pytest.mark.filterwarnings("error")
 def test_configs_of_model_servers_are_read_without_a_warning() -> None:
     blocks = Page("model-servers.md").blocks("json")

@@ -440,7 +440,7 @@ def test_a_rejection_beside_a_review_outweighs_all_approvals(setting: str, role:
     results = (tmp_path / "out/s/review_results.txt").read_text()
     assert f"Round 1 - person_{setting.removeprefix('pause_')}_{role}: changes wanted" in results
     assert REMARK in results
-    assert "1. [major]  — Still. (seen by a person)" in results
+    assert "1. [major] Still. (seen by a person)" in results
     assert results.endswith("Approved: no, after round 2\n")
 
 
@@ -477,7 +477,7 @@ def test_a_rejection_before_the_first_round_stays_visible(setting: str, tmp_path
     state = coordinator(tmp_path, crew).resume("s", {"reject": REMARK})
     results = (tmp_path / "out/s/review_results.txt").read_text()
     when = setting.removeprefix("pause_")
-    assert f"Round 0 - person_{when}_architect: changes wanted\n  - [major]  — {REMARK}\n" in results
+    assert f"Round 0 - person_{when}_architect: changes wanted\n  - [major] {REMARK}\n" in results
     assert state["approved"], "the coder of the first round has answered it"
 
 

@@ -386,7 +386,7 @@ def in_another_database(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "received/.swarm", tmp_path / "copy")
     with closing(sqlite3.connect(tmp_path / "copy/swarm.db")) as database:
         database.execute("VACUUM")
-    shutil.rmtree(tmp_path / "received")
+    (tmp_path / "received").rename(tmp_path / "before")  # removed, its file number could be used again
     shutil.copytree(tmp_path / "copy", tmp_path / "received" / "sub" / ".swarm")
 
 

@@ -12,7 +12,7 @@ import warm
 from click.testing import CliRunner
 from servers.llama import Llama, running_llama
 from servers.ollama_front import OllamaFront
-from support import dead_port, write_config
+from support import SIMULATED, dead_port, write_config
 from test_servers_probe import LISTED, OLLAMA, serving
 
 from swarm_graph.cli.setup import doctor
@@ -71,6 +71,10 @@ def test_a_wrong_api_type_names_both_settings(llama: Llama, ollama: OllamaFront,
     assert failed(examined(tmp_path, one(llama.root))) == []
     [(text, cure)] = failed(examined(tmp_path, one(f"{ollama.root}/v1")))
     assert cure == f'set "api_type": "ollama" and "url": "{ollama.root}"'
+
+
+def test_pauses_are_no_problem_of_task_graphs(tmp_path: Path) -> None:
+    assert failed(examined(tmp_path, {**SIMULATED, "workflow": {"pause_after": ["coder"]}})) == []
 
 
 def test_a_key_that_a_server_wants_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -34,6 +34,7 @@ _PROMPT_FILE = re.compile(r"[a-z_]+\.md")
 _TAG = re.compile(r"(?<=<)/?([a-z_]+)(?=>)")
 _ANY_TAG = re.compile(r"<[\s/]*(\w+)[\s/]*>")
 NO_VALUES: Mapping[str, object] = {}
+NO_TEXTS: Mapping[str, str] = {}
 
 
 class Holes(Template):
@@ -99,6 +100,7 @@ def load(
     holes: tuple[str, ...] = (),
     texts: Mapping[str, str] | None = None,
     kind: Kind = "code",
+    own: Mapping[str, str] = NO_TEXTS,
 ) -> Prompt:
     """A prompt, from `folder` if it has a file of that name, else ours.
 
@@ -110,14 +112,15 @@ def load(
         holes: The holes that the prompt may have; ours have exactly these.
         texts: Texts of prompts, by name, that replace those of all files.
         kind: What the session makes.
+        own: The prompts of the user's own roles, by name; a file of `folder` replaces them as it does ours.
 
     Raises:
         ConfigError: There is no such prompt, it has no instructions, or it has a hole that nothing fills.
     """
-    text = read(name, folder, texts, kind)
+    text = read(name, folder, texts, kind, own)
     system, divider, user = text.partition("\n---\n") if name not in SYSTEM_ONLY else (text, "", "")
-    if not divider and name not in SYSTEM_ONLY and name in names(kind=kind):
-        user = read(name, kind=kind).partition("\n---\n")[2]
+    if not divider and name not in SYSTEM_ONLY and (name in own or name in names(kind=kind)):
+        user = read(name, kind=kind, own=own).partition("\n---\n")[2]
     if not system.strip() and not is_path(name):
         raise ConfigError(f"prompt '{_title(name)}': it holds no instructions")
     prompt = Prompt(name, Holes(system.strip()), Holes(user.strip()))
@@ -138,6 +141,7 @@ def read(
     folder: str | Path | None = None,
     texts: Mapping[str, str] | None = None,
     kind: Kind = "code",
+    own: Mapping[str, str] = NO_TEXTS,
 ) -> str:
     """The text of a prompt file.
 
@@ -148,6 +152,7 @@ def read(
         folder: A folder of prompts, or the name of a pack.
         texts: Texts of prompts, by name, that replace those of all files.
         kind: What the session makes.
+        own: The prompts of the user's own roles, by name; a file of `folder` replaces them as it does ours.
 
     Raises:
         ConfigError: There is no such prompt, or its file cannot be read.
@@ -157,8 +162,12 @@ def read(
     try:
         if is_path(name):
             return _read_file(Path(name))
-        if own := _find(name, folder, kind):
-            return own.read_text(encoding="utf-8-sig")
+        if folder is not None and (file := _find(name, find_folder(folder), kind)):
+            return file.read_text(encoding="utf-8-sig")
+        if name in own:
+            return own[name]
+        if file := _find(name, _HERE, kind):
+            return file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(f"no prompt '{_title(name)}'") from error
     except (OSError, ValueError) as error:
@@ -167,10 +176,9 @@ def read(
     raise ConfigError(f"no prompt '{_title(name)}'{where}; known: {', '.join(names(folder, kind))}")
 
 
-def _find(name: str, folder: str | Path | None, kind: Kind) -> Path | None:
-    """The file of a prompt: in the folder, else ours; None if there is none."""
-    roots = [*([find_folder(folder)] if folder is not None else []), _HERE]
-    files = (root / subfolder / f"{name}.md" for root in roots for subfolder in _subfolders(kind))
+def _find(name: str, root: Path, kind: Kind) -> Path | None:
+    """The file of a prompt in a folder; None if it has none."""
+    files = (root / subfolder / f"{name}.md" for subfolder in _subfolders(kind))
     return next((file for file in files if file.is_file()), None)
 
 
@@ -202,8 +210,9 @@ def file_name(name: str, folder: str | Path | None = None, kind: Kind = "code") 
     """The file of a prompt, for messages: its path if a user wrote it, else the name of ours."""
     if is_path(name):
         return name
-    own = _find(name, folder, kind) if folder is not None and folder not in packs() else None
-    return str(own) if own and not own.is_relative_to(_HERE) else f"{name}.md"
+    if folder is None or folder in packs():
+        return f"{name}.md"
+    return str(_find(name, find_folder(folder), kind) or f"{name}.md")
 
 
 def replaced(folder: str | Path) -> list[str]:
@@ -223,24 +232,26 @@ def replaced(folder: str | Path) -> list[str]:
     ]
 
 
-def warn_of_unused(folder: str | Path, *, roles: bool) -> None:
+def warn_of_unused(folder: str | Path, *, roles: bool, own: Iterable[str] = ()) -> None:
     """Warn of files whose names look like misspelled prompts.
 
     Args:
         folder: A folder of prompts, or the name of a pack.
         roles: Whether the workflow has roles; then also warn of a folder that replaces no prompt.
+        own: The names of the user's own roles, which have prompts, too.
 
     Raises:
         ConfigError: `folder` is neither a pack nor a folder.
     """
-    ours, root = names(kind=DOCUMENT), find_folder(folder)
+    ours, root = {*names(kind=DOCUMENT), *own}, find_folder(folder)
+    theirs = _names_in(root) | _names_in(root / DOCUMENT)
     problems = [
         f"{prefix}{name}.md replaces no prompt; did you mean {match}.md?"
         for prefix in ("", f"{DOCUMENT}/")
-        for name in sorted(_names_in(root / prefix) - {*ours})
+        for name in sorted(_names_in(root / prefix) - ours)
         if not name.startswith(FOCUS) and (match := closest_match(name, ours))
     ]
-    if roles and not problems and not replaced(folder):
+    if roles and not problems and not replaced(folder) and not theirs & {*own}:
         problems = ["it replaces no prompt: no file in it has the name of a prompt, such as coder.md"]
     for problem in problems:
         warnings.warn(f"prompts '{folder}': {problem}", stacklevel=2)

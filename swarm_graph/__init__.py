@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from swarm_graph.errors import SwarmError
     from swarm_graph.reports.manager import SwarmManager
     from swarm_graph.reports.notebook import NotebookProgress
+    from swarm_graph.roles.file_blocks import Files
+    from swarm_graph.roles.role import Answered, Role
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.state import (
         AgentRole,
@@ -24,14 +26,20 @@ if TYPE_CHECKING:
         WorkflowName,
     )
     from swarm_graph.workflows.build import build_graph
+    from swarm_graph.workflows.builder import GraphBuilder
+    from swarm_graph.workflows.verdict import is_done
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AgentRole",
+    "Answered",
     "Call",
+    "Files",
+    "GraphBuilder",
     "NotebookProgress",
     "OwnWorkflow",
+    "Role",
     "SwarmConfig",
     "SwarmContext",
     "SwarmCoordinator",
@@ -43,15 +51,20 @@ __all__ = [
     "TaskStatus",
     "WorkflowName",
     "build_graph",
+    "is_done",
     "load_config",
     "open_checkpointer",
 ]
 
 _HOMES = {
     "AgentRole": "state",
+    "Answered": "roles.role",
     "Call": "checkpoints.transcript",
+    "Files": "roles.file_blocks",
+    "GraphBuilder": "workflows.builder",
     "NotebookProgress": "reports.notebook",
     "OwnWorkflow": "state",
+    "Role": "roles.role",
     "SwarmConfig": "config",
     "SwarmContext": "state",
     "SwarmCoordinator": "sessions.coordinator",
@@ -63,6 +76,7 @@ _HOMES = {
     "TaskStatus": "state",
     "WorkflowName": "state",
     "build_graph": "workflows.build",
+    "is_done": "workflows.verdict",
     "load_config": "config",
     "open_checkpointer": "checkpoints.saver",
 }

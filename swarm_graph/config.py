@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from swarm_graph.config_source import (
     Layer,
@@ -27,6 +28,14 @@ from swarm_graph.config_source import (
     source_path,
 )
 from swarm_graph.errors import ConfigError, NoModel
+from swarm_graph.names import (
+    ROLE_NAMES_FOR_EDITORS,
+    OwnRoles,
+    OwnWorkflows,
+    RoleName,
+    is_yaml,
+    name_problems,
+)
 from swarm_graph.settings import (
     PROMPT_PACKS,
     SETTINGS_OF_ANY_SESSION,
@@ -44,7 +53,7 @@ from swarm_graph.settings import (
 # Execution is imported as itself, which re-exports it: scripts that call the sandbox import it from here.
 from swarm_graph.settings import Execution as Execution
 from swarm_graph.shorthand import SHORTHAND, one_model
-from swarm_graph.state import AgentRole, Kind
+from swarm_graph.state import WORKFLOWS, AgentRole, Kind
 from swarm_graph.text import first_names
 
 GRAPH_SETTINGS = ("kind", "reviewers", "pause_before", "pause_after")
@@ -70,7 +79,9 @@ class SwarmConfig(Settings):
         None, description="Name of the environment variable with the API key of the server at `url`."
     )
     models: Models = Field(default=Models(), alias="model_config")
-    agent_parameters: dict[AgentRole, AgentParameters] = Field({}, description="By role.")
+    agent_parameters: dict[RoleName, AgentParameters] = Field(
+        {}, description="By role.", json_schema_extra={"propertyNames": ROLE_NAMES_FOR_EDITORS}
+    )
     workflow: WorkflowSettings = WorkflowSettings()
     limits: SessionLimits = SessionLimits()
     execution: Execution = Execution()
@@ -78,6 +89,16 @@ class SwarmConfig(Settings):
     prompts_dir: str | None = Field(
         None,
         description="A folder, or a pack (process-safety), with prompts that replace those of their names.",
+    )
+    roles: OwnRoles = Field(
+        {}, description="Roles of your own by name: 'module:attribute' (a Role), or a YAML file."
+    )
+    workflows: OwnWorkflows = Field(
+        {}, description="Workflows of your own by name: 'module:attribute' (a function)."
+    )
+    code_dir: str | None = Field(
+        None,
+        description="The folder of the modules of `roles` and `workflows`; default: the config file's own.",
     )
     proxy: str | None = Field(
         None, description="HTTP proxy for model servers; proxy variables of the environment are ignored."
@@ -88,17 +109,33 @@ class SwarmConfig(Settings):
     def _http_proxy(cls, url: str | None) -> str | None:
         return validated_url(url, "http://localhost:3128") or None if url else None
 
-    @field_validator("agent_parameters", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _known_roles(cls, value: Any) -> Any:
-        for name in value if isinstance(value, Mapping) else ():
-            if name not in list(AgentRole):
-                meant = closest_match(str(name), AgentRole)
-                hint = f"did you mean {meant!r}?" if meant else f"known roles: {', '.join(AgentRole)}"
-                raise ValueError(f"unknown role {name!r}; {hint}")
-        return value
+    def _known_names(cls, data: Any) -> Any:
+        """Own roles and workflows may be named in every group, so names are checked here, all together."""
+        problems = list(name_problems(data)) if isinstance(data, Mapping) else []
+        if problems:
+            # An error of one line has no place to say where it is, so each carries its path.
+            details = [
+                InitErrorDetails(
+                    type=PydanticCustomError("unknown_name", "{text}", {"text": text}), loc=path, input={}
+                )
+                for path, text in problems
+            ]
+            raise ValidationError.from_exception_data("SwarmConfig", details)
+        return data
 
-    def model_for(self, role: AgentRole, name: str | None = None) -> ModelEntry:
+    @property
+    def role_names(self) -> list[str]:
+        """The names of all roles: the nine, then those of `roles`."""
+        return [*AgentRole, *self.roles]
+
+    @property
+    def workflow_names(self) -> list[str]:
+        """The names of all workflows: the built-in ones, then those of `workflows`."""
+        return [*WORKFLOWS, *self.workflows]
+
+    def model_for(self, role: str, name: str | None = None) -> ModelEntry:
         """The model of a role.
 
         Args:
@@ -129,10 +166,18 @@ class SwarmConfig(Settings):
         names = ", ".join(self.models.multi_model) or "none"
         raise ConfigError(f"no model '{name}'; entries of model_config.multi_model: {names}")
 
-    def parameters_for(self, role: AgentRole, own: Mapping[str, Any] | None = None) -> AgentParameters:
-        """The sampling parameters of a role: its defaults, below those of the file, below a task's `own`."""
+    def parameters_for(
+        self, role: str, own: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
+    ) -> AgentParameters:
+        """The sampling parameters of a role: its defaults, below those of the file, below a task's `own`.
+
+        Args:
+            role: The name of the role.
+            own: The parameters of a task.
+            defaults: The defaults of a role that is not one of the nine.
+        """
         configured = self.agent_parameters.get(role, AgentParameters())
-        update = {**configured.model_dump(exclude_unset=True), **(own or {})}
+        update = {**(defaults or {}), **configured.model_dump(exclude_unset=True), **(own or {})}
         return default_parameters(role).model_copy(update=update)
 
     def fallbacks_of(self, entry: ModelEntry) -> list[ModelEntry]:
@@ -166,7 +211,7 @@ class SwarmConfig(Settings):
         Raises:
             ConfigError: The saved graph settings cannot be used.
         """
-        other = load_config(settings_of_any(saved), environ={})
+        other = _graph_settings(saved)
         if self.graph_settings == other.graph_settings:
             # Only a folder of prompts could declare another kind.
             return self.with_kind(other.workflow.kind) if self.prompts_dir else self
@@ -198,7 +243,28 @@ class SwarmConfig(Settings):
         return self.model_copy(update={"models": models, **dict.fromkeys(SHORTHAND)})
 
 
-DEFAULT_PARAMETERS: dict[AgentRole, AgentParameters] = {
+def _graph_settings(saved: Mapping[str, Any]) -> SwarmConfig:
+    """The settings in a saved configuration that decide which nodes a graph has, and no others.
+
+    They may name roles and workflows of its own, so those names are not checked.
+
+    Raises:
+        ConfigError: They cannot be used.
+    """
+    groups = {group: saved.get(group) for group in ("workflow", "features")}
+    given = {group: values if isinstance(values, Mapping) else {} for group, values in groups.items()}
+    workflow = {name: given["workflow"][name] for name in GRAPH_SETTINGS if name in given["workflow"]}
+    features = {name: value for name, value in given["features"].items() if name == "execute_tests"}
+    try:
+        return SwarmConfig.model_construct(
+            workflow=WorkflowSettings.model_validate(workflow), features=Features.model_validate(features)
+        )
+    except ValidationError as error:
+        path, message = first_problem(error)
+        raise ConfigError(one_line(f"recorded settings: {'.'.join(path)}: {message}")) from error
+
+
+DEFAULT_PARAMETERS: dict[str, AgentParameters] = {
     AgentRole.CLARIFIER: AgentParameters(temperature=0.6, max_tokens=3000),
     AgentRole.ARCHITECT: AgentParameters(temperature=0.6, max_tokens=4000),
     AgentRole.CODER: AgentParameters(temperature=0.4, max_tokens=8000),
@@ -214,7 +280,7 @@ OTHER_ROLES = AgentParameters(temperature=0.6, max_tokens=3000)
 """The sampling parameters of a role that is not in the table."""
 
 
-def default_parameters(role: AgentRole) -> AgentParameters:
+def default_parameters(role: str) -> AgentParameters:
     """The sampling parameters of a role that the configuration does not set."""
     return DEFAULT_PARAMETERS.get(role, OTHER_ROLES)
 
@@ -244,11 +310,13 @@ def load_config(
     if isinstance(source, SwarmConfig):
         if not overrides:
             return source
-        source, environ = source.model_dump(by_alias=True, exclude_unset=True), {}
+        dumped = source.model_dump(by_alias=True, exclude_unset=True)
+        objects = {"roles": source.roles, "workflows": source.workflows}  # a dump would take objects apart
+        source, environ = {**dumped, **{key: own for key, own in objects.items() if own}}, {}
     environ = os.environ if environ is None else environ
     lowest = read_source(source, environ)
     if not isinstance(source, Mapping):
-        _resolve_prompts_dir(Path(lowest.name), lowest.data)
+        _resolve_paths(Path(lowest.name), lowest.data)
     lowest.data.pop("$schema", None)  # editors write it to find the schema
     layers = [lowest, Layer("the environment", from_environment(environ))]
     layers.append(Layer("the command line", dict(overrides or {})))
@@ -289,11 +357,19 @@ def _with_layer(data: Mapping[str, Any], layer: Layer) -> dict[str, Any]:
         raise ConfigError(one_line(f"{layer.name}: {error}")) from error
 
 
-def _resolve_prompts_dir(file: Path, data: dict[str, Any]) -> None:
-    """Make `prompts_dir` absolute: in a file it is relative to the file's folder."""
+def _resolve_paths(file: Path, data: dict[str, Any]) -> None:
+    """Make the paths in a file absolute: they are relative to the file's folder."""
+    here = file.absolute().parent
     folder = data.get("prompts_dir")
     if isinstance(folder, str) and folder not in PROMPT_PACKS:
-        data["prompts_dir"] = str(file.absolute().parent / folder)
+        data["prompts_dir"] = str(here / folder)
+    if data.get("roles") or data.get("workflows"):
+        data["code_dir"] = str(here / str(data.get("code_dir") or ""))
+    if isinstance(roles := data.get("roles"), Mapping):
+        data["roles"] = {
+            name: str(here / role) if isinstance(role, str) and is_yaml(role) else role
+            for name, role in roles.items()
+        }
 
 
 def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -351,7 +427,7 @@ def settings_of_any(saved: Mapping[str, Any]) -> dict[str, Any]:
     """What may be taken from a saved configuration whoever saved it.
 
     These are SETTINGS_OF_ANY_SESSION, a pack of prompts that comes with swarm_graph, and simulated models,
-    which ask no server.
+    which ask no server. Roles and workflows of its own are code, so even their names are left out.
 
     Args:
         saved: A configuration in the file's shape.
@@ -361,13 +437,22 @@ def settings_of_any(saved: Mapping[str, Any]) -> dict[str, Any]:
         group, name = path.split(".")
         values = saved.get(group)
         if isinstance(values, Mapping) and name in values:
-            found.setdefault(group, {})[name] = values[name]
+            found.setdefault(group, {})[name] = _without_own_names(name, values[name])
     if saved.get("prompts_dir") in PROMPT_PACKS:
         found["prompts_dir"] = saved["prompts_dir"]
     models = saved.get("model_config")
     if isinstance(models, Mapping) and _asks_nothing(models):
         found["model_config"] = dict(models)
     return found
+
+
+def _without_own_names(setting: str, value: Any) -> Any:
+    """A setting in `workflow` without the names of roles and workflows that are not built in."""
+    if setting == "reviewers" and isinstance(value, Mapping):
+        return {name: focuses for name, focuses in value.items() if name in WORKFLOWS}
+    if setting.startswith("pause_") and isinstance(value, list):
+        return [name for name in value if not isinstance(name, str) or name in list(AgentRole)]
+    return value
 
 
 def _asks_nothing(models: Mapping[str, Any]) -> bool:

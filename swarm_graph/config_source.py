@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from swarm_graph.errors import ConfigError
 
 TEXT_VARIABLES = (
-    "SWARM_PROMPTS_DIR", "SWARM_PROXY", "SWARM_URL", "SWARM_MODEL", "SWARM_API_TYPE", "SWARM_API_KEY_ENV"
+    "SWARM_PROMPTS_DIR", "SWARM_CODE_DIR", "SWARM_PROXY", "SWARM_URL", "SWARM_MODEL", "SWARM_API_TYPE",
+    "SWARM_API_KEY_ENV",
 )  # fmt: skip
 """Environment variables of settings outside of any group; their values are text, never JSON."""
 
@@ -173,6 +174,20 @@ def first_problem(error: ValidationError) -> Problem:
 def _shortened(value: Any) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def unknown_name(what: str, name: str, known: Iterable[object]) -> str:
+    """The message about a name that is not known, with the one that it most likely means, or all of them.
+
+    Args:
+        what: What it names, as in `role`.
+        name: The name, as a person wrote it.
+        known: The valid names.
+    """
+    names = [str(one) for one in known]
+    meant = closest_match(name, names)
+    hint = f"did you mean {meant!r}?" if meant else f"known {what}s: {', '.join(names)}"
+    return f"unknown {what} {name!r}; {hint}"
 
 
 def closest_match(name: str, names: Iterable[object]) -> str | None:

@@ -29,6 +29,7 @@ Kind = Literal[
     "tests_started",
     "tests_ended",
     "verdict",
+    "node_ended",
 ]
 
 
@@ -68,6 +69,7 @@ class Event:
             - task_skipped: task_type, and error or note
             - tests_ended: the evidence of the test run without its failures
             - verdict: approved, findings (number), exit_code (of the tests)
+            - node_ended, only for nodes of a user's own workflow that have no other events: functions, pauses
     """
 
     kind: Kind

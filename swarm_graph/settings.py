@@ -7,14 +7,13 @@ docs/reference/settings.md: run `python docs/reference_pages.py` after a change.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from swarm_graph.config_source import closest_match
-from swarm_graph.state import WORKFLOWS, AgentRole, Kind
+from swarm_graph.names import OwnName, RoleName
+from swarm_graph.state import WORKFLOWS, Kind
 
 SERVER_TYPES = {
     "openai": "swarm_graph.models.openai",
@@ -36,7 +35,10 @@ if TYPE_CHECKING:
     ReviewedWorkflow = str
 else:
     ApiType = Literal[(*SERVER_TYPES, AUTO)]
-    ReviewedWorkflow = Literal[tuple(name for name in WORKFLOWS if name != "custom")]
+    ReviewedWorkflow = Annotated[
+        Literal[tuple(name for name in WORKFLOWS if name != "custom")] | OwnName,
+        Field(union_mode="left_to_right"),
+    ]
 
 
 ReviewFocus = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
@@ -188,15 +190,6 @@ class Models(Settings):
         {}, description="By role; entries with other names serve tasks and fallbacks."
     )
 
-    @field_validator("multi_model", mode="before")
-    @classmethod
-    def _role_names(cls, entries: Any) -> Any:
-        for name in entries if isinstance(entries, Mapping) else ():
-            meant = closest_match(str(name), AgentRole)
-            if meant and meant != name and not re.match(rf"{meant}[\d_-]", str(name)):
-                raise ValueError(f"unknown role {name!r}; did you mean {meant!r}?")
-        return entries
-
     @model_validator(mode="after")
     def _knows_fallbacks(self) -> Self:
         for entry in [self.single_model, *self.multi_model.values()]:
@@ -254,8 +247,8 @@ class WorkflowSettings(Settings):
     reviewers: list[ReviewFocus] | dict[ReviewedWorkflow, list[ReviewFocus]] | None = Field(
         None, description="Focuses: correctness, security, performance, style or your own (review_NAME.md)."
     )
-    pause_before: list[AgentRole] = Field([], description="Pause for a person before these roles.")
-    pause_after: list[AgentRole] = Field([], description="Pause for a person after these roles.")
+    pause_before: list[RoleName] = Field([], description="Pause for a person before these roles.")
+    pause_after: list[RoleName] = Field([], description="Pause for a person after these roles.")
     grace_period: Number = Field(
         30.0, ge=0, description="Seconds for calls in flight to finish after Ctrl-C."
     )

@@ -35,7 +35,7 @@ WORKFLOWS = {
     "review_only": "swarm_graph.workflows.builtin:review_only",
     "custom": "swarm_graph.workflows.builtin:custom",
 }
-"""The function that builds each workflow: it takes Bindings and returns a GraphBuilder."""
+"""The function that builds each workflow: it takes a GraphBuilder, and places and connects its nodes."""
 
 WorkflowName = Literal["standard", "full", "review_only", "custom"]
 """The names of the built-in workflows, for type checkers: they find `build_graph("fulll")`."""
@@ -200,7 +200,7 @@ class Task:
     task_id: str
     task_type: str
     description: str
-    assigned_role: AgentRole
+    assigned_role: AgentRole | str
     status: TaskStatus = TaskStatus.PENDING
     priority: int = 5
     dependencies: list[str] = field(default_factory=list)

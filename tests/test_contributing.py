@@ -77,29 +77,31 @@ def test_a_recipe_is_short(title: str) -> None:
     assert len(added) < MOST_LINES
 
 
-def test_a_role_is_added(copy: Path) -> None:
-    """Its result is everywhere where the results of the nine are."""
+def test_a_role_and_a_workflow_with_it_are_added(copy: Path) -> None:
+    """The result of the role is everywhere where the results of the nine are."""
     apply("Add a role", copy)
+    apply("Add a workflow", copy)
     code = f"""
 from pathlib import Path
 from swarm_graph import SwarmCoordinator, SwarmManager, build_graph
 config = {SIMULATED!r} | {{"execution": {{"mode": "off"}}}}
 events = []
 swarm = SwarmCoordinator(config, on_event=events.append)
-state = swarm.run_workflow("Build it", "full", session_id="s")
+state = swarm.run_workflow("Build it", "draft", session_id="s")
 manager = SwarmManager()
 manager.session_report("s", "s.html")
 output = Path("swarm-output/s")
 document = json.loads((output / "swarm_state_s.json").read_text())
 print(json.dumps({{
     "state": state["estimate"],
+    "phase": state["phase"],
     "task": next(task.result for task in swarm.completed_tasks if task.assigned_role == "estimator"),
     "state JSON": document["context"]["estimation_estimator"]["result"],
     "notes": (output / "notes.md").read_text().partition("# Estimate")[2].strip(),
     "metrics": swarm.get_metrics_summary()["agents"]["estimator"]["total_calls"],
     "analysis": manager.analyze_session("s", quiet=True).agents["estimator"]["successful_calls"],
     "events": [event.kind for event in events if event.node == "estimator"],
-    "drawing": "estimator" in build_graph("full", config=config).get_graph().draw_mermaid(),
+    "drawing": "estimator" in build_graph("draft", config=config).get_graph().draw_mermaid(),
     "report": "estimator" in Path("s.html").read_text(),
 }}))
 """
@@ -109,7 +111,7 @@ print(json.dumps({{
     assert {seen["task"], seen["state JSON"], seen["notes"]} == {estimate}
     assert (seen["metrics"], seen["analysis"]) == (1, 1)
     assert seen["events"] == ["task_started", "call_started", "call_ended", "task_ended"]
-    assert (seen["drawing"], seen["report"]) == (True, True)
+    assert (seen["drawing"], seen["report"], seen["phase"]) == (True, True, "complete")
 
 
 def test_a_role_that_was_added_works_in_custom_graphs(copy: Path) -> None:
@@ -123,17 +125,6 @@ print(json.dumps([task.result for task in swarm.completed_tasks]))
 """
     (result,) = run(copy, code)
     assert "cost" in result
-
-
-def test_a_workflow_is_added(copy: Path) -> None:
-    apply("Add a workflow", copy)
-    code = f"""
-from swarm_graph import SwarmCoordinator
-swarm = SwarmCoordinator({SIMULATED!r})
-state = swarm.run_workflow("Build it", "draft", session_id="s")
-print(json.dumps([state["phase"], [task.task_id for task in swarm.completed_tasks]]))
-"""
-    assert run(copy, code) == ["complete", ["T001_clarify", "T002_code"]]
 
 
 def test_a_server_type_is_added(copy: Path, llama: Llama) -> None:

@@ -204,10 +204,11 @@ FOLLOWED_ELSEWHERE = {
     "when-something-goes-wrong.md",
     "watching.md",
     "log.md",
+    "own-roles.md",
     "reference/commands.md",
 }
 """Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, test_log_docs,
-and above."""
+test_own_roles_docs, and above."""
 FOLLOWED_HERE = {
     "documents.md",
     "first-hour.md",

@@ -122,6 +122,26 @@ def test_a_model_that_is_missing_or_away_is_said_before_the_first_question(tmp_p
         assert terminal.end() == 0
 
 
+def test_a_workflow_of_one_s_own_is_in_the_menu(tmp_path: Path) -> None:
+    write_config(tmp_path, workflows={"mine": "flows:mine"}, roles={"poet": "flows:poet"})
+    (tmp_path / "flows.py").write_text(
+        "from langgraph.graph import END, START\nfrom swarm_graph import Role\n"
+        "poet = Role('poet', prompt='You are the poet.')\n\n"
+        "def mine(graph):\n    graph.connect(START, graph.place('poet'))\n    graph.connect('poet', END)\n"
+    )
+    with interactive(tmp_path, PLAIN, simulate=False) as terminal:
+        assert "  6. MINE      a workflow of yours\n  b back" in terminal.answer(MENU, "4\n")
+        terminal.answer("Task file", "\n")
+        terminal.answer("What is to be done", "Look\n")
+        terminal.answer("Role [coder]:", "nobody\n")
+        assert ", poet" in terminal.answer("Role [coder]:", "/back\n")
+        terminal.answer(MENU, "mine\n")
+        terminal.answer("ends it", "A queue\nEND\n")
+        terminal.answer(">", "/quit\n")
+        assert terminal.end() == 0
+    assert [task["role"] for task in state(tmp_path)["completed_tasks"]] == ["poet"]
+
+
 def test_without_a_terminal_it_is_refused(tmp_path: Path) -> None:
     done = warm.run("interactive", "--simulate", cwd=tmp_path, given=b"")
     assert (done.returncode, done.stdout) == (2, b"")

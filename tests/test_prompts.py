@@ -15,10 +15,10 @@ from swarm_graph.config import load_config
 from swarm_graph.errors import ConfigError
 from swarm_graph.nodes.coder import coder
 from swarm_graph.nodes.optimizer import optimizer
-from swarm_graph.nodes.registry import all_roles
 from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.nodes.tester import tester
 from swarm_graph.prompts import template
+from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.role import Role
 from swarm_graph.roles.role_node import rendered
 from swarm_graph.settings import PROMPT_PACKS
@@ -26,7 +26,7 @@ from swarm_graph.state import KINDS, AgentRole, Finding, Kind, SwarmState
 from swarm_graph.workflows.build import build_graph
 
 GOLDEN = Path(__file__).parent / "golden" / "prompts"
-ROLES: list[Role[Any]] = all_roles()
+ROLES: list[Role[Any]] = Roles().all()
 HOLES = (*SwarmState.__annotations__, "focus", "packages", "test_run", "broken_tests")
 DOCUMENT_FOCUSES = ["clarity", "completeness"]
 FOCUSES = ["correctness", "general", "performance", "security", "style"]

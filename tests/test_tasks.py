@@ -20,7 +20,7 @@ def task(name: str, *dependencies: str, **more: Any) -> dict[str, Any]:
 
 
 def graph(*tasks: Any) -> dict[str, TaskSpec]:
-    return checked_graph(task_specs(list(tasks)))
+    return checked_graph(task_specs(list(tasks), list(AgentRole)))
 
 
 def test_tasks_come_as_tasks_as_dicts_and_by_id() -> None:
@@ -55,7 +55,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "a cycle by conditions": ([task("a", when="b.x > 1"), task("b", "a")], "form a cycle: "),
     "an unknown role": (
         [{**task("a"), "assigned_role": "codr"}],
-        "unknown role 'codr'; known roles: architect",
+        "unknown role 'codr'; did you mean 'coder'",
     ),
     "no role": ([{"task_id": "a"}], "assigned_role: field required"),
     "an id that names no file": (
@@ -200,4 +200,4 @@ def test_the_schema_for_editors_accepts_the_same_tasks() -> None:
     check = jsonschema.Draft202012Validator(schema)
     check.validate({"request": "r", "tasks": [task("a", "b", when="b.x == 1", expands=False)]})
     with pytest.raises(jsonschema.ValidationError):
-        check.validate({"tasks": [{**task("a"), "assigned_role": "codr"}]})
+        check.validate({"tasks": [{**task("a"), "assigned_role": "The Coder"}]})

@@ -25,6 +25,8 @@ ALSO = {
     "test_faults": ["docs"],
     "test_migration": ["MIGRATION.md"],
     "test_notebooks": ["notebooks"],
+    "test_own_roles": ["cli", "docs", "nodes", "tasks"],
+    "test_own_roles_docs": ["docs", "cli"],
     "test_packaging": ["pyproject.toml"],
     "test_readme": ["README.md", "Makefile", "docs"],
     "test_task_docs": ["docs"],

@@ -15,7 +15,13 @@ import click
 from swarm_graph.cli.console import print_result, say
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.options import Option, SessionOptions, kind_option, read_file, resuming_options
-from swarm_graph.cli.session_runner import Work, new_coordinator, resuming_coordinator, run_session
+from swarm_graph.cli.session_runner import (
+    Work,
+    new_config,
+    new_coordinator,
+    resuming_coordinator,
+    run_session,
+)
 from swarm_graph.errors import InputError
 from swarm_graph.state import AgentRole, Kind
 
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
     from swarm_graph.state import SwarmResult
     from swarm_graph.tasks.spec import TaskSpec
 
-ROLES = [str(role) for role in AgentRole]
 
 dry_run_option: Option = click.option(
     "--dry-run", is_flag=True, help="Call no model; print order, critical path, calls, tokens and drawing."
@@ -46,8 +51,8 @@ dry_run_option: Option = click.option(
     "--role",
     default="coder",
     show_default=True,
-    type=click.Choice(ROLES),
-    help="The role that runs the tasks.",
+    metavar="ROLE",
+    help=f"The role that runs the tasks: {', '.join(AgentRole)}, or one of `roles` in the configuration.",
 )
 @click.option(
     "--answer", metavar="FILE", help="The JSON schema of a typed answer; its values become columns."
@@ -87,6 +92,7 @@ def batch(
     with an array of objects give one task per row. Each result is a file; results.csv and results.jsonl
     hold all of them. `resume` continues after a stop.
     """
+    from swarm_graph.config_source import unknown_name
     from swarm_graph.tasks.files import batch_tasks
     from swarm_graph.text import first_names
 
@@ -96,11 +102,13 @@ def batch(
     if not inputs or not prompt:
         missing = "an INPUT" if prompt else "--prompt FILE"
         raise InputError(f"batch needs {missing}, as in swarm-graph batch 'docs/*.txt' --prompt extract.md")
+    if role not in (known := new_config(options).role_names):
+        raise InputError(f"--role: {unknown_name('role', role, known)}")
     schema = read_schema(answer) if answer else None
     is_name = not ("/" in prompt or "." in prompt or Path(prompt).is_file())
     prompt = prompt if is_name or "/" in prompt or "." in prompt else f"./{prompt}"
     specs = batch_tasks(
-        inputs, AgentRole(role), prompt,
+        inputs, role, prompt,
         answer=schema, id_column=id_column, delimiter=delimiter,
         prompts_dir=_prompts_dir(options) if is_name else None,
         say=lambda note: say(f"note: {note}"),
@@ -214,10 +222,13 @@ def print_dry_run(request: str, specs: Sequence[TaskSpec], config: SwarmConfig, 
     from swarm_graph.tasks.dependencies import checked_graph
     from swarm_graph.tasks.dry_run import MAX_DRAWN_TASKS, dry_run, dry_run_text, task_mermaid
     from swarm_graph.tasks.prompting import check_tasks
+    from swarm_graph.tasks.spec import task_specs
     from swarm_graph.workflows.build import with_declared_kind
 
-    config, graph = with_declared_kind(config), checked_graph(specs)
-    check_tasks(graph, Bindings(config), supplied=config.models.single_model is None)
+    config = with_declared_kind(config)
+    bindings = Bindings(config)
+    graph = checked_graph(task_specs(specs, config.role_names), bindings.roles)
+    check_tasks(graph, bindings, supplied=config.models.single_model is None)
     result = dry_run(graph, config, request)
     text = dry_run_text(result, graph, config.workflow.parallel)
     if len(graph) <= MAX_DRAWN_TASKS:

@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from swarm_graph.errors import InputError
-from swarm_graph.state import DATA_DIR, WORKFLOWS
+from swarm_graph.state import DATA_DIR, WORKFLOWS, AgentRole
 
 PROGRAM = "swarm-graph"
 VARIABLE = "_SWARM_GRAPH_COMPLETE"
@@ -122,7 +122,7 @@ def _completer(parameter: click.Parameter) -> Complete | None:
     metavar = (parameter.metavar or "").rstrip(".")
     by_name: dict[str | None, Complete] = {"workflow": _workflows, "data_dir": _folders, "session": _sessions}
     by_metavar: dict[str, Complete] = {
-        "FILE": _files, "INPUT": _files, "DIR": _folders, "SESSION": _sessions,
+        "FILE": _files, "INPUT": _files, "DIR": _folders, "SESSION": _sessions, "ROLE": _roles,
     }  # fmt: skip
     return by_metavar.get(metavar) or by_name.get(parameter.name)
 
@@ -149,6 +149,10 @@ def _folders(_: click.Context, incomplete: str) -> Iterable[CompletionItem]:
 
 def _workflows(_: click.Context, incomplete: str) -> Iterable[CompletionItem]:
     return (CompletionItem(name) for name in WORKFLOWS if name.startswith(incomplete))
+
+
+def _roles(_: click.Context, incomplete: str) -> Iterable[CompletionItem]:
+    return (CompletionItem(name) for name in AgentRole if name.startswith(incomplete))
 
 
 def _sessions(context: click.Context, incomplete: str) -> Iterable[CompletionItem]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from swarm_graph.cli.batch import ROLES, tasks_work
+from swarm_graph.cli.batch import tasks_work
 from swarm_graph.cli.chat import Chat
 from swarm_graph.cli.console import say
 from swarm_graph.cli.display import Display
@@ -26,9 +26,10 @@ from swarm_graph.cli.options import (
 )
 from swarm_graph.cli.session_runner import Work, new_coordinator, resuming_coordinator
 from swarm_graph.errors import InputError, SwarmError
-from swarm_graph.state import Kind, WorkflowName
+from swarm_graph.state import Kind, OwnWorkflow, Workflow
 
 if TYPE_CHECKING:
+    from swarm_graph.config import SwarmConfig
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.tasks.spec import TaskSpec
 
@@ -37,9 +38,9 @@ MENU = """Select a workflow:
   2. FULL      all roles: also tests, security, docs
   3. REVIEW    four reviews of code that you paste
   4. CUSTOM    your own task graph, from a file or typed here
-  5. EARLIER   go on with a session of before
-  b back, q quit, ? help"""
-WORKFLOWS: dict[str, WorkflowName] = {"1": "standard", "2": "full", "3": "review_only"}
+  5. EARLIER   go on with a session of before"""
+KEYS = "  b back, q quit, ? help"
+WORKFLOWS: dict[str, Workflow] = {"1": "standard", "2": "full", "3": "review_only"}
 CHOICES = {"1": "standard", "2": "full", "3": "review", "4": "custom", "5": "earlier"}
 MENU_HELP = """A workflow turns a request into a result; `swarm-graph graph` draws one.
 STANDARD is the shortest. REVIEW only reviews what you paste.
@@ -59,12 +60,18 @@ def interactive(options: SessionOptions) -> None:
     """
     if not sys.stdin.isatty():
         raise InputError("interactive needs a terminal; use `swarm-graph run REQUEST`")
-    check_models(new_coordinator(options))
-    keyboard = Keyboard(Path(options.data_dir))
+    coordinator = new_coordinator(options)
+    check_models(coordinator)
+    keyboard, own = Keyboard(Path(options.data_dir)), own_choices(coordinator.config)
+    lines = [
+        MENU,
+        *(f"  {number}. {name.upper():9} a workflow of yours" for number, name in own.items()),
+        KEYS,
+    ]
     while True:
-        click.echo(MENU)
+        click.echo("\n".join(lines))
         try:
-            choice = keyboard.choose("Workflow", CHOICES, "1", MENU_HELP)
+            choice = keyboard.choose("Workflow", {**CHOICES, **own}, "1", MENU_HELP)
         except Back as back:
             if back.interrupted:
                 raise KeyboardInterrupt from None
@@ -76,6 +83,11 @@ def interactive(options: SessionOptions) -> None:
             say(str(error))
         except (Back, click.Abort):
             click.echo()
+
+
+def own_choices(config: SwarmConfig) -> dict[str, str]:
+    """The user's own workflows by their numbers in the menu."""
+    return {str(number): name for number, name in enumerate(config.workflows, len(CHOICES) + 1)}
 
 
 def check_models(coordinator: SwarmCoordinator) -> None:
@@ -97,7 +109,7 @@ def check_models(coordinator: SwarmCoordinator) -> None:
             say(f"warning: {check.name}: {check.text}; {check.cure}")
 
 
-def _problem(coordinator: SwarmCoordinator, workflow: WorkflowName) -> SwarmError | None:
+def _problem(coordinator: SwarmCoordinator, workflow: Workflow) -> SwarmError | None:
     try:
         coordinator.check(workflow)
     except SwarmError as error:
@@ -113,23 +125,23 @@ def _begin(choice: str, keyboard: Keyboard, options: SessionOptions) -> None:
         return
     coordinator = new_coordinator(options, display)
     if choice == "4":
-        request, specs, file = _task_graph(keyboard)
+        request, specs, file = _task_graph(keyboard, coordinator.config.role_names)
         work = tasks_work(coordinator, request, specs, [("tasks", file)] if file else [], kind=options.kind)
     else:
-        workflow = WORKFLOWS[choice]
+        workflow = {**WORKFLOWS, **own_choices(coordinator.config)}[choice]
         coordinator.check(workflow)  # before anything is typed
         work = _request(keyboard, workflow, options.kind)
     Chat(keyboard, coordinator, display).run(work)
 
 
-def _request(keyboard: Keyboard, workflow: WorkflowName, kind: Kind | None) -> Work:
+def _request(keyboard: Keyboard, workflow: str, kind: Kind | None) -> Work:
     """Ask for a request; returns what runs the workflow on it."""
     review = workflow == "review_only"
     click.echo("Paste what is to be reviewed" if review else "What would you like to build?")
     click.echo(f"({HOW_TO_END}; Ctrl-C goes back, /help helps)\n{'-' * min(get_terminal_size().columns, 80)}")
     while not (text := keyboard.text(REQUEST_HELP)).strip():
         say("the request is empty; type it, then Ctrl-D or a line END below it")
-    return lambda coordinator: coordinator.arun_workflow(text, workflow, kind=kind)
+    return lambda coordinator: coordinator.arun_workflow(text, OwnWorkflow(workflow), kind=kind)
 
 
 def _take_up(keyboard: Keyboard, options: SessionOptions, display: Display) -> None:
@@ -152,16 +164,16 @@ def _take_up(keyboard: Keyboard, options: SessionOptions, display: Display) -> N
     Chat(keyboard, coordinator, display).resume(session.session)
 
 
-def _task_graph(keyboard: Keyboard) -> tuple[str, list[TaskSpec], str]:
+def _task_graph(keyboard: Keyboard, roles: list[str]) -> tuple[str, list[TaskSpec], str]:
     """A request, tasks, and their file; without a file the tasks are typed one by one."""
     from swarm_graph.tasks.files import read_tasks
     from swarm_graph.tasks.spec import task_specs
 
     if name := keyboard.line("Task file (empty: type the tasks here)", help="A .yaml, .json or .csv file."):
-        return *read_tasks(name), name
+        return *read_tasks(name, roles), name
     tasks: list[dict[str, Any]] = []
     while description := keyboard.line("What is to be done (empty: no more)"):
-        role = keyboard.choose("Role", {role: role for role in ROLES}, "coder", f"Roles: {', '.join(ROLES)}")
+        role = keyboard.choose("Role", {role: role for role in roles}, "coder", f"Roles: {', '.join(roles)}")
         earlier = [task["task_id"] for task in tasks]
         after = keyboard.line(f"After which of {' '.join(earlier)} (empty: none)") if earlier else ""
         tasks.append(
@@ -172,4 +184,4 @@ def _task_graph(keyboard: Keyboard) -> tuple[str, list[TaskSpec], str]:
                 "dependencies": after.replace(",", " ").split(),
             }
         )
-    return "", task_specs(tasks), ""
+    return "", task_specs(tasks, roles), ""

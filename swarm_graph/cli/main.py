@@ -133,7 +133,7 @@ def _drawing_of_tasks(tasks: str, form: str) -> bytes:
     from swarm_graph.tasks.files import read_tasks
     from swarm_graph.workflows.drawing import tasks_svg
 
-    graph = checked_graph(read_tasks(tasks)[1])
+    graph = checked_graph(read_tasks(tasks, None)[1])
     if form == "svg":
         return tasks_svg(graph, f"The task graph of {Path(tasks).name}").encode()
     return _from_mermaid(task_mermaid(graph), form)

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from swarm_graph.workflows.pauses import Decision
 
 *_OTHERS, _LAST = WORKFLOWS
-WORKFLOW_HELP = f"{', '.join(_OTHERS)} or {_LAST} (a graph of your own)."
+WORKFLOW_HELP = (
+    f"{', '.join(_OTHERS)}, {_LAST} (a graph of tasks), or one of `workflows` in the configuration."
+)
 
 approval_option: Option = click.option(
     "--require-approval", is_flag=True, help="Exit with 4 if the result is not approved."
@@ -122,7 +124,7 @@ def _task_graph(
         raise InputError(f"--tasks goes with --workflow custom, not with '{workflow}'")
     if require_approval:
         raise InputError("--require-approval does not go with a task graph, which has no verdict of its own")
-    request_in_file, specs = read_tasks(tasks)
+    request_in_file, specs = read_tasks(tasks, None)  # with the configuration its roles are known
     whole = whole_request(request, inputs) if request or inputs else request_in_file
     return TaskGraphInput(whole, specs, tasks)
 

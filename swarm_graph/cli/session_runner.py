@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from swarm_graph.checkpoints.records import Session
     from swarm_graph.config import SwarmConfig
+    from swarm_graph.roles.registry import Roles
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.sessions.fingerprints import Edits
     from swarm_graph.sessions.resume import ResumeConfig
@@ -224,7 +225,7 @@ def run_to_end(
         return Ending(code, f"stopped{cure}", printed=False)
     if phase == "paused" and _can_ask(options):
         makes_document = coordinator.state.get("kind") == DOCUMENT
-        decisions = {pause.id: _ask(pause, makes_document) for pause in coordinator.pauses}
+        decisions = {pause.id: _ask(pause, coordinator.roles, makes_document) for pause in coordinator.pauses}
         return run_to_end(
             coordinator,
             display,
@@ -331,19 +332,19 @@ def _editable_text(pause: Pause, makes_document: bool) -> str:
     return value if isinstance(value, str) else json.dumps(value, indent=2)
 
 
-def _ask(pause: Pause, makes_document: bool) -> Decision:
+def _ask(pause: Pause, roles: Roles, makes_document: bool) -> Decision:
     """The decision of the person at the terminal about a pause."""
     from swarm_graph.reports.terminal import pause_text
     from swarm_graph.text import printable
 
-    click.echo(printable(pause_text(pause, makes_document)))
+    click.echo(printable(pause_text(pause, roles, makes_document)))
     choices = ["approve", *(["edit"] if pause.edits else []), "reject"]
     choice = click.prompt(f"Waiting {pause.place}", type=click.Choice(choices), default="approve")
     if choice == "edit":
         edited = click.edit(
             _editable_text(pause, makes_document), extension=".md" if makes_document else ".txt"
         )
-        return _ask(pause, makes_document) if edited is None else {"edit": edited}
+        return _ask(pause, roles, makes_document) if edited is None else {"edit": edited}
     return {"reject": click.prompt("What is wrong")} if choice == "reject" else "approve"
 
 

@@ -32,6 +32,7 @@ from swarm_graph.state import DATA_DIR, Phase
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.saver import SwarmSaver
+    from swarm_graph.roles.registry import Roles
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -232,11 +233,14 @@ def show(session: str, at: str | None, data_dir: str, as_json: bool) -> None:
         print_result(account, session_account_text(account), as_json)
         return
 
+    from swarm_graph.checkpoints.signatures import is_own
     from swarm_graph.sessions.history import find_moment, moments
+    from swarm_graph.sessions.resume import roles_to_read
 
     with _saver(data_dir) as saver:
         moment = find_moment(moments(saver, found), at)
-    print_result(moment.state, state_text(moment.state), as_json)
+        roles = roles_to_read(found, trusted=is_own(saver.catalogue, found))
+    print_result(moment.state, state_text(moment.state, roles), as_json)
 
 
 @sessions.command(epilog="Example: swarm-graph sessions history 20231205_143022_4f2a")
@@ -290,15 +294,19 @@ def fork(
 ) -> None:
     """Start another session at a checkpoint of SESSION, which does not change. Only later roles run again."""
     from swarm_graph.checkpoints.records import new_session_id
+    from swarm_graph.checkpoints.signatures import is_own
     from swarm_graph.sessions.history import find_moment, moments
     from swarm_graph.sessions.history import fork as make_fork
     from swarm_graph.sessions.ids import find_session, validated_session_id
+    from swarm_graph.sessions.resume import roles_to_read
 
     parent = find_session(Path(options.data_dir), session)
     new_id = validated_session_id(name) if name else new_session_id()
     with _saver(options.data_dir) as saver:
         moment = find_moment(moments(saver, parent), start)
-        forked = make_fork(saver, parent, moment, new_id, _edits(settings, edit, moment.next))
+        roles = roles_to_read(parent, trusted=is_own(saver.catalogue, parent))
+        edits = _edits(settings, edit, moment.next, roles)
+        forked = make_fork(saver, parent, moment, new_id, edits)
     if no_run:
         place = ", ".join(moment.next) or "its end"
         advice = f"continue with `{program()} resume {new_id}`"
@@ -309,7 +317,9 @@ def fork(
     run_session(coordinator, display, lambda coordinator: coordinator.aresume(new_id))
 
 
-def _edits(settings: tuple[str, ...], edit: str | None, following: tuple[str, ...]) -> dict[str, Any]:
+def _edits(
+    settings: tuple[str, ...], edit: str | None, following: tuple[str, ...], roles: Roles
+) -> dict[str, Any]:
     """The keys of the state that the options set."""
     from swarm_graph.sessions.history import works_from
     from swarm_graph.workflows.edits import editable_keys
@@ -317,11 +327,11 @@ def _edits(settings: tuple[str, ...], edit: str | None, following: tuple[str, ..
     edits: dict[str, Any] = {}
     if edit is not None:
         given = read_edit(edit)
-        edits = given if isinstance(given, dict) else {works_from(following): given}
+        edits = given if isinstance(given, dict) else {works_from(following, roles): given}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise InputError(f"--set {setting!r} is not KEY=VALUE; keys: {', '.join(editable_keys())}")
+            raise InputError(f"--set {setting!r} is not KEY=VALUE; keys: {', '.join(editable_keys(roles))}")
         edits[key] = value
     return edits
 

@@ -14,7 +14,6 @@ from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError
 from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate
 from swarm_graph.settings import ModelEntry
-from swarm_graph.state import AgentRole
 
 if TYPE_CHECKING:
     from swarm_graph.models.probe import ServerInfo
@@ -94,7 +93,7 @@ def _configured_num_ctx(config: SwarmConfig, entry: ModelEntry) -> int | None:
     if entry.api_type != "ollama":
         return None
     configured = []
-    for role in AgentRole:
+    for role in config.role_names:
         try:
             model = config.model_for(role)
         except ConfigError:

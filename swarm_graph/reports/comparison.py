@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.signatures import is_own
 from swarm_graph.config import changed_settings, settings_in_words
 from swarm_graph.errors import InputError
 from swarm_graph.html import escaped, html_table
@@ -16,6 +17,7 @@ from swarm_graph.reports.analysis import FIGURES, Analysis, analysis
 from swarm_graph.reports.config_comparison import ConfigComparison, compare_configs
 from swarm_graph.roles.findings import SEVERITIES
 from swarm_graph.sessions.artifacts import project_files
+from swarm_graph.sessions.resume import roles_to_read
 from swarm_graph.state import SwarmState
 from swarm_graph.text import cost_cell, first_names, text_table
 
@@ -123,7 +125,10 @@ def compare(saver: SwarmSaver, sessions: Sequence[Session]) -> Comparison:
 
 def _files(saver: SwarmSaver, session: Session) -> dict[str, str]:
     saved = saver.get_tuple({"configurable": {"thread_id": session.session}})
-    return project_files(cast("SwarmState", saved.checkpoint["channel_values"])) if saved else {}
+    if saved is None:
+        return {}
+    roles = roles_to_read(session, trusted=is_own(saver.catalogue, session))
+    return project_files(cast("SwarmState", saved.checkpoint["channel_values"]), roles)
 
 
 def unified_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import changed_settings, settings_in_words
 from swarm_graph.roles.findings import findings_text
+from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import evidence_line
 from swarm_graph.sessions.artifacts import files_text, notes_text, reviews_text
 from swarm_graph.sessions.metrics import summary
@@ -196,11 +197,11 @@ def history_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return text_table(("#", "time", "round", "done", "next", "checkpoint"), cells)
 
 
-def state_text(state: SwarmState) -> str:
+def state_text(state: SwarmState, roles: Roles) -> str:
     """A session's state as text: request, notes, files, reviews, open findings."""
     sections = [
         ("Request", state.get("request", "")),
-        ("", notes_text(state)),
+        ("", notes_text(state, roles)),
         ("Code", files_text(state.get("code"))),
         ("Tests", files_text(state.get("tests"))),
         ("Documentation", files_text(state.get("documentation"))),

@@ -23,7 +23,7 @@ from swarm_graph.reports.overview import Overview, overview
 from swarm_graph.reports.pages import overview_page, session_page
 from swarm_graph.sessions.ids import database_path
 from swarm_graph.sessions.output import write_file
-from swarm_graph.sessions.resume import config_to_read
+from swarm_graph.sessions.resume import config_to_read, roles_to_read
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR, OwnWorkflow, SwarmState
 from swarm_graph.tasks.dry_run import MAX_DRAWN_TASKS
 from swarm_graph.tasks.results import csv_table, custom_tasks, json_lines, parquet_table
@@ -151,7 +151,8 @@ class SwarmManager:
             calls = saver.catalogue.calls(row.session)
             trusted = is_own(saver.catalogue, row)
             transcript = saver.catalogue.transcript.calls(row.session)
-            page = session_page(analyzed, calls, state, _drawing(row, state, trusted), transcript)
+            roles, drawing = roles_to_read(row, trusted=trusted), _drawing(row, state, trusted)
+            page = session_page(analyzed, calls, state, roles, drawing, transcript)
         write_file(path.parent, path.name, page)
         return analyzed
 

@@ -12,8 +12,10 @@ from swarm_graph.reports.analysis import Analysis
 from swarm_graph.reports.call_section import calls_section
 from swarm_graph.reports.charts import timeline, token_bars
 from swarm_graph.reports.overview import WORKFLOW_HEADS, Overview
+from swarm_graph.roles.documents import DOCUMENT_FILE
 from swarm_graph.roles.findings import SEVERITIES, finding_line, judge
-from swarm_graph.sessions.artifacts import DOCUMENT_FILE, document_text
+from swarm_graph.roles.registry import Roles
+from swarm_graph.sessions.artifacts import document_text
 from swarm_graph.sessions.summary_html import SIMULATED_HTML, roles_table
 from swarm_graph.state import Review, SwarmState
 from swarm_graph.text import local_time
@@ -59,6 +61,7 @@ def session_page(
     analyzed: Analysis,
     calls: Sequence[Mapping[str, Any]],
     state: SwarmState,
+    roles: Roles,
     graph: str,
     transcript: Iterable[Call],
 ) -> str:
@@ -68,6 +71,7 @@ def session_page(
         analyzed: The session's figures.
         calls: Rows of the catalogue's calls.
         state: The session's latest state.
+        roles: The session's roles.
         graph: The drawing of its graph, as HTML or SVG.
         transcript: What the calls were asked and what they answered.
     """
@@ -78,7 +82,7 @@ def session_page(
         SIMULATED_HTML if analyzed.simulated else "",
         f"<pre>{escaped(analyzed.request)}</pre>",
         f"<p>Begun {local_time(analyzed.created_at)}.</p>",
-        *_document(state),
+        *_document(state, roles),
         f"<p>Its last run ended early: {escaped(analyzed.error)}</p>" if analyzed.error else "",
         html_table(("", ""), analyzed.figures_to_show().items()),
         "<h2>Calls over time</h2>",
@@ -95,9 +99,9 @@ def session_page(
     return _page(f"Session {analyzed.session}", parts)
 
 
-def _document(state: SwarmState) -> list[str]:
+def _document(state: SwarmState, roles: Roles) -> list[str]:
     """The document that the session makes; nothing if it makes code."""
-    text = document_text(state)
+    text = document_text(state, roles)
     return [f"<h2>The document: {DOCUMENT_FILE}</h2>", f"<pre>{escaped(text)}</pre>"] if text else []
 
 

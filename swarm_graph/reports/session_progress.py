@@ -60,6 +60,7 @@ class WorkflowProgress:
         "task_ended": DONE,
         "tests_ended": DONE,
         "verdict": DONE,
+        "node_ended": DONE,
         "task_failed": "✗",
         "task_stopped": "■",
     }

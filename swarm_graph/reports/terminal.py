@@ -9,11 +9,12 @@ from textwrap import indent
 from typing import TYPE_CHECKING, cast
 
 from swarm_graph.config import config_path
+from swarm_graph.roles.documents import DOCUMENT_FILE
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import finding_line
+from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_evidence
-from swarm_graph.sessions.artifacts import DOCUMENT_FILE
-from swarm_graph.state import DATA_DIR, DOCUMENT, AgentRole, Task, TaskStatus
+from swarm_graph.state import DATA_DIR, DOCUMENT, Task, TaskStatus
 from swarm_graph.tasks.results import RESULTS_DIR
 from swarm_graph.text import (
     MAX_NAMES,
@@ -25,7 +26,6 @@ from swarm_graph.text import (
     to_json,
     without_loops,
 )
-from swarm_graph.workflows.edits import keys_of
 from swarm_graph.workflows.pauses import Pause
 
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
         program: The name of the command, for the next step.
     """
     lines = _simulation_notice(coordinator)
-    is_document = coordinator.state.get("kind") == DOCUMENT
-    pauses = [line for pause in coordinator.pauses for line in ("", pause_text(pause, is_document), "")]
+    roles, is_document = coordinator.roles, coordinator.state.get("kind") == DOCUMENT
+    questions = [pause_text(pause, roles, is_document) for pause in coordinator.pauses]
+    pauses = [line for question in questions for line in ("", question, "")]
     lines += [
         *_document_line(coordinator),
         outcome_line(coordinator),
@@ -73,7 +74,7 @@ def _simulation_notice(coordinator: SwarmCoordinator) -> list[str]:
     if coordinator.config.is_simulated:
         return [SIMULATED_TEXT, ""]
     # A model from SwarmContext answers in place of the configured ones.
-    roles = [] if coordinator.context else map(AgentRole, coordinator.get_metrics_summary()["agents"])
+    roles = [] if coordinator.context else coordinator.get_metrics_summary()["agents"]
     simulated = [role for role in roles if coordinator.config.model_for(role).api_type == "simulated"]
     if not simulated:
         return []
@@ -88,10 +89,10 @@ def outcome_line(coordinator: SwarmCoordinator) -> str:
     rounds = f"round {max(state.get('iteration', 0), 1)} of {coordinator.last_round}"
     evidence = latest_evidence(state)
     untested = " by the reviewers alone" if evidence and evidence["outcome"] == "not_run" else ""
+    approved, refused = f"approved in {rounds}{untested}", f"complete, NOT approved after {rounds}"
+    verdict = approved if state.get("approved") else refused
     outcome = {
-        "complete": f"approved in {rounds}{untested}"
-        if state.get("approved")
-        else f"complete, NOT approved after {rounds}",
+        "complete": "complete; it has no reviews" if state.get("approved") is None else verdict,
         "not_converged": f"NOT approved, in circles: {state.get('circling', '')}; {_saved_attempt(state)}",
         "failed": f"failed in {rounds}; finished work is kept",
         "over_budget": f"over its budget in {rounds}; finished work is kept",
@@ -147,17 +148,18 @@ def _unfinished_task_lines(coordinator: SwarmCoordinator) -> list[str]:
     return [*lines, *more]
 
 
-def pause_text(pause: Pause, is_document: bool = False) -> str:
+def pause_text(pause: Pause, roles: Roles, is_document: bool = False) -> str:
     """The question of a pause, with the artifact that a person may edit.
 
     Args:
         pause: The pause.
+        roles: The roles of the session.
         is_document: Whether the session makes a document.
     """
     if not pause.edits:
         return f"Waiting {pause.place}: approve it, or reject it with a remark."
     value = pause.value
-    text = fenced(value) if pause.edits in keys_of("files") and value else value
+    text = fenced(value) if pause.edits in roles.keys_of("files") and value else value
     artifact = text if isinstance(text, str) else to_json(text).rstrip()
     what = "document" if is_document and pause.edits == "code" else pause.edits
     return f"Waiting {pause.place}; its {what}:\n{indent(artifact or '(none)', '  ')}"

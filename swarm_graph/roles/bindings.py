@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from swarm_graph.config import SwarmConfig
 from swarm_graph.models.pool import ModelPool
+from swarm_graph.roles.registry import Roles
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,14 @@ class Bindings:
         config: The configuration.
         texts: Texts of prompts, by name or path, in place of those of `config.prompts_dir`.
         models: The models.
+        roles: The roles: the nine, and those of the configuration.
     """
 
     config: SwarmConfig
     texts: Mapping[str, str] = field(default_factory=dict)
     models: ModelPool = field(init=False)
+    roles: Roles = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", ModelPool(self.config))
+        object.__setattr__(self, "roles", Roles(self.config, self.texts))

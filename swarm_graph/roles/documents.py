@@ -18,6 +18,8 @@ from swarm_graph.roles.fences import NAMED_FILE, parse
 from swarm_graph.roles.file_blocks import Files, files, project_path
 from swarm_graph.roles.placeholders import extension_of, placeholder
 
+DOCUMENT_FILE = "generated_document.md"
+"""The result of a session that makes a document."""
 DEFAULT_PATH = "docs/document.md"
 """The path of a document that is the only one and has none."""
 TEXTS = ("md", "markdown", "txt")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Generic, Literal, TypeVar, cast, get_type_hints
+from typing import Any, Generic, Literal, cast, get_type_hints
 
 from pydantic import BaseModel
+from typing_extensions import TypeVar
 
 from swarm_graph.errors import UnreadableAnswer
-from swarm_graph.roles.answers import Reading, read
+from swarm_graph.roles.answers import Reading, read, read_typed
 from swarm_graph.roles.chat_markup import FinalMessage
 from swarm_graph.roles.file_blocks import Files
-from swarm_graph.state import DOCUMENT, AgentRole, Kind, Reply, SwarmState
+from swarm_graph.state import DOCUMENT, Kind, Reply, Review, SwarmState
 
-A = TypeVar("A")
+A = TypeVar("A", default=str)
 
-Form = Literal["text", "files", "reviews"]
-"""What a key of the state holds: Markdown, path to text of files, or reviews."""
+Form = Literal["text", "files", "reviews", "data"]
+"""What a key of the state holds: Markdown, path to text of files, reviews, or a typed answer."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ class Role(Generic[A]):
     """A role of the swarm.
 
     Attributes:
-        role: Its name; its file in `nodes/` and its prompt in `prompts/` have the same one.
-        task_type: The type of its tasks, as the state JSON shows it.
-        verb: The end of its task ids, as in `T003_code`.
+        role: Its name; the prompt has the same one, and for the nine the file in `nodes/`.
+        task_type: The type of its tasks, as the state JSON shows it; default for an own role its name.
+        verb: The end of its task ids, as in `T003_code`; default for an own role its name.
         reads: The keys of the state, and the views, that its prompt shows.
-        writes: The key of the state that holds its result.
-        answer: What the model answers: a pydantic model (asked for as JSON), Files, Documents or str
-            (Markdown).
-        update: Returns the changes of the state; default the answer as it is, under `writes`.
+        writes: The key of the state that holds its result; default for an own role its name and `_result`.
+        answer: What the model answers: a pydantic model or a JSON schema (asked for as JSON), Files,
+            Documents or str (Markdown).
+        update: Returns the changes of the state; default the answer as plain data, under `writes`.
         complaint: Returns what is wrong with an answer that could be read, for the repair question.
         doubt: Returns why an answer is probably not meant as it is, for a question; if the model then answers
             the same, its answer is taken.
@@ -51,18 +52,23 @@ class Role(Generic[A]):
             None, the task fails.
         opens_round: Whether its turn begins the next round.
         works_from: The key that it carries on from, for a role that works alone and not beside others.
-        state: The state with the key that it writes, where SwarmState lacks it.
+        state: The state with the keys that it writes, where SwarmState lacks them; an own role may leave out
+            the key `writes`.
+        prompt: For an own role: the text of its prompt, a path that ends in .md, or the name of a prompt in
+            `prompts_dir`; default the role's name.
+        temperature: For an own role: the default of this sampling parameter.
+        max_tokens: For an own role: the default length of its answers, in tokens.
         notes_title: The heading of its result in `notes.md`; empty where the result is not shown there.
         text_file: The text file that lists its results, one of the old coordinator's.
         document: The role in sessions that make a document; None where it is the same.
     """
 
-    role: AgentRole
-    task_type: str
-    verb: str
-    reads: tuple[str, ...]
-    writes: str
-    answer: type[A]
+    role: str
+    task_type: str = ""
+    verb: str = ""
+    reads: tuple[str, ...] = ("request",)
+    writes: str = ""
+    answer: type[A] | Mapping[str, Any] = str  # type: ignore[assignment]
     update: Callable[[Answered[A]], dict[str, Any]] | None = None
     complaint: Callable[[A, SwarmState], str | None] = lambda _answer, _state: None
     doubt: Callable[[A, SwarmState], str] = lambda _answer, _state: ""
@@ -70,6 +76,9 @@ class Role(Generic[A]):
     opens_round: bool = False
     works_from: str = ""
     state: type[SwarmState] = SwarmState
+    prompt: str = ""
+    temperature: float | None = None
+    max_tokens: int | None = None
     notes_title: str = ""
     text_file: str = ""
     document: Role[Any] | None = None
@@ -81,6 +90,8 @@ class Role(Generic[A]):
     @property
     def schema(self) -> dict[str, Any] | None:
         """The JSON schema of a typed answer; None for files and Markdown."""
+        if isinstance(self.answer, Mapping):
+            return dict(self.answer)
         return _schema(cast("Any", self.answer))
 
     @property
@@ -90,7 +101,12 @@ class Role(Generic[A]):
 
     def changes(self, answered: Answered[A]) -> dict[str, Any]:
         """What an answer changes in the state."""
-        return self.update(answered) if self.update else {self.writes: answered.answer}
+        if self.update:
+            return self.update(answered)
+        value: Any = answered.answer
+        if isinstance(value, Files):
+            value = value.over(self._files(answered.state))
+        return {self.writes: value.model_dump(mode="json") if isinstance(value, BaseModel) else value}
 
     def read(self, message: FinalMessage, state: SwarmState) -> Reading[A]:
         """The answer in a model's final message.
@@ -98,12 +114,18 @@ class Role(Generic[A]):
         Raises:
             UnreadableAnswer: It cannot be read or used.
         """
-        old = state.get(self.writes) if self.form == "files" else None
-        answer = read(message, self.answer, cast("dict[str, str]", old or {}))
+        if isinstance(self.answer, Mapping):
+            answer = cast("A", read_typed(message, self.answer))
+        else:
+            answer = read(message, self.answer, self._files(state))
         if complaint := self.complaint(answer, state):
             raise UnreadableAnswer(complaint)
         note = "; ".join(answer.notes) if isinstance(answer, Files) else ""
         return Reading(answer, note, self.doubt(answer, state))
+
+    def _files(self, state: SwarmState) -> dict[str, str]:
+        """The files that an answer may change."""
+        return cast("dict[str, str]", state.get(self.writes) or {}) if self.form == "files" else {}
 
 
 @cache
@@ -116,4 +138,6 @@ def _form(state: type[SwarmState], key: str) -> Form:
     kind = get_type_hints(state)[key]
     if kind is str:
         return "text"
-    return "files" if kind == dict[str, str] else "reviews"
+    if kind == dict[str, str]:
+        return "files"
+    return "reviews" if kind == list[Review] else "data"

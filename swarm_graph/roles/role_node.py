@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar, cast
 
@@ -15,6 +16,7 @@ from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import GRAVE, findings_text
+from swarm_graph.roles.registry import role_source
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.roles.run import current_run
 from swarm_graph.roles.turn import NONE, Question, Turn
@@ -58,19 +60,24 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             ConfigError: A prompt is missing or has a hole that nothing fills.
         """
         self.bindings, self.role, self.name, self.task_id, self.ends = bindings, role, name, task_id, ends
-        config = bindings.config
-        folder, texts = config.prompts_dir, bindings.texts
         holes = role.reads + (("focus",) if focus else ())
-        kind = config.workflow.kind
-        self.prompt = template.load(role.role, folder, holes=holes, texts=texts, kind=kind)
-        self.repair = template.load(template.REPAIR, folder, holes=("problem",), texts=texts, kind=kind)
+        roles = bindings.roles
+        self.prompt = roles.prompt(role.role, *holes)
+        self.repair = roles.prompt(template.REPAIR, "problem")
         self.prompt_names = [str(role.role), template.REPAIR]
         self.fixed = {}
+        self.form = ""
+        if schema := roles.shown_schema(role):
+            typed = roles.prompt(template.TYPED, "schema").system
+            self.form = typed.substitute(schema=json.dumps(schema, ensure_ascii=False))
+            self.prompt_names.append(template.TYPED)
+        if role_source(role.role) in roles.files:
+            self.prompt_names.append(role_source(role.role))
         if focus:
             self.prompt_names.append(template.FOCUS + focus)
-            self.fixed["focus"] = template.read(template.FOCUS + focus, folder, texts, kind).strip()
-        self.fixed["packages"] = config.execution.packages_text
-        self.parameters = config.parameters_for(role.role)
+            self.fixed["focus"] = roles.prompt_text(template.FOCUS + focus).strip()
+        self.fixed["packages"] = bindings.config.execution.packages_text
+        self.parameters = roles.parameters(role.role)
 
     def invoke(self, input: SwarmState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
         return aio.run(self._take_turn(input, config or {}))
@@ -128,10 +135,14 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             state: The state that the prompt shows.
             omitted: A line below the code that names the files that were left out.
         """
-        values = {key: rendered(key, state) for key in self.role.reads} | self.fixed
+        roles = self.bindings.roles
+        values = {
+            key: rendered(key, state, as_json=roles.is_data(key)) for key in self.role.reads
+        } | self.fixed
         if omitted:
             values["code"] = f"{values['code']}\n\n{omitted}"
         system, user = self.prompt.render(values)
+        system = f"{system}\n\n{self.form}" if self.form else system
         return [SystemMessage(system), HumanMessage(user)]
 
     def _shorter(self, state: SwarmState) -> Iterator[tuple[list[BaseMessage], str]]:
@@ -189,11 +200,13 @@ def _with_earlier_notes(earlier: TaskRecord | None, iteration: int, note: str) -
     return f"{before}; round {iteration}: {note}" if note else before
 
 
-def rendered(key: str, state: SwarmState) -> str:
+def rendered(key: str, state: SwarmState, *, as_json: bool = False) -> str:
     """A key of the state, or a view of it, as a prompt shows it."""
     value = VIEWS[key](state) if key in VIEWS else state.get(key)
     if not value:
         return NONE
+    if as_json:
+        return json.dumps(value, indent=2, ensure_ascii=False)
     if isinstance(value, dict):
         return fenced(value)
     if isinstance(value, list):

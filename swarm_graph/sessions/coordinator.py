@@ -22,6 +22,7 @@ from swarm_graph.config import SwarmConfig, config_path, load_config
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.events import Event
 from swarm_graph.models.keys import check_model
+from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.run import RunOptions
 from swarm_graph.roles.turn import Answer
 from swarm_graph.sessions.fingerprints import (
@@ -136,7 +137,7 @@ class SwarmCoordinator:
         Raises:
             InputError: The task is invalid, or its id is taken.
         """
-        (spec,) = task_specs([task])
+        (spec,) = task_specs([task], self.config.role_names)
         if spec.task_id in self._tasks:
             raise InputError(f"two tasks have the id '{spec.task_id}'; every task needs its own")
         self._tasks[spec.task_id] = spec
@@ -311,7 +312,7 @@ class SwarmCoordinator:
         if has_ended(session.phase):
             return Edits([])
         with open_catalogue(self.data_dir) as catalogue:
-            return find_edits(catalogue, session, self.config.prompts_dir)
+            return find_edits(catalogue, session, self.config)
 
     def _decided_edits(
         self, session: Session, *, as_before: bool, anew: bool
@@ -322,14 +323,17 @@ class SwarmCoordinator:
             InputError: Something was edited that finished work rests on, and nobody has decided how to go on.
         """
         with open_catalogue(self.data_dir) as catalogue:
-            edits = find_edits(catalogue, session, self.config.prompts_dir)
+            edits = find_edits(catalogue, session, self.config)
             check_decided(session, edits, as_before or anew)
             return edits, self._recorded_texts(catalogue, session, edits) if as_before else {}
 
     def _anew(self, builder: GraphBuilder, session: Session, edits: Edits) -> tuple[Prepared, list[Source]]:
         """The input that begins the latest request of a session anew, and what it is made from now."""
         with open_catalogue(self.data_dir) as catalogue:
-            anew, places = request_anew(catalogue, session, edits), catalogue.places(session.session)
+            anew, places = (
+                request_anew(catalogue, session, edits, self.config.role_names),
+                catalogue.places(session.session),
+            )
         given: dict[str, Any] = anew.request
         if anew.specs:
             here = [with_paths(spec, places.input_file) for spec in anew.specs]
@@ -427,7 +431,7 @@ class SwarmCoordinator:
         """
         if not self.session_id:
             raise InputError("there is no session to ask about; run_workflow begins one, resume takes one up")
-        subject = Subject(self.session_id, self.workflow, self._run.state, self.completed_tasks)
+        subject = Subject(self.session_id, self.workflow, self._run.state, self.completed_tasks, self.roles)
         return await answer_question(
             question, subject, self.config, context=self.context, earlier=earlier, on_event=on_event
         )
@@ -488,7 +492,7 @@ class SwarmCoordinator:
         with open_store(self.data_dir, session_id, checkpointing=checkpointing) as store:
             catalogue = store.saver.catalogue if store.saver else None
             places = catalogue.places(session_id) if catalogue else UNMOVED
-            files = Output(folder, session_id, catalogue, places)
+            files = Output(folder, session_id, builder.bindings.roles, catalogue, places)
             if self.output:
                 files.check_free()
             graph = builder.build(workflow, store.saver)
@@ -534,6 +538,11 @@ class SwarmCoordinator:
     def state(self) -> SwarmResult:
         """The state of the latest session; without a session, or before it began, its keys are empty."""
         return with_every_key(self._run.state)
+
+    @property
+    def roles(self) -> Roles:
+        """The roles of the latest session."""
+        return self._run.tracker.roles
 
     @property
     def pauses(self) -> list[Pause]:

@@ -6,7 +6,7 @@ now. An edit matters when finished work rests on what it changed: then a person 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -17,10 +17,12 @@ from swarm_graph.checkpoints.locks import lock_session
 from swarm_graph.checkpoints.places import Places, is_below
 from swarm_graph.checkpoints.records import Session, Source, TaskFileKind
 from swarm_graph.checkpoints.signatures import is_own
+from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.prompts import template
+from swarm_graph.roles.registry import Roles, role_source
 from swarm_graph.roles.role_node import RoleNode
-from swarm_graph.state import Kind, TaskStatus
+from swarm_graph.state import TaskStatus
 from swarm_graph.tasks.files import read_tasks
 from swarm_graph.tasks.prompting import prompt_names, refuse_files_outside
 from swarm_graph.tasks.spec import TaskSpec, task_specs, with_paths
@@ -101,14 +103,13 @@ def new_sources(
     nodes = [node.runnable for node in builder.nodes.values()]
     names = [name for node in nodes if isinstance(node, RoleNode) for name in node.prompt_names]
     names += [name for spec in specs for name in prompt_names(spec)]
-    config = builder.bindings.config
-    texts = {
-        name: template.read(_path(name, places), config.prompts_dir, kind=config.workflow.kind)
-        for name in dict.fromkeys(names)
-    }
+    roles = builder.bindings.roles
+    known = [
+        name for name in dict.fromkeys(names) if not name.startswith(role_source("")) or name in roles.files
+    ]
     inputs = dict.fromkeys(name for spec in specs for name in spec.files)
     return [
-        *(_prompt(name, text) for name, text in texts.items()),
+        *(_prompt(name, roles.prompt_text(_path(name, places))) for name in known),
         *(Source("input", name, hash_of(places.input_file(name))) for name in inputs),
         *made_from,
     ]
@@ -147,7 +148,7 @@ def _hash(content: bytes) -> str:
 # --- when a session is resumed -------------------------------------------------------------------
 
 
-def find_edits(catalogue: Catalogue, session: Session, prompts_dir: str | None) -> Edits:
+def find_edits(catalogue: Catalogue, session: Session, config: SwarmConfig) -> Edits:
     """What was edited since a session began.
 
     Prompts of another folder than the one that it began with are not edited: that setting has changed. What
@@ -156,11 +157,12 @@ def find_edits(catalogue: Catalogue, session: Session, prompts_dir: str | None) 
     Args:
         catalogue: The catalogue of the session's database.
         session: The session.
-        prompts_dir: The folder or pack of prompts to resume with.
+        config: The configuration to resume with.
     """
     places, users = catalogue.places(session.session), _users(catalogue, session)
     own, here = is_own(catalogue, session), Path.cwd()
-    same_folder = prompts_dir == session.config.get("prompts_dir")
+    roles = Roles(config.with_kind(session.kind))
+    same_folder = config.prompts_dir == session.config.get("prompts_dir")
     edits = []
     for source in catalogue.sources(session.session):
         file = _file_of(source, places)
@@ -170,7 +172,7 @@ def find_edits(catalogue: Catalogue, session: Session, prompts_dir: str | None) 
         if source.kind != "prompt":
             edit = _edited_file(source, file)
         elif file or same_folder:
-            edit = _edited_prompt(source, file or source.name, prompts_dir, session.kind)
+            edit = _edited_prompt(source, file or source.name, roles)
         if edit:
             edits.append(replace(edit, tasks=users.get((source.kind, source.name), [])))
     return Edits(edits)
@@ -184,15 +186,15 @@ def _file_of(source: Source, places: Places) -> str:
     return places.present(source.name) if is_file else ""
 
 
-def _edited_prompt(source: Source, path: str, prompts_dir: str | None, kind: Kind) -> Edit | None:
+def _edited_prompt(source: Source, path: str, roles: Roles) -> Edit | None:
     """The edit of a prompt, by its name or its file; one that is gone counts as edited."""
     try:
-        text = template.read(path, prompts_dir, kind=kind)
+        text = roles.prompt_text(path)
     except ConfigError:
         text = ""
     if text == source.text:
         return None
-    return Edit(source, template.file_name(path, prompts_dir, kind), [], _prompt(source.name, text))
+    return Edit(source, roles.prompt_file(path), [], _prompt(source.name, text))
 
 
 def _edited_file(source: Source, path: str) -> Edit | None:
@@ -221,7 +223,8 @@ def _sources_of(task: Mapping[str, Any], spec: TaskSpec | None) -> list[tuple[st
         names, files = prompt_names(spec), spec.files
     else:  # the task of a built-in workflow, or one that another task added
         focus = "review_general" if task["node"] == "reviewer" else task["node"]
-        names, files = [task["role"], focus, template.REPAIR], []
+        names = [task["role"], role_source(task["role"]), focus, template.REPAIR, template.TYPED]
+        files = []
     return [*(("prompt", name) for name in names), *(("input", name) for name in files)]
 
 
@@ -269,8 +272,14 @@ class Anew(NamedTuple):
     made_from: list[Source]
 
 
-def request_anew(catalogue: Catalogue, session: Session, edits: Edits) -> Anew:
+def request_anew(catalogue: Catalogue, session: Session, edits: Edits, roles: Collection[str]) -> Anew:
     """The latest request of a session, with the tasks of its task file if that was edited.
+
+    Args:
+        catalogue: The catalogue of the session's database.
+        session: The session.
+        edits: What was edited.
+        roles: The names of all roles.
 
     Raises:
         InputError: It is not recorded, its rows cannot be read again, or somebody else began the session and
@@ -290,7 +299,7 @@ def request_anew(catalogue: Catalogue, session: Session, edits: Edits) -> Anew:
                 "batch with it"
             )
         if edit.source.kind == "tasks":
-            specs = [with_paths(spec, places.recorded) for spec in read_tasks(edit.file)[1]]
+            specs = [with_paths(spec, places.recorded) for spec in read_tasks(edit.file, roles)[1]]
     for spec in () if is_own(catalogue, session) else specs:
         refuse_files_outside(spec, Path.cwd(), places)
     if specs:

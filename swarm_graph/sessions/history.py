@@ -16,8 +16,8 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own, sign
 from swarm_graph.errors import InputError
-from swarm_graph.nodes.registry import all_roles
-from swarm_graph.sessions.resume import config_to_read
+from swarm_graph.roles.registry import Roles
+from swarm_graph.sessions.resume import config_to_read, roles_to_read
 from swarm_graph.state import OwnWorkflow, SwarmState, has_ended
 from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.edits import state_value
@@ -104,17 +104,18 @@ def find_moment(history: list[Moment], name: str) -> Moment:
     )
 
 
-def works_from(nodes: Iterable[str]) -> str:
+def works_from(nodes: Iterable[str], roles: Roles) -> str:
     """The key of the state that an edit given as plain text sets before the next nodes run.
 
     Args:
         nodes: The next nodes.
+        roles: The roles of the session.
 
     Raises:
         InputError: There is no such key, or there are several nodes.
     """
     names = [node.removeprefix("before_") for node in nodes]
-    keys = {str(role.role): role.works_from for role in all_roles() if role.works_from}
+    keys = {str(role.role): role.works_from for role in roles.all() if role.works_from}
     if len(names) == 1 and names[0] in keys:
         return keys[names[0]]
     raise InputError(
@@ -141,7 +142,8 @@ def fork(
     thread: RunnableConfig = {"configurable": {"thread_id": session_id, "checkpoint_ns": ""}}
     if saver.catalogue.get(session_id) or saver.get_tuple(thread):
         raise InputError(f"session '{session_id}' exists; choose another id")
-    values = {key: state_value(key, value, moment.state) for key, value in edits.items()}
+    roles = roles_to_read(session, trusted=is_own(saver.catalogue, session))
+    values = {key: state_value(key, value, moment.state, roles) for key, value in edits.items()}
     saved = saver.get_tuple(moment.config)
     assert saved is not None
     checkpoint = _edited(saver, saved.checkpoint, values)

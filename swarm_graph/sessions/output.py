@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.errors import InputError, StorageError
-from swarm_graph.nodes.registry import all_roles
-from swarm_graph.sessions.artifacts import DOCUMENT_FILE, project_files, text_files
+from swarm_graph.roles.documents import DOCUMENT_FILE
+from swarm_graph.roles.registry import Roles
+from swarm_graph.sessions.artifacts import project_files, text_files
 from swarm_graph.state import SwarmState, TaskRecord
 from swarm_graph.tasks.results import RESULTS_DIR, result_file, result_files, result_text
 from swarm_graph.text import to_json
@@ -55,9 +56,9 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-def _artifact_names() -> list[str]:
+def _artifact_names(roles: Roles) -> list[str]:
     """The files and folders that a session may write into its output folder, besides its state JSON."""
-    text_files = dict.fromkeys(role.text_file for role in all_roles() if role.text_file)
+    text_files = dict.fromkeys(role.text_file for role in roles.all() if role.text_file)
     tables = ("results.csv", "results.jsonl")
     return [PROJECT_DIR, DOCUMENT_FILE, RESULTS_DIR, *tables, *text_files, "notes.md"]
 
@@ -69,6 +70,7 @@ class Output:
         self,
         folder: str | Path,
         session_id: str,
+        roles: Roles,
         ledger: Ledger | None = None,
         places: Places = UNMOVED,
     ) -> None:
@@ -77,11 +79,12 @@ class Output:
         Args:
             folder: The output folder.
             session_id: The session.
+            roles: Its roles.
             ledger: Knows the files of earlier runs. Without it, files of an earlier run stay when the session
                 deletes them.
             places: Where the input files of the session are now.
         """
-        self._places = places
+        self._places, self._roles = places, roles
         self.folder, self.session_id, self.ledger = Path(folder), session_id, ledger
         self._recorded_folder = str(self.folder.absolute())
         self._state_name = f"swarm_state_{file_name(session_id)}.json"
@@ -92,7 +95,7 @@ class Output:
         """Raises InputError when the session would overwrite files that no session wrote."""
         if self.ledger is None or self.ledger.wrote_into(self._recorded_folder):
             return
-        if taken := [name for name in _artifact_names() if (self.folder / name).exists()]:
+        if taken := [name for name in _artifact_names(self._roles) if (self.folder / name).exists()]:
             raise InputError(
                 f"the output folder '{self.folder}' holds '{taken[0]}', which no session of this database "
                 "wrote; name another folder, or move it away"
@@ -104,11 +107,12 @@ class Output:
         Raises:
             StorageError: A file cannot be written or deleted.
         """
-        project = {f"{PROJECT_DIR}/{path}": text for path, text in project_files(state).items()}
+        project = {f"{PROJECT_DIR}/{path}": text for path, text in project_files(state, self._roles).items()}
         existing = [path for path in self._existing() if path.startswith(f"{PROJECT_DIR}/")]
         if deleted := [path for path in existing if path not in project]:
             self._delete(deleted)  # first, because a file may have become a folder, or a folder a file
-        self._write({**text_files(state), **result_files(state, self._places), **project})
+        texts = text_files(state, self._roles)
+        self._write({**texts, **result_files(state, self._roles, self._places), **project})
 
     def write_result(self, task: TaskRecord) -> None:
         """Write the result of a custom task."""

@@ -17,6 +17,7 @@ from swarm_graph.roles.answers import Reading, read
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.file_blocks import fenced
+from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.run import RunContext
 from swarm_graph.roles.turn import NONE, Answer, Question, Turn
 from swarm_graph.sessions.artifacts import notes_text, project_files, reviews_text
@@ -39,15 +40,17 @@ class Subject:
         workflow: Its workflow.
         state: Its state.
         tasks: Its finished tasks.
+        roles: Its roles.
     """
 
     session: str
     workflow: str
     state: SwarmState
     tasks: Sequence[Task]
+    roles: Roles
 
     @property
-    def role(self) -> AgentRole:
+    def role(self) -> str:
         """The role whose model explains the session."""
         worked = [task.assigned_role for task in self.tasks]
         return next((role for role in EXPLAINERS if role in worked), (worked or [AgentRole.ARCHITECT])[0])
@@ -57,8 +60,8 @@ class Subject:
         return {
             "request": self.state.get("request", ""),
             "outcome": "\n".join(self._outcome()),
-            "notes": notes_text(self.state),
-            "files": fenced(project_files(self.state)),
+            "notes": notes_text(self.state, self.roles),
+            "files": fenced(project_files(self.state, self.roles)),
             "reviews": reviews_text(self.state),
             "results": "\n\n".join(self._results()),
         }
@@ -100,7 +103,7 @@ async def answer_question(
     """
     if not question.strip():
         raise InputError("the question is empty; ask for instance why a design was chosen")
-    role, folder = subject.role, config.prompts_dir
+    role, roles = subject.role, subject.roles
 
     def write(part: Any) -> None:
         event = parse_event(part)
@@ -111,16 +114,16 @@ async def answer_question(
         subject.session, QUESTION_NODE, str(role), iteration=max(subject.state.get("iteration", 0), 1)
     )
     turn = Turn(Bindings(config), RunContext(config, context), Emitter(origin, write), {})
-    prompt = template.load(template.QUESTION, folder, holes=HOLES)
+    prompt = roles.prompt(template.QUESTION, *HOLES)
     asked = "\n\n".join(f"Question: {text}\nAnswer: {answer}" for text, answer in earlier)
     values = {**subject.values(), "earlier": asked, "question": question}
     return await turn.ask(
         Question(
             messages=_messages(prompt, values),
             entry=lambda: config.model_for(role),
-            parameters=config.parameters_for(role),
+            parameters=roles.parameters(role),
             read=lambda message: Reading(read(message, str)),
-            repair=template.load(template.REPAIR, folder, holes=("problem",)),
+            repair=roles.prompt(template.REPAIR, "problem"),
             shorter=lambda: _shorter(prompt, values),
         )
     )

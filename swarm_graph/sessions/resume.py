@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import SwarmConfig, changed_settings, config_path, load_config, settings_of_any
+from swarm_graph.errors import ConfigError
+from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.trust import GROUPS, SERVERS, foreign_settings, refuse_foreign_settings
 from swarm_graph.shorthand import SHORTHAND
 
@@ -119,6 +121,16 @@ def _changed(session: Session, config: SwarmConfig) -> list[str]:
         return changed_settings(session.config, config.redacted())
     except ValidationError:
         return ["what it recorded cannot be read"]
+
+
+def roles_to_read(session: Session, *, trusted: bool) -> Roles:
+    """The roles to look at a session with: the nine only, where the user's own cannot be loaded any more."""
+    try:
+        roles = Roles(config_to_read(session, trusted=trusted))
+        roles.all()
+    except ConfigError:
+        return Roles(SwarmConfig().with_kind(session.kind))
+    return roles
 
 
 def config_to_read(session: Session, *, trusted: bool) -> SwarmConfig:

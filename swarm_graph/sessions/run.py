@@ -11,6 +11,7 @@ from typing import Any, cast
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import InputError, ModelError, OverBudget, Stopped
 from swarm_graph.events import Event, Kind, parse_event
+from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.run import RunOptions
 from swarm_graph.sessions.logs import log
 from swarm_graph.sessions.output import Output
@@ -18,6 +19,7 @@ from swarm_graph.sessions.state_json import state_document
 from swarm_graph.sessions.store import SessionStore
 from swarm_graph.sessions.tracker import SessionTracker
 from swarm_graph.state import SwarmState
+from swarm_graph.tasks.node import TASKS
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.opening import Prepared
 from swarm_graph.workflows.pauses import Pause
@@ -55,10 +57,11 @@ class SessionRun:
             files: The output folder.
         """
         self.session_id, self.options, self.files = session_id, options or RunOptions(), files
-        self.tracker = SessionTracker("")
+        self.tracker = SessionTracker("", Roles())
         self.pauses: list[Pause] = []
         self.stopped_by = ""
-        self._config, self._emit = config, emit
+        self._config, self._emit, self._has_rounds = config, emit, True
+        self._silent_nodes: list[str] = []
 
     @property
     def state(self) -> SwarmState:
@@ -73,7 +76,7 @@ class SessionRun:
     @property
     def last_round(self) -> int:
         """The round after which the session ends, approved or not."""
-        return 1 if self.workflow == "review_only" else self._config.workflow.max_iterations
+        return self._config.workflow.max_iterations if self._has_rounds else 1
 
     async def follow(self, graph: SwarmGraph, store: SessionStore, prepared: Prepared) -> None:
         """Run the graph to its end, or to a pause, failure, limit or stop, which becomes the phase.
@@ -88,8 +91,15 @@ class SessionRun:
             SwarmError: An error that no phase records, such as StorageError.
         """
         self.tracker = SessionTracker(
-            graph.name, graph.channels, await store.state(), await store.calls(), await store.test_runs()
+            graph.name,
+            graph.bindings.roles,
+            graph.channels,
+            await store.state(),
+            await store.calls(),
+            await store.test_runs(),
         )
+        self._has_rounds = graph.opens_round or TASKS in graph.nodes
+        self._silent_nodes = graph.silent_nodes
         await self._emit_start(graph, store, resumes=not isinstance(prepared.given, Mapping))
         phase = "cancelled"  # also when this coroutine is cancelled
         try:
@@ -132,6 +142,8 @@ class SessionRun:
         elif mode == "updates":
             self.tracker.on_updates(part)
             self._write_files()
+            for node in [name for name in self._silent_nodes if name in part]:
+                self._emit(Event("node_ended", time.time(), self.session_id, node))
         elif event := parse_event(part):
             event = replace(event, session=self.session_id)
             self.tracker.on_event(event)
@@ -157,6 +169,7 @@ class SessionRun:
         return state_document(
             self.state,
             self.tracker.completed_tasks(),
+            self.tracker.roles,
             workflow_id=self.session_id,
             workflow=self.workflow,
             simulated=self._config.is_simulated,

@@ -6,13 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swarm_graph.events import Event
-from swarm_graph.sessions.artifacts import DOCUMENT_FILE, document_text, result_of
+from swarm_graph.roles.documents import DOCUMENT_FILE
+from swarm_graph.roles.registry import Roles
+from swarm_graph.sessions.artifacts import document_text, result_of
 from swarm_graph.state import DOCUMENT, AgentRole, SwarmState, Task, TaskRecord, TaskStatus
 from swarm_graph.tasks.results import is_custom_task
 from swarm_graph.tasks.spec import SPEC_FIELDS, TaskSpec
 
 
-def finished_task(task_id: str, state: SwarmState) -> Task:
+def role_name(name: str) -> str:
+    """The name of a role; one of the nine as a member of AgentRole."""
+    return AgentRole(name) if name in list(AgentRole) else name
+
+
+def finished_task(task_id: str, state: SwarmState, roles: Roles) -> Task:
     """A task of the state, with its result as text."""
     record = state["tasks"][task_id]
     if is_custom_task(record):
@@ -21,10 +28,10 @@ def finished_task(task_id: str, state: SwarmState) -> Task:
         task_id=task_id,
         task_type=record["task_type"],
         description=f"{record['node']}: {state.get('request', '').strip()[:80]}",
-        assigned_role=AgentRole(record["role"]),
+        assigned_role=role_name(record["role"]),
         status=TaskStatus(record["status"]),
         metadata={"node": record["node"], "iteration": record["iteration"]},
-        result=result_of(record, state),
+        result=result_of(record, state, roles),
         created_at=record["created_at"],
         completed_at=record["completed_at"],
     )
@@ -48,7 +55,7 @@ def failed_task(event: Event) -> Task:
         task_id=event.task,
         task_type=event.data["task_type"],
         description=event.node,
-        assigned_role=AgentRole(event.role),
+        assigned_role=role_name(event.role),
         status=TaskStatus.FAILED,
         metadata={"node": event.node, "iteration": event.iteration},
         error=event.data["error"],
@@ -56,12 +63,13 @@ def failed_task(event: Event) -> Task:
     )
 
 
-def state_document(state: SwarmState, tasks: Sequence[Task], **session: Any) -> dict[str, Any]:
+def state_document(state: SwarmState, tasks: Sequence[Task], roles: Roles, **session: Any) -> dict[str, Any]:
     """The state JSON of a session.
 
     Args:
         state: Its state.
         tasks: Its finished tasks.
+        roles: Its roles.
         session: What the state does not hold: `workflow_id`, `workflow`, `simulated`, `pauses`, `metrics`,
             `test_metrics`, `files`.
     """
@@ -74,7 +82,7 @@ def state_document(state: SwarmState, tasks: Sequence[Task], **session: Any) -> 
         "approved": state.get("approved", False),
         "iteration": state.get("iteration", 0),
         "request": state.get("request", ""),
-        **({"kind": DOCUMENT, "document": DOCUMENT_FILE} if document_text(state) else {}),
+        **({"kind": DOCUMENT, "document": DOCUMENT_FILE} if document_text(state, roles) else {}),
         "findings": state.get("findings", []),
         "context": _context(tasks, records),
         "pauses": session["pauses"],

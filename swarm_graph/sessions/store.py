@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.graph import START
 
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.config import SwarmConfig
@@ -19,7 +20,13 @@ from swarm_graph.workflows.pauses import Pause, waiting_pauses
 
 
 class Position(NamedTuple):
-    """Where a session stands: the nodes that have ended while their siblings have not, and the next ones."""
+    """Where a session stands.
+
+    Attributes:
+        ended: The nodes that have ended while their siblings have not, and the functions of an own workflow
+            that ran in the present round: the state does not show which those are.
+        following: The next nodes.
+    """
 
     ended: frozenset[str]
     following: frozenset[str]
@@ -81,7 +88,27 @@ class SessionStore:
             return Position(frozenset(), frozenset())
         snapshot = await graph.aget_state(self.thread)
         following = frozenset(snapshot.next)
-        return Position(frozenset(task.name for task in snapshot.tasks) - following, following)
+        ended = {*(task.name for task in snapshot.tasks), *await self._functions_that_ran(graph)}
+        return Position(frozenset(ended) - following, following)
+
+    async def _functions_that_ran(self, graph: SwarmGraph) -> set[str]:
+        """The functions of an own workflow that ran in the present round, or for all rounds before the coder.
+
+        LangGraph notes the version of the channel that made each node run; versions grow with each superstep.
+        """
+        saved = await self.saver.aget_tuple(self.thread) if self.saver and graph.silent_nodes else None
+        seen = saved.checkpoint["versions_seen"] if saved else {}
+        ran: dict[str, Any] = {node: max(versions.values()) for node, versions in seen.items() if versions}
+        if START not in ran:
+            return set()
+        nodes, request = list(graph.nodes), ran[START]
+        before_rounds = nodes[: nodes.index("coder")] if "coder" in nodes else []
+        this_round = max(request, ran.get("coder", request))
+        return {
+            node
+            for node in graph.silent_nodes
+            if node in ran and ran[node] >= (request if node in before_rounds else this_round)
+        }
 
     async def pauses(self) -> list[Pause]:
         """The pauses at which the session waits for a person."""

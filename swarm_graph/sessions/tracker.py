@@ -8,6 +8,7 @@ from typing import Any, cast
 from langgraph.channels.base import BaseChannel
 
 from swarm_graph.events import Event
+from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.sessions.metrics import (
     call_row,
@@ -36,6 +37,7 @@ class SessionTracker:
 
     Attributes:
         workflow: The name of its graph.
+        roles: Its roles.
         state: Its state, with the updates of nodes that ended while their siblings still run.
         calls: A row for each model call, earlier runs included.
         test_runs: A row for each test run, earlier runs included.
@@ -46,6 +48,7 @@ class SessionTracker:
     def __init__(
         self,
         workflow: str,
+        roles: Roles,
         channels: Mapping[str, Any] | None = None,
         state: SwarmState | None = None,
         calls: list[dict[str, Any]] | None = None,
@@ -55,6 +58,7 @@ class SessionTracker:
 
         Args:
             workflow: The name of the graph.
+            roles: Its roles.
             channels: The channels of the graph, whose reducers fold updates into the state.
             state: The latest state.
             calls: The rows of earlier calls.
@@ -64,7 +68,7 @@ class SessionTracker:
         self.calls, self.test_runs = calls or [], test_runs or []
         self.calls_in_flight = 0
         self.unreadable: dict[str, None] = {}
-        self._channels = channels or {}
+        self._channels, self.roles = channels or {}, roles
         self._failed: dict[str, Task] = {}
 
     # --- following -------------------------------------------------------------------------------
@@ -156,8 +160,8 @@ class SessionTracker:
         records = self.state.get("tasks", {})
         if self.workflow == "custom":
             finished = [record for record in custom_tasks(records) if record["status"] in FINISHED]
-            return [finished_task(record["task_id"], self.state) for record in finished]
-        completed = {task_id: finished_task(task_id, self.state) for task_id in records}
+            return [finished_task(record["task_id"], self.state, self.roles) for record in finished]
+        completed = {task_id: finished_task(task_id, self.state, self.roles) for task_id in records}
         return [task for _, task in sorted({**completed, **self._failed}.items())]
 
     def metrics(self) -> dict[str, Any]:

@@ -27,6 +27,10 @@ _GRAVE = ("unsafe", "command", "python", "image", "sandbox", "mode", "url", "api
 """The settings that a person must see, the gravest first: programs, then servers and keys, then files."""
 
 
+CODE = ("roles", "workflows", "code_dir")
+"""The settings that name code of this program itself: they are graver than all others."""
+
+
 class RecordedSetting(NamedTuple):
     """A setting that a session recorded, and that is not used unless the user trusts the session."""
 
@@ -41,7 +45,9 @@ class RecordedSetting(NamedTuple):
 
     @property
     def rank(self) -> int:
-        """Its place among the others: 0 for the gravest."""
+        """Its place among the others: the lowest for the gravest."""
+        if self.path.partition(".")[0] in CODE:
+            return -1
         name = self.path.rpartition(".")[2]
         return _GRAVE.index(name) if name in _GRAVE else len(_GRAVE)
 

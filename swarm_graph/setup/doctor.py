@@ -20,7 +20,7 @@ from swarm_graph.sandbox.protocol import Sandbox
 from swarm_graph.settings import Execution
 from swarm_graph.setup.checks import Check, failed_check
 from swarm_graph.setup.server_checks import check_servers
-from swarm_graph.state import DOCUMENT, WORKFLOWS, OwnWorkflow
+from swarm_graph.state import DOCUMENT, OwnWorkflow
 from swarm_graph.workflows.build import build_graph, with_declared_kind
 
 PACKAGES = ("langgraph", "langchain-core", "langchain-openai", "langchain-ollama")
@@ -56,11 +56,14 @@ def _check_python() -> Check:
 
 
 def _check_prompts(config: SwarmConfig) -> Iterator[Check]:
-    """Whether every workflow finds its prompts, and which shipped prompts are replaced."""
+    """Whether every workflow finds its roles and prompts, and which shipped prompts are replaced."""
     try:
-        for workflow in WORKFLOWS:
+        for workflow in config.workflow_names:
             if workflow != "custom" or not config.workflow.pauses:  # a task graph has no pauses
                 build_graph(OwnWorkflow(workflow), config=config)
+        for what, own in (("own roles", config.roles), ("own workflows", config.workflows)):
+            if own:
+                yield Check(what, True, ", ".join(own))
         if config.prompts_dir:
             names = ", ".join(replaced(config.prompts_dir)) or "none of ours"
             kind = with_declared_kind(config).workflow.kind

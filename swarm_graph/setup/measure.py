@@ -22,7 +22,6 @@ from swarm_graph.roles.answers import read_typed
 from swarm_graph.roles.chat_markup import final_message
 from swarm_graph.settings import AgentParameters, ModelEntry
 from swarm_graph.setup.checks import Check
-from swarm_graph.state import AgentRole
 
 ANSWER_TOKENS = 64
 """`max_tokens` of a plain call."""
@@ -120,7 +119,7 @@ async def measure(config: SwarmConfig) -> list[Check]:
 
 def _entries_with_server(config: SwarmConfig) -> Iterator[ModelEntry]:
     """The models of all roles and their fallbacks, except simulated ones."""
-    for role in AgentRole:
+    for role in config.role_names:
         try:
             entry = config.model_for(role)
         except ConfigError:
@@ -259,7 +258,7 @@ def _check_timeout(
     config: SwarmConfig, name: str, entry: ModelEntry, measurement: Measurement
 ) -> Iterator[Check]:
     """Whether the longest answer can end in time while the most concurrent calls are running."""
-    longest = max(config.parameters_for(role).max_tokens or 0 for role in AgentRole)
+    longest = max(config.parameters_for(role).max_tokens or 0 for role in config.role_names)
     slowest = min(rate / calls for calls, rate in measurement.rates.items())
     needed_s = longest / slowest if slowest else 0.0
     if needed_s > entry.timeout:

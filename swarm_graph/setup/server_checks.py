@@ -11,9 +11,9 @@ from swarm_graph.errors import ConfigError, NoModel
 from swarm_graph.models.capacity import server_capacity, slot_limit
 from swarm_graph.models.keys import api_key, check_model
 from swarm_graph.models.probe import ServerInfo, as_answered, inspect
-from swarm_graph.settings import ModelEntry
+from swarm_graph.roles.registry import Roles
+from swarm_graph.settings import AgentParameters, ModelEntry
 from swarm_graph.setup.checks import Check, failed_check
-from swarm_graph.state import AgentRole
 
 PROMPT_TOKENS = 4000
 """What a prompt of a later round usually needs beside the answer."""
@@ -26,7 +26,7 @@ NO_MODEL_CURE = (
 
 class _Assignment(NamedTuple):
     entry: ModelEntry
-    roles: list[AgentRole]
+    roles: list[str]
     """The roles that use this model."""
 
 
@@ -45,7 +45,7 @@ def _assignments(config: SwarmConfig) -> tuple[list[_Assignment], list[Check]]:
     """Each model with the roles that use it, and a failed check per reason why roles have none."""
     assignments: list[_Assignment] = []
     unassigned: dict[str, list[str]] = {}
-    for role in AgentRole:
+    for role in config.role_names:
         try:
             entry = config.model_for(role)
         except NoModel:
@@ -82,7 +82,7 @@ def _check_settings(config: SwarmConfig, assignment: _Assignment) -> Iterator[Ch
         yield Check(name, False, str(error), "set it, or correct the config")
         return
     yield Check(name, True, f"at {entry.server}, used by {', '.join(roles)}")
-    parameters = [config.parameters_for(role) for role in roles]
+    parameters = _parameters(config, roles)
     if entry.api_type == "openai" and any(p.num_ctx or p.keep_alive for p in parameters):
         text = "num_ctx and keep_alive have no effect: only Ollama knows them"
         yield Check(name, None, text, "start the server with its own context option")
@@ -105,11 +105,19 @@ def _check_server(config: SwarmConfig, assignment: _Assignment, info: ServerInfo
     yield _check_model_name(name, entry, info)
     context = server_capacity(config, entry, info).context
     if context is not None:
-        longest_answer = max(config.parameters_for(role).max_tokens or 0 for role in roles)
+        longest_answer = max(parameters.max_tokens or 0 for parameters in _parameters(config, roles))
         yield _check_context(name, context, longest_answer, info)
     yield from _check_slots(config, name, entry, info)
     for model in info.loaded:
         yield Check(name, True, f"loaded: {model}")
+
+
+def _parameters(config: SwarmConfig, roles: list[str]) -> list[AgentParameters]:
+    """The sampling parameters of roles; without its own defaults for a role that cannot be loaded."""
+    try:
+        return [Roles(config).parameters(role) for role in roles]
+    except ConfigError:  # the check of the prompts reports it
+        return [config.parameters_for(role) for role in roles]
 
 
 def _check_kind(name: str, entry: ModelEntry, info: ServerInfo) -> Check:

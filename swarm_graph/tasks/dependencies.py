@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from swarm_graph.errors import InputError
-from swarm_graph.nodes.registry import role_named
+from swarm_graph.roles.registry import Roles
 from swarm_graph.state import TaskRecord
 from swarm_graph.tasks.conditions import Condition
 from swarm_graph.tasks.spec import TaskSpec
@@ -22,8 +22,12 @@ CLOSED_SCHEMA_KEYS = {
 """In a schema with only these keywords, `properties` lists every value that an answer is meant to have."""
 
 
-def checked_graph(specs: Iterable[TaskSpec]) -> dict[str, TaskSpec]:
+def checked_graph(specs: Iterable[TaskSpec], roles: Roles | None = None) -> dict[str, TaskSpec]:
     """The tasks by id, in their order, checked as a graph.
+
+    Args:
+        specs: The tasks.
+        roles: The roles of the configuration; default the nine.
 
     Raises:
         InputError: There is no task, an id is used twice, a dependency does not exist, the dependencies form
@@ -46,7 +50,7 @@ def checked_graph(specs: Iterable[TaskSpec]) -> dict[str, TaskSpec]:
             cycle = [*cycle[:MAX_NAMES_OF_CYCLE], "…", cycle[-1]]
         raise InputError(f"the dependencies of tasks form a cycle: {' → '.join(cycle)}") from error
     for spec in graph.values():
-        _check_condition(spec, graph)
+        _check_condition(spec, graph, roles or Roles())
     return graph
 
 
@@ -60,9 +64,9 @@ def _check_dependencies(spec: TaskSpec, graph: Mapping[str, Any]) -> None:
             raise InputError(f"task '{spec.task_id}' depends on '{name}', which does not exist{hint}")
 
 
-def _check_condition(spec: TaskSpec, graph: Mapping[str, TaskSpec]) -> None:
+def _check_condition(spec: TaskSpec, graph: Mapping[str, TaskSpec], roles: Roles) -> None:
     for name, value in Condition(spec.when).values if spec.when else ():
-        available = _condition_names(graph[name])
+        available = _condition_names(graph[name], roles)
         if available is not None and value not in available:
             raise InputError(
                 f"task '{spec.task_id}': the condition {spec.when!r} reads '{value}', but "
@@ -70,13 +74,14 @@ def _check_condition(spec: TaskSpec, graph: Mapping[str, TaskSpec]) -> None:
             )
 
 
-def _condition_names(spec: TaskSpec) -> list[str] | None:
+def _condition_names(spec: TaskSpec, roles: Roles) -> list[str] | None:
     """The values of a task that a condition can read; None if any name is possible."""
-    if spec.answer is not None:
-        is_closed = "properties" in spec.answer and spec.answer.keys() <= CLOSED_SCHEMA_KEYS
-        return ["result", *spec.answer["properties"]] if is_closed else None
-    role_form = not (spec.prompt or spec.expands)
-    is_review = role_form and role_named(spec.assigned_role).form == "reviews"
+    role = None if spec.prompt or spec.expands else roles.find(spec.assigned_role)
+    schema = spec.answer or (role.schema if role and role.form == "data" else None)
+    if schema is not None:
+        is_closed = "properties" in schema and schema.keys() <= CLOSED_SCHEMA_KEYS
+        return ["result", *schema["properties"]] if is_closed else None
+    is_review = role is not None and role.form == "reviews"
     return ["result", *(REVIEW_VALUES if is_review else ())]
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from swarm_graph.errors import InputError, UnreadableAnswer
-from swarm_graph.nodes.registry import role_named
+from swarm_graph.roles.registry import Roles
 from swarm_graph.state import AgentRole
 from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.spec import TaskSpec, task_specs
@@ -31,6 +34,18 @@ class Expansion(BaseModel):
 
     plan: str = Field("", json_schema_extra={"maxLength": 8000})
     tasks: list[NewTask] = Field(min_length=1, json_schema_extra={"maxItems": 100})
+
+
+@cache
+def expansion_form(own_roles: tuple[str, ...]) -> type[Expansion]:
+    """The form of the answer in a configuration with roles of the user's own."""
+    if not own_roles:
+        return Expansion
+    make: Any = StrEnum  # type checkers want literals, but the names are known only now
+    names = make("AgentRole", {name.upper(): name for name in (*AgentRole, *own_roles)})
+    task: Any = create_model("NewTask", __base__=NewTask, assigned_role=(names, ...))
+    tasks = Field(min_length=1, json_schema_extra={"maxItems": 100})
+    return create_model("Expansion", __base__=Expansion, tasks=(list[task], tasks))
 
 
 @dataclass(frozen=True)
@@ -68,7 +83,7 @@ class TaskLimit:
             )
 
 
-def added_tasks(parent: TaskSpec, answer: Expansion, limit: TaskLimit) -> list[TaskSpec]:
+def added_tasks(parent: TaskSpec, answer: Expansion, limit: TaskLimit, roles: Roles) -> list[TaskSpec]:
     """The tasks that an answer adds: named below their parent, and dependent on it.
 
     Raises:
@@ -88,13 +103,13 @@ def added_tasks(parent: TaskSpec, answer: Expansion, limit: TaskLimit) -> list[T
         task["task_id"] = f"{parent.task_id}.{task['task_id']}"
         task["dependencies"] = [f"{parent.task_id}.{name}" for name in task["dependencies"]]
         task["priority"] = parent.priority
-        task["task_type"] = role_named(task["assigned_role"]).task_type
+        task["task_type"] = roles.named(task["assigned_role"]).task_type
     if taken := [task["task_id"] for task in tasks if task["task_id"] in limit.names]:
         raise UnreadableAnswer(
             f"the answer's task '{taken[0]}' has the id of another task; use another task_id"
         )
     try:
-        specs = list(checked_graph(task_specs(tasks)).values())
+        specs = list(checked_graph(task_specs(tasks), roles).values())
     except InputError as problem:
         raise UnreadableAnswer(f"the answer's tasks cannot be used: {problem}") from problem
     limit.names.update(spec.task_id for spec in specs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ MAX_NAME_BYTES = 200
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0", "")
 
 
-def read_tasks(path: str | Path) -> tuple[str, list[TaskSpec]]:
+def read_tasks(
+    path: str | Path, roles: Collection[str] | None = tuple(AgentRole)
+) -> tuple[str, list[TaskSpec]]:
     """The request and the tasks of a task file.
 
     YAML and JSON hold a list of tasks, or an object with `tasks` and `request`; JSON Lines hold a task per
@@ -38,6 +40,8 @@ def read_tasks(path: str | Path) -> tuple[str, list[TaskSpec]]:
 
     Args:
         path: The file. The paths in it are relative to its folder.
+        roles: The names of all roles, as `SwarmConfig.role_names` has them; default the nine. None:
+            they are checked later.
 
     Returns:
         The request, empty if the file has none, and the tasks with absolute paths.
@@ -54,7 +58,7 @@ def read_tasks(path: str | Path) -> tuple[str, list[TaskSpec]]:
             raise InputError(f"{path}: unknown key '{unknown[0]}'; expected tasks, and optionally request")
         request, tasks = str(tasks.get("request") or ""), tasks["tasks"]
     try:
-        specs = task_specs([_from_row(row) for row in tasks] if suffix in TABLES else tasks)
+        specs = task_specs([_from_row(row) for row in tasks] if suffix in TABLES else tasks, roles)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return request, [with_absolute_paths(spec, path.parent) for spec in specs]
@@ -114,7 +118,7 @@ def _cell(name: str, text: str) -> Any:
 
 def batch_tasks(
     inputs: Iterable[str],
-    role: AgentRole,
+    role: str,
     prompt: str,
     *,
     answer: dict[str, Any] | None = None,

@@ -16,17 +16,17 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from swarm_graph.checkpoints.places import UNMOVED, Places, is_below
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.models.keys import check_model
-from swarm_graph.nodes.registry import role_named
 from swarm_graph.prompts import template
 from swarm_graph.roles.answers import Reading, read, read_typed
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.chat_markup import FinalMessage
 from swarm_graph.roles.file_blocks import Files, fenced
 from swarm_graph.roles.findings import review_text
+from swarm_graph.roles.registry import role_source
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.roles.turn import NONE, Question
 from swarm_graph.state import Reply, Review, TaskRecord
-from swarm_graph.tasks.expansion import Expansion, TaskLimit, added_tasks
+from swarm_graph.tasks.expansion import Expansion, TaskLimit, added_tasks, expansion_form
 from swarm_graph.tasks.spec import TaskSpec
 
 FOCUS = "general"
@@ -76,12 +76,11 @@ class TaskPrompts:
             ConfigError: A prompt cannot be used.
         """
         self.config, self.request, self.limit = bindings.config, request, limit
-        self._folder, self._texts, self._places = self.config.prompts_dir, bindings.texts, places
-        self._only_below, self._kind = only_below, self.config.workflow.kind
+        self.roles = bindings.roles
+        self._texts, self._places, self._only_below = bindings.texts, places, only_below
         self._prompts: dict[tuple[str, tuple[str, ...]], template.Prompt] = {}
         self.repair = self.prompt(template.REPAIR, "problem")
-        focus = template.read(template.FOCUS + FOCUS, self._folder, self._texts, self._kind)
-        self._focus = focus.strip()
+        self._focus = self.roles.prompt_text(template.FOCUS + FOCUS).strip()
 
     def prompt(self, name: str, *holes: str) -> template.Prompt:
         """A prompt by its name or file.
@@ -93,9 +92,7 @@ class TaskPrompts:
         if key not in self._prompts:
             is_file = template.is_path(name) and name not in self._texts
             path = self._places.present(name) if is_file else name
-            self._prompts[key] = template.load(
-                path, self._folder, holes=holes, texts=self._texts, kind=self._kind
-            )
+            self._prompts[key] = self.roles.prompt(path, *holes)
         return self._prompts[key]
 
     def question(self, spec: TaskSpec, results: Mapping[str, TaskRecord]) -> Question[Outcome]:
@@ -110,15 +107,15 @@ class TaskPrompts:
         """
         if self._only_below:
             refuse_files_outside(spec, self._only_below, self._places)
-        role = self._role(spec)
+        role = self.roles.named(spec.assigned_role)
         if spec.expands:
             self.limit.check(spec.task_id)
-        schema = spec.answer or (Expansion.model_json_schema() if spec.expands else None)
+        schema = spec.answer or (self._expansion.model_json_schema() if spec.expands else None)
         role_form = not (spec.prompt or schema)
         return Question(
             messages=self.messages(spec, results),
             entry=lambda: self.config.model_for(spec.assigned_role, spec.model),
-            parameters=self.config.parameters_for(spec.assigned_role, spec.parameters),
+            parameters=self.roles.parameters(spec.assigned_role, spec.parameters),
             read=self._reader(spec, role),
             repair=self.repair,
             schema=role.schema if role_form else schema,
@@ -147,19 +144,28 @@ class TaskPrompts:
         else:
             task_system, user = task.render(values)
             system = f"{self._role_system(spec, values)}\n\n{task_system}"
-        if spec.answer:
+        if schema := spec.answer or self._schema_of_role(spec):
             typed = self.prompt(template.TYPED, "schema").system
-            system += "\n\n" + typed.substitute(schema=json.dumps(spec.answer, ensure_ascii=False))
+            system += "\n\n" + typed.substitute(schema=json.dumps(schema, ensure_ascii=False))
         return [SystemMessage(system), HumanMessage(user)]
 
-    def _role(self, spec: TaskSpec) -> Role[Any]:
-        return role_named(spec.assigned_role).for_kind(self._kind)
+    def _schema_of_role(self, spec: TaskSpec) -> dict[str, Any] | None:
+        """The JSON schema that the prompt shows because the task's role, one of the user's own, has it."""
+        if spec.prompt or spec.expands:
+            return None
+        return self.roles.shown_schema(self.roles.named(spec.assigned_role))
+
+    @property
+    def _expansion(self) -> type[Expansion]:
+        return expansion_form(tuple(self.config.roles))
 
     def _role_system(self, spec: TaskSpec, values: Mapping[str, str]) -> str:
         """The system message of the task's role."""
         if spec.expands:
-            return self.prompt(template.EXPAND, "role", "room").system.substitute(values)
-        role = self._role(spec)
+            expand = self.prompt(template.EXPAND, "role", "room").system.substitute(values)
+            more = ", ".join(self.config.roles)
+            return f"{expand}\n\nMore roles of this team: {more}." if more else expand
+        role = self.roles.named(spec.assigned_role)
         if spec.answer:
             return f"You are the {role.role} of a team with nine roles."
         elsewhere = dict.fromkeys(role.reads, NONE)
@@ -169,7 +175,7 @@ class TaskPrompts:
     def _reader(self, spec: TaskSpec, role: Role[Any]) -> Callable[[FinalMessage], Reading[Outcome]]:
         """A function that parses the answer in the form that the task expects."""
         if spec.expands:
-            return lambda message: Reading(self._expand(spec, read(message, Expansion)))
+            return lambda message: Reading(self._expand(spec, read(message, self._expansion)))
         if spec.answer is not None:
             schema = spec.answer
             return lambda message: Reading(_typed_outcome(read_typed(message, schema)))
@@ -183,7 +189,7 @@ class TaskPrompts:
         return read_in_role
 
     def _expand(self, spec: TaskSpec, answer: Expansion) -> Outcome:
-        tasks = added_tasks(spec, answer, self.limit)
+        tasks = added_tasks(spec, answer, self.limit, self.roles)
         return Outcome(answer.plan or "\n".join(task.description for task in tasks), adds=tasks)
 
 
@@ -201,6 +207,8 @@ def outcome_of(spec: TaskSpec, role: Role[Any], answer: Any) -> Outcome:
     update = role.changes(Answered(answer, spec.task_id, 1, {}))
     if role.form == "files":
         return Outcome(fenced(update[role.writes]))
+    if role.form == "data":
+        return _typed_outcome(update[role.writes])
     if role.form != "reviews":
         return Outcome(str(update[role.writes]))
     review: Review = update[role.writes][0]
@@ -250,6 +258,7 @@ def prompt_names(spec: TaskSpec) -> list[str]:
     elif not spec.answer:
         names += [
             str(spec.assigned_role),
+            role_source(spec.assigned_role),
             *([template.FOCUS + FOCUS] if spec.assigned_role == "reviewer" else []),
         ]
     return [*names, template.TYPED] if spec.answer else names

@@ -11,9 +11,10 @@ from typing import Any
 
 from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.errors import InputError
-from swarm_graph.nodes.registry import all_roles, role_named
-from swarm_graph.roles.file_blocks import Files, read_files
-from swarm_graph.state import Kind, SwarmState, TaskRecord, TaskStatus
+from swarm_graph.roles.file_blocks import read_files
+from swarm_graph.roles.registry import Roles
+from swarm_graph.roles.role import Role
+from swarm_graph.state import SwarmState, TaskRecord, TaskStatus
 from swarm_graph.tasks.dependencies import added_ids, all_dependencies
 from swarm_graph.tasks.spec import TaskSpec
 
@@ -49,11 +50,12 @@ def result_text(record: TaskRecord) -> str:
     return f"{record['result'].rstrip()}\n"
 
 
-def result_files(state: SwarmState, places: Places = UNMOVED) -> dict[str, str]:
+def result_files(state: SwarmState, roles: Roles, places: Places = UNMOVED) -> dict[str, str]:
     """The files of a custom session, name to text: the results, tables of them, and the roles' text files.
 
     Args:
         state: The state.
+        roles: The roles of the session.
         places: Where the input files of the session are now.
     """
     tasks = custom_tasks(state.get("tasks", {}))
@@ -62,7 +64,7 @@ def result_files(state: SwarmState, places: Places = UNMOVED) -> dict[str, str]:
     results = {result_file(task): result_text(task) for task in tasks if "result" in task}
     rows = [result_row(task, places) for task in tasks if task["status"] in FINISHED]
     tables = {"results.jsonl": json_lines(rows), "results.csv": csv_table(rows)} if rows else {}
-    return {**results, **tables, **_role_text_files(tasks, state.get("kind", "code"))}
+    return {**results, **tables, **_role_text_files(tasks, roles)}
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -143,11 +145,12 @@ def _cell(value: Any) -> Any:
 # --- the roles' text files and the project -------------------------------------------------------
 
 
-def _role_text_files(tasks: list[TaskRecord], kind: Kind) -> dict[str, str]:
+def _role_text_files(tasks: list[TaskRecord], roles: Roles) -> dict[str, str]:
     """The text files of the roles, name to text, with a section for each task."""
-    sections: dict[str, list[str]] = {role.text_file: [] for role in all_roles() if role.text_file}
+    sections: dict[str, list[str]] = {role.text_file: [] for role in roles.all() if role.text_file}
     for task in tasks:
-        name = role_named(task["role"]).for_kind(kind).text_file
+        role = roles.find(task["role"])
+        name = role.text_file if role else ""
         if name and "result" in task and has_role_form(task):
             sections[name].append(f"===== {task['task_id']} =====\n{result_text(task)}")
     return {name: "\n".join(parts) for name, parts in sections.items() if parts}
@@ -158,26 +161,31 @@ def has_role_form(task: TaskRecord) -> bool:
     return not any(task["spec"].get(key) for key in ("prompt", "answer", "expands"))
 
 
-def written_files(state: SwarmState) -> dict[str, str]:
+def written_files(state: SwarmState, roles: Roles) -> dict[str, str]:
     """The files that custom tasks of coders and testers wrote, merged: path to text.
 
     Where tasks wrote the same path, the task further down the graph wins, then the task added later.
     """
     merged: dict[str, str] = {}
-    for task in _writers(custom_tasks(state.get("tasks", {}))):
+    for task in _writers(custom_tasks(state.get("tasks", {})), roles):
         merged = read_files(task["result"]).over(merged)
     return merged
 
 
-def _writers(tasks: list[TaskRecord]) -> list[TaskRecord]:
+def _writers(tasks: list[TaskRecord], roles: Roles) -> list[TaskRecord]:
     """The tasks that wrote files, dependencies before their dependents."""
     depths = _depths(tasks)
     writers = [
         task
         for task in tasks
-        if "result" in task and has_role_form(task) and role_named(task["role"]).answer is Files
+        if "result" in task and has_role_form(task) and _writes_files(roles.find(task["role"]))
     ]
     return sorted(writers, key=lambda task: (depths[task["task_id"]], task["rank"]))
+
+
+def _writes_files(role: Role[Any] | None) -> bool:
+    """Whether the results of a role are files; the documenter's is one text, though it becomes a file."""
+    return role is not None and role.form == "files" and role.answer is not str
 
 
 def _depths(tasks: list[TaskRecord]) -> dict[str, int]:

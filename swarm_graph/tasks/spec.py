@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +17,11 @@ from pydantic import (
     model_validator,
 )
 
-from swarm_graph.config_source import closest_match
+from swarm_graph.config_source import closest_match, unknown_name
 from swarm_graph.errors import InputError
+from swarm_graph.names import RoleName
 from swarm_graph.prompts.template import is_path
+from swarm_graph.roles.json_schema import check_schema
 from swarm_graph.settings import AgentParameters, Integer
 from swarm_graph.state import AgentRole, Task, TaskRecord, TaskStatus
 from swarm_graph.tasks.conditions import Condition
@@ -53,7 +55,7 @@ class TaskSpec(BaseModel):
     task_id: TaskId = Field(description="Names the task and its result file.")
     task_type: str = Field("task", min_length=1, description="A word of your own for the kind of work.")
     description: str = Field("", description="The instructions for the role.")
-    assigned_role: AgentRole = Field(description="The role that does the task.")
+    assigned_role: RoleName = Field(description="The role that does the task.")
     priority: Integer = Field(5, description="Among ready tasks, the highest starts first.")
     dependencies: list[str] = Field(
         [], description="The ids of the tasks that must finish first; the prompt shows their results."
@@ -95,7 +97,7 @@ class TaskSpec(BaseModel):
     @classmethod
     def _check_answer(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
         if schema is not None:
-            _check_schema(schema)
+            check_schema(schema)
         return schema
 
     @field_validator("when")
@@ -120,12 +122,13 @@ SPEC_FIELDS = [field.name for field in fields(Task) if field.name in TaskSpec.mo
 """The fields of a `Task` that its user sets."""
 
 
-def task_specs(tasks: Any) -> list[TaskSpec]:
+def task_specs(tasks: Any, roles: Collection[str] | None = None) -> list[TaskSpec]:
     """Tasks from any of the accepted forms.
 
     Args:
         tasks: A list of TaskSpecs, `Task`s or dicts, or a dict of those by id. The status of a `Task` must be
             PENDING or READY.
+        roles: The names of all roles; None where they were checked before.
 
     Raises:
         InputError: A task is invalid; the message is about the first of them.
@@ -138,7 +141,11 @@ def task_specs(tasks: Any) -> list[TaskSpec]:
         raise InputError(
             "the tasks are not a list; expected a list of Tasks, or of objects with their fields"
         )
-    return [_spec(task, number) for number, task in enumerate(tasks, 1)]
+    specs = [_spec(task, number) for number, task in enumerate(tasks, 1)]
+    for spec in specs:
+        if roles is not None and spec.assigned_role not in roles:
+            raise InputError(f"task '{spec.task_id}': {unknown_name('role', spec.assigned_role, roles)}")
+    return specs
 
 
 def _spec(task: Any, number: int) -> TaskSpec:
@@ -173,51 +180,6 @@ def _problem(error: ValidationError, task: Mapping[str, Any]) -> str:
         )
     message = str(first.get("ctx", {}).get("error", first["msg"]))
     return f"{path}: {message[:1].lower()}{message[1:]}" if path else message
-
-
-def _check_schema(schema: dict[str, Any]) -> None:
-    """Raises ValueError for a schema that is invalid, not of an object, or not complete in itself."""
-    from jsonschema import Draft202012Validator, SchemaError
-
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise ValueError(f"is not a JSON Schema: {error.message}") from error
-    if schema.get("type") != "object":
-        raise ValueError('expected a JSON Schema of an object: {"type": "object", ...}')
-    _check_references(schema)
-    try:
-        # Only a validation shows whether a chain of references ends.
-        Draft202012Validator(schema).is_valid({})
-    except RecursionError as error:
-        raise ValueError("its references form a cycle") from error
-
-
-def _check_references(schema: Mapping[str, Any]) -> None:
-    """Raises ValueError for a reference to another document, which would be fetched, or to nothing."""
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-    from referencing.jsonschema import DRAFT202012
-
-    resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver("")
-    for reference in _references(schema):
-        if not reference.startswith("#"):
-            raise ValueError(f"the reference {reference!r} leads to another document; expected '#/...'")
-        try:
-            resolver.lookup(reference)
-        except Unresolvable as error:
-            raise ValueError(f"the reference {reference!r} leads nowhere") from error
-
-
-def _references(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if key in ("$ref", "$dynamicRef") and isinstance(inner, str):
-                yield inner
-            yield from _references(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _references(inner)
 
 
 def with_absolute_paths(spec: TaskSpec, folder: Path) -> TaskSpec:

@@ -10,12 +10,18 @@ from typing import Any
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from swarm_graph.config import SwarmConfig, load_config
-from swarm_graph.errors import InputError
+from swarm_graph.config_source import one_line
+from swarm_graph.errors import ConfigError, InputError, SwarmError
 from swarm_graph.prompts import template
 from swarm_graph.roles.bindings import Bindings
-from swarm_graph.state import WORKFLOWS, Workflow
+from swarm_graph.roles.own_code import load_object
+from swarm_graph.state import WORKFLOWS, SwarmState, Workflow
+from swarm_graph.tasks.node import CustomState
 from swarm_graph.workflows.builder import GraphBuilder
 from swarm_graph.workflows.graph import SwarmGraph
+
+Define = Callable[[GraphBuilder], object]
+"""Places and connects the nodes of a workflow."""
 
 
 def build_graph(
@@ -30,14 +36,14 @@ def build_graph(
     is switched off unless `features.langsmith` is set.
 
     Args:
-        workflow: `standard`, `full`, `review_only` or `custom`. A name that is known only at run time is
-            `OwnWorkflow(name)` for type checkers.
+        workflow: `standard`, `full`, `review_only`, `custom`, or one of `workflows` in the configuration. For
+            type checkers a name of your own is `OwnWorkflow(name)`.
         config: A SwarmConfig, a path, a dict in the file's shape, or None (see `load_config`).
         checkpointer: Any LangGraph checkpointer. The one of `open_checkpointer` also records sessions.
 
     Raises:
         InputError: There is no such workflow.
-        ConfigError: The configuration or a prompt cannot be used.
+        ConfigError: The configuration, a prompt, or a role or workflow of your own cannot be used.
     """
     return new_builder(workflow, load_config(config)).build(workflow, checkpointer)
 
@@ -50,16 +56,40 @@ def new_builder(workflow: str, config: SwarmConfig, texts: Mapping[str, str] | N
         config: The configuration.
         texts: Texts of prompts, by name or path, in place of those of the files.
     """
-    if workflow not in WORKFLOWS:
-        raise InputError(f"unknown workflow '{workflow}'; known workflows: {', '.join(WORKFLOWS)}")
+    if workflow not in config.workflow_names:
+        known = ", ".join(config.workflow_names)
+        raise InputError(f"unknown workflow '{workflow}'; known workflows: {known}")
     if config.prompts_dir and not texts:
-        template.warn_of_unused(config.prompts_dir, roles=workflow != "custom")
+        template.warn_of_unused(config.prompts_dir, roles=workflow != "custom", own=config.roles)
     config = with_declared_kind(config)
     if not config.features.langsmith:
         _switch_off_langsmith()
+    bindings = Bindings(config, texts or {})
+    bindings.roles.load()
+    if workflow in config.workflows:
+        return _own_workflow(workflow, bindings)
+    graph = GraphBuilder(bindings, CustomState if workflow == "custom" else SwarmState)
     module, _, name = WORKFLOWS[workflow].partition(":")
-    define: Callable[[Bindings], GraphBuilder] = getattr(import_module(module), name)
-    return define(Bindings(config, texts or {}))
+    define: Define = getattr(import_module(module), name)
+    define(graph)
+    return graph
+
+
+def _own_workflow(name: str, bindings: Bindings) -> GraphBuilder:
+    """The graph of a workflow of the user's own. Raises ConfigError when its function cannot be used."""
+    config, setting = bindings.config, f"workflows.{name}"
+    define = load_object(setting, config.workflows[name], config.code_dir)
+    if not callable(define):
+        raise ConfigError(f"{setting}: expected a function that takes a GraphBuilder, found {define!r:.60}")
+    graph = GraphBuilder(bindings, completes=True)
+    try:
+        define(graph)
+        graph.check()
+    except SwarmError as error:
+        raise ConfigError(f"{setting}: {error}") from error
+    except Exception as error:  # code of the user's, and LangGraph's checks, which raise anything
+        raise ConfigError(one_line(f"{setting}: {type(error).__name__}: {error}")) from error
+    return graph
 
 
 def with_declared_kind(config: SwarmConfig) -> SwarmConfig:

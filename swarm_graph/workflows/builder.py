@@ -6,79 +6,120 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.graph import END, StateGraph
+from langgraph.graph import END, START, StateGraph
 
+from swarm_graph.errors import ConfigError
 from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.role import Role
 from swarm_graph.roles.role_node import RoleNode
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, RUN_TESTS
-from swarm_graph.state import DOCUMENT, AgentRole, SwarmContext, SwarmState
+from swarm_graph.state import DOCUMENT, SwarmContext, SwarmState
 from swarm_graph.workflows.check_document import CheckDocumentNode
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.opening import Prepared, prepare
 from swarm_graph.workflows.pauses import pause_node
 from swarm_graph.workflows.run_tests import RunTestsNode, next_step
-from swarm_graph.workflows.verdict import complete, reviews_of_round, verdict_node
+from swarm_graph.workflows.verdict import complete, complete_own, reviews_of_round, verdict_node
 
 Choose = Callable[[Any], Hashable | list[Hashable]]
 """Returns the label, or the labels, of the next nodes for a state."""
+
+
+COMPLETE = "complete"
+"""The node that ends a workflow of the user's own, and built-in ones whose last roles have pauses."""
 
 
 class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]):
     """LangGraph's StateGraph with the terms of our workflows: `place`, `connect`, `branch`, `verdict`, ….
 
     If a role has a pause, `connect` and `branch` use the pause in place of its node, so a workflow does not
-    have to know about pauses.
+    have to know about pauses. What StateGraph has works, too: `add_node` adds a function as a node.
+
+    Attributes:
+        bindings: The configuration, the models and the roles of the graph.
+        settings: `workflow` of the configuration.
+        max_iterations: How many rounds there are at the most.
+        makes_document: Whether the sessions make a document.
+        roles: The names of the roles that were placed, in order.
     """
 
-    def __init__(self, bindings: Bindings, state: type[SwarmState] = SwarmState) -> None:
+    def __init__(
+        self, bindings: Bindings, state: type[SwarmState] = SwarmState, *, completes: bool = False
+    ) -> None:
         """Start an empty graph.
 
         Args:
             bindings: The configuration, and the models that the nodes call.
             state: A state with keys that callers do not see.
+            completes: Whether the workflow is complete when it reaches END; else its function says with
+                `ends` after which nodes it is.
         """
         super().__init__(state, SwarmContext, output_schema=SwarmState)
         self.bindings = bindings
         self.settings = bindings.config.workflow
         self.max_iterations = self.settings.max_iterations
         self.makes_document = self.settings.kind == DOCUMENT
-        self.roles: list[AgentRole] = []
+        self.roles: list[str] = []
+        self.opens_round = False
+        """Whether a role of it opens the rounds, as the coder does."""
+        self._completes = completes
         self._edges: list[tuple[str, str]] = []
 
     # --- for workflows ---------------------------------------------------------------------------
 
-    def place(self, role: Role[Any], name: str = "", focus: str | None = None, *, ends: bool = False) -> str:
+    def place(
+        self, role: Role[Any] | str, name: str = "", focus: str | None = None, *, ends: bool = False
+    ) -> str:
         """Add a node for a role.
 
         Args:
-            role: The role.
+            role: The role, or its name.
             name: The name of the node; default the role's.
             focus: What a reviewer looks at; its task is named after it.
-            ends: Whether the workflow is complete after this node.
+            ends: Whether the workflow is complete after this node. A workflow of your own is complete when it
+                reaches END, and needs no `ends`.
 
         Returns:
             The name of the node.
+
+        Raises:
+            ConfigError: There is no such role, or the name is taken.
         """
-        name, role = name or str(role.role), role.for_kind(self.settings.kind)
+        role = self.bindings.roles.placed(role)
+        name = name or str(role.role)
+        self._check_new(name, role)
         # Several reviewers need several task ids: review_style → T004_review_style.
         verb = f"{role.verb}{name.removeprefix('review')}" if focus and name != "reviewer" else role.verb
         self.roles.append(role.role)
         task_id = f"T{len(self.roles):03d}_{verb}"
-        node = RoleNode(self.bindings, role, name, task_id, focus, ends=ends)
-        self.add_node(name, node, input_schema=role.state)
-        self.schemas[SwarmState] |= self.schemas[role.state]  # the keys of roles are part of the output, too
+        node = RoleNode(self.bindings, role, name, task_id, focus, ends=ends and not self._completes)
+        self.add_node(name, node, input_schema=self.bindings.roles.state_of(role))
+        self.show(self.bindings.roles.state_of(role))
+        self.opens_round = self.opens_round or role.opens_round
         if role.role in self.settings.pause_before:
-            self.add_node(f"before_{name}", pause_node("before", name, role))
+            self.add_node(f"before_{name}", pause_node("before", name, role, self.bindings.roles))
             self.add_edge(f"before_{name}", name)
         if role.role in self.settings.pause_after:
-            self.add_node(f"after_{name}", pause_node("after", name, role))
+            self.add_node(f"after_{name}", pause_node("after", name, role, self.bindings.roles))
             self.add_edge(name, f"after_{name}")
         return name
 
+    def show(self, state: type[Any]) -> None:
+        """Make the keys of a state part of the result, such as those that a function of yours writes.
+
+        Args:
+            state: A TypedDict with the keys.
+        """
+        self._add_schema(state)
+        self.schemas[SwarmState] |= self.schemas[state]
+
     def connect(self, start: str, end: str) -> None:
-        """Add an edge between two nodes."""
+        """Add an edge between two nodes, or from START, or to END.
+
+        Raises:
+            ConfigError: There is no such node yet.
+        """
         self._edges.append((self._exit(start), self._entrance(end)))
 
     def branch(self, source: str, choose: Choose, targets: Mapping[str, str]) -> None:
@@ -88,18 +129,23 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
             source: The node that they leave.
             choose: Returns the labels of the next nodes.
             targets: Label to node.
+
+        Raises:
+            ConfigError: There is no such node yet.
         """
         nodes: dict[Hashable, str] = {label: self._entrance(name) for label, name in targets.items()}
         self.add_conditional_edges(self._exit(source), choose, nodes)
 
     def end_with(self, *roles: Role[Any]) -> None:
         """Add the roles, side by side, after which the workflow is complete."""
-        paused = any(role.role in [*self.settings.pause_before, *self.settings.pause_after] for role in roles)
+        paused = not self._completes and any(
+            role.role in [*self.settings.pause_before, *self.settings.pause_after] for role in roles
+        )
         names = [self.place(role, ends=not paused) for role in roles]
         if paused:
-            self.add_node("complete", complete)
-            self.add_edge([self._exit(name) for name in names], "complete")
-            names = ["complete"]
+            self.add_node(COMPLETE, complete)
+            self.add_edge([self._exit(name) for name in names], COMPLETE)
+            names = [COMPLETE]
         for name in names:
             self.connect(name, END)
 
@@ -119,18 +165,33 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         return CHECK_DOCUMENT
 
     def verdict(
-        self, reviews: list[str], max_iterations: int, *, ends: bool, run_tests: bool = False
+        self,
+        reviews: list[str],
+        max_iterations: int | None = None,
+        *,
+        ends: bool = False,
+        run_tests: bool = False,
     ) -> None:
-        """Add the verdict on the reviews of a round.
+        """Add the node `verdict` after the reviews of a round: it decides whether they approve.
 
         Args:
             reviews: The nodes that review.
-            max_iterations: How many rounds there are at the most.
-            ends: Whether the workflow is complete after the last verdict.
-            run_tests: Whether the tests of the tester run before the verdict. The verdict is deferred then,
-                because the tester may have to rewrite its tests first.
+            max_iterations: How many rounds there are at the most; default as configured.
+            ends: Whether the workflow is complete after the last verdict; see `place`.
+            run_tests: Whether the tests of the tester run before the verdict, or for a document its checks.
+                For tests the verdict is deferred, because the tester may have to rewrite them first.
+
+        Raises:
+            ConfigError: There is no review, or a node is missing.
         """
-        self.add_node("verdict", verdict_node(max_iterations, ends=ends), defer=run_tests)
+        if not reviews:
+            raise ConfigError("a verdict needs reviews: give the names that graph.reviewers(…) returns")
+        rounds = self.max_iterations if max_iterations is None else max_iterations
+        ends = ends and not self._completes
+        if run_tests and self.makes_document:
+            self.connect("tester", self.check_document())
+            reviews, run_tests = [*reviews, CHECK_DOCUMENT], False
+        self.add_node("verdict", verdict_node(rounds, ends=ends), defer=run_tests)
         if not run_tests:
             self.add_edge([self._exit(review) for review in reviews], "verdict")
             return
@@ -139,6 +200,13 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         self.add_node(RUN_TESTS, RunTestsNode(self.bindings.config))
         self.connect("tester", RUN_TESTS)
         self.branch(RUN_TESTS, next_step, {"rewrite": "tester", "done": "verdict"})
+
+    @property
+    def silent_nodes(self) -> list[str]:
+        """The nodes of a workflow of the user's own that emit no event themselves: functions, pauses."""
+        ours = (RoleNode, RunTestsNode, CheckDocumentNode)
+        nodes = self.nodes.items() if self._completes else ()
+        return [name for name, node in nodes if name != "verdict" and not isinstance(node.runnable, ours)]
 
     # --- for build_graph -------------------------------------------------------------------------
 
@@ -149,6 +217,8 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
     def build(self, name: str, checkpointer: BaseCheckpointSaver[Any] | None = None) -> SwarmGraph:
         """The compiled graph, with our rules for sessions."""
         self._add_connections()
+        if self._completes:
+            self._complete_at_end()
         compiled: Any = self.compile(checkpointer, name=name)
         # `compile` has no hook for the class that it returns. SwarmGraph adds only methods, so this is safe.
         compiled.__class__ = SwarmGraph
@@ -176,10 +246,51 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
 
             self.add_conditional_edges("after_coder", choose, targets)
 
+    def check(self) -> None:
+        """Raises ConfigError for a node that leads nowhere, or to which nothing leads."""
+        targets = [targets.ends for specs in self.branches.values() for targets in specs.values()]
+        edges = {*self._edges, *self.edges, *((one, end) for many, end in self.waiting_edges for one in many)}
+        starts = {*(start for start, _ in edges), *self.branches}
+        ends = {*(end for _, end in edges), *(end for found in targets if found for end in found.values())}
+        for name, node in self.nodes.items():
+            if name not in starts and not node.ends:
+                raise ConfigError(f"the node '{name}' leads nowhere; connect it to another node or to END")
+            if name not in ends and all(targets) and not any(one.ends for one in self.nodes.values()):
+                raise ConfigError(f"nothing leads to the node '{name}'; connect START or another node to it")
+
+    def _complete_at_end(self) -> None:
+        """Put the node `complete` before END: however the graph gets there, it is complete."""
+
+        def end_of(node: str) -> str:
+            return COMPLETE if node == END else node
+
+        self.edges = {(start, end_of(end)) for start, end in self.edges}
+        self.waiting_edges = {(starts, end_of(end)) for starts, end in self.waiting_edges}
+        for specs in self.branches.values():
+            for name, spec in specs.items():
+                ends = {label: end_of(node) for label, node in spec.ends.items()} if spec.ends else None
+                specs[name] = spec._replace(ends=ends)
+        self.add_node(COMPLETE, complete_own, defer=True)
+        self.add_edge(COMPLETE, END)
+
+    def _check_new(self, name: str, role: Role[Any]) -> None:
+        if name in self.nodes:
+            raise ConfigError(f"two nodes have the name '{name}'; give one another: place(…, name=…)")
+        if name != role.role and (role.opens_round or role.role == "tester"):
+            raise ConfigError(f"the node of the {role.role} has its name: rounds and tests refer to it")
+
+    def _check_known(self, name: str) -> None:
+        if name not in self.nodes and name not in (START, END):
+            hint = "; graph.verdict(reviews) places it" if name == "verdict" else ""
+            names = ", ".join(self.nodes) or "none"
+            raise ConfigError(f"the node '{name}' is not placed yet{hint}; placed so far: {names}")
+
     def _entrance(self, name: str) -> str:
         """The pause before a node where there is one, else the node."""
+        self._check_known(name)
         return before if (before := f"before_{name}") in self.nodes else name
 
     def _exit(self, name: str) -> str:
         """The pause after a node where there is one, else the node."""
+        self._check_known(name)
         return after if (after := f"after_{name}") in self.nodes else name

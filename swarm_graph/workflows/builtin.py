@@ -14,9 +14,8 @@ from swarm_graph.nodes.optimizer import optimizer
 from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.nodes.security import security
 from swarm_graph.nodes.tester import tester
-from swarm_graph.roles.bindings import Bindings
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT
-from swarm_graph.tasks.node import TASKS, CustomState, TaskGraphNode, next_step
+from swarm_graph.tasks.node import TASKS, TaskGraphNode, next_step
 from swarm_graph.workflows.builder import GraphBuilder
 from swarm_graph.workflows.verdict import is_done
 
@@ -25,40 +24,36 @@ CODE_FOCUSES = ("correctness", "performance", "style")
 """What the reviewers of `standard` look at."""
 
 
-def standard(bindings: Bindings) -> GraphBuilder:
+def standard(graph: GraphBuilder) -> None:
     """clarifier → architect → coder → reviewers → verdict → *revise*: coder | end.
 
     With `features.execute_tests` the fan-out has tester → run_tests as well. A document is always checked:
     coder → check_document, or tester → check_document.
     """
-    graph = GraphBuilder(bindings)
-    with_tester = bindings.config.features.execute_tests
-    run_tests = with_tester and not graph.makes_document
+    with_tester = graph.bindings.config.features.execute_tests
     graph.connect(START, graph.place(clarifier))
     graph.connect("clarifier", graph.place(architect))
     graph.connect("architect", graph.place(coder))
     reviews = graph.reviewers("standard", *(DOCUMENT_FOCUSES if graph.makes_document else CODE_FOCUSES))
     for name in [*reviews, *([graph.place(tester)] if with_tester else [])]:
         graph.connect("coder", name)
-    if graph.makes_document:
-        graph.connect("tester" if with_tester else "coder", graph.check_document())
+    if graph.makes_document and not with_tester:
+        graph.connect("coder", graph.check_document())
         reviews.append(CHECK_DOCUMENT)
-    graph.verdict(reviews, graph.max_iterations, ends=True, run_tests=run_tests)
+    graph.verdict(reviews, graph.max_iterations, ends=True, run_tests=with_tester)
     graph.branch(
         "verdict",
         lambda state: "done" if is_done(state, graph.max_iterations) else "revise",
         {"revise": "coder", "done": END},
     )
-    return graph
 
 
-def full(bindings: Bindings) -> GraphBuilder:
+def full(graph: GraphBuilder) -> None:
     """… coder → [reviewer, security, tester → run_tests] → verdict → *revise*: debugger → coder | last roles.
 
     The last roles are [optimizer, documenter]. A document is checked (tester → check_document) in place of
     the test run.
     """
-    graph = GraphBuilder(bindings)
     graph.connect(START, graph.place(clarifier))
     graph.connect("clarifier", graph.place(architect))
     graph.connect("architect", graph.place(coder))
@@ -67,10 +62,7 @@ def full(bindings: Bindings) -> GraphBuilder:
     reviews.append(graph.place(security))
     for name in [*reviews, graph.place(tester)]:
         graph.connect("coder", name)
-    if graph.makes_document:
-        graph.connect("tester", graph.check_document())
-        reviews.append(CHECK_DOCUMENT)
-    graph.verdict(reviews, graph.max_iterations, ends=False, run_tests=not graph.makes_document)
+    graph.verdict(reviews, graph.max_iterations, ends=False, run_tests=True)
     graph.connect(graph.place(debugger), "coder")
     graph.end_with(optimizer, documenter)
     graph.branch(
@@ -78,12 +70,10 @@ def full(bindings: Bindings) -> GraphBuilder:
         lambda state: ["optimize", "document"] if is_done(state, graph.max_iterations) else ["revise"],
         {"revise": "debugger", "optimize": "optimizer", "document": "documenter"},
     )
-    return graph
 
 
-def review_only(bindings: Bindings) -> GraphBuilder:
+def review_only(graph: GraphBuilder) -> None:
     """[reviewers] → verdict → end. The request is the code, or the document."""
-    graph = GraphBuilder(bindings)
     of_code = ("correctness", "security", "performance", "style")
     focuses = (*DOCUMENT_FOCUSES, "security") if graph.makes_document else of_code
     reviews = graph.reviewers("review_only", *focuses)
@@ -91,18 +81,15 @@ def review_only(bindings: Bindings) -> GraphBuilder:
         graph.connect(START, name)
     graph.verdict(reviews, max_iterations=1, ends=True)
     graph.connect("verdict", END)
-    return graph
 
 
-def custom(bindings: Bindings) -> GraphBuilder:
+def custom(graph: GraphBuilder) -> None:
     """The user's task graph, in one node: tasks → *some failed*: tasks, which raises the failure | end."""
-    if bindings.config.workflow.pauses:
+    if graph.settings.pauses:
         raise ConfigError(
             "workflow.pause_before and pause_after do not apply to a custom workflow; remove them, and end "
             "the task graph where a person is to look at its results"
         )
-    graph = GraphBuilder(bindings, CustomState)
-    graph.add_node(TASKS, TaskGraphNode(bindings))
+    graph.add_node(TASKS, TaskGraphNode(graph.bindings))
     graph.connect(START, TASKS)
     graph.branch(TASKS, next_step, {"again": TASKS, "done": END})
-    return graph

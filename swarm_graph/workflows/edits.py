@@ -3,51 +3,47 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from swarm_graph.errors import InputError, UnreadableAnswer
-from swarm_graph.nodes.registry import all_roles
+from swarm_graph.roles.chat_markup import final_message
 from swarm_graph.roles.documents import read_documents
 from swarm_graph.roles.file_blocks import check_no_file_is_a_folder, project_path, read_files
-from swarm_graph.roles.role import Form
+from swarm_graph.roles.registry import Roles
 from swarm_graph.state import DOCUMENT, Finding, SwarmState
 
 
-@cache
-def keys_of(form: Form) -> tuple[str, ...]:
-    """The keys of the state that roles write in a form, in the order of SwarmState."""
-    order = list(SwarmState.__annotations__)
-    keys = dict.fromkeys(role.writes for role in all_roles() if role.form == form)
-    return tuple(sorted(keys, key=lambda key: order.index(key) if key in order else len(order)))
-
-
-def editable_keys() -> tuple[str, ...]:
+def editable_keys(roles: Roles) -> tuple[str, ...]:
     """The keys of the state that a person may set."""
-    return ("request", *keys_of("text"), *keys_of("files"), "findings")
+    written = [key for form in ("text", "files", "data") for key in roles.keys_of(form)]
+    return ("request", *written, "findings")
 
 
-def state_value(key: str, value: Any, state: SwarmState) -> Any:
+def state_value(key: str, value: Any, state: SwarmState, roles: Roles) -> Any:
     """A value that a person sets, in the form of the state.
 
     Args:
         key: The key of the state.
         value: Text, a list of findings (or its JSON), or files. Files are an object of paths and texts (or
             its JSON), which replaces all files, or Markdown with a fenced block for each file, which
-            replaces only these files. A document may stand there as it is, without a fence.
+            replaces only these files. A document may stand there as it is, without a fence. A typed answer
+            is an object (or its JSON).
         state: The present state.
+        roles: The roles of the session, which say what each key holds.
 
     Raises:
         InputError: The key cannot be set, or the value has another form.
     """
-    if key not in editable_keys():
-        raise InputError(f"'{key}' cannot be set; allowed: {', '.join(editable_keys())}")
+    if key not in editable_keys(roles):
+        raise InputError(f"'{key}' cannot be set; allowed: {', '.join(editable_keys(roles))}")
     if key == "request" and not (isinstance(value, str) and value.strip()):
         raise InputError("the request is empty; say what you want built or reviewed")
-    if key in keys_of("files"):
+    if key in roles.keys_of("files"):
         return _files(key, value, state)
+    if key in roles.keys_of("data"):
+        return _typed(key, from_json(key, value), roles)
     if key == "findings":
         return validated(list[Finding], key, from_json(key, value))
     return validated(str, key, value)
@@ -68,6 +64,17 @@ def _files(key: str, value: Any, state: SwarmState) -> dict[str, str]:
     if key == "code" and not files:
         raise InputError("'code' would hold no file")
     return files
+
+
+def _typed(key: str, value: Any, roles: Roles) -> dict[str, Any]:
+    """A typed answer that a person gives. Raises InputError unless it fits the role that writes the key."""
+    data: dict[str, Any] = validated(dict[str, Any], key, value)
+    role = next(role for role in roles.all() if role.writes == key)
+    try:
+        role.read(final_message(json.dumps(data)), {})
+    except UnreadableAnswer as problem:
+        raise InputError(f"'{key}' is not what '{role.role}' answers: {problem}") from problem
+    return data
 
 
 def from_json(key: str, value: Any) -> Any:

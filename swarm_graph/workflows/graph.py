@@ -147,6 +147,16 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         return prepare(given, self.nodes, self.bindings, context)
 
     @property
+    def opens_round(self) -> bool:
+        """Whether a role of it opens the rounds, as the coder does."""
+        return bool(cast("Any", self.builder).opens_round)
+
+    @property
+    def silent_nodes(self) -> list[str]:
+        """The nodes of a workflow of the user's own that emit no event themselves."""
+        return list(cast("Any", self.builder).silent_nodes)
+
+    @property
     def bindings(self) -> Bindings:
         """The configuration and the models that the nodes are bound to."""
         bindings: Bindings = cast("Any", self.builder).bindings  # the builder is a GraphBuilder
@@ -266,6 +276,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             saved,
             nodes=self.nodes,
             channels=self.channels,
+            roles=self.bindings.roles,
+            opens_round=self.opens_round,
             replay=thread.is_session and bool(thread.configurable.get("checkpoint_id")),
             pending_request=recorder.pending_request(saved) if recorder and resumed else None,
             left_open=recorder is not None and recorder.left_open,

@@ -15,6 +15,7 @@ from langgraph.types import Command
 from swarm_graph.checkpoints.places import Places
 from swarm_graph.errors import InputError, UnfinishedSession
 from swarm_graph.roles.bindings import Bindings
+from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.sandbox.runner import check_execution
 from swarm_graph.state import DOCUMENT, Kind, SwarmContext, SwarmState, empty_state
@@ -23,7 +24,6 @@ from swarm_graph.tasks.node import TASKS
 from swarm_graph.tasks.prompting import check_tasks
 from swarm_graph.tasks.spec import TaskSpec, pending_record, task_specs, with_absolute_paths, with_paths
 from swarm_graph.text import check_json_like
-from swarm_graph.workflows.edits import keys_of
 from swarm_graph.workflows.pauses import resume_values, waiting_pauses
 
 START_CHANNEL = "__start__"
@@ -87,7 +87,8 @@ def prepare(given: Any, nodes: Collection[str], bindings: Bindings, context: Swa
         return Prepared(_with_kind(_request(given), kind))
     if not isinstance(given, Mapping):
         raise InputError('the input is not an object; expected {"tasks": [...]}')
-    graph = checked_graph(task_specs(given.get("tasks", ())))
+    specs = task_specs(given.get("tasks", ()), bindings.config.role_names)
+    graph = checked_graph(specs, bindings.roles)
     check_tasks(graph, bindings, supplied=bool(context and context.model))
     request = str(given.get("request") or "")
     _check_encodable(request)
@@ -124,6 +125,8 @@ def open_run(
     *,
     nodes: Collection[str],
     channels: Collection[str],
+    roles: Roles,
+    opens_round: bool,
     replay: bool,
     pending_request: dict[str, Any] | None,
     left_open: bool,
@@ -137,6 +140,8 @@ def open_run(
         saved: The latest checkpoint of the thread, or the one to replay from.
         nodes: The nodes of the graph.
         channels: The channels of the graph.
+        roles: The roles of the graph.
+        opens_round: Whether a role of it opens the rounds.
         replay: Whether the run starts at an earlier checkpoint.
         pending_request: The request of a killed run that no checkpoint holds yet: a new one, or one that was
             to begin anew.
@@ -170,33 +175,38 @@ def open_run(
     return Opening(
         kind=("replay" if replay else kind) if is_recorded else None,
         request=request,
-        input=_langgraph_input(given, request, session, saved, nodes, before() if anew else None),
+        input=_answer(given, session, saved, roles)
+        if isinstance(given, Command)
+        else _new_input(
+            request, saved, nodes, roles, opens_round=opens_round, before=before() if anew else None
+        ),
     )
 
 
-def _langgraph_input(
-    given: Any,
+def _new_input(
     request: dict[str, Any] | None,
-    session: str,
     saved: CheckpointTuple | None,
     nodes: Collection[str],
+    roles: Roles,
+    *,
+    opens_round: bool,
     before: Mapping[str, Any] | None,
-) -> Any:
-    if isinstance(given, Command):
-        return _answer(given, session, saved)
+) -> dict[str, Any] | None:
+    """The input of a new request, or of one that begins anew; None for a resume."""
     if request is None:
         return None
-    state = new_request_state(request, nodes)
+    state = new_request_state(request, nodes, opens_round=opens_round)
     if before is not None:
-        return {**_kept_keys(before), **state}
+        return {**_kept_keys(before, roles), **state}
     values = saved.checkpoint["channel_values"] if saved else {}
     missing = {key: value for key, value in empty_state().items() if key not in values}
     return {**missing, **state}
 
 
-def _kept_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+def _kept_keys(values: Mapping[str, Any], roles: Roles) -> dict[str, Any]:
     """The keys that a request leaves in the state, as they were before it; an empty value counts as none."""
-    empty: dict[str, Any] = {**dict.fromkeys(keys_of("text"), ""), **{key: {} for key in keys_of("files")}}
+    objects: dict[str, Any] = {key: {} for form in ("files", "data") for key in roles.keys_of(form)}
+    empty: dict[str, Any] = {**dict.fromkeys(roles.keys_of("text"), ""), **objects}
     return {key: values.get(key, none) for key, none in empty.items()}
 
 
@@ -226,7 +236,7 @@ def _check_kind(session: str, saved: CheckpointTuple, request: Mapping[str, Any]
         )
 
 
-def _answer(given: Command[Any], session: str, saved: CheckpointTuple | None) -> Command[Any]:
+def _answer(given: Command[Any], session: str, saved: CheckpointTuple | None, roles: Roles) -> Command[Any]:
     """A Command whose decisions are checked and named by LangGraph's interrupt ids."""
     if given.resume is None:
         return given
@@ -234,10 +244,12 @@ def _answer(given: Command[Any], session: str, saved: CheckpointTuple | None) ->
     if not pauses or saved is None:
         raise InputError(f"session '{session}' does not wait for a person; resume it without an answer")
     state = cast("SwarmState", saved.checkpoint["channel_values"])
-    return replace(given, resume=resume_values(given.resume, pauses, state))
+    return replace(given, resume=resume_values(given.resume, pauses, state, roles))
 
 
-def new_request_state(request: Mapping[str, Any], nodes: Collection[str]) -> dict[str, Any]:
+def new_request_state(
+    request: Mapping[str, Any], nodes: Collection[str], *, opens_round: bool
+) -> dict[str, Any]:
     """A request with the keys that it resets; other keys that the caller gave stay as given.
 
     Requirements, design, code, tests and documentation stay: a follow-up starts from them.
@@ -249,7 +261,7 @@ def new_request_state(request: Mapping[str, Any], nodes: Collection[str]) -> dic
         "findings": [],
         "diagnosis": "",
         "phase": "running",
-        "iteration": 0 if "coder" in nodes else 1,  # the coder opens round 1; without one it is open already
+        "iteration": 0 if opens_round else 1,  # a role opens round 1; without one it is open already
         "best": None,
         "codes": [],
         "circling": "",

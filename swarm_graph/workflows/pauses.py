@@ -14,6 +14,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import interrupt
 
 from swarm_graph.errors import InputError
+from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.role import Role
 from swarm_graph.state import Finding, Review, SwarmState, own_review
 from swarm_graph.workflows.edits import check_encodable, editable_keys, from_json, state_value, validated
@@ -57,32 +58,35 @@ class Pause:
         return f"{self.when} {self.node}"
 
 
-def pause_node(when: Literal["before", "after"], node: str, role: Role[Any]) -> Callable[..., dict[str, Any]]:
+def pause_node(
+    when: Literal["before", "after"], node: str, role: Role[Any], roles: Roles
+) -> Callable[..., dict[str, Any]]:
     """The node that waits for a person.
 
     Args:
         when: Before or after the role's node.
         node: The name of the role's node.
         role: The role.
+        roles: All roles of the graph.
     """
     edits = role.works_from if when == "before" else role.writes
-    editable = [*editable_keys()] if role.works_from else [edits] if edits else []
+    editable = [*editable_keys(roles)] if role.works_from else [edits] if edits else []
 
     def wait(state: SwarmState) -> dict[str, Any]:
         value = own_review(node, state) if edits == "reviews" else state.get(edits)
         pause = Pause(when, node, str(role.role), state.get("iteration", 0), edits, editable, value)
-        decision = _decision(pause, state)
+        decision = _decision(pause, state, roles)
         if decision == "approve":
             return {}
         assert isinstance(decision, Mapping)
         if "reject" in decision:
             return rejection_update(decision["reject"], pause, state)
-        return edit_update(decision["edit"], pause, state)
+        return edit_update(decision["edit"], pause, state, roles)
 
     return wait
 
 
-def _decision(pause: Pause, state: SwarmState) -> Any:
+def _decision(pause: Pause, state: SwarmState, roles: Roles) -> Any:
     """Wait for a person's decision.
 
     `SwarmGraph` checks a decision before it is taken, but cannot see one that is given to a graph around it.
@@ -90,7 +94,7 @@ def _decision(pause: Pause, state: SwarmState) -> Any:
     """
     question = {key: value for key, value in asdict(pause).items() if key != "id"}
     decision = _of_node(interrupt(question), pause)
-    while problem := _problem(decision, pause, state):
+    while problem := _problem(decision, pause, state, roles):
         decision = _of_node(interrupt({**question, "problem": problem}), pause)
     return decision
 
@@ -100,10 +104,10 @@ def _of_node(answer: Any, pause: Pause) -> Any:
     return answer[pause.node] if isinstance(answer, Mapping) and pause.node in answer else answer
 
 
-def _problem(decision: Any, pause: Pause, state: SwarmState) -> str:
+def _problem(decision: Any, pause: Pause, state: SwarmState, roles: Roles) -> str:
     """Why a decision cannot be used at a pause; empty if it can."""
     try:
-        _check_decision(decision, pause, state)
+        _check_decision(decision, pause, state, roles)
     except InputError as error:
         return str(error)
     return ""
@@ -120,13 +124,14 @@ def rejection_update(remark: str, pause: Pause, state: SwarmState) -> dict[str, 
     return update
 
 
-def edit_update(edit: Any, pause: Pause, state: SwarmState) -> dict[str, Any]:
+def edit_update(edit: Any, pause: Pause, state: SwarmState, roles: Roles) -> dict[str, Any]:
     """The changes of an edit.
 
     Args:
         edit: Text for the key `pause.edits`, or an object of keys and values.
         pause: Where the person edits.
         state: The present state.
+        roles: All roles of the graph.
 
     Raises:
         InputError: The edit cannot be used at this pause.
@@ -143,7 +148,7 @@ def edit_update(edit: Any, pause: Pause, state: SwarmState) -> dict[str, Any]:
         raise InputError(f"'{wrong[0]}' cannot be edited {pause.place}; allowed here: {allowed}")
     if "reviews" in edit:
         return {"reviews": [_edited_review(from_json("reviews", edit["reviews"]), pause)]}
-    return {key: state_value(key, value, state) for key, value in edit.items()}
+    return {key: state_value(key, value, state, roles) for key, value in edit.items()}
 
 
 def _edited_review(value: Any, pause: Pause) -> Review:
@@ -172,13 +177,14 @@ def waiting_pauses(saved: CheckpointTuple | None) -> list[Pause]:
     ]
 
 
-def resume_values(decision: Any, pauses: list[Pause], state: SwarmState) -> dict[str, Decision]:
+def resume_values(decision: Any, pauses: list[Pause], state: SwarmState, roles: Roles) -> dict[str, Decision]:
     """The resume value for LangGraph: a decision by the id of its interrupt.
 
     Args:
         decision: One decision for all pauses, or an object keyed by nodes or interrupt ids.
         pauses: The pauses at which the session waits.
         state: The present state.
+        roles: All roles of the graph.
 
     Raises:
         InputError: A decision cannot be used; nothing was written.
@@ -190,7 +196,7 @@ def resume_values(decision: Any, pauses: list[Pause], state: SwarmState) -> dict
         _check_nodes(decision, pauses)
         chosen = [(pause, decision) for pause in pauses]
     for pause, one in chosen:
-        _check_decision(one, pause, state)
+        _check_decision(one, pause, state, roles)
     return {pause.id: one for pause, one in chosen}
 
 
@@ -201,13 +207,13 @@ def _check_nodes(decision: Any, pauses: list[Pause]) -> None:
         raise InputError(f"nothing waits at {unknown[0]!r}, only {places}; {FORMS}")
 
 
-def _check_decision(decision: Any, pause: Pause, state: SwarmState) -> None:
+def _check_decision(decision: Any, pause: Pause, state: SwarmState, roles: Roles) -> None:
     if decision == "approve":
         return
     if not isinstance(decision, Mapping) or len(decision) != 1 or not decision.keys() <= {"edit", "reject"}:
         raise InputError(f"the decision {pause.place} cannot be used; {FORMS}")
     if "edit" in decision:
-        edit_update(decision["edit"], pause, state)
+        edit_update(decision["edit"], pause, state, roles)
     elif not isinstance(decision["reject"], str) or not decision["reject"].strip():
         raise InputError("a rejection needs a remark: what is wrong?")
     else:

@@ -122,6 +122,11 @@ def _exit_code(state: SwarmState, iteration: int) -> int | None:
     return review["evidence"]["exit_code"] if review and review["iteration"] == iteration else None
 
 
+def complete_own(state: SwarmState) -> dict[str, Any]:
+    """The node that ends a user's own workflow. One without reviews is neither approved nor refused."""
+    return complete(state) if reviews_of_round(state) else {"approved": None, "phase": end_phase(state)}
+
+
 def complete(state: SwarmState) -> dict[str, Any]:
     """The node that ends a workflow whose last roles have pauses: a rejection there revokes the approval."""
     approved, findings = judge(reviews_of_round(state))

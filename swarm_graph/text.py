@@ -127,6 +127,11 @@ def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit].rstrip()}… ({len(text):,} characters in all)"
 
 
+def cut(text: str, limit: int) -> str:
+    """A text of at most `limit` characters; of a longer one the beginning and an ellipsis."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def without_lone_surrogates(text: str) -> str:
     """Text that can be encoded as UTF-8: each lone surrogate becomes U+FFFD, each pair its character.
 

@@ -192,7 +192,7 @@ def test_the_command_draws_an_svg_without_the_extra(tmp_path: Path, monkeypatch:
     assert done.exit_code == 0, done.output
     assert texts((tmp_path / "full.svg").read_text()) >= {"coder", "revise"}
     refused = CliRunner().invoke(swarm_graph, ["graph", "--format", "png"])
-    assert "pip install 'swarm-graph[draw]'; an SVG needs none" in str(refused.exception)
+    assert "`pip install mmdr`; an SVG needs no package" in str(refused.exception)
 
 
 # --- PNG ---------------------------------------------------------------------------------------------

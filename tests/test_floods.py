@@ -112,7 +112,7 @@ def test_the_list_of_sessions_has_verdicts(tmp_path: Path) -> None:
     run(tmp_path, "broken", coder=ValueError("no"))
     rows = json.loads(cli(tmp_path, "list", "--json").stdout)
     assert {row["session"]: row["verdict"] for row in rows} == {
-        "good": "approved", "bad": "not approved", "broken": "not approved",
+        "good": "approved", "bad": "not approved", "broken": "",
     }  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def test_figures_that_mean_nothing_are_left_out(tmp_path: Path) -> None:
         cli(tmp_path, "show", "one").stdout,
         cli(tmp_path, "compare", "one", "two").stdout,
         manager.analyze_session("one", quiet=True)._repr_html_(),
-        (tmp_path / "one.html").read_text(),
+        (tmp_path / "one.html").read_text().partition("<h2>Calls</h2>")[0],  # prompts speak of costs
         (tmp_path / "report.html").read_text(),
     ]
     for text in texts:

@@ -14,8 +14,8 @@ from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import evidence_line
 from swarm_graph.sessions.artifacts import files_text, notes_text, reviews_text
 from swarm_graph.sessions.metrics import summary
-from swarm_graph.state import SwarmState, TaskStatus
-from swarm_graph.text import cost_cell, local_time, text_table, without_empty_columns, without_loops
+from swarm_graph.state import SwarmState, TaskStatus, has_ended
+from swarm_graph.text import cost_cell, cut, local_time, text_table, without_empty_columns, without_loops
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.retention import Cleanup
@@ -52,8 +52,8 @@ def session_rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict
 
 
 def _verdict(session: Session, tests: str | None) -> str:
-    """The outcome of a session's last run, and of its tests; empty while there is none."""
-    if session.approved is None:
+    """The verdict of a session, and of its tests; empty if it has none, or may still be approved."""
+    if session.approved is None or not (session.approved or has_ended(session.phase)):
         return ""
     if not session.approved:
         return "not approved"
@@ -228,5 +228,4 @@ def cleanup_text(cleanup: Cleanup, dry_run: bool) -> str:
 
 
 def _shortened(request: str) -> str:
-    line = " ".join(request.split())
-    return line if len(line) <= MAX_REQUEST_CHARACTERS else f"{line[: MAX_REQUEST_CHARACTERS - 1]}…"
+    return cut(" ".join(request.split()), MAX_REQUEST_CHARACTERS)

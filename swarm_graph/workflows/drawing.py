@@ -13,6 +13,7 @@ from swarm_graph.html import escaped
 from swarm_graph.state import AgentRole
 from swarm_graph.tasks.dependencies import waits_for
 from swarm_graph.tasks.spec import TaskSpec
+from swarm_graph.text import cut
 from swarm_graph.workflows.layout import Edge, Point, Route, Size, arrange
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def tasks_svg(graph: Mapping[str, TaskSpec], title: str) -> str:
 def _svg(boxes: Mapping[str, Box], arrows: list[Arrow], title: str) -> str:
     sizes = {name: _size(box) for name, box in boxes.items()}
     edges = [
-        Edge(one.start, one.end, _width(_cut(one.label, MAX_LABEL), LABEL_CHARACTER_WIDTH)) for one in arrows
+        Edge(one.start, one.end, _width(cut(one.label, MAX_LABEL), LABEL_CHARACTER_WIDTH)) for one in arrows
     ]
     layout = arrange(sizes, edges)
     width, height = (round(side) for side in layout.size)
@@ -145,17 +146,13 @@ def _svg(boxes: Mapping[str, Box], arrows: list[Arrow], title: str) -> str:
 
 
 def _size(box: Box) -> Size:
-    width = max(_width(_cut(line, MAX_NAME), CHARACTER_WIDTH) for line in box.lines)
+    width = max(_width(cut(line, MAX_NAME), CHARACTER_WIDTH) for line in box.lines)
     return Size(width + 2 * BOX_PADDING, len(box.lines) * LINE_HEIGHT + 2 * BOX_PADDING - 4)
 
 
 def _width(text: str, of_character: float) -> float:
     """The width of a text in pixels; letters of East Asia are twice as wide."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text) * of_character
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 # Colors of texts are styles, because a page around the drawing may have its own for texts.
@@ -171,7 +168,7 @@ def _box(box: Box, middle: Point, size: Size) -> str:
     first = middle.y - (len(box.lines) - 1) * LINE_HEIGHT / 2 + 4
     lines = "".join(
         f'<text x="{_number(middle.x)}" y="{_number(first + number * LINE_HEIGHT)}" text-anchor="middle" '
-        f'style="fill:{TEXT if number == 0 else LINE}">{escaped(_cut(line, MAX_NAME))}</text>'
+        f'style="fill:{TEXT if number == 0 else LINE}">{escaped(cut(line, MAX_NAME))}</text>'
         for number, line in enumerate(box.lines)
     )
     return (
@@ -225,7 +222,7 @@ def _head(before: Point, tip: Point) -> str:
 
 
 def _label(arrow: Arrow, route: Route) -> str:
-    text, place = _cut(arrow.label, MAX_LABEL), route.label
+    text, place = cut(arrow.label, MAX_LABEL), route.label
     tooltip = f"<title>{escaped(arrow.label)}</title>" if text != arrow.label else ""
     color, anchor = (UPWARD, "start") if route.leads_up else (LINE, "middle")
     return (
@@ -252,13 +249,13 @@ def draw_png(mermaid: str) -> bytes:
     It has twice the size of the drawing, on white.
 
     Raises:
-        SwarmError: The extra `draw` is not installed, or the text is no Mermaid flowchart.
+        SwarmError: The package mmdr (extra `draw`) is not installed, or the text is no Mermaid flowchart.
     """
     try:
         import mmdr
     except ImportError as error:
         raise SwarmError(
-            "drawing a PNG needs the extra: pip install 'swarm-graph[draw]'; an SVG needs none"
+            "a PNG needs the package mmdr: `pip install mmdr`; an SVG needs no package"
         ) from error
     diagram = mmdr.render(_METADATA.sub("", mermaid).replace("---\nconfig:\n", LOOK, 1))
     try:

@@ -19,6 +19,7 @@ from support import REFUSED, TESTS, Crew, config, write_config
 from swarm_graph import SwarmCoordinator
 from swarm_graph.events import Event
 from swarm_graph.reports.live import MAX_RUNNING_NODES, MAX_TASK_LINES, Progress, SessionView
+from swarm_graph.reports.streamed import StreamedText
 
 STARTED = {
     "workflow": "full",
@@ -204,6 +205,19 @@ def test_code_has_colours_and_thoughts_are_dim() -> None:
     assert "coder: thinks, 0 s" in thinking
     assert re.search(r"\x1b\[2;3mHm, a ", thinking)
     assert re.search(r"\x1b\[94;49mdef\x1b\[0m", writing)
+
+
+def test_unfinished_code_is_not_marked_as_wrong() -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=80, color_system="standard")
+    for text in ('{"approved": tru', '```python\nname = "unfin', "```json\n{'a': $"):
+        written = StreamedText()
+        written.add(text)
+        for row in written.rows(screen, 80, 5):
+            screen.print(row)
+    assert isinstance(screen.file, io.StringIO)
+    colours = re.findall(r"\x1b\[([\d;]+)m", screen.file.getvalue())
+    assert colours
+    assert not [colour for colour in colours if "4" in colour.split(";")], "nothing is underlined"
 
 
 @pytest.mark.parametrize(("width", "columns"), [(80, 1), (110, 2), (160, 3)])

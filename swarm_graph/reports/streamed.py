@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.syntax import Syntax
+from rich.syntax import ANSI_DARK, ANSISyntaxTheme, Syntax
 from rich.text import Text
 
 from swarm_graph.text import printable
@@ -18,8 +18,11 @@ MAX_LINE_CHARACTERS = 2000
 """The end of an unfinished line that is kept."""
 MAX_CODE_CHARACTERS = 400
 """Of a line of code that gets colours: on longer ones a highlighter may take longer than a frame lasts."""
-CODE_THEME = "ansi_dark"
-"""Its colours are those that the terminal defines, so they suit light and dark ones."""
+CODE_THEME = ANSISyntaxTheme({token: style for token, style in ANSI_DARK.items() if token != ("Error",)})
+"""Its colours are those that the terminal defines, so they suit light and dark ones.
+
+Errors have none: code that is not finished is full of them.
+"""
 
 _FENCE = re.compile(r"\s*(?P<fence>`{3,}|~{3,})\s*(?P<info>[^`]*)$")
 _LANGUAGE = re.compile(r"[{.]*([\w+#-]+)")

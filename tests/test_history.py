@@ -354,9 +354,10 @@ def made(folder: Path, at: str, *arguments: str) -> dict[str, Any]:
     done = fork_command(folder, at, "--no-run", *arguments)
     assert done.exception is None, done.exception
     assert done.stdout == ""
-    assert re.fullmatch(
-        r"swarm-graph: made session f from s before .*; continue with `swarm-graph resume f`\n", done.stderr
+    made = (
+        r"swarm-graph: made session f from s before .*; continue with `swarm-graph resume f --data-dir .*`\n"
     )
+    assert re.fullmatch(made, done.stderr)
     return dict(past(folder, "f")[0].state)
 
 

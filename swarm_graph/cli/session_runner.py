@@ -29,7 +29,7 @@ from swarm_graph.cli.display import Display
 from swarm_graph.cli.one_model import given_model, with_given_model
 from swarm_graph.cli.options import SessionOptions
 from swarm_graph.errors import InputError
-from swarm_graph.state import DATA_DIR, DOCUMENT, has_ended
+from swarm_graph.state import DOCUMENT, has_ended
 
 if TYPE_CHECKING:
     import asyncio
@@ -146,7 +146,7 @@ def _accepts(session: Session, settings: list[str]) -> bool:
     """Whether the person at the terminal agrees to what a session of somebody else recorded."""
     from swarm_graph.text import printable
 
-    click.echo(printable(f"Session {session.session} was not begun by you on this machine. It recorded:"))
+    click.echo(printable(f"Session {session.session} was not started by you on this machine. It recorded:"))
     for setting in reversed(settings):  # the gravest right above the question
         click.echo(f"  {setting}")
     click.echo("Its programs run on this machine, and its servers get your prompts and the keys it names.")
@@ -350,10 +350,10 @@ def _ask(pause: Pause, roles: Roles, makes_document: bool) -> Decision:
 
 def resume_command(coordinator: SwarmCoordinator) -> str:
     """The command that resumes the session of a coordinator."""
-    elsewhere = coordinator.data_dir != Path(DATA_DIR)
-    place = f" --data-dir {shlex.quote(str(coordinator.data_dir))}" if elsewhere else ""
-    models = _model_options(coordinator)
-    return f"{program()} resume {shlex.quote(coordinator.session_id)}{place}{models}"
+    from swarm_graph.reports.terminal import session_command
+
+    command = session_command(program(), "resume", coordinator.session_id, data_dir=coordinator.data_dir)
+    return f"{command}{_model_options(coordinator)}"
 
 
 def _model_options(coordinator: SwarmCoordinator) -> str:

@@ -295,6 +295,7 @@ def fork(
     """Start another session at a checkpoint of SESSION, which does not change. Only later roles run again."""
     from swarm_graph.checkpoints.records import new_session_id
     from swarm_graph.checkpoints.signatures import is_own
+    from swarm_graph.reports.terminal import session_command
     from swarm_graph.sessions.history import find_moment, moments
     from swarm_graph.sessions.history import fork as make_fork
     from swarm_graph.sessions.ids import find_session, validated_session_id
@@ -309,8 +310,8 @@ def fork(
         forked = make_fork(saver, parent, moment, new_id, edits)
     if no_run:
         place = ", ".join(moment.next) or "its end"
-        advice = f"continue with `{program()} resume {new_id}`"
-        say(f"made session {new_id} from {session} before {place}; {advice}")
+        command = session_command(program(), "resume", new_id, data_dir=options.data_dir)
+        say(f"made session {new_id} from {session} before {place}; continue with `{command}`")
         return
     display = Display(options)
     coordinator = resuming_coordinator(options, forked, display)

@@ -210,11 +210,21 @@ def _unreadable_lines(coordinator: SwarmCoordinator, program: str) -> list[str]:
     return [f"Not readable: an answer of {first_names(nodes)}; `{command}` shows it"]
 
 
+def session_command(*words: str, data_dir: str | Path) -> str:
+    """A command about a session, ready for a shell.
+
+    Args:
+        words: The words of the command.
+        data_dir: The folder of the database, which the command names if it is not the default one.
+    """
+    place = [] if Path(data_dir) == Path(DATA_DIR) else ["--data-dir", str(data_dir)]
+    return shlex.join([*words, *place])
+
+
 def log_command(coordinator: SwarmCoordinator, node: str, program: str) -> str:
     """The command that shows the last call of a node in the latest session."""
-    elsewhere = coordinator.data_dir != Path(DATA_DIR)
-    place = f" --data-dir {shlex.quote(str(coordinator.data_dir))}" if elsewhere else ""
-    return f"{program} log {shlex.quote(coordinator.session_id)} --node {shlex.quote(node)} --last{place}"
+    session, data_dir = coordinator.session_id, coordinator.data_dir
+    return session_command(program, "log", session, "--node", node, "--last", data_dir=data_dir)
 
 
 def failed_call_command(coordinator: SwarmCoordinator, program: str) -> str:

@@ -4,52 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
 
-from langchain_core.runnables import Runnable, RunnableConfig
-from langgraph.runtime import get_runtime
-
-from swarm_graph import aio
-from swarm_graph.config import SwarmConfig
-from swarm_graph.roles.emitter import Emitter, Origin
-from swarm_graph.roles.run import current_run
 from swarm_graph.sandbox.evidence import RUN_TESTS, evidence_findings, has_broken_tests
 from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence, Review, SwarmState, own_review
+from swarm_graph.workflows.evidence_node import EvidenceNode
 
 MAX_REWRITES = 2
 """How often the tester rewrites broken tests in one round."""
 
 
-class RunTestsNode(Runnable[SwarmState, dict[str, Any]]):
+class RunTestsNode(EvidenceNode):
     """Appends a review with evidence. Tests that were not run neither approve nor refuse."""
 
     name = RUN_TESTS
 
-    def __init__(self, config: SwarmConfig) -> None:
-        self.config = config
+    async def evidence(self, state: SwarmState, iteration: int) -> Evidence:
+        evidence = await run_in_thread(state, self.config.execution)
+        evidence["attempt"] = attempt_number(state, iteration)
+        return evidence
 
-    def invoke(self, input: SwarmState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
-        return aio.run(self._run(input, config or {}))
-
-    async def ainvoke(
-        self, input: SwarmState, config: RunnableConfig | None = None, **_: Any
-    ) -> dict[str, Any]:
-        return await self._run(input, config or {})
-
-    async def _run(self, state: SwarmState, config: RunnableConfig) -> dict[str, Any]:
-        run, settings = current_run(self.config), self.config.execution
-        session = str(config["configurable"].get("thread_id", ""))
-        iteration = max(state.get("iteration", 0), 1)
-        emit = Emitter(Origin(session, RUN_TESTS, iteration=iteration), get_runtime().stream_writer)
-        async with run.branch():
-            emit("tests_started")
-            evidence = await run_in_thread(state, settings)
-            evidence["attempt"] = attempt_number(state, iteration)
-            if run.journal:
-                await run.journal.record_test_run(evidence, iteration)
-            emit("tests_ended", **{key: value for key, value in evidence.items() if key != "failures"})
-        return {"reviews": [review(evidence, iteration, required=settings.mode == "required")]}
+    def review(self, evidence: Evidence, iteration: int) -> Review:
+        return review(evidence, iteration, required=self.config.execution.mode == "required")
 
 
 async def run_in_thread(state: SwarmState, settings: Execution) -> Evidence:

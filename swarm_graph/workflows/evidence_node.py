@@ -1,0 +1,58 @@
+"""What the nodes `run_tests` and `check_document` share: they judge the work of a round, and ask no model."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.runtime import get_runtime
+
+from swarm_graph import aio
+from swarm_graph.config import SwarmConfig
+from swarm_graph.roles.emitter import Emitter, Origin
+from swarm_graph.roles.run import current_run
+from swarm_graph.state import Evidence, Review, SwarmState
+
+
+class EvidenceNode(Runnable[SwarmState, dict[str, Any]]):
+    """A node that appends a review with evidence. It emits and records the evidence, too.
+
+    Attributes:
+        name: The node.
+        config: The configuration.
+    """
+
+    name: str
+
+    def __init__(self, config: SwarmConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    async def evidence(self, state: SwarmState, iteration: int) -> Evidence:
+        """The evidence about a state in this round."""
+
+    @abstractmethod
+    def review(self, evidence: Evidence, iteration: int) -> Review:
+        """The evidence as a review."""
+
+    def invoke(self, input: SwarmState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
+        return aio.run(self._run(input, config or {}))
+
+    async def ainvoke(
+        self, input: SwarmState, config: RunnableConfig | None = None, **_: Any
+    ) -> dict[str, Any]:
+        return await self._run(input, config or {})
+
+    async def _run(self, state: SwarmState, config: RunnableConfig) -> dict[str, Any]:
+        run = current_run(self.config)
+        session = str(config["configurable"].get("thread_id", ""))
+        iteration = max(state.get("iteration", 0), 1)
+        emit = Emitter(Origin(session, self.name, iteration=iteration), get_runtime().stream_writer)
+        async with run.branch():
+            emit("tests_started")
+            evidence = await self.evidence(state, iteration)
+            if run.journal:
+                await run.journal.record_test_run(evidence, iteration)
+            emit("tests_ended", **{key: value for key, value in evidence.items() if key != "failures"})
+        return {"reviews": [self.review(evidence, iteration)]}

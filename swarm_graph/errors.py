@@ -83,6 +83,13 @@ class ConfigError(SwarmError):
     exit_code = 2
 
 
+NO_MODEL_CURE = (
+    "name one with --url URL --model NAME, or let `swarm-graph init` write a config "
+    "(`swarm-graph init URL` for a server elsewhere)"
+)
+"""What a person at the command line does without a model; `NoModel` itself says it for Python."""
+
+
 class NoModel(ConfigError):
     """No model is configured; nothing is guessed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -52,6 +53,10 @@ DOCUMENT: Kind = "document"
 
 DATA_DIR = ".swarm"
 """The default folder of the session database."""
+DATABASE = "swarm.db"
+"""The file name of the database in that folder."""
+SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""The ids of sessions that we start. A thread of LangGraph may have any other id."""
 OUTPUT_DIR = "swarm-output"
 """The default folder in which each session gets a folder for its files."""
 

@@ -249,7 +249,7 @@ def test_options_are_ones_own_servers_for_a_received_session(llama: Llama, tmp_p
     other.unlink()
     shutil.rmtree(folder / "swarm-output")
     refused = warm.run("resume", "s", cwd=folder, env=receiver, given=b"")
-    assert (refused.returncode, b"was not begun by you" in refused.stderr) == (2, True)
+    assert (refused.returncode, b"was not started by you" in refused.stderr) == (2, True)
     with CountingProxy(llama.root) as proxy:
         done = warm.run("resume", "s", "--url", proxy.url, cwd=folder, env=receiver, given=b"")
         assert len(proxy.calls) >= 4

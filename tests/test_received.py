@@ -164,7 +164,7 @@ def test_what_a_received_session_recorded_is_not_used(name: str, tmp_path: Path,
     folder = sent(tmp_path, poisons(tmp_path, listener.url)[name])
     refused = swarm(folder, "resume", "s", "--approve", code=2)
     told = line(refused)
-    assert "session 's' was not begun by you on this machine" in told
+    assert "session 's' was not started by you on this machine" in told
     assert "--config FILE" in told
     assert "--trust-session" in told
     document = json.loads(swarm(folder, "resume", "--approve", "--json", code=2).stdout)
@@ -242,7 +242,7 @@ def test_looking_at_a_received_session_needs_no_trust(tmp_path: Path, listener: 
     ):  # fmt: skip
         done = swarm(folder, "sessions", *words, code=2 if words[0] == "compare" else 0)
         assert is_untouched(tmp_path, listener, done), words
-    assert "'t' was not begun by you" in line(swarm(folder, "resume", "t", code=2))
+    assert "'t' was not started by you" in line(swarm(folder, "resume", "t", code=2))
     swarm(folder, "sessions", "fork", "s", "--from", "0", "--session", "u", code=2)
     swarm(folder, "doctor", "--database", code=0)
     assert is_untouched(tmp_path, listener)
@@ -256,9 +256,9 @@ def test_a_trusted_session_is_ones_own_from_then_on(tmp_path: Path, listener: Li
     assert "note: session 's' is yours from now on, with what it recorded: execution.mode = " in told
     assert f'model_config.single_model.url = "{listener.url}"' in told
     swarm(folder, "resume", "s", code=1)
-    assert "not begun by you" in line(swarm(folder, "resume", "s", code=2, by="another"))
+    assert "not started by you" in line(swarm(folder, "resume", "s", code=2, by="another"))
     change(folder, config=json.dumps({**PAUSED, "execution": {"unsafe": True}}))
-    assert "not begun by you" in line(swarm(folder, "resume", "s", code=2))
+    assert "not started by you" in line(swarm(folder, "resume", "s", code=2))
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 2), ("", 2)])
@@ -420,7 +420,7 @@ def test_a_signature_holds_for_its_session_its_settings_and_its_database(splice:
     splice(tmp_path)
     folder = next(iter((tmp_path / "received").rglob(".swarm"))).parent
     refused = line(swarm(folder, "resume", "--approve", code=2, home=tmp_path))
-    assert "was not begun by you on this machine" in refused
+    assert "was not started by you on this machine" in refused
     assert not (tmp_path / "ssh").exists()
     if splice in (readable_key, linked_key, short_key):
         assert "remove it, and the next run makes a new key" in refused

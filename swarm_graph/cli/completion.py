@@ -13,14 +13,12 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from swarm_graph.errors import InputError
-from swarm_graph.state import DATA_DIR, WORKFLOWS, AgentRole
+from swarm_graph.state import DATA_DIR, DATABASE, SESSION_ID, WORKFLOWS, AgentRole
 
 PROGRAM = "swarm-graph"
 VARIABLE = "_SWARM_GRAPH_COMPLETE"
 """When this variable is set, click prints completions in place of running a command."""
 SHELLS = ("bash", "zsh", "fish")
-_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Other ids, as in a received database, are not handed to a shell."""
 _UNSAFE = re.compile(r"[^A-Za-z_, ]")
 COMPINIT = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }"
 
@@ -159,6 +157,7 @@ def _sessions(context: click.Context, incomplete: str) -> Iterable[CompletionIte
     from swarm_graph.checkpoints.session_names import session_names
 
     given: Any = context.params.get("data_dir") or os.environ.get("SWARM_DATA_DIR") or DATA_DIR
-    for name in session_names(Path(given) / "swarm.db"):
-        if name.session.startswith(incomplete) and _SAFE_ID.fullmatch(name.session):
+    for name in session_names(Path(given) / DATABASE):
+        # A received database may hold ids that a shell would take for commands.
+        if name.session.startswith(incomplete) and SESSION_ID.fullmatch(name.session):
             yield CompletionItem(name.session, help=_UNSAFE.sub("", f"{name.workflow}, {name.phase}"))

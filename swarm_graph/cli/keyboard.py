@@ -131,7 +131,7 @@ class Keyboard:
 
     def _read(self, read: Callable[[], str]) -> str:
         try:
-            return _CONTROL.sub("", read().replace("\r\n", "\n").replace("\r", "\n"))
+            return _clean(read())
         except KeyboardInterrupt:
             raise Back(interrupted=True) from None
         except EOFError:
@@ -147,6 +147,11 @@ class Keyboard:
         if answer == "/help":
             click.echo("\n".join(filter(None, [help, HELP])))
         return answer == "/help"
+
+
+def _clean(typed: str) -> str:
+    """A text with line ends of one kind, and without control characters."""
+    return _CONTROL.sub("", typed.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 class _PlainReader:
@@ -290,7 +295,7 @@ class _Editor:
             buffer.delete()
 
     def _paste(self, buffer: Buffer, data: str) -> None:
-        text = _CONTROL.sub("", data.replace("\r\n", "\n").replace("\r", "\n"))
+        text = _clean(data)
         lines = text.count("\n") + 1
         if lines > MAX_SHOWN_PASTE or len(text) > MAX_HISTORY_CHARACTERS:
             name = f"[paste {len(self._pastes) + 1}: {lines} lines, {len(text)} characters]"

@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 
 from swarm_graph.cli.console import say
 from swarm_graph.cli.options import SessionOptions
-from swarm_graph.errors import InputError
+from swarm_graph.errors import NO_MODEL_CURE, InputError
 
 if TYPE_CHECKING:
     from swarm_graph.config import SwarmConfig
     from swarm_graph.models.find_model import GivenModel
 
-NO_MODEL = (
-    "no model is configured; name one with --url URL --model NAME, let `swarm-graph init` write a config for "
-    "the servers that it finds (`swarm-graph init URL` for yours), or use --simulate"
-)
+NO_MODEL = f"no model is configured; {NO_MODEL_CURE}, or use --simulate"
 
 
 def given_model(options: SessionOptions) -> GivenModel:

@@ -19,7 +19,7 @@ from swarm_graph.cli.options import (
     url_option,
 )
 from swarm_graph.errors import InputError
-from swarm_graph.state import DATA_DIR, OUTPUT_DIR
+from swarm_graph.state import DATA_DIR, DATABASE, OUTPUT_DIR
 
 IS_URL = re.compile(
     r"\w+://|:?\d+(/|$)|localhost(:|/|$)|\[?[\da-fA-F]*:[\da-fA-F:.]*:|[\w.-]+:\d+(/|$)|[\d.]+$"
@@ -56,7 +56,6 @@ def doctor(database: bool, repair: bool, measured: bool, options: SessionOptions
 
     from swarm_graph.config import load_config
     from swarm_graph.errors import ConfigError
-    from swarm_graph.sessions.ids import DATABASE
     from swarm_graph.setup.checks import checks_text, failed_check
     from swarm_graph.setup.database_checks import examine_database
     from swarm_graph.setup.doctor import examine

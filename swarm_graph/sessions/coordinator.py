@@ -37,7 +37,6 @@ from swarm_graph.sessions.fingerprints import (
     updated_sources,
 )
 from swarm_graph.sessions.ids import (
-    DATABASE,
     find_session,
     get_session,
     open_catalogue,
@@ -56,6 +55,7 @@ from swarm_graph.sessions.tracing import span_observer
 from swarm_graph.sessions.trust import GROUPS, is_trusted, trust
 from swarm_graph.state import (
     DATA_DIR,
+    DATABASE,
     DOCUMENT,
     OUTPUT_DIR,
     Evidence,
@@ -351,7 +351,7 @@ class SwarmCoordinator:
             return recorded_texts(catalogue, session)
         if any(edit.source.kind == "prompt" for edit in edits.all):
             raise InputError(
-                f"session '{session.session}' was not begun by you, and --as-before would use the prompts "
+                f"session '{session.session}' was not started by you, and --as-before would use the prompts "
                 "that it recorded; --trust-session (in Python trust_session=True) allows that, "
                 "--anew (anew=True) uses yours"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +12,7 @@ from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config_source import closest_match
 from swarm_graph.errors import InputError
-
-DATABASE = "swarm.db"
-"""The file name of the database in a data folder."""
-SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+from swarm_graph.state import DATABASE, SESSION_ID
 
 
 def validated_session_id(session_id: str) -> str:

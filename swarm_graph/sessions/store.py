@@ -13,8 +13,7 @@ from langgraph.graph import START
 
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.config import SwarmConfig
-from swarm_graph.sessions.ids import DATABASE
-from swarm_graph.state import SwarmState
+from swarm_graph.state import DATABASE, SwarmState
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.pauses import Pause, waiting_pauses
 

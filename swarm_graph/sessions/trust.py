@@ -133,7 +133,7 @@ def _refusal(session: Session, settings: list[RecordedSetting]) -> str:
     file = f" (it began with {session.config_file!r})" if session.config_file else ""
     problem = f"; {key_problem()}" if key_problem() else ""
     return printable(
-        f"session '{session.session}' was not begun by you on this machine, so its recorded settings are not "
-        f"used: {named}{more}; give your own with --config FILE{file}, or accept them with --trust-session "
-        f"(in Python trust_session=True){problem}"
+        f"session '{session.session}' was not started by you on this machine, so its recorded settings are "
+        f"not used: {named}{more}; give your own with --config FILE{file}, or accept them with "
+        f"--trust-session (in Python trust_session=True){problem}"
     )

@@ -29,7 +29,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 TRY_REQUEST = "Create a thread-safe FIFO queue"
 MODEL_TIMEOUT_S = 7200
-NO_SERVER = (
+PLACEHOLDER_COMMENT = (
     "// No server was found: put your server's address and model name here. `swarm-graph doctor` checks them."
 )
 OPENAI_PLACEHOLDER = {"url": "http://localhost:1234/v1", "model": MODEL_PLACEHOLDER, "api_type": "openai"}
@@ -101,7 +101,7 @@ def config_text(servers: Sequence[ServerInfo], preset: str, api_key_env: str = "
     found = [f"// Found: {s.kind} at {s.url} with {', '.join(s.models) or 'no model'}" for s in servers]
     lines = [
         "// Written by `swarm-graph init`. Comments and trailing commas are fine here.",
-        *(found or [NO_SERVER]),
+        *(found or [PLACEHOLDER_COMMENT]),
         "{",
         '  "model_config": {',
         *_mode_lines(multi),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from swarm_graph.config import SwarmConfig
-from swarm_graph.errors import ConfigError, NoModel
+from swarm_graph.errors import NO_MODEL_CURE, ConfigError, NoModel
 from swarm_graph.models.capacity import server_capacity, slot_limit
 from swarm_graph.models.keys import api_key, check_model
 from swarm_graph.models.probe import ServerInfo, as_answered, inspect
@@ -17,11 +17,6 @@ from swarm_graph.setup.checks import Check, failed_check
 
 PROMPT_TOKENS = 4000
 """What a prompt of a later round usually needs beside the answer."""
-
-NO_MODEL_CURE = (
-    "name one with --url URL --model NAME, or let `swarm-graph init` write a config "
-    "(for a server elsewhere: `swarm-graph init URL`)"
-)
 
 
 class _Assignment(NamedTuple):

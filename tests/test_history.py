@@ -357,7 +357,7 @@ def made(folder: Path, at: str, *arguments: str) -> dict[str, Any]:
     made = (
         r"swarm-graph: made session f from s before .*; continue with `swarm-graph resume f --data-dir .*`\n"
     )
-    assert re.fullmatch(made, done.stderr)
+    assert re.fullmatch(told, done.stderr)
     return dict(past(folder, "f")[0].state)
 
 
@@ -382,10 +382,8 @@ def test_fork_names_a_new_session_by_itself(tmp_path: Path) -> None:
     two_rounds(tmp_path)
     done = cli(tmp_path, "fork", "s", "--from", "coder", "--no-run")
     (new,) = set(sessions(tmp_path)) - {"s"}
-    assert (
-        done.stderr
-        == f"swarm-graph: made session {new} from s before coder; continue with `swarm-graph resume {new}`\n"
-    )
+    command = f"swarm-graph resume {new} --data-dir {tmp_path}"
+    assert done.stderr == f"swarm-graph: made session {new} from s before coder; continue with `{command}`\n"
 
 
 def test_fork_at_the_end_says_so(tmp_path: Path) -> None:

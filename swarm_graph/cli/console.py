@@ -22,6 +22,7 @@ def say(message: str) -> None:
 
     with suppress(OSError):
         sys.stderr.write(f"swarm-graph: {printable(' '.join(message.split()))}\n")
+        sys.stderr.flush()  # above the result of the session where both go into one file
 
 
 def end(message: str, code: int, as_json: bool = False) -> NoReturn:

@@ -9,6 +9,7 @@ A `python` block may have a `text` block below it with what it prints. A block w
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import shlex
@@ -18,6 +19,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from click.testing import CliRunner
@@ -215,6 +217,16 @@ TERMINAL = {
     "COLUMNS": "100",
     "NO_COLOR": "1",
 }
+
+
+def script(name: str) -> ModuleType:
+    """The module of a script in `docs`."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def run(words: list[str], folder: Path) -> str:

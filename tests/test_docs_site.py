@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import importlib.util
 import json
 import re
 import subprocess
@@ -14,7 +13,7 @@ from types import ModuleType
 
 import click
 import pytest
-from pages import DOCS, Page
+from pages import DOCS, Page, script
 from servers.canned import Canned
 from servers.scribe import MODEL, scribe
 from support import dead_port, write_config
@@ -31,12 +30,7 @@ REMOTE = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*(?:src|href)=["'](?:ht
 
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference_pages", DOCS / "reference_pages.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("reference_pages")
 
 
 @pytest.fixture(scope="module")

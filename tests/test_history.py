@@ -354,7 +354,7 @@ def made(folder: Path, at: str, *arguments: str) -> dict[str, Any]:
     done = fork_command(folder, at, "--no-run", *arguments)
     assert done.exception is None, done.exception
     assert done.stdout == ""
-    made = (
+    told = (
         r"swarm-graph: made session f from s before .*; continue with `swarm-graph resume f --data-dir .*`\n"
     )
     assert re.fullmatch(told, done.stderr)

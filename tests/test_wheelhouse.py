@@ -5,25 +5,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pages import script
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def wheelhouse() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("wheelhouse", ROOT / "docs" / "wheelhouse.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("wheelhouse")
 
 
 def test_it_takes_the_versions_of_the_locks_with_all_extras(wheelhouse: ModuleType) -> None:

@@ -188,7 +188,7 @@ def test_the_list_shows_the_session_worked_on_last_first(tmp_path: Path) -> None
     )
     lines = cli(tmp_path, "list").stdout.splitlines()
     assert lines[0].split() == ["session", "workflow", "phase", "verdict", "worked", "on", "request"]
-    assert re.fullmatch(rf"b +full, simulated +failed +not approved +{TIME}  Two lines", lines[1])
+    assert re.fullmatch(rf"b +full, simulated +failed +- +{TIME}  Two lines", lines[1])
     assert re.fullmatch(rf"s +standard, simulated +complete +approved +{TIME}  Build it", lines[2])
     rows = cli_json(tmp_path, "list")
     assert [(row["session"], row["simulated"], row["request"]) for row in rows] == [

@@ -353,6 +353,13 @@ def has_ended(phase: str) -> bool:
     return phase in ENDED_PHASES
 
 
+def verdict_word(approved: bool | None, phase: str) -> str:
+    """`approved` or `not approved`; empty without a verdict, and while the session may still be approved."""
+    if approved:
+        return "approved"
+    return "" if approved is None or not has_ended(phase) else "not approved"
+
+
 def end_phase(state: SwarmState) -> Phase:
     """The phase of a session that ends now."""
     return "not_converged" if state.get("circling") else "complete"

@@ -14,7 +14,7 @@ from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import evidence_line
 from swarm_graph.sessions.artifacts import files_text, notes_text, reviews_text
 from swarm_graph.sessions.metrics import summary
-from swarm_graph.state import SwarmState, TaskStatus, has_ended
+from swarm_graph.state import SwarmState, TaskStatus, verdict_word
 from swarm_graph.text import cost_cell, cut, local_time, text_table, without_empty_columns, without_loops
 
 if TYPE_CHECKING:
@@ -53,10 +53,8 @@ def session_rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict
 
 def _verdict(session: Session, tests: str | None) -> str:
     """The verdict of a session, and of its tests; empty if it has none, or may still be approved."""
-    if session.approved is None or not (session.approved or has_ended(session.phase)):
-        return ""
     if not session.approved:
-        return "not approved"
+        return verdict_word(session.approved, session.phase)
     return {None: "approved", "passed": "approved, tests passed"}.get(tests, "approved, untested")
 
 

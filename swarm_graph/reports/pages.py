@@ -17,7 +17,7 @@ from swarm_graph.roles.findings import SEVERITIES, finding_line, judge
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.artifacts import document_text
 from swarm_graph.sessions.summary_html import SIMULATED_HTML, roles_table
-from swarm_graph.state import Review, SwarmState
+from swarm_graph.state import Review, SwarmState, verdict_word
 from swarm_graph.text import local_time
 
 STYLE = """
@@ -75,8 +75,8 @@ def session_page(
         graph: The drawing of its graph, as HTML or SVG.
         transcript: What the calls were asked and what they answered.
     """
-    verdict = "" if analyzed.approved is None else f", {'approved' if analyzed.approved else 'not approved'}"
-    about = f"Session {analyzed.session} ({analyzed.workflow}): {analyzed.phase}{verdict}"
+    outcome = ", ".join(filter(None, [analyzed.phase, verdict_word(analyzed.approved, analyzed.phase)]))
+    about = f"Session {analyzed.session} ({analyzed.workflow}): {outcome}"
     parts = [
         f"<h1>{escaped(about)}</h1>",
         SIMULATED_HTML if analyzed.simulated else "",

@@ -7,6 +7,7 @@ from typing import Any
 
 from swarm_graph.html import escaped, html_table
 from swarm_graph.sessions.metrics import measured_rates
+from swarm_graph.state import verdict_word
 from swarm_graph.text import cost_cell, without_empty_columns, without_loops
 
 SIMULATED_HTML = '<p class="simulated">Simulated: no model was asked, every answer is invented.</p>'
@@ -45,15 +46,11 @@ def session_html(document: Mapping[str, Any], folder: str) -> str:
         document: Its state JSON (`state_json.state_document`).
         folder: Its output folder.
     """
-    if not document["workflow_id"]:
-        return (
-            "<p>No session yet: <code>run_workflow</code> begins one, <code>resume</code> continues one.</p>"
-        )
-    has_verdict = document["workflow"] != "custom" and document["phase"] != "running"
-    verdict = (", approved" if document["approved"] else ", not approved") if has_verdict else ""
+    approved = None if document["workflow"] == "custom" else document["approved"]
+    outcome = ", ".join(filter(None, [document["phase"], verdict_word(approved, document["phase"])]))
     places = ", ".join(f"{pause['when']} {pause['node']}" for pause in document["pauses"])
     waits = f", waits for a person {places}" if places else ""
-    title = f"Session {document['workflow_id']} ({document['workflow']}): {document['phase']}{verdict}{waits}"
+    title = f"Session {document['workflow_id']} ({document['workflow']}): {outcome}{waits}"
     rates = {} if document["simulated"] else measured_rates(document["metrics"])
     findings = [
         (finding["severity"], finding["location"], without_loops(finding["problem"]))

@@ -468,7 +468,7 @@ def test_a_received_session_imports_nothing(tmp_path: Path) -> None:
         return str(done.stderr.decode())
 
     told = swarm("resume", "s", "--approve", code=2)
-    assert "not begun by you" in told
+    assert "not started by you" in told
     assert told.index("roles.writer") < told.index("--config")
     for words in (["sessions", "show", "s"], ["sessions", "list"], ["sessions", "report", "r.html"]):
         swarm(*words, code=0)

@@ -9,6 +9,7 @@ import pytest
 from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.document_checks import CHECKLIST, Item, check_documents, checklist_text
 from swarm_graph.roles.documents import headings, lost_text, read_documents
+from swarm_graph.roles.visible_text import visible_text
 from swarm_graph.state import SwarmState
 
 PROCEDURE = """# Startup of R-201
@@ -201,6 +202,179 @@ FINE = [
 @pytest.mark.parametrize("line", FINE)
 def test_what_is_usual_in_a_procedure_passes(line: str) -> None:
     assert problems(f"{PROCEDURE}\n{line}\n") == []
+
+
+HIDDEN = {
+    "a comment": "<!-- {} -->",
+    "a comment of several lines": "<!--\n\n{}\n-->",
+    "a comment that never ends": "<!-- {}",
+    "the target of a link": "[//]: # ({})",
+}
+
+
+@pytest.mark.parametrize("case", HIDDEN)
+def test_what_no_reader_sees_does_not_count(case: str) -> None:
+    words = "The limit of TAHH-301 is 210 °C."
+    text = f"# A\n\nx\n\n## Steps\n\n{HIDDEN[case].format(words)}\n"
+    tests = {CHECKLIST: checklist_text([Item("Limit", "", words)])}
+    found = "\n".join(problems(text, tests=tests, request="explain TAHH-301", design="- `## Steps`: x"))
+    assert "the section 'Steps' is empty" in found
+    assert "'TAHH-301' stands in the request" in found
+    assert "what the tester quotes does not stand there" in found
+    with pytest.raises(UnreadableAnswer, match="holds no document"):
+        read_documents(f"# A\n\n{HIDDEN[case].format(words)}\n", {})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "\u200b\u200b",
+        "\u3164",
+        "&nbsp;",
+        "<br>",
+        "<details></details>",
+        "```\n```",
+        "...",
+        "| a | b |\n|---|---|",
+    ],
+)
+def test_a_section_without_words_is_empty(body: str) -> None:
+    assert problems(f"# A\n\nx\n\n## Steps\n\n{body}\n\n## End\n\nx\n") == [
+        "docs/a.md:5 the section 'Steps' is empty"
+    ]
+
+
+def test_a_comment_in_code_is_seen() -> None:
+    shown = "Write `<!--` and &lt;b&gt;.\n\n```html\n<!-- seen -->\n```"
+    assert visible_text(f"{shown}\n<!-- hid\nden --> end") == f"{shown.replace('&lt;b&gt;', '<b>')}\n\n end"
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "`" * 200_000,
+        "<!--" * 50_000,
+        "<a " * 70_000,
+        "." * 200_000,
+        "____ " * 40_000,
+        "TODO " * 40_000,
+        "XX" * 100_000,
+    ],
+)
+def test_a_document_of_one_huge_line_is_checked_in_linear_time(hostile: str) -> None:
+    problems(f"# A\n\n{hostile} 3\n", request="Start P-101")
+
+
+UNWRITTEN = [
+    "T\u200bODO: write", "Hold: TODO 45", "Hold at XX °C.", "Hold at {{temperature}}.",
+    "| limit | to be determined |", "Noch zu ergänzen.", "A definir", "À compléter.", "t.b.d.",
+    "Hold at ........ °C.", r"Hold at \_\_\_\_ °C.", "Hold at \uff3f\uff3f\uff3f °C.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", UNWRITTEN)
+def test_what_is_not_written_is_found_in_whatever_form(line: str) -> None:
+    (found,) = problems(f"{PROCEDURE}\n{line}\n")
+    assert "left open" in found or "blanks are in no section" in found
+
+
+OTHER_LANGUAGES = [
+    "Todo o lote passa pelo filtro; verificar todo o sistema.",
+    "TODO O LOTE DEVE PASSAR PELO FILTRO.",
+    "Todo el lote pasa por el filtro.",
+    "Die Temperatur bleibt unter 45,5 °C, der Druck bei 2,5 bar.",
+    "A pressão não passa de 2,5 bar.",
+    "Unterschrift: ________ Datum: ________",
+    "Assinatura: ________ Data: ________",
+    "Hold at ____ °C.\n\n## Offene Punkte\n\n1. Temperatur ____ °C: Leitung.",
+    "Manter a ____ °C.\n\n## Pontos em aberto\n\n1. Temperatura: engenheiro.",
+    "Check that the pressure is 0 before you open it.",
+    "Use the pattern `???` or `[...]`.",
+    "____________",
+]
+
+
+@pytest.mark.parametrize("line", OTHER_LANGUAGES)
+def test_right_lines_of_other_languages_and_rulers_pass(line: str) -> None:
+    assert problems(f"{PROCEDURE}\n{line}\n") == []
+
+
+def test_units_of_other_scripts_are_known() -> None:
+    assert (
+        "pressure stands in bar and in psi" in problems(f"{PROCEDURE}\n5 \u0431\u0430\u0440\n\n30 psi\n")[0]
+    )
+    assert (
+        "'Temperatur bleibt unter 45' has no unit"
+        in problems(f"{PROCEDURE}\nDie Temperatur bleibt unter 45.\n")[0]
+    )
+    assert "'temperature is 0' has no unit" in problems(f"{PROCEDURE}\nThe temperature is 0.\n")[0]
+
+
+def test_a_tag_in_the_contents_alone_is_lost() -> None:
+    contents = "- [TAHH-301](#tahh-301)\n\nTAHH-302 ........ 3\n"
+    found = problems(f"# A\n\n{contents}\nx\n", request="TAHH-301 and TAHH-302")
+    assert len(found) == 2
+    assert problems("# A\n\n## TAHH-301\n\nIt trips.\n", request="TAHH-301 on DN50, PN16, GHS02") == []
+
+
+def test_a_heading_over_dashes_is_one() -> None:
+    text = "---\ntitle: x\n---\n\n# A\n\nSteps\n-----\n\nA sentence.\n---\n\n- item\n---\n"
+    assert [found.title for found in headings(text)] == ["A", "Steps"]
+
+
+def quoting(text: str, *quotes: str) -> list[str]:
+    """Why quotes of a text do not show what they are to show."""
+    items = [Item("r", "", quote) for quote in quotes]
+    found = problems(text, tests={CHECKLIST: checklist_text(items)})
+    return [line.partition("(")[2].rstrip(")") for line in found]
+
+
+QUOTED = """# Startup of R-201
+
+## Emergency stop
+
+1. Don\u2019t exceed 1800 \u2013 ever.
+2. Open the inlet valve.
+
+| TI-1 | -20 °C |
+|---|---|
+| 打开阀门 | x |
+"""
+
+
+@pytest.mark.parametrize(
+    ("quote", "problem"),
+    [
+        ("Don't exceed 1800 - ever", ""),
+        ('"Open the inlet valve."', ""),
+        ("1. Don't exceed 1800 - ever. 2. Open the inlet valve.", ""),
+        ("Don't exceed 1800 … Open the inlet valve", ""),
+        ("| TI-1 | -20 °C |", ""),
+        ("打开阀门", ""),
+        ("Startup of R-201", ""),
+        ("Don't exceed 180", "what the tester quotes does not stand there"),
+        ("Don't exceed 1800 … Close the valve", "what the tester quotes does not stand there"),
+        ("20 °C | 打开阀门 | x", "what the tester quotes does not stand there"),
+        ("valve", "what the tester quotes is too short to show it"),
+        ("## Emergency stop", "the tester quotes only a heading"),
+    ],
+)
+def test_a_quote_shows_something_or_says_why_not(quote: str, problem: str) -> None:
+    assert quoting(QUOTED, quote) == ([problem] if problem else [])
+
+
+def test_the_same_words_do_not_meet_every_requirement() -> None:
+    assert quoting(PROCEDURE, *["Draft until released."] * 3) == []
+    assert (
+        quoting(PROCEDURE, *["Draft until released."] * 4)
+        == ["the tester quotes the same words for 4 requirements"] * 4
+    )
+
+
+@pytest.mark.parametrize("value", ["null", "7", "[]"])
+def test_a_checklist_of_other_types_is_not_read(value: str) -> None:
+    text = f'{{"items": [{{"requirement": "a", "place": "b", "quote": {value}}}]}}'
+    assert "it could not be read" in problems(PROCEDURE, tests={CHECKLIST: text})[0]
 
 
 def test_open_values_are_counted_and_fine_where_they_are_listed() -> None:

@@ -17,6 +17,7 @@ from swarm_graph.roles.edit_blocks import holds_edits
 from swarm_graph.roles.fences import NAMED_FILE, parse
 from swarm_graph.roles.file_blocks import Files, files, project_path
 from swarm_graph.roles.placeholders import extension_of, placeholder
+from swarm_graph.roles.visible_text import says_something, visible_text
 
 DOCUMENT_FILE = "generated_document.md"
 """The result of a session that makes a document."""
@@ -36,6 +37,8 @@ _HEADING = re.compile(
     r" {0,3}(?:(?P<marks>#{1,6})[ \t]+(?P<title>\S.*?)[ \t#]*|\*\*(?P<bold>[^*|]*[^*|\s][^*|]*)\*\*:?[ \t]*)"
 )
 _UNDERLINE = re.compile(r"={3,}[ \t]*")
+_DASHES = re.compile(r"-{3,}[ \t]*")
+_TITLE = re.compile(r"\w[^|]{0,78}[^|.;:!?,\s]\s*")
 _MARKDOWN = re.compile(r"(?:markdown|md)\b", re.IGNORECASE)
 _PREFACE = re.compile(
     r"(?:sure|certainly|okay|ok|of course|here (?:is|are)|here's|below is|the following is)\b.{0,200}[:.!]",
@@ -113,6 +116,14 @@ def headings(text: str) -> Iterator[Heading]:
             yield Heading(number, level, (match["title"] or match["bold"]).strip(" *_`:"))
         elif line.strip() and _UNDERLINE.fullmatch(below):
             yield Heading(number, 1, line.strip(" *_`:"))
+        elif _DASHES.fullmatch(below) and _may_be_title(lines, number - 1):
+            yield Heading(number, 2, line.strip(" *_`:"))
+
+
+def _may_be_title(lines: Sequence[str], index: int) -> bool:
+    """Whether a line above dashes is a heading: no paragraph, list or table, and no front matter."""
+    stands_alone = index > 0 and not lines[index - 1].strip()
+    return stands_alone and bool(_TITLE.fullmatch(lines[index]))
 
 
 def lines_outside_fences(text: str) -> Iterator[tuple[int, str]]:
@@ -268,9 +279,10 @@ def _check(path: str, text: str, old: str) -> None:
         raise UnreadableAnswer(
             f"'{path}' is no document: write Markdown, as in ````markdown path=docs/procedure.md"
         )
-    titles = {heading.number for heading in headings(text)}
-    has_body = any(line.strip() for number, line in enumerate(text.split("\n"), 1) if number not in titles)
-    if not titles or not has_body:
+    shown = visible_text(text)
+    titles = {heading.number for heading in headings(shown)}
+    body = ["" if number in titles else line for number, line in enumerate(shown.split("\n"), 1)]
+    if not titles or not says_something(body):
         raise UnreadableAnswer(
             "the answer holds no document: write it in Markdown, with headings and with text below them"
         )

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.records import CALL_COLUMNS
-from swarm_graph.checkpoints.transcript import NO_TEXTS, Texts, Transcript
-from swarm_graph.errors import AnswerError
+from swarm_graph.checkpoints.transcript import Texts, Transcript
+from swarm_graph.errors import AnswerError, StorageError
 from swarm_graph.events import Event
 from swarm_graph.state import Evidence, Reply, TaskRecord
 
@@ -93,6 +95,8 @@ class Journal:
     ) -> int | None:
         """Commit one attempt of a call; returns its id in the transcript, None if nothing is kept.
 
+        If there is no room for the texts, the answer is committed without them.
+
         Args:
             call: The columns of CALL_COLUMNS; missing ones become NULL.
             key: The question's `question_key`.
@@ -111,7 +115,8 @@ class Journal:
             call: The answer's call in the transcript; None if it is not kept.
         """
         if self._transcript and call:
-            await self.catalogue.database.run(self._transcript.append, event, call)
+            with suppress(StorageError):  # the answer itself is committed, and a node is about to use it
+                await self.catalogue.database.run(self._transcript.append, event, call)
 
     async def record_test_run(self, evidence: Evidence, iteration: int) -> None:
         """Commit the evidence of a test run; the same attempt in the same round is overwritten."""
@@ -153,15 +158,21 @@ class Journal:
         texts: MakeTexts,
         begun: BegunCall | None,
     ) -> int | None:
-        row = [call.get(name) for name in CALL_COLUMNS]
-        number = begun.result() if begun else None  # done: the database's thread works in order
-        said = texts() if number else NO_TEXTS
+        answer = reply.text if reply else None
+        row = [key, answer, *(call.get(name) for name in CALL_COLUMNS)]
+        if self._transcript and begun and (number := _id_of(begun)):
+            said = texts()
+            with suppress(StorageError):  # as of a full disk: the answer matters more than what people read
+                self._insert_call(row, number, partial(self._transcript.append, event, number, said))
+                return number
+        self._insert_call(row, None, lambda: None)
+        return None
+
+    def _insert_call(self, row: list[Any], number: int | None, with_it: Callable[[], object]) -> None:
+        key, answer, *columns = row
         with self.catalogue.database.transaction() as cursor:
-            answer = reply.text if reply else None
-            cursor.execute(_INSERT_CALL, (self.session_id, key, answer, number, *row))
-            if self._transcript and number:
-                self._transcript.append(event, number, said)
-        return number
+            cursor.execute(_INSERT_CALL, (self.session_id, key, answer, number, *columns))
+            with_it()
 
     def _fail_task(self, task: TaskRecord, error: Exception) -> None:
         with self.catalogue.database.transaction() as cursor:
@@ -171,6 +182,17 @@ class Journal:
                     "UPDATE calls SET answer = NULL WHERE session = ? AND task = ? AND iteration = ?",
                     (self.session_id, task["task_id"], task["iteration"]),
                 )
+
+
+def _id_of(begun: BegunCall) -> int | None:
+    """The id of a call that has begun; None if that could not be kept.
+
+    It is known: the database's thread works in order.
+    """
+    try:
+        return begun.result()
+    except StorageError:
+        return None
 
 
 def question_key(question: Any) -> str:

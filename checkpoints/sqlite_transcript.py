@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -28,12 +29,18 @@ FIELDS = ("role", "node", "task")
 """The columns by which calls can be selected."""
 NOT_KEPT = (
     "nothing was kept: features.keep_prompts was false, an older version ran the session, "
-    "or `sessions cleanup --calls` removed it"
+    "`sessions cleanup --calls` removed it, or the disk was full"
 )
 FULL = f"not kept: the transcript of the session had reached {MAX_SESSION_BYTES // 2**20} MB"
 UNREADABLE = "what was kept cannot be read: the database is damaged or was changed"
 _MAX_BYTES = 32 * MAX_CHARACTERS
 """More is never unpacked from one row, whatever a received file claims."""
+_MAX_SAID = 16 * MAX_CHARACTERS
+"""Characters of the prompt of one call; a few bytes could name the same long text a million times."""
+_LEAST_OF_MESSAGE = 1_000
+"""A shorter message counts as so many characters."""
+_TEXTS_AT_HAND = 16
+"""Texts that are kept unpacked while the calls of a session are read: prompts repeat."""
 _EVENT_COLUMNS = ("session", "time", "kind", "node", "role", "task", "iteration", "call", "data")
 _INSERT_EVENT = (
     f"INSERT INTO events ({', '.join(_EVENT_COLUMNS)}) VALUES (?{', ?' * (len(_EVENT_COLUMNS) - 1)})"
@@ -122,19 +129,21 @@ class SqliteTranscript:
         begun = [event for event in events if event["kind"] == "call_started" and event["id"] not in known]
         rows = [(_began_at(row), row["call"], _figures(row)) for row in ended]
         rows += [(event["time"], event["id"], _place(event)) for event in begun]
+        text_of = lru_cache(_TEXTS_AT_HAND)(self._text)
         for _, call, figures in sorted(rows, key=lambda row: _number(row[0])):
-            yield self._call(figures, by_call.get(call, []) if call else [])
+            # Events belong to one call: a changed file could make every call read all of them.
+            yield self._call(figures, by_call.pop(call, []) if call else [], text_of)
 
-    def _call(self, figures: dict[str, Any], events: list[int]) -> Call:
+    def _call(self, figures: dict[str, Any], events: list[int], text_of: _TextOf) -> Call:
         """A call with what its events say. Each call is read in a view of its own."""
         try:
             with self._database.view() as cursor:
-                said = self._said(cursor, events) if events else {"missing": NOT_KEPT}
+                said = self._said(cursor, events, text_of) if events else {"missing": NOT_KEPT}
         except _Damaged:
             said = {"missing": UNREADABLE}
         return checked(Call, {**said, **figures} if figures.get("outcome") else {**figures, **said})
 
-    def _said(self, cursor: sqlite3.Cursor, events: list[int]) -> dict[str, Any]:
+    def _said(self, cursor: sqlite3.Cursor, events: list[int], text_of: _TextOf) -> dict[str, Any]:
         said: dict[str, Any] = {}
         for number in events:
             row = cursor.execute("SELECT kind, data FROM events WHERE id = ?", (number,)).fetchone()
@@ -143,38 +152,61 @@ class SqliteTranscript:
             found = _object(_unpacked(row[1]))
             if found.get("full"):
                 said["missing"] = FULL
-            said |= self._texts(cursor, found)
+            said |= _texts(found, text_of)
             if row[0] in ("call_started", "answer_read"):
                 said |= {
                     name: value for name, value in _object(found.get("data")).items() if name in _SAID[row[0]]
                 }
         return said
 
-    def _texts(self, cursor: sqlite3.Cursor, found: dict[str, Any]) -> dict[str, Any]:
-        """The texts of an event; those of a prompt by their ids."""
-        texts: dict[str, Any] = {name: found[name] for name in ("thoughts", "answer") if name in found}
-        if "prompt" in found:
-            texts["prompt"] = tuple(Message(*self._message(cursor, pair)) for pair in _list(found["prompt"]))
-        if "parameters" in found:
-            parameters = _object(_json(self._text(cursor, found["parameters"])))
-            texts["schema"] = parameters.pop("schema", None)
-            texts["parameters"] = parameters
-        if "tool_calls" in found:
-            texts["tool_calls"] = _list(_json(found["tool_calls"]))
-        return texts
-
-    def _message(self, cursor: sqlite3.Cursor, pair: Any) -> tuple[str, str]:
-        match pair:
-            case [str(role), int(number)]:
-                return role, self._text(cursor, number)
-        raise _Damaged
-
-    def _text(self, cursor: sqlite3.Cursor, number: Any) -> str:
-        row = cursor.execute("SELECT data FROM texts WHERE id = ?", (number,)).fetchone()
+    def _text(self, number: int) -> str:
+        with self._database.view() as cursor:
+            row = cursor.execute("SELECT data FROM texts WHERE id = ?", (number,)).fetchone()
         text = _unpacked(row[0]) if row else None
         if not isinstance(text, str):
             raise _Damaged
         return text
+
+
+_TextOf = Callable[[int], str]
+"""Returns the text with an id, of the table `texts`."""
+
+
+def _texts(found: dict[str, Any], text_of: _TextOf) -> dict[str, Any]:
+    """The texts of an event; those of a prompt by their ids."""
+    texts: dict[str, Any] = {name: found[name] for name in ("thoughts", "answer") if name in found}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise _Damaged
+    if "prompt" in found:
+        texts["prompt"] = tuple(_messages(_list(found["prompt"]), text_of))
+    if "parameters" in found:
+        parameters = _object(_json(text_of(_id(found["parameters"]))))
+        texts["schema"] = parameters.pop("schema", None)
+        texts["parameters"] = parameters
+    if "tool_calls" in found:
+        texts["tool_calls"] = [_object(tool) for tool in _list(_json(found["tool_calls"]))]
+    return texts
+
+
+def _messages(pairs: list[Any], text_of: _TextOf) -> Iterator[Message]:
+    characters = 0
+    for pair in pairs:
+        match pair:
+            case [str(role), int(number)]:
+                message = Message(role, text_of(_id(number)))
+            case _:
+                raise _Damaged
+        characters += len(message.role) + len(message.text) + _LEAST_OF_MESSAGE
+        if characters > _MAX_SAID:
+            raise _Damaged
+        yield message
+
+
+def _id(value: Any) -> int:
+    """The id of a row; SQLite has no larger ones."""
+    if not isinstance(value, int) or not 0 < value < 2**63:
+        raise _Damaged
+    return value
 
 
 _SAID = {

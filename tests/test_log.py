@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -25,11 +26,13 @@ from test_schema import first_version, insert
 
 from swarm_graph import Call, SwarmCoordinator, SwarmManager, build_graph, open_checkpointer
 from swarm_graph.checkpoints import sqlite_transcript, transcript
-from swarm_graph.checkpoints.transcript import Message
+from swarm_graph.checkpoints.journal import Journal
+from swarm_graph.checkpoints.transcript import NO_TEXTS, Message, Texts
 from swarm_graph.cli.main import swarm_graph
-from swarm_graph.errors import AnswerError, InputError
+from swarm_graph.errors import AnswerError, InputError, StorageError
+from swarm_graph.events import Event
 from swarm_graph.reports.call_log import search
-from swarm_graph.state import WorkflowName
+from swarm_graph.state import Reply, WorkflowName
 from swarm_graph.testing import Answer
 from swarm_graph.text import printable
 
@@ -225,6 +228,58 @@ def test_a_key_that_a_server_repeats_is_not_in_the_log(place: str, tmp_path: Pat
         for table in ("events", "texts"):
             for (data,) in connection.execute(f"SELECT data FROM {table}"):
                 assert KEY.encode() not in zlib.decompress(data)
+
+
+def test_the_key_of_another_model_is_not_in_the_log_either(tmp_path: Path) -> None:
+    others = {"api_key_env": "OTHER", "url": "http://127.0.0.1:9/v1", "model": "o"}
+    with echo_server() as server:
+        entry = {"url": f"{server.url}/content/whole/v1", "model": "m", "api_key_env": "K", "retries": 0}
+        models = {"mode": "multi", "single_model": entry, "multi_model": {"coder": others}}
+        (tmp_path / "config.json").write_text(json.dumps({"model_config": models}))
+        arguments = ("run", f"x = '{KEY}'", "--workflow", "review_only", "--session", "s")
+        warm.run(*arguments, cwd=tmp_path, env={**os.environ, "K": "another-key-0123", "OTHER": KEY})
+        assert server.said
+    calls = SwarmManager(data_dir=tmp_path / ".swarm").calls("s")
+    assert KEY not in json.dumps([call.to_dict() for call in calls])
+    assert "x = '***'" in calls[0].prompt[1].text
+
+
+# --- a full disk ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_an_answer_is_kept_when_there_is_no_room_for_what_people_read(room: int, tmp_path: Path) -> None:
+    """`room` events fit: none, or only the begin of the call."""
+    with open_checkpointer(tmp_path / "swarm.db") as saver:
+
+        class Full(sqlite_transcript.SqliteTranscript):
+            left = room
+
+            def append(self, event: Event, call: int | None = None, texts: Texts = NO_TEXTS) -> int:
+                if not self.left:
+                    raise StorageError("the disk is full")
+                self.left -= 1
+                return super().append(event, call, texts)
+
+        journal = Journal(saver.catalogue, "s", has_answers=True, transcript=Full(saver.catalogue.database))
+        event = Event("call_started", 1.0, "s", "coder")
+
+        async def call() -> Reply | None:
+            begun = journal.begin_call(event, Texts)
+            numbers = ("input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens", "cost")
+            row = {"task": "t", "iteration": 1, "outcome": "answered", **dict.fromkeys(numbers, 0)}
+            row |= {"estimated": False, "repair": False}
+            number = await journal.record_call(
+                {**row, "node": "coder"}, "k", Reply("x = 1", False, 1, 1), event, Texts, begun
+            )
+            assert number is None
+            await journal.record_reading(event, 1)
+            return await journal.find_answer("t", 1, "k")
+
+        found = asyncio.run(call())
+        assert found
+        assert found.text == "x = 1"
+        assert len(saver.catalogue.calls("s")) == 1
 
 
 # --- a real server, and a kill -------------------------------------------------------------------
@@ -485,6 +540,11 @@ FORGED = (
     zlib.compress(b"[1]"),
     zlib.compress(b'{"data": {}, "prompt": [["system", 9999999]]}'),
     zlib.compress(b'{"data": {}, "prompt": 7}'),
+    zlib.compress(b'{"data": {}, "parameters": {}}'),
+    zlib.compress(b'{"data": {}, "parameters": 99999999999999999999}'),
+    zlib.compress(b'{"data": {}, "answer": [1]}'),
+    zlib.compress(b'{"data": {}, "tool_calls": "[1]"}'),
+    zlib.compress(json.dumps({"data": {}, "prompt": [["human", 1]] * 20_000}).encode()),
     zlib.compress(b'{"data": 7}'),
     zlib.compress(b" " * 40_000_000 + b"{}"),
 )
@@ -496,6 +556,24 @@ def test_texts_that_somebody_changed_are_named_and_do_no_harm(tmp_path: Path) ->
         with closing(sqlite3.connect(tmp_path / "swarm.db")) as connection, connection:
             connection.execute("UPDATE events SET data = ? WHERE kind = 'call_started'", (data,))
         assert log(tmp_path).stdout.count("what was kept cannot be read") == 6, data[:40]
+
+
+def test_a_text_that_many_messages_name_is_unpacked_once(tmp_path: Path) -> None:
+    run(tmp_path, Crew())
+    text = zlib.compress(json.dumps("a" * 20_000_000).encode())
+    with closing(sqlite3.connect(tmp_path / "swarm.db")) as connection, connection:
+        connection.execute("UPDATE texts SET data = ? WHERE id = 1", (text,))
+        data = zlib.compress(json.dumps({"data": {}, "prompt": [["human", 1]] * 1_000}).encode())
+        connection.execute("UPDATE events SET data = ? WHERE kind = 'call_started'", (data,))
+    assert log(tmp_path).stdout.count("what was kept cannot be read") == 6
+
+
+def test_the_events_of_a_call_are_those_of_no_other(tmp_path: Path) -> None:
+    run(tmp_path, Crew())
+    with closing(sqlite3.connect(tmp_path / "swarm.db")) as connection, connection:
+        connection.execute("UPDATE calls SET call = (SELECT min(call) FROM calls)")
+    with_texts = [call for call in logged(tmp_path) if call["outcome"] == "answered" and not call["missing"]]
+    assert len(with_texts) == 1
 
 
 def test_a_column_that_somebody_changed_is_one_clear_line(tmp_path: Path) -> None:

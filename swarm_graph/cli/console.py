@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,9 @@ EXIT_PAUSED = 3
 EXIT_NOT_APPROVED = 4
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+
+_OBEYED = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+"""Characters that JSON does not escape, and that control a terminal or the direction of its text."""
 
 
 def say(message: str) -> None:
@@ -39,7 +43,12 @@ def print_result(document: object, text: str, as_json: bool) -> None:
     """Print the result of a command on stdout: as JSON, or as text for people."""
     from swarm_graph.text import printable, to_json
 
-    sys.stdout.write(to_json(document) if as_json else printable(text))
+    sys.stdout.write(_escaped(to_json(document)) if as_json else printable(text))
+
+
+def _escaped(text: str) -> str:
+    """JSON with escapes for what a terminal would obey; its values are the same."""
+    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def discard_stdout() -> None:

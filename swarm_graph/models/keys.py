@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from swarm_graph.config import SECRET_NAME
@@ -44,6 +44,12 @@ def check_model(entry: ModelEntry) -> None:
         from swarm_graph.models.simulated_script import load_script
 
         load_script(entry.simulation.script)
+
+
+def keys_of(entries: Iterable[ModelEntry]) -> tuple[str, ...]:
+    """The API keys of models that are set, each once: a request may hold the key of another model."""
+    keys = (os.environ.get(entry.api_key_env or "") for entry in entries)
+    return tuple(dict.fromkeys(filter(None, keys)))
 
 
 def secrets_of(entry: ModelEntry, parameters: Mapping[str, Any]) -> list[str]:

@@ -259,7 +259,7 @@ class ModelCall:
 
     def secrets(self) -> list[str]:
         """What no text of this call may repeat."""
-        return secrets_of(self.entry, self.parameters)
+        return list(dict.fromkeys([*secrets_of(self.entry, self.parameters), *self.run.keys]))
 
     def _error(self, what: str, *, retryable: bool) -> ModelError:
         return ModelError(

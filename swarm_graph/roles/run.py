@@ -17,6 +17,7 @@ from swarm_graph.checkpoints.records import Source
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ModelError, Stopped, SwarmError
 from swarm_graph.models.budget import Budget
+from swarm_graph.models.keys import keys_of
 from swarm_graph.models.slots import Slots
 from swarm_graph.state import SwarmContext
 
@@ -70,6 +71,7 @@ class RunContext:
         places: Where the files of the session are now.
         stop: Set to stop the run.
         failure: Why tasks of a custom session failed in this run.
+        keys: The API keys of all configured models, which no text may repeat.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class RunContext:
         self.places = places
         self.stop = overrides.stop if isinstance(overrides, RunOptions) else StopFlag()
         self.failure: ModelError | None = None
+        self.keys = keys_of(config.entries)
         self._working = 0
         self._idle = asyncio.Event()
 

@@ -71,7 +71,8 @@ def _without_comments(line: str, *, in_comment: bool) -> tuple[str, bool]:
     if not in_comment and OPEN_COMMENT not in line:
         return line, False
     spans = [match.span() for match in _CODE.finditer(line)] if not in_comment else []
-    parts, place = [], 0
+    parts: list[str] = []
+    place = 0
     while place < len(line):
         if in_comment:
             end = line.find(END_COMMENT, place)

@@ -25,6 +25,7 @@ from swarm_graph.checkpoints.records import (
     Run,
     Session,
     Source,
+    checked_call,
     json_object,
     outcome_columns,
     run_from_row,
@@ -384,13 +385,16 @@ class Catalogue:
     def calls(self, session_id: str) -> list[dict[str, Any]]:
         """The model calls of a session, one row an attempt, in the order they ended; without answers."""
         rows = self._rows("calls", session_id, "rowid")
-        return [{name: row[name] for name in row if name not in ("key", "answer", "call")} for row in rows]
+        return [
+            checked_call({name: row[name] for name in row if name not in ("key", "answer", "call")})
+            for row in rows
+        ]
 
     def all_calls(self) -> list[dict[str, Any]]:
         """The model calls of all sessions, one row an attempt, in the order they ended; without answers."""
         with self.database.view():
             rows = self._tables.query(f"SELECT session, {', '.join(CALL_COLUMNS)} FROM calls ORDER BY rowid")
-            return list(rows)
+            return [checked_call(row) for row in rows]
 
     def forget_answers(self, session_id: str) -> None:
         """Delete the answers of a session's journal; the rows of its calls stay."""

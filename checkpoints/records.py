@@ -205,6 +205,20 @@ def _foreign(what: str) -> StorageError:
     )
 
 
+def checked_call(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table `calls`. Raises StorageError if a text stands in the place of a number."""
+    for name in _NUMBERS:
+        if not isinstance(row.get(name), (int, float, type(None))):
+            raise _foreign(f"a wrong value in the column '{name}' of a call")
+    return row
+
+
+_NUMBERS = (
+    "time", "queued_s", "first_token_s", "seconds", "iteration", "attempt", "input_tokens", "output_tokens",
+    "reasoning_tokens", "cut_tokens", "cost",
+)  # fmt: skip
+
+
 def session_to_row(session: Session) -> dict[str, Any]:
     """The row of the table `sessions` for a session."""
     findings = None if session.findings is None else json.dumps(session.findings)

@@ -496,13 +496,16 @@ def cleanup(folder: Path, *arguments: str) -> dict[str, Any]:
 def test_a_cleanup_of_calls_removes_the_texts_and_keeps_the_sessions(tmp_path: Path) -> None:
     for session in ("a", "b"):
         run(tmp_path, Crew(), session)
-    assert cleanup(tmp_path, "--calls")["forgotten"] == []
+    assert cleanup(tmp_path, "--calls", "--keep", "10")["forgotten"] == []
     assert cleanup(tmp_path, "--calls", "--keep", "1", "--dry-run")["forgotten"] == ["a"]
     assert coordinator_calls(tmp_path, "a")[0].prompt
     assert cleanup(tmp_path, "--calls", "--keep", "1")["forgotten"] == ["a"]
     assert not any(call.prompt or call.answer for call in coordinator_calls(tmp_path, "a"))
     assert coordinator_calls(tmp_path, "b")[0].prompt
     assert cleanup(tmp_path, "--calls", "--keep", "0", "--older-than", "1d")["forgotten"] == []
+    assert cleanup(tmp_path, "--calls", "--older-than", "0s")["forgotten"] == []
+    assert "b" in cleanup(tmp_path, "--calls")["forgotten"]
+    assert not coordinator_calls(tmp_path, "b")[0].prompt
 
 
 def test_a_removed_session_takes_its_texts_along(tmp_path: Path) -> None:

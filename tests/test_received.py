@@ -610,7 +610,7 @@ FORGED_VALUES = [
     ("sessions", "findings", '{"a": '), ("sessions", "session", b"\xff"), ("sessions", "created_at", "soon"),
     ("sessions", "output", None), ("sources", "name", None), ("sources", "text", b"\xff\xfe"),
     ("runs", "input", '{"a":' * 2000), ("runs", "input", "5"), ("runs", "input", '{"tasks": 5}'),
-    ("runs", "started_at", b"\0"),
+    ("runs", "started_at", b"\0"), ("calls", "time", "soon"), ("calls", "seconds", "long"),
 ]  # fmt: skip
 
 

@@ -345,8 +345,8 @@ def _edits(
 )
 @click.option(
     "--keep",
-    default=10,
-    show_default=True,
+    default=None,
+    show_default="10; with --calls and no age 0",
     type=click.IntRange(min=0),
     help="How many of the newest sessions always stay.",
 )
@@ -368,7 +368,7 @@ def _edits(
 @json_option
 def cleanup(
     older_than: str | None,
-    keep: int,
+    keep: int | None,
     unfinished: bool,
     history: Any,
     calls: bool,
@@ -381,6 +381,8 @@ def cleanup(
     from swarm_graph.reports.listing import cleanup_text
 
     age = seconds(older_than) if older_than is not None else None
+    if keep is None:
+        keep = 0 if calls and age is None else 10
     with _saver(data_dir) as saver:
         cleaned = clean_up(
             saver,
@@ -392,7 +394,8 @@ def cleanup(
             dry_run=dry_run,
         )
     if calls and not cleaned.forgotten:
-        say(f"no session is selected: the newest {keep} stay as they are; --keep 0 keeps none")
+        cure = f": the newest {keep} stay as they are; --keep 0 keeps none" if keep else ""
+        say(f"no ended session is selected{cure}")
     print_result(vars(cleaned), cleanup_text(cleaned, dry_run), as_json)
 
 

@@ -27,6 +27,8 @@ SYSTEM_ONLY = (REPAIR, TYPED, EXPAND)
 
 PACK_FILE = "pack.json"
 """The file in which a folder of prompts declares what its sessions make."""
+MAX_PACK_BYTES = 10_000
+"""A longer one is something else."""
 
 _HERE = Path(__file__).parent
 _PROMPT_FILE = re.compile(r"[a-z_]+\.md")
@@ -191,6 +193,8 @@ def declared_kind(folder: str | Path) -> Kind | None:
     file = find_folder(folder) / PACK_FILE
     if not file.is_file():
         return None
+    if (size := file.stat().st_size) > MAX_PACK_BYTES:
+        raise ConfigError(f"{file}: it has {size:,} bytes; expected at most {MAX_PACK_BYTES:,}")
     declared = read_json5(file)
     if unknown := [key for key in declared if key != "kind"]:
         raise ConfigError(f"{file}: unknown key {unknown[0]!r}; expected 'kind' alone")

@@ -178,6 +178,7 @@ def test_a_folder_of_one_s_own_declares_what_it_makes(tmp_path: Path) -> None:
         ("[]", "expected an object"),
         ("{", "not valid JSON"),
         ("{}", "kind: None is not allowed"),
+        ("x" * 20_000, "it has 20,000 bytes; expected at most 10,000"),
     ],
 )
 def test_a_declaration_that_cannot_be_used_is_one_line(text: str, problem: str, tmp_path: Path) -> None:

@@ -125,6 +125,15 @@ class Call:
         """Whether the call ended with an answer that could be used."""
         return self.outcome == "answered" and not self.problem
 
+    def __repr__(self) -> str:
+        """One line without the texts: a list of calls fits on a screen."""
+        repair = ", repair" if self.repair else ""
+        tokens = f"{self.input_tokens} tokens in, {self.output_tokens} out"
+        return (
+            f"Call({self.node!r}, round {self.iteration}, attempt {self.attempt}{repair}: "
+            f"{self.outcome}, {tokens}, {self.seconds:.1f} s)"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The call as JSON-like data."""
         return {**vars(self), "prompt": [message._asdict() for message in self.prompt]}

@@ -73,6 +73,11 @@ def read_source(source: str | Path | Mapping[str, Any] | None, environ: Mapping[
     if isinstance(source, Mapping):
         return Layer("config", dict(source))
     path = source_path(source, environ)
+    if path and re.match(r"https?:/", str(path)):  # not repeated: it could hold a key
+        raise ConfigError(
+            "the config is a URL, and a file is expected; a server needs its model beside it: "
+            '{"url": "…", "model": "NAME"} in Python, --url and --model on the command line'
+        )
     return Layer(str(path), read_json5(path)) if path else Layer("config", {})
 
 

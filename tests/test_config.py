@@ -454,6 +454,12 @@ def test_a_file_that_cannot_be_read_is_one_line(
     assert str(caught.value).isprintable()
 
 
+def test_a_url_in_place_of_a_file_says_how_to_name_a_server() -> None:
+    with pytest.raises(ConfigError, match=r"is a URL.*\"model\": \"NAME\"") as caught:
+        load_config("http://user:secret@127.0.0.1:1234/v1", environ={})
+    assert "secret" not in str(caught.value)
+
+
 def test_entries_may_have_other_names_than_roles() -> None:
     entries = {name: {"url": "http://localhost:1/v1", "model": name} for name in ("coder", "coder_2", "fast")}
     models = load_config({"model_config": {"mode": "multi", "multi_model": entries}}, environ={}).models

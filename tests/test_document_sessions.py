@@ -258,7 +258,13 @@ def test_the_document_is_named_first_and_no_file_is_called_code_or_tests(tmp_pat
     assert warm.run("verify", "s", cwd=tmp_path, text=True).stdout.startswith("Session s: passed")
     report = tmp_path / "s.html"
     warm.run("sessions", "report", str(report), "--session", "s", cwd=tmp_path, text=True)
-    assert "The document: generated_document.md" in report.read_text(encoding="utf-8")
+    page = report.read_text(encoding="utf-8")
+    assert "The document: generated_document.md" in page
+    assert "document checks" in page
+    assert "test runs" not in page
+    account = warm.run("sessions", "show", "s", cwd=tmp_path, text=True).stdout
+    assert "\nchecks  round" in account
+    assert "\ntests  " not in account
 
 
 def test_the_page_shows_what_the_command_prints(tmp_path: Path) -> None:

@@ -440,6 +440,7 @@ def test_python_reads_past_sessions_too(folder: Path) -> None:
     swarm = SwarmCoordinator(SIMULATED, data_dir=folder)
     assert [call.session for call in swarm.calls("queue-1")] == ["queue-1"] * 6
     assert swarm.calls()[0].session == "queue-2", "the one that was worked on last"
+    assert re.fullmatch(r"Call\('\w+', round 1, attempt 1: answered, .* s\)", repr(swarm.calls()[0]))
     with pytest.raises(InputError, match="no session 'gone'"):
         swarm.calls("gone")
     assert json.dumps([call.to_dict() for call in swarm.calls("queue-1")])

@@ -13,6 +13,7 @@ from swarm_graph.html import html_table
 from swarm_graph.reports.listing import current_phase
 from swarm_graph.sessions.metrics import measured_rates, summary, swaps, test_summary
 from swarm_graph.sessions.summary_html import SIMULATED_HTML, roles_table
+from swarm_graph.state import DOCUMENT, Kind
 
 FIGURES = (
     "workflow", "simulated", "phase", "approved", "rounds", "seconds", "calls", "failed_calls",
@@ -37,7 +38,7 @@ class Analysis:
         seconds: Working time, summed over all runs.
         findings: The number of open findings by severity.
         tasks: The number of tasks by status.
-        tests: The test runs: their number, seconds, and counts by outcome.
+        tests: The test runs, or the checks of a document: their number, seconds, and counts by outcome.
         agents: The figures of each role (`metrics.summary`).
         no_sample: Why the session is no sample of its configuration; empty when it is one.
         error: Why its last run failed or stopped; empty otherwise.
@@ -45,6 +46,7 @@ class Analysis:
 
     session: str
     workflow: str
+    kind: Kind
     phase: str
     approved: bool | None
     rounds: int | None
@@ -74,10 +76,15 @@ class Analysis:
         return {} if self.simulated else measured_rates(self.agents)
 
     def figures_to_show(self) -> dict[str, Any]:
-        """The figures for people: no rate of simulated models, and no cost without prices."""
+        """The figures for people: no rate of simulated models, no cost without prices."""
         figures = self.figures()
         meaningless = {"tokens_per_second": self.simulated, "cost": not figures["cost"]}
-        return {name.replace("_", " "): value for name, value in figures.items() if not meaningless.get(name)}
+        names = {"test_runs": "document checks"} if self.kind == DOCUMENT else {}
+        return {
+            names.get(name, name.replace("_", " ")): value
+            for name, value in figures.items()
+            if not meaningless.get(name)
+        }
 
     def figures(self) -> dict[str, Any]:
         """One value for each of FIGURES."""
@@ -111,6 +118,7 @@ def analysis(catalogue: Catalogue, session: Session) -> Analysis:
     return Analysis(
         session=name,
         workflow=session.workflow,
+        kind=session.kind,
         phase=current_phase(catalogue, session),
         approved=session.approved,
         rounds=session.iteration,

@@ -14,7 +14,7 @@ from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import evidence_line
 from swarm_graph.sessions.artifacts import files_text, notes_text, reviews_text
 from swarm_graph.sessions.metrics import summary
-from swarm_graph.state import SwarmState, TaskStatus, verdict_word
+from swarm_graph.state import DOCUMENT, SwarmState, TaskStatus, verdict_word
 from swarm_graph.text import cost_cell, cut, local_time, text_table, without_empty_columns, without_loops
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def session_account(catalogue: Catalogue, session: Session) -> dict[str, Any]:
     ]
     return {
         **vars(session),
+        "kind": session.kind,
         "phase": current_phase(catalogue, session),
         "runs": runs,
         "tasks": catalogue.tasks(session.session),
@@ -161,7 +162,8 @@ def _test_run_table(account: Mapping[str, Any]) -> str:
         (run["kind"], str(run["iteration"]), evidence_line(run), f"{run['seconds']:.1f}")
         for run in account["test_runs"]
     ]
-    return text_table(("tests", "round", "outcome", "seconds"), rows) if rows else ""
+    title = "checks" if account["kind"] == DOCUMENT else "tests"
+    return text_table((title, "round", "outcome", "seconds"), rows) if rows else ""
 
 
 def history_rows(moments: Iterable[Moment]) -> list[dict[str, Any]]:

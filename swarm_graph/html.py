@@ -8,6 +8,8 @@ from typing import Any
 
 from swarm_graph.text import printable
 
+LEFT = ' style="text-align: left"'
+"""Of heads and cells with text: JupyterLab aligns the cells of tables to the right."""
 MAX_NARROW_COLUMNS = 3
 """A table of more columns does not fit on a narrow screen."""
 
@@ -26,7 +28,7 @@ def html_table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """
     is_wide = len(heads) > MAX_NARROW_COLUMNS
     labels = [f' data-label="{escaped(name)}"' if is_wide and name else "" for name in heads]
-    head = "".join(f"<th>{escaped(name)}</th>" for name in heads)
+    head = "".join(f"<th{LEFT}>{escaped(name)}</th>" for name in heads)
     cells = (map(_cell, row, labels) for row in rows)
     body = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
     table = '<table class="stacks">' if is_wide else "<table>"
@@ -35,8 +37,8 @@ def html_table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def _cell(value: Any, label: str) -> str:
     if isinstance(value, bool) or value is None:
-        return f"<td{label}>{ {True: 'yes', False: 'no', None: '-'}[value] }</td>"
+        return f"<td{LEFT}{label}>{ {True: 'yes', False: 'no', None: '-'}[value] }</td>"
     if isinstance(value, (int, float)):
         number = f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
         return f'<td class="number"{label}>{number}</td>'
-    return f"<td{label}>{escaped(str(value))}</td>"
+    return f"<td{LEFT}{label}>{escaped(str(value))}</td>"

@@ -351,8 +351,11 @@ def test_a_page_fits_on_a_narrow_screen(manager: SwarmManager, tmp_path: Path) -
     assert all(' width="100%" ' in chart for chart in charts)
     assert "<h3>Round 1: changes wanted, 1 major</h3>" in page
     assert re.search(r"<ol><li>\[major\] .*It fails", page), "each finding is a line of its own"
-    assert "<td>coder</td>" not in page, "cells of wide tables name their columns"
-    assert '<td data-label="role">coder</td><td class="number" data-label="calls">' in page
+    assert '<td style="text-align: left">coder</td>' not in page, "cells of wide tables name their columns"
+    assert (
+        '<td style="text-align: left" data-label="role">coder</td><td class="number" data-label="calls">'
+        in page
+    )
     assert "white-space: pre-wrap" in page
 
 

@@ -115,7 +115,7 @@ def test_sessions_and_figures_are_tables_of_text(tmp_path: Path) -> None:
     assert "src/a.py</td>" in page
     assert "&lt;script&gt;alert(1)" in page
     for made in (manager.analyze_session("one"), manager.compare_sessions("one", "two")):
-        assert "<td>rounds</td>" in made._repr_html_()
+        assert '<td style="text-align: left">rounds</td>' in made._repr_html_()
     assert "Swarm report" in manager.generate_report(tmp_path / "report.txt")._repr_html_()
     assert "<script" not in page
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -274,20 +275,32 @@ def test_events_go_where_stdout_goes_whatever_the_terminal(tmp_path: Path) -> No
     assert {json.loads(line)["version"] for line in lines} == {1}
 
 
+def test_the_list_of_commands_cuts_no_sentence(tmp_path: Path) -> None:
+    for group in ([], ["sessions"]):
+        assert "...\n" not in swarm(*group, "-h", cwd=tmp_path).stdout.decode().partition("Commands:")[2]
+
+
 def test_the_next_step_is_one_that_can_be_taken(tmp_path: Path) -> None:
     told = [
         swarm("run", request, "--simulate", *more, cwd=tmp_path).stdout.decode().partition("\nNext")[2]
         for request, more in (("x y", []), ("x\ny", []), ("x", ["--prompts", "process-safety"]))
     ]
-    assert told[0].endswith("swarm-graph init && swarm-graph run --workflow standard 'x y'\n")
+    command = "swarm-graph run --workflow standard 'x y' --url URL --model NAME"
+    assert f"\n  {command}\n" in told[0]
+    assert told[0].endswith("to config.json: swarm-graph init\n")
     assert told[1] == told[2]
-    assert told[1].endswith("for the servers that it finds; then run it without --simulate.\n")
+    assert ": run it with --url URL --model NAME in place of --simulate; or `swarm-graph init`" in told[1]
+    url = f"http://127.0.0.1:{dead_port()}/v1"
+    given = [{"URL": url, "NAME": "m"}.get(word, word) for word in shlex.split(command)]
+    assert f"no model server answers at {url}" in swarm(*given[1:], cwd=tmp_path).stderr.decode()
     swarm("run", "x", "--simulate", "--session", "before", cwd=tmp_path)
     write_config(tmp_path)
     for again in (["run", "x"], ["sessions", "fork", "before", "--from", "coder"]):
         done = swarm(*again, "--simulate", cwd=tmp_path).stdout.decode().partition("\nNext")[2]
-        file = tmp_path / "config.json"
-        assert done == f": name a model server of your own in {file}; `swarm-graph doctor` checks it.\n"
+        way = f"run it with --url URL --model NAME, or name the server in {tmp_path / 'config.json'}"
+        assert done == f", on a model server of your own: {way}; `swarm-graph doctor` checks it.\n"
+    again = ["run", "a follow-up", "--session", "before", "--follow-up"]
+    assert b"\nNext" not in swarm(*again, cwd=tmp_path).stdout
 
 
 def test_a_key_without_effect_is_one_line_of_warning(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_history_of_a_failed_session_ends_before_the_failed_node(tmp_path: Path)
 def test_show_names_the_roles_of_a_session(tmp_path: Path) -> None:
     two_rounds(tmp_path)
     shown = cli(tmp_path, "show", "s").stdout
-    assert shown.startswith("Session s (standard, simulated): complete\nRequest: Build it\nBegun ")
+    assert shown.startswith("Session s (standard, simulated): complete, approved\nRequest: Build it\nBegun ")
     assert f"\nFiles in {tmp_path / 'out' / 's'}\n" in shown
     assert re.search(rf"\nRuns:\n  {TIME}  begin, complete, \d+ s, process \d+ on ", shown)
     assert re.search(r"\nT003_code +completed  round 2\n", shown)

@@ -209,6 +209,10 @@ def test_after_the_result_one_goes_on(tmp_path: Path) -> None:
         terminal.expect("unknown command '/nonsense'; /help lists them")
         terminal.type("/show\n")
         terminal.expect("(review_only): ")
+        for word, said in {"files": "review_results.txt", "Help": "a question about the result"}.items():
+            terminal.type(f"{word}\n")
+            terminal.expect(said)
+        assert counted_calls(tmp_path) == calls, "the name of a command is no follow-up"
         terminal.type("y = 2\n")
         terminal.expect("(review_only): ")
         assert state(tmp_path)["request"] == "y = 2"
@@ -250,7 +254,7 @@ def test_a_pause_is_left_and_taken_up_again(tmp_path: Path) -> None:
     with interactive(tmp_path, PLAIN, simulate=False) as terminal:
         terminal.answer(MENU, "1\n")
         terminal.answer("-----", "A queue\nEND\n")
-        terminal.answer("Waiting before coder (approve, edit, reject)", "\x03")
+        terminal.answer("Waiting before coder (approve, edit, reject) [approve]: ", "\x03")
         terminal.expect("/resume goes on with a session that has not ended")
         terminal.type("/resume\n")
         terminal.answer("Waiting before coder (approve, edit, reject)", "approve\n")

@@ -19,6 +19,7 @@ from support import REFUSED, TESTS, Crew, config, write_config
 from swarm_graph import SwarmCoordinator
 from swarm_graph.events import Event
 from swarm_graph.reports.live import MAX_RUNNING_NODES, MAX_TASK_LINES, Progress, SessionView
+from swarm_graph.reports.running_node import _rate
 from swarm_graph.reports.streamed import StreamedText
 
 STARTED = {
@@ -115,14 +116,14 @@ def test_seconds_tokens_and_rate_are_those_of_the_attempt() -> None:
     }
     answered = {"node": "coder", "output_tokens": 141, "error": None}
     events = [*asked("coder"), ("tokens", {"node": "coder", "output_tokens": 9})]
-    assert re.search(r" coder: 0 s, 9 tokens, \d+/s\n", shown(events))
+    assert re.search(r" coder: 0 s, 9 tokens, [\d.]+/s\n", shown(events))
     events += [("call_ended", failed)]
     assert "coder: 0 s, failed, is asked again (m at u cut the answer off)" in shown(events)
     events += [("call_started", {"node": "coder", "repair": False})]
     assert "coder, attempt 2: 0 s, waits for the first token" in shown(events)
     events += [("call_ended", answered), ("call_started", {"node": "coder", "repair": True})]
     events += [("tokens", {"node": "coder", "output_tokens": 1})]
-    assert re.search(r" coder, attempt 3, repair: 0 s, 1 token, \d+/s\n", shown(events))
+    assert re.search(r" coder, attempt 3, repair: 0 s, 1 token, [\d.]+/s\n", shown(events))
     ended = shown(
         [*events, ("call_ended", {**answered, "output_tokens": 25}), ("task_ended", {"node": "coder"})]
     )
@@ -138,6 +139,10 @@ def test_a_server_that_loads_its_model_is_waited_for_in_one_attempt() -> None:
     again: list[tuple[str, dict[str, Any]]] = [("call_ended", loading), ("call_started", {"node": "coder"})]
     events = [*asked("coder"), *again * 3]
     assert " coder: 0 s, loading model\n" in shown(events)
+
+
+def test_a_slow_rate_is_not_shown_as_none() -> None:
+    assert [_rate(number) for number in (0.27, 9.94, 12.4)] == ["0.3/s", "9.9/s", "12/s"]
 
 
 def test_a_simulated_model_has_no_rate() -> None:

@@ -315,13 +315,19 @@ def test_a_killed_call_is_in_the_log_with_its_prompt(tmp_path: Path) -> None:
         while len(server.asked) < 4:
             assert process.poll() is None
             time.sleep(0.01)
-        running = warm.run("log", cwd=tmp_path, text=True).stdout
+        running, failed, absent = (
+            warm.run("log", *options, cwd=tmp_path, text=True)
+            for options in ((), ("--failed",), ("--role", "reviwer"))
+        )
         process.kill()
         process.wait()
-    assert running.count("no answer yet") == 4
+    assert running.stdout.count("no answer yet") == 4
+    assert (failed.stdout, failed.stderr) == ("", "swarm-graph: session s: no call matches (4 in total)\n")
+    assert "has no calls of the role 'reviwer'; did you mean 'reviewer'?" in absent.stderr
     killed = warm.run("log", cwd=tmp_path, text=True).stdout
     assert "Session s (review_only): interrupted, 4 calls" in killed
     assert killed.count("no end: its process was killed") == 4
+    assert warm.run("log", "--failed", cwd=tmp_path, text=True).stdout == killed
     calls = SwarmManager(data_dir=tmp_path / ".swarm").calls("s")
     assert {call.outcome for call in calls} == {"open"}
     assert all("x = 1" in call.prompt[1].text for call in calls)
@@ -428,6 +434,7 @@ def test_a_long_line_is_shown_around_what_was_found() -> None:
         (["--all"], "--all goes with --grep TEXT"),
         (["--raw", "--json"], "--raw prints answers alone; leave --json out"),
         (["--grep", "x", "--last"], "--last shows one call"),
+        (["--grep", ""], "--grep '' would find every line"),
     ],
 )
 def test_a_wrong_name_or_option_is_one_clear_line(arguments: list[str], message: str, folder: Path) -> None:

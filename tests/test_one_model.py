@@ -135,6 +135,8 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "api alone": (("--api-type", "ollama"), "--api-type needs --url"),
     "key alone": (("--api-key-env", "KEY"), "--api-key-env needs --url URL or --model NAME"),
     "no key": (("--url", "LLAMA", "--api-key-env", "NO_SUCH"), "variable 'NO_SUCH' is not set"),
+    "empty url": (("--url", ""), "--url is empty; give a value, or leave the option out"),
+    "empty model": (("--model", ""), "--model is empty; give a value"),
     "simulated": (("--url", "LLAMA", "--simulate"), "--simulate asks no server; leave it out"),
 }
 
@@ -334,6 +336,7 @@ def test_init_keeps_the_name_of_the_key(keyed: Loopback, tmp_path: Path) -> None
     ("words", "message"),
     [
         (("1",), "no model server answers at http://127.0.0.1:1"),
+        (("http:/x",), "http:/x"),
         (("a.json", "b.json"), "init writes one file, not a.json and b.json"),
         (("LLAMA", "--model", "tinny"), "did you mean 'tiny'?"),
         (("http://me:sk-1@h",), "expected no password in the URL"),

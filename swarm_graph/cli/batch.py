@@ -39,7 +39,8 @@ dry_run_option: Option = click.option(
 
 
 @click.command(
-    epilog="Example: swarm-graph batch 'procedures/*.txt' --prompt extract.md --role coder --session lao"
+    short_help="Run one task per document or row of a table.",
+    epilog="Example: swarm-graph batch 'procedures/*.txt' --prompt extract.md --role coder --session lao",
 )
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option(

@@ -9,7 +9,7 @@ import click
 
 from swarm_graph.cli.console import EXIT_TERMINATED, end, say
 from swarm_graph.cli.display import Display
-from swarm_graph.cli.keyboard import HOW_TO_END, Keyboard
+from swarm_graph.cli.keyboard import HOW_TO_END, WORDS, Keyboard
 from swarm_graph.cli.session_runner import Ending, Work, decide_after_edits, print_session, run_to_end
 from swarm_graph.errors import InputError, SwarmError
 from swarm_graph.state import OwnWorkflow, has_ended
@@ -29,7 +29,10 @@ CHAT_HELP = f"""  TEXT       a follow-up, such as: add a method that empties the
   /files     the files of the session; /files NAME prints one
   /show      the summary again
   /resume    go on with a session that waits, failed or was stopped
+The name of a command alone on a line, such as quit, is the command.
 Enter sends, Alt-Enter begins a new line. A paste of many lines is one text."""
+CHAT_WORDS = {**WORDS, "paste": "/paste", "files": "/files", "show": "/show", "resume": "/resume"}
+"""Lines that are never meant as a follow-up, which runs a whole workflow."""
 
 
 class Chat:
@@ -60,7 +63,7 @@ class Chat:
         click.echo("Type a follow-up, ?QUESTION about the result, or /help; /back leads to the menu.")
         while True:
             prompt = self._coordinator.session_id
-            typed = self._keyboard.line(prompt, help=CHAT_HELP, end="> ", remember=True)
+            typed = self._keyboard.line(prompt, help=CHAT_HELP, end="> ", remember=True, words=CHAT_WORDS)
             self._attempt(partial(self._obey, typed))
 
     def _attempt(self, action: Callable[[], None]) -> None:
@@ -190,7 +193,9 @@ class AnswerPrinter:
             self.text, self._printed = "", 0
             again = f", attempt {event.data['attempt']}" if event.data["attempt"] > 1 else ""
             repair = ", its answer could not be used" if event.data["repair"] else ""
-            say(f"asking {event.data['model']} at {event.data['server'] or 'no server'}{again}{repair}")
+            model, server = event.data["model"], event.data["server"]
+            place = f" at {server}" if server not in ("", model) else ""
+            say(f"asking {model}{place}{again}{repair}")
         elif event.kind == "tokens":
             self.text += event.data["text"]
             self._print(self._visible())

@@ -23,7 +23,10 @@ _UNSAFE = re.compile(r"[^A-Za-z_, ]")
 COMPINIT = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }"
 
 
-@click.command(epilog="Example: swarm-graph completion bash --install")
+@click.command(
+    short_help="Print a shell's script that completes commands with Tab.",
+    epilog="Example: swarm-graph completion bash --install",
+)
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.option("--install", is_flag=True, help="Save the script, and load it in the shell's start-up file.")
 @click.pass_context

@@ -51,7 +51,10 @@ MAX_EARLIER = 9
 """Earlier sessions that the menu lists."""
 
 
-@click.command(epilog="Example: swarm-graph interactive --simulate")
+@click.command(
+    short_help="Choose from a menu, then talk about the result.",
+    epilog="Example: swarm-graph interactive --simulate",
+)
 @session_options(config_option, *MODEL_OPTIONS, data_option, prompts_option, kind_option, simulate_option)
 def interactive(options: SessionOptions) -> None:
     """Choose a workflow from a menu, type the request, and go on talking about the result.

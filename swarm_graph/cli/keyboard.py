@@ -33,6 +33,8 @@ IN_MENUS = {
     "q": "/quit", "quit": "/quit", "exit": "/quit", "0": "/quit",
 }  # fmt: skip
 """Short forms of the commands, for menus."""
+WORDS = {short: command for short, command in IN_MENUS.items() if short.isalpha()}
+"""Short forms that no other line consists of: alone on a line they are the command, too."""
 HELP = """At every prompt: /help, /back and /quit (in menus also ?, b and q).
 Ctrl-C goes back, Ctrl-D quits."""
 HOW_TO_END = f"Ctrl-D, or a line {END}, ends it"
@@ -81,7 +83,14 @@ class Keyboard:
         )
 
     def line(
-        self, prompt: str, default: str = "", help: str = "", *, end: str = ": ", remember: bool = False
+        self,
+        prompt: str,
+        default: str = "",
+        help: str = "",
+        *,
+        end: str = ": ",
+        remember: bool = False,
+        words: Mapping[str, str] = WORDS,
     ) -> str:
         """A line, without blanks around it.
 
@@ -91,6 +100,7 @@ class Keyboard:
             help: What /help prints.
             end: What stands between the prompt and the answer.
             remember: Whether the arrow keys bring the answer back later.
+            words: Lines that stand for a command, in lower case, and the command.
 
         Raises:
             Back: The person goes back.
@@ -98,7 +108,8 @@ class Keyboard:
         """
         shown = f"{prompt} [{default}]{end}" if default else f"{prompt}{end}"
         while True:
-            answer = self._read(lambda: self._reader.line(shown, remember=remember)).strip()
+            typed = self._read(lambda: self._reader.line(shown, remember=remember)).strip()
+            answer = words.get(typed.lower(), typed)
             if not self._is_help(answer, help):
                 return answer or default
 
@@ -112,11 +123,9 @@ class Keyboard:
     def choose(self, prompt: str, choices: Mapping[str, str], default: str, help: str) -> str:
         """A key of `choices`; the beginning of its value, at least three characters, stands for it too."""
         while True:
-            answer = self.line(prompt, default).lower()
+            answer = self.line(prompt, default, help, words=IN_MENUS).lower()
             if answer in choices:
                 return answer
-            if self._is_help(IN_MENUS.get(answer, answer), help):
-                continue
             matching = [key for key, value in choices.items() if value.startswith(answer)]
             if len(matching) == 1 and len(answer) > 2:
                 return matching[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,13 +35,24 @@ class Selection(NamedTuple):
         named = {"role": self.role, "node": self.node, "task": self.task}
         return {name: value for name, value in named.items() if value is not None}
 
-    def calls(self, catalogue: Catalogue, session: str) -> Iterator[Call]:
+    def calls(self, catalogue: Catalogue, session: Session) -> Iterator[Call]:
         """Yield the selected calls of a session; `last` is left to the caller."""
-        found = catalogue.transcript.calls(session, self.matching)
-        return (call for call in found if not (self.failed and call.is_usable))
+        found = catalogue.transcript.calls(session.session, self.matching)
+        return filter(_has_failed(catalogue, session), found) if self.failed else found
 
 
-@click.command(epilog="Example: swarm-graph log 20231205_143022_4f2a --node coder --last")
+def _has_failed(catalogue: Catalogue, session: Session) -> Callable[[Call], bool]:
+    """Whether a call got no answer that could be used. A call that still runs may get one."""
+    from swarm_graph.reports.listing import current_phase
+
+    running = current_phase(catalogue, session) == "running"
+    return lambda call: not (call.is_usable or (running and call.outcome == "open"))
+
+
+@click.command(
+    short_help="Show what the models were asked, and what they answered.",
+    epilog="Example: swarm-graph log 20231205_143022_4f2a --node coder --last",
+)
 @click.argument("session", required=False)
 @click.option("--role", metavar="R", help="Only calls of this role.")
 @click.option("--node", metavar="N", help="Only calls of this node; in a task graph, of this task.")
@@ -85,7 +96,7 @@ def log(
             _search(catalogue, sessions, selection, wanted, as_json)
             return
         (shown,) = sessions
-        calls = [*selection.calls(catalogue, shown.session)]
+        calls = [*selection.calls(catalogue, shown)]
         if not calls:
             _explain_nothing(catalogue, shown, selection)
         calls = calls[-1:] if last else calls
@@ -111,6 +122,8 @@ def _check(
         raise InputError("--all goes with --grep TEXT and without a session: it searches all of them")
     if raw and (as_json or wanted is not None):
         raise InputError(f"--raw prints answers alone; leave {'--json' if as_json else '--grep'} out")
+    if wanted == "":
+        raise InputError("--grep '' would find every line; give a text, or `--full` shows everything")
     if wanted is not None and selection.last:
         raise InputError("--last shows one call; leave it or --grep out")
 
@@ -123,14 +136,14 @@ def _explain_nothing(catalogue: Catalogue, session: Session, selection: Selectio
     """
     from swarm_graph.config_source import closest_match
 
-    rows = catalogue.calls(session.session)
+    calls = [*catalogue.transcript.calls(session.session)]  # those that still run included
     for name, value in selection.matching.items():
-        known = dict.fromkeys(str(row[name]) for row in rows)
+        known = dict.fromkeys(str(getattr(call, name)) for call in calls)
         if known and value not in known:
             meant = closest_match(value, known)
             cure = f"did you mean '{meant}'?" if meant else f"it has: {', '.join([*known][:20])}"
             raise InputError(f"session '{session.session}' has no calls of the {name} '{value}'; {cure}")
-    say(f"session {session.session}: no call matches ({len(rows)} in total)")
+    say(f"session {session.session}: no call matches ({len(calls)} in total)")
 
 
 def _print_raw(calls: list[Call]) -> None:
@@ -161,9 +174,9 @@ def _search(
     from swarm_graph.reports.call_log import search
 
     pattern = _pattern(wanted)
-    calls = (call for session in sessions for call in selection.calls(catalogue, session.session))
+    calls = (call for session in sessions for call in selection.calls(catalogue, session))
     found = [*search(pattern, calls)]
-    if not found and len(sessions) == 1 and not any(selection.calls(catalogue, sessions[0].session)):
+    if not found and len(sessions) == 1 and not any(selection.calls(catalogue, sessions[0])):
         _explain_nothing(catalogue, sessions[0], selection)
     elif not found:
         where = f"{len(sessions)} sessions" if len(sessions) != 1 else f"session {sessions[0].session}"

@@ -62,11 +62,9 @@ def _command(as_json: bool) -> NoReturn:
         swarm_graph.main(standalone_mode=False, prog_name="swarm-graph")
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "swarm-graph"
-        end(
-            f"{error.format_message().rstrip('.')}; `{command} --help` shows what is allowed",
-            EXIT_USAGE,
-            as_json,
-        )
+        message = error.format_message().rstrip(".")
+        end_mark = "" if message.endswith("?") else ";"
+        end(f"{message}{end_mark} `{command} --help` shows what is allowed", EXIT_USAGE, as_json)
     except click.exceptions.Exit as leaving:
         sys.exit(leaving.exit_code)
     except click.ClickException as error:
@@ -145,7 +143,10 @@ def _from_mermaid(mermaid: str, form: str) -> bytes:
     return draw_png(mermaid) if form == "png" else mermaid.encode()
 
 
-@swarm_graph.command(epilog="Example: swarm-graph graph --workflow full --output full.svg")
+@swarm_graph.command(
+    short_help="Draw a workflow or a task graph.",
+    epilog="Example: swarm-graph graph --workflow full --output full.svg",
+)
 @click.option("-w", "--workflow", default="full", show_default=True, help=WORKFLOW_HELP)
 @click.option("--tasks", metavar="FILE", help="Draw this task graph instead.")
 @click.option(

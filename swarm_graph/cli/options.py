@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from swarm_graph.errors import InputError
 from swarm_graph.state import DATA_DIR, KINDS, OUTPUT_DIR, Kind
@@ -33,25 +34,32 @@ simulate_option: Option = click.option(
     "--simulate", is_flag=True, help="Contact no server; every answer is made up."
 )
 url_option: Option = click.option(
-    "--url", metavar="URL", default="", help="A server with one model for all roles; no config needed."
+    "--url",
+    metavar="URL",
+    default="",
+    callback=lambda *given: _not_empty(*given),
+    help="A server with one model for all roles; no config needed.",
 )
 model_option: Option = click.option(
     "-m",
     "--model",
     metavar="NAME",
     default="",
+    callback=lambda *given: _not_empty(*given),
     help="One model for all roles: its name on the server, or an entry of multi_model.",
 )
 api_type_option: Option = click.option(
     "--api-type",
     metavar="TYPE",
     default="",
+    callback=lambda *given: _not_empty(*given),
     help="With --url: openai or ollama; default: as the server says.",
 )
 key_option: Option = click.option(
     "--api-key-env",
     metavar="NAME",
     default="",
+    callback=lambda *given: _not_empty(*given),
     help="The environment variable with the API key of the server.",
 )
 MODEL_OPTIONS = (url_option, model_option, api_type_option, key_option)
@@ -148,6 +156,13 @@ def _log_to(path: str | None) -> None:
     from swarm_graph.sessions.logs import log_to_file
 
     log_to_file(path)
+
+
+def _not_empty(context: click.Context, option: click.Parameter, value: str) -> str:
+    """The value of an option. Raises InputError if it is given and empty, as from a variable that is not set."""
+    if value == "" and context.get_parameter_source(option.name or "") == ParameterSource.COMMANDLINE:
+        raise InputError(f"{option.opts[-1]} is empty; give a value, or leave the option out")
+    return value
 
 
 def _absolute_unless_pack(prompts: str | None) -> str | None:

@@ -55,7 +55,10 @@ class TaskGraphInput(NamedTuple):
     file: str = ""
 
 
-@click.command(epilog='Example: swarm-graph run "Create a CSV parser" --workflow full --output parser')
+@click.command(
+    short_help="Run a workflow on a request, or a task graph.",
+    epilog='Example: swarm-graph run "Create a CSV parser" --workflow full --output parser',
+)
 @click.argument("request", required=False)
 @click.option("-w", "--workflow", help=f"{WORKFLOW_HELP} Default: standard.")
 @click.option(
@@ -129,7 +132,10 @@ def _task_graph(
     return TaskGraphInput(whole, specs, tasks)
 
 
-@click.command(epilog="Example: swarm-graph resume 20231205_143022_4f2a")
+@click.command(
+    short_help="Go on with a session; finished work is not repeated.",
+    epilog="Example: swarm-graph resume 20231205_143022_4f2a",
+)
 @click.argument("session", required=False)
 @click.option("--approve", is_flag=True, help="Answer a pause: continue.")
 @click.option(

@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-@click.group(invoke_without_command=True, epilog="Example: swarm-graph sessions list")
+@click.group(
+    invoke_without_command=True,
+    short_help="List, show, compare, fork and clean up sessions.",
+    epilog="Example: swarm-graph sessions list",
+)
 @click.pass_context
 def sessions(context: click.Context) -> None:
     """List, show and compare sessions, fork them at a checkpoint, and keep their database small.
@@ -51,7 +55,11 @@ def sessions(context: click.Context) -> None:
             click.echo(context.get_help())
 
 
-@sessions.command("list", epilog="Example: swarm-graph sessions list --phase failed --limit 20")
+@sessions.command(
+    "list",
+    short_help="List the sessions, the most recently used first.",
+    epilog="Example: swarm-graph sessions list --phase failed --limit 20",
+)
 @click.option("-w", "--workflow", metavar="W", help="Only sessions of this workflow.")
 @click.option(
     "--phase",
@@ -88,7 +96,10 @@ def list_(
     print_result(matching[:limit], session_table(matching[:limit]), as_json)
 
 
-@sessions.command(epilog="Example: swarm-graph sessions compare queue-1 queue-2 --diff")
+@sessions.command(
+    short_help="Compare sessions with the first one.",
+    epilog="Example: swarm-graph sessions compare queue-1 queue-2 --diff",
+)
 @click.argument("names", nargs=-1, required=True, metavar="SESSION...")
 @click.option("--diff", is_flag=True, help="Also print how the files differ from the first session's.")
 @data_option
@@ -109,7 +120,10 @@ def compare(names: tuple[str, ...], diff: bool, data_dir: str, as_json: bool) ->
         say("note: --diff shows how the files differ")
 
 
-@sessions.command(epilog="Example: swarm-graph sessions export swarm_metrics.csv")
+@sessions.command(
+    short_help="Write the figures of all sessions to a table.",
+    epilog="Example: swarm-graph sessions export swarm_metrics.csv",
+)
 @click.argument("path", default="swarm_metrics.csv", metavar="[FILE]")
 @click.option("--calls", is_flag=True, help="One row per call, not per session and role.")
 @data_option
@@ -121,7 +135,10 @@ def export(path: str, calls: bool, data_dir: str) -> None:
     say(f"wrote {count} rows to {path}")
 
 
-@sessions.command(epilog="Example: swarm-graph sessions report queue-1.html --session queue-1")
+@sessions.command(
+    short_help="Write a report on all sessions, or on one.",
+    epilog="Example: swarm-graph sessions report queue-1.html --session queue-1",
+)
 @click.argument("path", required=False, metavar="[FILE]")
 @click.option("--session", metavar="ID", help="Report this session, as HTML.")
 @click.option(
@@ -214,24 +231,27 @@ def _session(keyboard: Keyboard, data_dir: str) -> str:
     return keyboard.line("Session", newest, "Choose 1 in the menu for the ids.")
 
 
-@sessions.command(epilog="Example: swarm-graph sessions show 20231205_143022_4f2a --at coder")
-@click.argument("session")
+@sessions.command(
+    short_help="Show the runs, tasks and calls of a session.",
+    epilog="Example: swarm-graph sessions show 20231205_143022_4f2a --at coder",
+)
+@click.argument("session", required=False)
 @click.option(
     "--at", metavar="CHECKPOINT", help="Show the state at this checkpoint (see `sessions history`)."
 )
 @data_option
 @json_option
-def show(session: str, at: str | None, data_dir: str, as_json: bool) -> None:
-    """Show the runs, tasks and calls of SESSION; with --at its state at a checkpoint."""
+def show(session: str | None, at: str | None, data_dir: str, as_json: bool) -> None:
+    """Show the runs, tasks and calls of SESSION (default: the newest); with --at an earlier state."""
     from swarm_graph.reports.listing import session_account, session_account_text, state_text
-    from swarm_graph.sessions.ids import find_session, open_catalogue
+    from swarm_graph.sessions.ids import open_catalogue, session_to_read
 
-    found = find_session(Path(data_dir), session)
-    if at is None:
-        with open_catalogue(Path(data_dir)) as catalogue:
+    with open_catalogue(Path(data_dir)) as catalogue:
+        found = session_to_read(catalogue, session)
+        if at is None:
             account = session_account(catalogue, found)
-        print_result(account, session_account_text(account), as_json)
-        return
+            print_result(account, session_account_text(account), as_json)
+            return
 
     from swarm_graph.checkpoints.signatures import is_own
     from swarm_graph.sessions.history import find_moment, moments
@@ -243,24 +263,29 @@ def show(session: str, at: str | None, data_dir: str, as_json: bool) -> None:
     print_result(moment.state, state_text(moment.state, roles), as_json)
 
 
-@sessions.command(epilog="Example: swarm-graph sessions history 20231205_143022_4f2a")
-@click.argument("session")
+@sessions.command(
+    short_help="List the checkpoints of a session.",
+    epilog="Example: swarm-graph sessions history 20231205_143022_4f2a",
+)
+@click.argument("session", required=False)
 @data_option
 @json_option
-def history(session: str, data_dir: str, as_json: bool) -> None:
-    """List the checkpoints of SESSION: time, round, finished nodes, next nodes."""
+def history(session: str | None, data_dir: str, as_json: bool) -> None:
+    """List the checkpoints of SESSION (default: the newest): time, round, finished nodes, next nodes."""
     from swarm_graph.reports.listing import history_rows, history_table
     from swarm_graph.sessions.history import moments
-    from swarm_graph.sessions.ids import find_session
+    from swarm_graph.sessions.ids import open_catalogue, session_to_read
 
-    found = find_session(Path(data_dir), session)
+    with open_catalogue(Path(data_dir)) as catalogue:
+        found = session_to_read(catalogue, session)
     with _saver(data_dir) as saver:
         rows = history_rows(moments(saver, found))
     print_result(rows, history_table(rows), as_json)
 
 
 @sessions.command(
-    epilog="Example: swarm-graph sessions fork 20231205_143022_4f2a --from coder --edit design.md"
+    short_help="Start another session at a checkpoint of one.",
+    epilog="Example: swarm-graph sessions fork 20231205_143022_4f2a --from coder --edit design.md",
 )
 @click.argument("session")
 @click.option(
@@ -337,7 +362,10 @@ def _edits(
     return edits
 
 
-@sessions.command(epilog="Example: swarm-graph sessions cleanup --older-than 30d --keep 10 --dry-run")
+@sessions.command(
+    short_help="Remove old sessions, and free the space.",
+    epilog="Example: swarm-graph sessions cleanup --older-than 30d --keep 10 --dry-run",
+)
 @click.option(
     "--older-than",
     metavar="AGE",

@@ -22,12 +22,15 @@ from swarm_graph.errors import InputError
 from swarm_graph.state import DATA_DIR, DATABASE, OUTPUT_DIR
 
 IS_URL = re.compile(
-    r"\w+://|:?\d+(/|$)|localhost(:|/|$)|\[?[\da-fA-F]*:[\da-fA-F:.]*:|[\w.-]+:\d+(/|$)|[\d.]+$"
+    r"\w+://|[a-zA-Z]\w+:/|:?\d+(/|$)|localhost(:|/|$)|\[?[\da-fA-F]*:[\da-fA-F:.]*:|[\w.-]+:\d+(/|$)|[\d.]+$"
 )
 """An argument of `init` that is no file: with a scheme, a port, an address, or a host and a port."""
 
 
-@click.command(epilog="Example: swarm-graph doctor --config config.json")
+@click.command(
+    short_help="Check config, servers, models and folders.",
+    epilog="Example: swarm-graph doctor --config config.json",
+)
 @click.option(
     "-c", "--config", "config_file", metavar="FILE", help="Default: $SWARM_CONFIG, then config.json."
 )
@@ -87,7 +90,10 @@ def doctor(database: bool, repair: bool, measured: bool, options: SessionOptions
         sys.exit(1)
 
 
-@click.command(epilog="Example: swarm-graph init http://gpu-server:8000/v1")
+@click.command(
+    short_help="Write a config for the model servers that it finds.",
+    epilog="Example: swarm-graph init http://gpu-server:8000/v1",
+)
 @click.argument("places", nargs=-1, metavar="[URL]... [FILE]")
 @session_options(url_option, model_option, key_option)
 @click.option(

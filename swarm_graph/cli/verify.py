@@ -19,7 +19,10 @@ from swarm_graph.cli.options import (
 from swarm_graph.cli.session_runner import resuming_coordinator
 
 
-@click.command(epilog="Example: swarm-graph verify 20231205_143022_4f2a")
+@click.command(
+    short_help="Run the tests of a past session again.",
+    epilog="Example: swarm-graph verify 20231205_143022_4f2a",
+)
 @click.argument("session")
 @session_options(config_option, data_option, json_option, trust_option)
 def verify(session: str, options: SessionOptions) -> None:

@@ -88,6 +88,7 @@ def session_account(catalogue: Catalogue, session: Session) -> dict[str, Any]:
         **vars(session),
         "kind": session.kind,
         "phase": current_phase(catalogue, session),
+        "verdict": _verdict(session, catalogue.test_outcomes().get(session.session)),
         "runs": runs,
         "tasks": catalogue.tasks(session.session),
         "metrics": summary(catalogue.calls(session.session)),
@@ -97,8 +98,9 @@ def session_account(catalogue: Catalogue, session: Session) -> dict[str, Any]:
 
 def session_account_text(account: Mapping[str, Any]) -> str:
     """The account of a session as text: its state, its runs, tasks, calls by role, and test runs."""
+    outcome = ", ".join(filter(None, (account["phase"], account["verdict"])))
     lines = [
-        f"Session {account['session']} ({_workflow_label(account)}): {account['phase']}",
+        f"Session {account['session']} ({_workflow_label(account)}): {outcome}",
         f"Request: {_shortened(account['request'])}",
         f"Begun {local_time(account['created_at'])}, last worked on {local_time(account['updated_at'])}",
     ]

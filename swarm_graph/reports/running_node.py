@@ -74,7 +74,7 @@ class RunningNode:
         if self._waits_for:
             return f"{seconds:.0f} s, {self._waits_for}"
         thinks = "thinks, " if self._thoughts and not self._text else ""
-        rate = "" if self._is_simulated else f", {self._tokens / max(seconds, 1e-3):.0f}/s"
+        rate = "" if self._is_simulated else f", {_rate(self._tokens / max(seconds, 1e-3))}"
         return f"{thinks}{seconds:.0f} s, {format_count(self._tokens, 'token')}{rate}"
 
     def summary(self) -> str:
@@ -99,3 +99,8 @@ class RunningNode:
         for row in rows:
             row.stylize("dim italic")
         return rows
+
+
+def _rate(per_second: float) -> str:
+    """A rate as text; a slow one with a decimal: 0/s would say that nothing arrives."""
+    return f"{per_second:.{0 if per_second >= 10 else 1}f}/s"

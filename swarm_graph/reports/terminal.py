@@ -14,6 +14,7 @@ from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import finding_line
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_evidence
+from swarm_graph.sessions.ids import open_catalogue
 from swarm_graph.state import DATA_DIR, DOCUMENT, Task, TaskStatus
 from swarm_graph.tasks.results import RESULTS_DIR
 from swarm_graph.text import (
@@ -277,20 +278,31 @@ def _figures_line(coordinator: SwarmCoordinator) -> str:
 
 
 def _next_step(coordinator: SwarmCoordinator, program: str) -> list[str]:
-    """After a simulated session: the way to a real model."""
+    """After a simulated session: the way to a real model. None after a follow-up."""
     complete = coordinator.state["phase"] == "complete" and coordinator.workflow != "custom"
-    if not coordinator.config.is_simulated or not complete:
+    if not coordinator.config.is_simulated or not complete or _is_followed_up(coordinator):
         return []
+    intro, model = "Next, on a model server of your own:", "--url URL --model NAME"
     if file := coordinator.config_file or config_path(None):
-        return ["", f"Next: name a model server of your own in {file}; `{program} doctor` checks it."]
+        name = f"run it with {model}, or name the server in {file}"
+        return ["", f"{intro} {name}; `{program} doctor` checks it."]
     request = coordinator.state["request"].strip()
     # A request of several lines, or prompts of one's own, make no command line to copy.
     if "\n" in request or coordinator.config.prompts_dir:
         init = f"`{program} init` writes config.json for the servers that it finds"
-        return ["", f"Next, on a model server of your own: {init}; then run it without --simulate."]
+        return ["", f"{intro} run it with {model} in place of --simulate; or {init}."]
     kind = " --kind document" if coordinator.state.get("kind") == DOCUMENT else ""
+    command = f"{program} run --workflow {coordinator.workflow}{kind} {shlex.quote(request)}"
     return [
         "",
-        "Next, on a model server of your own (writes config.json for the servers that it finds):",
-        f"  {program} init && {program} run --workflow {coordinator.workflow}{kind} {shlex.quote(request)}",
+        intro,
+        f"  {command} {model}",
+        f"or, with the servers that init finds and writes to config.json: {program} init",
     ]
+
+
+def _is_followed_up(coordinator: SwarmCoordinator) -> bool:
+    if not coordinator.config.features.enable_checkpointing:
+        return False
+    with open_catalogue(coordinator.data_dir) as catalogue:
+        return any(run.kind == "follow_up" for run in catalogue.runs(coordinator.session_id))

@@ -159,7 +159,7 @@ def _log_to(path: str | None) -> None:
 
 
 def _not_empty(context: click.Context, option: click.Parameter, value: str) -> str:
-    """The value of an option. Raises InputError if it is given and empty, as from a variable that is not set."""
+    """The value of an option. Raises InputError if it is given but empty, as a variable that is not set."""
     if value == "" and context.get_parameter_source(option.name or "") == ParameterSource.COMMANDLINE:
         raise InputError(f"{option.opts[-1]} is empty; give a value, or leave the option out")
     return value

@@ -98,7 +98,8 @@ def session_account(catalogue: Catalogue, session: Session) -> dict[str, Any]:
 
 def session_account_text(account: Mapping[str, Any]) -> str:
     """The account of a session as text: its state, its runs, tasks, calls by role, and test runs."""
-    outcome = ", ".join(filter(None, (account["phase"], account["verdict"])))
+    verdict = account["verdict"] if account["phase"] == "complete" else ""
+    outcome = ", ".join(filter(None, (account["phase"], verdict)))
     lines = [
         f"Session {account['session']} ({_workflow_label(account)}): {outcome}",
         f"Request: {_shortened(account['request'])}",

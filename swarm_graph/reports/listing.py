@@ -98,8 +98,7 @@ def session_account(catalogue: Catalogue, session: Session) -> dict[str, Any]:
 
 def session_account_text(account: Mapping[str, Any]) -> str:
     """The account of a session as text: its state, its runs, tasks, calls by role, and test runs."""
-    verdict = account["verdict"] if account["phase"] == "complete" else ""
-    outcome = ", ".join(filter(None, (account["phase"], verdict)))
+    outcome = ", ".join(filter(None, (account["phase"], account["verdict"])))
     lines = [
         f"Session {account['session']} ({_workflow_label(account)}): {outcome}",
         f"Request: {_shortened(account['request'])}",

@@ -255,7 +255,7 @@ def test_a_pause_is_left_and_taken_up_again(tmp_path: Path) -> None:
         terminal.answer(MENU, "1\n")
         terminal.answer("-----", "A queue\nEND\n")
         terminal.answer("Waiting before coder (approve, edit, reject) [approve]: ", "\x03")
-        terminal.expect("/resume goes on with a session that has not ended")
+        terminal.expect("(here: /resume)")
         terminal.type("/resume\n")
         terminal.answer("Waiting before coder (approve, edit, reject)", "approve\n")
         terminal.expect("after round 1 of 1")

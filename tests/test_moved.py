@@ -19,6 +19,7 @@ import pytest
 import sqlite_utils
 import warm
 from support import SIMULATED, Crew, config, thread, write_config
+from terminal import Terminal
 from test_cli import swarm
 
 from swarm_graph.checkpoints.places import Places
@@ -548,24 +549,13 @@ def test_an_edited_prompt_is_noticed_in_a_project_that_moved(tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("answer", ["as-before", "anew", "stop"])
 def test_a_person_at_a_terminal_is_asked(answer: str, tmp_path: Path) -> None:
-    import pty
-
     folder = project(tmp_path / "plant")
     kept = killed(folder, *BATCH)
     (folder / "extract.md").write_text("Extract the date.\n---\n$files")
     before = len(asked(folder))
-    ours, theirs = pty.openpty()
-    os.write(ours, f"{answer}\n".encode())
-    process = warm.Process("resume", "lao", cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    said = b""
-    try:
-        while part := os.read(ours, 1 << 16):
-            said += part
-    except OSError:  # the other end is closed
-        pass
-    assert process.wait() == (130 if answer == "stop" else 0), said
-    assert b"Go on as before, ask anew, or stop" in said
+    with Terminal(folder, "resume", "lao") as terminal:
+        terminal.answer("Go on as before, ask anew, or stop (as-before, anew, stop) [stop]: ", f"{answer}\n")
+        assert terminal.end() == (130 if answer == "stop" else 0), terminal.seen
     again = set(asked(folder)[before:])
     assert bool(again & kept) == (answer == "anew")
     assert (LAST in again) == (answer != "stop")

@@ -1102,6 +1102,16 @@ def test_a_person_at_the_terminal_edits_rejects_and_approves(tmp_path: Path) -> 
     }
 
 
+def test_a_key_that_was_typed_before_the_question_approves_nothing(tmp_path: Path) -> None:
+    scripted(tmp_path, pause_before=["reviewer"], reviewers=["style"])
+    with Terminal(tmp_path, "run", "x", "--workflow", "review_only", "--session", "s") as terminal:
+        terminal.type("\n\n\n")
+        terminal.answer("Waiting before review_style (approve, reject) [approve]: ", "/help\n")
+        terminal.expect("/back or /quit leaves the session waiting.")
+        terminal.answer("Waiting before review_style (approve, reject) [approve]: ", "/back\n")
+        assert terminal.end() == 3
+
+
 def test_a_person_who_leaves_the_dialogue_leaves_the_session_waiting(tmp_path: Path) -> None:
     scripted(tmp_path, pause_before=["reviewer"])
     with Terminal(tmp_path, "run", "x", "--workflow", "review_only", "--session", "s") as terminal:
@@ -1109,8 +1119,8 @@ def test_a_person_who_leaves_the_dialogue_leaves_the_session_waiting(tmp_path: P
         terminal.type("reject\n")
         terminal.expect("What is wrong: ")
         terminal.type("\x04")
-        assert terminal.end() == 130
-    assert "swarm-graph: interrupted" in terminal.seen
+        assert terminal.end() == 3
+    assert "waiting for a person; answer with `swarm-graph resume s --approve`" in terminal.seen
     assert find_session(tmp_path / ".swarm", "s").phase == "paused"
     waiting = {task.name for task in kept(tmp_path)[1].tasks if task.interrupts}
     assert waiting == {

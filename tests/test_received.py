@@ -261,17 +261,17 @@ def test_a_trusted_session_is_ones_own_from_then_on(tmp_path: Path, listener: Li
     assert "not started by you" in line(swarm(folder, "resume", "s", code=2))
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 2), ("", 2)])
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("yes", 0), ("no", 2), ("", 2)])
 def test_a_person_at_a_terminal_is_asked(answer: str, code: int, tmp_path: Path) -> None:
     folder = sent(tmp_path, {"agent_parameters": {"coder": {"temperature": 0.1}}}, output="/elsewhere")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [PROGRAM, "resume", "s", "--approve", "--output", "out"],
-        cwd=folder, env=user(tmp_path, "receiver"), stdin=theirs, stdout=theirs, stderr=theirs,
+        cwd=folder, env={**user(tmp_path, "receiver"), "TERM": "dumb"}, stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
     shown = b""
-    while b"[y/N]" not in shown:
+    while b"Use these settings (y, n) [n]: " not in shown:
         shown += os.read(ours, 4096)
     assert b"agent_parameters.coder.temperature = 0.1" in shown
     assert b'execution.mode = "off"' in shown

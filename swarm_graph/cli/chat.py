@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from swarm_graph.cli.console import EXIT_TERMINATED, end, say
+from swarm_graph.cli.decisions import decide_after_edits
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.keyboard import HOW_TO_END, WORDS, Keyboard
-from swarm_graph.cli.session_runner import Ending, Work, decide_after_edits, print_session, run_to_end
+from swarm_graph.cli.session_runner import Ending, Work, print_session, run_to_end
 from swarm_graph.errors import InputError, SwarmError
 from swarm_graph.state import OwnWorkflow, has_ended
 

@@ -121,13 +121,13 @@ class Keyboard:
                 return text.strip("\n")
 
     def choose(self, prompt: str, choices: Mapping[str, str], default: str, help: str) -> str:
-        """A key of `choices`; the beginning of its value, at least three characters, stands for it too."""
+        """A key of `choices`; its value, or the first three or more characters of it, stand for it too."""
         while True:
             answer = self.line(prompt, default, help, words=IN_MENUS).lower()
             if answer in choices:
                 return answer
             matching = [key for key, value in choices.items() if value.startswith(answer)]
-            if len(matching) == 1 and len(answer) > 2:
+            if len(matching) == 1 and (len(answer) > 2 or choices[matching[0]] == answer):
                 return matching[0]
             say(f"'{answer[:40]}' is not among {', '.join(choices)}; ? helps, b goes back, q quits")
 

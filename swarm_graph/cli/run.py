@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from swarm_graph.cli.batch import dry_run_option, run_tasks
+from swarm_graph.cli.decisions import decide_after_edits
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.options import (
     Option,
@@ -22,7 +23,6 @@ from swarm_graph.cli.options import (
     resuming_options,
 )
 from swarm_graph.cli.session_runner import (
-    decide_after_edits,
     new_coordinator,
     resuming_coordinator,
     run_session,

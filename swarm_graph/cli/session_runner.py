@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 import sys
@@ -12,8 +11,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-
-import click
 
 from swarm_graph.cli.console import (
     EXIT_FAILED,
@@ -25,23 +22,20 @@ from swarm_graph.cli.console import (
     program,
     say,
 )
+from swarm_graph.cli.decisions import accepts, can_ask, decide_pauses
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.one_model import given_model, with_given_model
 from swarm_graph.cli.options import SessionOptions
-from swarm_graph.errors import InputError
-from swarm_graph.state import DOCUMENT, has_ended
+from swarm_graph.state import has_ended
 
 if TYPE_CHECKING:
     import asyncio
 
     from swarm_graph.checkpoints.records import Session
     from swarm_graph.config import SwarmConfig
-    from swarm_graph.roles.registry import Roles
     from swarm_graph.sessions.coordinator import SwarmCoordinator
-    from swarm_graph.sessions.fingerprints import Edits
     from swarm_graph.sessions.resume import ResumeConfig
     from swarm_graph.state import SwarmResult
-    from swarm_graph.workflows.pauses import Decision, Pause
 
 Work = Callable[["SwarmCoordinator"], Awaitable["SwarmResult"]]
 """Runs or resumes a session on a coordinator."""
@@ -102,7 +96,7 @@ def resuming_coordinator(
     try:
         resume = _resume_config(options, session, only)
     except UntrustedSession as refused:
-        if not _can_ask(options) or not _accepts(session, refused.settings):
+        if not can_ask(options) or not accepts(session, refused.settings, options):
             raise
         resume = _resume_config(options, trust(data_dir, session), only)
     if resume.changed:
@@ -140,41 +134,6 @@ def _used_groups(options: SessionOptions, session: Session) -> AbstractSet[str]:
     servers = SERVERS if options.simulate or given_model(options) else frozenset()
     prompts = {"prompts_dir"} if options.prompts else set()
     return GROUPS - servers - prompts
-
-
-def _accepts(session: Session, settings: list[str]) -> bool:
-    """Whether the person at the terminal agrees to what a session of somebody else recorded."""
-    from swarm_graph.text import printable
-
-    click.echo(printable(f"Session {session.session} was not started by you on this machine. It recorded:"))
-    for setting in reversed(settings):  # the gravest right above the question
-        click.echo(f"  {setting}")
-    click.echo("Its programs run on this machine, and its servers get your prompts and the keys it names.")
-    return click.confirm("Use these settings?", default=False)
-
-
-def decide_after_edits(
-    edits: Edits, as_before: bool, anew: bool, options: SessionOptions
-) -> tuple[bool, bool]:
-    """Whether to go on as before, or to ask anew; a person at a terminal is asked if the options do not say.
-
-    Raises:
-        InputError: The options say both.
-    """
-    if as_before and anew:
-        raise InputError("--as-before and --anew are two answers; give one")
-    if edits.note:
-        say(f"note: {edits.note}")
-    if edits.question and (as_before or anew):
-        say(f"note: {edits.question}")
-    elif edits.question and _can_ask(options):
-        click.echo(f"{edits.question[:1].upper()}{edits.question[1:]}.")
-        choices = click.Choice(["as-before", "anew", "stop"])
-        choice = click.prompt("Go on as before, ask anew, or stop", type=choices, default="stop")
-        if choice == "stop":
-            raise click.Abort
-        return choice == "as-before", choice == "anew"
-    return as_before, anew
 
 
 class Ending(NamedTuple):
@@ -223,9 +182,7 @@ def run_to_end(
         cure = f"; continue with `{resume_command(coordinator)}`" if session_id else ""
         code = EXIT_TERMINATED if stopped_by == signal.SIGTERM else EXIT_INTERRUPTED
         return Ending(code, f"stopped{cure}", printed=False)
-    if phase == "paused" and _can_ask(options):
-        makes_document = coordinator.state.get("kind") == DOCUMENT
-        decisions = {pause.id: _ask(pause, coordinator.roles, makes_document) for pause in coordinator.pauses}
+    if phase == "paused" and can_ask(options) and (decisions := decide_pauses(coordinator)):
         return run_to_end(
             coordinator,
             display,
@@ -234,11 +191,6 @@ def run_to_end(
         )
     print_session(coordinator, options)
     return ending(coordinator, require_approval=require_approval)
-
-
-def _can_ask(options: SessionOptions) -> bool:
-    """Whether a person at a terminal can answer."""
-    return not (options.as_json or options.as_events) and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def print_session(coordinator: SwarmCoordinator, options: SessionOptions) -> None:
@@ -322,30 +274,6 @@ def _suspend_with(display: Display, loop: asyncio.AbstractEventLoop) -> None:
 
     if hasattr(signal, "SIGTSTP"):  # Windows has no job control
         loop.add_signal_handler(signal.SIGTSTP, suspend)
-
-
-def _editable_text(pause: Pause, makes_document: bool) -> str:
-    """What a pause edits, as text for an editor; a document as it is."""
-    value = pause.value
-    if makes_document and pause.edits == "code" and len(value or ()) == 1:
-        (value,) = value.values()
-    return value if isinstance(value, str) else json.dumps(value, indent=2)
-
-
-def _ask(pause: Pause, roles: Roles, makes_document: bool) -> Decision:
-    """The decision of the person at the terminal about a pause."""
-    from swarm_graph.reports.terminal import pause_text
-    from swarm_graph.text import printable
-
-    click.echo(printable(pause_text(pause, roles, makes_document)))
-    choices = ["approve", *(["edit"] if pause.edits else []), "reject"]
-    choice = click.prompt(f"Waiting {pause.place}", type=click.Choice(choices), default="approve")
-    if choice == "edit":
-        edited = click.edit(
-            _editable_text(pause, makes_document), extension=".md" if makes_document else ".txt"
-        )
-        return _ask(pause, roles, makes_document) if edited is None else {"edit": edited}
-    return {"reject": click.prompt("What is wrong")} if choice == "reject" else "approve"
 
 
 def resume_command(coordinator: SwarmCoordinator) -> str:

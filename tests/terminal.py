@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Self
 
+import pytest
 import warm
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|[\r\x07\x08]")
@@ -53,9 +54,10 @@ class Terminal:
         """Read on until a text appears that was not expected before; returns what stands before it."""
         read, self._ahead = self._ahead, ""
         while text not in read:
-            ready, _, _ = select.select([self._screen], [], [], TIMEOUT_S)
-            assert ready, f"{text!r} did not appear: {self.seen}{read}"
-            read += self._read()
+            try:
+                read += self._read()
+            except TimeoutError:
+                pytest.fail(f"{text!r} did not appear: {self.seen}{read}")
         before, found, self._ahead = read.partition(text)
         self.seen += before + found
         return before
@@ -103,6 +105,9 @@ class Terminal:
                 os.write(self._screen, given[start : start + 512])
 
     def _read(self) -> str:
+        """What the program shows next. Raises TimeoutError, and AssertionError when the program has ended."""
+        if not select.select([self._screen], [], [], TIMEOUT_S)[0]:
+            raise TimeoutError(f"the program waits: {self.seen}")
         try:
             part = os.read(self._screen, 1 << 16)
         except OSError:  # Linux says so when nobody is left on the other side

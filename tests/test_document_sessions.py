@@ -275,7 +275,7 @@ def test_the_page_shows_what_the_command_prints(tmp_path: Path) -> None:
     assert shown in done.stdout
     (tmp_path / "config.json").unlink()
     done = warm.run("run", "Write it", "--kind", "document", "--simulate", cwd=tmp_path, text=True)
-    assert done.stdout.endswith("swarm-graph run --workflow standard --kind document 'Write it'\n")
+    assert "run --workflow standard --kind document 'Write it' --url URL --model NAME\n" in done.stdout
 
 
 def test_code_stays_what_it_was(tmp_path: Path) -> None:

@@ -233,7 +233,9 @@ def test_after_the_result_one_goes_on(tmp_path: Path) -> None:
         terminal.answer(MENU, "5\n")
         terminal.answer("Session (a number or an id) [1]:", "\n")
         terminal.expect("(review_only): ")
-        terminal.answer("/back leads to the menu", "\x04")
+        terminal.expect("/back leads to the menu")
+        terminal.wait_for_editor()
+        terminal.type("\x04")
         assert terminal.end() == 0
     assert counted_calls(tmp_path) == 3 * calls
     history = tmp_path / ".swarm" / "history"

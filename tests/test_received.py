@@ -267,8 +267,12 @@ def test_a_person_at_a_terminal_is_asked(answer: str, code: int, tmp_path: Path)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [PROGRAM, "resume", "s", "--approve", "--output", "out"],
-        cwd=folder, env={**user(tmp_path, "receiver"), "TERM": "dumb"}, stdin=theirs, stdout=theirs, stderr=theirs,
-    )  # fmt: skip
+        cwd=folder,
+        env={**user(tmp_path, "receiver"), "TERM": "dumb"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
     os.close(theirs)
     shown = b""
     while b"Use these settings (y, n) [n]: " not in shown:

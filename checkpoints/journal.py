@@ -158,19 +158,26 @@ class Journal:
         texts: MakeTexts,
         begun: BegunCall | None,
     ) -> int | None:
-        answer = reply.text if reply else None
-        row = [key, answer, *(call.get(name) for name in CALL_COLUMNS)]
+        insert = partial(self._insert_call, call, key, reply)
         if self._transcript and begun and (number := _id_of(begun)):
             said = texts()
             with suppress(StorageError):  # as of a full disk: the answer matters more than what people read
-                self._insert_call(row, number, partial(self._transcript.append, event, number, said))
+                insert(number, partial(self._transcript.append, event, number, said))
                 return number
-        self._insert_call(row, None, lambda: None)
+        insert(None, lambda: None)
         return None
 
-    def _insert_call(self, row: list[Any], number: int | None, with_it: Callable[[], object]) -> None:
-        key, answer, *columns = row
+    def _insert_call(
+        self,
+        call: Mapping[str, Any],
+        key: str,
+        reply: Reply | None,
+        number: int | None,
+        with_it: Callable[[], object],
+    ) -> None:
+        columns = [call.get(name) for name in CALL_COLUMNS]
         with self.catalogue.database.transaction() as cursor:
+            answer = reply.text if reply else None
             cursor.execute(_INSERT_CALL, (self.session_id, key, answer, number, *columns))
             with_it()
 

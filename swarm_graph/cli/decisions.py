@@ -38,8 +38,7 @@ def can_ask(options: SessionOptions) -> bool:
 
 def decide_pauses(coordinator: SwarmCoordinator) -> dict[str, Decision] | None:
     """The decision about each pause of a session, by its id; None if the person leaves one of them open."""
-    keyboard = Keyboard(coordinator.data_dir)
-    keyboard.drop_typed()  # what was typed during the run answers no question that nobody had seen
+    keyboard = _keyboard(coordinator.data_dir)
     try:
         return {pause.id: _decide(keyboard, pause, coordinator) for pause in coordinator.pauses}
     except (Back, click.exceptions.Exit):
@@ -114,9 +113,15 @@ def accepts(session: Session, settings: list[str], options: SessionOptions) -> b
 
 def _choose(options: SessionOptions, question: str, choices: Mapping[str, str], help: str) -> str:
     """One of the choices; the last, which changes nothing, if the person just presses Enter or goes back."""
-    keyboard, last = Keyboard(Path(options.data_dir)), [*choices][-1]
-    keyboard.drop_typed()
+    keyboard, last = _keyboard(Path(options.data_dir)), [*choices][-1]
     try:
         return keyboard.choose(question, choices, last, help)
     except (Back, click.exceptions.Exit):
         return last
+
+
+def _keyboard(data_dir: Path) -> Keyboard:
+    """A keyboard without what was typed before the question: it answers nothing that nobody had seen."""
+    keyboard = Keyboard(data_dir)
+    keyboard.drop_typed()
+    return keyboard

@@ -395,6 +395,8 @@ class Reply:
     output_tokens: int
     reasoning_tokens: int = 0
     """The output tokens that were thoughts, if the server counts them."""
+    cached_tokens: int | None = None
+    """The input tokens that the server's prefix cache held; None if the server does not say."""
     estimated: bool = False
     """Whether we estimated the tokens, because the server did not count them."""
     call: int | None = None

@@ -13,11 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessageChunk
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from swarm_graph.models.ollama import LineReader
 from swarm_graph.models.openai_chunks import ChunkReader
 from swarm_graph.models.sse import Event, EventReader
-from swarm_graph.models.stream import MAX_ANSWER_TOKENS, LengthBound, finish_reason, normal_reason
+from swarm_graph.models.stream import (
+    MAX_ANSWER_TOKENS,
+    LengthBound,
+    cached_tokens,
+    finish_reason,
+    normal_reason,
+)
 from swarm_graph.models.wire import MAX_DOCUMENT_BYTES, ErrorInStream, Lines, UnreadableStream
 
 BOM = b"\xef\xbb\xbf"
@@ -245,6 +253,30 @@ def test_an_end_is_said_once() -> None:
     ):
         choices = [choice for chunk in chunks(stream) for choice in chunk["choices"]]
         assert [choice["finish_reason"] for choice in choices] == [None, None, "stop"]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"usage": {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}}, 4),
+        ({"usage": {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 10**9}}}, 9),
+        ({"usage": {"prompt_tokens": 9}, "timings": {"cache_n": 5, "prompt_n": 4}}, 5),
+        ({"usage": {"prompt_tokens": 9}, "timings": {"prompt_n": 7}}, 2),
+        ({"usage": {"prompt_tokens": 9, "prompt_tokens_details": None}, "timings": {"prompt_ms": 0.5}}, None),
+        ({"usage": {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": "4"}}}, None),
+        ({"usage": {"prompt_tokens": 9, "prompt_tokens_details": {}}, "timings": [7]}, None),
+    ],
+)
+def test_the_tokens_in_the_cache_are_read_where_the_server_says_so(
+    said: dict[str, Any], expected: int | None
+) -> None:
+    *_, last = chunks(HELLO + STOPPED + event(**said) + DONE)
+    model = ChatOpenAI(model="m", api_key=SecretStr("none"))
+    converted = model._convert_chunk_to_generation_chunk(last, AIMessageChunk, None)
+    assert converted
+    assert isinstance(converted.message, AIMessageChunk)
+    assert converted.message.usage_metadata
+    assert cached_tokens(converted.message.usage_metadata) == expected
 
 
 ERRORS = {

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_ollama import ChatOllama
 
@@ -18,7 +18,9 @@ from swarm_graph.models.stream import normal_reason
 from swarm_graph.models.wire import ErrorInStream, Lines, UnreadableStream, json_object, received
 from swarm_graph.settings import AgentParameters, ModelEntry
 
-COUNTS = ("prompt_eval_count", "eval_count")
+CACHED = "prompt_eval_cached_count"
+"""How much of the prompt the server's cache held, said by Ollama 0.33 and later."""
+COUNTS = ("prompt_eval_count", "eval_count", CACHED)
 
 
 class OllamaChat(ChatOllama):
@@ -34,7 +36,7 @@ class OllamaChat(ChatOllama):
     ) -> AsyncIterator[ChatGenerationChunk]:
         kwargs = {**kwargs, "reasoning": True}
         async for chunk in super()._aiterate_over_stream(messages, stop, **kwargs):
-            yield chunk
+            yield _with_cached_tokens(chunk)
 
     def _chat_params(
         self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
@@ -58,6 +60,14 @@ class OllamaChat(ChatOllama):
                     yield {}
         for line in reader.end():
             yield line
+
+
+def _with_cached_tokens(chunk: ChatGenerationChunk) -> ChatGenerationChunk:
+    """The chunk, its usage as ChatOpenAI has it: ChatOllama leaves out what the server's cache held."""
+    cached = (chunk.generation_info or {}).get(CACHED)
+    if cached is not None and isinstance(chunk.message, AIMessageChunk) and chunk.message.usage_metadata:
+        chunk.message.usage_metadata["input_token_details"] = {"cache_read": cached}
+    return chunk
 
 
 class LineReader:

@@ -93,7 +93,7 @@ class ChunkReader:
         if not isinstance(choice, dict):
             if is_body:
                 raise UnreadableStream(f"no answer in {str(document)[:80]!r}")
-            usage = _usage(document.get("usage"))
+            usage = _usage(document)
             return {"choices": [], "usage": usage} if usage else None
         if error := choice.get("error"):
             raise ErrorInStream(error, begun=self._said)
@@ -102,7 +102,7 @@ class ChunkReader:
         self._said = self._said or bool(text or thoughts)
         reason = self._reason_of(choice, is_body=is_body)
         self._ended = bool(reason) or (self._ended and not (text.strip() or thoughts.strip()))
-        usage = _usage(document.get("usage"))
+        usage = _usage(document)
         if not (text or thoughts or reason or usage):
             return None
         return _chunk_of(text, thoughts, reason, usage=usage, model=document.get("model"))
@@ -160,16 +160,35 @@ def _text_and_thoughts(content: Any, depth: int = 0) -> tuple[str, str]:
     return "".join(texts), "".join(thoughts)
 
 
-def _usage(value: Any) -> dict[str, Any] | None:
-    """The counts of a server's `usage` that are numbers; None when it has none."""
+def _usage(document: dict[str, Any]) -> dict[str, Any] | None:
+    """The counts of a server's `usage` that are numbers; None when it has none.
+
+    Older llama.cpp servers say in `timings` alone how much of the prompt their cache held.
+    """
+    value = document.get("usage")
     if not isinstance(value, dict):
         return None
-    usage = _counts(value)
+    counts = _counts(value)
+    usage: dict[str, Any] = {**counts}
     for name in DETAILS:
         if isinstance(value.get(name), dict):
             usage[name] = _counts(value[name])
+    cached = _cached_of_timings(document.get("timings"), counts.get("prompt_tokens", 0))
+    if cached is not None:
+        usage.setdefault("prompt_tokens_details", {}).setdefault("cached_tokens", cached)
     return usage or None
 
 
-def _counts(values: dict[str, Any]) -> dict[str, Any]:
+def _cached_of_timings(timings: Any, prompt_tokens: int) -> int | None:
+    """The tokens of a prompt that llama.cpp's cache held; None where its `timings` do not say.
+
+    `cache_n` counts them, `prompt_n` the others, which the server evaluated.
+    """
+    counts = _counts(timings) if isinstance(timings, dict) else {}
+    if "cache_n" in counts or "prompt_n" not in counts:
+        return counts.get("cache_n")
+    return prompt_tokens - counts["prompt_n"]
+
+
+def _counts(values: dict[str, Any]) -> dict[str, int]:
     return {name: count for name, count in values.items() if type(count) is int}

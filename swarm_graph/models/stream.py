@@ -146,6 +146,15 @@ def reasoning_tokens(usage: UsageMetadata) -> int:
     return min(max(tokens, 0), usage["output_tokens"])
 
 
+def cached_tokens(usage: UsageMetadata) -> int | None:
+    """The input tokens that the server's prefix cache held; an impossible count is clamped.
+
+    None where the server does not say.
+    """
+    tokens = usage.get("input_token_details", {}).get("cache_read")
+    return None if tokens is None else min(max(tokens, 0), usage["input_tokens"])
+
+
 def is_plausible(usage: UsageMetadata | None) -> bool:
     """Whether the server really counted: not null (0 in LangChain), and no impossible number."""
     return (

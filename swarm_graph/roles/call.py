@@ -35,6 +35,7 @@ from swarm_graph.models.stream import (
     COMPLETE_REASONS,
     LengthBound,
     as_chunk,
+    cached_tokens,
     estimate_usage,
     finish_reason,
     is_empty,
@@ -243,6 +244,7 @@ class ModelCall:
             input_tokens=usage["input_tokens"],
             output_tokens=usage["output_tokens"],
             reasoning_tokens=usage["output_tokens"] if only_thoughts else reasoning_tokens(usage),
+            cached_tokens=cached_tokens(usage) if counted else None,
             estimated=not counted,
         )
 

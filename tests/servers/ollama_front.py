@@ -250,6 +250,7 @@ def _statistics(usage: dict[str, Any], timings: dict[str, Any]) -> dict[str, int
         "total_duration": prompt + answer,
         "load_duration": 0,
         "prompt_eval_count": usage.get("prompt_tokens", 0),
+        "prompt_eval_cached_count": (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0),
         "prompt_eval_duration": prompt,
         "eval_count": usage.get("completion_tokens", 0),
         "eval_duration": answer,

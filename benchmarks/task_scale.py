@@ -5,6 +5,10 @@ eight at a time, with checkpoints; each measurement in a process of its own. The
 1,000 to 10,000 may be at most 1.3 times that from 100 to 1,000. Also a chain of 10,001 tasks.
 
     python benchmarks/task_scale.py [--plot benchmarks/task_scale.svg]
+
+`--before` compares the CPU time of a task with that of another checkout, which has a .venv of its own:
+
+    python benchmarks/task_scale.py --before ../other
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ SIZES = (10, 100, 1000, 10_000)
 REPEATS = {10: 5, 100: 5, 1000: 3, 10_000: 1}
 TARGET = 1.3
 UNITS = ("milliseconds", "KiB of memory", "KiB of database")
+CPU = "milliseconds of CPU"
+COMPARED_TASKS, ROUNDS = 300, 7
 ANSWER = "The unit runs at 80 °C and 12 bar; hold it there for 20 minutes. " * 16
 SHAPES: dict[str, Callable[[int], list[int]]] = {
     "chain": lambda number: [number - 1] if number else [],
@@ -68,14 +74,14 @@ def measured(shape: str, size: int) -> dict[str, float]:
             context = SwarmContext(model=Prompt())
             graph.invoke({"tasks": tasks[:1]}, {"configurable": {"thread_id": "warm"}}, context=context)  # type: ignore[typeddict-item]
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            began = time.monotonic()
+            began, cpu_began = time.monotonic(), time.process_time()
             state = graph.invoke({"tasks": tasks}, thread, context=context)
-            seconds = time.monotonic() - began
+            seconds, cpu = time.monotonic() - began, time.process_time() - cpu_began
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         assert all(record["result"].startswith(f"I am {name}.") for name, record in state["tasks"].items())
         assert len(state["tasks"]) == size
         size_kib = path.stat().st_size / 1024
-    return {UNITS[0]: seconds * 1000, UNITS[1]: peak - before, UNITS[2]: size_kib}
+    return {UNITS[0]: seconds * 1000, UNITS[1]: peak - before, UNITS[2]: size_kib, CPU: cpu * 1000}
 
 
 def run(shape: str, size: int) -> dict[str, float]:
@@ -86,6 +92,21 @@ def run(shape: str, size: int) -> dict[str, float]:
         for _ in range(REPEATS.get(size, 1))
     ]
     return {unit: median(one[unit] for one in found) for unit in UNITS}
+
+
+def compared(shape: str, before: Path) -> str:
+    """The CPU time of a task in another checkout and in this one, in alternate processes."""
+    about = json.dumps([shape, COMPARED_TASKS])
+    pythons = {"before": str(before / ".venv" / "bin" / "python"), "now": sys.executable}
+    costs: dict[str, list[float]] = {name: [] for name in pythons}
+    for number in range(ROUNDS):
+        for name in pythons if number % 2 else reversed(pythons):
+            command = [pythons[name], __file__, "--one", about]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            costs[name].append(json.loads(done.stdout)[CPU] / COMPARED_TASKS)
+    medians = {name: median(values) for name, values in costs.items()}
+    ratio = medians["now"] / medians["before"]
+    return f"{shape:10} {medians['before']:6.2f} {medians['now']:6.2f} {ratio:6.2f}\n"
 
 
 def marginal(found: dict[int, dict[str, float]], unit: str, low: int, high: int) -> float:
@@ -155,10 +176,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--plot", type=Path, help="write an SVG")
+    parser.add_argument("--before", type=Path, help="compare the CPU time with this checkout, and do no more")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         sys.stdout.write(json.dumps(measured(*json.loads(given.one))))
+        return
+    if given.before:
+        sys.stdout.write(f"{CPU} a task\n            before    now  ratio\n")
+        for shape in SHAPES:
+            sys.stdout.write(compared(shape, given.before.resolve()))
+            sys.stdout.flush()
         return
     found: dict[str, dict[int, dict[str, float]]] = {}
     for shape in SHAPES:

@@ -1,69 +1,87 @@
-"""LangGraph threads for the tasks of a task graph: their ids, and a saver that works in any event loop."""
+"""The records of finished tasks of a task graph, each in a LangGraph thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import (
-    BaseCheckpointSaver,
-    ChannelVersions,
-    Checkpoint,
-    CheckpointMetadata,
-    CheckpointTuple,
-)
+from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 
+from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.saver import TASK_SEPARATOR, SwarmSaver
+from swarm_graph.state import TaskRecord
+
+_RECORD = "record"
+"""The channel of a task's thread that holds its record; earlier versions had others beside it."""
 
 
-def task_thread_id(session_id: str, request: str, task: str) -> str:
-    """The id of a task's thread.
+class TaskThreads:
+    """Keeps the record of each finished task of a request under the task's id, in any of LangGraph's savers.
 
-    Args:
-        session_id: The session.
-        request: An id that all tasks of one request share; it keeps a follow-up from the old threads.
-        task: The task's id.
+    A thread has one checkpoint, as if a graph with one node had run in it. So every saver can keep it, it is
+    deleted like any thread, and earlier versions, which ran such a graph, can read it.
     """
-    return TASK_SEPARATOR.join((session_id, request, task))
 
-
-def usable_in_any_loop(saver: BaseCheckpointSaver[Any] | None) -> BaseCheckpointSaver[Any] | None:
-    """The saver, or one that runs its synchronous methods in a thread.
-
-    A task may run in an event loop of its own, while a saver of LangGraph's, such as AsyncSqliteSaver, is
-    bound to the loop that it was opened in.
-    """
-    if saver is None or isinstance(saver, (SwarmSaver, InMemorySaver)):
-        return saver
-    return _ThreadedSaver(saver)
-
-
-class _ThreadedSaver(BaseCheckpointSaver[Any]):
-    """The asynchronous methods that a task's thread needs, on top of a saver's synchronous ones."""
-
-    def __init__(self, saver: BaseCheckpointSaver[Any]) -> None:
-        super().__init__(serde=saver.serde)
-        self._saver = saver
-
-    def get_next_version(self, current: Any, channel: None) -> Any:
-        return self._saver.get_next_version(current, channel)
-
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return await asyncio.to_thread(self._saver.get_tuple, config)
-
-    async def aput(
+    def __init__(
         self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        return await asyncio.to_thread(self._saver.put, config, checkpoint, metadata, new_versions)
-
-    async def aput_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+        saver: BaseCheckpointSaver[Any],
+        session_id: str,
+        request: str,
+        *,
+        catalogue: Catalogue | None = None,
+        in_own_loop: bool = False,
     ) -> None:
-        await asyncio.to_thread(self._saver.put_writes, config, writes, task_id, task_path)
+        """Set where the threads lie.
+
+        Args:
+            saver: The checkpointer of the session.
+            session_id: The session.
+            request: An id that all tasks of one request share; it keeps a follow-up from the old threads.
+            catalogue: The saver's catalogue, if the session is recorded there.
+            in_own_loop: Whether the caller's event loop is not the one that the saver was opened in. A saver
+                of LangGraph's, such as AsyncSqliteSaver, is bound to that one.
+        """
+        self._saver, self._session, self._request, self._catalogue = saver, session_id, request, catalogue
+        self._uses_threads = in_own_loop and not isinstance(saver, (SwarmSaver, InMemorySaver))
+
+    async def find(self, task: str) -> TaskRecord | None:
+        """The record of a task; None if it has not finished."""
+        config = self._config(task)
+        if self._uses_threads:
+            saved = await asyncio.to_thread(self._saver.get_tuple, config)
+        else:
+            saved = await self._saver.aget_tuple(config)
+        return cast("TaskRecord | None", saved.checkpoint["channel_values"].get(_RECORD)) if saved else None
+
+    async def keep(self, record: TaskRecord) -> None:
+        """Commit the record of a finished task, in one transaction with its row in the catalogue."""
+        if self._catalogue:
+            await self._catalogue.database.run(self._put_with_row, self._catalogue, record)
+        elif self._uses_threads:
+            await asyncio.to_thread(self._put, record)
+        else:
+            await self._saver.aput(*self._checkpoint(record))
+
+    def _put_with_row(self, catalogue: Catalogue, record: TaskRecord) -> None:
+        with catalogue.database.transaction():
+            catalogue.put_tasks(self._session, [record])
+            self._put(record)
+
+    def _put(self, record: TaskRecord) -> None:
+        self._saver.put(*self._checkpoint(record))
+
+    def _checkpoint(self, record: TaskRecord) -> tuple[RunnableConfig, Any, Any, Any]:
+        """The arguments of a saver's `put`."""
+        # Our saver keeps a value without a version in the checkpoint itself: one row instead of two.
+        is_ours = isinstance(self._saver, SwarmSaver)
+        versions = {} if is_ours else {_RECORD: self._saver.get_next_version(None, None)}
+        checkpoint = empty_checkpoint()
+        checkpoint["channel_values"], checkpoint["channel_versions"] = {_RECORD: record}, {**versions}
+        metadata = {"source": "loop", "step": 1, "parents": {}}
+        return self._config(record["task_id"]), checkpoint, metadata, versions
+
+    def _config(self, task: str) -> RunnableConfig:
+        thread_id = TASK_SEPARATOR.join((self._session, self._request, task))
+        return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from swarm_graph.events import Event, Kind
@@ -22,7 +22,7 @@ class Origin:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, as events, call records and LangChain metadata have them."""
-        return asdict(self)
+        return {**vars(self)}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""The node `tasks` of the custom workflow: it runs a graph of tasks, each as a LangGraph thread of its own.
+"""The node `tasks` of the custom workflow: it runs a graph of tasks.
 
 A task starts the moment its last dependency is finished (see `scheduler`), which LangGraph's supersteps would
-not allow. Its record is saved in its own thread, named by its id. When no task can run any more, the node
-returns all records. After a kill, a new run loads the finished tasks from their threads by id, so it cannot
-confuse the results of two tasks. Failed tasks run again when the session is resumed.
+not allow. Its record is saved in a thread of its own, named by its id. When no task can run any more, the
+node returns all records. After a kill, a new run loads the finished tasks from their threads by id, so it
+cannot confuse the results of two tasks. Failed tasks run again when the session is resumed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphBubbleUp
-from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import get_runtime
-from typing_extensions import TypedDict
 
 from swarm_graph import aio
-from swarm_graph.checkpoints.task_threads import task_thread_id, usable_in_any_loop
+from swarm_graph.checkpoints.task_threads import TaskThreads
 from swarm_graph.errors import ConfigError, InputError, ModelError, SwarmError
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.emitter import Emitter, Origin
@@ -36,6 +33,7 @@ from swarm_graph.tasks.outcomes import failure_of, skip_reason, without_failure
 from swarm_graph.tasks.prompting import TaskPrompts
 from swarm_graph.tasks.scheduler import Scheduler
 from swarm_graph.tasks.spec import TaskSpec, pending_record
+from swarm_graph.tasks.task_run import config_in_tasks, run_task
 
 TASKS = "tasks"
 """The name of the node."""
@@ -46,13 +44,6 @@ class CustomState(SwarmState, total=False):
 
     children: str
     """The part of the task threads' ids that is new for every request: a follow-up finds no old results."""
-
-
-class TaskState(TypedDict, total=False):
-    """The state of a task's own thread."""
-
-    task: str
-    record: TaskRecord
 
 
 class TaskGraphNode(Runnable[CustomState, dict[str, Any]]):
@@ -87,10 +78,9 @@ class _Pass:
         self._bindings, self._config = bindings, config
         self._run: RunContext = current_run(bindings.config)
         self._node_context, self._stream_writer = copy_context(), get_runtime().stream_writer
+        self._task_config = config_in_tasks(config, self._write)
         self._session = str(config["configurable"].get("thread_id", ""))
-        self._children = state.get("children", "")
-        saver = self._run.saver
-        self._saver = usable_in_any_loop(saver) if in_own_loop else saver
+        self._threads = self._task_threads(state.get("children", ""), in_own_loop=in_own_loop)
         self._records = {name: without_failure(record) for name, record in state["tasks"].items()}
         self._specs = {
             name: TaskSpec.model_validate(record["spec"]) for name, record in self._records.items()
@@ -106,6 +96,13 @@ class _Pass:
         self._prompts = TaskPrompts(bindings, request, self._limit, self._run.places, folder)
         self._server_slots: dict[str, int] = {}
 
+    def _task_threads(self, request: str, *, in_own_loop: bool) -> TaskThreads | None:
+        saver, journal = self._run.saver, self._run.journal
+        if saver is None:
+            return None
+        catalogue = journal.catalogue if journal else None
+        return TaskThreads(saver, self._session, request, catalogue=catalogue, in_own_loop=in_own_loop)
+
     async def run(self) -> dict[str, Any]:
         """The update of the state. A second pass in the same run raises the failure of the first.
 
@@ -114,7 +111,6 @@ class _Pass:
         """
         if self._run.failure:
             raise self._run.failure
-        self._thread_graph = self._task_thread_graph(self._saver)
         cap = self._bindings.config.workflow.parallel
         scheduler = Scheduler(
             cap, lambda server: self._server_slots.get(server, cap), self._start, self._admit
@@ -133,7 +129,8 @@ class _Pass:
 
     def _write(self, event: Any) -> None:
         """Write to the node's stream, which LangGraph finds in the node's context; tasks have their own."""
-        self._node_context.run(self._stream_writer, event)
+        # A copy: a role's own code may write from another thread, and a context is entered once at a time.
+        self._node_context.copy().run(self._stream_writer, event)
 
     def _emitter(self, name: str) -> Emitter:
         role = self._records[name]["role"]
@@ -177,36 +174,25 @@ class _Pass:
         return False
 
     async def _start(self, name: str) -> Iterable[Job]:
-        """Run a task in its own thread; returns the tasks that it adds."""
-        state = {"task": name}
-        durability = "exit" if self._saver else None  # one checkpoint per task, with its record; none before
+        """Run a task and save its record; returns the tasks that it adds."""
         try:
-            final = await self._thread_graph.ainvoke(state, self._thread(name), durability=durability)
+            record = await run_task(name, self._ask, self._task_config)
+            if self._threads:
+                await self._threads.keep(record)
         except (ModelError, InputError, ConfigError) as error:
             self._put_failed(name, str(error))  # its turn has emitted the failure
             return []
         except (SwarmError, GraphBubbleUp):  # a stop, a spent budget, a broken database: they end the run
             raise
-        except Exception as error:  # from LangGraph or a supplied model: the other tasks go on
+        except Exception as error:  # from a supplied model or saver: the other tasks go on
             self._fail(name, f"{name}: unexpected {type(error).__name__}: {error}")
             return []
-        record: TaskRecord = final["record"]
-        if self._run.journal:
-            await self._run.journal.end_task(record)
         return [self._job(added) for added in self._finish(record)]
 
-    # --- a task's own thread ---------------------------------------------------------------------
+    # --- one task --------------------------------------------------------------------------------
 
-    def _task_thread_graph(self, saver: BaseCheckpointSaver[Any] | None) -> Any:
-        graph: Any = StateGraph(TaskState)
-        graph.add_node("task", self._run_task)
-        graph.add_edge(START, "task")
-        graph.add_edge("task", END)
-        return graph.compile(checkpointer=saver, name="task")
-
-    async def _run_task(self, state: TaskState) -> TaskState:
-        """The only node of a task's thread: ask the task's model; its record goes into the thread's state."""
-        name = state["task"]
+    async def _ask(self, name: str) -> TaskRecord:
+        """Ask a task's model; returns the record of the completed task."""
         spec, record = self._specs[name], self._records[name]
         turn = Turn(self._bindings, self._run, self._emitter(name), self._config)
         started_at = turn.clock()
@@ -226,16 +212,12 @@ class _Pass:
             changes["added"] = [added.to_dict() for added in outcome.adds]
         if note:
             changes["note"] = note
-        return {"record": updated(TaskStatus.COMPLETED, **changes)}
+        return updated(TaskStatus.COMPLETED, **changes)
 
     def _results_for(self, name: str) -> dict[str, TaskRecord]:
         """The records of the completed dependencies of a task, by id."""
         needs = {need: self._records[need] for need in self._needs(name)}
         return {need: record for need, record in needs.items() if record["status"] == TaskStatus.COMPLETED}
-
-    def _thread(self, name: str) -> RunnableConfig:
-        thread_id = task_thread_id(self._session, self._children, name)
-        return {"callbacks": self._config.get("callbacks"), "configurable": {"thread_id": thread_id}}
 
     async def _load_finished(self) -> None:
         """Load the tasks that an earlier, killed run finished, and the tasks that they added."""
@@ -246,10 +228,9 @@ class _Pass:
 
     async def _finished_record(self, name: str) -> TaskRecord | None:
         journal = self._run.journal
-        if self._saver is None or (journal and not journal.has_answers):
+        if self._threads is None or (journal and not journal.has_answers):
             return None  # a new request has no task threads yet: this saves a query per task
-        saved = await self._saver.aget_tuple(self._thread(name))
-        return cast("TaskRecord | None", saved.checkpoint["channel_values"].get("record")) if saved else None
+        return await self._threads.find(name)
 
     # --- records ---------------------------------------------------------------------------------
 

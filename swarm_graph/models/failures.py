@@ -39,6 +39,8 @@ BROKEN_STREAM_ERRORS = {
     "RemoteProtocolError",
 }
 """Class names in aiohttp, http.client and httpx."""
+TRANSPORT_ERRORS = {"TransportError", "ClientHttpProxyError"}
+"""Class names in httpx and aiohttp of what else can go wrong on the way."""
 MAX_DETAIL_CHARS = 300
 
 _TAG = re.compile(r"<[^<>]*>")
@@ -169,7 +171,7 @@ def _is_error_in_stream(failure: _Failure) -> bool:
 
 
 def _is_transport_error(failure: _Failure) -> bool:
-    return "TransportError" in _class_names(failure.error)
+    return bool(_class_names(failure.error) & TRANSPORT_ERRORS)
 
 
 def _class_names(error: BaseException) -> set[str]:

@@ -1,102 +1,214 @@
-"""HTTP clients for model servers: one per event loop and server.
+"""Connections to model servers: one `aiohttp.ClientSession` per event loop, for all servers.
 
-They ignore proxies from the environment and do not follow redirects, so only the configured servers are
-contacted. Their transport is aiohttp's, which takes a fraction of the time of httpx's (benchmarks/README.md).
+Proxies of the environment are ignored and redirects are not followed, so only the configured servers are
+contacted. How many connections the process has at once is limited by `slots.connection_slots`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import select
 import selectors
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
-from typing import Any
-from weakref import WeakKeyDictionary
+import ssl
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
-from swarm_graph.settings import ModelEntry
+import aiohttp
+
+from swarm_graph.models.wire import RefusedRequest, error_in
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+
+Item = TypeVar("Item")
+Item_co = TypeVar("Item_co", covariant=True)
 
 CONNECT_TIMEOUT_S = 10.0
-UNLIMITED_CONNECTIONS = 0
-"""aiohttp's value for "no limit"; `Slots` limit the concurrent calls."""
+KEEPALIVE_S = 4.0
+"""Idle connections are closed sooner than llama.cpp and uvicorn close them, which is after 5 seconds."""
+MAX_ERROR_BYTES = 2**16
+"""The rest of a longer error body is not read."""
 
-_CLIENTS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, ...], Any]] = WeakKeyDictionary()
-_SYNC_CLIENT: list[Any] = []
-"""The one synchronous client, once it was needed."""
+_CLIENTS: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, AsyncGenerator[None]]] = (
+    WeakKeyDictionary()
+)
+_IS_REUSED: ContextVar[bool] = ContextVar("_IS_REUSED", default=False)
+"""Whether the connection of the latest request had served an earlier one."""
 
 
-def openai_client(entry: ModelEntry, proxy: str | None) -> Any:
-    """The `httpx2.AsyncClient` for a server's OpenAI API in the running event loop.
+@dataclass(frozen=True)
+class Address:
+    """Where a request goes.
 
-    Args:
-        entry: The model; its server and scheme count.
+    Attributes:
+        url: The page of the server.
+        headers: Headers besides those that every request has; they may hold a key.
         proxy: URL of the configured proxy; None: a direct connection.
     """
-    import httpx2
-    from httpx_aiohttp.httpx2 import AiohttpTransport
 
-    def create() -> Any:
-        return httpx2.AsyncClient(
-            transport=AiohttpTransport(
-                verify=entry.url.startswith("https:"),
-                proxy=httpx2.Proxy(proxy) if proxy else None,
-                limits=httpx2.Limits(max_connections=UNLIMITED_CONNECTIONS),
-            ),
-            timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
-            trust_env=False,
-            follow_redirects=False,
-        )
-
-    return _for_running_loop(("openai", entry.server, proxy or ""), create)
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    proxy: str | None = None
 
 
-def ollama_transport(entry: ModelEntry, proxy: str | None) -> Any:
-    """The httpx transport for a server's Ollama API in the running event loop.
+class Reader(Protocol[Item_co]):
+    """Reads the bytes of an answer as they arrive."""
+
+    done: bool
+    """Whether the server has said that nothing more comes."""
+
+    def feed(self, data: bytes) -> Iterator[Item_co]:
+        """What more bytes complete."""
+
+    def end(self) -> Iterator[Item_co]:
+        """What the end of the stream completes."""
+
+
+async def read(
+    address: Address, payload: Mapping[str, Any], reader: Reader[Item]
+) -> AsyncGenerator[list[Item]]:
+    """Send a request, and read the answer as it arrives.
 
     Args:
-        entry: The model; its server and scheme count.
-        proxy: URL of the configured proxy; None: a direct connection.
+        address: Where it goes.
+        payload: The JSON of the request.
+        reader: Reads the answer.
+
+    Returns:
+        What has arrived at once; nothing for bytes that complete nothing.
+
+    Raises:
+        RefusedRequest: The server answered with an error status.
     """
-    import httpx
-    from httpx_aiohttp import AiohttpTransport
-
-    def create() -> Any:
-        return AiohttpTransport(
-            verify=entry.url.startswith("https:"),
-            proxy=httpx.Proxy(proxy) if proxy else None,
-            limits=httpx.Limits(max_connections=UNLIMITED_CONNECTIONS),
-        )
-
-    return _for_running_loop(("ollama", entry.server, proxy or ""), create)
-
-
-def unused_sync_client() -> Any:
-    """The synchronous client that ChatOpenAI requires; swarm_graph calls only the asynchronous one."""
-    import httpx2
-
-    if not _SYNC_CLIENT:
-        _SYNC_CLIENT.append(httpx2.Client(trust_env=False, follow_redirects=False, verify=False))
-    return _SYNC_CLIENT[0]
+    content = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+    async with requested("POST", address, content) as response:
+        if response.status // 100 != 2:
+            raise RefusedRequest(response, await _error_body(response))
+        async for part in response.content.iter_any():
+            for items in _at_once(reader.feed(part)):
+                yield items
+            if reader.done:
+                return
+    for items in _at_once(reader.end()):
+        if items:
+            yield items
 
 
-def _for_running_loop(key: tuple[str, ...], create: Callable[[], Any]) -> Any:
-    clients = _CLIENTS.setdefault(asyncio.get_running_loop(), {})
-    if key not in clients:
-        clients[key] = create()
-        clients[(*key, "closer")] = closer = _close_with_loop(clients[key])
-        # Run the generator up to its yield, so that the event loop knows it and closes it.
-        with suppress(StopIteration):
-            closer.__anext__().send(None)
-    return clients[key]
+def _at_once(items: Iterator[Item]) -> Iterator[list[Item]]:
+    """All items together; before an error those that came before it."""
+    found: list[Item] = []
+    try:
+        for item in items:
+            found.append(item)  # noqa: PERF402  an error must not lose them
+    except Exception:
+        yield found
+        raise
+    yield found
 
 
-async def _close_with_loop(client: Any) -> AsyncGenerator[None]:
+async def _error_body(response: aiohttp.ClientResponse) -> Any:
+    """The JSON of an error, its `error` where it has one; text for a body that is no JSON."""
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part[: MAX_ERROR_BYTES - len(body)]
+        if len(body) == MAX_ERROR_BYTES:
+            break
+    try:
+        return error_in(json.loads(body))
+    except (ValueError, RecursionError):
+        return body.decode(errors="replace")
+
+
+@asynccontextmanager
+async def requested(
+    method: str, address: Address, body: bytes | None = None
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """Send a request and lend the response; its connection is closed unless all of it has been read.
+
+    A server may close an idle connection at the moment when a request is sent on it. Such a request gets no
+    answer at all, and is sent again on another connection.
+
+    Args:
+        method: The HTTP method.
+        address: Where it goes.
+        body: The JSON to send.
+    """
+    headers = {"accept-encoding": "identity", **address.headers}
+    if body:
+        headers["content-type"] = "application/json"
+    client = _client()
+    while True:
+        try:
+            response = await client.request(
+                method, address.url, data=body, headers=headers, proxy=address.proxy, allow_redirects=False
+            )
+            break
+        except aiohttp.ClientConnectionError:
+            if not _IS_REUSED.get():
+                raise
+    async with response:
+        yield response
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes whether a connection has served an earlier request."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=0, keepalive_timeout=KEEPALIVE_S, ssl=_trusted())
+        self._used: WeakSet[Any] = WeakSet()
+
+    async def connect(self, req: Any, *args: Any, **kwargs: Any) -> Connection:
+        _IS_REUSED.set(False)
+        connection = await super().connect(req, *args, **kwargs)
+        if connection.protocol in self._used:
+            _IS_REUSED.set(True)
+        self._used.add(connection.protocol)
+        return connection
+
+
+@cache
+def _trusted() -> ssl.SSLContext | bool:
+    """The certificates that the operating system trusts; aiohttp's default on Linux (`SSL_CERT_FILE`)."""
+    if sys.platform not in ("darwin", "win32"):
+        return True
+    import truststore
+
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _client() -> aiohttp.ClientSession:
+    """The client of the running event loop."""
+    loop = asyncio.get_running_loop()
+    if found := _CLIENTS.get(loop):
+        return found[0]
+    client = aiohttp.ClientSession(
+        connector=_Connector(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    )
+    closer = _close_with_loop(client)
+    _CLIENTS[loop] = client, closer
+    # Run the generator up to its yield, so that the event loop knows it and closes it.
+    with suppress(StopIteration):
+        closer.__anext__().send(None)
+    return client
+
+
+async def _close_with_loop(client: aiohttp.ClientSession) -> AsyncGenerator[None]:
     """Close a client when its event loop ends: `asyncio.run` closes every open async generator."""
     try:
         yield
     finally:
-        await client.aclose()
+        await client.close()
 
 
 def _after_fork_in_child() -> None:

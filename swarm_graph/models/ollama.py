@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Self, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_ollama import ChatOllama
+from pydantic import PrivateAttr, model_validator
 
-from swarm_graph.models.http_clients import ollama_transport
+from swarm_graph.models.answer import Deltas, DirectChatModel
+from swarm_graph.models.http_clients import Address, read
 from swarm_graph.models.keys import api_key
-from swarm_graph.models.stream import normal_reason
-from swarm_graph.models.wire import ErrorInStream, Lines, UnreadableStream, json_object, received
+from swarm_graph.models.stream import Delta, normal_reason
+from swarm_graph.models.wire import ErrorInStream, Lines, UnreadableStream, json_object
 from swarm_graph.settings import AgentParameters, ModelEntry
 
 CACHED = "prompt_eval_cached_count"
 """How much of the prompt the server's cache held, said by Ollama 0.33 and later."""
 COUNTS = ("prompt_eval_count", "eval_count", CACHED)
 
+Line = dict[str, Any]
 
-class OllamaChat(ChatOllama):
+
+class OllamaChat(ChatOllama, DirectChatModel):
     """ChatOllama that reads the stream itself, for every server that is almost Ollama.
 
     It keeps thoughts even when `reasoning` is None; LangChain drops them then. The stream is read as if
@@ -31,43 +36,62 @@ class OllamaChat(ChatOllama):
     bytes that hold no text.
     """
 
+    _address: Address = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _set_clients(self) -> Self:
+        """Without the clients of ChatOllama, which are not used and take long to make."""
+        return self
+
+    async def deltas(self, messages: list[BaseMessage], **arguments: Any) -> Deltas:
+        async with aclosing(self._lines(self._payload(messages, **arguments))) as parts:
+            async for lines in parts:
+                yield [_delta(line) for line in lines]
+
     async def _aiterate_over_stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         kwargs = {**kwargs, "reasoning": True}
         async for chunk in super()._aiterate_over_stream(messages, stop, **kwargs):
-            yield _with_cached_tokens(chunk)
-
-    def _chat_params(
-        self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        kwargs = {**kwargs, "reasoning": self.reasoning}
-        return super()._chat_params(messages, stop, **kwargs)
+            if usage := _usage(chunk.generation_info or {}):
+                cast("AIMessageChunk", chunk.message).usage_metadata = usage
+            yield chunk
 
     async def _acreate_chat_stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
     ) -> AsyncIterator[Mapping[str, Any] | str]:
         """The lines of an answer as ChatOllama reads them; an empty one for bytes that complete none."""
-        parameters = self._chat_params(messages, stop, **kwargs)
-        payload = {name: value for name, value in parameters.items() if value is not None}
-        reader, client = LineReader(), self._async_client._client
-        async with aclosing(received(client, "/api/chat", payload, {})) as parts:
-            async for part in parts:
-                line = None
-                for line in reader.feed(part):
+        async with aclosing(self._lines(self._payload(messages, stop, **kwargs))) as parts:
+            async for lines in parts:
+                for line in lines or [{}]:
                     yield line
-                if line is None:
-                    yield {}
-        for line in reader.end():
-            yield line
+
+    def _payload(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """The JSON of a request."""
+        parameters = self._chat_params(messages, stop, **{**kwargs, "reasoning": self.reasoning})
+        return {name: value for name, value in parameters.items() if value is not None}
+
+    def _lines(self, payload: dict[str, Any]) -> AsyncGenerator[list[Line]]:
+        """The lines of an answer that arrive at once; none for bytes that complete none."""
+        return read(self._address, payload, LineReader())
 
 
-def _with_cached_tokens(chunk: ChatGenerationChunk) -> ChatGenerationChunk:
-    """The chunk, its usage as ChatOpenAI has it: ChatOllama leaves out what the server's cache held."""
-    cached = (chunk.generation_info or {}).get(CACHED)
-    if cached is not None and isinstance(chunk.message, AIMessageChunk) and chunk.message.usage_metadata:
-        chunk.message.usage_metadata["input_token_details"] = {"cache_read": cached}
-    return chunk
+def _delta(line: Line) -> Delta:
+    message = line["message"]
+    return Delta(message["content"], message.get("thinking", ""), line["done_reason"] or "", _usage(line))
+
+
+def _usage(line: Mapping[str, Any]) -> UsageMetadata | None:
+    """The counts of a line; ChatOllama leaves out what the server's cache held."""
+    sent, said, cached = (line.get(name) for name in COUNTS)
+    if sent is None or said is None:
+        return None
+    usage = UsageMetadata(input_tokens=sent, output_tokens=said, total_tokens=sent + said)
+    if cached is not None:
+        usage["input_token_details"] = {"cache_read": cached}
+    return usage
 
 
 class LineReader:
@@ -77,11 +101,13 @@ class LineReader:
     client.
     """
 
+    done = False  # the stream ends with its connection
+
     def __init__(self) -> None:
         self._lines = Lines()
         self._begun = False
 
-    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
+    def feed(self, data: bytes) -> Iterator[Line]:
         """The lines that more bytes complete.
 
         Raises:
@@ -90,9 +116,9 @@ class LineReader:
         """
         for line in self._lines.feed(data):
             if line.strip():
-                yield self._line(json_object(line, errors="replace"))
+                yield from self._line(json_object(line, errors="replace"))
 
-    def end(self) -> Iterator[dict[str, Any]]:
+    def end(self) -> Iterator[Line]:
         """The last line, if no newline ends it. Raises what `feed` raises."""
         last = self._lines.end()
         if not last.strip():
@@ -103,9 +129,9 @@ class LineReader:
             if self._begun:  # a connection that ended too early, which is said elsewhere
                 return
             raise
-        yield self._line(document)
+        yield from self._line(document)
 
-    def _line(self, document: dict[str, Any]) -> dict[str, Any]:
+    def _line(self, document: dict[str, Any]) -> Iterator[Line]:
         if error := document.get("error"):
             raise ErrorInStream(error, begun=self._begun)
         message = document.get("message")
@@ -119,7 +145,8 @@ class LineReader:
         }
         done = document.get("done") is True
         reason = (normal_reason(document.get("done_reason")) or "stop") if done else None
-        return {**line, "message": {"content": "", **texts}, "done": done, "done_reason": reason}
+        if reason != "load" or texts.get("content", "").strip():  # else the model was loaded, not asked
+            yield {**line, "message": {"content": "", **texts}, "done": done, "done_reason": reason}
 
 
 def chat_model(
@@ -131,7 +158,7 @@ def chat_model(
         ConfigError: The API key is not set.
     """
     key = api_key(entry)
-    return OllamaChat(
+    model = OllamaChat(
         model=entry.model,
         base_url=entry.url,
         temperature=parameters.temperature,
@@ -141,12 +168,7 @@ def chat_model(
         num_ctx=parameters.num_ctx,
         keep_alive=parameters.keep_alive,
         reasoning=parameters.reasoning,
-        client_kwargs={
-            "trust_env": False,
-            "follow_redirects": False,
-            "timeout": None,
-            "verify": entry.url.startswith("https:"),
-            "headers": {"authorization": f"Bearer {key}"} if key else {},
-        },
-        async_client_kwargs={"transport": ollama_transport(entry, proxy)},
     )
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    model._address = Address(f"{entry.url}/api/chat", headers, proxy)
+    return model

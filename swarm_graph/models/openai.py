@@ -10,24 +10,36 @@ from typing import Any, cast
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
-from pydantic import SecretStr
+from pydantic import PrivateAttr
 
-from swarm_graph.models.http_clients import openai_client, unused_sync_client
+from swarm_graph.models.answer import Deltas, DirectChatModel
+from swarm_graph.models.http_clients import Address, read
 from swarm_graph.models.keys import api_key
 from swarm_graph.models.openai_chunks import Chunk, ChunkReader
 from swarm_graph.models.request import reasoning_field
-from swarm_graph.models.wire import received
+from swarm_graph.models.stream import Delta
 from swarm_graph.settings import AgentParameters, ModelEntry
 
+_UNUSED: Any = object()
+"""Stands for the clients of ChatOpenAI, which are not used and take long to make."""
 
-class OpenAIChat(ChatOpenAI):
+
+class OpenAIChat(ChatOpenAI, DirectChatModel):
     """ChatOpenAI that reads the stream itself, for every server that is almost OpenAI's.
 
     Thoughts, which LangChain drops, are in `additional_kwargs` as in ChatOllama. An empty chunk is a sign of
     life: bytes that hold no text, such as a comment that keeps the connection alive.
     """
+
+    _address: Address = PrivateAttr()
+
+    async def deltas(self, messages: list[BaseMessage], **arguments: Any) -> Deltas:
+        async with aclosing(self._chunks(self._payload(messages, **arguments))) as parts:
+            async for chunks in parts:
+                yield [self._delta(chunk) for chunk in chunks]
 
     async def _astream(
         self,
@@ -38,15 +50,19 @@ class OpenAIChat(ChatOpenAI):
         stream_usage: bool | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        async with aclosing(self._chunks(self._payload(messages, stop, stream_usage, kwargs))) as chunks:
-            async for chunk in chunks:
-                converted = self._generation_chunk(chunk)
-                if run_manager:
-                    await run_manager.on_llm_new_token(converted.text, chunk=converted)
-                yield converted
+        async with aclosing(self._chunks(self._payload(messages, stop, stream_usage, **kwargs))) as parts:
+            async for chunks in parts:
+                for converted in map(self._generation_chunk, chunks) if chunks else [_sign_of_life()]:
+                    if run_manager:
+                        await run_manager.on_llm_new_token(converted.text, chunk=converted)
+                    yield converted
 
     def _payload(
-        self, messages: list[BaseMessage], stop: list[str] | None, stream_usage: bool | None, kwargs: Any
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        stream_usage: bool | None = None,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         """The JSON of a request."""
         kwargs = {**kwargs, "stream": True}
@@ -56,30 +72,33 @@ class OpenAIChat(ChatOpenAI):
         extra_body = payload.pop("extra_body", None) or {}
         return {**payload, **extra_body}
 
-    async def _chunks(self, payload: dict[str, Any]) -> AsyncGenerator[Chunk | None]:
-        """The chunks of an answer; None for bytes that complete none."""
-        assert isinstance(self.openai_api_key, SecretStr)
-        headers = {"authorization": f"Bearer {self.openai_api_key.get_secret_value()}"}
-        url, reader = f"{self.openai_api_base}/chat/completions", ChunkReader()
-        async with aclosing(received(self.http_async_client, url, payload, headers)) as parts:
-            async for part in parts:
-                chunk = None
-                for chunk in reader.feed(part):
-                    yield chunk
-                if reader.done:
-                    return
-                if chunk is None:
-                    yield None
-        for chunk in reader.end():
-            yield chunk
+    def _chunks(self, payload: dict[str, Any]) -> AsyncGenerator[list[Chunk]]:
+        """The chunks of an answer that arrive at once; none for bytes that complete none."""
+        return read(self._address, payload, ChunkReader())
 
-    def _generation_chunk(self, chunk: Chunk | None) -> ChatGenerationChunk:
-        converted = chunk and self._convert_chunk_to_generation_chunk(chunk, AIMessageChunk, None)
+    def _delta(self, chunk: Chunk) -> Delta:
+        usage = self._usage(chunk) if chunk.get("usage") else None
+        if not chunk["choices"]:
+            return Delta(usage=usage)
+        (choice,) = chunk["choices"]
+        delta = choice["delta"]
+        return Delta(delta["content"], delta["reasoning_content"], choice["finish_reason"] or "", usage)
+
+    def _usage(self, chunk: Chunk) -> UsageMetadata | None:
+        """The counts of a chunk as LangChain reads them; few chunks have any."""
+        return cast("AIMessageChunk", self._generation_chunk(chunk).message).usage_metadata
+
+    def _generation_chunk(self, chunk: Chunk) -> ChatGenerationChunk:
+        converted = self._convert_chunk_to_generation_chunk(chunk, AIMessageChunk, None)
         if not converted:
-            return ChatGenerationChunk(message=AIMessageChunk(content=""))
-        if chunk and chunk["choices"] and (thoughts := chunk["choices"][0]["delta"]["reasoning_content"]):
+            return _sign_of_life()
+        if chunk["choices"] and (thoughts := chunk["choices"][0]["delta"]["reasoning_content"]):
             converted.message.additional_kwargs["reasoning_content"] = thoughts
         return converted
+
+
+def _sign_of_life() -> ChatGenerationChunk:
+    return ChatGenerationChunk(message=AIMessageChunk(content=""))
 
 
 def chat_model(
@@ -94,10 +113,10 @@ def chat_model(
     if parameters.max_tokens:
         body.setdefault("max_tokens", parameters.max_tokens)  # the name that every server accepts
     body = {**reasoning_field(parameters), **body}
-    return OpenAIChat(
+    model = OpenAIChat(
         model=entry.model,
         base_url=entry.url,
-        api_key=cast("Any", api_key(entry) or "none"),
+        api_key=cast("Any", "none"),  # the key is in the address
         temperature=parameters.temperature,
         top_p=parameters.top_p,
         seed=parameters.seed,
@@ -108,6 +127,9 @@ def chat_model(
         timeout=None,
         max_retries=0,
         use_responses_api=False,
-        http_client=unused_sync_client(),
-        http_async_client=openai_client(entry, proxy),
+        client=_UNUSED,
+        async_client=_UNUSED,
     )
+    headers = {"authorization": f"Bearer {api_key(entry) or 'none'}"}
+    model._address = Address(f"{entry.url}/chat/completions", headers, proxy)
+    return model

@@ -1,13 +1,15 @@
-"""The end of a streamed answer: its finish reason, its bound, and the tokens that the server counted."""
+"""A streamed answer as its parts arrive: its text, the reason of its end, its bound, and its tokens."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks, add_usage
+from langchain_core.messages.tool import ToolCallChunk
 
 from swarm_graph.models.context_window import prompt_bytes
 from swarm_graph.text import printable
@@ -34,36 +36,41 @@ MAX_TOKENS = 2**31
 """Counts above this are the server's mistake."""
 
 
-def as_chunk(message: AIMessage) -> AIMessageChunk:
-    """A message as a part of a stream.
+class Delta(NamedTuple):
+    """A part of a streamed answer: what a server said in one event or line."""
+
+    text: str = ""
+    thoughts: str = ""
+    reason: str = ""
+    """The finish reason in OpenAI's spelling; empty while the answer goes on."""
+    usage: UsageMetadata | None = None
+    """The tokens that the server counted."""
+    tools: tuple[ToolCallChunk, ...] = ()
+    """Parts of calls of tools."""
+    has_metadata: bool = False
+    """LangChain's message has metadata of its response."""
+
+
+SIGN_OF_LIFE = Delta()
+"""A part that says nothing."""
+
+
+def as_delta(message: AIMessage) -> Delta:
+    """A message of LangChain as a part of an answer.
 
     A model that cannot stream yields its whole answer as one message, which counts as complete.
     """
-    if isinstance(message, AIMessageChunk):
-        return message
-    return AIMessageChunk(
-        content=message.content,
-        usage_metadata=message.usage_metadata,
-        response_metadata={"finish_reason": "stop", **message.response_metadata},
+    metadata = message.response_metadata
+    reason = normal_reason(metadata.get("finish_reason") or metadata.get("done_reason"))
+    is_part = isinstance(message, AIMessageChunk)
+    return Delta(
+        text=str(message.text),
+        thoughts=str(message.additional_kwargs.get("reasoning_content", "")),
+        reason=reason or ("" if is_part else "stop"),
+        usage=message.usage_metadata,
+        tools=tuple(message.tool_call_chunks) if isinstance(message, AIMessageChunk) else (),
+        has_metadata=bool(metadata) or not is_part,
     )
-
-
-def says_something(chunk: AIMessageChunk) -> bool:
-    """Whether a chunk has text or thoughts that are more than blanks."""
-    thoughts = chunk.additional_kwargs.get("reasoning_content", "")
-    return bool(chunk.text.strip() or str(thoughts).strip())
-
-
-def reason_of(chunk: AIMessageChunk) -> str:
-    """The finish reason in a chunk; empty when it has none."""
-    metadata = chunk.response_metadata
-    return normal_reason(metadata.get("finish_reason") or metadata.get("done_reason"))
-
-
-def is_empty(chunk: AIMessageChunk) -> bool:
-    """Whether a chunk is only a sign of life: it has no text, no thought, no end and no count."""
-    said = chunk.content or chunk.additional_kwargs or chunk.tool_call_chunks
-    return not (said or chunk.response_metadata or chunk.usage_metadata)
 
 
 def normal_reason(reason: Any) -> str:
@@ -83,21 +90,25 @@ def normal_reason(reason: Any) -> str:
     return "length" if word in LENGTH_REASONS else word
 
 
-def finish_reason(chunks: Sequence[AIMessageChunk]) -> str:
+def finish_reason(deltas: Sequence[Delta]) -> str:
     """The server's reason for ending an answer; empty when it gave none.
 
     A reason counts only after the last text: an answer that goes on had not ended. Some servers give two
     reasons; "length" wins, because the answer is cut off.
     """
-    reasons: list[str] = []
-    for chunk in chunks:
-        if says_something(chunk):
-            reasons.clear()
-        if reason := reason_of(chunk):
-            reasons.append(reason)
-    if "length" in reasons:
-        return "length"
-    return reasons[-1] if reasons else ""
+    last = ""
+    for delta in reversed(deltas):
+        if delta.reason == "length":
+            return "length"
+        last = last or delta.reason
+        if says_something(delta):
+            break
+    return last
+
+
+def says_something(delta: Delta) -> bool:
+    """Whether a part has text or thoughts that are more than blanks."""
+    return bool(delta.text.strip() or delta.thoughts.strip())
 
 
 class LengthBound:
@@ -116,28 +127,75 @@ class LengthBound:
         self._bytes, self._long, self._max_bytes = 0, 8 * tokens, 64 * tokens + 4096
         self.exceeded = False
 
-    def add(self, chunk: AIMessageChunk) -> None:
-        """Count a chunk of the answer."""
-        said = chunk.text + str(chunk.additional_kwargs.get("reasoning_content", ""))
+    def add(self, delta: Delta) -> None:
+        """Count a part of the answer."""
+        said = delta.text + delta.thoughts
         self._chunks += bool(said)
-        self._bytes += len(said.encode(errors="replace"))
+        self._bytes += len(said) if said.isascii() else len(said.encode(errors="replace"))
         too_many = self._chunks > self._max_chunks and self._bytes > self._long
         self.exceeded = too_many or self._bytes > self._max_bytes
 
 
-def server_usage(chunks: Sequence[AIMessageChunk], whole: AIMessageChunk) -> UsageMetadata | None:
+class StreamedAnswer:
+    """An answer as its parts arrive, up to its bound.
+
+    Attributes:
+        deltas: Its parts.
+        pieces: How many of them hold text or thoughts; servers send about one token in each.
+        has_ended: Whether its end has been said, and nothing else since.
+        is_too_long: Whether it is longer than it may be; the rest is not read.
+    """
+
+    def __init__(self, max_tokens: int | None) -> None:
+        self.deltas: list[Delta] = []
+        self.pieces = 0
+        self.has_ended = self.is_too_long = False
+        self._bound = LengthBound(max_tokens)
+
+    def add(self, deltas: Iterable[Delta]) -> None:
+        """Append what has arrived, up to the bound."""
+        for delta in deltas:
+            self.deltas.append(delta)
+            self._bound.add(delta)
+            if delta.text or delta.thoughts:
+                self.pieces += 1
+            if delta.reason:
+                self.has_ended = True
+            elif self.has_ended and says_something(delta):
+                self.has_ended = False
+            if self._bound.exceeded:
+                self.is_too_long = True
+                return
+
+    def text(self, since: int = 0) -> str:
+        """The text of its parts, the first `since` left out."""
+        return "".join([delta.text for delta in self.deltas[since:]])
+
+    def thoughts(self, since: int = 0) -> str:
+        """The thoughts in its parts, the first `since` left out."""
+        return "".join([delta.thoughts for delta in self.deltas[since:]])
+
+    def tool_calls(self) -> list[Any]:
+        """The tools that it calls, well formed or not."""
+        tools = [list(delta.tools) for delta in self.deltas if delta.tools]
+        if not tools:
+            return []
+        parts = [AIMessageChunk(content="", tool_call_chunks=chunks) for chunks in tools]
+        whole = add_ai_message_chunks(parts[0], *parts[1:])
+        return [*whole.tool_calls, *whole.invalid_tool_calls]
+
+
+def server_usage(deltas: Iterable[Delta]) -> UsageMetadata | None:
     """The tokens that the server counted; None when it counted none.
 
-    LangChain sums the counts of all chunks. That is wrong for a server that repeats its running total: if the
-    input is counted more than once, the last count holds.
-
-    Args:
-        chunks: The parts of the answer.
-        whole: LangChain's sum of these parts.
+    The counts of all parts are summed, as LangChain does. That is wrong for a server that repeats its running
+    total: if the input is counted more than once, the last count holds.
     """
-    counts = [chunk.usage_metadata for chunk in chunks if chunk.usage_metadata]
+    counts = [delta.usage for delta in deltas if delta.usage]
+    if not counts:
+        return None
     repeated = sum(usage["input_tokens"] > 0 for usage in counts) > 1
-    return counts[-1] if repeated else whole.usage_metadata
+    return counts[-1] if repeated else reduce(add_usage, counts)
 
 
 def reasoning_tokens(usage: UsageMetadata) -> int:

@@ -1,15 +1,15 @@
-"""A chat request on its way out, and the bytes of the streamed answer on their way in, within bounds."""
+"""The bytes of an answer: lines and JSON within bounds, and the errors that a server reports in them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
 
 MAX_DOCUMENT_BYTES = 2**24
 """The longest line, event or JSON document of an answer: 16 MiB."""
-MAX_ERROR_BYTES = 2**16
-"""The rest of a longer error body is not read."""
 MAX_QUOTE_CHARS = 80
 BOM = b"\xef\xbb\xbf"
 
@@ -23,9 +23,9 @@ class RefusedRequest(Exception):
         response: The HTTP response, for its headers.
     """
 
-    def __init__(self, response: Any, body: Any) -> None:
+    def __init__(self, response: ClientResponse, body: Any) -> None:
         super().__init__("no reason given")
-        self.status_code, self.body, self.response = response.status_code, body, response
+        self.status_code, self.body, self.response = response.status, body, response
 
 
 class ErrorInStream(Exception):
@@ -45,42 +45,6 @@ class ErrorInStream(Exception):
 
 class UnreadableStream(Exception):
     """The bytes of an answer are not what its API sends."""
-
-
-async def received(
-    client: Any, url: str, payload: Mapping[str, Any], headers: Mapping[str, str]
-) -> AsyncGenerator[bytes]:
-    """Send a request, and yield the body of the answer as it arrives.
-
-    Args:
-        client: An asynchronous client of httpx or httpx2.
-        url: Where the request goes.
-        payload: The JSON of the request.
-        headers: Headers besides the client's own.
-
-    Raises:
-        RefusedRequest: The server answered with an error status.
-    """
-    content = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-    headers = {"content-type": "application/json", "accept-encoding": "identity", **headers}
-    async with client.stream("POST", url, content=content, headers=headers) as response:
-        if not response.is_success:
-            raise RefusedRequest(response, await _error_body(response))
-        async for part in response.aiter_bytes():
-            yield part
-
-
-async def _error_body(response: Any) -> Any:
-    """The JSON of an error, its `error` where it has one; text for a body that is no JSON."""
-    body = bytearray()
-    async for part in response.aiter_bytes():
-        body += part[: MAX_ERROR_BYTES - len(body)]
-        if len(body) == MAX_ERROR_BYTES:
-            break
-    try:
-        return error_in(json.loads(body))
-    except (ValueError, RecursionError):
-        return body.decode(errors="replace")
 
 
 def error_in(document: Any) -> Any:

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.messages import AIMessageChunk, HumanMessage
-from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.messages import HumanMessage
 
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError, ModelError, UnreadableAnswer
+from swarm_graph.models.answer import deltas_of
 from swarm_graph.models.failures import explain
 from swarm_graph.models.keys import secrets_of
 from swarm_graph.models.pool import ModelPool
 from swarm_graph.models.request import call_arguments
-from swarm_graph.models.stream import finish_reason, is_empty, is_plausible, server_usage
+from swarm_graph.models.stream import StreamedAnswer, finish_reason, is_plausible, server_usage
 from swarm_graph.roles.answers import read_typed
 from swarm_graph.roles.chat_markup import final_message
 from swarm_graph.settings import AgentParameters, ModelEntry
@@ -179,33 +179,32 @@ async def _call(pool: ModelPool, entry: ModelEntry, question: str, schema: Any =
     """Call a model without queue and retries. ModelError when the call fails."""
     max_tokens = TYPED_ANSWER_TOKENS if schema else ANSWER_TOKENS
     model = await pool.chat(entry, AgentParameters(max_tokens=max_tokens))
-    chunks: list[AIMessageChunk] = []
+    answer = StreamedAnswer(None)
     began, first_token_s = time.monotonic(), 0.0
     try:
         async with asyncio.timeout(min(entry.timeout, CALL_TIMEOUT_S)):
-            stream: Any = model.astream([HumanMessage(question)], **call_arguments(model, {}, schema))
-            async for chunk in stream:
-                if not is_empty(chunk):
+            arguments = call_arguments(model, {}, schema)
+            async for deltas in deltas_of(model, [HumanMessage(question)], {}, **arguments):
+                answer.add(deltas)
+                if answer.pieces:
                     first_token_s = first_token_s or time.monotonic() - began
-                    chunks.append(chunk)
     except Exception as error:
         raise explain(error, "measure", entry, secrets_of(entry, {})) from error
-    seconds, reason = time.monotonic() - began, finish_reason(chunks)
+    seconds, reason = time.monotonic() - began, finish_reason(answer.deltas)
     if not reason:
         problem = f"measure: {entry.label} at {entry.server} cut the answer off before its end"
         raise ModelError(f"{problem}; look at the server's log, its answers cannot be used")
-    whole = add_ai_message_chunks(chunks[0], *chunks[1:])
-    usage = server_usage(chunks, whole)
+    usage = server_usage(answer.deltas)
     counted = is_plausible(usage)
-    text = final_message(whole.text).text
+    text = final_message(answer.text()).text
     return _Answer(
         text=text.strip(),
         finish_reason=reason,
-        tokens=usage["output_tokens"] if usage and counted else len(chunks),
+        tokens=usage["output_tokens"] if usage and counted else answer.pieces,
         first_token_s=first_token_s,
         usage=counted,
         seconds=seconds,
-        thinks=text != whole.text or "reasoning_content" in whole.additional_kwargs,
+        thinks=text != answer.text() or bool(answer.thoughts()),
     )
 
 

@@ -17,10 +17,11 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from swarm_graph.models.ollama import LineReader
-from swarm_graph.models.openai_chunks import ChunkReader
+from swarm_graph.models.openai_chunks import ChunkReader, chunk_of
 from swarm_graph.models.sse import Event, EventReader
 from swarm_graph.models.stream import (
     MAX_ANSWER_TOKENS,
+    Delta,
     LengthBound,
     cached_tokens,
     finish_reason,
@@ -47,7 +48,7 @@ def events(data: bytes, cuts: list[int]) -> list[Event]:
 
 
 def chunks(data: bytes, cuts: list[int] | None = None) -> list[dict[str, Any]]:
-    reader = ChunkReader()
+    reader = ChunkReader(chunk_of)
     found: list[dict[str, Any]] = []
     for piece in pieces(data, cuts or []):
         found += reader.feed(piece)
@@ -62,15 +63,9 @@ def answer(data: bytes, cuts: list[int] | None = None) -> tuple[str, str, str]:
     for chunk in chunks(data, cuts):
         for choice in chunk["choices"]:
             delta, reason = choice["delta"], choice["finish_reason"]
-            parts.append(
-                AIMessageChunk(
-                    content=delta["content"],
-                    additional_kwargs={"reasoning_content": delta["reasoning_content"]},
-                    response_metadata={"finish_reason": reason} if reason else {},
-                )
-            )
-    thoughts = "".join(part.additional_kwargs["reasoning_content"] for part in parts)
-    return "".join(part.text for part in parts), thoughts, finish_reason(parts)
+            parts.append(Delta(delta["content"], delta["reasoning_content"], reason or ""))
+    texts, thoughts = ("".join(said) for said in ([p.text for p in parts], [p.thoughts for p in parts]))
+    return texts, thoughts, finish_reason(parts)
 
 
 def event(choice: Any = None, **more: Any) -> bytes:
@@ -119,7 +114,7 @@ def feed_forever(reader: Any, part: bytes) -> None:
         list(reader.feed(part))
 
 
-@pytest.mark.parametrize("reader", [EventReader, ChunkReader, LineReader])
+@pytest.mark.parametrize("reader", [EventReader, lambda: ChunkReader(chunk_of), LineReader])
 def test_a_line_has_an_end(reader: Any) -> None:
     with pytest.raises(UnreadableStream, match="a line of more than 16 MiB"):
         feed_forever(reader(), b"data: " + b"x" * 2**16)
@@ -138,7 +133,7 @@ def seconds(data: bytes) -> float:
     taken = []
     for _ in range(3):
         began = time.process_time()
-        for reader in (ChunkReader(), LineReader()):
+        for reader in (ChunkReader(chunk_of), LineReader()):
             with suppress(UnreadableStream):
                 for at in range(0, len(data), 16):
                     list(reader.feed(data[at : at + 16]))
@@ -407,13 +402,7 @@ def test_ollamas_lines_are_read(name: str) -> None:
     for cuts in ([], each_byte(data)):
         found = lines_of(data, cuts)
         assert "".join(line["message"]["content"] for line in found) == WHOLE[0]
-        parts = [
-            AIMessageChunk(
-                content=line["message"]["content"],
-                response_metadata={"done_reason": line["done_reason"]} if line.get("done") else {},
-            )
-            for line in found
-        ]
+        parts = [Delta(line["message"]["content"], reason=line["done_reason"] or "") for line in found]
         assert finish_reason(parts) == reason
 
 
@@ -453,7 +442,7 @@ def test_what_gives_no_reason_is_none(said: Any) -> None:
 def exceeds(max_tokens: int | None, parts: list[str]) -> bool:
     bound = LengthBound(max_tokens)
     for part in parts:
-        bound.add(AIMessageChunk(content=part))
+        bound.add(Delta(part))
         if bound.exceeded:
             return True
     return False
@@ -482,5 +471,5 @@ def test_an_answer_without_a_limit_has_a_ceiling() -> None:
 def test_thoughts_count() -> None:
     bound = LengthBound(10)
     for _ in range(200):
-        bound.add(AIMessageChunk(content="", additional_kwargs={"reasoning_content": "hm, "}))
+        bound.add(Delta(thoughts="hm, "))
     assert bound.exceeded

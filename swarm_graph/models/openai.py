@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from typing import Any, cast
@@ -10,15 +10,15 @@ from typing import Any, cast
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
+from langchain_openai.chat_models.base import _create_usage_metadata
 from pydantic import PrivateAttr
 
 from swarm_graph.models.answer import Deltas, DirectChatModel
 from swarm_graph.models.http_clients import Address, read
 from swarm_graph.models.keys import api_key
-from swarm_graph.models.openai_chunks import Chunk, ChunkReader
+from swarm_graph.models.openai_chunks import Chunk, ChunkReader, Usage, chunk_of
 from swarm_graph.models.request import reasoning_field
 from swarm_graph.models.stream import Delta
 from swarm_graph.settings import AgentParameters, ModelEntry
@@ -36,10 +36,8 @@ class OpenAIChat(ChatOpenAI, DirectChatModel):
 
     _address: Address = PrivateAttr()
 
-    async def deltas(self, messages: list[BaseMessage], **arguments: Any) -> Deltas:
-        async with aclosing(self._chunks(self._payload(messages, **arguments))) as parts:
-            async for chunks in parts:
-                yield [self._delta(chunk) for chunk in chunks]
+    def deltas(self, messages: list[BaseMessage], **arguments: Any) -> Deltas:
+        return read(self._address, self._payload(messages, **arguments), ChunkReader(_delta))
 
     async def _astream(
         self,
@@ -50,7 +48,8 @@ class OpenAIChat(ChatOpenAI, DirectChatModel):
         stream_usage: bool | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        async with aclosing(self._chunks(self._payload(messages, stop, stream_usage, **kwargs))) as parts:
+        payload = self._payload(messages, stop, stream_usage, **kwargs)
+        async with aclosing(read(self._address, payload, ChunkReader(chunk_of))) as parts:
             async for chunks in parts:
                 for converted in map(self._generation_chunk, chunks) if chunks else [_sign_of_life()]:
                     if run_manager:
@@ -72,22 +71,6 @@ class OpenAIChat(ChatOpenAI, DirectChatModel):
         extra_body = payload.pop("extra_body", None) or {}
         return {**payload, **extra_body}
 
-    def _chunks(self, payload: dict[str, Any]) -> AsyncGenerator[list[Chunk]]:
-        """The chunks of an answer that arrive at once; none for bytes that complete none."""
-        return read(self._address, payload, ChunkReader())
-
-    def _delta(self, chunk: Chunk) -> Delta:
-        usage = self._usage(chunk) if chunk.get("usage") else None
-        if not chunk["choices"]:
-            return Delta(usage=usage)
-        (choice,) = chunk["choices"]
-        delta = choice["delta"]
-        return Delta(delta["content"], delta["reasoning_content"], choice["finish_reason"] or "", usage)
-
-    def _usage(self, chunk: Chunk) -> UsageMetadata | None:
-        """The counts of a chunk as LangChain reads them; few chunks have any."""
-        return cast("AIMessageChunk", self._generation_chunk(chunk).message).usage_metadata
-
     def _generation_chunk(self, chunk: Chunk) -> ChatGenerationChunk:
         converted = self._convert_chunk_to_generation_chunk(chunk, AIMessageChunk, None)
         if not converted:
@@ -95,6 +78,10 @@ class OpenAIChat(ChatOpenAI, DirectChatModel):
         if chunk["choices"] and (thoughts := chunk["choices"][0]["delta"]["reasoning_content"]):
             converted.message.additional_kwargs["reasoning_content"] = thoughts
         return converted
+
+
+def _delta(text: str, thoughts: str, reason: str, usage: Usage | None, _model: Any) -> Delta:
+    return Delta(text, thoughts, reason, _create_usage_metadata(usage) if usage else None)
 
 
 def _sign_of_life() -> ChatGenerationChunk:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from math import inf
+from typing import Any, Generic, TypeVar
 
 from swarm_graph.models.sse import Event, EventReader
 from swarm_graph.models.stream import normal_reason
 from swarm_graph.models.wire import ErrorInStream, UnreadableStream, error_in, json_object
 
 Chunk = dict[str, Any]
+Usage = dict[str, Any]
+Part = TypeVar("Part")
 
 THOUGHT_FIELDS = ("reasoning_content", "reasoning")
 """The first in llama.cpp, LM Studio and DeepSeek, the second in vLLM."""
@@ -20,92 +23,86 @@ MAX_PARTS_DEPTH = 8
 DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
-class ChunkReader:
+def chunk_of(text: str, thoughts: str, reason: str, usage: Usage | None, model: Any) -> Chunk:
+    """A chunk as LangChain reads it: `choices` with one choice or none, and `usage`."""
+    if not (text or thoughts or reason):
+        return {"choices": [], "usage": usage}
+    delta = {"role": "assistant", "content": text, "reasoning_content": thoughts}
+    choice = {"index": 0, "delta": delta, "finish_reason": reason or None}
+    return {"choices": [choice], "usage": usage, "model": model}
+
+
+class ChunkReader(Generic[Part]):
     """Reads chunks as the bytes of an answer arrive: `[DONE]`, null deltas, whole answers, errors and all.
 
-    A chunk has `choices` with one choice or none, and `usage`. The choice has a `delta` with texts for
-    `content` and `reasoning_content`, and a `finish_reason`. What says none of these makes no chunk. Tool
-    calls are dropped, because no role offers tools.
+    A chunk that says nothing makes no part. Tool calls are dropped, because no role offers tools.
+
+    Args:
+        part: Makes a part of the answer from a chunk's text, its thoughts, the finish reason (empty while the
+            answer goes on), the counts of its `usage`, and its `model`.
 
     Attributes:
         done: Whether the server has said `[DONE]`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, part: Callable[[str, str, str, Usage | None, Any], Part]) -> None:
         self.done = False
+        self._part = part
         self._events = EventReader()
         self._begun = False
         self._said = False
         self._ended = False
         self._reason = ""
 
-    def feed(self, data: bytes) -> Iterator[Chunk]:
-        """The chunks that more bytes complete.
+    def feed(self, data: bytes) -> Iterator[Part]:
+        """The parts of the answer that more bytes complete.
 
         Raises:
             ErrorInStream: The server reports an error.
             UnreadableStream: The bytes are no stream of this API.
         """
-        return self._chunks(self._events.feed(data))
+        return self._parts(self._events.feed(data))
 
-    def end(self) -> Iterator[Chunk]:
-        """The chunks that the end of the stream completes. Raises what `feed` raises."""
-        return self._chunks(self._events.end())
+    def end(self) -> Iterator[Part]:
+        """The parts that the end of the stream completes. Raises what `feed` raises."""
+        return self._parts(self._events.end())
 
-    def _chunks(self, events: Iterable[Event]) -> Iterator[Chunk]:
+    def _parts(self, events: Iterable[Event]) -> Iterator[Part]:
         for event in events:
-            for document in self._documents(event):
+            for document in _documents(event, begun=self._said):
                 if self.done:
                     return
-                if chunk := self._chunk(document, is_body=event.is_body):
-                    yield chunk
+                part = self._last_part() if document is None else self._read(document, event)
+                if part is not None:
+                    yield part
 
-    def _documents(self, event: Event) -> Iterator[dict[str, Any] | None]:
-        """The JSON objects of an event; None is `[DONE]`."""
-        data = event.data.strip()
-        if not data or data == b"null":
-            return
-        if data.strip(b'"').upper() == b"[DONE]":
-            yield None
-            return
-        if event.name == "error":
-            raise ErrorInStream(_error(data), begun=self._said)
-        try:
-            yield json_object(data)
-        except UnreadableStream:
-            lines = [] if event.is_body else data.split(b"\n")
-            if len(lines) > 1:  # events without an empty line between them
-                for line in lines:
-                    yield from self._documents(event._replace(data=line))
-            elif event.is_body or (event.name in ("", "message") and not event.is_cut):
-                raise  # what is cut misses its end, too, and that is said elsewhere
+    def _last_part(self) -> Part | None:
+        """What `[DONE]` says: the reason of the end, if no chunk has said it."""
+        self.done = True
+        if self._ended or not self._begun:
+            return None
+        return self._part("", "", self._reason or "stop", None, None)
 
-    def _chunk(self, document: dict[str, Any] | None, *, is_body: bool) -> Chunk | None:
-        if document is None:
-            self.done = True
-            if self._ended or not self._begun:
-                return None
-            return _chunk_of("", "", self._reason or "stop")
+    def _read(self, document: dict[str, Any], event: Event) -> Part | None:
         if document.get("error") or document.get("object") == "error":
             raise ErrorInStream(error_in(document), begun=self._said)
         choices = document.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
+        usage = _usage(document) if document.get("usage") else None
         if not isinstance(choice, dict):
-            if is_body:
+            if event.is_body:
                 raise UnreadableStream(f"no answer in {str(document)[:80]!r}")
-            usage = _usage(document)
-            return {"choices": [], "usage": usage} if usage else None
+            return self._part("", "", "", usage, None) if usage else None
         if error := choice.get("error"):
             raise ErrorInStream(error, begun=self._said)
         self._begun = True
         text, thoughts = self._texts(choice)
         self._said = self._said or bool(text or thoughts)
-        reason = self._reason_of(choice, is_body=is_body)
+        reason = self._reason_of(choice, is_body=event.is_body)
         self._ended = bool(reason) or (self._ended and not (text.strip() or thoughts.strip()))
-        usage = _usage(document)
         if not (text or thoughts or reason or usage):
             return None
-        return _chunk_of(text, thoughts, reason, usage=usage, model=document.get("model"))
+        return self._part(text, thoughts, reason, usage, document.get("model"))
 
     def _texts(self, choice: dict[str, Any]) -> tuple[str, str]:
         """What a choice says: the text of the answer, and thoughts."""
@@ -115,24 +112,53 @@ class ChunkReader:
             said = {} if self._said else choice.get("message")
         if not isinstance(said, dict):
             said = {"content": choice.get("text")}
-        text, thoughts = _text_and_thoughts(said.get("content"))
+        content = said.get("content")
+        text, thoughts = (content, "") if isinstance(content, str) else _text_and_thoughts(content)
         for name in THOUGHT_FIELDS:
             if value := said.get(name):
                 return text, thoughts + "".join(_text_and_thoughts(value))
         return text, thoughts
 
     def _reason_of(self, choice: dict[str, Any], *, is_body: bool) -> str:
-        reason = normal_reason(choice.get("finish_reason"))
-        ended = is_body or (self._said and "delta" in choice and choice["delta"] is None)
-        if not reason and ended:
+        given = choice.get("finish_reason")
+        reason = normal_reason(given) if given else ""
+        if not reason and (is_body or (self._said and "delta" in choice and choice["delta"] is None)):
             reason = "stop"
         self._reason = reason or self._reason
         return reason
 
 
-def _chunk_of(text: str, thoughts: str, reason: str, **more: Any) -> Chunk:
-    delta = {"role": "assistant", "content": text, "reasoning_content": thoughts}
-    return {"choices": [{"index": 0, "delta": delta, "finish_reason": reason or None}], **more}
+def _documents(event: Event, *, begun: bool) -> Iterable[dict[str, Any] | None]:
+    """The JSON objects of an event; None is `[DONE]`.
+
+    Args:
+        event: The event.
+        begun: Whether the answer has begun, for an error.
+    """
+    if event.name != "error":
+        try:
+            return [json_object(event.data)]
+        except UnreadableStream:
+            pass
+    return _odd_documents(event, begun=begun)
+
+
+def _odd_documents(event: Event, *, begun: bool) -> Iterator[dict[str, Any] | None]:
+    """The same for an event that is not one JSON object."""
+    data = event.data.strip()
+    if not data or data == b"null":
+        return
+    if data.strip(b'"').upper() == b"[DONE]":
+        yield None
+        return
+    if event.name == "error":
+        raise ErrorInStream(_error(data), begun=begun)
+    lines = [] if event.is_body else data.split(b"\n")
+    if len(lines) > 1:  # events without an empty line between them
+        for line in lines:
+            yield from _documents(event._replace(data=line), begun=begun)
+    elif event.is_body or (event.name in ("", "message") and not event.is_cut):
+        json_object(data)  # raises; what is cut misses its end, too, and that is said elsewhere
 
 
 def _error(data: bytes) -> Any:
@@ -160,7 +186,7 @@ def _text_and_thoughts(content: Any, depth: int = 0) -> tuple[str, str]:
     return "".join(texts), "".join(thoughts)
 
 
-def _usage(document: dict[str, Any]) -> dict[str, Any] | None:
+def _usage(document: dict[str, Any]) -> Usage | None:
     """The counts of a server's `usage` that are numbers; None when it has none.
 
     Older llama.cpp servers say in `timings` alone how much of the prompt their cache held.
@@ -169,7 +195,7 @@ def _usage(document: dict[str, Any]) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         return None
     counts = _counts(value)
-    usage: dict[str, Any] = {**counts}
+    usage: Usage = {**counts}
     for name in DETAILS:
         if isinstance(value.get(name), dict):
             usage[name] = _counts(value[name])
@@ -191,4 +217,8 @@ def _cached_of_timings(timings: Any, prompt_tokens: int) -> int | None:
 
 
 def _counts(values: dict[str, Any]) -> dict[str, int]:
-    return {name: count for name, count in values.items() if type(count) is int}
+    counts = {}
+    for name, count in values.items():
+        if type(count) is int or (type(count) is float and 2**63 <= count < inf):  # orjson's form of these
+            counts[name] = int(count)
+    return counts

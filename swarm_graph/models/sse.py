@@ -43,27 +43,31 @@ class EventReader:
             UnreadableStream: A line or an event is too long.
         """
         for line in self._lines.feed(data):
-            yield from self._read(line)
+            if line or self._is_body:
+                self._read(line)
+                continue
+            if self._data:
+                yield self._event()
+            self._name = ""
 
     def end(self) -> Iterator[Event]:
         """The event that the end of the stream completes, if one has begun."""
-        last = self._lines.end()
-        yield from self._read(last)
-        yield from self._event(is_cut=bool(last))
+        if last := self._lines.end():
+            self._read(last)
+        if self._data:
+            yield self._event(is_cut=bool(last))
 
-    def _read(self, line: bytes) -> Iterator[Event]:
+    def _read(self, line: bytes) -> None:
         if self._is_body or (not self._begun and line.lstrip().startswith(b"{")):
             self._is_body = True
             self._add(line)
-        elif not line:
-            yield from self._event()
-        else:
-            field, _, value = line.partition(b":")
-            if field == b"data":
-                self._begun = True
-                self._add(value.removeprefix(b" "))
-            elif field == b"event":
-                self._name = value.strip().decode(errors="replace")
+            return
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            self._begun = True
+            self._add(value.removeprefix(b" "))
+        elif field == b"event":
+            self._name = value.strip().decode(errors="replace")
 
     def _add(self, data: bytes) -> None:
         self._data.append(data)
@@ -71,7 +75,7 @@ class EventReader:
         if self._size > MAX_DOCUMENT_BYTES:
             raise UnreadableStream(f"an event of more than {MAX_DOCUMENT_BYTES >> 20} MiB")
 
-    def _event(self, *, is_cut: bool = False) -> Iterator[Event]:
-        if self._data:
-            yield Event(self._name, b"\n".join(self._data), self._is_body, is_cut)
+    def _event(self, *, is_cut: bool = False) -> Event:
+        event = Event(self._name, b"\n".join(self._data), self._is_body, is_cut)
         self._name, self._data, self._size = "", [], 0
+        return event

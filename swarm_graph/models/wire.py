@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
 
@@ -65,14 +67,22 @@ def json_object(data: bytes, *, errors: str = "strict") -> dict[str, Any]:
         UnreadableStream: It is not valid UTF-8, or no JSON object.
     """
     try:
-        document = json.loads(data.decode(errors=errors))
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        document = _decoded(data, errors)
+    if not isinstance(document, dict):
+        raise UnreadableStream(f"no JSON object: {_quote(data)}")
+    return document
+
+
+def _decoded(data: bytes, errors: str) -> Any:
+    """What orjson does not read: half a surrogate pair, NaN, and bytes that are no UTF-8 and no JSON."""
+    try:
+        return json.loads(data.decode(errors=errors))
     except UnicodeDecodeError:
         raise UnreadableStream(f"invalid UTF-8 in {_quote(data)}") from None
     except (ValueError, RecursionError):
         raise UnreadableStream(f"broken JSON: {_quote(data)}") from None
-    if not isinstance(document, dict):
-        raise UnreadableStream(f"no JSON object: {_quote(data)}")
-    return document
 
 
 def _quote(data: bytes) -> str:

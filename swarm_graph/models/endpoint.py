@@ -29,10 +29,10 @@ class Endpoint(Protocol):
         """What identifies the model in the journal."""
 
     async def chat(self, parameters: AgentParameters, left_out: AbstractSet[str]) -> BaseChatModel:
-        """The LangChain chat model for the running event loop, without the fields that are left out."""
+        """The LangChain chat model, without the fields that are left out."""
 
     async def slots(self) -> list[Slots]:
-        """The limits of its server on calls in flight."""
+        """The limits on calls in flight to its server, and to all servers."""
 
     async def prompt_size(
         self, messages: list[BaseMessage], parameters: AgentParameters
@@ -67,7 +67,7 @@ class ConfiguredEndpoint:
         return await self._pool.chat(self.entry, parameters, left_out)
 
     async def slots(self) -> list[Slots]:
-        return [await self._pool.slots(self.entry)]
+        return await self._pool.slots(self.entry)
 
     async def prompt_size(
         self, messages: list[BaseMessage], parameters: AgentParameters

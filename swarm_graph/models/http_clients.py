@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import aiohttp
 
-from swarm_graph.models.wire import RefusedRequest, error_in
+from swarm_graph.models.wire import RefusedRequest, Response, error_in
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
@@ -91,7 +91,8 @@ async def read(
     content = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     async with requested("POST", address, content) as response:
         if response.status // 100 != 2:
-            raise RefusedRequest(response, await _error_body(response))
+            refusal = Response(response.status, response.headers)
+            raise RefusedRequest(refusal, await _error_body(response))
         async for part in response.content.iter_any():
             for items in _at_once(reader.feed(part)):
                 yield items

@@ -17,7 +17,7 @@ from swarm_graph.models.capacity import Capacity, server_capacity, slot_limit
 from swarm_graph.models.context_window import MESSAGE_TOKENS, TokenEstimator, prompt_bytes, room_for_answer
 from swarm_graph.models.keys import api_key
 from swarm_graph.models.request import without_refused
-from swarm_graph.models.slots import Slots, server_slots
+from swarm_graph.models.slots import Slots, connection_slots, server_slots
 from swarm_graph.settings import AUTO, SERVER_TYPES, AgentParameters, ModelEntry
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ class _Outage(NamedTuple):
 class ModelPool:
     """The chat models of a configuration, and what is known about their servers.
 
-    Models are created on first use, one per event loop, because their HTTP clients are bound to it.
+    Models are created on first use. Their connections belong to the event loop that uses them.
     """
 
     def __init__(self, config: SwarmConfig) -> None:
         self.config = config
-        self._chat_models: _PerLoop[BaseChatModel] = WeakKeyDictionary()
+        self._chat_models: dict[str, BaseChatModel] = {}
         self._running_probes: _PerLoop[asyncio.Task[Capacity]] = WeakKeyDictionary()
         # All of these by _model_key.
         self._answered: dict[str, ModelEntry] = {}
@@ -75,27 +75,27 @@ class ModelPool:
     async def chat(
         self, entry: ModelEntry, parameters: AgentParameters, left_out: AbstractSet[str] = frozenset()
     ) -> BaseChatModel:
-        """The chat model for an entry and a role's parameters, bound to the running event loop.
+        """The chat model for an entry and a role's parameters.
 
         Args:
             entry: The model.
             parameters: How it samples.
             left_out: Request fields that it must not send, besides those that its server has refused.
         """
-        chat_models = self._chat_models.setdefault(asyncio.get_running_loop(), {})
         if num_ctx := (await self.capacity(entry)).num_ctx:
             num_ctx = max(num_ctx, parameters.num_ctx or 0)
             parameters = parameters.model_copy(update={"num_ctx": num_ctx})
         refused = self.refused_fields(entry) | left_out
         key = entry.model_dump_json() + parameters.model_dump_json() + " ".join(sorted(refused))
-        if key not in chat_models:
+        if key not in self._chat_models:
             allowed = without_refused(parameters, refused)
-            chat_models[key] = chat_model(entry, allowed, self.config.proxy, refused)
-        return chat_models[key]
+            self._chat_models[key] = chat_model(entry, allowed, self.config.proxy, refused)
+        return self._chat_models[key]
 
-    async def slots(self, entry: ModelEntry) -> Slots:
-        """The limiter of concurrent calls to a model's server."""
-        return server_slots(entry.server, (await self.capacity(entry)).slots)
+    async def slots(self, entry: ModelEntry) -> list[Slots]:
+        """The limiters of concurrent calls to a model's server, and of the process's connections."""
+        server = server_slots(entry.server, (await self.capacity(entry)).slots)
+        return [server] if entry.api_type == "simulated" else [server, connection_slots()]
 
     def known_slots(self, entry: ModelEntry) -> int:
         """Concurrent calls that a model's server takes, as far as known without a probe."""
@@ -252,7 +252,7 @@ def chat_model(
     proxy: str | None = None,
     refused: AbstractSet[str] = frozenset(),
 ) -> BaseChatModel:
-    """A new LangChain chat model, bound to the running event loop.
+    """A new LangChain chat model.
 
     Args:
         entry: The model; its `api_type` selects the module in `SERVER_TYPES`.

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
 
+from swarm_graph.models.http_clients import Address, requested
 from swarm_graph.models.masking import masked
 from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate, told_by_server
 from swarm_graph.settings import AUTO, ModelEntry, validated_url
@@ -100,12 +101,20 @@ async def inspect(
     """
     try:
         url = validated_url(url, "http://localhost:1234/v1").rstrip("/")
-        async with asyncio.timeout(patience_s), _client(url, key, proxy) as client:
-            return _without_key(await _server_info(client, url, model), key)
+        async with asyncio.timeout(patience_s):
+            return _without_key(await _server_info(_Client(key, proxy), url, model), key)
     except TimeoutError:
         return ServerInfo(url, error=f"no answer within {patience_s:g} s")
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        return _without_key(ServerInfo(url, error=_text(error) or type(error).__name__), key)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return _without_key(ServerInfo(url, error=_problem(error)), key)
+
+
+def _problem(error: Exception) -> str:
+    """Why a server cannot be asked, without its address, which the caller names."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, ConnectionError) and cause.errno:
+        return os.strerror(cause.errno)
+    return _text(getattr(cause, "strerror", None) or cause) or type(error).__name__
 
 
 def _without_key(info: ServerInfo, key: str | None) -> ServerInfo:
@@ -130,23 +139,39 @@ async def count_tokens(url: str, text: str, *, key: str | None, proxy: str | Non
         proxy: URL of the configured proxy.
     """
     try:
-        async with _client(url, key, proxy) as client, asyncio.timeout(TOKENIZE_TIMEOUT_S):
-            answer = await client.post(url, json={"content": text, "add_special": True})
-            tokens = _object(answer.content).get("tokens")
-    except (TimeoutError, httpx.HTTPError, OSError):
+        async with asyncio.timeout(TOKENIZE_TIMEOUT_S):
+            _, answer = await _Client(key, proxy).get(url, {"content": text, "add_special": True})
+    except (TimeoutError, aiohttp.ClientError, OSError):
         return None
+    tokens = _object(answer).get("tokens")
     return len(tokens) if isinstance(tokens, list) else None
 
 
-def _client(url: str, key: str | None, proxy: str | None) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        timeout=None,
-        trust_env=False,
-        follow_redirects=False,
-        headers={"authorization": f"Bearer {key}"} if key else {},
-        verify=url.startswith("https:"),
-        proxy=proxy,
-    )
+class _Client:
+    """Asks the pages of servers."""
+
+    def __init__(self, key: str | None, proxy: str | None) -> None:
+        self.headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._proxy = proxy
+
+    async def get(self, url: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
+        """The status and the body, cut off after MAX_ANSWER_BYTES. With a body to send, it is posted."""
+        received = bytearray()
+        method, content = ("POST", json.dumps(body).encode()) if body else ("GET", None)
+        async with requested(method, Address(url, self.headers, self._proxy), content) as answer:
+            async for part in answer.content.iter_any():
+                received += part
+                if len(received) > MAX_ANSWER_BYTES:
+                    break
+        return answer.status, bytes(received)
+
+    async def json(self, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The JSON object at a URL; empty when there is none."""
+        try:
+            status, received = await self.get(url, body)
+        except (aiohttp.ClientError, OSError):
+            return {}
+        return _object(received) if status == 200 else {}
 
 
 # --- discovery -----------------------------------------------------------------------------------
@@ -191,14 +216,14 @@ def _with_loopback(url: str) -> str:
 # --- the servers' own pages ----------------------------------------------------------------------
 
 
-async def _server_info(client: httpx.AsyncClient, url: str, model: str) -> ServerInfo:
+async def _server_info(client: _Client, url: str, model: str) -> ServerInfo:
     base = url.removesuffix("/v1")
-    _, body = await _get(client, f"{base}/")
+    _, body = await client.get(f"{base}/")
     if body.strip() == b"Ollama is running":
         return await _ollama(client, base, model)
     statuses = []
     for address in dict.fromkeys([url, f"{base}/v1"]):
-        status, body = await _get(client, f"{address}/models")
+        status, body = await client.get(f"{address}/models")
         listing = _object(body)
         if isinstance(listing.get("data"), list):
             return await _openai(client, base, ServerInfo(address, reachable=True), listing)
@@ -211,9 +236,9 @@ async def _server_info(client: httpx.AsyncClient, url: str, model: str) -> Serve
     return ServerInfo(url, reachable=True, error=problem + suffix)
 
 
-async def _ollama(client: httpx.AsyncClient, base: str, model: str) -> ServerInfo:
+async def _ollama(client: _Client, base: str, model: str) -> ServerInfo:
     addresses = (f"{base}/api/version", f"{base}/api/tags", f"{base}/api/ps")
-    version, tags, running = await asyncio.gather(*(_json(client, address) for address in addresses))
+    version, tags, running = await asyncio.gather(*(client.json(address) for address in addresses))
     in_memory, installed = _objects(running, "models"), _objects(tags, "models")
     return ServerInfo(
         base,
@@ -230,22 +255,18 @@ async def _ollama(client: httpx.AsyncClient, base: str, model: str) -> ServerInf
     )
 
 
-async def _ollama_template(client: httpx.AsyncClient, base: str, model: str) -> ChatTemplate:
+async def _ollama_template(client: _Client, base: str, model: str) -> ChatTemplate:
     """The tokens of an Ollama model's template, and its stop words, one `stop "…"` a line."""
     if not model:
         return KNOWN
-    shown = await _json(client, f"{base}/api/show", {"model": model})
+    shown = await client.json(f"{base}/api/show", {"model": model})
     stops = re.findall(r'^stop\s+"?(.+?)"?$', str(shown.get("parameters", "")), re.MULTILINE)
     return told_by_server(str(shown.get("template", "")), stops)
 
 
-async def _openai(
-    client: httpx.AsyncClient, base: str, info: ServerInfo, listing: dict[str, Any]
-) -> ServerInfo:
+async def _openai(client: _Client, base: str, info: ServerInfo, listing: dict[str, Any]) -> ServerInfo:
     """The info of a server with OpenAI's API; llama.cpp has /props, LM Studio has /api/v0."""
-    props, studio = await asyncio.gather(
-        _json(client, f"{base}/props"), _json(client, f"{base}/api/v0/models")
-    )
+    props, studio = await asyncio.gather(client.json(f"{base}/props"), client.json(f"{base}/api/v0/models"))
     slots = _count(props.get("total_slots"))
     if slots is None and _objects(studio, "data"):
         entries = _objects(studio, "data")
@@ -265,26 +286,6 @@ async def _openai(
         slots=slots,
         chat_template=told_by_server(str(props.get("chat_template", "")), [str(props.get("eos_token", ""))]),
     )
-
-
-async def _get(client: httpx.AsyncClient, url: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
-    """The status and the body, cut off after MAX_ANSWER_BYTES. With a body to send, it is posted."""
-    received = bytearray()
-    async with client.stream("POST" if body else "GET", url, json=body) as answer:
-        async for part in answer.aiter_bytes():
-            received += part
-            if len(received) > MAX_ANSWER_BYTES:
-                break
-    return answer.status_code, bytes(received)
-
-
-async def _json(client: httpx.AsyncClient, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The JSON object at a URL; empty when there is none."""
-    try:
-        status, received = await _get(client, url, body)
-    except (httpx.HTTPError, OSError):
-        return {}
-    return _object(received) if status == 200 else {}
 
 
 # --- reading answers of any shape ----------------------------------------------------------------

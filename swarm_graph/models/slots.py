@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -82,6 +83,11 @@ def _wake(turn: asyncio.Future[None]) -> None:
         turn.set_result(None)
 
 
+CONNECTIONS = "connections"
+"""The key of the limiter of connections."""
+FILES_PER_CONNECTION = 4
+"""Of as many files that the process may open, one can be a connection: each session holds its lock's."""
+
 _SERVER_SLOTS: dict[str, Slots] = {}
 _SERVER_SLOTS_LOCK = threading.Lock()
 
@@ -95,6 +101,23 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def connection_slots() -> Slots:
+    """The limiter of this process's connections to all model servers together; other calls queue."""
+    with _SERVER_SLOTS_LOCK:
+        found = _SERVER_SLOTS.get(CONNECTIONS)
+    return found or server_slots(CONNECTIONS, max(1, _max_files() // FILES_PER_CONNECTION))
+
+
+def _max_files() -> int:
+    """How many files, connections included, the process may have open."""
+    if sys.platform == "win32":
+        return 2**13
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**20 if limit == resource.RLIM_INFINITY else limit
 
 
 def server_slots(server: str, limit: int) -> Slots:

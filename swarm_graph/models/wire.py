@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import orjson
-
-if TYPE_CHECKING:
-    from aiohttp import ClientResponse
 
 MAX_DOCUMENT_BYTES = 2**24
 """The longest line, event or JSON document of an answer: 16 MiB."""
 MAX_QUOTE_CHARS = 80
 BOM = b"\xef\xbb\xbf"
+
+
+class Response(NamedTuple):
+    """The beginning of a response, as tracers of LangChain read it."""
+
+    status_code: int
+    headers: Mapping[str, str]
 
 
 class RefusedRequest(Exception):
@@ -25,9 +30,9 @@ class RefusedRequest(Exception):
         response: The HTTP response, for its headers.
     """
 
-    def __init__(self, response: ClientResponse, body: Any) -> None:
+    def __init__(self, response: Response, body: Any) -> None:
         super().__init__("no reason given")
-        self.status_code, self.body, self.response = response.status, body, response
+        self.status_code, self.body, self.response = response.status_code, body, response
 
 
 class ErrorInStream(Exception):

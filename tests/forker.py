@@ -28,8 +28,6 @@ PROGRAMS = ("swarm_graph.sandbox.inside",)
 """Modules that run when they are imported."""
 NEEDED_LATER = (
     "click._textwrap",
-    "httpcore2",
-    "httpx_aiohttp.httpx2",
     "jiter",
     "langchain_core.messages.block_translators.langchain_v0",
     "langchain_core.tracers.context",

@@ -26,8 +26,6 @@ from swarm_graph.checkpoints import database
 from swarm_graph.sessions.ids import get_session
 
 PRELOADED = (
-    "httpcore2",
-    "httpx_aiohttp.httpx2",
     "jiter",
     "langchain_core.tracers.stdout",
     "langchain_openai",

@@ -225,7 +225,7 @@ async def all_of(url):
     graph = build_graph("review_only", config=settings, checkpointer=open_checkpointer(sys.argv[2]))
     sessions = (
         graph.ainvoke({"request": "x = 1"}, {"configurable": {"thread_id": f"s{number}"}})
-        for number in range(60)
+        for number in range(200)
     )
     states = await asyncio.gather(*sessions)
     print({state["phase"] for state in states})

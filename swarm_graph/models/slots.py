@@ -83,10 +83,10 @@ def _wake(turn: asyncio.Future[None]) -> None:
         turn.set_result(None)
 
 
-CONNECTIONS = "connections"
-"""The key of the limiter of connections."""
-FILES_PER_CONNECTION = 4
-"""Of as many files that the process may open, one can be a connection: each session holds its lock's."""
+CONNECTIONS, SESSIONS = "connections", "sessions"
+"""The keys of the limiters of the whole process."""
+FILES_PER_PLACE = {CONNECTIONS: 4, SESSIONS: 2}
+"""Of as many files that the process may open, one is a connection, and one the lock of a session."""
 
 _SERVER_SLOTS: dict[str, Slots] = {}
 _SERVER_SLOTS_LOCK = threading.Lock()
@@ -105,9 +105,17 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 def connection_slots() -> Slots:
     """The limiter of this process's connections to all model servers together; other calls queue."""
-    with _SERVER_SLOTS_LOCK:
-        found = _SERVER_SLOTS.get(CONNECTIONS)
-    return found or server_slots(CONNECTIONS, max(1, _max_files() // FILES_PER_CONNECTION))
+    return _process_slots(CONNECTIONS)
+
+
+def session_slots() -> Slots:
+    """The limiter of the sessions that this process runs at once in its event loops; others queue."""
+    return _process_slots(SESSIONS)
+
+
+def _process_slots(key: str) -> Slots:
+    found = _SERVER_SLOTS.get(key)
+    return found or server_slots(key, max(1, _max_files() // FILES_PER_PLACE[key]))
 
 
 def _max_files() -> int:

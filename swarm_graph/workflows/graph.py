@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast, overload
 
@@ -15,6 +15,7 @@ from langgraph.types import Command, Durability, StateSnapshot, StateUpdate
 
 from swarm_graph.checkpoints.places import UNMOVED
 from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.models.slots import session_slots
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.run import RunContext, RunOptions, outer_context
 from swarm_graph.state import SwarmContext, SwarmResult, SwarmState, with_every_key
@@ -119,18 +120,19 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         prepared = input
         if not isinstance(input, Prepared):
             prepared = await asyncio.to_thread(self.prepare, input, options)  # it may read files
-        with self._recorder(thread) as recorder:
-            saver = thread.saver if thread.is_session else None
-            saved = await saver.aget_tuple(thread.checkpoint) if saver else None
-            open_ = partial(self._open, prepared, thread, saved, recorder, options)
-            # It writes to the catalogue, so it runs in the database's thread and not in the event loop.
-            opened = await recorder.saver.database.run(open_) if recorder else open_()
-            stream: Any = super().astream(
-                opened.input, thread.config, context=cast("Any", opened.run), **kwargs
-            )
-            async with aclosing(stream) as parts:
-                async for part in parts:
-                    yield part
+        async with self._place(thread):
+            with self._recorder(thread) as recorder:
+                saver = thread.saver if thread.is_session else None
+                saved = await saver.aget_tuple(thread.checkpoint) if saver else None
+                open_ = partial(self._open, prepared, thread, saved, recorder, options)
+                # It writes to the catalogue, so it runs in the database's thread and not in the event loop.
+                opened = await recorder.saver.database.run(open_) if recorder else open_()
+                stream: Any = super().astream(
+                    opened.input, thread.config, context=cast("Any", opened.run), **kwargs
+                )
+                async with aclosing(stream) as parts:
+                    async for part in parts:
+                        yield part
 
     def prepare(self, given: Any, context: SwarmContext | None = None) -> Prepared:
         """Check an input before anything is written; pass the result to `stream` or `astream` in its place.
@@ -252,6 +254,11 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
 
     def _state_config(self, config: RunnableConfig | None) -> RunnableConfig:
         return state_config(self.name, self.checkpointer, self.config, config)
+
+    def _place(self, thread: CallThread) -> AbstractAsyncContextManager[Any]:
+        """A place among the sessions that the process runs at once; a session inside another needs none."""
+        is_locked = thread.is_session and isinstance(thread.saver, SwarmSaver)
+        return session_slots() if is_locked and outer_context() is None else nullcontext()
 
     def _recorder(self, thread: CallThread) -> AbstractContextManager[RunRecorder | None]:
         """Holds the session's lock and records how the run ends. Without a saver of ours it does nothing."""

@@ -14,7 +14,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 from servers.canned import Canned
 
-from swarm_graph.models import slots
+from swarm_graph.models import http_clients, slots
 from swarm_graph.models.answer import deltas_of
 from swarm_graph.models.http_clients import Address, read, requested
 from swarm_graph.models.pool import chat_model
@@ -154,6 +154,22 @@ def test_a_refusal_has_its_status_its_body_and_its_headers() -> None:
     assert refused.value.response.headers["retry-after"] == "7"
 
 
+def test_a_call_goes_through_the_configured_proxy() -> None:
+    asked_for: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked_for.append((await reader.readuntil(b"\r\n")).strip())
+        await read_request(reader)
+        writer.write(OK)
+
+    async def call() -> None:
+        async with served(serve) as proxy, requested("POST", Address("http://h.invalid/x", {}, proxy), b"{}"):
+            pass
+
+    asyncio.run(call())
+    assert asked_for == [b"POST http://h.invalid/x HTTP/1.1"]
+
+
 def test_neither_the_address_nor_the_model_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OWN_KEY", "SECRET-9")
     for api_type in ("openai", "ollama"):
@@ -191,6 +207,7 @@ def test_one_event_loop_after_the_other_and_beside_each_other(ollama: bool) -> N
         for thread in threads:
             thread.join()
     assert answers == ["a b"] * 10
+    assert not http_clients._CLIENTS, "each was closed with its loop"
 
 
 # --- the number of connections -------------------------------------------------------------------

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 import aiohttp
 
@@ -37,9 +37,8 @@ KEEPALIVE_S = 4.0
 MAX_ERROR_BYTES = 2**16
 """The rest of a longer error body is not read."""
 
-_CLIENTS: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, AsyncGenerator[None]]] = (
-    WeakKeyDictionary()
-)
+_CLIENTS: dict[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, AsyncGenerator[None]]] = {}
+"""The client of each event loop, and the generator that closes it."""
 _IS_REUSED: ContextVar[bool] = ContextVar("_IS_REUSED", default=False)
 """Whether the connection of the latest request had served an earlier one."""
 
@@ -209,6 +208,7 @@ async def _close_with_loop(client: aiohttp.ClientSession) -> AsyncGenerator[None
     try:
         yield
     finally:
+        _CLIENTS.pop(asyncio.get_running_loop(), None)
         await client.close()
 
 

@@ -133,7 +133,7 @@ class ModelCall:
             self.run.stop.check()
             self.run.budget.begin_call()
             attempt = _Attempt(self, key, number, time.monotonic() - queued_at, messages)
-            self._debug("asks", "\n".join(message.text for message in messages))
+            self._debug("asks", *(message.text for message in messages))
             try:
                 reply = await self._stream(messages, arguments, attempt)
             except asyncio.CancelledError:
@@ -150,10 +150,10 @@ class ModelCall:
             call = await attempt.end("truncated" if reply.truncated else "answered", reply=reply)
             return replace(reply, call=call)
 
-    def _debug(self, what: str, text: str) -> None:
+    def _debug(self, what: str, *texts: str) -> None:
         """Log a prompt or an answer at DEBUG, without keys."""
         if log.isEnabledFor(logging.DEBUG):
-            shown = masked(text, self.secrets)
+            shown = masked("\n".join(texts), self.secrets)
             log.debug("session %s, %s %s: %s", self.emit.origin.session, self.node, what, shown)
 
     def _shown_cause(self, error: Exception) -> Exception | None:

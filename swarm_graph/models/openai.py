@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from typing import Any, cast
@@ -18,7 +18,7 @@ from pydantic import PrivateAttr
 from swarm_graph.models.answer import Deltas, DirectChatModel
 from swarm_graph.models.http_clients import Address, read
 from swarm_graph.models.keys import api_key
-from swarm_graph.models.openai_chunks import Chunk, ChunkReader, Usage, chunk_of
+from swarm_graph.models.openai_chunks import Chunk, ChunkReader, MakePart, Part, Usage, chunk_of
 from swarm_graph.models.request import reasoning_field
 from swarm_graph.models.stream import Delta
 from swarm_graph.settings import AgentParameters, ModelEntry
@@ -37,7 +37,7 @@ class OpenAIChat(ChatOpenAI, DirectChatModel):
     _address: Address = PrivateAttr()
 
     def deltas(self, messages: list[BaseMessage], **arguments: Any) -> Deltas:
-        return read(self._address, self._payload(messages, **arguments), ChunkReader(_delta))
+        return self._read(self._payload(messages, **arguments), _delta)
 
     async def _astream(
         self,
@@ -49,12 +49,16 @@ class OpenAIChat(ChatOpenAI, DirectChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         payload = self._payload(messages, stop, stream_usage, **kwargs)
-        async with aclosing(read(self._address, payload, ChunkReader(chunk_of))) as parts:
+        async with aclosing(self._read(payload, chunk_of)) as parts:
             async for chunks in parts:
                 for converted in map(self._generation_chunk, chunks) if chunks else [_sign_of_life()]:
                     if run_manager:
                         await run_manager.on_llm_new_token(converted.text, chunk=converted)
                     yield converted
+
+    def _read(self, payload: dict[str, Any], part: MakePart[Part]) -> AsyncGenerator[list[Part]]:
+        """Send a request, and read the answer into parts; see `read` and `ChunkReader`."""
+        return read(self._address, payload, ChunkReader(part))
 
     def _payload(
         self,

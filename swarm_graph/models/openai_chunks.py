@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from swarm_graph.models.sse import Event, EventReader
 from swarm_graph.models.stream import normal_reason
@@ -13,6 +13,8 @@ from swarm_graph.models.wire import ErrorInStream, UnreadableStream, error_in, j
 Chunk = dict[str, Any]
 Usage = dict[str, Any]
 Part = TypeVar("Part")
+MakePart: TypeAlias = Callable[[str, str, str, Usage | None, Any], Part]
+"""Makes a part of an answer from a chunk's text, thoughts, finish reason, counts and model."""
 
 THOUGHT_FIELDS = ("reasoning_content", "reasoning")
 """The first in llama.cpp, LM Studio and DeepSeek, the second in vLLM."""
@@ -38,14 +40,13 @@ class ChunkReader(Generic[Part]):
     A chunk that says nothing makes no part. Tool calls are dropped, because no role offers tools.
 
     Args:
-        part: Makes a part of the answer from a chunk's text, its thoughts, the finish reason (empty while the
-            answer goes on), the counts of its `usage`, and its `model`.
+        part: Makes a part of the answer. The finish reason is empty while the answer goes on.
 
     Attributes:
         done: Whether the server has said `[DONE]`.
     """
 
-    def __init__(self, part: Callable[[str, str, str, Usage | None, Any], Part]) -> None:
+    def __init__(self, part: MakePart[Part]) -> None:
         self.done = False
         self._part = part
         self._events = EventReader()

@@ -17,6 +17,7 @@ from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, RUN_TESTS
 from swarm_graph.state import DOCUMENT, SwarmContext, SwarmState
 from swarm_graph.workflows.check_document import CheckDocumentNode
 from swarm_graph.workflows.graph import SwarmGraph
+from swarm_graph.workflows.in_loop import InLoop
 from swarm_graph.workflows.opening import Prepared, prepare
 from swarm_graph.workflows.pauses import pause_node
 from swarm_graph.workflows.run_tests import RunTestsNode, next_step
@@ -98,10 +99,10 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         self.show(self.bindings.roles.state_of(role))
         self.opens_round = self.opens_round or role.opens_round
         if role.role in self.settings.pause_before:
-            self.add_node(f"before_{name}", pause_node("before", name, role, self.bindings.roles))
+            self.add_node(f"before_{name}", InLoop(pause_node("before", name, role, self.bindings.roles)))
             self.add_edge(f"before_{name}", name)
         if role.role in self.settings.pause_after:
-            self.add_node(f"after_{name}", pause_node("after", name, role, self.bindings.roles))
+            self.add_node(f"after_{name}", InLoop(pause_node("after", name, role, self.bindings.roles)))
             self.add_edge(name, f"after_{name}")
         return name
 
@@ -134,7 +135,9 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
             ConfigError: There is no such node yet.
         """
         nodes: dict[Hashable, str] = {label: self._entrance(name) for label, name in targets.items()}
-        self.add_conditional_edges(self._exit(source), choose, nodes)
+        # A user's function may wait for something, so LangGraph calls it in a thread.
+        path = choose if self._completes else InLoop(choose)
+        self.add_conditional_edges(self._exit(source), path, nodes)
 
     def end_with(self, *roles: Role[Any]) -> None:
         """Add the roles, side by side, after which the workflow is complete."""
@@ -143,7 +146,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         )
         names = [self.place(role, ends=not paused) for role in roles]
         if paused:
-            self.add_node(COMPLETE, complete)
+            self.add_node(COMPLETE, InLoop(complete))
             self.add_edge([self._exit(name) for name in names], COMPLETE)
             names = [COMPLETE]
         for name in names:
@@ -191,7 +194,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         if run_tests and self.makes_document:
             self.connect("tester", self.check_document())
             reviews, run_tests = [*reviews, CHECK_DOCUMENT], False
-        self.add_node("verdict", verdict_node(rounds, ends=ends), defer=run_tests)
+        self.add_node("verdict", InLoop(verdict_node(rounds, ends=ends)), defer=run_tests)
         if not run_tests:
             self.add_edge([self._exit(review) for review in reviews], "verdict")
             return
@@ -244,7 +247,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
                 rejected = any(review["node"] == "person_after_coder" for review in reviews)
                 return ["rejected"] if rejected and state["iteration"] < self.max_iterations else after_coder
 
-            self.add_conditional_edges("after_coder", choose, targets)
+            self.add_conditional_edges("after_coder", InLoop(choose), targets)
 
     def check(self) -> None:
         """Raises ConfigError for a node that leads nowhere, or to which nothing leads."""
@@ -270,7 +273,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
             for name, spec in specs.items():
                 ends = {label: end_of(node) for label, node in spec.ends.items()} if spec.ends else None
                 specs[name] = spec._replace(ends=ends)
-        self.add_node(COMPLETE, complete_own, defer=True)
+        self.add_node(COMPLETE, InLoop(complete_own), defer=True)
         self.add_edge(COMPLETE, END)
 
     def _check_new(self, name: str, role: Role[Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
-from langgraph.runtime import Runtime
+from langgraph.runtime import get_runtime
 
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.findings import SEVERITIES, comparable, judge
@@ -17,7 +17,6 @@ from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.state import (
     Finding,
     Review,
-    SwarmContext,
     SwarmState,
     UnapprovedRound,
     end_phase,
@@ -66,10 +65,10 @@ def verdict_node(max_iterations: int, *, ends: bool) -> Callable[..., dict[str, 
         ends: Whether the workflow is complete after the last verdict.
     """
 
-    def verdict(state: SwarmState, runtime: Runtime[SwarmContext]) -> dict[str, Any]:
+    def verdict(state: SwarmState) -> dict[str, Any]:
         approved, findings = judge(reviews_of_round(state))
         iteration = max(state.get("iteration", 0), 1)
-        emit = Emitter(Origin("", "verdict", iteration=iteration), runtime.stream_writer)
+        emit = Emitter(Origin("", "verdict", iteration=iteration), get_runtime().stream_writer)
         emit("verdict", approved=approved, findings=len(findings), exit_code=_exit_code(state, iteration))
         update: dict[str, Any] = {"approved": approved, "findings": findings, "iteration": iteration}
         if not approved and iteration < max_iterations:

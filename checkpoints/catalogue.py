@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -49,6 +50,11 @@ ON CONFLICT (session, task_id) DO UPDATE
 SET ({", ".join(TASK_COLUMNS)}) = (excluded.{", excluded.".join(TASK_COLUMNS)})
 WHERE excluded.iteration >= tasks.iteration
 """
+
+_PUT_SOURCE = (
+    f"INSERT OR REPLACE INTO sources (session, {', '.join(Source._fields)}) "
+    f"VALUES (?{', ?' * len(Source._fields)})"
+)
 
 # A run that was killed, or has not ended yet, counts until its latest call.
 _RUN_END = """max(started_at, coalesce(
@@ -104,7 +110,7 @@ class Catalogue:
             self._put_place(session.session)
             if sources is not None:
                 self.put_sources(session.session, sources)
-            self._tables.table("sessions").upsert(self._row_of_run(session, known), pk="session")
+            _put(cursor, "sessions", self._row_of_run(session, known), key="session")
             cursor.execute(
                 f"UPDATE runs SET phase = 'interrupted', ended_at = {_RUN_END} "
                 "WHERE session = ? AND ended_at IS NULL",
@@ -114,7 +120,7 @@ class Catalogue:
                 self.forget_answers(session.session)
             if kind == "follow_up" or (kind == "resume" and input is not None):  # all tasks begin anew
                 for table in ("tasks", "test_runs"):
-                    self._tables.table(table).delete_where("session = ?", [session.session])
+                    cursor.execute(f"DELETE FROM {table} WHERE session = ?", (session.session,))
             changed = known is not None and known.config != session.config
             run = {
                 "session": session.session,
@@ -129,7 +135,8 @@ class Catalogue:
                 "started_at": session.updated_at,
                 "ended_at": None,
             }
-            return int(self._tables.table("runs").insert(run).last_pk or 0)
+            _put(cursor, "runs", run)
+            return int(cursor.lastrowid or 0)
 
     def end_run(
         self, session_id: str, run: int, phase: str, error: str = "", state: SwarmState | None = None
@@ -145,9 +152,10 @@ class Catalogue:
         """
         now = time.time()
         outcome = outcome_columns(state) if state else {}
-        with self.database.transaction():
-            self._tables.table("sessions").update(session_id, {"phase": phase, "updated_at": now, **outcome})
-            self._tables.table("runs").update(run, {"phase": phase, "error": error, "ended_at": now})
+        ended = {"session": session_id, "phase": phase, "updated_at": now, **outcome}
+        with self.database.transaction() as cursor:
+            _update(cursor, "sessions", ended, key="session")
+            _update(cursor, "runs", {"id": run, "phase": phase, "error": error, "ended_at": now}, key="id")
             if has_ended(phase):
                 self.forget_answers(session_id)
 
@@ -177,9 +185,9 @@ class Catalogue:
 
     def put_signatures(self, session_id: str, key: str, signatures: list[str]) -> None:
         """Record the signatures of a session with one key, by its name; those with other keys stay."""
-        with self.database.transaction():
+        with self.database.transaction() as cursor:
             text = json.dumps({**self.signatures(session_id), key: signatures})
-            self._tables.table("sessions").update(session_id, {"signatures": text})
+            _update(cursor, "sessions", {"session": session_id, "signatures": text}, key="session")
 
     def forget_config_file(self, session_id: str) -> None:
         """Forget the file that a session's configuration came from; what is recorded of it stays."""
@@ -267,8 +275,7 @@ class Catalogue:
                 f"DELETE FROM sources WHERE session = ? AND kind NOT IN ({', '.join('?' * len(PLACES))})",
                 (session_id, *PLACES),
             )
-            rows = [{"session": session_id, **source._asdict()} for source in sources]
-            self._tables.table("sources").insert_all(rows, pk=("session", "kind", "name"), replace=True)
+            cursor.executemany(_PUT_SOURCE, [(session_id, *source) for source in sources])
 
     def copy_sources(self, session_id: str, copy: str) -> None:
         """Record that a session was made from the same as another one, its places included."""
@@ -281,9 +288,9 @@ class Catalogue:
     def put_inputs_folder(self, session_id: str, folder: str) -> None:
         """Record the folder that now holds the input files of a session; empty: the one of its beginning."""
         source = Source("inputs", folder and self.places(session_id).recorded(folder))
-        with self.database.transaction():
+        with self.database.transaction() as cursor:
             self._forget_inputs_folder(session_id)
-            self._tables.table("sources").insert({"session": session_id, **source._asdict()})
+            cursor.execute(_PUT_SOURCE, (session_id, *source))
 
     def _forget_inputs_folder(self, session_id: str) -> None:
         with self.database.transaction() as cursor:
@@ -312,8 +319,8 @@ class Catalogue:
     def _put_place(self, session_id: str) -> None:
         """Record where the database lies, unless an earlier run of the session has done it."""
         if str(self.database.path) != MEMORY and not self.places(session_id).then:
-            place = Source("place", self._folder)
-            self._tables.table("sources").insert({"session": session_id, **place._asdict()})
+            with self.database.transaction() as cursor:
+                cursor.execute(_PUT_SOURCE, (session_id, *Source("place", self._folder)))
 
     # --- time and tokens -------------------------------------------------------------------------
 
@@ -467,8 +474,9 @@ class Catalogue:
             }
             for path, text in files.items()
         ]
-        with self.database.transaction():
-            self._tables.table("artifacts").upsert_all(rows, pk=("session", "folder", "path"))
+        with self.database.transaction() as cursor:
+            for row in rows:
+                _put(cursor, "artifacts", row, key="session, folder, path")
 
     def remove_artifacts(self, session_id: str, folder: str, paths: Iterable[str]) -> None:
         """Delete the rows of files that were removed."""
@@ -482,6 +490,20 @@ class Catalogue:
     def _rows(self, table: str, session_id: str, order: str) -> list[dict[str, Any]]:
         with self.database.view():
             return list(self._tables.table(table).rows_where("session = ?", [session_id], order_by=order))
+
+
+def _put(cursor: sqlite3.Cursor, table: str, row: Mapping[str, Any], key: str = "") -> None:
+    """Insert a row; with a key, change these columns of the row that has it, if there is one."""
+    names = ", ".join(row)
+    insert = f"INSERT INTO {table} ({names}) VALUES (:{', :'.join(row)})"
+    changed = ", ".join(f"{name} = excluded.{name}" for name in row)
+    cursor.execute(f"{insert} ON CONFLICT ({key}) DO UPDATE SET {changed}" if key else insert, row)
+
+
+def _update(cursor: sqlite3.Cursor, table: str, row: Mapping[str, Any], key: str) -> None:
+    """Change these columns of the row that has the key."""
+    changed = ", ".join(f"{name} = :{name}" for name in row)
+    cursor.execute(f"UPDATE {table} SET {changed} WHERE {key} = :{key}", row)
 
 
 def _with_paths(session: Session, place: Callable[[str], str]) -> Session:

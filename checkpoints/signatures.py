@@ -145,9 +145,9 @@ def _texts(catalogue: Catalogue, session: Session) -> list[str]:
     """
     recorded, folder = catalogue.as_recorded(session), catalogue.places(session.session).then
     settings = [recorded.config, recorded.config_file, recorded.output, recorded.simulated, folder]
+    encoded = json.dumps(settings, sort_keys=True)  # once: a configuration is the longest part by far
     return [
-        json.dumps([_PURPOSE, place, session.session, settings], sort_keys=True)
-        for place in _places(catalogue)
+        f"{json.dumps([_PURPOSE, place, session.session])[:-1]}, {encoded}]" for place in _places(catalogue)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -90,14 +91,8 @@ class SessionRun:
             InputError: The graph refused the input before it ran.
             SwarmError: An error that no phase records, such as StorageError.
         """
-        self.tracker = SessionTracker(
-            graph.name,
-            graph.bindings.roles,
-            graph.channels,
-            await store.state(),
-            await store.calls(),
-            await store.test_runs(),
-        )
+        before = await asyncio.gather(store.state(), store.calls(), store.test_runs())
+        self.tracker = SessionTracker(graph.name, graph.bindings.roles, graph.channels, *before)
         self._has_rounds = graph.opens_round or TASKS in graph.nodes
         self._silent_nodes = graph.silent_nodes
         await self._emit_start(graph, store, resumes=not isinstance(prepared.given, Mapping))
@@ -184,13 +179,16 @@ class SessionRun:
     async def _emit_start(self, graph: SwarmGraph, store: SessionStore, *, resumes: bool) -> None:
         nodes = [name for name in graph.nodes if not name.startswith("__")]
         done = self.tracker.nodes_done(nodes, await store.position(graph)) if resumes else []
+        usual_seconds, seconds_before = await asyncio.gather(
+            store.usual_seconds(self.workflow, self._config), store.seconds_before()
+        )
         self._emit_session_event(
             "session_started",
             workflow=self.workflow,
             nodes=nodes,
             max_iterations=self.last_round,
-            usual_seconds=await store.usual_seconds(self.workflow, self._config),
-            seconds_before=await store.seconds_before(),
+            usual_seconds=usual_seconds,
+            seconds_before=seconds_before,
             resumed=bool(self.state),  # a follow-up counts, too: the session existed before this run
             done=done,
         )

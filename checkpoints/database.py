@@ -10,14 +10,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, Self, TypeVar
+from typing import NoReturn, ParamSpec, Self, TypeVar
 
 import sqlite_utils
 
+from swarm_graph.checkpoints.group_commit import GroupFailed, Work, WorkQueue, hand_over
 from swarm_graph.checkpoints.inspection import distrust, refuse_foreign
 from swarm_graph.checkpoints.schema import applied_steps, migrate
 from swarm_graph.errors import StorageError
@@ -53,7 +53,9 @@ _CURES = {
 class Database:
     """The file behind `open_checkpointer`: one connection, one lock, one thread for async callers.
 
-    A forked child opens the file anew when it first uses it. It has a copy of a database in memory.
+    Async callers share the thread's transactions (`group_commit.py`); whoever uses the file in another thread
+    of the process sees all that they have given it to do. A forked child opens the file anew when it first
+    uses it. It has a copy of a database in memory.
 
     Attributes:
         path: As the caller gave it.
@@ -72,7 +74,10 @@ class Database:
         """
         self.path, self.file = path, _resolved(Path(path))
         self._lock = threading.RLock()
-        self._thread = _new_thread()
+        self._queue = WorkQueue(self._work_off)
+        self._worker: int | None = None
+        """The thread that is inside a transaction or does what waits; only that thread may rely on it."""
+        self._is_group = False
         self._forking: set[int] = set()
         self._is_inherited = False
         with storage_errors(path):
@@ -140,13 +145,18 @@ class Database:
     def after_fork_in_child(self) -> None:
         """Leave what is the parent's: its connection to a file, and the threads that a fork does not copy."""
         self._lock, self._forking = threading.RLock(), set()
-        self._thread = _new_thread()
+        self._worker, self._is_group = None, False
+        self._queue = WorkQueue(self._work_off)
         if not self._in_memory and self._close.detach():  # None if it is closed
             _INHERITED.append(self._connection)
             self._is_inherited = True
 
     def close(self) -> None:
-        """Close the file; a second call does nothing. A forked child leaves the parent's connection alone."""
+        """Do what waits, and close the file; a second call does nothing.
+
+        A forked child leaves the parent's connection alone.
+        """
+        self._queue.finish()
         with self._lock:
             if not self._is_inherited:
                 self._close()
@@ -165,8 +175,7 @@ class Database:
         with self.transaction():
             migrate(self.tables, str(self.path))
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Cursor]:
+    def transaction(self) -> AbstractContextManager[sqlite3.Cursor]:
         """Lend a cursor inside BEGIN IMMEDIATE; commit at the end, roll everything back on any error.
 
         Inside another transaction it is part of that one. Never await inside.
@@ -175,32 +184,48 @@ class Database:
             StorageError: An error of the database.
             sqlite3.IntegrityError: A constraint is violated.
         """
-        with self._within("BEGIN IMMEDIATE") as cursor:
-            yield cursor
+        return self._within("BEGIN IMMEDIATE")
 
-    @contextmanager
-    def view(self) -> Iterator[sqlite3.Cursor]:
+    def view(self) -> AbstractContextManager[sqlite3.Cursor]:
         """Lend a cursor that sees one state of the file, whatever other processes write meanwhile.
 
         Raises:
             StorageError: An error of the database.
         """
-        with self._within("BEGIN") as cursor:
-            yield cursor
+        return self._within("BEGIN")
 
     @contextmanager
     def _within(self, begin: str) -> Iterator[sqlite3.Cursor]:
-        with self._lock, storage_errors(self.path), closing(self.connection.cursor()) as cursor:
+        if self._worker != threading.get_ident():
+            self._queue.finish()
+        with self._working(), closing(self.connection.cursor()) as cursor:
             if self.connection.in_transaction:  # the caller's own: this thread holds the lock
                 yield cursor
-                return
-            cursor.execute(begin)
-            try:
+            elif self._is_group:  # which commits, or rolls back
+                cursor.execute("BEGIN IMMEDIATE")
                 yield cursor
-                self.connection.commit()
-            except BaseException:
-                self.connection.rollback()
-                raise
+            else:
+                cursor.execute(begin)
+                try:
+                    yield cursor
+                    self.connection.commit()
+                except BaseException:
+                    self.connection.rollback()
+                    raise
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Hold the lock, so that this thread alone uses the file. Errors of SQLite become StorageErrors."""
+        with self._lock:
+            before, self._worker = self._worker, threading.get_ident()
+            try:
+                yield
+            except Exception as error:
+                if self._is_group:  # its transaction holds what this work has done before the error
+                    raise GroupFailed from error
+                _raise_as_storage_error(error, self.path)
+            finally:
+                self._worker = before
 
     def vacuum(self) -> None:
         """Give the space of deleted rows back to the disk."""
@@ -209,17 +234,58 @@ class Database:
             # In WAL mode the smaller file is still in the -wal; only a checkpoint shortens the file itself.
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def start(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Start blocking work in the database's own thread, which does one after the other."""
-        return self._thread.submit(work, *args, **kwargs)
+    # --- the database's own thread ---------------------------------------------------------------
+
+    def start(self, work: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Have work done soon in the database's own thread, in order. Nobody learns of an error."""
+        self._queue.add(Work(partial(work, *args, **kwargs)), may_wait=True)
 
     async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do blocking work in the database's own thread; it completes even if the caller is cancelled."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
+        """Do work now in the database's own thread, after what waits there, and return its result.
 
+        It is committed when this returns, and is completed even if the caller is cancelled.
+        """
+        return await self._run(partial(work, *args, **kwargs), may_wait=False)
 
-def _new_thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="swarm-database")
+    async def run_soon(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """`run` for work that may wait up to `LINGER_S` for other work, to be committed together with it."""
+        return await self._run(partial(work, *args, **kwargs), may_wait=True)
+
+    async def _run(self, do: Callable[[], T], *, may_wait: bool) -> T:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.add(Work(do, future), may_wait=may_wait)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._queue.call()  # the loop may be about to end, and with it the time that the work waits
+            raise
+
+    def _work_off(self) -> None:
+        """Do all that waits now, in groups."""
+        left = self._queue.begin()
+        while left > 0:
+            with self._working():
+                works = self._queue.take(left)
+                if len(works) < 2 or not self._do_together(works):
+                    for work in works:
+                        work.do()
+            hand_over(works)
+            left = left - len(works) if works else 0
+
+    def _do_together(self, works: list[Work]) -> bool:
+        """Do several works in one transaction; False if it cannot be completed, and nothing is done."""
+        self._is_group = True
+        try:
+            for work in works:
+                work.do()
+            self.connection.commit()
+        except (GroupFailed, sqlite3.Error):
+            with suppress(sqlite3.Error):  # the file is closed
+                self.connection.rollback()
+            return False
+        finally:
+            self._is_group = False
+        return True
 
 
 def _each(method: Callable[[Database], None]) -> Callable[[], None]:
@@ -308,8 +374,12 @@ def storage_errors(path: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except sqlite3.IntegrityError:
-        raise
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes keep the primary one below
-        raise StorageError(f"cannot use the database {str(path)!r}: {_CURES.get(code, error)}") from error
+        _raise_as_storage_error(error, path)
+
+
+def _raise_as_storage_error(error: Exception, path: str | Path) -> NoReturn:
+    if isinstance(error, sqlite3.IntegrityError) or not isinstance(error, sqlite3.Error):
+        raise error
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes keep the primary one below
+    raise StorageError(f"cannot use the database {str(path)!r}: {_CURES.get(code, error)}") from error

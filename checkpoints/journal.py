@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -20,8 +20,6 @@ from swarm_graph.errors import AnswerError, StorageError
 from swarm_graph.events import Event
 from swarm_graph.state import Evidence, Reply, TaskRecord
 
-BegunCall = Future[int]
-"""The id of a call in the transcript, once its begin is committed."""
 MakeTexts = Callable[[], Texts]
 """Returns what was said, without secrets: finding them in a long text takes time that other calls need."""
 
@@ -29,6 +27,17 @@ _INSERT_CALL = (
     f"INSERT INTO calls (session, key, answer, call, {', '.join(CALL_COLUMNS)}) "
     f"VALUES (?, ?, ?, ?{', ?' * len(CALL_COLUMNS)})"
 )
+
+
+@dataclass
+class BegunCall:
+    """A call that has begun.
+
+    Attributes:
+        number: Its id in the transcript; None before its begin is recorded, and if that fails.
+    """
+
+    number: int | None = None
 
 
 class Journal:
@@ -82,7 +91,9 @@ class Journal:
         """
         if self._transcript is None:
             return None
-        return self.catalogue.database.start(self._begin_call, self._transcript, event, texts)
+        begun = BegunCall()
+        self.catalogue.database.start(self._begin_call, begun, self._transcript, event, texts)
+        return begun
 
     async def record_call(
         self,
@@ -124,10 +135,13 @@ class Journal:
             self.catalogue.put_test_run, self.session_id, "run", iteration, evidence["attempt"], evidence
         )
 
-    async def end_task(self, task: TaskRecord) -> None:
-        """Commit that a task ended, so that a look at the running session shows it."""
+    def end_task(self, task: TaskRecord) -> None:
+        """Record that a task ended, so that a look at the running session shows it.
+
+        Nobody waits for that: the tasks are recorded once more at the end of the run.
+        """
         self.ended_tasks[task["task_id"]] = task
-        await self.catalogue.database.run(self.catalogue.put_tasks, self.session_id, [task])
+        self.catalogue.database.start(self.catalogue.put_tasks, self.session_id, [task])
 
     async def fail_task(self, task: TaskRecord, error: Exception) -> None:
         """Commit that a task failed.
@@ -146,8 +160,9 @@ class Journal:
             ).fetchone()
         return Reply(row[0], row[1] == "truncated", row[2], row[3], call=row[4]) if row else None
 
-    def _begin_call(self, transcript: Transcript, event: Event, texts: MakeTexts) -> int:
-        return transcript.append(event, texts=texts())
+    def _begin_call(self, begun: BegunCall, transcript: Transcript, event: Event, texts: MakeTexts) -> None:
+        begun.number = None  # a group of works that fails is done again
+        begun.number = transcript.append(event, texts=texts())
 
     def _record_call(
         self,
@@ -159,7 +174,8 @@ class Journal:
         begun: BegunCall | None,
     ) -> int | None:
         insert = partial(self._insert_call, call, key, reply)
-        if self._transcript and begun and (number := _id_of(begun)):
+        number = begun.number if begun else None  # known: the database's thread works in order
+        if self._transcript and number:
             said = texts()
             with suppress(StorageError):  # as of a full disk: the answer matters more than what people read
                 insert(number, partial(self._transcript.append, event, number, said))
@@ -189,17 +205,6 @@ class Journal:
                     "UPDATE calls SET answer = NULL WHERE session = ? AND task = ? AND iteration = ?",
                     (self.session_id, task["task_id"], task["iteration"]),
                 )
-
-
-def _id_of(begun: BegunCall) -> int | None:
-    """The id of a call that has begun; None if that could not be kept.
-
-    It is known: the database's thread works in order.
-    """
-    try:
-        return begun.result()
-    except StorageError:
-        return None
 
 
 def question_key(question: Any) -> str:

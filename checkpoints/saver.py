@@ -4,13 +4,14 @@ import json
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from functools import wraps
+from contextlib import AbstractContextManager
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
     BaseCheckpointSaver,
     ChannelVersions,
     Checkpoint,
@@ -32,6 +33,10 @@ T = TypeVar("T")
 TASK_SEPARATOR = "\x1f"
 """Joins a session's id with the rest of the id of a task's thread; no session id may contain it."""
 MAX_INLINE_CHARACTERS = 64
+_DURABILITY = "__pregel_durability"
+"""LangGraph's key for the durability of a run; it is absent if the caller has not set it."""
+_TRIGGERS = ("branch:to:", "join:", "__")
+"""How the channels begin by which LangGraph starts the next nodes."""
 
 # CROSS JOIN fixes the order of the join: SQLite looks up each wanted version by the primary key.
 _STORED_VERSIONS = """
@@ -78,8 +83,10 @@ class SwarmSaver(SqliteSaver):
 
     Each version of a channel's value is stored once, in `channel_values`, as in LangGraph's PostgreSQL saver;
     small values stay in the checkpoint. The database's own thread serves async callers, so a finished node's
-    result never waits behind sync nodes that fill asyncio's pool. Use it as a value, or in `with` or
-    `async with`; it closes itself at exit. Every method raises StorageError for an error of the database.
+    result never waits behind sync nodes that fill asyncio's pool; what LangGraph writes in the background may
+    wait `LINGER_S` to be committed with other writes, and is committed when the method returns. Use it as a
+    value, or in `with` or `async with`; it closes itself at exit. Every method raises StorageError for an
+    error of the database.
 
     Attributes:
         database: The file.
@@ -91,6 +98,8 @@ class SwarmSaver(SqliteSaver):
         self.database, self.path = database, database.path
         super().__init__(database.connection, serde=PlainSerializer())
         self.catalogue = Catalogue(database)
+        self._waiting_puts: set[tuple[str, str]] = set()
+        """The threads with a checkpoint that waits to be saved with other writes."""
 
     @property
     def conn(self) -> sqlite3.Connection:
@@ -135,12 +144,12 @@ class SwarmSaver(SqliteSaver):
         """
         return self.cursor()
 
-    @contextmanager
-    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
+    def cursor(  # type: ignore[override]  # SqliteSaver names the class that its decorator makes
+        self, transaction: bool = True
+    ) -> AbstractContextManager[sqlite3.Cursor]:
         """Lend a cursor in a write transaction, or in a `Database.view` if `transaction` is False."""
         self.setup()
-        with self.database.transaction() if transaction else self.database.view() as cursor:
-            yield cursor
+        return self.database.transaction() if transaction else self.database.view()
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         """A version above `current`.
@@ -251,9 +260,34 @@ class SwarmSaver(SqliteSaver):
             if (saved := await self.aget_tuple(match)) is not None:
                 yield saved
 
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """`put` for async callers: with the next writes, unless LangGraph waits for it."""
+        key, work = _thread_key(config), partial(self.put, config, checkpoint, metadata, new_versions)
+        if not (_is_in_background(config) and _has_successor(checkpoint)):
+            return await self.database.run(work)
+        self._waiting_puts.add(key)
+        try:
+            return await self.database.run_soon(work)
+        finally:
+            self._waiting_puts.discard(key)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """`put_writes` for async callers: with the next writes, unless they are an interrupt or an error."""
+        may_wait = _is_in_background(config) and not any(name in WRITES_IDX_MAP for name, _ in writes)
+        # LangGraph holds the next checkpoint back until the one that waits is saved; this node was quick.
+        may_wait = may_wait and _thread_key(config) not in self._waiting_puts
+        run = self.database.run_soon if may_wait else self.database.run
+        await run(self.put_writes, config, writes, task_id, task_path)
+
     aget_tuple = _threaded(get_tuple)
-    aput = _threaded(put)
-    aput_writes = _threaded(SqliteSaver.put_writes)
     adelete_thread = _threaded(delete_thread)
     aget_delta_channel_history = _threaded(get_delta_channel_history)
     _asearch = _threaded(_search)
@@ -279,6 +313,16 @@ def _is_small(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= MAX_INLINE_CHARACTERS
     return value is None or isinstance(value, (int, float))
+
+
+def _is_in_background(config: RunnableConfig) -> bool:
+    """Whether LangGraph goes on while this is written, as `durability="async"` says, which is its default."""
+    return bool(config["configurable"].get(_DURABILITY, "async") == "async")
+
+
+def _has_successor(checkpoint: Checkpoint) -> bool:
+    """Whether a node follows: after its last checkpoint, a run waits until everything is written."""
+    return any(name.startswith(_TRIGGERS) for name in checkpoint.get("updated_channels") or ())
 
 
 def _thread_key(config: RunnableConfig) -> tuple[str, str]:

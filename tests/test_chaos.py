@@ -53,10 +53,13 @@ def test_killed_at_random_moments_tests_are_run_again(worker: Worker, tmp_path: 
 
 
 @pytest.mark.parametrize("workflow", ["full", "review_only"])
-def test_killed_after_any_commit_or_write_nothing_is_asked_again(
+def test_killed_around_any_commit_or_write_nothing_is_asked_again(
     workflow: str, workers: list[Worker], tmp_path: Path
 ) -> None:
-    """Each point is tried once: an answer that is committed is never asked for again."""
+    """Each point is tried once: an answer that is committed is never asked for again.
+
+    Right before a commit of a group, what several nodes and calls have written is lost.
+    """
     expected, points = unbroken(workers[0], tmp_path / "unbroken", workflow, REQUEST, TWO_ROUNDS)
 
     def part(number: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import shutil
 import subprocess
@@ -49,7 +50,8 @@ def test_a_file_that_may_not_grow_is_one_line_and_the_rest_is_kept(largest_file:
     assert "(full): approved" in done.stdout
 
 
-def test_a_full_database_loses_no_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_a_full_database_loses_no_answer(in_loop: bool, tmp_path: Path) -> None:
     """The limit of pages is SQLite's own way to say that there is no room."""
     crew = Crew()
     with open_checkpointer(tmp_path / "swarm.db") as saver:
@@ -61,7 +63,10 @@ def test_a_full_database_loses_no_answer(tmp_path: Path) -> None:
             before = len(saver.catalogue.calls("t"))
             asked = len(crew.asked)
             try:
-                state = graph.invoke(given, thread(), context=crew.context)
+                if in_loop:
+                    state = asyncio.run(graph.ainvoke(given, thread(), context=crew.context))
+                else:
+                    state = graph.invoke(given, thread(), context=crew.context)
                 break
             except StorageError as error:
                 failures += 1

@@ -105,7 +105,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
                 answer, note = await turn.ask(self._question(state))
             completed = record(TaskStatus.COMPLETED, note)
             if run.journal:
-                await run.journal.end_task(completed)
+                run.journal.end_task(completed)
             turn.emit("task_ended", note=note)
         update = self.role.changes(Answered(answer, self.name, iteration, state))
         update["tasks"] = {self.task_id: completed}

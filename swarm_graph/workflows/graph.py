@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, nullcontext
-from functools import partial
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast, overload
 
 from langchain_core.runnables import RunnableConfig
@@ -15,9 +14,9 @@ from langgraph.types import Command, Durability, StateSnapshot, StateUpdate
 
 from swarm_graph.checkpoints.places import UNMOVED
 from swarm_graph.checkpoints.saver import SwarmSaver
-from swarm_graph.models.slots import session_slots
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.run import RunContext, RunOptions, outer_context
+from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.state import SwarmContext, SwarmResult, SwarmState, with_every_key
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.workflows import schemas
@@ -108,31 +107,22 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         thread, options = self._thread(config), _options(context)
         prepared = input if isinstance(input, Prepared) else self.prepare(input, options)
         with self._recorder(thread) as recorder:
-            saver = thread.saver if thread.is_session else None
-            saved = saver.get_tuple(thread.checkpoint) if saver else None
-            opened = self._open(prepared, thread, saved, recorder, options)
+            opened = self._opened(prepared, thread, recorder, options)
             yield from super().stream(opened.input, thread.config, context=cast("Any", opened.run), **kwargs)
 
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, *, context: Context = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         thread, options = self._thread(config), _options(context)
-        prepared = input
-        if not isinstance(input, Prepared):
-            prepared = await asyncio.to_thread(self.prepare, input, options)  # it may read files
-        async with self._place(thread):
-            with self._recorder(thread) as recorder:
-                saver = thread.saver if thread.is_session else None
-                saved = await saver.aget_tuple(thread.checkpoint) if saver else None
-                open_ = partial(self._open, prepared, thread, saved, recorder, options)
-                # It writes to the catalogue, so it runs in the database's thread and not in the event loop.
-                opened = await recorder.saver.database.run(open_) if recorder else open_()
-                stream: Any = super().astream(
-                    opened.input, thread.config, context=cast("Any", opened.run), **kwargs
-                )
-                async with aclosing(stream) as parts:
-                    async for part in parts:
-                        yield part
+        prepared = input if isinstance(input, Prepared) else await self._prepared(input, options)
+        async with self._recorder(thread) as recorder:
+            opened = await self._aopened(prepared, thread, recorder, options)
+            stream: Any = super().astream(
+                opened.input, thread.config, context=cast("Any", opened.run), **kwargs
+            )
+            async with aclosing(stream) as parts:
+                async for part in parts:
+                    yield part
 
     def prepare(self, given: Any, context: SwarmContext | None = None) -> Prepared:
         """Check an input before anything is written; pass the result to `stream` or `astream` in its place.
@@ -255,16 +245,35 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
     def _state_config(self, config: RunnableConfig | None) -> RunnableConfig:
         return state_config(self.name, self.checkpointer, self.config, config)
 
-    def _place(self, thread: CallThread) -> AbstractAsyncContextManager[Any]:
-        """A place among the sessions that the process runs at once; a session inside another needs none."""
-        is_locked = thread.is_session and isinstance(thread.saver, SwarmSaver)
-        return session_slots() if is_locked and outer_context() is None else nullcontext()
-
-    def _recorder(self, thread: CallThread) -> AbstractContextManager[RunRecorder | None]:
+    def _recorder(self, thread: CallThread) -> RunRecorder | nullcontext[None]:
         """Holds the session's lock and records how the run ends. Without a saver of ours it does nothing."""
         if not thread.is_session or not isinstance(thread.saver, SwarmSaver):
             return nullcontext()
         return RunRecorder(thread.saver, thread.id)
+
+    async def _prepared(self, given: Any, options: RunOptions) -> Prepared:
+        """`prepare` for an event loop: where it reads files or looks for a sandbox, in a thread."""
+        if self.nodes.keys() & {RUN_TESTS, TASKS}:
+            return await asyncio.to_thread(self.prepare, given, options)
+        return self.prepare(given, options)
+
+    def _opened(
+        self, prepared: Prepared, thread: CallThread, recorder: RunRecorder | None, options: RunOptions
+    ) -> _Opened:
+        """Read where the thread stands, and open the run."""
+        saver = thread.saver if thread.is_session else None
+        saved = saver.get_tuple(thread.checkpoint) if saver else None
+        return self._open(prepared, thread, saved, recorder, options)
+
+    async def _aopened(
+        self, prepared: Prepared, thread: CallThread, recorder: RunRecorder | None, options: RunOptions
+    ) -> _Opened:
+        """`_opened` for an event loop: with our saver, all of it in the database's thread."""
+        if recorder:
+            return await recorder.saver.database.run(self._opened, prepared, thread, recorder, options)
+        saver = thread.saver if thread.is_session else None
+        saved = await saver.aget_tuple(thread.checkpoint) if saver else None
+        return self._open(prepared, thread, saved, None, options)
 
     def _open(
         self,

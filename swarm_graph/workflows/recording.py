@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,7 +36,7 @@ class Recording(NamedTuple):
 
 
 class RunRecorder:
-    """Records one run of a session. Use it in `with`; nothing is written before `begin`.
+    """Records one run of a session. Use it in `with` or `async with`; nothing is written before `begin`.
 
     Raises:
         SessionInUse: Another process or thread runs the session.
@@ -51,6 +52,9 @@ class RunRecorder:
     def __enter__(self) -> Self:
         self._lock.acquire()
         return self
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
 
     def pending_request(self, saved: CheckpointTuple | None) -> dict[str, Any] | None:
         """The request of a killed run that no checkpoint holds yet."""
@@ -125,18 +129,30 @@ class RunRecorder:
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         try:
-            if self._run is None:
-                return
-            if error is None:
-                self._end(self._run)
-                return
-            stopped = isinstance(error, Stopped) or not isinstance(error, Exception)
-            failed = "over_budget" if isinstance(error, OverBudget) else "failed"
-            phase, text = ("cancelled", "") if stopped else (failed, str(error))
-            with suppress(StorageError):  # the first error says what is wrong
-                self._end(self._run, phase, text)
+            self._finish(error)
         finally:
             self._lock.release()
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        finished = asyncio.ensure_future(self.saver.database.run(self._finish, error))
+        # Also when this coroutine is cancelled: the next run reads what is written here.
+        finished.add_done_callback(lambda _: self._lock.release())
+        await asyncio.shield(finished)
+
+    def _finish(self, error: BaseException | None) -> None:
+        """Record the end of a run that was recorded; `error` ended it."""
+        if self._run is None:
+            return
+        if error is None:
+            self._end(self._run)
+            return
+        stopped = isinstance(error, Stopped) or not isinstance(error, Exception)
+        failed = "over_budget" if isinstance(error, OverBudget) else "failed"
+        phase, text = ("cancelled", "") if stopped else (failed, str(error))
+        with suppress(StorageError):  # the first error says what is wrong
+            self._end(self._run, phase, text)
 
     def _end(self, run: int, phase: str = "", error: str = "") -> None:
         """Record the end of the run.

@@ -49,12 +49,17 @@ class Points:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def watch(self) -> None:
-        """Every commit, rename and removal from here on is such a place."""
+        """From here on, every commit, rename and removal is such a place.
+
+        So is the moment before a commit of several works at once: they are all lost.
+        """
         points, connect = self, sqlite3.connect
         rename, remove = Path.replace, Path.unlink
 
         class Connection(sqlite3.Connection):
             def commit(self) -> None:
+                if any(opened._is_group for opened in database._OPEN):
+                    points.here()
                 super().commit()
                 points.here()
 

@@ -1,0 +1,327 @@
+"""Work that waits is committed in groups: in few transactions, with nothing told before it is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pytest
+from langchain_core.runnables import RunnableLambda
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, interrupt
+from support import Crew, config, thread
+
+from swarm_graph import build_graph, open_checkpointer
+from swarm_graph.checkpoints.group_commit import LINGER_S, MAX_TOGETHER
+from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.errors import StorageError
+from swarm_graph.events import parse_event
+
+REQUEST = {"request": "Create a queue"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "swarm.db"
+
+
+@pytest.fixture
+def saver(path: Path) -> Iterator[SwarmSaver]:
+    with open_checkpointer(path) as opened:
+        opened.conn.execute("CREATE TABLE notes (text TEXT UNIQUE)")
+        yield opened
+
+
+def note(saver: SwarmSaver, text: str) -> str:
+    with saver.transaction() as cursor:
+        cursor.execute("INSERT INTO notes VALUES (?)", (text,))
+    return text
+
+
+def on_disk(path: Path, query: str = "SELECT text FROM notes") -> list[Any]:
+    """What another process would find."""
+    with closing(sqlite3.connect(path)) as connection:
+        return [row[0] for row in connection.execute(query)]
+
+
+class Count:
+    """Counts the transactions of a saver's connection, and the calls of threads."""
+
+    def __init__(self, saver: SwarmSaver, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.of: Counter[str] = Counter()
+        submit = sys.modules["concurrent.futures.thread"].ThreadPoolExecutor.submit
+
+        def counted(pool: Any, *args: Any, **kwargs: Any) -> Any:
+            self.of[pool._thread_name_prefix] += 1
+            return submit(pool, *args, **kwargs)
+
+        monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor.submit", counted)
+        saver.conn.set_trace_callback(self._statement)
+
+    def _statement(self, text: str) -> None:
+        self.of[text if text.startswith("BEGIN") else ""] += 1
+
+
+def test_a_session_takes_few_transactions_and_few_hops(
+    saver: SwarmSaver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six calls; 36 write transactions and 33 calls of threads before writes waited for each other.
+
+    What waits for other writes is never alone, so the session does not wait itself.
+    """
+    monkeypatch.setattr("swarm_graph.checkpoints.group_commit.LINGER_S", 3600)
+    graph = build_graph("standard", config=config(), checkpointer=saver)
+    count = Count(saver, monkeypatch)
+    session = graph.ainvoke(REQUEST, thread(), context=Crew().context)
+    assert asyncio.run(asyncio.wait_for(session, 300))["approved"]
+    assert count.of["swarm-database"] <= 12
+    assert count.of["BEGIN IMMEDIATE"] <= 11
+    assert count.of["asyncio"] == 0, "a function of ours ran in asyncio's own pool"
+
+
+def test_what_waits_is_committed_with_the_next_that_does_not(saver: SwarmSaver, path: Path) -> None:
+    async def work() -> list[str]:
+        later = [asyncio.ensure_future(saver.database.run_soon(note, saver, text)) for text in "abc"]
+        saver.database.start(note, saver, "d")
+        await asyncio.sleep(0)
+        assert on_disk(path) == []
+        commits = Counter[str]()
+        saver.conn.set_trace_callback(lambda text: commits.update([text]))
+        await saver.database.run(note, saver, "e")
+        assert on_disk(path) == ["d", "a", "b", "c", "e"]
+        assert commits["COMMIT"] == 1
+        return await asyncio.gather(*later)
+
+    assert asyncio.run(work()) == ["a", "b", "c"]
+
+
+def test_alone_it_waits_for_a_moment_only(saver: SwarmSaver, path: Path) -> None:
+    async def work() -> None:
+        assert await saver.database.run_soon(note, saver, "a") == "a"
+        assert on_disk(path) == ["a"]
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        saver.database.start(note, saver, "b")  # nobody waits for it
+        saver.database.start(loop.call_soon_threadsafe, ended.set)
+        await ended.wait()
+
+    asyncio.run(work())
+    assert on_disk(path) == ["a", "b"]
+
+
+def test_of_a_group_only_the_work_that_fails_fails(saver: SwarmSaver, path: Path) -> None:
+    note(saver, "a")
+
+    def twice(text: str) -> str:
+        with saver.transaction():
+            note(saver, text)
+            return note(saver, "a")  # is there already
+
+    async def work() -> list[Any]:
+        works = [
+            partial(note, saver, "b"),
+            partial(twice, "c"),
+            *(partial(note, saver, text) for text in "da"),
+        ]
+        return await asyncio.gather(*map(saver.database.run_soon, works), return_exceptions=True)
+
+    b, c, d, a = asyncio.run(work())
+    assert (b, d) == ("b", "d")
+    assert isinstance(c, sqlite3.IntegrityError)
+    assert isinstance(a, sqlite3.IntegrityError)
+    assert on_disk(path) == ["a", "b", "d"], "what failed has left something"
+
+
+def test_a_large_crowd_is_committed_in_several_groups(saver: SwarmSaver, path: Path) -> None:
+    texts = [str(number) for number in range(3 * MAX_TOGETHER + 1)]
+
+    async def work() -> list[str]:
+        return await asyncio.gather(*(saver.database.run_soon(note, saver, text) for text in texts))
+
+    commits = Counter[str]()
+    saver.conn.set_trace_callback(lambda text: commits.update([text]))
+    assert asyncio.run(work()) == texts == on_disk(path)
+    assert commits["COMMIT"] == 4
+
+
+def test_other_threads_of_the_process_see_what_waits(saver: SwarmSaver) -> None:
+    async def work() -> None:
+        saver.database.start(note, saver, "a")
+        with saver.transaction() as cursor:  # as a synchronous caller does
+            assert cursor.execute("SELECT text FROM notes").fetchall() == [("a",)]
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("end", ["close", "cancel", "exit"])
+def test_what_waits_is_done_at_every_end(end: str, path: Path) -> None:
+    """Its event loop is gone before its time has come."""
+    code = f"""
+import asyncio, sys
+from swarm_graph.checkpoints.saver import open_checkpointer
+saver = open_checkpointer(sys.argv[1])
+saver.conn.execute("CREATE TABLE notes (text)")
+def note():
+    with saver.transaction() as cursor:
+        cursor.execute("INSERT INTO notes VALUES ('a')")
+async def work():
+    if {end!r} == "close":
+        saver.database.start(note)
+    else:
+        waiting = asyncio.ensure_future(saver.database.run_soon(note))
+        await asyncio.sleep(0)
+asyncio.run(work())
+if {end!r} != "exit":
+    saver.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert on_disk(path) == ["a"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_leaves_what_waits_to_its_parent(saver: SwarmSaver, path: Path) -> None:
+    async def work() -> None:
+        waiting = asyncio.ensure_future(saver.database.run_soon(note, saver, "a"))
+        await asyncio.sleep(0)
+        if (child := os.fork()) == 0:
+            note(saver, "child")
+            os._exit(on_disk(path).count("a") > 1)
+        children.append(child)
+        await waiting
+
+    children: list[int] = []
+    asyncio.run(work())
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+    assert sorted(on_disk(path)) == ["a", "child"]
+
+
+def test_a_closed_file_fails_all_of_a_group(path: Path) -> None:
+    saver = open_checkpointer(path)
+    saver.close()
+
+    async def work() -> list[Any]:
+        two = (saver.database.run_soon(saver.get_tuple, thread()) for _ in range(2))
+        return [*await asyncio.gather(*two, return_exceptions=True)]
+
+    assert [type(error) for error in asyncio.run(work())] == [StorageError] * 2
+
+
+# --- what LangGraph is promised ------------------------------------------------------------------
+
+
+class State(TypedDict, total=False):
+    seen: list[int]
+
+
+def chain(saver: Any, look: Callable[[], int], nodes: int = 4) -> Any:
+    """Nodes in a row, each of which looks at the file."""
+
+    async def node(state: State) -> State:
+        return {"seen": [*state.get("seen", []), look()]}
+
+    graph = StateGraph(State)
+    names = [f"n{number}" for number in range(nodes)]
+    for before, name in zip([START, *names], names, strict=False):
+        graph.add_node(name, node)
+        graph.add_edge(before, name)
+    graph.add_edge(names[-1], END)
+    return graph.compile(checkpointer=saver)
+
+
+def checkpoints(path: Path) -> int:
+    return int(on_disk(path, "SELECT count(*) FROM checkpoints")[0])
+
+
+def test_sync_durability_has_each_checkpoint_on_disk_before_the_next_node(
+    saver: SwarmSaver, path: Path
+) -> None:
+    graph = chain(saver, lambda: checkpoints(path))
+    state = asyncio.run(graph.ainvoke({"seen": []}, thread(), durability="sync"))
+    assert state["seen"] == [2, 3, 4, 5]  # the input is a step of its own; LangGraph saves it before
+    assert checkpoints(path) == 6
+
+
+@pytest.mark.parametrize("durability", ["async", "sync", "exit"])
+def test_all_is_on_disk_when_invoke_returns(durability: Any, saver: SwarmSaver, path: Path) -> None:
+    async def work() -> tuple[Any, int]:
+        graph = chain(saver, lambda: 0)
+        return await graph.ainvoke({"seen": []}, thread(), durability=durability), checkpoints(path)
+
+    state, there = asyncio.run(work())
+    assert state["seen"] == [0] * 4
+    assert there == (1 if durability == "exit" else 6)
+
+
+@pytest.mark.parametrize("durability", ["async", "sync", "exit"])
+def test_an_interrupt_is_on_disk_when_invoke_returns(durability: Any, saver: SwarmSaver, path: Path) -> None:
+    graph: Any = StateGraph(State)
+    graph.add_node("ask", RunnableLambda(lambda _: {"seen": [interrupt("?")]}))
+    graph.add_edge(START, "ask")
+    graph = graph.compile(checkpointer=saver)
+
+    async def work() -> list[Any]:
+        await graph.ainvoke({"seen": []}, thread(), durability=durability)
+        return on_disk(path, "SELECT channel FROM writes")
+
+    assert "__interrupt__" in asyncio.run(work())
+    assert asyncio.run(graph.ainvoke(Command(resume=7), thread()))["seen"] == [7]
+
+
+def test_a_full_disk_fails_the_run_whose_writes_waited(saver: SwarmSaver) -> None:
+    """The run's own error, although its node had ended; the other session in the group is not lost."""
+    graph = chain(saver, lambda: 0)
+    (pages,) = saver.conn.execute("PRAGMA page_count").fetchone()
+    saver.conn.execute(f"PRAGMA max_page_count = {pages + 1}")
+    with pytest.raises(StorageError, match="the disk is full; free some space and resume"):
+        asyncio.run(graph.ainvoke({"seen": ["x" * 50_000]}, thread()))
+    saver.conn.execute("PRAGMA max_page_count = 100000")
+    assert asyncio.run(graph.ainvoke({"seen": []}, thread("u")))["seen"] == [0] * 4
+
+
+def test_an_answer_is_committed_before_its_role_reads_it(saver: SwarmSaver, path: Path) -> None:
+    answers: list[int] = []
+    graph = build_graph("standard", config=config(), checkpointer=saver)
+
+    async def work() -> None:
+        async for part in graph.astream(REQUEST, thread(), context=Crew().context, stream_mode="custom"):
+            event = parse_event(part)
+            if event and event.kind == "call_ended":
+                answers.append(int(on_disk(path, "SELECT count(answer) FROM calls")[0]))
+
+    asyncio.run(work())
+    assert all(committed >= number for number, committed in enumerate(answers, 1))
+    assert len(answers) == 6
+
+
+def test_whoever_opens_the_file_sees_whole_states_only(path: Path) -> None:
+    """As another process does, between any two pieces of LangGraph's stream."""
+    graph = build_graph("standard", config=config(), checkpointer=open_checkpointer(path))
+    looks: list[tuple[int, int]] = []
+
+    def look() -> None:
+        with open_checkpointer(path) as other:
+            saved = other.get_tuple(thread())
+            calls = other.catalogue.calls("t")
+        tasks = saved.checkpoint["channel_values"].get("tasks", {}) if saved else {}
+        assert len(tasks) <= len([call for call in calls if call["outcome"] == "answered"])
+        looks.append((len(tasks), len(calls)))
+
+    async def work() -> None:
+        async for _ in graph.astream(REQUEST, thread(), context=Crew().context, stream_mode="updates"):
+            look()
+            await asyncio.sleep(2 * LINGER_S)
+            look()
+
+    asyncio.run(work())
+    assert looks == sorted(looks)
+    assert looks[-1] == (6, 6)

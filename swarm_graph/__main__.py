@@ -8,6 +8,9 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Runs the command line."""
     try:
+        from swarm_graph.cli.lean_start import start_lean
+
+        start_lean()
         from swarm_graph.cli.main import main
 
         main()

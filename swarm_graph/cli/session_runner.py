@@ -56,15 +56,26 @@ def new_config(options: SessionOptions) -> SwarmConfig:
 def new_coordinator(options: SessionOptions, display: Display | None = None) -> SwarmCoordinator:
     """A coordinator for a new session."""
     from swarm_graph.config import config_path
+
+    config = new_config(options)
+    _prepare_imports(config)
     from swarm_graph.sessions.coordinator import SwarmCoordinator
 
     return SwarmCoordinator(
-        new_config(options),
+        config,
         data_dir=options.data_dir,
         output=options.output,
         on_event=display.on_event if display else None,
         config_origin=config_path(options.config_file),
     )
+
+
+def _prepare_imports(config: SwarmConfig) -> None:
+    """Call before LangChain is imported."""
+    if not config.features.langsmith:
+        from swarm_graph.cli.without_langsmith import leave_out_langsmith
+
+        leave_out_langsmith()
 
 
 def resuming_coordinator(
@@ -84,7 +95,6 @@ def resuming_coordinator(
     """
     from swarm_graph.config import settings_in_words
     from swarm_graph.errors import UntrustedSession
-    from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.sessions.trust import is_trusted, recorded_settings, trust
 
     data_dir = Path(options.data_dir)
@@ -101,6 +111,9 @@ def resuming_coordinator(
         resume = _resume_config(options, trust(data_dir, session), only)
     if resume.changed:
         say(f"note: the session began with other settings: {settings_in_words(resume.changed)}")
+    _prepare_imports(resume.config)
+    from swarm_graph.sessions.coordinator import SwarmCoordinator
+
     return SwarmCoordinator(
         resume.config,
         data_dir=options.data_dir,

@@ -50,7 +50,9 @@ TaskId = Annotated[
 class TaskSpec(BaseModel):
     """One task of a custom graph."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, defer_build=True
+    )  # the pattern of ids is slow to build
 
     task_id: TaskId = Field(description="Names the task and its result file.")
     task_type: str = Field("task", min_length=1, description="A word of your own for the kind of work.")

@@ -10,7 +10,8 @@ import json
 import operator
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
+from functools import partial
+from itertools import count
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.messages import HumanMessage, SystemMessage
@@ -20,16 +21,10 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from openai import DefaultAioHttpClient, DefaultAsyncHttpxClient
 from pydantic import SecretStr
-
-from swarm_graph.prompts import template
+from role_prompts import FOCUSES, REQUEST, RolePrompts
+from worker import Session, Setting
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
-ROLES = {
-    "clarifier": ("request", "requirements"),
-    "architect": ("request", "requirements", "design", "packages"),
-    "coder": ("request", "requirements", "design", "code", "findings", "diagnosis", "test_run", "packages"),
-    "reviewer": ("request", "requirements", "code", "focus"),
-}
 
 
 class PeerState(TypedDict, total=False):
@@ -42,16 +37,13 @@ class PeerState(TypedDict, total=False):
     rounds: int
 
 
-def peer_graph(model: ChatOpenAI, saver: AsyncSqliteSaver | None) -> Graph:
+def peer_graph(model: ChatOpenAI, prompts: RolePrompts, saver: AsyncSqliteSaver | None) -> Graph:
     """clarifier → architect → coder → three reviewers → verdict → coder or end."""
 
-    def asks(role: str, focus: str = "") -> Callable[[PeerState], Any]:
-        prompt = template.load(role, holes=ROLES[role])
-        fixed = {"focus": template.read(template.FOCUS + focus).strip()} if focus else {}
-
+    def asks(name: str) -> Callable[[PeerState], Any]:
         async def ask(state: PeerState) -> str:
-            values = {key: str(state.get(key) or "(none)") for key in ROLES[role]} | fixed
-            system, user = prompt.render(values)
+            texts = {key: value for key, value in state.items() if isinstance(value, str)}
+            system, user = prompts.messages(name, texts)
             messages = [SystemMessage(system), HumanMessage(user)]
             return "".join([chunk.text async for chunk in model.astream(messages)])
 
@@ -69,8 +61,8 @@ def peer_graph(model: ChatOpenAI, saver: AsyncSqliteSaver | None) -> Graph:
     async def coder(state: PeerState) -> PeerState:
         return {"code": await code(state), "rounds": state.get("rounds", 0) + 1}
 
-    def reviewer(focus: str) -> Callable[[PeerState], Any]:
-        ask = asks("reviewer", focus)
+    def reviewer(name: str) -> Callable[[PeerState], Any]:
+        ask = asks(name)
 
         async def review(state: PeerState) -> PeerState:
             return {"reviews": [json.loads(await ask(state))]}
@@ -88,9 +80,9 @@ def peer_graph(model: ChatOpenAI, saver: AsyncSqliteSaver | None) -> Graph:
     graph.add_edge(START, "clarifier")
     graph.add_edge("clarifier", "architect")
     graph.add_edge("architect", "coder")
-    reviews = [f"review_{focus}" for focus in ("correctness", "performance", "style")]
+    reviews = [f"review_{focus}" for focus in FOCUSES]
     for name in reviews:
-        graph.add_node(name, reviewer(name.removeprefix("review_")))
+        graph.add_node(name, reviewer(name))
         graph.add_edge("coder", name)
     graph.add_edge(reviews, "verdict")
     graph.add_conditional_edges(
@@ -102,19 +94,30 @@ def peer_graph(model: ChatOpenAI, saver: AsyncSqliteSaver | None) -> Graph:
 
 
 @asynccontextmanager
-async def open_peer(url: str, database: Path, *, aiohttp: bool = False) -> AsyncIterator[Graph]:
-    """The peer's graph over a server and a SQLite file; `aiohttp`: on the transport that we use."""
+async def open_peer(setting: Setting, *, aiohttp: bool) -> AsyncIterator[Session]:
+    """The peer over a SQLite file of its own; `aiohttp`: on the transport that we use."""
+    numbers = count()
+
+    async def session() -> bool:
+        thread = {"configurable": {"thread_id": f"session-{next(numbers)}"}}
+        return bool((await graph.ainvoke({"request": REQUEST}, thread))["approved"])
+
     async with (
         DefaultAioHttpClient() if aiohttp else DefaultAsyncHttpxClient() as client,
-        AsyncSqliteSaver.from_conn_string(str(database)) as saver,
+        AsyncSqliteSaver.from_conn_string(str(setting.folder / "peer.db")) as saver,
     ):
         model = ChatOpenAI(
             model="sleeper",
-            base_url=url,
+            base_url=setting.url,
             api_key=SecretStr("none"),
             temperature=0.6,
             stream_usage=True,
             stream_chunk_timeout=None,
             http_async_client=client,
         )
-        yield peer_graph(model, saver)
+        graph = peer_graph(model, setting.prompts, saver)
+        yield session
+
+
+on_httpx = partial(open_peer, aiohttp=False)
+on_aiohttp = partial(open_peer, aiohttp=True)

@@ -12,8 +12,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from overhead import contestants
+from ours import contender
+from role_prompts import our_prompts
 from server import running_server
+from worker import Setting
 
 SESSIONS = 40
 PACKAGES = 12
@@ -21,8 +23,7 @@ PACKAGES = 12
 
 async def profile() -> pstats.Stats:
     with running_server(0.0, 16) as server, tempfile.TemporaryDirectory() as folder:
-        async with contestants(server, Path(folder)) as runs:
-            session = runs["swarm_graph"]
+        async with contender(Setting(server.url, Path(folder), our_prompts())) as session:
             await session()
             profiler = cProfile.Profile()
             profiler.enable()

@@ -5,25 +5,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import requests
-from peer import ROLES
-
-from swarm_graph.prompts import template
-
-PROMPTS = {role: template.load(role, holes=holes) for role, holes in ROLES.items()}
-FOCUSES = [template.read(template.FOCUS + name).strip() for name in ("correctness", "performance", "style")]
+from role_prompts import REQUEST, REVIEWS, RolePrompts
+from worker import Session, Setting
 
 
-def run_session(url: str, request: str) -> bool:
+def run_session(url: str, prompts: RolePrompts) -> bool:
     """One session of the standard workflow with one round; whether it was approved."""
-    state = {"request": request}
+    state = {"request": REQUEST}
 
-    def ask(role: str, focus: str = "") -> str:
-        values = {key: state.get(key) or "(none)" for key in ROLES[role]} | {"focus": focus}
-        system, user = PROMPTS[role].render(values)
+    def ask(name: str) -> str:
+        system, user = prompts.messages(name, state)
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
         body = {"model": "sleeper", "messages": messages, "temperature": 0.6, "stream": False}
         answer = requests.post(f"{url}/chat/completions", json=body, timeout=60)
@@ -34,5 +32,13 @@ def run_session(url: str, request: str) -> bool:
     state["design"] = ask("architect")
     state["code"] = ask("coder")
     with ThreadPoolExecutor(max_workers=3) as pool:
-        reviews = list(pool.map(lambda focus: json.loads(ask("reviewer", focus)), FOCUSES))
+        reviews = list(pool.map(lambda name: json.loads(ask(name)), REVIEWS))
     return all(review["approved"] for review in reviews)
+
+
+@asynccontextmanager
+async def contender(setting: Setting) -> AsyncIterator[Session]:
+    async def session() -> bool:
+        return await asyncio.to_thread(run_session, setting.url, setting.prompts)
+
+    yield session

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -26,5 +26,16 @@ def test_it_can_be_imported(name: str) -> None:
 
 def test_one_session_of_each_way_ends() -> None:
     overhead = importlib.import_module("overhead")
-    seconds = asyncio.run(overhead.latency(1, 2))
-    assert len(seconds) >= 3
+    measured = overhead.latency(overhead.CONTENDERS, 1, 2, warm_up=0)
+    assert {name: len(figures.wall) for name, figures in measured.items()} == dict.fromkeys(
+        overhead.CONTENDERS, 1
+    )
+
+
+def test_the_server_finds_the_role_of_every_prompt() -> None:
+    server, prompts = importlib.import_module("server"), importlib.import_module("role_prompts")
+    ours = prompts.our_prompts()
+    for name in ours.texts:
+        system, user = ours.messages(name, {"request": prompts.REQUEST, "code": "x = 1"})
+        role = server.ROLE.search(json.dumps({"messages": [system, user]}).encode())
+        assert role[1].decode() == (name if name in prompts.WRITERS else "reviewer")

@@ -1,0 +1,27 @@
+"""swarm_graph's own session of the `standard` workflow, with its database; also run in an earlier checkout."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+
+from role_prompts import REQUEST
+from worker import Session, Setting
+
+from swarm_graph import build_graph, open_checkpointer
+
+
+@asynccontextmanager
+async def contender(setting: Setting) -> AsyncIterator[Session]:
+    model = {"url": setting.url, "model": "sleeper", "slots": 1024}
+    config = {"model_config": {"single_model": model}, "workflow": {"max_parallel_agents": 1024}}
+    numbers = count()
+
+    async def session() -> bool:
+        thread = {"configurable": {"thread_id": f"session-{next(numbers)}"}}
+        return bool((await graph.ainvoke({"request": REQUEST}, thread))["approved"])
+
+    async with open_checkpointer(setting.folder / "ours.db") as saver:
+        graph = build_graph("standard", config=config, checkpointer=saver)
+        yield session

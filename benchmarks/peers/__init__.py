@@ -1,0 +1,1 @@
+"""The same session with other frameworks, each in an environment of its own."""

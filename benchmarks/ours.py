@@ -1,4 +1,4 @@
-"""swarm_graph's own session of the `standard` workflow, with its database; also run in an earlier checkout."""
+"""swarm_graph's own session of the `standard` workflow, with its database; also of an earlier checkout."""
 
 from __future__ import annotations
 

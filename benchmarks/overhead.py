@@ -169,10 +169,11 @@ def show(title: str, measured: Measured, figure: Callable[[float], float], unit:
         low, median, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
         cpu = statistics.median(figures.cpu)
         ratio = statistics.median(map(figure, ours.wall)) / median
-        print(
-            f"  {name:<15} {median:8.2f} {unit}  (quartiles {low:.2f} to {high:.2f}), CPU {1000 * cpu:6.2f} ms"
-            + (f"  swarm_graph / {name} = {ratio:.2f}, CPU {cpu_ratio(measured, name):.2f}" * (name != OURS))
+        line = (
+            f"{name:<15} {median:8.2f} {unit}  (quartiles {low:.2f} to {high:.2f}), CPU {1000 * cpu:6.2f} ms"
         )
+        ratios = f"  swarm_graph / {name} = {ratio:.2f}, CPU {cpu_ratio(measured, name):.2f}"
+        print(f"  {line}{ratios if name != OURS else ''}")
 
 
 def cpu_ratio(measured: Measured, name: str) -> float:

@@ -2,9 +2,10 @@
 
     python benchmarks/worker.py FILE FUNCTION URL FOLDER PROMPTS
 
-FUNCTION of FILE opens the contender: an async context manager that yields a coroutine function, which runs one
-session and returns whether it was approved. Each line on stdin is an order, JSON with `at_once` and `in_a_row`;
-each line on stdout the outcome, with `wall` and `cpu` in seconds, or `error`. Closing stdin ends the process.
+FUNCTION of FILE opens the contender: an async context manager that yields a coroutine function, which runs
+one session and returns whether it was approved. Each line on stdin is an order, JSON with `at_once` and
+`in_a_row`; each line on stdout the outcome, with `wall` and `cpu` in seconds, or `error`. Closing stdin ends
+the process.
 """
 
 from __future__ import annotations

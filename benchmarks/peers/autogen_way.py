@@ -1,8 +1,8 @@
 """AutoGen: an AssistantAgent for each role and session, whose streamed answer becomes part of the next task.
 
-Its group chats and GraphFlow show every agent the whole conversation, so they would send other prompts; this is
-the leaner way of its documentation. Agents keep their messages, so each session has its own. No checkpoint, no
-record; `save_state` would be a call of the program.
+Its group chats and GraphFlow show every agent the whole conversation, so they would send other prompts; this
+is the leaner way of its documentation. Agents keep their messages, so each session has its own. No
+checkpoint, no record; `save_state` would be a call of the program.
 """
 
 from __future__ import annotations

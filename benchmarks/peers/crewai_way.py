@@ -1,8 +1,8 @@
 """CrewAI: a flow whose steps ask an agent each, the reviewers side by side; its streaming is on.
 
-A crew cannot end with several tasks at once, so this is a flow. CrewAI puts a role, a goal, a backstory and its
-own instructions around each question, so its prompts differ in words. Telemetry, tracing and memory are off. No
-checkpoint, no record; a flow with `@persist` would write its state to SQLite.
+A crew cannot end with several tasks at once, so this is a flow. CrewAI puts a role, a goal, a backstory and
+its own instructions around each question, so its prompts differ in words. Telemetry, tracing and memory are
+off. No checkpoint, no record; a flow with `@persist` would write its state to SQLite.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """pydantic-ai: an agent for each role, handed on in the program, reviewers in `asyncio.gather`; streaming.
 
-It has what its agents have: typed messages, usage, retries of unreadable answers. No checkpoint, no record, no
-resume. The instructions come with each run, since the prompts of a session depend on it.
+It has what its agents have: typed messages, usage, retries of unreadable answers. No checkpoint, no record,
+no resume.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast, overload
 
 from langchain_core.runnables import RunnableConfig
@@ -20,6 +20,7 @@ from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.state import SwarmContext, SwarmResult, SwarmState, with_every_key
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.workflows import schemas
+from swarm_graph.workflows.admission import open_runs, openings
 from swarm_graph.workflows.drawing import workflow_svg
 from swarm_graph.workflows.opening import Prepared, open_run, prepare, with_recorded_paths
 from swarm_graph.workflows.recording import RunRecorder, manual_edit
@@ -115,8 +116,10 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
     ) -> AsyncIterator[Any]:
         thread, options = self._thread(config), _options(context)
         prepared = input if isinstance(input, Prepared) else await self._prepared(input, options)
-        async with self._recorder(thread) as recorder:
-            opened = await self._aopened(prepared, thread, recorder, options)
+        async with open_runs(), AsyncExitStack() as stack:
+            async with openings():
+                recorder = await stack.enter_async_context(self._recorder(thread))
+                opened = await self._aopened(prepared, thread, recorder, options)
             stream: Any = super().astream(
                 opened.input, thread.config, context=cast("Any", opened.run), **kwargs
             )

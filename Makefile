@@ -24,7 +24,8 @@ help:
 	@echo "make picture   record the terminal of the README again"
 	@echo "make wheelhouse EXTRAS=sandbox   collect all wheels for a machine without a network"
 	@echo "make soak   kill sessions 500 times and compare what comes out (some minutes)"
-	@echo "make bench  measure start-up, fan-out, prompt sizes, sandboxes, task graphs and overhead (15 minutes)"
+	@echo "make bench  measure start-up, fan-out, prompt sizes, sandboxes, task graphs and overhead (20 minutes)"
+	@echo "            BEFORE=DIR: beside another checkout with its own .venv"
 	@echo "make lock   pin the newest versions of all dependencies again (needs uv)"
 
 demo: .venv/runtime
@@ -75,8 +76,11 @@ SEED ?= 1
 soak: .venv/dev
 	$(BIN)/python tests/soak.py --kills $(KILLS) --seed $(SEED)
 
+BEFORE ?=
+before = $(if $(BEFORE),--before $(BEFORE))
+
 bench: .venv/dev
-	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/startup.py $(before)
 	$(BIN)/python benchmarks/prompt_bytes.py
 	$(BIN)/python benchmarks/fan_out.py
 	$(BIN)/python benchmarks/database_bytes.py
@@ -86,7 +90,8 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/lao_documents.py
 	$(BIN)/python benchmarks/many_sessions.py
 	$(BIN)/python benchmarks/watching.py
-	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/overhead.py $(before)
+	$(BIN)/python benchmarks/at_once.py $(before)
 	$(BIN)/python benchmarks/profiled.py
 
 # Each stamp says: .venv has what this lock file pins. The dev lock holds the runtime lock's versions.

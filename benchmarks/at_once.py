@@ -72,8 +72,7 @@ async def measure(sessions: int, url: str, folder: Path) -> dict[str, Any]:
         watcher.cancel()
     errors = [repr(outcome) for outcome in outcomes if outcome is not True]
     return {
-        "errors": len(errors),
-        "first error": errors[0][:300] if errors else "",
+        "errors": f"{len(errors)} {errors[0][:300] if errors else ''}".rstrip(),
         "sessions a second": sessions / seconds,
         "CPU ms a session": 1000 * cpu / sessions,
         "KiB a session": (watch.memory - memory) / 1024 / sessions,

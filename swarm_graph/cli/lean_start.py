@@ -10,21 +10,18 @@ import sys
 
 NEW_OBJECTS = 50_000
 """Before the garbage collector looks for cycles. With Python's own 700 it walks through all modules often."""
-UNUSED = {
-    "numpy": "sqlite_utils.db",  # for columns of NumPy's types
-    "pandas": "sqlite_utils.db",
-    "httpx_aiohttp": "langsmith._base_client",  # for a client of LangSmith that has to be asked for
-}
-"""Modules that a library loads where they are installed and works without, and the module that loads them."""
+UNUSED = ("numpy", "pandas")
+LIBRARY = "sqlite_utils.db"
+"""It loads UNUSED, where they are installed, to store values of their types; the program has none."""
 
 
 class _Absent:
-    """Hides the modules of UNUSED from those that load them; everybody else finds them."""
+    """Hides UNUSED from LIBRARY; everybody else finds them."""
 
     @staticmethod
     def find_spec(fullname: str, *_: object) -> None:
         """A finder of `sys.meta_path`."""
-        if _is_loading(UNUSED.get(fullname, "")):
+        if fullname in UNUSED and _is_loading(LIBRARY):
             raise ModuleNotFoundError(f"{fullname} is not used here", name=fullname)
 
 

@@ -20,7 +20,15 @@ try:
 finally:
     print(json.dumps([name for name, module in sys.modules.items() if getattr(module, "__file__", None)]))
 """
-MODEL_CLIENTS = {"openai", "langchain_openai", "ollama", "langchain_ollama", "aiohttp", "httpx_aiohttp"}
+MODEL_CLIENTS = {
+    "swarm_graph.models.probe",
+    "openai",
+    "langchain_openai",
+    "ollama",
+    "langchain_ollama",
+    "aiohttp",
+    "httpx_aiohttp",
+}
 NUMBERS = {"numpy", "pandas"}
 LANGSMITH = {"langsmith.client", "langsmith.run_trees", "langsmith.run_helpers", "langsmith.schemas"}
 

@@ -33,14 +33,14 @@ def with_given_model(config: SwarmConfig, options: SessionOptions) -> SwarmConfi
         InputError: The options do not go together.
         ConfigError: Its server does not answer, or does not have it, or there is a choice.
     """
+    if not any((options.url, options.model, options.api_type, options.api_key_env)):
+        return config
     import asyncio
 
     from swarm_graph.config import load_config
     from swarm_graph.models.find_model import find_model
 
     given = given_model(options)
-    if not given:
-        return config
     if options.simulate:
         raise InputError("--simulate asks no server; leave it out, or leave out --url and --model")
     found = asyncio.run(find_model(config, given))

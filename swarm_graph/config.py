@@ -37,6 +37,7 @@ from swarm_graph.names import (
     name_problems,
 )
 from swarm_graph.settings import (
+    EMBEDDED,
     PROMPT_PACKS,
     SETTINGS_OF_ANY_SESSION,
     AgentParameters,
@@ -47,12 +48,13 @@ from swarm_graph.settings import (
     SessionLimits,
     Settings,
     WorkflowSettings,
+    absolute_file,
     validated_url,
 )
 
 # Execution is imported as itself, which re-exports it: scripts that call the sandbox import it from here.
 from swarm_graph.settings import Execution as Execution
-from swarm_graph.shorthand import SHORTHAND, one_model
+from swarm_graph.shorthand import SHORTHAND, names_file, one_model
 from swarm_graph.state import WORKFLOWS, AgentRole, Kind
 from swarm_graph.text import first_names
 
@@ -365,11 +367,25 @@ def _resolve_paths(file: Path, data: dict[str, Any]) -> None:
         data["prompts_dir"] = str(here / folder)
     if data.get("roles") or data.get("workflows"):
         data["code_dir"] = str(here / str(data.get("code_dir") or ""))
+    _resolve_models(here, data)
     if isinstance(roles := data.get("roles"), Mapping):
         data["roles"] = {
             name: str(here / role) if isinstance(role, str) and is_yaml(role) else role
             for name, role in roles.items()
         }
+
+
+def _resolve_models(here: Path, data: dict[str, Any]) -> None:
+    """Make the paths of GGUF files absolute."""
+    models = data.get("model_config", data.get("models"))
+    models = models if isinstance(models, Mapping) else {}
+    named = models.get("multi_model")
+    entries = [models.get("single_model"), *(named.values() if isinstance(named, Mapping) else ())]
+    for entry in [data, *entries]:
+        if isinstance(entry, dict) and isinstance(file := entry.get("model"), str):
+            of_shorthand = entry is data and "url" not in data and names_file(file)
+            if entry.get("api_type") == EMBEDDED or of_shorthand:
+                entry["model"] = absolute_file(file, here)
 
 
 def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -7,10 +7,13 @@ docs/reference/settings.md: run `python docs/reference_pages.py` after a change.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from swarm_graph.names import OwnName, RoleName
 from swarm_graph.state import WORKFLOWS, Kind
@@ -18,6 +21,7 @@ from swarm_graph.state import WORKFLOWS, Kind
 SERVER_TYPES = {
     "openai": "swarm_graph.models.openai",
     "ollama": "swarm_graph.models.ollama",
+    "llamacpp": "swarm_graph.models.embedded",
     "simulated": "swarm_graph.models.simulated",
 }
 """The module of each `api_type`. It defines `chat_model(entry, parameters, proxy, refused)`.
@@ -25,6 +29,9 @@ SERVER_TYPES = {
 That function returns a LangChain chat model for the running event loop. The model streams, sends none of the
 `refused` request fields, and uses no proxy but the given one.
 """
+
+EMBEDDED = "llamacpp"
+"""The `api_type` of a GGUF file that swarm_graph serves itself, in a process of its own."""
 
 AUTO = "auto"
 """The `api_type` of a model whose server is asked at the first call: Ollama's own API, or OpenAI's."""
@@ -113,15 +120,33 @@ class Prices(Settings):
     output: Number = Field(0.0, ge=0, description="Per million output tokens.")
 
 
+OF_EMBEDDED = ("num_ctx", "threads", "gpu_layers", "embedding")
+"""Settings of a model that only embedded ones have."""
+
+
+def absolute_file(path: str, folder: Path | None = None) -> str:
+    """A path as a person types it, from the root; `~` is the home folder.
+
+    Args:
+        path: The path.
+        folder: The folder that it counts from; default: the current one.
+    """
+    file = Path(path)
+    with suppress(RuntimeError):  # there is no home folder
+        file = file.expanduser()
+    return str((folder or Path()).absolute() / file)
+
+
 class ModelEntry(Settings):
     """One model on one server."""
 
     url: str = Field("", description="http://localhost:1234/v1 (openai), http://localhost:11434 (ollama).")
-    model: str = Field(min_length=1, description="The model's name on the server.")
+    model: str = Field(min_length=1, description="The model's name on the server; for llamacpp a GGUF file.")
     model_name: str | None = Field(None, description="The name in reports and progress; default: `model`.")
     api_type: ApiType = Field(
         "openai",
-        description="openai: LM Studio, llama.cpp, vLLM; ollama: Ollama's own API; auto: as the server says.",
+        description="openai: LM Studio, llama.cpp, vLLM; ollama: Ollama's own API; auto: as the server says; "
+        "llamacpp: serve a GGUF file ourselves, without a url.",
     )
     timeout: PositiveNumber = Field(
         1800.0, description="Seconds for one call, from dispatch to the last token."
@@ -140,12 +165,25 @@ class ModelEntry(Settings):
         ge=1,
         description="Calls at once on its server; default: as it reports, else max_parallel_agents.",
     )
+    num_ctx: Integer | None = Field(
+        None,
+        ge=256,
+        description="llamacpp: tokens of one call; default: 16384, or as long as it was trained.",
+    )
+    threads: Integer | None = Field(
+        None, ge=1, le=1024, description="llamacpp: threads that compute; default: one for each core but one."
+    )
+    gpu_layers: Integer | None = Field(
+        None, ge=0, description="llamacpp: layers on the GPU; default: as many as fit."
+    )
+    embedding: bool = Field(False, description="llamacpp: the file is an embedding model.")
     api_key_env: str | None = Field(None, description="Name of the environment variable with the API key.")
     fallbacks: list[str] = Field(
         [], description="Entries of multi_model to ask in turn when this one fails for good."
     )
     prices: Prices = Prices()
     simulation: Simulation = Simulation()
+    _served_key: str = PrivateAttr("")
 
     @field_validator("url")
     @classmethod
@@ -159,20 +197,68 @@ class ModelEntry(Settings):
             raise ValueError("expected the name of an environment variable, not a key itself")
         return name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _absolute_file(cls, data: Any) -> Any:
+        """The path of a GGUF file is absolute, because a session may be resumed in another folder."""
+        if isinstance(data, Mapping) and data.get("api_type") == EMBEDDED:
+            file = data.get("model")
+            if isinstance(file, str) and file:
+                return {**data, "model": absolute_file(file)}
+        return data
+
     @model_validator(mode="after")
     def _needs_url(self) -> Self:
+        if self.is_embedded:
+            if self.url or self.api_key_env:
+                given = "url" if self.url else "api_key_env"
+                raise ValueError(
+                    f"expected no {given} with api_type llamacpp: the file is served on this machine"
+                )
+            return self
         if self.api_type != "simulated" and not self.url:
             raise ValueError("expected a url: the address of the server with this model")
+        if odd := next((name for name in OF_EMBEDDED if getattr(self, name)), None):
+            cure = "agent_parameters has Ollama's" if odd == "num_ctx" else "set it where the server starts"
+            raise ValueError(f"expected {odd} only with api_type llamacpp; {cure}")
         return self
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether it is a GGUF file that swarm_graph serves itself."""
+        return self.api_type == EMBEDDED
+
+    def at(self, url: str, key: str) -> ModelEntry:
+        """An embedded model where it is served.
+
+        Args:
+            url: The base URL of its server.
+            key: The key of its server; it is in no dump of the model.
+        """
+        entry = self.model_copy(update={"url": url, "model": self.name, "api_type": "openai"})
+        entry._served_key = key
+        return entry
+
+    @property
+    def served_key(self) -> str:
+        """The key of the server of an embedded model; empty for all others."""
+        return self._served_key
+
+    @property
+    def name(self) -> str:
+        """What identifies the model, wherever its server is: its name there, or the name of its file."""
+        return Path(self.model).name if self.is_embedded else self.model
+
+    @property
     def label(self) -> str:
-        """The name in reports and progress; default: `model`."""
-        return self.model_name or self.model
+        """The name in reports and progress; default: `model`, or the name of its file."""
+        return self.model_name or self.name
 
     @property
     def server(self) -> str:
         """Scheme, host and port. Models with equal values share one server and its slots."""
+        if self.is_embedded:
+            return f"embedded:{self.name}"
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.lower()}" if self.url else "simulated"
 

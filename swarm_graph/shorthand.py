@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from swarm_graph.settings import AUTO, validated_url
+from swarm_graph.settings import AUTO, EMBEDDED, absolute_file, validated_url
 
 SHORTHAND = ("url", "model", "api_type", "api_key_env")
 """The keys at the top of a configuration that stand for a `model_config` with one model."""
@@ -67,7 +68,8 @@ def one_model(models: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """A `model_config` with one model for all roles.
 
     A model that is configured on the same server leaves its key, timeouts and slots; the same model also its
-    prices. An entry of multi_model is taken as it is, fallbacks included.
+    prices. An entry of multi_model is taken as it is, fallbacks included. Without a server, a name that
+    ends in .gguf is a file.
 
     Args:
         models: The `model_config` that it replaces, in the file's shape and not checked.
@@ -86,6 +88,8 @@ def one_model(models: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         return {**models, "mode": "single", "single_model": {**named[given["model"]], **more}}
     if given.get("api_type") == "simulated" and "model" in given:
         return {"mode": "single", "single_model": given}
+    if _is_file(given, has_server=bool(entries)):
+        return {"mode": "single", "single_model": _embedded(models, given)}
     url = _url(entries, given)
     model = given.get("model") or _only_model(entries)
     entry = {**_kept(entries, url, model), **more, "model": model}
@@ -94,11 +98,37 @@ def one_model(models: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"mode": "single", "single_model": entry}
 
 
+def names_file(model: str) -> bool:
+    """Whether a model's name is that of a GGUF file."""
+    return model.lower().endswith(".gguf")
+
+
+def _is_file(given: Mapping[str, Any], *, has_server: bool) -> bool:
+    """Whether the values mean a GGUF file to serve. A configured server may have a model of such a name."""
+    if "api_type" in given or "url" in given:
+        return given.get("api_type") == EMBEDDED and "model" in given
+    name = given.get("model", "")
+    return names_file(name) and (not has_server or Path(absolute_file(name)).is_file())
+
+
+def _embedded(models: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The model that serves a file; a configured one of the same file leaves its settings."""
+    new = {**given, "model": absolute_file(given["model"]), "api_type": EMBEDDED}
+    for entry in _all_entries(models):
+        if entry.get("api_type") == EMBEDDED and absolute_file(str(entry.get("model"))) == new["model"]:
+            return {key: value for key, value in entry.items() if key != "fallbacks"} | new
+    return new
+
+
 def _entries(models: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The configured models that have a server."""
+    return (entry for entry in _all_entries(models) if isinstance(entry.get("url"), str) and entry["url"])
+
+
+def _all_entries(models: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     named = models.get("multi_model")
     for entry in (models.get("single_model"), *(named.values() if isinstance(named, Mapping) else ())):
-        if isinstance(entry, Mapping) and isinstance(entry.get("url"), str) and entry["url"]:
+        if isinstance(entry, Mapping):
             yield entry
 
 

@@ -32,14 +32,14 @@ class Capacity:
         slots: Concurrent calls.
         context: Tokens of one call, prompt and answer together; None when unknown.
         num_ctx: The `num_ctx` that each call sends; None for servers other than Ollama.
-        tokenizer: URL where the server counts tokens (llama.cpp); empty elsewhere.
+        counts_tokens: Whether the server counts the tokens of a text when it is asked (llama.cpp).
         chat_template: The tokens of the model's chat template.
     """
 
     slots: int
     context: int | None = None
     num_ctx: int | None = None
-    tokenizer: str = ""
+    counts_tokens: bool = False
     chat_template: ChatTemplate = KNOWN
 
 
@@ -57,9 +57,9 @@ def server_capacity(config: SwarmConfig, entry: ModelEntry, info: ServerInfo | N
     if entry.api_type == "ollama":
         num_ctx = num_ctx or _default_num_ctx(entry, info)
         return Capacity(slots, num_ctx, num_ctx, chat_template=info.chat_template)
-    tokenizer = f"{entry.url.removesuffix('/v1')}/tokenize" if info.kind == "llama.cpp" else ""
+    counts_tokens = info.kind == "llama.cpp"
     return Capacity(
-        slots, info.context_of(entry.model), tokenizer=tokenizer, chat_template=info.chat_template
+        slots, info.context_of(entry.model), counts_tokens=counts_tokens, chat_template=info.chat_template
     )
 
 

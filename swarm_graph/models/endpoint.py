@@ -61,7 +61,7 @@ class ConfiguredEndpoint:
         self._pool, self.entry = pool, entry
 
     def name_of(self, model: BaseChatModel) -> str:
-        return self.entry.model
+        return self.entry.name
 
     async def chat(self, parameters: AgentParameters, left_out: AbstractSet[str]) -> BaseChatModel:
         return await self._pool.chat(self.entry, parameters, left_out)

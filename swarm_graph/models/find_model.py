@@ -6,23 +6,26 @@ import asyncio
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from swarm_graph.config import SwarmConfig
 from swarm_graph.config_source import closest_match
 from swarm_graph.errors import ConfigError, InputError
+from swarm_graph.models.embedded_file import usable_file
+from swarm_graph.models.gguf import is_gguf
 from swarm_graph.models.keys import api_key
 from swarm_graph.models.probe import DEFAULT_URLS, ServerInfo, discover, inspect
-from swarm_graph.settings import AUTO, SERVER_TYPES, ModelEntry
-from swarm_graph.shorthand import same_server, typed_url
+from swarm_graph.settings import AUTO, EMBEDDED, SERVER_TYPES, ModelEntry, absolute_file
+from swarm_graph.shorthand import names_file, same_server, typed_url
 
-CHOICES = tuple(name for name in SERVER_TYPES if name != "simulated")
+CHOICES = tuple(name for name in SERVER_TYPES if name not in ("simulated", EMBEDDED))
 """The server types that a command line may name."""
 PORTS = ", ".join(url.removesuffix("/v1").rpartition(":")[2] for url in DEFAULT_URLS)
 NO_SERVER = (
     f"found no model server on this machine (ports {PORTS}, OPENAI_BASE_URL, OLLAMA_HOST); "
-    "name yours: --url URL --model NAME, or `swarm-graph init URL`"
+    "name yours: --url URL --model NAME, or `swarm-graph init URL`, or a file to serve: --model FILE.gguf"
 )
 MAX_NAMED = 12
 """How many of a server's models a message lists."""
@@ -61,15 +64,40 @@ async def find_model(config: SwarmConfig, given: GivenModel) -> FoundModel:
         InputError: The options do not go together.
         ConfigError: The server does not answer, or has no such model, or there is a choice. One line.
     """
-    if given.api_type and given.api_type not in (*CHOICES, AUTO):
+    if given.api_type and given.api_type not in (*CHOICES, AUTO, EMBEDDED):
         raise InputError(f"--api-type {given.api_type!r}: expected {' or '.join(CHOICES)}")
     if given.url:
         return await _at_url(config, given)
+    if given.api_type == EMBEDDED or is_file(config, given.model):
+        return _of_file(given)
     if given.api_type:
         raise InputError("--api-type needs --url: the server that has this API")
     if not given.model:
         raise InputError("--api-key-env needs --url URL or --model NAME: the server that wants the key")
     return await _by_name(config, given)
+
+
+def is_file(config: SwarmConfig, name: str) -> bool:
+    """Whether a name on the command line is that of a GGUF file to serve.
+
+    It is if there is such a file. One that is missing may be meant if no server is configured to have it.
+    """
+    if not name or name in config.models.multi_model:
+        return False
+    file = Path(absolute_file(name))
+    return is_gguf(file) or (names_file(name) and (file.exists() or not any(_with_server(config))))
+
+
+def _of_file(given: GivenModel) -> FoundModel:
+    if given.api_key_env:
+        raise InputError(
+            "--api-key-env goes with a server; a GGUF file is served on this machine without one"
+        )
+    entry = ModelEntry(model=given.model, api_type=EMBEDDED)
+    header = usable_file(entry)
+    size = f"{header.size / 1e9:.1f} GB" if header.size >= 1e8 else f"{header.size / 1e6:.0f} MB"
+    text = f"{entry.name} ({size}), served on this machine"
+    return FoundModel({"model": entry.model, "api_type": EMBEDDED}, text)
 
 
 # --- with --url ----------------------------------------------------------------------------------
@@ -227,4 +255,4 @@ def _listed(models: Sequence[str]) -> str:
 
 
 def _with_server(config: SwarmConfig) -> list[ModelEntry]:
-    return [entry for entry in config.entries if entry.api_type != "simulated"]
+    return [entry for entry in config.entries if entry.url]

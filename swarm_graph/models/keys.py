@@ -18,7 +18,7 @@ def api_key(entry: ModelEntry) -> str | None:
         ConfigError: The environment variable that `api_key_env` names is not set.
     """
     if entry.api_key_env is None:
-        return None
+        return entry.served_key or None
     key = os.environ.get(entry.api_key_env)
     if not key:
         raise ConfigError(
@@ -40,6 +40,10 @@ def check_model(entry: ModelEntry) -> None:
             "`swarm-graph init URL --force` asks your server, without URL it looks for servers again"
         )
     api_key(entry)
+    if entry.is_embedded:
+        from swarm_graph.models.embedded_file import usable_file
+
+        usable_file(entry)
     if entry.api_type == "simulated":
         from swarm_graph.models.simulated_script import load_script
 

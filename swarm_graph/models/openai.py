@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from typing import Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
@@ -35,6 +34,8 @@ class OpenAIChat(ChatOpenAI, DirectChatModel):
     """
 
     _address: Address = PrivateAttr()
+    _reached: Callable[[], Awaitable[tuple[str, str]]] | None = PrivateAttr(None)
+    """Returns base URL and key of a server that we start ourselves, and starts it if it does not run."""
 
     def deltas(self, messages: list[BaseMessage], **arguments: Any) -> Deltas:
         return self._read(self._payload(messages, **arguments), _delta)
@@ -56,9 +57,12 @@ class OpenAIChat(ChatOpenAI, DirectChatModel):
                         await run_manager.on_llm_new_token(converted.text, chunk=converted)
                     yield converted
 
-    def _read(self, payload: dict[str, Any], part: MakePart[Part]) -> AsyncGenerator[list[Part]]:
+    async def _read(self, payload: dict[str, Any], part: MakePart[Part]) -> AsyncGenerator[list[Part]]:
         """Send a request, and read the answer into parts; see `read` and `ChunkReader`."""
-        return read(self._address, payload, ChunkReader(part))
+        address = _chat_page(*await self._reached(), None) if self._reached else self._address
+        async with aclosing(read(address, payload, ChunkReader(part))) as parts:
+            async for found in parts:
+                yield found
 
     def _payload(
         self,
@@ -88,13 +92,17 @@ def _delta(text: str, thoughts: str, reason: str, usage: Usage | None, _model: A
     return Delta(text, thoughts, reason, _create_usage_metadata(usage) if usage else None)
 
 
+def _chat_page(base_url: str, key: str, proxy: str | None) -> Address:
+    return Address(f"{base_url}/chat/completions", {"authorization": f"Bearer {key}"}, proxy)
+
+
 def _sign_of_life() -> ChatGenerationChunk:
     return ChatGenerationChunk(message=AIMessageChunk(content=""))
 
 
 def chat_model(
     entry: ModelEntry, parameters: AgentParameters, proxy: str | None, refused: AbstractSet[str]
-) -> BaseChatModel:
+) -> OpenAIChat:
     """A chat model for an entry, as `SERVER_TYPES` requires.
 
     Raises:
@@ -121,6 +129,5 @@ def chat_model(
         client=_UNUSED,
         async_client=_UNUSED,
     )
-    headers = {"authorization": f"Bearer {api_key(entry) or 'none'}"}
-    model._address = Address(f"{entry.url}/chat/completions", headers, proxy)
+    model._address = _chat_page(entry.url, api_key(entry) or "none", proxy)
     return model

@@ -18,10 +18,11 @@ from swarm_graph.models.context_window import MESSAGE_TOKENS, TokenEstimator, pr
 from swarm_graph.models.keys import api_key
 from swarm_graph.models.request import without_refused
 from swarm_graph.models.slots import Slots, connection_slots, server_slots
-from swarm_graph.settings import AUTO, SERVER_TYPES, AgentParameters, ModelEntry
+from swarm_graph.settings import AUTO, OF_EMBEDDED, SERVER_TYPES, AgentParameters, ModelEntry
 
 if TYPE_CHECKING:
     from swarm_graph.models.probe import ServerInfo
+    from swarm_graph.models.shared_server import SharedServer
 
 PROBE_TIMEOUT_S = 2.0
 """Without an answer in this time, calls start with the capacity from the config."""
@@ -71,6 +72,7 @@ class ModelPool:
         self._token_estimators: dict[str, TokenEstimator] = {}
         self._outages: dict[str, _Outage] = {}
         self._refused_fields: dict[str, set[str]] = {}
+        self._embedded: dict[str, tuple[ModelEntry, SharedServer]] = {}
 
     async def chat(
         self, entry: ModelEntry, parameters: AgentParameters, left_out: AbstractSet[str] = frozenset()
@@ -89,12 +91,14 @@ class ModelPool:
         key = entry.model_dump_json() + parameters.model_dump_json() + " ".join(sorted(refused))
         if key not in self._chat_models:
             allowed = without_refused(parameters, refused)
-            self._chat_models[key] = chat_model(entry, allowed, self.config.proxy, refused)
+            complete = self._embedded_model(entry)[0] if entry.is_embedded else entry
+            self._chat_models[key] = chat_model(complete, allowed, self.config.proxy, refused)
         return self._chat_models[key]
 
     async def slots(self, entry: ModelEntry) -> list[Slots]:
         """The limiters of concurrent calls to a model's server, and of the process's connections."""
-        server = server_slots(entry.server, (await self.capacity(entry)).slots)
+        capacity = await self.capacity(entry)
+        server = server_slots((await self._reached(entry)).server, capacity.slots)
         return [server] if entry.api_type == "simulated" else [server, connection_slots()]
 
     def known_slots(self, entry: ModelEntry) -> int:
@@ -141,14 +145,41 @@ class ModelPool:
         """
         from swarm_graph.models.probe import inspect
 
+        entry = await self._reached(entry)
         key = api_key(entry)
         return await inspect(
-            entry.url, model=entry.model, key=key, proxy=self.config.proxy, patience_s=PROBE_TIMEOUT_S
+            entry.url, model=entry.model, key=key, proxy=self._proxy(entry), patience_s=PROBE_TIMEOUT_S
         )
+
+    def _proxy(self, entry: ModelEntry) -> str | None:
+        """The proxy on the way to a model; None for an embedded one, which is on this machine."""
+        return None if entry.served_key else self.config.proxy
+
+    def _embedded_model(self, entry: ModelEntry) -> tuple[ModelEntry, SharedServer]:
+        """An embedded model with all that its server is started with, and the server; nothing is started."""
+        key = _model_key(entry)
+        if key not in self._embedded:
+            from swarm_graph.models.embedded_file import server_of, with_defaults
+
+            complete = with_defaults(self.config, entry)
+            self._embedded[key] = complete, server_of(complete)
+        return self._embedded[key]
+
+    async def _reached(self, entry: ModelEntry) -> ModelEntry:
+        """The model where it is served. The server of an embedded one is started if it does not run.
+
+        Raises:
+            ModelError: It cannot be started.
+        """
+        if not entry.is_embedded:
+            return entry
+        complete, server = self._embedded_model(entry)
+        address = await server.reached()
+        return complete.at(address.url, address.key)
 
     async def _probe(self, entry: ModelEntry) -> Capacity:
         info = await self.server_info(entry)
-        capacity = server_capacity(self.config, entry, info)
+        capacity = server_capacity(self.config, await self._reached(entry), info)
         if not info.reachable and (earlier := self._capacities.get(_model_key(entry))):
             capacity = earlier.capacity
         self._capacities[_model_key(entry)] = _CachedCapacity(time.monotonic(), capacity)
@@ -186,12 +217,14 @@ class ModelPool:
         self, entry: ModelEntry, capacity: Capacity, messages: list[BaseMessage]
     ) -> int | None:
         """The tokens by the server's own count; None when it has no tokenizer or does not answer."""
-        if not capacity.tokenizer:
+        if not capacity.counts_tokens:
             return None
         from swarm_graph.models.probe import count_tokens
 
-        text = "\n".join(message.text for message in messages)
-        return await count_tokens(capacity.tokenizer, text, key=api_key(entry), proxy=self.config.proxy)
+        text, entry = "\n".join(message.text for message in messages), await self._reached(entry)
+        return await count_tokens(
+            f"{entry.url.removesuffix('/v1')}/tokenize", text, key=api_key(entry), proxy=self._proxy(entry)
+        )
 
     async def truncated_prompt_tokens(
         self, entry: ModelEntry, messages: list[BaseMessage], tokens: int
@@ -243,7 +276,8 @@ class ModelPool:
 
 
 def _model_key(entry: ModelEntry) -> str:
-    return f"{entry.url} {entry.model}"
+    own = entry.model_dump_json(include={*OF_EMBEDDED, "slots"}) if entry.is_embedded else ""
+    return f"{entry.url} {entry.model} {own}"
 
 
 def chat_model(

@@ -33,7 +33,7 @@ from swarm_graph.roles.call import ModelCall
 from swarm_graph.roles.chat_markup import FinalMessage, final_message
 from swarm_graph.roles.emitter import Emitter
 from swarm_graph.roles.run import RunContext
-from swarm_graph.settings import AgentParameters, ModelEntry
+from swarm_graph.settings import EMBEDDED, AgentParameters, ModelEntry
 from swarm_graph.state import DOCUMENT, Reply, SwarmContext, TaskRecord
 
 A = TypeVar("A")
@@ -237,7 +237,7 @@ class Turn:
         assert size is not None
         entry, node = endpoint.entry, self.emit.origin.node
         answer = room_for_answer(parameters.max_tokens)
-        option = "num_ctx" if entry.api_type == "ollama" else "its server's context"
+        option = "num_ctx" if entry.api_type in ("ollama", EMBEDDED) else "its server's context"
         raise ModelError(
             f"{node}: {entry.label} at {entry.server} has a context of {size.room + answer} tokens, too "
             f"small for this prompt of about {size.tokens} and {answer} for the answer; "

@@ -1,0 +1,145 @@
+"""A GGUF file that is to be served: whether it can be, and with which settings. Nothing is started."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+
+from swarm_graph.config import SwarmConfig
+from swarm_graph.errors import ConfigError
+from swarm_graph.models.gguf import Header, NotGGUF, read_header
+from swarm_graph.models.shared_server import ServerSettings, SharedServer, shared_server
+from swarm_graph.settings import ModelEntry
+
+EXTRA = "pip install 'swarm_graph[embedded]'"
+NUM_CTX = 16384
+"""Tokens of one call unless configured, if the model was trained for as many."""
+SLOTS = 1
+"""Without a GPU several calls at once are no faster, and each call evaluates the common beginning again."""
+
+
+def with_defaults(config: SwarmConfig, entry: ModelEntry) -> ModelEntry:
+    """An embedded model with all that its server is started with.
+
+    What is not configured follows from the file and the machine alone, so that all programs share one server.
+
+    Raises:
+        ConfigError: The file cannot be served.
+    """
+    header = usable_file(entry)
+    longest = header.context or NUM_CTX
+    num_ctx = min(entry.num_ctx or max(_num_ctx_of_roles(config, entry), min(longest, NUM_CTX)), longest)
+    return entry.model_copy(
+        update={
+            "num_ctx": num_ctx,
+            "slots": entry.slots or SLOTS,
+            "threads": entry.threads or _default_threads(),
+        }
+    )
+
+
+def _num_ctx_of_roles(config: SwarmConfig, entry: ModelEntry) -> int:
+    """The largest `num_ctx` that a role that uses this model asks for."""
+    configured = [0]
+    for role in config.role_names:
+        try:
+            is_used = config.model_for(role).model == entry.model
+        except ConfigError:
+            continue
+        configured += [config.parameters_for(role).num_ctx or 0] if is_used else []
+    return max(configured)
+
+
+def _default_threads() -> int:
+    """One for each core but one, which is left to everything else.
+
+    llama.cpp's threads wait for each other after every step. When one of them loses its core to another
+    program, all of them wait: with a thread for each of two busy cores it was 30 times slower than with one.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed) - 1)
+
+
+def server_of(entry: ModelEntry) -> SharedServer:
+    """The server of a model that `with_defaults` returned; nothing is started."""
+    path = read_header(Path(entry.model)).path.resolve()
+    status = path.stat()
+    assert entry.slots
+    assert entry.num_ctx
+    assert entry.threads
+    return shared_server(
+        ServerSettings(
+            model=str(path),
+            modified_ns=status.st_mtime_ns,
+            size=status.st_size,
+            alias=entry.name,
+            slots=entry.slots,
+            num_ctx=entry.num_ctx,
+            threads=entry.threads,
+            gpu_layers=entry.gpu_layers,
+            embedding=entry.embedding,
+            version=version("xllamacpp"),
+        )
+    )
+
+
+# --- checks --------------------------------------------------------------------------------------
+
+
+def usable_file(entry: ModelEntry) -> Header:
+    """The header of a model's file. Starts nothing and imports nothing heavy.
+
+    Raises:
+        ConfigError: It cannot be served: the extra is not installed, or it is broken, too large, or of a kind
+            that does not chat. One line.
+    """
+    path = Path(entry.model)
+    try:
+        header = read_header(path)
+    except OSError as error:
+        raise ConfigError(f"cannot read the model '{path}': {error.strerror}; name a GGUF file") from error
+    except NotGGUF as error:
+        raise ConfigError(f"the model '{path}' {error}; name another file, or get it again") from error
+    if problem := extra_problem() or _kind_problem(header, entry) or _memory_problem(header, entry):
+        raise ConfigError(problem)
+    return header
+
+
+def extra_problem() -> str:
+    """Why no model can be embedded in this installation; empty if one can."""
+    if sys.platform == "win32":
+        return "a GGUF file cannot be embedded on Windows; serve it with LM Studio, Ollama or llama.cpp"
+    try:
+        version("xllamacpp")
+    except PackageNotFoundError:
+        return f"to serve a GGUF file, install the extra: {EXTRA}"
+    return "" if find_spec("xllamacpp") else f"to serve a GGUF file, install the extra again: {EXTRA}"
+
+
+def _kind_problem(header: Header, entry: ModelEntry) -> str:
+    name = f"the model '{header.path}'"
+    if header.is_projector:
+        return f"{name} is only a part of a model ({header.architecture}); name the model itself"
+    if entry.embedding:
+        return ""
+    if header.is_embedding:
+        return f"{name} makes embeddings and cannot chat ({header.architecture}); name a chat model"
+    if not header.has_chat_template:
+        return f"{name} has no chat template: it is a base model; name an instruct or chat model"
+    return ""
+
+
+def _memory_problem(header: Header, entry: ModelEntry) -> str:
+    needed = header.memory((entry.num_ctx or 0) * (entry.slots or SLOTS)).total
+    total = psutil.virtual_memory().total
+    if needed <= total or entry.gpu_layers:
+        return ""
+    return (
+        f"the model '{header.path}' needs about {needed / 1e9:.1f} GB of memory, and this machine has "
+        f"{total / 1e9:.1f} GB; name a smaller file, or lower num_ctx or slots"
+    )

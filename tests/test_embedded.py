@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -27,8 +27,15 @@ SHORT = {"max_tokens": 40}
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+
+
+@pytest.fixture
+def tiny(written: Path, tmp_path: Path) -> Path:
+    """A file of this test alone: a program keeps its servers until it ends."""
+    (tmp_path / "models").mkdir()
+    return shutil.copy(written, tmp_path / "models" / "tiny.gguf")
 
 
 @pytest.fixture
@@ -38,7 +45,6 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     yield folder / "swarm-graph"
-    gc.collect()  # graphs of this process give their servers back
     for process in servers(folder):
         process.kill()
 
@@ -109,7 +115,7 @@ def test_its_address_is_recorded_nowhere(tiny: Path, runtime: Path, tmp_path: Pa
     port, key = address(runtime)["url"].rpartition(":")[2].removesuffix("/v1"), address(runtime)["key"]
     assert listening.laddr == ("127.0.0.1", int(port))
     assert swarm(tmp_path, runtime, *REVIEW, "--model", tiny, "--log-file", "log.jsonl").returncode == 0
-    for file in (path for path in tmp_path.rglob("*") if path.is_file() and runtime not in path.parents):
+    for file in [path for path in tmp_path.rglob("*") if path.is_file() and runtime not in path.parents]:
         content = file.read_bytes()
         assert f":{port}".encode() not in content, file
         assert key.encode() not in content, file

@@ -104,7 +104,7 @@ def swarm(folder: Path, runtime: Path, *words: str | Path, **env: str) -> subpro
 def test_a_file_is_all_that_a_run_needs(tiny: Path, runtime: Path, tmp_path: Path) -> None:
     done = swarm(tmp_path, runtime, *REVIEW, "--model", tiny, HTTP_PROXY="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("swarm-graph: every role asks tiny.gguf (0 MB), served on this machine\n")
+    assert done.stderr.startswith("swarm-graph: every role asks tiny.gguf (0.2 MB), served on this machine\n")
     until(lambda: not servers(runtime))
 
 

@@ -121,7 +121,9 @@ def _completer(parameter: click.Parameter) -> Complete | None:
     if not isinstance(parameter.type, click.types.StringParamType):
         return None
     metavar = (parameter.metavar or "").rstrip(".")
-    by_name: dict[str | None, Complete] = {"workflow": _workflows, "data_dir": _folders, "session": _sessions}
+    by_name: dict[str | None, Complete] = {
+        "workflow": _workflows, "data_dir": _folders, "session": _sessions, "model": _files,
+    }  # fmt: skip
     by_metavar: dict[str, Complete] = {
         "FILE": _files, "INPUT": _files, "DIR": _folders, "SESSION": _sessions, "ROLE": _roles,
     }  # fmt: skip

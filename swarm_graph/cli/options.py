@@ -46,7 +46,7 @@ model_option: Option = click.option(
     metavar="NAME",
     default="",
     callback=lambda *given: _not_empty(*given),
-    help="One model for all roles: its name on the server, or an entry of multi_model.",
+    help="One model for all roles: its name on the server, an entry of multi_model, or FILE.gguf.",
 )
 api_type_option: Option = click.option(
     "--api-type",

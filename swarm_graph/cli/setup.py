@@ -119,14 +119,26 @@ def init(
     """Write a commented config to FILE (config.json) for the model servers at each URL.
 
     Without a URL it looks for servers on this machine: 127.0.0.1, and what OPENAI_BASE_URL and OLLAMA_HOST
-    name. With --model the config has only that model. No prompt is sent.
+    name, and for GGUF files, which need no server. With --model the config has only that model. No prompt is
+    sent.
     """
     import asyncio
 
     from swarm_graph.config import config_schema
+    from swarm_graph.models.embedded_file import extra_problem
     from swarm_graph.models.find_model import NO_SERVER
+    from swarm_graph.models.gguf_folders import FoundFiles
     from swarm_graph.settings import MODEL_PLACEHOLDER
-    from swarm_graph.setup.init import config_text, find_servers, keep_existing, next_command, write_config
+    from swarm_graph.setup.init import (
+        MAX_FILES,
+        config_text,
+        file_text,
+        find_servers,
+        keep_existing,
+        next_command,
+        servable_files,
+        write_config,
+    )
     from swarm_graph.text import to_json
 
     if task_schema:
@@ -142,15 +154,25 @@ def init(
     urls += filter(None, [options.url])
     if options.api_key_env and len(urls) != 1:
         raise InputError("--api-key-env goes with one URL: the server that wants the key")
-    servers = asyncio.run(find_servers(urls, given_model(options)))
+    given = given_model(options)
+    files, problems = FoundFiles([], []) if urls else servable_files(given)
+    servers = [] if given.model and files else asyncio.run(find_servers(urls, given))
     for server in servers:
         click.echo(f"found {server.kind} at {server.url}: {', '.join(server.models) or 'no model'}")
-    if not servers:
+    for file in files[:MAX_FILES]:
+        click.echo(f"found {file_text(file)}")
+    if len(files) > MAX_FILES:
+        click.echo(f"and {len(files) - MAX_FILES} more files; --model FILE.gguf names one")
+    if files and (missing := extra_problem()):
+        click.echo(missing)
+    if problems and not (servers or files):
+        click.echo(f"could not search {'; '.join(problems)}")
+    if not (servers or files):
         click.echo(f"{NO_SERVER}; the config will have a place for it, marked {MODEL_PLACEHOLDER}")
     if sys.stdin.isatty() and not yes and not click.confirm(f"Write {path}?", default=True):
         return
-    write_config(path, config_text(servers, preset, options.api_key_env), force=force)
-    click.echo(f"wrote {path}; {next_command(servers, path, program())}")
+    write_config(path, config_text(servers, preset, options.api_key_env, files), force=force)
+    click.echo(f"wrote {path}; {next_command(servers, path, program(), files)}")
 
 
 def _urls_and_path(places: tuple[str, ...]) -> tuple[list[str], Path]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -14,13 +17,18 @@ from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError
 from swarm_graph.models.gguf import Header, NotGGUF, read_header
 from swarm_graph.models.shared_server import ServerSettings, SharedServer, shared_server
-from swarm_graph.settings import ModelEntry
+from swarm_graph.settings import EMBEDDED, ModelEntry
 
 EXTRA = "pip install 'swarm_graph[embedded]'"
 NUM_CTX = 16384
 """Tokens of one call unless configured, if the model was trained for as many."""
 SLOTS = 1
 """Without a GPU several calls at once are no faster, and each call evaluates the common beginning again."""
+
+
+def file_entry(path: str) -> ModelEntry:
+    """The model that a file is when nothing else is said of it."""
+    return ModelEntry(model=path, api_type=EMBEDDED)
 
 
 def with_defaults(config: SwarmConfig, entry: ModelEntry) -> ModelEntry:
@@ -135,11 +143,55 @@ def _kind_problem(header: Header, entry: ModelEntry) -> str:
 
 
 def _memory_problem(header: Header, entry: ModelEntry) -> str:
-    needed = header.memory((entry.num_ctx or 0) * (entry.slots or SLOTS)).total
-    total = psutil.virtual_memory().total
-    if needed <= total or entry.gpu_layers:
+    """Why its memory cannot suffice; empty if it may, or if a part of the model goes to a GPU."""
+    needed, memory = needed_memory(header, entry), machine_memory()
+    if needed <= memory.total or entry.gpu_layers:
         return ""
     return (
-        f"the model '{header.path}' needs about {needed / 1e9:.1f} GB of memory, and this machine has "
-        f"{total / 1e9:.1f} GB; name a smaller file, or lower num_ctx or slots"
+        f"the model '{header.path}' needs about {gigabytes(needed)} of memory, and this machine has "
+        f"{gigabytes(memory.total)}; name a smaller file, or lower num_ctx or slots"
     )
+
+
+def needed_memory(header: Header, entry: ModelEntry) -> int:
+    """Bytes of memory to serve a model, about, with the context and the slots that it is configured with."""
+    context = entry.num_ctx or min(header.context or NUM_CTX, NUM_CTX)
+    return header.memory(context * (entry.slots or SLOTS)).total
+
+
+class Memory(NamedTuple):
+    """Bytes."""
+
+    total: int
+    available: int
+
+
+def machine_memory() -> Memory:
+    """The memory of this machine, or as much of it as this process may use in its container."""
+    memory = psutil.virtual_memory()
+    limit = min([memory.total, *_control_group_limits()])
+    return Memory(limit, min(memory.available, limit))
+
+
+def _control_group_limits() -> Iterator[int]:
+    """The limits of this process's control group, version 2, and of the groups above it."""
+    with suppress(OSError, ValueError):
+        own = Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2]
+        group = Path("/sys/fs/cgroup") / own.lstrip("/")
+        for folder in (group, *group.parents):
+            with suppress(OSError, ValueError):
+                yield int((folder / "memory.max").read_text())
+
+
+def gigabytes(size: int) -> str:
+    """A size for people, as in `4.7 GB`."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def fit_text(header: Header, entry: ModelEntry) -> str:
+    """Whether a model fits the memory, for people, as in `needs about 6.9 of 15.5 GB`."""
+    needed, memory = needed_memory(header, entry), machine_memory()
+    about = f"needs about {gigabytes(needed)} of memory"
+    if needed > memory.total:
+        return f"{about}, too much for the {gigabytes(memory.total)} of this machine"
+    return f"{about}, {gigabytes(memory.available)} of {gigabytes(memory.total)} are free"

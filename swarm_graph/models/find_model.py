@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from swarm_graph.config import SwarmConfig
 from swarm_graph.config_source import closest_match
 from swarm_graph.errors import ConfigError, InputError
-from swarm_graph.models.embedded_file import usable_file
+from swarm_graph.models.embedded_file import file_entry, gigabytes, usable_file
 from swarm_graph.models.gguf import is_gguf
 from swarm_graph.models.keys import api_key
 from swarm_graph.models.probe import DEFAULT_URLS, ServerInfo, discover, inspect
@@ -93,10 +93,9 @@ def _of_file(given: GivenModel) -> FoundModel:
         raise InputError(
             "--api-key-env goes with a server; a GGUF file is served on this machine without one"
         )
-    entry = ModelEntry(model=given.model, api_type=EMBEDDED)
+    entry = file_entry(given.model)
     header = usable_file(entry)
-    size = f"{header.size / 1e9:.1f} GB" if header.size >= 1e8 else f"{header.size / 1e6:.0f} MB"
-    text = f"{entry.name} ({size}), served on this machine"
+    text = f"{entry.name} ({gigabytes(header.size)}), served on this machine"
     return FoundModel({"model": entry.model, "api_type": EMBEDDED}, text)
 
 

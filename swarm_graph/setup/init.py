@@ -14,10 +14,19 @@ from typing import Any, NamedTuple
 from swarm_graph.config import SwarmConfig, default_parameters
 from swarm_graph.errors import ConfigError, InputError, StorageError
 from swarm_graph.models.capacity import OLLAMA_NUM_CTX
-from swarm_graph.models.find_model import GivenModel, ask_server, offered
+from swarm_graph.models.embedded_file import (
+    file_entry,
+    fit_text,
+    gigabytes,
+    machine_memory,
+    needed_memory,
+    usable_file,
+)
+from swarm_graph.models.find_model import GivenModel, ask_server, is_file, offered
+from swarm_graph.models.gguf_folders import FoundFile, FoundFiles, find_files
 from swarm_graph.models.probe import ServerInfo, discover
 from swarm_graph.sessions.output import write_file
-from swarm_graph.settings import MODEL_PLACEHOLDER
+from swarm_graph.settings import EMBEDDED, MODEL_PLACEHOLDER, ModelEntry, absolute_file
 from swarm_graph.state import REVIEW_ROLES, AgentRole
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -29,6 +38,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 TRY_REQUEST = "Create a thread-safe FIFO queue"
 MODEL_TIMEOUT_S = 7200
+MAX_FILES = 8
+"""How many GGUF files a config lists."""
 PLACEHOLDER_COMMENT = (
     "// No server was found: put your server's address and model name here. `swarm-graph doctor` checks them."
 )
@@ -69,36 +80,81 @@ async def ask_model_server(given: GivenModel) -> ServerInfo:
     return info
 
 
-def next_command(servers: Sequence[ServerInfo], path: Path, program: str) -> str:
+def servable_files(given: GivenModel) -> FoundFiles:
+    """The GGUF files on this machine that can be served, the largest that fits the memory first.
+
+    Args:
+        given: What the command line names; a file there is the only one.
+
+    Raises:
+        ConfigError: The given file cannot be served.
+    """
+    if given.model:
+        if given.url or not is_file(SwarmConfig(), given.model):
+            return FoundFiles([], [])
+        header = usable_file(file_entry(absolute_file(given.model)))
+        return FoundFiles([FoundFile(header, header.path.name, "as named")], [])
+    found = find_files()
+    free = machine_memory().available
+    fitting = {file: needed_memory(file.header, _entry_of(file)) <= free for file in found.models}
+    ordered = sorted(
+        found.models, key=lambda file: file.header.size if fitting[file] else -file.header.size, reverse=True
+    )
+    return FoundFiles(ordered, found.problems)
+
+
+def file_text(file: FoundFile) -> str:
+    """A GGUF file for people: what it is, where it was found, and whether it fits the memory."""
+    header = file.header
+    kind = " ".join(filter(None, [header.architecture, header.size_label]))
+    fit = fit_text(header, _entry_of(file))
+    return f"{file.name} ({kind}, {gigabytes(header.size)}; {file.place}): {fit}"
+
+
+def _entry_of(file: FoundFile) -> ModelEntry:
+    return file_entry(str(file.header.path))
+
+
+def next_command(
+    servers: Sequence[ServerInfo], path: Path, program: str, files: Sequence[FoundFile] = ()
+) -> str:
     """What to do with a new config: a run, if it names a model.
 
     Args:
         servers: The servers that it is for.
         path: The file.
         program: The name of the program.
+        files: The files that it is for.
     """
     is_default = str(path) == "config.json" and "SWARM_CONFIG" not in os.environ
     config = "" if is_default else f" --config {shlex.quote(str(path))}"
-    if any(server.models for server in servers):
+    if files or any(server.models for server in servers):
         return f"try it:\n  {program} run {shlex.quote(TRY_REQUEST)}{config}"
     return f"put your model there, then `{program} doctor{config}` checks it"
 
 
-def config_text(servers: Sequence[ServerInfo], preset: str, api_key_env: str = "") -> str:
-    """A commented config file for these servers and this hardware.
+def config_text(
+    servers: Sequence[ServerInfo], preset: str, api_key_env: str = "", files: Sequence[FoundFile] = ()
+) -> str:
+    """A commented config file for these servers, or else for the first of these files, and this hardware.
 
     Args:
         servers: The servers that were found; none: the config has a placeholder.
         preset: A key of `PRESETS`.
         api_key_env: The environment variable with the key of the servers; empty: they need none.
+        files: GGUF files that can be served, the best one first.
     """
     offers = [_Offer(server, model) for server in servers for model in server.models]
     entries = _entries(offers or [_Offer(server, MODEL_PLACEHOLDER) for server in servers[:1]])
     if api_key_env:
         entries = {role: {**entry, "api_key_env": api_key_env} for role, entry in entries.items()}
+    if files and not offers:
+        entries = dict.fromkeys(AgentRole, _served(files[0]))
     single = next(iter(entries.values()), OPENAI_PLACEHOLDER)
     multi = {role: entry for role, entry in entries.items() if entry != single}
     found = [f"// Found: {s.kind} at {s.url} with {', '.join(s.models) or 'no model'}" for s in servers]
+    found += [f"// Found: {file_text(file)}" for file in files[:MAX_FILES]]
+    others = [file for file in files[:MAX_FILES] if _served(file) != single]
     lines = [
         "// Written by `swarm-graph init`. Comments and trailing commas are fine here.",
         *(found or [PLACEHOLDER_COMMENT]),
@@ -106,7 +162,8 @@ def config_text(servers: Sequence[ServerInfo], preset: str, api_key_env: str = "
         '  "model_config": {',
         *_mode_lines(multi),
         f'    "single_model": {_inline(single)},',
-        *([] if servers else [f'    // or, with Ollama: "single_model": {_inline(OLLAMA_PLACEHOLDER)},']),
+        *([] if found else [f'    // or, with Ollama: "single_model": {_inline(OLLAMA_PLACEHOLDER)},']),
+        *(f'    // or, without a server: "single_model": {_inline(_served(file))},' for file in others),
         '    "multi_model": {',
         *(f'      "{role}": {_inline(entry)},' for role, entry in multi.items()),
         "    },",
@@ -168,6 +225,13 @@ def _entries(offers: list[_Offer]) -> dict[AgentRole, dict[str, Any]]:
     coder = next((offer for offer in offers if "code" in offer.model.lower()), offers[0])
     reviewer = next((offer for offer in offers if offer.model != coder.model), coder)
     return {role: _entry(reviewer if role in REVIEW_ROLES else coder) for role in AgentRole}
+
+
+def _served(file: FoundFile) -> dict[str, Any]:
+    """The entry of a model that is served from a file."""
+    path = str(file.header.path)
+    name = {} if file.name == file.header.path.name else {"model_name": file.name}
+    return {"model": path, **name, "api_type": EMBEDDED, "timeout": MODEL_TIMEOUT_S}
 
 
 def _entry(offer: _Offer) -> dict[str, Any]:

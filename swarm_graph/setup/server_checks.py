@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import NamedTuple
 
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import NO_MODEL_CURE, ConfigError, NoModel
 from swarm_graph.models.capacity import server_capacity, slot_limit
+from swarm_graph.models.embedded_file import (
+    fit_text,
+    gigabytes,
+    machine_memory,
+    needed_memory,
+    usable_file,
+    with_defaults,
+)
 from swarm_graph.models.keys import api_key, check_model
 from swarm_graph.models.probe import ServerInfo, as_answered, inspect
 from swarm_graph.roles.registry import Roles
-from swarm_graph.settings import AgentParameters, ModelEntry
+from swarm_graph.settings import EMBEDDED, AgentParameters, ModelEntry
 from swarm_graph.setup.checks import Check, failed_check
 
 PROMPT_TOKENS = 4000
@@ -58,8 +67,8 @@ def _assignments(config: SwarmConfig) -> tuple[list[_Assignment], list[Check]]:
 
 
 async def _server_info(entry: ModelEntry, proxy: str | None) -> ServerInfo | None:
-    """What a model's server reports; None for a simulated model."""
-    if entry.api_type == "simulated":
+    """What a model's server reports; None for a model without one, or whose server is not started."""
+    if not entry.url:
         return None
     try:
         key = api_key(entry)
@@ -74,7 +83,10 @@ def _check_settings(config: SwarmConfig, assignment: _Assignment) -> Iterator[Ch
     try:
         check_model(entry)
     except ConfigError as error:
-        yield Check(name, False, str(error), "set it, or correct the config")
+        if entry.is_embedded:
+            yield failed_check(name, str(error))
+        else:
+            yield Check(name, False, str(error), "set it, or correct the config")
         return
     yield Check(name, True, f"at {entry.server}, used by {', '.join(roles)}")
     parameters = _parameters(config, roles)
@@ -86,6 +98,9 @@ def _check_settings(config: SwarmConfig, assignment: _Assignment) -> Iterator[Ch
 def _check_server(config: SwarmConfig, assignment: _Assignment, info: ServerInfo | None) -> Iterator[Check]:
     entry, roles = assignment
     name = f"server {entry.server}"
+    if entry.is_embedded:
+        yield from _check_file(config, assignment)
+        return
     if info is None:
         text = f"{entry.label} is simulated: no server is contacted, every answer is invented"
         yield Check(name, True, text)
@@ -101,10 +116,29 @@ def _check_server(config: SwarmConfig, assignment: _Assignment, info: ServerInfo
     context = server_capacity(config, entry, info).context
     if context is not None:
         longest_answer = max(parameters.max_tokens or 0 for parameters in _parameters(config, roles))
-        yield _check_context(name, context, longest_answer, info)
+        yield _check_context(name, context, longest_answer, info.kind)
     yield from _check_slots(config, name, entry, info)
     for model in info.loaded:
         yield Check(name, True, f"loaded: {model}")
+
+
+def _check_file(config: SwarmConfig, assignment: _Assignment) -> Iterator[Check]:
+    """What is known of an embedded model without starting its server."""
+    entry, roles = assignment
+    try:
+        header, context_size = usable_file(entry), with_defaults(config, entry).num_ctx or 0
+    except ConfigError:  # `_check_settings` reports it
+        return
+    name = f"file {entry.name}"
+    kind = " ".join(filter(None, [header.architecture, header.size_label]))
+    context = f"trained for {header.context} tokens" if header.context else "its context is unknown"
+    served = f"served by xllamacpp {version('xllamacpp')}, which starts with the first call"
+    yield Check(name, True, f"{kind}, {gigabytes(header.size)}, {context}; {served}")
+    fits = needed_memory(header, entry) <= machine_memory().available
+    cure = "" if fits else "close other programs, name a smaller file, or lower num_ctx or slots"
+    yield Check(name, True if fits else None, fit_text(header, entry), cure)
+    longest_answer = max(parameters.max_tokens or 0 for parameters in _parameters(config, roles))
+    yield _check_context(name, context_size, longest_answer, entry.api_type)
 
 
 def _parameters(config: SwarmConfig, roles: list[str]) -> list[AgentParameters]:
@@ -146,7 +180,7 @@ def _check_model_name(name: str, entry: ModelEntry, info: ServerInfo) -> Check:
     return Check(name, False, f"does not have the model {entry.model}; it has {models}", cure)
 
 
-def _check_context(name: str, context: int, answer: int, info: ServerInfo) -> Check:
+def _check_context(name: str, context: int, answer: int, kind: str) -> Check:
     """Whether a context has room for a prompt and the longest answer; all in tokens."""
     needed = answer + PROMPT_TOKENS
     if context >= needed:
@@ -154,8 +188,9 @@ def _check_context(name: str, context: int, answer: int, info: ServerInfo) -> Ch
     cures = {
         "ollama": f"set num_ctx to {needed} or more in agent_parameters",
         "llama.cpp": "start it with a larger -c",
+        EMBEDDED: f"set num_ctx to {needed} or more, if the model was trained for as many",
     }
-    cure = cures.get(info.kind, "give the model a larger context") + ", or lower max_tokens"
+    cure = cures.get(kind, "give the model a larger context") + ", or lower max_tokens"
     text = f"context of {context} tokens; the longest answer ({answer}) and its prompt need about {needed}"
     if context < PROMPT_TOKENS:
         return Check(name, False, f"{text}: answers of the first round will be cut off", cure)

@@ -6,9 +6,12 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,17 @@ import httpx
 import psutil
 import pytest
 import warm
+from gguf import GGUFWriter
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from servers.tiny_model import write_tiny_model
 
-from swarm_graph import build_graph
-from swarm_graph.models.shared_server import PROGRAM
+from swarm_graph import SwarmCoordinator, build_graph, load_config
+from swarm_graph.config import settings_of_any
+from swarm_graph.errors import ConfigError, ModelError
+from swarm_graph.models.embedded_server import MAX_LOG_BYTES, Log
+from swarm_graph.models.gguf import NotGGUF, read_header
+from swarm_graph.models.shared_server import PROGRAM, private_folder
 
 REVIEW = ("run", "x = 1", "--workflow", "review_only", "--session", "s")
 SECONDS = 60
@@ -35,7 +45,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(written: Path, tmp_path: Path) -> Path:
     """A file of this test alone: a program keeps its servers until it ends."""
     (tmp_path / "models").mkdir()
-    return shutil.copy(written, tmp_path / "models" / "tiny.gguf")
+    shutil.copy(written, tmp_path / "models" / "tiny.gguf")
+    return tmp_path / "models" / "tiny.gguf"
 
 
 @pytest.fixture
@@ -102,9 +113,10 @@ def swarm(folder: Path, runtime: Path, *words: str | Path, **env: str) -> subpro
 
 
 def test_a_file_is_all_that_a_run_needs(tiny: Path, runtime: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"agent_parameters": {"reviewer": SHORT}}))
     done = swarm(tmp_path, runtime, *REVIEW, "--model", tiny, HTTP_PROXY="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("swarm-graph: every role asks tiny.gguf (0.2 MB), served on this machine\n")
+    assert done.stderr.startswith("swarm-graph: every role asks tiny.gguf (0.1 MB), served on this machine\n")
     until(lambda: not servers(runtime))
 
 
@@ -155,3 +167,267 @@ def test_two_programs_share_a_server_and_their_death_ends_it(
         os.kill(run.pid, signal.SIGKILL)
         run.wait()
     until(lambda: not servers(runtime))
+
+
+def test_a_server_that_dies_is_started_again_and_the_session_ends(tiny: Path, runtime: Path) -> None:
+    killed: list[psutil.Process] = []
+    events: list[Any] = []
+
+    def kill_server(event: Any) -> None:
+        events.append(event)
+        if event.kind == "call_started" and not killed:
+            killed.extend(process for process in servers(runtime) if "serve" in process.cmdline())
+            killed[0].kill()
+
+    coordinator = SwarmCoordinator(
+        config_of(tiny),
+        output_dir=str(tiny.parent / "out"),
+        data_dir=str(tiny.parent / "data"),
+        on_event=kill_server,
+    )
+    state = coordinator.run_workflow("x = 1", workflow_type="review_only")
+    assert state["phase"] == "complete"
+    ended = [event for event in events if event.kind == "call_ended"]
+    assert [event.data["outcome"] for event in ended].count("failed") >= 1
+    (again,) = (process for process in servers(runtime) if "serve" in process.cmdline())
+    assert again != killed[0]
+
+
+def test_a_program_that_ends_after_the_other_keeps_the_server(
+    tiny: Path, runtime: Path, tmp_path: Path
+) -> None:
+    build_graph("review_only", config=config_of(tiny)).invoke({"request": "x = 1"})
+    first = {process.pid for process in servers(runtime)}
+    assert swarm(tmp_path, runtime, *REVIEW, "--model", tiny).returncode == 0
+    time.sleep(0.5)
+    assert {process.pid for process in servers(runtime)} == first
+
+
+def test_a_log_is_bounded(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log")
+    for number in range(3 * MAX_LOG_BYTES // 1000):
+        log.write(f"{number:05}".encode() + b"x" * 994 + b"\n")
+    assert {file.name for file in tmp_path.iterdir()} == {"log", "log.1"}
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 2 * MAX_LOG_BYTES + 2000
+
+
+# --- files that cannot be served -----------------------------------------------------------------
+
+
+def foreign(path: Path, **changes: Any) -> Path:
+    """A GGUF file with only a header."""
+    writer = GGUFWriter(path, changes.pop("architecture", "llama"))
+    writer.add_context_length(changes.pop("context", 2048))
+    writer.add_block_count(changes.pop("layers", 1))
+    writer.add_embedding_length(64)
+    writer.add_head_count(1)
+    if changes.pop("template", True):
+        writer.add_chat_template("{{ messages }}")
+    if pooling := changes.pop("pooling", 0):
+        writer.add_uint32("llama.pooling_type", pooling)
+    if parts := changes.pop("parts", 0):
+        writer.add_uint16("split.count", parts)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def cut(path: Path, tiny: Path) -> None:
+    path.write_bytes(tiny.read_bytes()[:60_000])
+
+
+def huge(path: Path, _tiny: Path) -> None:
+    foreign(path)
+    os.truncate(path, 2**42)
+
+
+PROBLEMS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
+    "missing": (
+        lambda _, __: None,
+        "cannot read the model '{}': No such file or directory; name a GGUF file",
+    ),
+    "folder": (lambda path, _: path.mkdir(), "the model '{}' is not a file; "),
+    "pipe": (lambda path, _: os.mkfifo(path), "the model '{}' is not a file; "),
+    "text": (lambda path, _: path.write_text("x = 1\n" * 9), "the model '{}' is not a GGUF file; "),
+    "empty": (lambda path, _: path.touch(), "the model '{}' is not a GGUF file; "),
+    "cut off": (cut, "the model '{}' is cut off: weights are missing at its end; "),
+    "cut in its header": (
+        lambda path, tiny: path.write_bytes(tiny.read_bytes()[:2000]),
+        "the model '{}' is cut off in its header; ",
+    ),
+    "hostile count": (
+        lambda path, _: path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 2**63)),
+        "the model '{}' is broken: it says that 9223372036854775808 things follow; ",
+    ),
+    "big-endian": (
+        lambda path, _: path.write_bytes(b"GGUF" + struct.pack(">IQQ", 3, 0, 0)),
+        "the model '{}' is for big-endian machines; ",
+    ),
+    "base model": (
+        lambda path, _: foreign(path, template=False),
+        "the model '{}' has no chat template: it is a base model; name an instruct or chat model",
+    ),
+    "embedding model": (
+        lambda path, _: foreign(path, pooling=2),
+        "the model '{}' makes embeddings and cannot chat (llama); name a chat model",
+    ),
+    "projector": (
+        lambda path, _: foreign(path, architecture="clip"),
+        "the model '{}' is only a part of a model (clip); name the model itself",
+    ),
+    "too large": (huge, "the model '{}' needs about 4398.3 GB of memory, and this machine has "),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_file_that_cannot_be_served_is_refused_in_one_line(
+    name: str, tiny: Path, runtime: Path, tmp_path: Path
+) -> None:
+    make, message = PROBLEMS[name]
+    make(path := tmp_path / "m.gguf", tiny)
+    done = swarm(tmp_path, runtime, *REVIEW, "--model", "m.gguf")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"swarm-graph: {message.format(path)}")
+    assert not (tmp_path / ".swarm").exists()
+    assert not runtime.exists()
+
+
+def test_an_architecture_that_llama_cpp_does_not_know_is_named(runtime: Path, tmp_path: Path) -> None:
+    foreign(tmp_path / "m.gguf", architecture="mystery\x1b[31m")
+    done = swarm(tmp_path, runtime, *REVIEW, "--model", "m.gguf")
+    (log,) = runtime.glob("*/log")
+    reason = f"unknown model architecture: 'mystery[31m'; its log: {log}"
+    assert done.returncode == 1
+    assert f"cannot serve '{tmp_path / 'm.gguf'}': {reason}" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert not servers(runtime)
+
+
+def test_a_missing_part_of_a_model_is_named(tmp_path: Path) -> None:
+    first = foreign(tmp_path / "m-00001-of-00002.gguf", parts=2)
+    with pytest.raises(NotGGUF, match=r"has 2 parts, and m-00002-of-00002\.gguf is missing"):
+        read_header(first)
+    foreign(tmp_path / "m-00002-of-00002.gguf")
+    header = read_header(tmp_path / "m-00002-of-00002.gguf")
+    assert (header.path, header.parts) == (first, 2)
+
+
+def test_without_the_extra_one_line_says_how_to_get_it(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_installed(_name: str) -> str:
+        raise PackageNotFoundError
+
+    monkeypatch.setattr("swarm_graph.models.embedded_file.version", not_installed)
+    with pytest.raises(ConfigError, match=r"install the extra: pip install 'swarm_graph\[embedded\]'"):
+        build_graph("review_only", config=config_of(tiny)).invoke({"request": "x = 1"})
+
+
+def test_a_folder_that_others_can_enter_is_not_used(
+    tiny: Path, runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime.mkdir()
+    runtime.chmod(0o755)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    assert private_folder() == tmp_path / "tmp" / f"swarm-graph-{os.geteuid()}-servers"
+    private_folder().rename(tmp_path / "moved")
+    (tmp_path / "tmp" / f"swarm-graph-{os.geteuid()}-servers").symlink_to(tmp_path / "moved")
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    with pytest.raises(ModelError, match=r"no folder for its locks \(.*set XDG_RUNTIME_DIR to one"):
+        build_graph("review_only", config=config_of(tiny)).invoke({"request": "x = 1"})
+
+
+@given(changes=st.dictionaries(st.integers(4, 8191), st.integers(0, 255), min_size=1))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_header_does_harm(changes: dict[int, int], written: Path, tmp_path: Path) -> None:
+    content = bytearray(written.read_bytes()[:8192])
+    for place, value in changes.items():
+        content[place] = value
+    path = tmp_path / "m.gguf"
+    path.write_bytes(content)
+    with suppress(NotGGUF):
+        read_header(path)
+
+
+# --- the configuration ---------------------------------------------------------------------------
+
+
+def test_a_path_in_a_config_file_counts_from_its_folder(tiny: Path, tmp_path: Path) -> None:
+    relative = str(tiny.relative_to(tmp_path))
+    entries = {"single_model": {"model": relative, "api_type": "llamacpp"}}
+    (tmp_path / "config.json").write_text(json.dumps({"model_config": entries}))
+    (tmp_path / "short.json").write_text(json.dumps({"model": relative}))
+    for name in ("config.json", "short.json"):
+        entry = load_config(tmp_path / name, environ={}).model_for("coder")
+        assert (entry.model, entry.api_type, entry.label) == (str(tiny), "llamacpp", "tiny.gguf")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"url": "http://h"}, "expected no url with api_type llamacpp"),
+        ({"api_key_env": "KEY"}, "expected no api_key_env with api_type llamacpp"),
+        (
+            {"api_type": "openai", "url": "http://h", "threads": 2},
+            "expected threads only with api_type llamacpp",
+        ),
+        ({"num_ctx": 1}, "greater than or equal to 256"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(config_of(Path("/m.gguf"), **entry), environ={})
+
+
+def test_a_name_stays_a_server_s_where_one_is_configured() -> None:
+    configured = {"model_config": {"single_model": {"url": "http://h", "model": "a.gguf"}}, "model": "b.gguf"}
+    assert load_config(configured, environ={}).model_for("coder").url == "http://h"
+    assert load_config({"model": "b.gguf"}, environ={}).model_for("coder").api_type == "llamacpp"
+
+
+def test_a_received_session_serves_no_file_of_this_machine(tiny: Path) -> None:
+    saved = load_config(config_of(tiny), environ={}).redacted()
+    assert "model_config" not in settings_of_any(saved)
+
+
+# --- init and doctor -----------------------------------------------------------------------------
+
+
+def test_init_offers_files_and_says_what_fits(written: Path, runtime: Path, tmp_path: Path) -> None:
+    home, here = tmp_path / "home", tmp_path / "here"
+    here.mkdir()
+    digest = "ab" * 32
+    studio, blobs = home / ".lmstudio/models/a/b", home / ".ollama/models/blobs"
+    manifests = home / ".ollama/models/manifests/registry.example/library/llama3"
+    for folder in (studio, blobs, manifests):
+        folder.mkdir(parents=True)
+    shutil.copy(written, studio / "tiny.gguf")
+    shutil.copy(written, studio / "mmproj-tiny.gguf.part")
+    foreign(studio / "embedding.gguf", pooling=1)
+    foreign(studio / "projector.gguf", architecture="clip")
+    (studio / "loop").symlink_to(studio)
+    shutil.copy(written, blobs / f"sha256-{digest}")
+    layers = [{"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{digest}"}]
+    (manifests / "8b").write_text(json.dumps({"layers": layers}))
+    (manifests / "broken").write_text('{"layers": [{"mediaType": 1, "digest": "sha256:../../x"}]}')
+    done = swarm(here, runtime, "init", HOME=str(home), OPENAI_BASE_URL="http://127.0.0.1:9")
+    found = [line for line in done.stdout.splitlines() if line.startswith("found tiny") or "llama3" in line]
+    assert len(found) == 2
+    assert found[0].startswith("found tiny.gguf (llama, 0.1 MB; LM Studio): needs about 0.3 GB of memory, ")
+    assert found[1].startswith("found llama3:8b (llama, 0.1 MB; Ollama): needs about ")
+    text = (here / "config.json").read_text()
+    assert f'"model": "{studio / "tiny.gguf"}", "api_type": "llamacpp"' in text
+    assert '"model_name": "llama3:8b"' in text
+    assert "embedding.gguf" not in text + done.stdout
+    assert not runtime.exists()
+
+
+def test_doctor_checks_a_file_and_starts_nothing(tiny: Path, runtime: Path, tmp_path: Path) -> None:
+    done = swarm(tmp_path, runtime, "doctor", "--model", tiny)
+    assert (
+        "ok    file tiny.gguf: llama, 0.1 MB, trained for 32768 tokens; served by xllamacpp " in done.stdout
+    )
+    assert "ok    file tiny.gguf: needs about 0.3 GB of memory, " in done.stdout
+    assert "ok    file tiny.gguf: context of 16384 tokens" in done.stdout
+    assert not runtime.exists()

@@ -23,7 +23,12 @@ EXTRA = "pip install 'swarm_graph[embedded]'"
 NUM_CTX = 16384
 """Tokens of one call unless configured, if the model was trained for as many."""
 SLOTS = 1
-"""Without a GPU several calls at once are no faster, and each call evaluates the common beginning again."""
+"""Calls share the beginning of their prompts: of 1,782 tokens four reviews in turn evaluate 476.
+
+On four slots they evaluate 1,772, and without a GPU they are no faster together (measured).
+"""
+MAX_CACHE_MIB, CACHE_SHARE = 8192, 16
+"""llama.cpp's own limit of the memory for evaluated prompts, and the share of a smaller machine."""
 
 
 def file_entry(path: str) -> ModelEntry:
@@ -91,6 +96,7 @@ def server_of(entry: ModelEntry) -> SharedServer:
             threads=entry.threads,
             gpu_layers=entry.gpu_layers,
             embedding=entry.embedding,
+            cache_mib=min(MAX_CACHE_MIB, machine_memory().total // CACHE_SHARE // 2**20),
             version=version("xllamacpp"),
         )
     )

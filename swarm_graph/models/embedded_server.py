@@ -109,10 +109,10 @@ class Log:
 
     @property
     def cause(self) -> str:
-        """The first error in the last lines, in llama.cpp's words; empty if it wrote none."""
+        """The first error in the last lines, in llama.cpp's words; else the last line, if there is one."""
         errors = [line.split(" E ", 1)[1] for line in self._last if " E " in line]
         told = [error.partition("error loading model: ")[2] for error in errors]
-        return next(filter(None, [*told, *errors]), "").strip()
+        return next(filter(None, [*told, *errors, *reversed(self._last)]), "").strip()
 
     def write(self, line: bytes) -> None:
         """Append a line. A full disk does not stop the server."""
@@ -177,7 +177,7 @@ def _parameters(xllamacpp: Any, settings: dict[str, Any]) -> Any:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
     if settings["gpu_layers"] is not None:
         params.n_gpu_layers = settings["gpu_layers"]
-    params.embedding = settings["embedding"]
+    params.embedding, params.cache_ram_mib = settings["embedding"], settings["cache_mib"]
     params.n_threads_http = HTTP_THREADS
     params.use_jinja = params.offline = True
     params.warmup = params.ui = params.fit_params = params.endpoint_slots = False

@@ -52,6 +52,8 @@ class ServerSettings(NamedTuple):
     threads: int
     gpu_layers: int | None
     embedding: bool
+    cache_mib: int
+    """Memory that may keep the evaluated prompts of earlier calls."""
     version: str
     """Of xllamacpp."""
 

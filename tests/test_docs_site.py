@@ -199,10 +199,11 @@ FOLLOWED_ELSEWHERE = {
     "watching.md",
     "log.md",
     "own-roles.md",
+    "embedded-models.md",
     "reference/commands.md",
 }
 """Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, test_log_docs,
-test_own_roles_docs, and above."""
+test_own_roles_docs, test_embedded, and above."""
 FOLLOWED_HERE = {
     "documents.md",
     "first-hour.md",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import struct
@@ -22,6 +23,7 @@ import warm
 from gguf import GGUFWriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pages import Page
 from servers.tiny_model import write_tiny_model
 
 from swarm_graph import SwarmCoordinator, build_graph, load_config
@@ -30,6 +32,8 @@ from swarm_graph.errors import ConfigError, ModelError
 from swarm_graph.models.embedded_server import MAX_LOG_BYTES, Log
 from swarm_graph.models.gguf import NotGGUF, read_header
 from swarm_graph.models.shared_server import PROGRAM, private_folder
+from swarm_graph.settings import OF_EMBEDDED
+from swarm_graph.state import AgentRole
 
 REVIEW = ("run", "x = 1", "--workflow", "review_only", "--session", "s")
 SECONDS = 60
@@ -431,3 +435,25 @@ def test_doctor_checks_a_file_and_starts_nothing(tiny: Path, runtime: Path, tmp_
     assert "ok    file tiny.gguf: needs about 0.3 GB of memory, " in done.stdout
     assert "ok    file tiny.gguf: context of 16384 tokens" in done.stdout
     assert not runtime.exists()
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def test_the_page_says_what_works(tiny: Path, runtime: Path, tmp_path: Path) -> None:
+    page, file = Page("embedded-models.md"), "models/qwen2.5-coder-7b-instruct-q4_k_m.gguf"
+    tiny.rename(tmp_path / file)
+    ((_, command),) = page.blocks("console")
+    (tmp_path / "limits.json").write_text(
+        json.dumps({"agent_parameters": dict.fromkeys(AgentRole, SHORT), "limits": {"calls": 2}})
+    )
+    _, *words = shlex.split(command.removeprefix("$ "))
+    done = swarm(tmp_path, runtime, *words, "--config", "limits.json")
+    assert done.stderr.startswith(
+        f"swarm-graph: every role asks {Path(file).name} (0.1 MB), served on this machine"
+    )
+    ((_, text),) = page.blocks("json")
+    (tmp_path / "config.json").write_text(text)
+    entry = load_config(tmp_path / "config.json", environ={}).model_for("coder")
+    assert (entry.model, entry.num_ctx) == (str(tmp_path / file), 32768)
+    assert all(f"\n| `{name}` |" in page.text for name in ("slots", *OF_EMBEDDED))

@@ -84,7 +84,7 @@ class ConfigError(SwarmError):
 
 
 NO_MODEL_CURE = (
-    "name one with --url URL --model NAME, or let `swarm-graph init` write a config "
+    "name one with --url URL --model NAME or --model FILE.gguf, or let `swarm-graph init` write a config "
     "(`swarm-graph init URL` for a server elsewhere)"
 )
 """What a person at the command line does without a model; `NoModel` itself says it for Python."""

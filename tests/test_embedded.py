@@ -152,6 +152,34 @@ def test_nothing_is_started_before_a_call(tiny: Path, runtime: Path) -> None:
     assert not runtime.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--api-type", "llamacpp"), "--api-type llamacpp serves a file: --model FILE.gguf names it"),
+        (("--model", "models/tiny.gguf", "--api-key-env", "KEY"), "--api-key-env goes with a server; "),
+        (("--model", "no.gguf", "--api-type", "llamacpp"), "cannot read the model '"),
+    ],
+)
+def test_options_that_do_not_go_with_a_file_are_refused(
+    words: tuple[str, ...], message: str, tiny: Path, runtime: Path, tmp_path: Path
+) -> None:
+    assert tiny.exists()
+    done = swarm(tmp_path, runtime, *REVIEW, *words)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"swarm-graph: {message}")
+
+
+def test_a_session_is_resumed_in_another_folder(tiny: Path, runtime: Path, tmp_path: Path) -> None:
+    settings = {"agent_parameters": {"reviewer": SHORT}, "limits": {"calls": 1}}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert swarm(tmp_path, runtime, *REVIEW, "--model", "models/tiny.gguf").returncode == 1
+    (tmp_path / "config.json").write_text(json.dumps({"agent_parameters": {"reviewer": SHORT}}))
+    (tmp_path / "other").mkdir()
+    done = swarm(tmp_path / "other", runtime, "resume", "s", "--data-dir", "../.swarm", "--json")
+    assert json.loads(done.stdout)["phase"] == "complete", done.stderr
+    assert tiny.exists()
+
+
 # --- its life ------------------------------------------------------------------------------------
 
 

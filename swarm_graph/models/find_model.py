@@ -66,6 +66,8 @@ async def find_model(config: SwarmConfig, given: GivenModel) -> FoundModel:
     """
     if given.api_type and given.api_type not in (*CHOICES, AUTO, EMBEDDED):
         raise InputError(f"--api-type {given.api_type!r}: expected {' or '.join(CHOICES)}")
+    if given.api_type == EMBEDDED and (given.url or not given.model):
+        raise InputError("--api-type llamacpp serves a file: --model FILE.gguf names it, without --url")
     if given.url:
         return await _at_url(config, given)
     if given.api_type == EMBEDDED or is_file(config, given.model):
@@ -254,4 +256,4 @@ def _listed(models: Sequence[str]) -> str:
 
 
 def _with_server(config: SwarmConfig) -> list[ModelEntry]:
-    return [entry for entry in config.entries if entry.url]
+    return [entry for entry in config.entries if entry.url and entry.api_type != "simulated"]

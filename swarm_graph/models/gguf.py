@@ -31,6 +31,8 @@ MAX_KEPT_ITEMS = 4096
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 """`struct` formats by GGUF's types."""
 TEXT, LIST = 8, 9
+LENGTH = struct.Struct("<Q")
+CHUNK_BYTES = 2**18
 PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 KV_BYTES = 2
 """Bytes of a number in the cache of keys and values."""
@@ -247,9 +249,7 @@ class _Reader:
             raise NotGGUF(f"is broken: it has a value of type {kind}")
         of, count = self._number("I"), self._at_most(MAX_ITEMS, "Q")
         if of == TEXT:
-            for _ in range(count):
-                self._skip(self._number("Q"))
-            return None
+            return self._skip_strings(count)
         if of not in NUMBERS:
             raise NotGGUF(f"is broken: it has a list of type {of}")
         size = struct.calcsize(NUMBERS[of]) * count
@@ -257,6 +257,20 @@ class _Reader:
             self._skip(size)
             return None
         return [*struct.unpack(f"<{count}{NUMBERS[of]}", self._bytes(size))]
+
+    def _skip_strings(self, count: int) -> None:
+        """Skip a list of texts: vocabularies have 100,000s, so they are not read one by one."""
+        data, at = b"", 0
+        for _ in range(count):
+            if at + 8 > len(data):
+                data, at = data[at:] + self._file.read(CHUNK_BYTES), 0
+                if len(data) < 8:
+                    raise NotGGUF("is cut off in its header")
+            at += 8 + LENGTH.unpack_from(data, at)[0]
+            if at > len(data):
+                self._skip(at - len(data))
+                data, at = b"", 0
+        self._file.seek(at - len(data), os.SEEK_CUR)
 
     def _string(self) -> str | None:
         """A text; None for one that is too long to be of use."""

@@ -185,4 +185,12 @@ class UnreadableAnswer(Exception):
 
 
 class TruncatedAnswer(UnreadableAnswer):
-    """Internal: an answer was cut off at its token limit."""
+    """Internal: an answer was cut off at its token limit.
+
+    Attributes:
+        by_server: The limit was the server's, such as a full context, and not the one of the request.
+    """
+
+    def __init__(self, message: str, *, by_server: bool = False) -> None:
+        super().__init__(message)
+        self.by_server = by_server

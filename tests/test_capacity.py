@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from servers.canned import Canned
 from servers.counting_proxy import CountingProxy
 from servers.faults import FaultyOllama, FaultyProxy, Plan
 from servers.grammars import FILES_GRAMMAR
@@ -84,6 +86,51 @@ def test_the_server_counts_where_bytes_leave_a_doubt(small: Llama) -> None:
     counted = len(httpx.post(f"{small.root}/tokenize", json={"content": "word " * 600}).json()["tokens"])
     taken, _ = asyncio.run(size("word " * 600))
     assert abs(taken - counted - 16) <= 1
+
+
+@pytest.fixture
+def short(tmp_path: Path) -> str:
+    """A folder with prompts of a few words."""
+    for name, hole in {"task": "description", "reviewer": "request"}.items():
+        (tmp_path / f"{name}.md").write_text(f"Do it.\n---\n${hole}\n")
+    return str(tmp_path)
+
+
+def test_an_answer_that_fills_the_context_is_not_called_a_prompt_that_does_not_fit(
+    small: Llama, short: str
+) -> None:
+    """The question fits, the repair question after it does not: the error names the answer and its cure."""
+    endless = {"max_tokens": 6000, "extra_body": {"grammar": 'root ::= "all is well " root'}}
+    config = {**one(small.url), "prompts_dir": short, "agent_parameters": {"architect": endless}}
+    graph: Any = build_graph("custom", config=config)
+    task = {"task_id": "t", "assigned_role": "architect", "description": "x = 1\n" * 250, "prompt": "task"}
+    with pytest.raises(ModelError) as failed:
+        graph.invoke({"request": "Do it", "tasks": [task]})
+    assert re.search(
+        r"t: the architect's answer was cut off at its server's limit of \d+ tokens "
+        r"\(the context has no room for a repair question\); "
+        r"raise the context \(or the limit\) of its server, or ask for less",
+        str(failed.value),
+    )
+
+
+def test_a_review_without_room_for_a_repair_question_is_no_approval(short: str, tmp_path: Path) -> None:
+    with Canned(lambda *_: "All is well.") as server:
+        server.props = {"total_slots": 1, "default_generation_settings": {"n_ctx": 1024}}
+        swarm = SwarmCoordinator(
+            {
+                "model_config": {"single_model": server.entry},
+                "prompts_dir": short,
+                "workflow": {"reviewers": ["style"]},
+            },
+            data_dir=tmp_path,
+            output_dir=tmp_path / "out",
+        )
+        state = swarm.run_workflow("x = 1\n" * 350, "review_only", session_id="s")
+    assert (state["phase"], state["approved"]) == ("complete", False)
+    assert state["reviews"][0]["approved"] is None
+    assert swarm.unreadable_nodes == ["review_style"]
+    assert "(the context has no room for a repair question)" in state["tasks"]["T001_review_style"]["note"]
 
 
 def started(graph: Any, code: dict[str, str], changed: list[str]) -> None:

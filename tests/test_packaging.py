@@ -101,11 +101,12 @@ def test_dev_lock_holds_the_runtime_lock() -> None:
     assert pins("requirements.txt") < pins("requirements-dev.txt")
 
 
-def test_sandbox_lock_is_the_part_of_the_dev_lock_that_holds_the_extra() -> None:
-    _, _, pinned = (ROOT / "requirements-sandbox.txt").read_text(encoding="utf-8").partition("\n")
+@pytest.mark.parametrize("extra", ["sandbox", "embedded"])
+def test_the_lock_of_an_extra_is_a_part_of_the_dev_lock(extra: str) -> None:
+    _, _, pinned = (ROOT / f"requirements-{extra}.txt").read_text(encoding="utf-8").partition("\n")
     assert pinned in (ROOT / "requirements-dev.txt").read_text(encoding="utf-8")
-    assert {pin.split("==")[0] for pin in pins("requirements-sandbox.txt")} == {
-        re.split(r"[><=]", needed)[0] for needed in PROJECT["optional-dependencies"]["sandbox"]
+    assert {pin.split("==")[0] for pin in pins(f"requirements-{extra}.txt")} == {
+        re.split(r"[><=]", needed)[0] for needed in PROJECT["optional-dependencies"][extra]
     }
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +37,7 @@ from swarm_graph.workflows.build import build_graph
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[1]
 CODE = "def add(a, b):\n    return a - b\n"
 END, START = "<|im_end|>", "<|im_start|>"
 ENDED = {"complete", "failed"}
@@ -299,3 +302,27 @@ def test_behind_ollama_s_api(trained: Llama, tmp_path: Path) -> None:
         task = {"task_id": "t", "assigned_role": "documenter", "description": "Is 9 big?", "answer": answer}
         state = graph.invoke({"request": "Do it", "tasks": [task]})
     assert isinstance(state["tasks"]["t"]["value"]["big"], bool)
+
+
+def test_make_demo_real_ends_with_a_result_that_says_what_it_is_worth(tmp_path: Path) -> None:
+    """The command of the Makefile with one reviewer and a short answer, on the embedded model."""
+    bin_dir = Path(sys.executable).parent
+    recipe = ["make", "--dry-run", "--old-file", ".venv/real", f"BIN={bin_dir}", "demo-real"]
+    command = subprocess.run(recipe, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for folder in ("examples", "tests"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    fewer = {"SWARM_WORKFLOW__REVIEWERS": '["style"]', "SWARM_AGENT_PARAMETERS__REVIEWER__MAX_TOKENS": "16"}
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=tmp_path,
+        env={**warm.ENVIRONMENT, **fewer, "SIZE": "135 million parameters"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "135 million parameters" in done.stdout
+    assert "NOT approved after round 1 of 1" in done.stdout, "an answer of 16 tokens is no approval"
+    assert (
+        "The answer of this review was cut off after 16 tokens, so it counts as no approval." in done.stdout
+    )
+    assert "review_results.txt" in done.stdout

@@ -37,7 +37,7 @@ _program = Role(
     AgentRole.CODER,
     task_type="coding",
     verb="code",
-    reads=("request", "requirements", "design", "code", "findings", "diagnosis", "test_run", "packages"),
+    reads=("request", "requirements", "code", "findings", "test_run", "design", "diagnosis", "packages"),
     writes="code",
     works_from="design",
     answer=Files,
@@ -51,7 +51,7 @@ coder = replace(
     _program,
     document=replace(
         _program,
-        reads=("request", "requirements", "design", "code", "findings", "diagnosis", "test_run"),
+        reads=("request", "requirements", "code", "findings", "test_run", "design", "diagnosis"),
         answer=Documents,
         doubt=document_doubt,
         text_file="",  # the result is generated_document.md

@@ -1,4 +1,4 @@
-"""Prompt files: Markdown, the system message above a line `---`, the user message with the data below it."""
+"""Prompt files: Markdown, instructions above a line `---`, data below it; and the messages they make."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from string import Template
+from typing import NamedTuple
 
 from swarm_graph.config_source import closest_match, read_json5
 from swarm_graph.errors import ConfigError
@@ -20,10 +21,14 @@ TASK = "task"
 TYPED = "typed"
 EXPAND = "expand"
 QUESTION = "question"
+PREAMBLE = "preamble"
+"""What every role's prompt begins with."""
 FOCUS = "review_"
 """The beginning of the name of a reviewer's focus, such as `review_style`."""
-SYSTEM_ONLY = (REPAIR, TYPED, EXPAND)
-"""Prompts without a user message; a line `---` in them is text."""
+FOCUS_HOLE = "focus"
+"""The hole for a focus, which is no data."""
+WITHOUT_DATA = (REPAIR, TYPED, EXPAND, PREAMBLE)
+"""Prompts without data; a line `---` in them is text."""
 
 PACK_FILE = "pack.json"
 """The file in which a folder of prompts declares what its sessions make."""
@@ -33,6 +38,7 @@ MAX_PACK_BYTES = 10_000
 _HERE = Path(__file__).parent
 _PROMPT_FILE = re.compile(r"[a-z_]+\.md")
 """The names of our prompt files; README.md is none."""
+_QUOTED = re.compile(r"<([a-z_]+)>.*?</\1>", re.DOTALL)
 _TAG = re.compile(r"(?<=<)/?([a-z_]+)(?=>)")
 _ANY_TAG = re.compile(r"<[\s/]*(\w+)[\s/]*>")
 NO_VALUES: Mapping[str, object] = {}
@@ -51,27 +57,47 @@ class Holes(Template):
         )
 
 
+class Filled(NamedTuple):
+    """The parts of a prompt with the values in its holes."""
+
+    instructions: str
+    data: str
+    closing: str
+    """The text below the last tag of the data."""
+
+    @property
+    def data_part(self) -> str:
+        """The data with its closing text, as it stands below the line `---`."""
+        return _joined(self.data, self.closing)
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A prompt with `$holes`.
 
     Attributes:
         name: A name such as `coder`, or the path of a file.
-        system: The system message, the same in every call.
-        user: The user message; each call fills in its data.
+        instructions: What to do, above the line `---`; the same in every call.
+        data: What to do it with, below that line; each call fills it in.
     """
 
     name: str
-    system: Holes
-    user: Holes
+    instructions: Holes
+    data: Holes
 
     @property
     def holes(self) -> set[str]:
         """The names of all holes."""
-        return {*self.system.get_identifiers(), *self.user.get_identifiers()}
+        return {*self.instructions.get_identifiers(), *self.data.get_identifiers()}
 
-    def render(self, values: dict[str, str]) -> tuple[str, str]:
-        """The system and the user message.
+    @property
+    def quotes_data(self) -> bool:
+        """Whether all data stands between tags, which tell it from the instructions."""
+        unquoted = Holes(_QUOTED.sub("", self.data.template)).get_identifiers()
+        return not unquoted and {*self.instructions.get_identifiers()} <= {FOCUS_HOLE}
+
+    def render(self, values: Mapping[str, str]) -> Filled:
+        """The prompt with values in its holes.
 
         Data stands between tags such as `<code>`. If the data itself contains such a tag, it could end its
         own quotation or pass for other data. Then all tags of the prompt get a number that depends on all the
@@ -83,16 +109,48 @@ class Prompt:
         Raises:
             KeyError: A hole has no value.
         """
-        tags = {tag.lower() for tag in _TAG.findall(self.user.template)}
-        if not any(tag.lower() in tags for value in values.values() for tag in _ANY_TAG.findall(value)):
-            return self.system.substitute(values), self.user.substitute(values)
-        number = sha256("\0".join(values.values()).encode(errors="replace")).hexdigest()[:12]
+        parts = (self.instructions.template, *_without_closing(self.data.template))
+        tags = {tag.lower() for tag in _TAG.findall(self.data.template)}
+        if any(tag.lower() in tags for value in values.values() for tag in _ANY_TAG.findall(value)):
+            number = sha256("\0".join(values.values()).encode(errors="replace")).hexdigest()[:12]
 
-        def numbered(tag: re.Match[str]) -> str:
-            return f"{tag[0]}-{number}" if tag[1] in tags else tag[0]
+            def numbered(tag: re.Match[str]) -> str:
+                return f"{tag[0]}-{number}" if tag[1] in tags else tag[0]
 
-        system, user = (_TAG.sub(numbered, part.template) for part in (self.system, self.user))
-        return Holes(system).substitute(values), Holes(user).substitute(values)
+            parts = tuple(_TAG.sub(numbered, part) for part in parts)
+        return Filled(*(Holes(part).substitute(values) for part in parts))
+
+    def messages(self, values: Mapping[str, str], preamble: str, form: str = "") -> tuple[str, str]:
+        """The system and the user message of a role's question.
+
+        The data stands before the instructions: prompts of roles that see the same data begin alike, and a
+        server evaluates that beginning once. The instructions have the last word. A prompt that does not
+        quote all its data has its instructions as the system message instead, to keep them apart.
+
+        Args:
+            values: The text for each hole.
+            preamble: What every prompt begins with.
+            form: The form of the answer, below the instructions.
+
+        Raises:
+            KeyError: A hole has no value.
+        """
+        filled = self.render(values)
+        instructions = _joined(filled.instructions, form)
+        if not self.quotes_data:
+            return instructions, filled.data_part
+        return preamble, _joined(filled.data, instructions, filled.closing)
+
+
+def _without_closing(data: str) -> tuple[str, str]:
+    """The data up to its last tag, and the text below that."""
+    *_, end = [0, *(tag.end() for tag in _QUOTED.finditer(data))]
+    closing = data[end:].strip()
+    return (data, "") if not end or "$" in closing else (data[:end], closing)
+
+
+def _joined(*parts: str) -> str:
+    return "\n\n".join(filter(None, parts))
 
 
 def load(
@@ -106,7 +164,7 @@ def load(
 ) -> Prompt:
     """A prompt, from `folder` if it has a file of that name, else ours.
 
-    A file of `folder` without a line `---` replaces only the system message.
+    A file of `folder` without a line `---` replaces only the instructions.
 
     Args:
         name: A name such as `coder`, or the path of a file.
@@ -120,13 +178,13 @@ def load(
         ConfigError: There is no such prompt, it has no instructions, or it has a hole that nothing fills.
     """
     text = read(name, folder, texts, kind, own)
-    system, divider, user = text.partition("\n---\n") if name not in SYSTEM_ONLY else (text, "", "")
-    if not divider and name not in SYSTEM_ONLY and (name in own or name in names(kind=kind)):
-        user = read(name, kind=kind, own=own).partition("\n---\n")[2]
-    if not system.strip() and not is_path(name):
+    instructions, divider, data = text.partition("\n---\n") if name not in WITHOUT_DATA else (text, "", "")
+    if not divider and name not in WITHOUT_DATA and (name in own or name in names(kind=kind)):
+        data = read(name, kind=kind, own=own).partition("\n---\n")[2]
+    if not instructions.strip() and not is_path(name):
         raise ConfigError(f"prompt '{_title(name)}': it holds no instructions")
-    prompt = Prompt(name, Holes(system.strip()), Holes(user.strip()))
-    for template in (prompt.system, prompt.user):
+    prompt = Prompt(name, Holes(instructions.strip()), Holes(data.strip()))
+    for template in (prompt.instructions, prompt.data):
         if not template.is_valid():
             raise ConfigError(
                 f"prompt '{_title(name)}': a '$' that begins no hole; write '$$' for a dollar sign"

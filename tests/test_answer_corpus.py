@@ -34,7 +34,7 @@ class Speakers:
         found = CORPUS.search(user)
         assert found, user
         name = NAMES[int(found[1])]
-        role = next((role for role, words in ROLES.items() if words in system), None)
+        role = next((role for role, words in ROLES.items() if words in system + user), None)
         if role is None:
             return REQUIREMENTS
         answers = CASES[name].coder if role == "coder" else CASES[name].reviewer

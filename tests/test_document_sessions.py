@@ -166,8 +166,8 @@ def test_a_folder_of_one_s_own_declares_what_it_makes(tmp_path: Path) -> None:
     crew = Crew()
     graph = build_graph("standard", config=config(prompts_dir=str(tmp_path)))
     graph.invoke({"request": "x"}, context=crew.context)
-    assert crew.prompts("coder")[0].startswith("Write plainly.")
-    assert "<your_last_document>" in crew.prompts("coder")[0]
+    assert "\n\nWrite plainly.\n\n" in crew.prompts("coder")[0]
+    assert "<document>" in crew.prompts("coder")[0]
 
 
 @pytest.mark.parametrize(

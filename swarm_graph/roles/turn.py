@@ -46,6 +46,8 @@ log = logging.getLogger("swarm_graph")
 
 NONE = "(none)"
 """What a prompt shows for an empty value."""
+LEFT_OUT = "(left out for lack of context)"
+"""What a prompt shows in the place of data that does not fit."""
 QUOTED_CHARACTERS = (2000, 200)
 """How much of an unreadable answer the repair question quotes; the smaller number for a small context."""
 
@@ -210,7 +212,7 @@ class Turn:
         problem: str,
     ) -> Reply:
         """The reply to the repair question, which quotes the answer and states its problem."""
-        repair = question.repair.system.substitute(problem=problem)
+        repair = question.repair.instructions.substitute(problem=problem)
         quotes = (KNOWN.break_up(reply.text[:length]) or NONE for length in QUOTED_CHARACTERS)
         repairs = (([*messages, AIMessage(quote), HumanMessage(repair)], "") for quote in quotes)
         messages = await self._fitting(question, endpoint, repairs)

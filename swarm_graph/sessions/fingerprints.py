@@ -223,7 +223,8 @@ def _sources_of(task: Mapping[str, Any], spec: TaskSpec | None) -> list[tuple[st
         names, files = prompt_names(spec), spec.files
     else:  # the task of a built-in workflow, or one that another task added
         focus = "review_general" if task["node"] == "reviewer" else task["node"]
-        names = [task["role"], role_source(task["role"]), focus, template.REPAIR, template.TYPED]
+        names = [task["role"], role_source(task["role"]), focus]
+        names += [template.PREAMBLE, template.REPAIR, template.TYPED]
         files = []
     return [*(("prompt", name) for name in names), *(("input", name) for name in files)]
 

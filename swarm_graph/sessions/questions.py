@@ -19,7 +19,7 @@ from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.run import RunContext
-from swarm_graph.roles.turn import NONE, Answer, Question, Turn
+from swarm_graph.roles.turn import LEFT_OUT, NONE, Answer, Question, Turn
 from swarm_graph.sessions.artifacts import notes_text, project_files, reviews_text
 from swarm_graph.sessions.run import OnEvent
 from swarm_graph.state import AgentRole, SwarmContext, SwarmState, Task
@@ -119,26 +119,28 @@ async def answer_question(
     values = {**subject.values(), "earlier": asked, "question": question}
     return await turn.ask(
         Question(
-            messages=_messages(prompt, values),
+            messages=_messages(prompt, values, roles.preamble),
             entry=lambda: config.model_for(role),
             parameters=roles.parameters(role),
             read=lambda message: Reading(read(message, str)),
             repair=roles.prompt(template.REPAIR, "problem"),
-            shorter=lambda: _shorter(prompt, values),
+            shorter=lambda: _shorter(prompt, values, roles.preamble),
         )
     )
 
 
-def _messages(prompt: template.Prompt, values: Mapping[str, str]) -> list[BaseMessage]:
-    system, user = prompt.render({name: text or NONE for name, text in values.items()})
+def _messages(prompt: template.Prompt, values: Mapping[str, str], preamble: str) -> list[BaseMessage]:
+    system, user = prompt.messages({name: text or NONE for name, text in values.items()}, preamble)
     return [SystemMessage(system), HumanMessage(user)]
 
 
-def _shorter(prompt: template.Prompt, values: Mapping[str, str]) -> Iterator[tuple[list[BaseMessage], str]]:
+def _shorter(
+    prompt: template.Prompt, values: Mapping[str, str], preamble: str
+) -> Iterator[tuple[list[BaseMessage], str]]:
     """Prompts for a small context, each without one part more."""
     left_out: list[str] = []
     for name in LEAST_NEEDED:
         if values[name]:
             left_out.append(name)
-            values = {**values, name: "(left out for lack of context)"}
-            yield _messages(prompt, values), ", ".join(left_out)
+            values = {**values, name: LEFT_OUT}
+            yield _messages(prompt, values, preamble), ", ".join(left_out)

@@ -123,7 +123,10 @@ class TaskPrompts:
         )
 
     def messages(self, spec: TaskSpec, results: Mapping[str, TaskRecord]) -> list[BaseMessage]:
-        """The prompt of a task; see `question`."""
+        """The prompt of a task; see `question`.
+
+        Tasks of one role share its instructions and differ in their data, so the instructions come first.
+        """
         values = {
             "role": str(spec.assigned_role),
             "request": self.request or NONE,
@@ -138,14 +141,13 @@ class TaskPrompts:
         task = self.prompt(template.TASK, *HOLES)
         if spec.prompt:
             data = {key: _text(value) for key, value in spec.metadata.items()}
-            own = self.prompt(spec.prompt, *holes_of(spec))
-            system, user = own.render({**values, **data})
-            user = user or task.render(values)[1]
+            own = self.prompt(spec.prompt, *holes_of(spec)).render({**values, **data})
+            system, user = own.instructions, own.data_part or task.render(values).data_part
         else:
-            task_system, user = task.render(values)
-            system = f"{self._role_system(spec, values)}\n\n{task_system}"
+            shared = task.render(values)
+            system, user = f"{self._role_system(spec, values)}\n\n{shared.instructions}", shared.data_part
         if schema := spec.answer or self._schema_of_role(spec):
-            typed = self.prompt(template.TYPED, "schema").system
+            typed = self.prompt(template.TYPED, "schema").instructions
             system += "\n\n" + typed.substitute(schema=json.dumps(schema, ensure_ascii=False))
         return [SystemMessage(system), HumanMessage(user)]
 
@@ -162,14 +164,14 @@ class TaskPrompts:
     def _role_system(self, spec: TaskSpec, values: Mapping[str, str]) -> str:
         """The system message of the task's role."""
         if spec.expands:
-            expand = self.prompt(template.EXPAND, "role", "room").system.substitute(values)
+            expand = self.prompt(template.EXPAND, "role", "room").instructions.substitute(values)
             more = ", ".join(self.config.roles)
             return f"{expand}\n\nMore roles of this team: {more}." if more else expand
         role = self.roles.named(spec.assigned_role)
         if spec.answer:
             return f"You are the {role.role} of a team with nine roles."
         elsewhere = dict.fromkeys(role.reads, NONE)
-        own = self.prompt(role.role, *role.reads, "focus").system
+        own = self.prompt(role.role, *role.reads, "focus").instructions
         return own.substitute({**elsewhere, **values, "focus": self._focus})
 
     def _reader(self, spec: TaskSpec, role: Role[Any]) -> Callable[[FinalMessage], Reading[Outcome]]:

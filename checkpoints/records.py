@@ -26,7 +26,7 @@ TASK_COLUMNS = (
 CALL_COLUMNS = (
     "time", "node", "role", "task", "iteration", "attempt", "model", "server", "outcome", "finish_reason",
     "queued_s", "first_token_s", "seconds", "input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens",
-    "estimated", "cost", "error", "repair",
+    "estimated", "cost", "error", "repair", "prompt_tokens_evaluated",
 )  # fmt: skip
 TEST_RUN_COLUMNS = (
     "outcome", "reason", "exit_code", "passed", "failed", "errored", "skipped", "sandbox", "seconds",
@@ -215,7 +215,7 @@ def checked_call(row: dict[str, Any]) -> dict[str, Any]:
 
 _NUMBERS = (
     "time", "queued_s", "first_token_s", "seconds", "iteration", "attempt", "input_tokens", "output_tokens",
-    "reasoning_tokens", "cut_tokens", "cost",
+    "reasoning_tokens", "cut_tokens", "cost", "prompt_tokens_evaluated",
 )  # fmt: skip
 
 

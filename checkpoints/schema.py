@@ -118,9 +118,14 @@ def transcript(database: Database) -> None:
     )
 
 
+def evaluated_tokens(database: Database) -> None:
+    """The tokens of a prompt that the server's cache did not hold; null where the server does not say."""
+    database.table("calls").add_column("prompt_tokens_evaluated", int)
+
+
 STEPS = (
     sessions_and_calls, values_by_version, runs_tasks_artifacts, journal, test_runs, costs_and_outcomes,
-    estimates, signatures, sources, transcript,
+    estimates, signatures, sources, transcript, evaluated_tokens,
 )  # fmt: skip
 
 MIGRATIONS = Migrations("swarm_graph")

@@ -72,6 +72,8 @@ class Call:
         first_token_s: Seconds to the first token; None if none came.
         seconds: Seconds from sending to the end.
         input_tokens: Of the prompt; 0 for a call that did not end.
+        prompt_tokens_evaluated: The input tokens that the server's prefix cache did not hold; None if the
+            server does not say.
         output_tokens: Of the answer, thoughts included.
         reasoning_tokens: The output tokens that were thoughts, if the server counts them.
         cut_tokens: An estimate of the tokens of a call that did not end.
@@ -105,6 +107,7 @@ class Call:
     first_token_s: float | None = None
     seconds: float = 0.0
     input_tokens: int = 0
+    prompt_tokens_evaluated: int | None = None
     output_tokens: int = 0
     reasoning_tokens: int = 0
     cut_tokens: int = 0

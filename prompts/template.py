@@ -109,7 +109,7 @@ class Prompt:
         Raises:
             KeyError: A hole has no value.
         """
-        parts = (self.instructions.template, *_without_closing(self.data.template))
+        parts = [self.instructions.template, *_without_closing(self.data.template)]
         tags = {tag.lower() for tag in _TAG.findall(self.data.template)}
         if any(tag.lower() in tags for value in values.values() for tag in _ANY_TAG.findall(value)):
             number = sha256("\0".join(values.values()).encode(errors="replace")).hexdigest()[:12]
@@ -117,7 +117,7 @@ class Prompt:
             def numbered(tag: re.Match[str]) -> str:
                 return f"{tag[0]}-{number}" if tag[1] in tags else tag[0]
 
-            parts = tuple(_TAG.sub(numbered, part) for part in parts)
+            parts = [_TAG.sub(numbered, part) for part in parts]
         return Filled(*(Holes(part).substitute(values) for part in parts))
 
     def messages(self, values: Mapping[str, str], preamble: str, form: str = "") -> tuple[str, str]:

@@ -58,8 +58,9 @@ class Event:
               queued_s
             - tokens: output_tokens so far (estimated), text and thoughts since the previous `tokens` event
             - call_ended: attempt, repair, model, server, outcome, finish_reason, queued_s, first_token_s,
-              seconds, input_tokens, output_tokens, reasoning_tokens, cut_tokens (estimated, of a call that
-              did not end), estimated (the server counted no tokens), cost, error
+              seconds, input_tokens, prompt_tokens_evaluated (those that the server's prefix cache did not
+              hold, or None), output_tokens, reasoning_tokens, cut_tokens (estimated, of a call that did not
+              end), estimated (the server counted no tokens), cost, error
             - answer_read, only if there is something to say: repair, problem (why the answer could not be
               used as it was), note (what was mended or left out)
             - task_ended: note; in custom sessions also record (the task's), and kept (its result comes from

@@ -177,6 +177,11 @@ class ModelEntry(Settings):
         None, ge=0, description="llamacpp: layers on the GPU; default: as many as fit."
     )
     embedding: bool = Field(False, description="llamacpp: the file is an embedding model.")
+    slot_per_session: bool = Field(
+        False,
+        description="llama.cpp: all calls of a session go to one slot (`id_slot`), whose cache holds what "
+        "their prompts begin with; they then wait for each other. `doctor --measure` says whether it pays.",
+    )
     api_key_env: str | None = Field(None, description="Name of the environment variable with the API key.")
     fallbacks: list[str] = Field(
         [], description="Entries of multi_model to ask in turn when this one fails for good."

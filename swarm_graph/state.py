@@ -401,3 +401,8 @@ class Reply:
     """Whether we estimated the tokens, because the server did not count them."""
     call: int | None = None
     """The id of its call in the transcript; None if that is not kept."""
+
+    @property
+    def prompt_tokens_evaluated(self) -> int | None:
+        """The input tokens that the cache did not hold; None if the server does not say."""
+        return None if self.cached_tokens is None else self.input_tokens - self.cached_tokens

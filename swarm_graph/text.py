@@ -155,6 +155,11 @@ def cost_cell(cost: float) -> str:
     return format_cost(cost) if cost else ""
 
 
+def count_cell(count: int | None) -> str:
+    """A count in a table: empty if it is unknown, so that a column of unknown counts can be left out."""
+    return "" if count is None else str(count)
+
+
 def format_count(number: int, noun: str) -> str:
     """A number with its noun in the singular or plural: "1 call", "2 calls"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

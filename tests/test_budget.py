@@ -18,7 +18,7 @@ REQUEST: Any = {"request": "Build it"}
 
 
 @pytest.mark.parametrize(
-    ("limits", "calls"), [({"calls": 3}, 3), ({"tokens": 1000}, 3), ({"seconds": 0.000_001}, 0)]
+    ("limits", "calls"), [({"calls": 3}, 3), ({"tokens": 1300}, 3), ({"seconds": 0.000_001}, 0)]
 )
 def test_a_session_stops_at_its_limit_and_goes_on_with_a_raised_one(
     limits: dict[str, float], calls: int, tmp_path: Path
@@ -97,6 +97,13 @@ def test_the_figures_of_a_role() -> None:
     assert told["estimated_calls"] == 1
     assert (told["queued_seconds"], told["cost"]) == (10, 5)
     assert told["first_token_seconds"] == pytest.approx(0.1)
+    assert told["prompt_tokens_evaluated"] is None, "no server has said it"
+    assert (
+        summary([call("answered", 1.0, prompt_tokens_evaluated=n) for n in (0, 4)])["coder"][
+            "prompt_tokens_evaluated"
+        ]
+        == 4
+    )
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 2), (0.75, 3), (0.76, 4), (1.0, 4), (0.01, 1)])

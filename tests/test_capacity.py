@@ -178,6 +178,11 @@ def test_who_judges_is_shown_everything() -> None:
             shorter[name] = [left_out for _, left_out in node.bound._shorter(state)]
     assert shorter["coder"] == ["1 minor findings", "1 minor findings, unchanged files (b.py)"]
     assert shorter["documenter"] == ["unchanged files (b.py)"]
+    state = {**state, "requirements": "It works."}
+    for name in ("security", "debugger"):
+        (messages, left_out), *_ = graph.nodes[name].bound._shorter(state)
+        assert left_out == "requirements"
+        assert "<requirements>\n(left out for lack of context)\n</requirements>" in messages[-1].text
     assert shorter["reviewer"] == shorter["security"] == []
 
 
@@ -241,7 +246,7 @@ def test_num_ctx_follows_config_model_and_what_is_loaded(
 
 def test_a_prompt_that_ollama_cuts_without_a_word_is_noticed(llama: Llama) -> None:
     with FaultyOllama(llama.root, Plan("ignore_format")) as server:
-        server.context = 4600  # less than num_ctx
+        server.context = 4800  # less than num_ctx
         settings = {
             **one(server.url, api_type="ollama", retries=0),
             "agent_parameters": {"reviewer": {"max_tokens": 100, "num_ctx": 8192, "seed": 1}},
@@ -274,6 +279,21 @@ def test_calls_follow_the_slots_that_a_server_says_it_has(narrow: Llama, llama: 
             graph: Any = build_graph("custom", config=settings)
             graph.invoke({"tasks": tasks})
             assert proxy.calls.most_in_flight == slots
+
+
+def test_all_calls_of_a_session_go_to_one_slot_if_that_is_wished(llama: Llama) -> None:
+    with CountingProxy(llama.root) as proxy:
+        settings = {
+            **one(proxy.url, slot_per_session=True),
+            "agent_parameters": {"reviewer": {"max_tokens": 60, "seed": 7}},
+        }
+        graph: Any = build_graph("review_only", config=settings)
+        graph.invoke({"request": "x = 1"}, thread("one"))
+        (slot,) = {body["id_slot"] for body in proxy.calls.bodies}
+        assert proxy.calls.most_in_flight == 1, "a call that waits for its slot occupies no other one"
+        graph.invoke({"request": "x = 1"}, thread("two"))
+        assert {body["id_slot"] for body in proxy.calls.bodies} - {slot}, "sessions share the slots"
+        assert all("response_format" in body for body in proxy.calls.bodies)
 
 
 @pytest.mark.slow

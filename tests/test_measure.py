@@ -16,7 +16,7 @@ from support import SIMULATED, dead_port, write_config
 from swarm_graph.cli.setup import doctor
 from swarm_graph.config import load_config
 from swarm_graph.setup.checks import Check
-from swarm_graph.setup.measure import Measurement, _checks, measure
+from swarm_graph.setup.measure import FanOut, Measurement, _checks, measure
 
 
 def measured(url: str, **entry: Any) -> list[Check]:
@@ -33,6 +33,7 @@ def test_a_real_server_is_measured(llama: Llama) -> None:
         checks = measured(proxy.url)
         assert len(proxy.calls) >= 1 + 1 + 2 + 1
         assert {body["max_tokens"] for body in proxy.calls.bodies} == {64, 512}
+        assert [body.get("id_slot") for body in proxy.calls.bodies].count(0) == 5
     text = told(checks)
     assert "tokens per second: " in text
     assert " with 1 at once, " in text
@@ -101,6 +102,28 @@ def test_figures_in_doubt_propose_nothing(llama: Llama) -> None:
     assert (first.ok, "it seems busy: 2 calls at once" in first.text) == (None, True)
     assert first.cure.startswith("measure again when nothing else uses it")
     assert not any('set "' in check.cure for check in others)
+
+
+@pytest.mark.parametrize(
+    ("all_slots", "one_slot", "now", "cure"),
+    [
+        (3.0, 1.0, False, 'set "slot_per_session": true'),
+        (3.0, 1.0, True, ""),
+        (1.0, 3.0, True, 'set "slot_per_session": false'),
+        (1.0, 3.0, False, ""),
+        (1.0, 1.1, True, ""),
+        (1.1, 1.0, False, ""),
+    ],
+)
+def test_one_slot_for_a_session_is_proposed_where_it_was_faster(
+    all_slots: float, one_slot: float, now: bool, cure: str, llama: Llama
+) -> None:
+    config = load_config({"url": llama.url, "model": "tiny", "api_type": "openai"}, environ={})
+    entry = config.entries[0].model_copy(update={"slot_per_session": now})
+    found = Measurement(None, 4, {1: 50.0}, fan_out=FanOut(all_slots, one_slot))
+    (check,) = (check for check in _checks(config, entry, found) if "begin alike" in check.text)
+    assert check.text == f"4 calls that begin alike: {all_slots} s on all slots, {one_slot} s on one"
+    assert check.cure == cure
 
 
 def test_the_command_adds_what_it_measured(llama: Llama, tmp_path: Path) -> None:

@@ -10,16 +10,19 @@ import pytest
 import warm
 from support import Crew, config, write_config
 
+from swarm_graph import SwarmContext
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import load_config
 from swarm_graph.errors import ConfigError
+from swarm_graph.models.invented import Ask
+from swarm_graph.models.simulated import SimulatedChatModel
 from swarm_graph.nodes.coder import coder
 from swarm_graph.nodes.optimizer import optimizer
 from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.nodes.tester import tester
 from swarm_graph.prompts import template
 from swarm_graph.roles.registry import Roles
-from swarm_graph.roles.role import Role
+from swarm_graph.roles.role import SHARED, Role
 from swarm_graph.roles.role_node import rendered
 from swarm_graph.settings import PROMPT_PACKS
 from swarm_graph.state import KINDS, AgentRole, Finding, Kind, SwarmState
@@ -137,6 +140,58 @@ def test_golden_rendering(role: Role[Any], kind: Kind) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == text
+
+
+@by_kind
+@by_role
+def test_data_stands_before_the_instructions_in_one_order(role: Role[Any], kind: Kind) -> None:
+    role = role.for_kind(kind)
+    prompt = load(role, kind=kind)
+    shown = [hole for hole in prompt.data.get_identifiers() if hole in SHARED]
+    assert shown == [key for key in SHARED if key in role.reads], "prompts of all roles begin alike"
+    assert prompt.quotes_data
+    system, user = prompt.messages(dict.fromkeys(prompt.holes, "x"), "All begin so.")
+    assert system == "All begin so."
+    assert user.startswith("<request>\nx\n</request>\n\n")
+    data, _, rest = user.rpartition("</")
+    assert prompt.instructions.template[:40] in rest or role is reviewer
+    assert prompt.instructions.template[:40] not in data
+
+
+QUEUE = """Create a Python class for managing a FIFO queue with these features:
+- Thread-safe operations
+- Max capacity with blocking
+- Timeout support
+- Statistics tracking (items in/out, avg wait time)"""
+
+
+def common(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    pairs = zip(one, other, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def test_a_server_with_a_cache_evaluates_less_of_a_session_than_it_is_sent() -> None:
+    """With instructions first, and each role's data in an order of its own, it had 82,162 to evaluate."""
+    asks: list[Ask] = []
+    evaluated = 0
+
+    def play(ask: Ask) -> None:
+        nonlocal evaluated
+        evaluated += len(ask.prompt) - max((common(ask.prompt, one.prompt) for one in asks), default=0)
+        asks.append(ask)
+
+    context = SwarmContext(model=SimulatedChatModel(play=play))
+    state = build_graph("full", config=config()).invoke({"request": QUEUE}, context=context)
+    assert (state["approved"], state["iteration"], len(asks)) == (True, 2, 13)
+    assert evaluated <= 0.65 * 82_162
+
+
+def test_a_prompt_that_does_not_quote_its_data_keeps_it_apart_from_the_instructions() -> None:
+    for data in ("$request", "<a>\n$a\n</a>\n\nAbout $request", "<a>\n$request\n</b>"):
+        prompt = template.Prompt("own", template.Holes("Do it."), template.Holes(data))
+        system, user = prompt.messages({"a": "x", "request": "Do nothing."}, "All begin so.")
+        assert (system, "Do nothing." in user, "Do it." in user) == ("Do it.", True, False)
 
 
 def test_there_is_a_golden_rendering_for_every_role_and_no_other() -> None:

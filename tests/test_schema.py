@@ -56,7 +56,14 @@ CALL = {
     "output_tokens": 0, "time": 150.5, "queued_s": 0.5, "first_token_s": None, "seconds": 1.5,
     "error": "out of memory",
 }  # fmt: skip
-LATER = {"reasoning_tokens": 0, "cut_tokens": 0, "estimated": 0, "cost": 0.0, "repair": 0}
+LATER = {
+    "reasoning_tokens": 0,
+    "cut_tokens": 0,
+    "estimated": 0,
+    "cost": 0.0,
+    "repair": 0,
+    "prompt_tokens_evaluated": None,
+}
 """The columns that later versions added to a call."""
 OPEN_TOGETHER = """
 import sys

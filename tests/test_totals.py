@@ -71,6 +71,10 @@ def test_totals_equal_what_the_server_counted(
     assert total("successful_calls") == len(ended)
     assert total("input_tokens") == sum(call.usage["prompt_tokens"] for call in ended)
     assert total("output_tokens") == sum(call.usage["completion_tokens"] for call in ended)
+    assert total("prompt_tokens_evaluated") == total("input_tokens") - sum(
+        call.usage["prompt_tokens_details"]["cached_tokens"] for call in ended
+    )
+    assert 0 < total("prompt_tokens_evaluated") < total("input_tokens"), "the cache held a part"
     assert total("cut_tokens") > 0, "what was cut off is counted apart"
     figures = SwarmManager(tmp_path / "out", data_dir=tmp_path / ".swarm").analyze_session("s").figures()
     assert figures["calls"] == len(calls)

@@ -34,6 +34,7 @@ class Capacity:
         num_ctx: The `num_ctx` that each call sends; None for servers other than Ollama.
         counts_tokens: Whether the server counts the tokens of a text when it is asked (llama.cpp).
         chat_template: The tokens of the model's chat template.
+        numbered_slots: The slots of a llama.cpp server, which a call may choose among; 0 elsewhere.
     """
 
     slots: int
@@ -41,6 +42,7 @@ class Capacity:
     num_ctx: int | None = None
     counts_tokens: bool = False
     chat_template: ChatTemplate = KNOWN
+    numbered_slots: int = 0
 
 
 def server_capacity(config: SwarmConfig, entry: ModelEntry, info: ServerInfo | None) -> Capacity:
@@ -57,9 +59,13 @@ def server_capacity(config: SwarmConfig, entry: ModelEntry, info: ServerInfo | N
     if entry.api_type == "ollama":
         num_ctx = num_ctx or _default_num_ctx(entry, info)
         return Capacity(slots, num_ctx, num_ctx, chat_template=info.chat_template)
-    counts_tokens = info.kind == "llama.cpp"
+    is_llama = info.kind == "llama.cpp"
     return Capacity(
-        slots, info.context_of(entry.model), counts_tokens=counts_tokens, chat_template=info.chat_template
+        slots,
+        info.context_of(entry.model),
+        counts_tokens=is_llama,
+        chat_template=info.chat_template,
+        numbered_slots=info.slots or 0 if is_llama else 0,
     )
 
 

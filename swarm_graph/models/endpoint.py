@@ -9,7 +9,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
 from swarm_graph.models.pool import ModelPool, PromptSize
-from swarm_graph.models.slots import Slots
+from swarm_graph.models.slots import Slots, server_slots
 from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate
 from swarm_graph.settings import AgentParameters, ModelEntry
 
@@ -53,21 +53,28 @@ class Endpoint(Protocol):
 
 
 class ConfiguredEndpoint:
-    """A model from the configuration."""
+    """A model from the configuration, for the calls of one session."""
 
     may_omit_finish_reason = False
 
-    def __init__(self, pool: ModelPool, entry: ModelEntry) -> None:
-        self._pool, self.entry = pool, entry
+    def __init__(self, pool: ModelPool, entry: ModelEntry, session: str) -> None:
+        self._pool, self.entry, self._session = pool, entry, session
 
     def name_of(self, model: BaseChatModel) -> str:
         return self.entry.name
 
     async def chat(self, parameters: AgentParameters, left_out: AbstractSet[str]) -> BaseChatModel:
+        number = await self._pool.slot_number(self.entry, self._session)
+        if number is not None:
+            body = {"id_slot": number, **parameters.extra_body}
+            parameters = parameters.model_copy(update={"extra_body": body})
         return await self._pool.chat(self.entry, parameters, left_out)
 
     async def slots(self) -> list[Slots]:
-        return await self._pool.slots(self.entry)
+        slots = await self._pool.slots(self.entry)
+        number = await self._pool.slot_number(self.entry, self._session)
+        # A call that waits for its slot must not occupy another one.
+        return slots if number is None else [server_slots(f"{self.entry.server} slot {number}", 1), *slots]
 
     async def prompt_size(
         self, messages: list[BaseMessage], parameters: AgentParameters

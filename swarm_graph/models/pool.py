@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
+from zlib import crc32
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
@@ -100,6 +101,13 @@ class ModelPool:
         capacity = await self.capacity(entry)
         server = server_slots((await self._reached(entry)).server, capacity.slots)
         return [server] if entry.api_type == "simulated" else [server, connection_slots()]
+
+    async def slot_number(self, entry: ModelEntry, session: str) -> int | None:
+        """The slot of a llama.cpp server that all calls of a session go to; None if the server chooses it."""
+        if not entry.slot_per_session:
+            return None
+        numbered = (await self.capacity(entry)).numbered_slots
+        return crc32(session.encode(errors="replace")) % numbered if numbered else None
 
     def known_slots(self, entry: ModelEntry) -> int:
         """Concurrent calls that a model's server takes, as far as known without a probe."""

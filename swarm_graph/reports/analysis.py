@@ -11,13 +11,14 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import changed_settings, settings_in_words
 from swarm_graph.html import html_table
 from swarm_graph.reports.listing import current_phase
-from swarm_graph.sessions.metrics import measured_rates, summary, swaps, test_summary
+from swarm_graph.sessions.metrics import known_sum, measured_rates, summary, swaps, test_summary
 from swarm_graph.sessions.summary_html import SIMULATED_HTML, roles_table
 from swarm_graph.state import DOCUMENT, Kind
 
 FIGURES = (
     "workflow", "simulated", "phase", "approved", "rounds", "seconds", "calls", "failed_calls",
-    "input_tokens", "output_tokens", "tokens_per_second", "cost", "open_findings", "test_runs", "model_swaps",
+    "input_tokens", "prompt_tokens_evaluated", "output_tokens", "first_token_seconds", "tokens_per_second",
+    "cost", "open_findings", "test_runs", "model_swaps",
 )  # fmt: skip
 """The rows of a comparison, in this order; `Analysis.figures` has a value for each."""
 
@@ -76,9 +77,14 @@ class Analysis:
         return {} if self.simulated else measured_rates(self.agents)
 
     def figures_to_show(self) -> dict[str, Any]:
-        """The figures for people: no rate of simulated models, no cost without prices."""
+        """The figures for people: no rate of simulated models, no cost without prices, nothing unknown."""
         figures = self.figures()
-        meaningless = {"tokens_per_second": self.simulated, "cost": not figures["cost"]}
+        meaningless = {
+            "tokens_per_second": self.simulated,
+            "first_token_seconds": self.simulated,
+            "prompt_tokens_evaluated": figures["prompt_tokens_evaluated"] is None,
+            "cost": not figures["cost"],
+        }
         names = {"test_runs": "document checks"} if self.kind == DOCUMENT else {}
         return {
             names.get(name, name.replace("_", " ")): value
@@ -101,13 +107,22 @@ class Analysis:
             "calls": total["total_calls"],
             "failed_calls": total["total_calls"] - total["successful_calls"] - total["cancelled_calls"],
             "input_tokens": total["input_tokens"],
+            "prompt_tokens_evaluated": known_sum(agent["prompt_tokens_evaluated"] for agent in agents),
             "output_tokens": total["output_tokens"],
+            "first_token_seconds": self._first_token_seconds(),
             "tokens_per_second": total["output_tokens"] / model_seconds if model_seconds else 0.0,
             "cost": total["cost"],
             "open_findings": sum(self.findings.values()),
             "test_runs": ", ".join(f"{count} {outcome}" for outcome, count in self.tests["outcomes"].items()),
             "model_swaps": self.model_swaps,
         }
+
+    def _first_token_seconds(self) -> float:
+        """The mean time to the first token over all roles."""
+        weights = {role: figures["successful_calls"] for role, figures in self.agents.items()}
+        total = sum(weights.values())
+        seconds = sum(self.agents[role]["first_token_seconds"] * count for role, count in weights.items())
+        return seconds / total if total else 0.0
 
 
 def analysis(catalogue: Catalogue, session: Session) -> Analysis:

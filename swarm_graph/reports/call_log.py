@@ -117,8 +117,14 @@ def figures_of(call: Call) -> str:
     if call.outcome != "open":
         estimated = " (estimated)" if call.estimated else ""
         cut = f", about {call.cut_tokens:,} out before its end" if call.cut_tokens else ""
-        tokens = f"{call.input_tokens:,} tokens in, {call.output_tokens:,} out{estimated}"
-        parts += [f"{call.seconds:.1f} s", tokens if call.input_tokens or not cut else cut.lstrip(", ")]
+        evaluated = call.prompt_tokens_evaluated
+        cached = "" if evaluated is None else f" ({evaluated:,} evaluated)"
+        tokens = f"{call.input_tokens:,} tokens in{cached}, {call.output_tokens:,} out{estimated}"
+        first = "" if call.first_token_s is None else f", first token after {call.first_token_s:.1f} s"
+        parts += [
+            f"{call.seconds:.1f} s{first}",
+            tokens if call.input_tokens or not cut else cut.lstrip(", "),
+        ]
     return "; ".join(parts)
 
 

@@ -15,7 +15,15 @@ from swarm_graph.sandbox.evidence import evidence_line
 from swarm_graph.sessions.artifacts import files_text, notes_text, reviews_text
 from swarm_graph.sessions.metrics import summary
 from swarm_graph.state import DOCUMENT, SwarmState, TaskStatus, verdict_word
-from swarm_graph.text import cost_cell, cut, local_time, text_table, without_empty_columns, without_loops
+from swarm_graph.text import (
+    cost_cell,
+    count_cell,
+    cut,
+    local_time,
+    text_table,
+    without_empty_columns,
+    without_loops,
+)
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.retention import Cleanup
@@ -150,12 +158,13 @@ def _call_table(account: Mapping[str, Any]) -> str:
             role,
             str(figures["total_calls"]),
             str(figures["input_tokens"]),
+            count_cell(figures["prompt_tokens_evaluated"]),
             str(figures["output_tokens"]),
             cost_cell(figures["cost"]),
         )
         for role, figures in account["metrics"].items()
     ]
-    heads = ("role", "calls", "tokens in", "out", "cost")
+    heads = ("role", "calls", "tokens in", "evaluated", "out", "cost")
     return text_table(*without_empty_columns(heads, rows)) if rows else ""
 
 

@@ -350,6 +350,7 @@ class _Attempt:
             "first_token_s": self._first_token_s,
             "seconds": time.monotonic() - self._started_at,
             "input_tokens": input_tokens,
+            "prompt_tokens_evaluated": reply.prompt_tokens_evaluated if reply else None,
             "output_tokens": output_tokens,
             "reasoning_tokens": reply.reasoning_tokens if reply else 0,
             "cut_tokens": 0 if reply else self.answer.pieces,

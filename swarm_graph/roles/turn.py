@@ -145,7 +145,7 @@ class Turn:
 
     async def _endpoint(self, entry: ModelEntry) -> Endpoint:
         models = self.bindings.models
-        return ConfiguredEndpoint(models, await models.answered(entry))
+        return ConfiguredEndpoint(models, await models.answered(entry), self.emit.origin.session)
 
     async def _ask(self, question: Question[A], endpoint: Endpoint) -> Answer[A]:
         """The answer of one model, after at most one repair question."""

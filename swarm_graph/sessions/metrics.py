@@ -37,6 +37,8 @@ def summary(calls: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         - successful_calls, cancelled_calls (stopped before they ended)
         - success_rate: successful calls per call that was not cancelled
         - input_tokens, output_tokens, reasoning_tokens
+        - prompt_tokens_evaluated: the input tokens that the servers' prefix caches did not hold; None unless
+          the server says so of every successful call
         - cut_tokens: estimated, of calls that did not end; in no other sum
         - total_tokens: input and output
         - avg_response_time, p50_seconds, p95_seconds: from dispatch to the last token, of successful calls
@@ -65,6 +67,7 @@ def _figures(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "cancelled_calls": cancelled,
         "success_rate": len(successful) / (len(calls) - cancelled) if len(calls) > cancelled else 0.0,
         **tokens,
+        "prompt_tokens_evaluated": known_sum(call.get("prompt_tokens_evaluated") for call in successful),
         "total_tokens": tokens["input_tokens"] + tokens["output_tokens"],
         "avg_response_time": sum(seconds) / len(seconds) if seconds else 0.0,
         "p50_seconds": percentile(seconds, 0.50),
@@ -76,6 +79,12 @@ def _figures(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "estimated_calls": sum(bool(call["estimated"]) for call in successful),
         "cost": sum(call["cost"] for call in calls),
     }
+
+
+def known_sum(counts: Iterable[int | None]) -> int | None:
+    """The sum of counts; None if there are none, or one is unknown."""
+    known = list(counts)
+    return sum(count for count in known if count) if known and None not in known else None
 
 
 def measured_rates(agents: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

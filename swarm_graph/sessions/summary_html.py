@@ -8,7 +8,7 @@ from typing import Any
 from swarm_graph.html import escaped, html_table
 from swarm_graph.sessions.metrics import measured_rates
 from swarm_graph.state import verdict_word
-from swarm_graph.text import cost_cell, without_empty_columns, without_loops
+from swarm_graph.text import cost_cell, count_cell, without_empty_columns, without_loops
 
 SIMULATED_HTML = '<p class="simulated">Simulated: no model was asked, every answer is invented.</p>'
 NO_SESSION_HTML = (
@@ -29,12 +29,13 @@ def roles_table(agents: Mapping[str, Mapping[str, Any]], rates: Mapping[str, flo
         (
             role, figures["total_calls"], f"{figures['success_rate']:.0%}", figures["p50_seconds"],
             figures["p95_seconds"], figures["first_token_seconds"], figures["queued_seconds"],
-            rates.get(role, ""), cost_cell(figures["cost"]),
+            count_cell(figures["prompt_tokens_evaluated"]), rates.get(role, ""), cost_cell(figures["cost"]),
         )
         for role, figures in agents.items()
     ]  # fmt: skip
     heads = (
-        "role", "calls", "answered", "p50 s", "p95 s", "first token s", "queued s", "tokens/s", "cost",
+        "role", "calls", "answered", "p50 s", "p95 s", "first token s", "queued s",
+        "prompt tokens evaluated", "tokens/s", "cost",
     )  # fmt: skip
     return html_table(*without_empty_columns(heads, rows))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.messages import HumanMessage
 
@@ -35,6 +36,10 @@ STEADY = 2.0
 """Equal calls to an idle server differ by less than this factor."""
 WAIT_S = 2.0
 """Shorter waits and shorter calls say nothing about other work on the server."""
+FAN_OUT = 4
+"""Calls that begin alike, as of four reviewers of the same code."""
+BEGINNING_LINES = 64
+"""Lines that they begin with, of about 16 tokens each; fewer in a small context."""
 QUESTION = "Count from one to one hundred in words."
 UNRELATED_QUESTION = "Write one sentence about the sea."
 """Nothing in it suggests the schema, so an answer that fits was forced to."""
@@ -45,6 +50,13 @@ SCHEMA = {
     "required": ["color"],
     "additionalProperties": False,
 }
+
+
+class FanOut(NamedTuple):
+    """Seconds of the same calls, whose prompts begin alike, on a llama.cpp server."""
+
+    all_slots: float
+    one_slot: float
 
 
 @dataclass
@@ -61,6 +73,7 @@ class Measurement:
         thinks: Whether the model thinks before it answers.
         repeats: The rates of equal measurements, by the number of concurrent calls.
         token_s: Seconds between the tokens of a single call.
+        fan_out: What calls that begin alike took; None on a server without slots to choose among.
     """
 
     context: int | None
@@ -72,6 +85,7 @@ class Measurement:
     thinks: bool = False
     repeats: dict[int, list[float]] = field(default_factory=dict)
     token_s: float = 0.0
+    fan_out: FanOut | None = None
 
     @property
     def doubt(self) -> str:
@@ -165,7 +179,31 @@ async def _measure_model(pool: ModelPool, entry: ModelEntry) -> Measurement:
             break
         concurrency *= 2
     measurement.enforces_schema = await _enforces_schema(pool, entry)
+    if capacity.numbered_slots > 1 and capacity.slots > 1:
+        lines = min(BEGINNING_LINES, ((capacity.context or 2**15) - ANSWER_TOKENS) // 32)
+        all_slots = await _fan_out_s(pool, entry, lines, min(FAN_OUT, capacity.slots))
+        measurement.fan_out = FanOut(all_slots, await _fan_out_s(pool, entry, lines, 1, {"id_slot": 0}))
     return measurement
+
+
+async def _fan_out_s(
+    pool: ModelPool, entry: ModelEntry, lines: int, at_once: int, body: dict[str, Any] | None = None
+) -> float:
+    """Seconds of FAN_OUT calls that begin alike, after one that began like them."""
+    unlike_earlier_ones = f"Report {secrets.token_hex(8)}.\n"
+    text = unlike_earlier_ones + "".join(
+        f"Line {line}: the level is {line % 7} m.\n" for line in range(lines)
+    )
+    slots = asyncio.Semaphore(at_once)
+
+    async def ask(number: int) -> None:
+        async with slots:
+            await _call(pool, entry, f"{text}\nQuestion {number}: {QUESTION}", body=body)
+
+    await ask(0)
+    began = time.monotonic()
+    await asyncio.gather(*(ask(number) for number in range(1, FAN_OUT + 1)))
+    return time.monotonic() - began
 
 
 async def _rate(pool: ModelPool, entry: ModelEntry, concurrency: int) -> float:
@@ -175,10 +213,16 @@ async def _rate(pool: ModelPool, entry: ModelEntry, concurrency: int) -> float:
     return sum(answer.tokens for answer in answers) / (time.monotonic() - began)
 
 
-async def _call(pool: ModelPool, entry: ModelEntry, question: str, schema: Any = None) -> _Answer:
+async def _call(
+    pool: ModelPool,
+    entry: ModelEntry,
+    question: str,
+    schema: Any = None,
+    body: dict[str, Any] | None = None,
+) -> _Answer:
     """Call a model without queue and retries. ModelError when the call fails."""
     max_tokens = TYPED_ANSWER_TOKENS if schema else ANSWER_TOKENS
-    model = await pool.chat(entry, AgentParameters(max_tokens=max_tokens))
+    model = await pool.chat(entry, AgentParameters(max_tokens=max_tokens, extra_body=body or {}))
     answer = StreamedAnswer(None)
     began, first_token_s = time.monotonic(), 0.0
     try:
@@ -235,6 +279,7 @@ def _checks(config: SwarmConfig, entry: ModelEntry, measurement: Measurement) ->
         yield Check(name, True, text)
         yield _check_slots(name, measurement)
         yield from _check_timeout(config, name, entry, measurement)
+        yield from _check_fan_out(name, entry, measurement)
     if measurement.context is None:
         yield Check(name, None, "its context is unknown", "prompts are not checked before they are sent")
     if not measurement.usage:
@@ -263,6 +308,20 @@ def _check_timeout(
     if needed_s > entry.timeout:
         text = f"an answer of {longest} tokens takes {needed_s:.0f} s, its timeout is {entry.timeout:g} s"
         yield Check(name, None, text, f'set "timeout": {round(needed_s * 1.5)}, or lower max_tokens')
+
+
+def _check_fan_out(name: str, entry: ModelEntry, measurement: Measurement) -> Iterator[Check]:
+    """Whether calls of one session should share a slot of a llama.cpp server, and its cache."""
+    if not (found := measurement.fan_out):
+        return
+    seconds = f"{found.all_slots:.1f} s on all slots, {found.one_slot:.1f} s on one"
+    text = f"{FAN_OUT} calls that begin alike: {seconds}"
+    pays = found.all_slots > found.one_slot * MIN_SPEEDUP
+    costs = found.one_slot > found.all_slots * MIN_SPEEDUP
+    if (entry.slot_per_session and costs) or (pays and not entry.slot_per_session):
+        yield Check(name, None, text, f'set "slot_per_session": {str(pays).lower()}')
+    else:
+        yield Check(name, True, text)
 
 
 def _check_schema(name: str, measurement: Measurement) -> Check:

@@ -44,14 +44,14 @@ def answer(system: str, user: str) -> str:
     """The answer to a system message and a user message."""
     if found := re.search(r"to (\d+) °C", user):
         return json.dumps({"celsius": int(found[1])})
-    role = re.match(r"You are (?:the|a) (\w+)", system)
+    role = re.search(r"^You are (?:the|a) (\w+)", f"{system}\n{user}", re.MULTILINE)
     if role and role[1] in ANSWERS:
         return ANSWERS[role[1]]
-    return _code(system, user)
+    return _code(user)
 
 
-def _code(system: str, user: str) -> str:
-    if "8-bit controller" in system:
+def _code(user: str) -> str:
+    if "8-bit controller" in user:
         return f"```c path=src/sensor.c\n{C_CODE}```"
     if re.search(r"adds? two numbers", user, re.IGNORECASE):
         return f"```python path=src/add.py\n{ADDITION}```"

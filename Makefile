@@ -33,8 +33,8 @@ demo: .venv/runtime
 	@$(BIN)/swarm-graph run --simulate --workflow full "$$REQUEST"
 
 define SIZE
-SmolLM2-135M-Instruct reviews examples/hello_swarm.py on this machine. Its answers are real, and poor: with 135 million
-parameters it shows that the way to a model works, not what a model of 7 billion or more writes.
+SmolLM2-135M-Instruct reviews examples/hello_swarm.py on this machine. Its answers are real, but poor: it has only 135 million
+parameters. You see that everything works; a model with 7 billion or more writes far better answers.
 
 endef
 export SIZE

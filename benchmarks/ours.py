@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 
+from langchain_core.callbacks import AsyncCallbackHandler
+from langchain_core.runnables import RunnableConfig
 from role_prompts import REQUEST
 from worker import Session, Setting
 
@@ -13,15 +16,22 @@ from swarm_graph import build_graph, open_checkpointer
 
 
 @asynccontextmanager
-async def contender(setting: Setting) -> AsyncIterator[Session]:
+async def opened(setting: Setting, *, callback: bool) -> AsyncIterator[Session]:
+    """Sessions, with a callback of LangChain's that does nothing, or without."""
     model = {"url": setting.url, "model": "sleeper", "slots": 1024}
     config = {"model_config": {"single_model": model}, "workflow": {"max_parallel_agents": 1024}}
     numbers = count()
 
     async def session() -> bool:
-        thread = {"configurable": {"thread_id": f"session-{next(numbers)}"}}
+        thread: RunnableConfig = {"configurable": {"thread_id": f"session-{next(numbers)}"}}
+        if callback:
+            thread["callbacks"] = [AsyncCallbackHandler()]
         return bool((await graph.ainvoke({"request": REQUEST}, thread))["approved"])
 
     async with open_checkpointer(setting.folder / "ours.db") as saver:
         graph = build_graph("standard", config=config, checkpointer=saver)
         yield session
+
+
+contender = partial(opened, callback=False)
+with_callback = partial(opened, callback=True)

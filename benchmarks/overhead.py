@@ -28,7 +28,9 @@ from server import Server, running_server
 
 HERE = Path(__file__).parent
 WARM_UP = 20
-OURS, BEFORE, ON_AIOHTTP, SEED = "swarm_graph", "before", "peer, aiohttp", "seed's way"
+OURS, CALLBACK, BEFORE, ON_AIOHTTP, SEED = (
+    "swarm_graph", "with a callback", "before", "peer, aiohttp", "seed's way",
+)  # fmt: skip
 DELAY_S = 0.2
 
 
@@ -43,6 +45,7 @@ class Contender:
 
 CONTENDERS = {
     OURS: Contender("ours.py"),
+    CALLBACK: Contender("ours.py", "with_callback"),
     "peer": Contender("peer.py", "on_httpx"),
     ON_AIOHTTP: Contender("peer.py", "on_aiohttp"),
     SEED: Contender("seed_way.py"),

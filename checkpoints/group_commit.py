@@ -1,7 +1,7 @@
 """Work that waits for the database's own thread, to be done in one hop and committed in one transaction.
 
-A hop to the thread and back takes as long as the work of most callers, so what may wait for a moment does.
-Nobody is told that anything is done before it is committed.
+A hop to the thread and back takes as long as the work itself, so work that may wait for a moment does.
+No caller gets a result before it is committed.
 """
 
 from __future__ import annotations

@@ -193,7 +193,8 @@ async def answer_of(canned: Canned) -> str:
 
 @pytest.mark.parametrize("ollama", [False, True])
 def test_one_event_loop_after_the_other_and_beside_each_other(ollama: bool) -> None:
-    answers, before = list[str](), {*http_clients._CLIENTS}
+    answers: list[str] = []
+    before = {*http_clients._CLIENTS}  # of the loop for synchronous callers, if another test has used it
     with Canned(lambda system, user: f"{system} {user}", ollama=ollama) as canned:
 
         def ask() -> None:
@@ -216,7 +217,7 @@ def test_one_event_loop_after_the_other_and_beside_each_other(ollama: bool) -> N
 def test_calls_above_the_limit_of_connections_queue_and_no_timeout_counts_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(slots, "_SERVER_SLOTS", {slots.CONNECTIONS: slots.Slots(2)})
+    monkeypatch.setattr(slots, "_NAMED", {slots.CONNECTIONS: slots.Slots(2)})
 
     def slowly(*_: str) -> str:
         canned.closing.wait(0.3)

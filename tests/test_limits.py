@@ -12,7 +12,7 @@ import pytest
 from support import config
 
 from swarm_graph.errors import ModelError
-from swarm_graph.models.slots import Slots, server_slots
+from swarm_graph.models.slots import Slots, named_slots
 from swarm_graph.roles.run import RunContext
 
 PATIENCE = 30
@@ -233,10 +233,10 @@ def test_a_larger_limit_lets_waiters_in_and_a_smaller_one_waits_for_holders() ->
 
 
 def test_a_server_has_one_limiter_whose_limit_is_the_latest() -> None:
-    first = server_slots("http://one:1", 2)
-    assert server_slots("http://one:1", 5) is first
+    first = named_slots("http://one:1", 2)
+    assert named_slots("http://one:1", 5) is first
     assert first.limit == 5
-    assert server_slots("http://two:1", 2) is not first
+    assert named_slots("http://two:1", 2) is not first
 
 
 def fail(message: str) -> ModelError:

@@ -1,7 +1,7 @@
-"""LangSmith's answers while it is switched off, without loading it: that takes a third of a short command.
+"""Stand-ins for LangSmith's modules while tracing is off: to load them takes a third of a short command.
 
 LangChain imports a few names of langsmith for its tracers, and asks before each run whether to trace. The
-modules here have those names. Whoever uses another name gets it from the real module, which is loaded then.
+stand-ins have those names. Any other name comes from the real module, which is loaded then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 PACKAGE = "langsmith"
 CHECKED = {"langsmith": "0.15.1", "langchain-core": "1.8.3", "langgraph": "1.2.24"}
-"""The versions that NAMES was checked with. Beside others LangSmith is loaded: the start is slower then."""
+"""The versions that NAMES was checked with. With others LangSmith is loaded, which takes longer."""
 
 
 class _Class(type):
@@ -32,10 +32,10 @@ class _Class(type):
 
 
 class RunTree(metaclass=_Class):
-    """A traced run; LangChain's tracers make them, so also those that have nothing to do with LangSmith."""
+    """A traced run. All tracers of LangChain make them, also those that send nothing to LangSmith."""
 
     _module = "run_trees"
-    model_dump = None  # LangChain looks whether it is there
+    model_dump = None  # LangChain checks that it exists
 
 
 class Client(metaclass=_Class):
@@ -77,7 +77,7 @@ NAMES: dict[str, dict[str, Any]] = {
     "client": {"Client": Client},
     "address": {},
 }
-"""What LangChain and LangGraph use of each module while nothing is traced."""
+"""The names that LangChain and LangGraph use of each module while nothing is traced."""
 
 
 def leave_out_langsmith() -> None:

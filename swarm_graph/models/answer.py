@@ -37,12 +37,12 @@ def deltas_of(
         config: LangChain's configuration of the caller: callbacks, tags, metadata.
         arguments: The arguments of `astream`.
     """
-    if isinstance(model, DirectChatModel) and not _is_heard(model, config):
+    if isinstance(model, DirectChatModel) and not _has_listener(model, config):
         return model.deltas(messages, **arguments)
     return _converted(model, messages, config, arguments)
 
 
-def _is_heard(model: BaseChatModel, config: RunnableConfig) -> bool:
+def _has_listener(model: BaseChatModel, config: RunnableConfig) -> bool:
     """Whether somebody listens: a callback, a stream of messages, or a tracer."""
     manager = AsyncCallbackManager.configure(config.get("callbacks"), model.callbacks, model.verbose)
     return bool(manager.handlers)

@@ -8,6 +8,7 @@ from langchain_core.language_models import BaseChatModel
 
 from swarm_graph.models import openai
 from swarm_graph.models.embedded_file import server_of
+from swarm_graph.models.http_clients import Address
 from swarm_graph.settings import AgentParameters, ModelEntry
 
 
@@ -21,7 +22,9 @@ def chat_model(
         parameters: How it samples.
         refused: Request fields that the model must not send.
     """
-    local = entry.at("http://127.0.0.1", "")
-    model = openai.chat_model(local, parameters, None, refused)
-    model._reached = server_of(entry).reached
-    return model
+    server = server_of(entry)
+
+    async def address() -> Address:
+        return openai.chat_address(*await server.address())
+
+    return openai.chat_model_at(address, entry.at("http://127.0.0.1", ""), parameters, refused)

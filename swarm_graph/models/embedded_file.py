@@ -1,4 +1,4 @@
-"""A GGUF file that is to be served: whether it can be, and with which settings. Nothing is started."""
+"""Checks a GGUF file before it is served, and completes its settings. Nothing is started."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ MAX_CACHE_MIB, CACHE_SHARE = 8192, 16
 
 
 def file_entry(path: str) -> ModelEntry:
-    """The model that a file is when nothing else is said of it."""
+    """An entry for a file, with the default settings."""
     return ModelEntry(model=path, api_type=EMBEDDED)
 
 
 def with_defaults(config: SwarmConfig, entry: ModelEntry) -> ModelEntry:
-    """An embedded model with all that its server is started with.
+    """An embedded model with all settings of its server.
 
-    What is not configured follows from the file and the machine alone, so that all programs share one server.
+    Defaults depend only on the file and the machine, so all programs share one server.
 
     Raises:
         ConfigError: The file cannot be served.
@@ -166,7 +166,7 @@ def needed_memory(header: Header, entry: ModelEntry) -> int:
 
 
 class Memory(NamedTuple):
-    """Bytes."""
+    """The memory of a machine, in bytes."""
 
     total: int
     available: int

@@ -4,9 +4,10 @@
 stdin as one line of JSON, because other users can read arguments. One line of JSON on stdout says how the
 start went: {"running": true}, or {"error": …} in llama.cpp's words.
 
-The supervisor belongs to nobody. It holds the lock `alive` as long as its server runs, and waits for the lock
-`users`, which every program that uses the server holds together with the others. The kernel takes locks from
-programs that end, however they end. So it gets the lock when nobody is left, and ends the server.
+The supervisor outlives the program that started it. It holds the lock `alive` as long as its server runs,
+and waits for the lock `users`, which every program that uses the server shares. The kernel releases the locks
+of a program that ends, however it ends. So the supervisor gets the lock when no user is left, and ends the
+server.
 
 Files in the folder: `alive` and `users` are locks, `address` has URL and key, `log` is llama.cpp's stderr.
 """
@@ -40,7 +41,7 @@ PR_SET_PDEATHSIG = 1
 def supervise() -> None:
     """Serve a model until nobody uses it any more."""
     settings = json.loads(sys.stdin.readline())
-    if os.fork():  # the caller's child ends at once; the supervisor is nobody's child
+    if os.fork():  # the caller's child ends at once, so the caller need not wait for the supervisor
         os._exit(0)
     folder = Path(settings["folder"])
     try:
@@ -86,7 +87,7 @@ def _end_without_users(path: Path, server: subprocess.Popen[bytes]) -> None:
 
 
 def _stays_unused(users: int) -> bool:
-    """Whether nobody comes in GRACE_S. If so, the lock is held, and whoever comes later waits for its end."""
+    """Whether no user comes in GRACE_S. If so, the lock is held; later users wait for the end."""
     ends = time.monotonic() + GRACE_S
     while True:
         try:
@@ -140,7 +141,7 @@ def _lock_file(path: Path) -> int:
 
 
 def _report(message: dict[str, Any]) -> None:
-    with suppress(OSError):  # nobody waits for it any more
+    with suppress(OSError):  # the program that started it has ended
         os.write(sys.stdout.fileno(), json.dumps(message).encode() + b"\n")
 
 

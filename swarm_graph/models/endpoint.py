@@ -9,7 +9,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
 from swarm_graph.models.pool import ModelPool, PromptSize
-from swarm_graph.models.slots import Slots, server_slots
+from swarm_graph.models.slots import Slots, named_slots
 from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate
 from swarm_graph.settings import AgentParameters, ModelEntry
 
@@ -74,7 +74,7 @@ class ConfiguredEndpoint:
         slots = await self._pool.slots(self.entry)
         number = await self._pool.slot_number(self.entry, self._session)
         # A call that waits for its slot must not occupy another one.
-        return slots if number is None else [server_slots(f"{self.entry.server} slot {number}", 1), *slots]
+        return slots if number is None else [named_slots(f"{self.entry.server} slot {number}", 1), *slots]
 
     async def prompt_size(
         self, messages: list[BaseMessage], parameters: AgentParameters

@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself: its architecture, its trained context, and the memory that it needs.
+"""The header of a GGUF file: the model's architecture, its trained context, and the memory that it needs.
 
 Only the header is read, and every count and length in it is checked against the file: files come from
 anywhere, and a wrong number must not cost memory or time. https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -41,11 +41,11 @@ COMPUTE_BYTES = 256 * 2**20
 
 
 class NotGGUF(Exception):
-    """Internal: a file is no usable GGUF file; the message says why, after the file's name."""
+    """Internal: a file is no usable GGUF file. The message gives the reason; it continues the file's name."""
 
 
 class NeededMemory(NamedTuple):
-    """Bytes."""
+    """The memory that a model needs, in bytes."""
 
     weights: int
     context: int
@@ -58,7 +58,7 @@ class NeededMemory(NamedTuple):
 
 @dataclass(frozen=True)
 class Header:
-    """What a GGUF file says of itself; texts are safe to print.
+    """The facts in the header of a GGUF file; texts are safe to print.
 
     Attributes:
         path: The file; of a split model the first part.
@@ -96,7 +96,7 @@ class Header:
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a path is that of a file that begins as a GGUF file does."""
+    """Whether the file begins as a GGUF file does."""
     try:
         with _opened(path) as file:
             return file.read(len(MAGIC)) == MAGIC
@@ -105,10 +105,10 @@ def is_gguf(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Header:
-    """What a GGUF file says of itself.
+    """The header of a GGUF file.
 
     Raises:
-        NotGGUF: It is none, it is cut off, or parts of it are missing.
+        NotGGUF: It is no GGUF file, it is cut off, or parts of it are missing.
         OSError: It cannot be read.
     """
     path = first_part(path)

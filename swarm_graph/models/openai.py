@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.messages import AIMessageChunk, BaseMessage
@@ -22,6 +22,7 @@ from swarm_graph.models.request import reasoning_field
 from swarm_graph.models.stream import Delta
 from swarm_graph.settings import AgentParameters, ModelEntry
 
+GetAddress: TypeAlias = Callable[[], Awaitable[Address]]
 _UNUSED: Any = object()
 """Stands for the clients of ChatOpenAI, which are not used and take long to make."""
 
@@ -33,9 +34,7 @@ class OpenAIChat(ChatOpenAI, DirectChatModel):
     life: bytes that hold no text, such as a comment that keeps the connection alive.
     """
 
-    _address: Address = PrivateAttr()
-    _reached: Callable[[], Awaitable[tuple[str, str]]] | None = PrivateAttr(None)
-    """Returns base URL and key of a server that we start ourselves, and starts it if it does not run."""
+    _address: GetAddress = PrivateAttr()
 
     def deltas(self, messages: list[BaseMessage], **arguments: Any) -> Deltas:
         return self._read(self._payload(messages, **arguments), _delta)
@@ -59,8 +58,7 @@ class OpenAIChat(ChatOpenAI, DirectChatModel):
 
     async def _read(self, payload: dict[str, Any], part: MakePart[Part]) -> AsyncGenerator[list[Part]]:
         """Send a request, and read the answer into parts; see `read` and `ChunkReader`."""
-        address = _chat_page(*await self._reached(), None) if self._reached else self._address
-        async with aclosing(read(address, payload, ChunkReader(part))) as parts:
+        async with aclosing(read(await self._address(), payload, ChunkReader(part))) as parts:
             async for found in parts:
                 yield found
 
@@ -92,7 +90,8 @@ def _delta(text: str, thoughts: str, reason: str, usage: Usage | None, _model: A
     return Delta(text, thoughts, reason, _create_usage_metadata(usage) if usage else None)
 
 
-def _chat_page(base_url: str, key: str, proxy: str | None) -> Address:
+def chat_address(base_url: str, key: str, proxy: str | None = None) -> Address:
+    """Where a server with this base URL takes prompts."""
     return Address(f"{base_url}/chat/completions", {"authorization": f"Bearer {key}"}, proxy)
 
 
@@ -107,6 +106,25 @@ def chat_model(
 
     Raises:
         ConfigError: The API key is not set.
+    """
+    fixed = chat_address(entry.url, api_key(entry) or "none", proxy)
+
+    async def address() -> Address:
+        return fixed
+
+    return chat_model_at(address, entry, parameters, refused)
+
+
+def chat_model_at(
+    address: GetAddress, entry: ModelEntry, parameters: AgentParameters, refused: AbstractSet[str]
+) -> OpenAIChat:
+    """A chat model for an entry, whatever the address of its server is at the time of a request.
+
+    Args:
+        address: Returns the address; called before each request.
+        entry: The model.
+        parameters: How it samples.
+        refused: Request fields that the model must not send.
     """
     body = dict(parameters.extra_body)
     if parameters.max_tokens:
@@ -129,5 +147,5 @@ def chat_model(
         client=_UNUSED,
         async_client=_UNUSED,
     )
-    model._address = _chat_page(entry.url, api_key(entry) or "none", proxy)
+    model._address = address
     return model

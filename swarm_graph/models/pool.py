@@ -18,7 +18,7 @@ from swarm_graph.models.capacity import Capacity, server_capacity, slot_limit
 from swarm_graph.models.context_window import MESSAGE_TOKENS, TokenEstimator, prompt_bytes, room_for_answer
 from swarm_graph.models.keys import api_key
 from swarm_graph.models.request import without_refused
-from swarm_graph.models.slots import Slots, connection_slots, server_slots
+from swarm_graph.models.slots import Slots, connection_slots, named_slots
 from swarm_graph.settings import AUTO, OF_EMBEDDED, SERVER_TYPES, AgentParameters, ModelEntry
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class ModelPool:
     async def slots(self, entry: ModelEntry) -> list[Slots]:
         """The limiters of concurrent calls to a model's server, and of the process's connections."""
         capacity = await self.capacity(entry)
-        server = server_slots((await self._reached(entry)).server, capacity.slots)
+        server = named_slots((await self._served(entry)).server, capacity.slots)
         return [server] if entry.api_type == "simulated" else [server, connection_slots()]
 
     async def slot_number(self, entry: ModelEntry, session: str) -> int | None:
@@ -153,7 +153,7 @@ class ModelPool:
         """
         from swarm_graph.models.probe import inspect
 
-        entry = await self._reached(entry)
+        entry = await self._served(entry)
         key = api_key(entry)
         return await inspect(
             entry.url, model=entry.model, key=key, proxy=self._proxy(entry), patience_s=PROBE_TIMEOUT_S
@@ -173,7 +173,7 @@ class ModelPool:
             self._embedded[key] = complete, server_of(complete)
         return self._embedded[key]
 
-    async def _reached(self, entry: ModelEntry) -> ModelEntry:
+    async def _served(self, entry: ModelEntry) -> ModelEntry:
         """The model where it is served. The server of an embedded one is started if it does not run.
 
         Raises:
@@ -182,12 +182,12 @@ class ModelPool:
         if not entry.is_embedded:
             return entry
         complete, server = self._embedded_model(entry)
-        address = await server.reached()
+        address = await server.address()
         return complete.at(address.url, address.key)
 
     async def _probe(self, entry: ModelEntry) -> Capacity:
         info = await self.server_info(entry)
-        capacity = server_capacity(self.config, await self._reached(entry), info)
+        capacity = server_capacity(self.config, await self._served(entry), info)
         if not info.reachable and (earlier := self._capacities.get(_model_key(entry))):
             capacity = earlier.capacity
         self._capacities[_model_key(entry)] = _CachedCapacity(time.monotonic(), capacity)
@@ -229,7 +229,7 @@ class ModelPool:
             return None
         from swarm_graph.models.probe import count_tokens
 
-        text, entry = "\n".join(message.text for message in messages), await self._reached(entry)
+        text, entry = "\n".join(message.text for message in messages), await self._served(entry)
         return await count_tokens(
             f"{entry.url.removesuffix('/v1')}/tokenize", text, key=api_key(entry), proxy=self._proxy(entry)
         )

@@ -58,7 +58,7 @@ class ServerSettings(NamedTuple):
     """Of xllamacpp."""
 
 
-class Address(NamedTuple):
+class ServerAddress(NamedTuple):
     """Where a running server listens, and the key that it wants."""
 
     url: str
@@ -71,12 +71,12 @@ class SharedServer:
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self._folder: Path | None = None
-        self._starting: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Address]] = (
+        self._starting: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[ServerAddress]] = (
             WeakKeyDictionary()
         )
         self._lock = threading.Lock()
 
-    async def reached(self) -> Address:
+    async def address(self) -> ServerAddress:
         """Its address. It is started if it does not run, be it for the first time or because it has died.
 
         Raises:
@@ -90,13 +90,13 @@ class SharedServer:
             self._starting[loop] = starting = in_thread(self._start)
         return await asyncio.shield(starting)
 
-    def _running(self) -> Address | None:
+    def _running(self) -> ServerAddress | None:
         """The address of the server, if it runs and this program is one of its users."""
         if self._folder is None or not _is_held(self._folder / "alive"):
             return None
         return _read_address(self._folder)
 
-    def _start(self) -> Address:
+    def _start(self) -> ServerAddress:
         """Start the server unless it runs; blocks."""
         try:
             with self._lock:
@@ -119,7 +119,7 @@ class SharedServer:
         _lock_when_free(users, LOCK_SH)
         return folder
 
-    def _started(self, folder: Path) -> Address:
+    def _started(self, folder: Path) -> ServerAddress:
         ends = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < ends:
             if address := self._running():
@@ -244,10 +244,10 @@ def _name(settings: ServerSettings) -> str:
     return hashlib.sha256(json.dumps([*settings, program]).encode()).hexdigest()[:16]
 
 
-def _read_address(folder: Path) -> Address | None:
+def _read_address(folder: Path) -> ServerAddress | None:
     try:
         data = json.loads((folder / "address").read_bytes())
-        return Address(data["url"], data["key"])
+        return ServerAddress(data["url"], data["key"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

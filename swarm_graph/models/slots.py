@@ -1,4 +1,4 @@
-"""Limiters for concurrent model calls, per server and per session, across threads and event loops."""
+"""Limiters for concurrent calls and sessions, across threads and event loops."""
 
 from __future__ import annotations
 
@@ -84,19 +84,19 @@ def _wake(turn: asyncio.Future[None]) -> None:
 
 
 CONNECTIONS, SESSIONS = "connections", "sessions"
-"""The keys of the limiters of the whole process."""
-FILES_PER_PLACE = {CONNECTIONS: 4, SESSIONS: 2}
-"""Of as many files that the process may open, one is a connection, and one the lock of a session."""
+"""The names of the limiters of the whole process."""
+FILES_PER_SLOT = {CONNECTIONS: 4, SESSIONS: 2}
+"""Every fourth file that the process may open can be a connection, every second one the lock of a session."""
 
-_SERVER_SLOTS: dict[str, Slots] = {}
-_SERVER_SLOTS_LOCK = threading.Lock()
+_NAMED: dict[str, Slots] = {}
+_NAMED_LOCK = threading.Lock()
 
 
 def _after_fork_in_child() -> None:
     """Free all slots: a fork does not copy the threads that hold them or wait for them."""
-    global _SERVER_SLOTS_LOCK
-    _SERVER_SLOTS_LOCK = threading.Lock()
-    _SERVER_SLOTS.clear()
+    global _NAMED_LOCK
+    _NAMED_LOCK = threading.Lock()
+    _NAMED.clear()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
@@ -113,9 +113,9 @@ def session_slots() -> Slots:
     return _process_slots(SESSIONS)
 
 
-def _process_slots(key: str) -> Slots:
-    found = _SERVER_SLOTS.get(key)
-    return found or server_slots(key, max(1, _max_files() // FILES_PER_PLACE[key]))
+def _process_slots(name: str) -> Slots:
+    found = _NAMED.get(name)
+    return found or named_slots(name, max(1, _max_files() // FILES_PER_SLOT[name]))
 
 
 def _max_files() -> int:
@@ -128,15 +128,15 @@ def _max_files() -> int:
     return 2**20 if limit == resource.RLIM_INFINITY else limit
 
 
-def server_slots(server: str, limit: int) -> Slots:
-    """The limiter of a server, shared by all sessions of this process.
+def named_slots(name: str, limit: int) -> Slots:
+    """The limiter with a name, shared by all sessions of this process.
 
     Args:
-        server: `scheme://host:port`.
-        limit: Concurrent calls; the latest caller's limit holds.
+        name: Of a server its `scheme://host:port`.
+        limit: Concurrent holders; the latest caller's limit holds.
     """
-    with _SERVER_SLOTS_LOCK:
-        slots = _SERVER_SLOTS.setdefault(server, Slots(limit))
+    with _NAMED_LOCK:
+        slots = _NAMED.setdefault(name, Slots(limit))
     if slots.limit != limit:
         slots.resize(limit)
     return slots

@@ -167,9 +167,8 @@ class ModelCall:
         try:
             await self._receive(messages, arguments, attempt)
         except TimeoutError:
-            if (
-                not attempt.answer.has_ended
-            ):  # else the answer is complete and only the connection stayed open
+            # A complete answer counts although the server left the connection open.
+            if not attempt.answer.has_ended:
                 raise
         return self._reply(messages, attempt)
 

@@ -1,4 +1,4 @@
-"""A task as a run: what callbacks hear of it, and what code of the user's own finds in it of LangGraph."""
+"""Runs a task without a graph: callbacks see it as a run, and own code finds LangGraph's runtime in it."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""How many runs the process has open, and opens, at once; the others wait in the order in which they came.
+"""Limits how many runs the process has open, and opens, at once; the others wait in the order of arrival.
 
 Without these limits a thousand sessions that begin together would need more files than the process may open,
-and each step of all of them would come in the same turn of the event loop, which would be late for seconds.
+and the steps of all of them would come in the same turn of the event loop and block it for seconds.
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from swarm_graph.models.slots import server_slots, session_slots
+from swarm_graph.models.slots import named_slots, session_slots
 from swarm_graph.roles.run import is_inside_run
 
 OPENINGS = 4
@@ -16,10 +16,10 @@ OPENINGS = 4
 
 
 def open_runs() -> AbstractAsyncContextManager[None]:
-    """Holds the place of an open run. A run inside a run has that one's place: it must not wait for it."""
+    """Hold the slot of an open run. A run inside another one takes no slot: it could wait for ever."""
     return nullcontext() if is_inside_run() else session_slots()
 
 
 def openings() -> AbstractAsyncContextManager[None]:
-    """Holds the place of a run while it opens."""
-    return server_slots("openings", OPENINGS)
+    """Hold a slot while a run opens."""
+    return named_slots("openings", OPENINGS)

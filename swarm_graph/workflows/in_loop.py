@@ -1,4 +1,4 @@
-"""Functions of ours that LangGraph calls in the event loop, and not in a thread: they wait for nothing."""
+"""Our functions that never block: LangGraph calls them in the event loop instead of in a thread."""
 
 from __future__ import annotations
 

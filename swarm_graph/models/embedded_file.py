@@ -19,7 +19,7 @@ from swarm_graph.models.gguf import Header, NotGGUF, read_header
 from swarm_graph.models.shared_server import ServerSettings, SharedServer, shared_server
 from swarm_graph.settings import EMBEDDED, ModelEntry
 
-EXTRA = "pip install 'swarm_graph[embedded]'"
+MISSING = "to serve a GGUF file, install llama.cpp: `pip install xllamacpp`"
 NUM_CTX = 16384
 """Tokens of one call unless configured, if the model was trained for as many."""
 SLOTS = 1
@@ -109,7 +109,7 @@ def usable_file(entry: ModelEntry) -> Header:
     """The header of a model's file. Starts nothing and imports nothing heavy.
 
     Raises:
-        ConfigError: It cannot be served: the extra is not installed, or it is broken, too large, or of a kind
+        ConfigError: It cannot be served: xllamacpp is not installed, or the file is broken, too large, or of a kind
             that does not chat. One line.
     """
     path = Path(entry.model)
@@ -131,8 +131,8 @@ def extra_problem() -> str:
     try:
         version("xllamacpp")
     except PackageNotFoundError:
-        return f"to serve a GGUF file, install the extra: {EXTRA}"
-    return "" if find_spec("xllamacpp") else f"to serve a GGUF file, install the extra again: {EXTRA}"
+        return MISSING
+    return "" if find_spec("xllamacpp") else f"{MISSING} (it is there, but incomplete)"
 
 
 def _kind_problem(header: Header, entry: ModelEntry) -> str:

@@ -109,8 +109,8 @@ def usable_file(entry: ModelEntry) -> Header:
     """The header of a model's file. Starts nothing and imports nothing heavy.
 
     Raises:
-        ConfigError: It cannot be served: xllamacpp is not installed, or the file is broken, too large, or of a kind
-            that does not chat. One line.
+        ConfigError: It cannot be served: xllamacpp is not installed, or the file is broken, too large,
+            or of a kind that does not chat. One line.
     """
     path = Path(entry.model)
     try:

@@ -84,7 +84,7 @@ KNOWN = ChatTemplate()
 
 def restored(text: str, template: ChatTemplate = KNOWN) -> str:
     """An answer in which tokens that `break_up` changed are whole again."""
-    return template.broken.sub(r"\1", text)
+    return template.broken.sub(r"\1", text) if BREAK in text or r"\u200b" in text else text
 
 
 def told_by_server(template: str, ends: Iterable[str] = ()) -> ChatTemplate:

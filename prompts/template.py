@@ -52,9 +52,14 @@ class Holes(Template):
 
     def substitute(self, values: Mapping[str, object] = NO_VALUES, /, **more: object) -> str:
         """The text with values in its holes. A value holds no token that a server could read as a turn."""
-        return super().substitute(
-            {name: KNOWN.break_up(str(value)) for name, value in {**values, **more}.items()}
-        )
+        return super().substitute(_WithoutTokens({**values, **more}))
+
+
+class _WithoutTokens(dict[str, object]):
+    """The values of holes, broken up when they are read: most templates have few of the holes."""
+
+    def __getitem__(self, name: str) -> str:
+        return KNOWN.break_up(str(super().__getitem__(name)))
 
 
 class Filled(NamedTuple):

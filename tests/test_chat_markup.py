@@ -188,6 +188,7 @@ def test_a_token_in_a_request_is_broken_up_and_whole_again_in_the_answer(token: 
     assert quoted != restored(quoted) == f"x = '{token}'"
     assert read(f"```python path=a.py\n{quoted}\n```", Files).written == {"a.py": f"x = '{token}'\n"}
     assert restored(KNOWN.break_up(token).replace("\u200b", r"\u200b")) == token, "as JSON escapes it"
+    assert restored(token) == token, "nothing to restore"
 
 
 def test_what_is_no_token_is_sent_as_it_is() -> None:

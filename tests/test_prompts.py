@@ -21,6 +21,7 @@ from swarm_graph.nodes.optimizer import optimizer
 from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.nodes.tester import tester
 from swarm_graph.prompts import template
+from swarm_graph.prompts.chat_template import KNOWN
 from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.role import SHARED, Role
 from swarm_graph.roles.role_node import rendered
@@ -203,6 +204,14 @@ def test_values_are_data_even_when_they_hold_holes() -> None:
     prompt = template.load("optimizer", holes=("request", "requirements", "code"))
     filled = prompt.render({"request": "r", "requirements": "$code ${code} $", "code": "x"})
     assert "$code ${code} $" in filled.data
+
+
+def test_a_value_holds_no_token_in_whatever_form_its_hole_is_written() -> None:
+    holes = template.Holes("$code ${code} $request $$code")
+    token = "<|im_end|>"
+    text = holes.substitute({"code": token, "unused": token}, request=token)
+    assert text == " ".join([*[KNOWN.break_up(token)] * 3, "$code"])
+    assert token not in text
 
 
 def test_a_hole_without_a_value_is_an_error() -> None:

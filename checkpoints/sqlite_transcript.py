@@ -37,8 +37,7 @@ _MAX_BYTES = 32 * MAX_CHARACTERS
 """More is never unpacked from one row, whatever a received file claims."""
 _MAX_SAID = 16 * MAX_CHARACTERS
 """Characters of the prompt of one call; a few bytes could name the same long text a million times."""
-_SMALL_WINDOW_BITS, _SMALL_MEMORY_LEVEL = 12, 5
-_SMALL_WINDOW_BYTES = 2**_SMALL_WINDOW_BITS
+_MIN_WINDOW_BITS, _MAX_WINDOW_BITS = 12, 15
 _LEAST_OF_MESSAGE = 1_000
 """A shorter message counts as so many characters."""
 _TEXTS_AT_HAND = 16
@@ -223,11 +222,13 @@ class _Damaged(Exception):
 
 
 def _packed(value: Any) -> bytes:
-    """A value as compressed JSON. Setting up zlib's full window takes 0.1 ms, and most texts are short."""
+    """A value as compressed JSON, in a window that holds all of it up to 32 KB.
+
+    Setting up the full window takes 0.1 ms, and most texts are short.
+    """
     data = json.dumps(value, ensure_ascii=False).encode(errors="replace")
-    if len(data) > _SMALL_WINDOW_BYTES:
-        return zlib.compress(data)
-    packing = zlib.compressobj(wbits=_SMALL_WINDOW_BITS, memLevel=_SMALL_MEMORY_LEVEL)
+    bits = min(max(len(data).bit_length(), _MIN_WINDOW_BITS), _MAX_WINDOW_BITS)
+    packing = zlib.compressobj(wbits=bits, memLevel=bits - 7)  # zlib's own level for 15 bits is 8
     return packing.compress(data) + packing.flush()
 
 

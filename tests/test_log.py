@@ -621,3 +621,11 @@ def test_keep_prompts_is_a_setting_in_the_file(tmp_path: Path) -> None:
     assert done.returncode == 0
     shown = warm.run("log", "--json", cwd=tmp_path, text=True)
     assert all(call["missing"] and not call["prompt"] for call in json.loads(shown.stdout))
+
+
+@pytest.mark.parametrize("size", [0, 1, 4_000, 4_096, 8_000, 9_000, 20_000, 40_000, 200_000])
+def test_a_smaller_window_packs_a_text_as_well_as_the_full_one(size: int) -> None:
+    text = " ".join(str(number * number % 9973) for number in range(size // 4))[:size]
+    packed = sqlite_transcript._packed(text)
+    assert json.loads(zlib.decompress(packed)) == text
+    assert len(packed) <= 1.02 * len(zlib.compress(json.dumps(text).encode())) + 8

@@ -174,7 +174,7 @@ class Catalogue:
 
     def as_recorded(self, session: Session) -> Session:
         """A session with its paths as they are recorded, which is where they lay when it began."""
-        return _with_paths(session, self.places(session.session).recorded)
+        return _with_paths(session, self.places(session.session).recorded) if _has_paths(session) else session
 
     def signatures(self, session_id: str) -> dict[str, list[str]]:
         """The signatures of a session, by the names of keys; empty if it is not signed."""
@@ -256,8 +256,11 @@ class Catalogue:
             rows = self._tables.table("sessions").rows_where(
                 where, values, order_by="updated_at desc, rowid desc"
             )
-            sessions = [session_from_row(row) for row in rows]
-            return [_with_paths(session, self.places(session.session).present) for session in sessions]
+            return [self._as_present(session_from_row(row)) for row in rows]
+
+    def _as_present(self, session: Session) -> Session:
+        """A recorded session with its paths as they are now."""
+        return _with_paths(session, self.places(session.session).present) if _has_paths(session) else session
 
     # --- sources and places ----------------------------------------------------------------------
 
@@ -504,6 +507,10 @@ def _update(cursor: sqlite3.Cursor, table: str, row: Mapping[str, Any], key: str
     """Change these columns of the row that has the key."""
     changed = ", ".join(f"{name} = :{name}" for name in row)
     cursor.execute(f"UPDATE {table} SET {changed} WHERE {key} = :{key}", row)
+
+
+def _has_paths(session: Session) -> bool:
+    return bool(session.output or session.config_file or session.config.get("prompts_dir"))
 
 
 def _with_paths(session: Session, place: Callable[[str], str]) -> Session:

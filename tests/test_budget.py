@@ -12,7 +12,7 @@ from test_cli import swarm
 
 from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
 from swarm_graph.errors import OverBudget
-from swarm_graph.sessions.metrics import percentile, summary
+from swarm_graph.sessions.metrics import percentile, summary, total_evaluated
 
 REQUEST: Any = {"request": "Build it"}
 
@@ -104,6 +104,15 @@ def test_the_figures_of_a_role() -> None:
         ]
         == 4
     )
+
+
+def test_a_role_that_got_no_answer_hides_no_total() -> None:
+    answered = [call("answered", 1.0, role=role, prompt_tokens_evaluated=4) for role in ("coder", "tester")]
+    failed = call("failed", 1.0, role="security")
+    assert total_evaluated(summary([*answered, failed]).values()) == 8
+    unknown = call("answered", 1.0, role="security")
+    assert total_evaluated(summary([*answered, unknown]).values()) is None
+    assert total_evaluated(summary([failed]).values()) is None
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 2), (0.75, 3), (0.76, 4), (1.0, 4), (0.01, 1)])

@@ -11,7 +11,7 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import changed_settings, settings_in_words
 from swarm_graph.html import html_table
 from swarm_graph.reports.listing import current_phase
-from swarm_graph.sessions.metrics import known_sum, measured_rates, summary, swaps, test_summary
+from swarm_graph.sessions.metrics import measured_rates, summary, swaps, test_summary, total_evaluated
 from swarm_graph.sessions.summary_html import SIMULATED_HTML, roles_table
 from swarm_graph.state import DOCUMENT, Kind
 
@@ -107,7 +107,7 @@ class Analysis:
             "calls": total["total_calls"],
             "failed_calls": total["total_calls"] - total["successful_calls"] - total["cancelled_calls"],
             "input_tokens": total["input_tokens"],
-            "prompt_tokens_evaluated": known_sum(agent["prompt_tokens_evaluated"] for agent in agents),
+            "prompt_tokens_evaluated": total_evaluated(agents),
             "output_tokens": total["output_tokens"],
             "first_token_seconds": self._first_token_seconds(),
             "tokens_per_second": total["output_tokens"] / model_seconds if model_seconds else 0.0,

@@ -15,7 +15,7 @@ from swarm_graph.roles.findings import finding_line
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_evidence
 from swarm_graph.sessions.ids import open_catalogue
-from swarm_graph.sessions.metrics import known_sum
+from swarm_graph.sessions.metrics import total_evaluated
 from swarm_graph.state import DATA_DIR, DOCUMENT, Task, TaskStatus
 from swarm_graph.tasks.results import RESULTS_DIR
 from swarm_graph.text import (
@@ -274,7 +274,7 @@ def _figures_line(coordinator: SwarmCoordinator) -> str:
     cost_text = f", cost {format_cost(cost)}" if cost else ""
     swaps = metrics["model_swaps"]
     swaps_text = f", {format_count(swaps, 'model swap')}" if swaps else ""
-    evaluated = known_sum(role["prompt_tokens_evaluated"] for role in roles)
+    evaluated = total_evaluated(roles)
     cached = "" if evaluated is None else f" ({evaluated} evaluated)"
     tokens = f"{sent} tokens in{cached}, {received} tokens out"
     return f"{format_count(calls, 'call')}, {tokens}{note}{cost_text}{swaps_text}"

@@ -87,6 +87,15 @@ def known_sum(counts: Iterable[int | None]) -> int | None:
     return sum(count for count in known if count) if known and None not in known else None
 
 
+def total_evaluated(agents: Iterable[Mapping[str, Any]]) -> int | None:
+    """The prompt tokens that servers evaluated for all roles; None if that is unknown for one of them.
+
+    Args:
+        agents: The figures of each role; one without a successful call counts for nothing.
+    """
+    return known_sum(agent["prompt_tokens_evaluated"] for agent in agents if agent["successful_calls"])
+
+
 def measured_rates(agents: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Tokens per second of each role in a summary of calls of which none was simulated."""
     return {role: figures["tokens_per_second"] for role, figures in agents.items()}

@@ -51,6 +51,13 @@ def test_a_missing_v1_is_named(tmp_path: Path) -> None:
         assert failed(examined(tmp_path, one(url)))[0][1] == f'set "url": "{url}/v1"'
 
 
+def test_slots_with_a_cache_each_are_named_until_a_session_has_one(llama: Llama, tmp_path: Path) -> None:
+    for of_session in (False, True):
+        settings = one(f"{llama.root}/v1", slot_per_session=of_session)
+        text = checks_text(examined(tmp_path, settings))
+        assert ("a cache of its own" in text) is not of_session
+
+
 def test_prompts_that_no_run_would_find_are_named(llama: Llama, tmp_path: Path) -> None:
     for settings, why in (
         ({"prompts_dir": "gone"}, "prompts_dir 'gone' is not a folder"),

@@ -204,6 +204,9 @@ def _check_slots(config: SwarmConfig, name: str, entry: ModelEntry, info: Server
         yield Check(name, None, text, f'set "slots": {info.slots} for this model, or leave it out')
     elif info.slots is not None:
         yield Check(name, True, f"{info.slots} slots, up to {limit} calls at once")
+        if info.kind == "llama.cpp" and limit > 1 and not entry.slot_per_session:
+            text = "each slot has a cache of its own: calls at once evaluate again what their prompts share"
+            yield Check(name, True, f'{text} (`doctor --measure` tells whether "slot_per_session" is faster)')
     elif info.kind == "ollama" and not entry.slots:
         text = f"it does not report how many calls it takes at once; up to {limit} are sent"
         yield Check(name, True, f"{text} (`doctor --measure` finds out, `slots` sets it)")

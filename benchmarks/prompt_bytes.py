@@ -1,6 +1,6 @@
 """Bytes sent to the models in one run of each workflow, per role, and those that a server has to evaluate.
 
-python benchmarks/prompt_bytes.py [--server URL] [--id-slot N]
+python benchmarks/prompt_bytes.py [--server URL] [--id-slot N] [--max-tokens N]
 
 The session is the scripted FIFO queue: two rounds in `standard` and `full`. Instructions are what a
 prompt says in every session; the rest is data. "Everything" is the data of the same calls if each carried
@@ -121,8 +121,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", help="the root of a llama.cpp server, such as http://127.0.0.1:8080")
     parser.add_argument("--id-slot", type=int, help="ask for this slot of the server in every call")
+    parser.add_argument("--max-tokens", type=int, default=1, help="the tokens of each answer")
     options = parser.parse_args()
-    body = {"max_tokens": 1} | ({} if options.id_slot is None else {"id_slot": options.id_slot})
+    body = {"max_tokens": options.max_tokens, "ignore_eos": True} | (
+        {} if options.id_slot is None else {"id_slot": options.id_slot}
+    )
     for workflow in ("standard", "full", "review_only"):
         found = measure(workflow)
         print(

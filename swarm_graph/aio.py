@@ -1,4 +1,4 @@
-"""Runs coroutines for synchronous callers, in one event loop of our own that lives in a thread.
+"""Runs coroutines for synchronous callers, in one event loop of our own that lives in a thread; sets deadlines.
 
 anyio's BlockingPortal does the same, but a forked child hangs in it, and a coroutine that calls `sys.exit`
 ends it for every later caller.
@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
+from contextvars import Context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -32,6 +33,15 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+def set_deadline(timeout: asyncio.Timeout, when: float) -> None:
+    """Let a timeout end at a time of its loop, and keep nothing alive until then.
+
+    asyncio keeps a cancelled timer, with the context variables of its creator, until its time has come. Those
+    of LangGraph hold the graph, its models, and so the server of an embedded one.
+    """
+    Context().run(timeout.reschedule, when)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
@@ -235,6 +236,12 @@ def test_a_program_that_ends_after_the_other_keeps_the_server(
     assert {process.pid for process in servers(runtime)} == first
 
 
+def test_a_long_program_keeps_no_server_of_a_graph_that_is_gone(tiny: Path, runtime: Path) -> None:
+    build_graph("review_only", config=config_of(tiny)).invoke({"request": "x = 1"})
+    assert servers(runtime)
+    until(lambda: gc.collect() >= 0 and not servers(runtime))
+
+
 def test_a_log_is_bounded(tmp_path: Path) -> None:
     log = Log(tmp_path / "log")
     for number in range(3 * MAX_LOG_BYTES // 1000):
@@ -344,6 +351,28 @@ def test_a_missing_part_of_a_model_is_named(tmp_path: Path) -> None:
     foreign(tmp_path / "m-00002-of-00002.gguf")
     header = read_header(tmp_path / "m-00002-of-00002.gguf")
     assert (header.path, header.parts) == (first, 2)
+
+
+def test_a_split_model_is_served_through_links(runtime: Path, tmp_path: Path) -> None:
+    """As in the cache of Hugging Face's tools, where the name of the target is a hash."""
+    (tmp_path / "blobs").mkdir()
+    write_tiny_model(tmp_path / "m.gguf", tensors_per_file=5)
+    for number, part in enumerate(parts := sorted(tmp_path.glob("m-*.gguf"))):
+        target = part.rename(tmp_path / "blobs" / f"hash{number}")
+        part.symlink_to(target)
+    build_graph("review_only", config=config_of(parts[1])).invoke({"request": "x = 1"})
+    assert servers(runtime)
+
+
+def test_a_name_that_is_not_utf8_is_refused_in_one_line(tiny: Path, runtime: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"m\xff.gguf")
+    shutil.copy(tiny, tmp_path / odd)
+    for words in ((*REVIEW, "--model", odd), ("init", "--model", odd)):
+        done = swarm(tmp_path, runtime, *words)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "m\ufffd.gguf' has a name that is not UTF-8; rename it, or name a link to it" in done.stderr
+    found = swarm(tmp_path, runtime, "init", HOME=str(tmp_path), OPENAI_BASE_URL="http://127.0.0.1:9")
+    assert "m\ufffd.gguf: its name is not UTF-8" in found.stdout
 
 
 def test_without_the_extra_one_line_says_how_to_get_it(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

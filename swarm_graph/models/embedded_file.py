@@ -18,6 +18,7 @@ from swarm_graph.errors import ConfigError
 from swarm_graph.models.gguf import Header, NotGGUF, read_header
 from swarm_graph.models.shared_server import ServerSettings, SharedServer, shared_server
 from swarm_graph.settings import EMBEDDED, ModelEntry
+from swarm_graph.text import printable, without_lone_surrogates
 
 MISSING = "to serve a GGUF file, install llama.cpp: `pip install xllamacpp`"
 NUM_CTX = 16384
@@ -32,7 +33,14 @@ MAX_CACHE_MIB, CACHE_SHARE = 8192, 16
 
 
 def file_entry(path: str) -> ModelEntry:
-    """An entry for a file, with the default settings."""
+    """An entry for a file, with the default settings.
+
+    Raises:
+        ConfigError: Its name is not UTF-8, which neither JSON nor llama.cpp can hold.
+    """
+    if without_lone_surrogates(path) != path:
+        name = printable(without_lone_surrogates(path))
+        raise ConfigError(f"the model '{name}' has a name that is not UTF-8; rename it, or name a link to it")
     return ModelEntry(model=path, api_type=EMBEDDED)
 
 
@@ -80,7 +88,7 @@ def _default_threads() -> int:
 
 def server_of(entry: ModelEntry) -> SharedServer:
     """The server of a model that `with_defaults` returned; nothing is started."""
-    path = read_header(Path(entry.model)).path.resolve()
+    path = _served_path(read_header(Path(entry.model)))
     status = path.stat()
     assert entry.slots
     assert entry.num_ctx
@@ -100,6 +108,15 @@ def server_of(entry: ModelEntry) -> SharedServer:
             version=version("xllamacpp"),
         )
     )
+
+
+def _served_path(header: Header) -> Path:
+    """The file that llama.cpp opens.
+
+    It finds the parts of a split model by the name of the first, which the target of a link does not have
+    where Hugging Face's tools keep their files.
+    """
+    return header.path.parent.resolve() / header.path.name if header.parts > 1 else header.path.resolve()
 
 
 # --- checks --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from swarm_graph.models.gguf import PART, Header, NotGGUF, read_header
-from swarm_graph.text import printable
+from swarm_graph.text import printable, without_lone_surrogates
 
 MAX_DEPTH = 6
 MAX_ENTRIES = 20_000
@@ -51,6 +51,9 @@ def find_files() -> FoundFiles:
     problems: list[str] = []
     for place in _places():
         for path, name in place.files(place.folder, problems):
+            if without_lone_surrogates(str(path)) != str(path):
+                problems.append(f"{printable(without_lone_surrogates(str(path)))}: its name is not UTF-8")
+                continue
             with suppress(OSError, NotGGUF):
                 header = read_header(path)
                 if header.has_chat_template and not (header.is_embedding or header.is_projector):

@@ -19,6 +19,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 
+from swarm_graph.aio import set_deadline
 from swarm_graph.checkpoints.journal import BegunCall, question_key
 from swarm_graph.checkpoints.transcript import NO_TEXTS, Message, Texts
 from swarm_graph.config import without_secrets
@@ -184,16 +185,18 @@ class ModelCall:
         longest_silence = self.entry.idle_timeout + slack
         metadata = {**self.config["metadata"], "attempt": attempt.number}
         config: RunnableConfig = {**self.config, "metadata": metadata}
-        async with asyncio.timeout(self.entry.timeout), asyncio.timeout(longest_silence) as idle:
+        async with asyncio.timeout(None) as whole, asyncio.timeout(None) as idle:
             clock = asyncio.get_running_loop().time
             rescheduled = clock()
+            set_deadline(whole, rescheduled + self.entry.timeout)
+            set_deadline(idle, rescheduled + longest_silence)
             async with aclosing(deltas_of(self.model, messages, config, **arguments)) as parts:
                 async for deltas in parts:
                     said = [delta for delta in deltas if delta != SIGN_OF_LIFE]
                     now = clock()
                     if now - rescheduled > slack and (said or not attempt.answer.has_ended):
                         rescheduled = now
-                        idle.reschedule(now + longest_silence)
+                        set_deadline(idle, now + longest_silence)
                     attempt.add(deltas if self.may_omit_finish_reason else said)
                     if attempt.answer.is_too_long:
                         return

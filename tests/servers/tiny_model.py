@@ -56,10 +56,10 @@ class Vocabulary(NamedTuple):
         return [TokenType.NORMAL] * self.end_of_text + [TokenType.CONTROL] * 3
 
 
-def write_tiny_model(path: Path, *, seed: int = 0, context: int = CONTEXT) -> Path:
-    """Write the model as a GGUF file of 150 kB."""
+def write_tiny_model(path: Path, *, seed: int = 0, context: int = CONTEXT, tensors_per_file: int = 0) -> Path:
+    """Write the model as a GGUF file of 150 kB, or as several ones."""
     words = vocabulary()
-    writer = GGUFWriter(path, "llama")
+    writer = GGUFWriter(path, "llama", split_max_tensors=tensors_per_file)
     _describe(writer, words, context)
     for name, weights in _weights(words, np.random.default_rng(seed)).items():
         writer.add_tensor(f"{name}.weight", np.ascontiguousarray(weights, dtype=np.float32))

@@ -1,4 +1,4 @@
-"""Runs coroutines for synchronous callers, in one event loop of our own that lives in a thread; sets deadlines.
+"""Runs coroutines for synchronous callers, in an event loop of our own that lives in a thread; deadlines.
 
 anyio's BlockingPortal does the same, but a forked child hangs in it, and a coroutine that calls `sys.exit`
 ends it for every later caller.

@@ -333,6 +333,20 @@ def test_a_file_that_cannot_be_served_is_refused_in_one_line(
     assert not runtime.exists()
 
 
+def test_a_model_that_is_served_for_embeddings_is_refused_to_roles(
+    tiny: Path, runtime: Path, tmp_path: Path
+) -> None:
+    config = config_of(tiny, embedding=True)
+    message = "'tiny.gguf' is served for embeddings, and a role has to chat; name a chat model, "
+    with pytest.raises(ConfigError, match=message):
+        build_graph("review_only", config=config).invoke({"request": "x = 1"})
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = swarm(tmp_path, runtime, *REVIEW)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert message in done.stderr
+    assert not runtime.exists()
+
+
 def test_an_architecture_that_llama_cpp_does_not_know_is_named(runtime: Path, tmp_path: Path) -> None:
     foreign(tmp_path / "m.gguf", architecture="mystery\x1b[31m")
     done = swarm(tmp_path, runtime, *REVIEW, "--model", "m.gguf")

@@ -157,7 +157,7 @@ def _kind_problem(header: Header, entry: ModelEntry) -> str:
     if header.is_projector:
         return f"{name} is only a part of a model ({header.architecture}); name the model itself"
     if entry.embedding:
-        return ""
+        return ""  # `check_chats` refuses it to roles
     if header.is_embedding:
         return f"{name} makes embeddings and cannot chat ({header.architecture}); name a chat model"
     if not header.has_chat_template:

@@ -32,7 +32,7 @@ def check_model(entry: ModelEntry) -> None:
 
     Raises:
         ConfigError: `init`'s placeholder is still there, the API key is not set, or the script of a simulated
-            model cannot be read.
+            model cannot be read, or an embedded model cannot be served or does not chat.
     """
     if entry.model == MODEL_PLACEHOLDER:
         raise ConfigError(
@@ -44,10 +44,20 @@ def check_model(entry: ModelEntry) -> None:
         from swarm_graph.models.embedded_file import usable_file
 
         usable_file(entry)
+        check_chats(entry)
     if entry.api_type == "simulated":
         from swarm_graph.models.simulated_script import load_script
 
         load_script(entry.simulation.script)
+
+
+def check_chats(entry: ModelEntry) -> None:
+    """Check that a model is configured to chat, as roles need. ConfigError if it is served for embeddings."""
+    if entry.embedding:
+        cure = "name a chat model, or leave `embedding` out"
+        raise ConfigError(
+            f"the model {entry.label!r} is served for embeddings, and a role has to chat; {cure}"
+        )
 
 
 def keys_of(entries: Iterable[ModelEntry]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from langchain_core.messages import BaseMessage
 from swarm_graph.config import SwarmConfig
 from swarm_graph.models.capacity import Capacity, server_capacity, slot_limit
 from swarm_graph.models.context_window import MESSAGE_TOKENS, TokenEstimator, prompt_bytes, room_for_answer
-from swarm_graph.models.keys import api_key
+from swarm_graph.models.keys import api_key, check_chats
 from swarm_graph.models.request import without_refused
 from swarm_graph.models.slots import Slots, connection_slots, named_slots
 from swarm_graph.settings import AUTO, OF_EMBEDDED, SERVER_TYPES, AgentParameters, ModelEntry
@@ -167,6 +167,7 @@ class ModelPool:
         """An embedded model with all that its server is started with, and the server; nothing is started."""
         key = _model_key(entry)
         if key not in self._embedded:
+            check_chats(entry)
             from swarm_graph.models.embedded_file import server_of, with_defaults
 
             complete = with_defaults(self.config, entry)

@@ -12,7 +12,9 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from fcntl import LOCK_EX, flock
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from swarm_graph.errors import ConfigError, ModelError
 from swarm_graph.models.embedded_server import MAX_LOG_BYTES, Log
 from swarm_graph.models.gguf import NotGGUF, read_header
 from swarm_graph.models.shared_server import PROGRAM, private_folder
+from swarm_graph.reports.running_node import RunningNode
 from swarm_graph.settings import OF_EMBEDDED
 from swarm_graph.state import AgentRole
 
@@ -234,6 +237,22 @@ def test_a_program_that_ends_after_the_other_keeps_the_server(
     assert swarm(tmp_path, runtime, *REVIEW, "--model", tiny).returncode == 0
     time.sleep(0.5)
     assert {process.pid for process in servers(runtime)} == first
+
+
+def test_the_live_view_says_that_a_model_is_loading(tiny: Path, runtime: Path) -> None:
+    graph, node = build_graph("review_only", config=config_of(tiny)), RunningNode("review_style")
+    graph.invoke({"request": "x = 1"})
+    assert node.headline().endswith(" s, waits for its turn")
+    (start,) = runtime.glob("*/start")
+    with ThreadPoolExecutor() as pool:
+        with start.open() as lock:
+            flock(lock, LOCK_EX)  # nobody can start it
+            for process in servers(runtime):
+                process.kill()
+            again = pool.submit(graph.invoke, {"request": "x = 1"})
+            until(lambda: node.headline().endswith(" s, loading model"))
+        again.result()
+    assert node.headline().endswith("waits for its turn")
 
 
 def test_a_long_program_keeps_no_server_of_a_graph_that_is_gone(tiny: Path, runtime: Path) -> None:

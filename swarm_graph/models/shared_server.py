@@ -66,10 +66,14 @@ class ServerAddress(NamedTuple):
 
 
 class SharedServer:
-    """A server that this program uses, from now until nothing here refers to this object any more."""
+    """A server that this program uses, from now until nothing here refers to this object any more.
+
+    Attributes:
+        is_starting: Whether a thread of this program starts it, or waits until another program has.
+    """
 
     def __init__(self, settings: ServerSettings) -> None:
-        self.settings = settings
+        self.settings, self.is_starting = settings, False
         self._folder: Path | None = None
         self._starting: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[ServerAddress]] = (
             WeakKeyDictionary()
@@ -100,6 +104,7 @@ class SharedServer:
         """Start the server unless it runs; blocks."""
         try:
             with self._lock:
+                self.is_starting = True
                 if self._folder is None:
                     self._folder = self._joined()
                 with _held(self._folder / "start"):
@@ -107,6 +112,8 @@ class SharedServer:
         except OSError as error:
             where = f"'{error.filename}': " if error.filename else ""
             raise self._error(f"{where}{error.strerror or error}") from error
+        finally:
+            self.is_starting = False
 
     def _joined(self) -> Path:
         """The folder of the server, in which this program is one of its users from now on."""
@@ -171,12 +178,18 @@ def shared_server(settings: ServerSettings) -> SharedServer:
         return server
 
 
+def starts_server() -> bool:
+    """Whether a server of this program is starting now: to load a large model takes minutes."""
+    with _SERVERS_LOCK:
+        return any(server.is_starting for server in _SERVERS.values())
+
+
 def _after_fork_in_child() -> None:
     """A fork copies no thread: neither those that start a server, nor those that hold a lock."""
     global _SERVERS_LOCK
     _SERVERS_LOCK = threading.Lock()
     for server in _SERVERS.values():
-        server._lock = threading.Lock()
+        server._lock, server.is_starting = threading.Lock(), False
         server._starting = WeakKeyDictionary()
 
 

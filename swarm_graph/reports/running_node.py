@@ -8,8 +8,12 @@ from rich.console import Console
 from rich.text import Text
 
 from swarm_graph.events import Event
+from swarm_graph.models.shared_server import starts_server
 from swarm_graph.reports.streamed import StreamedText
 from swarm_graph.text import format_count, printable
+
+TURN, LOADING = "waits for its turn", "loading model"
+"""What a node waits for. Before its first call an embedded server may have to load its model."""
 
 
 class RunningNode:
@@ -25,7 +29,7 @@ class RunningNode:
         self._attempts = self._tokens = self._earlier_tokens = 0
         self._attempt_started = self._started
         self._is_repair = self._is_loading = self._is_simulated = False
-        self._waits_for = "waits for its turn"
+        self._waits_for = TURN
         self._text, self._thoughts = StreamedText(), StreamedText()
 
     def on_event(self, event: Event) -> None:
@@ -54,7 +58,7 @@ class RunningNode:
         self._earlier_tokens += event.data["output_tokens"] or event.data.get("cut_tokens", 0)
         self._tokens = 0
         if self._is_loading:
-            self._waits_for = "loading model"
+            self._waits_for = LOADING
         elif error:
             reason = printable(" ".join(error.removeprefix(f"{self.name}: ").split()))
             self._waits_for = f"failed, is asked again ({reason})"
@@ -72,7 +76,8 @@ class RunningNode:
         if not self._asks_model:
             return f"{seconds:.0f} s"
         if self._waits_for:
-            return f"{seconds:.0f} s, {self._waits_for}"
+            is_loading = self._waits_for == TURN and starts_server()
+            return f"{seconds:.0f} s, {LOADING if is_loading else self._waits_for}"
         thinks = "thinks, " if self._thoughts and not self._text else ""
         rate = "" if self._is_simulated else f", {_rate(self._tokens / max(seconds, 1e-3))}"
         return f"{thinks}{seconds:.0f} s, {format_count(self._tokens, 'token')}{rate}"

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_SH, flock
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -237,6 +237,22 @@ def test_a_program_that_ends_after_the_other_keeps_the_server(
     assert swarm(tmp_path, runtime, *REVIEW, "--model", tiny).returncode == 0
     time.sleep(0.5)
     assert {process.pid for process in servers(runtime)} == first
+
+
+def test_folders_of_servers_that_nobody_uses_are_removed(tiny: Path, runtime: Path) -> None:
+    names = ("old", "new", "used", "alive")
+    for name in names:
+        (runtime / name).mkdir(mode=0o700, parents=True)
+        (runtime / name / "log").write_text("x")
+        for lock in ("users", "alive"):
+            (runtime / name / lock).touch()
+        os.utime(runtime / name / "users", (0, 0) if name != "new" else None)
+    runtime.chmod(0o700)
+    with (runtime / "used" / "users").open() as users, (runtime / "alive" / "alive").open() as alive:
+        flock(users, LOCK_SH)
+        flock(alive, LOCK_EX)
+        build_graph("review_only", config=config_of(tiny)).invoke({"request": "x = 1"})
+    assert [name for name in names if (runtime / name).exists()] == ["new", "used", "alive"]
 
 
 def test_the_live_view_says_that_a_model_is_loading(tiny: Path, runtime: Path) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import stat
 import subprocess
 import sys
@@ -32,6 +33,8 @@ KEY_BYTES = 32
 LOCK_PAUSE_S = 0.05
 END_TIMEOUT_S = 20.0
 """How long an ending server may hold its locks."""
+MAX_UNUSED_S = 7 * 24 * 3600.0
+"""How long the log of a server that nobody uses any more is kept."""
 START_TIMEOUT_S = 1800.0
 """The longest start of another program's server that is waited for."""
 
@@ -120,11 +123,17 @@ class SharedServer:
         from fcntl import LOCK_SH
 
         folder = private_folder() / _name(self.settings)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        users = _open(folder / "users")
-        finalize(self, os.close, users)  # the lock is shared with forked children, and ends with the last
-        _lock_when_free(users, LOCK_SH)
-        return folder
+        _remove_unused(folder)
+        while True:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            users = _open(folder / "users")
+            os.utime(users)
+            _lock_when_free(users, LOCK_SH)
+            if _is_open_at(users, folder / "users"):  # else another program has removed the folder
+                # Forked children share the lock; it ends with the last of them.
+                finalize(self, os.close, users)
+                return folder
+            os.close(users)
 
     def _started(self, folder: Path) -> ServerAddress:
         ends = time.monotonic() + START_TIMEOUT_S
@@ -255,6 +264,31 @@ def _folders() -> Iterator[Path]:
 def _name(settings: ServerSettings) -> str:
     program = hashlib.sha256(PROGRAM.read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps([*settings, program]).encode()).hexdigest()[:16]
+
+
+def _remove_unused(kept: Path) -> None:
+    """Remove the folders of servers that nobody has used for `MAX_UNUSED_S`; each holds a log."""
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    for path in kept.parent.glob("*/users"):
+        with suppress(OSError):
+            if path.parent == kept or time.time() - path.stat().st_mtime < MAX_UNUSED_S:
+                continue
+            users = _open(path)
+            try:
+                flock(users, LOCK_EX | LOCK_NB)  # a running server has users, or ends soon
+                is_old = time.time() - os.fstat(users).st_mtime > MAX_UNUSED_S
+                if is_old and not _is_held(path.with_name("alive")):
+                    shutil.rmtree(path.parent, ignore_errors=True)
+            finally:
+                os.close(users)
+
+
+def _is_open_at(handle: int, path: Path) -> bool:
+    """Whether an open file is the one that a path names."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle), path.stat())
+    return False
 
 
 def _read_address(folder: Path) -> ServerAddress | None:

@@ -43,6 +43,7 @@ demo-real: .venv/real
 	@echo "$$SIZE"
 	@$(BIN)/swarm-graph run "Review this file" --workflow review_only --input examples/hello_swarm.py \
 		--config examples/small_model.json --model "$$($(BIN)/python tests/servers/trained_model.py)"
+	@echo "What it was asked, and what it said: $(BIN)/swarm-graph log"
 
 BASE ?= HEAD
 

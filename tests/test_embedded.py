@@ -229,6 +229,20 @@ def test_a_server_that_dies_is_started_again_and_the_session_ends(tiny: Path, ru
     assert again != killed[0]
 
 
+def test_another_file_does_not_take_the_place_of_one_that_was_served(tiny: Path, runtime: Path) -> None:
+    graph = build_graph("review_only", config=config_of(tiny))
+    graph.invoke({"request": "x = 1"})
+    tiny.rename(old := tiny.with_name("old"))
+    assert graph.invoke({"request": "x = 1"})["phase"] == "complete", "its server has it in memory"
+    for message in ("No such file or directory", "the file was replaced while the session ran; resume it"):
+        for process in servers(runtime):
+            process.kill()
+        with pytest.raises(ModelError, match=message):
+            graph.invoke({"request": "x = 1"})
+        shutil.copy(old, tiny)
+    build_graph("review_only", config=config_of(tiny)).invoke({"request": "x = 1"})
+
+
 def test_a_program_that_ends_after_the_other_keeps_the_server(
     tiny: Path, runtime: Path, tmp_path: Path
 ) -> None:

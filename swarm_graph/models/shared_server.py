@@ -147,7 +147,10 @@ class SharedServer:
         raise self._error(f"it does not start within {START_TIMEOUT_S:.0f} s")
 
     def _launch(self, folder: Path) -> None:
-        """Start a server and wait until it has loaded its model. Raises ModelError."""
+        """Start a server and wait until it has loaded its model. Raises ModelError, OSError."""
+        status = Path(self.settings.model).stat()
+        if (status.st_mtime_ns, status.st_size) != (self.settings.modified_ns, self.settings.size):
+            raise self._error("the file was replaced while the session ran; resume it to use the new file")
         settings = {**self.settings._asdict(), "folder": str(folder), "key": secrets.token_urlsafe(KEY_BYTES)}
         environment = {name: value for name, value in os.environ.items() if not SECRET_NAME.search(name)}
         with subprocess.Popen(

@@ -34,6 +34,8 @@ FORK_WAIT_S = 1.0
 
 MEMORY = ":memory:"
 BUSY_TIMEOUT_S, BUSY_POLL_S = 30, 0.01
+BUSY_AGAIN_S = 0.1
+"""How long each work of a group still waits for the lock after the group has waited for it in vain."""
 
 _PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"
 
@@ -57,9 +59,13 @@ class Database:
     of the process sees all that they have given it to do. A forked child opens the file anew when it first
     uses it. It has a copy of a database in memory.
 
+    A work is done again when the transaction of its group fails. So it must leave nothing behind but rows, or
+    watch `rollbacks`.
+
     Attributes:
         path: As the caller gave it.
         file: The same, absolute and without links: locks of one file must not differ by its names.
+        rollbacks: How many transactions were undone. What was counted or numbered in them may be wrong.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -74,6 +80,7 @@ class Database:
         """
         self.path, self.file = path, _resolved(Path(path))
         self._lock = threading.RLock()
+        self.rollbacks = 0
         self._queue = WorkQueue(self._work_off)
         self._worker: int | None = None
         """The thread that is inside a transaction or does what waits; only that thread may rely on it."""
@@ -210,7 +217,7 @@ class Database:
                     yield cursor
                     self.connection.commit()
                 except BaseException:
-                    self.connection.rollback()
+                    self._roll_back()
                     raise
 
     @contextmanager
@@ -220,6 +227,8 @@ class Database:
             before, self._worker = self._worker, threading.get_ident()
             try:
                 yield
+            except GroupFailed:
+                raise
             except Exception as error:
                 if self._is_group:  # its transaction holds what this work has done before the error
                     raise GroupFailed from error
@@ -266,26 +275,57 @@ class Database:
         while left > 0:
             with self._working():
                 works = self._queue.take(left)
-                if len(works) < 2 or not self._do_together(works):
-                    for work in works:
-                        work.do()
+                if len(works) < 2:
+                    _do_each(works)
+                elif failure := self._do_together(works):
+                    with self._patience_after(failure):
+                        _do_each(works)
             hand_over(works)
             left = left - len(works) if works else 0
 
-    def _do_together(self, works: list[Work]) -> bool:
-        """Do several works in one transaction; False if it cannot be completed, and nothing is done."""
+    def _do_together(self, works: list[Work]) -> Exception | None:
+        """Do several works in one transaction.
+
+        Returns:
+            Why it cannot be completed, and nothing is done; None if all is done.
+        """
         self._is_group = True
         try:
-            for work in works:
-                work.do()
+            _do_each(works)
             self.connection.commit()
-        except (GroupFailed, sqlite3.Error):
-            with suppress(sqlite3.Error):  # the file is closed
-                self.connection.rollback()
-            return False
+        except (GroupFailed, sqlite3.Error) as failure:
+            self._roll_back()
+            return failure
         finally:
             self._is_group = False
-        return True
+        return None
+
+    def _roll_back(self) -> None:
+        self.rollbacks += 1
+        with suppress(sqlite3.Error):  # the file is closed
+            self.connection.rollback()
+
+    @contextmanager
+    def _patience_after(self, failure: Exception) -> Iterator[None]:
+        """Wait for a lock only shortly if a group has waited in vain: its works would all wait as long."""
+        if not _is_busy(failure.__cause__ or failure):
+            yield
+            return
+        set_timeout = "PRAGMA busy_timeout = {:.0f}"
+        self.connection.execute(set_timeout.format(BUSY_AGAIN_S * 1000))
+        try:
+            yield
+        finally:
+            self.connection.execute(set_timeout.format(BUSY_TIMEOUT_S * 1000))
+
+
+def _do_each(works: list[Work]) -> None:
+    for work in works:
+        work.do()
+
+
+def _is_busy(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _each(method: Callable[[Database], None]) -> Callable[[], None]:
@@ -314,7 +354,7 @@ def retry_while_busy(work: Callable[[], object]) -> None:
         try:
             work()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if not _is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(BUSY_POLL_S)
         else:

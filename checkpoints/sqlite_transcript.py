@@ -55,6 +55,7 @@ class SqliteTranscript:
         self._database = database
         self._bytes: dict[str, int] = {}
         """What the texts of a session take, for each session that was written to."""
+        self._rollbacks = database.rollbacks
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -94,6 +95,9 @@ class SqliteTranscript:
         return int(cursor.lastrowid or 0)
 
     def _has_room(self, cursor: sqlite3.Cursor, session: str) -> bool:
+        if self._rollbacks != self._database.rollbacks:  # what they undid was counted
+            self._bytes.clear()
+            self._rollbacks = self._database.rollbacks
         if session not in self._bytes:
             sums = " + ".join(
                 f"(SELECT total(length(data)) FROM {table} WHERE session = :session)"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
@@ -21,10 +21,13 @@ from langgraph.types import Command, interrupt
 from support import Crew, config, thread
 
 from swarm_graph import build_graph, open_checkpointer
+from swarm_graph.checkpoints import database
 from swarm_graph.checkpoints.group_commit import LINGER_S, MAX_TOGETHER
 from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.sqlite_transcript import TRANSCRIPT_TABLES
+from swarm_graph.checkpoints.transcript import Message, Texts
 from swarm_graph.errors import StorageError
-from swarm_graph.events import parse_event
+from swarm_graph.events import Event, parse_event
 
 REQUEST = {"request": "Create a queue"}
 
@@ -325,3 +328,80 @@ def test_whoever_opens_the_file_sees_whole_states_only(path: Path) -> None:
     asyncio.run(work())
     assert looks == sorted(looks)
     assert looks[-1] == (6, 6)
+
+
+# --- groups that fail ----------------------------------------------------------------------------
+
+
+def test_a_group_waits_once_for_a_lock_and_not_each_of_its_works(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 30 seconds for each of 64 works a session would hear of it after half an hour."""
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(database, "BUSY_AGAIN_S", 0.0)
+    with open_checkpointer(path) as saver, closing(sqlite3.connect(path)) as other:
+        saver.conn.execute("CREATE TABLE notes (text TEXT UNIQUE)")
+        waits: list[str] = []
+        saver.conn.set_trace_callback(lambda text: waits.append(text) if "busy_timeout" in text else None)
+
+        async def work() -> list[Any]:
+            works = [partial(note, saver, text) for text in "abc"]
+            runs = [saver.database.run_soon(work) for work in [*works, saver.catalogue.sessions]]
+            return await asyncio.gather(*runs, return_exceptions=True)
+
+        other.execute("BEGIN IMMEDIATE")
+        *failed, read = asyncio.run(work())
+        other.execute("ROLLBACK")
+        assert all("another program held its lock" in str(error) for error in failed)
+        assert read == [], "who only reads needs no lock"
+        assert waits == ["PRAGMA busy_timeout = 0", "PRAGMA busy_timeout = 300"]
+        assert asyncio.run(work())[:3] == ["a", "b", "c"]
+
+
+def test_what_a_transcript_takes_is_not_counted_twice(saver: SwarmSaver, path: Path) -> None:
+    """Each work of a group that fails is done again."""
+    transcript = saver.catalogue.transcript
+    event = Event("call_started", 0.0, "s", "coder")
+    texts = Texts([Message("human", "a question")])
+
+    async def work() -> None:
+        append = partial(transcript.append, event, texts=texts)
+        fails = partial(note, saver, "a")  # is there already
+        await asyncio.gather(*map(saver.database.run_soon, [append, fails]), return_exceptions=True)
+
+    note(saver, "a")
+    transcript.append(event, texts=texts)
+    asyncio.run(work())
+    transcript.append(event, texts=texts)
+    sizes = [on_disk(path, f"SELECT total(length(data)) FROM {name}") for name in TRANSCRIPT_TABLES]
+    assert transcript._bytes == {"s": sum(size for (size,) in sizes)}
+
+
+def test_a_run_whose_opening_was_undone_has_no_end(
+    saver: SwarmSaver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is another run's by then."""
+    note(saver, "a")
+    graph = build_graph("review_only", config=config(), checkpointer=saver)
+    begin, begun, ended = saver.catalogue.begin_run, list[int](), list[Any]()
+
+    def begin_once(*args: Any) -> int:
+        if begun:
+            raise sqlite3.OperationalError("the disk is full")
+        begun.append(begin(*args))
+        return begun[0]
+
+    async def run_in_group(*args: Any) -> Any:
+        result = asyncio.ensure_future(saver.database.run_soon(*args))
+        await asyncio.sleep(0)
+        with suppress(sqlite3.IntegrityError):
+            await run(note, saver, "a")  # is there already
+        return await result
+
+    run = saver.database.run
+    monkeypatch.setattr(saver.database, "run", run_in_group)
+    monkeypatch.setattr(saver.catalogue, "begin_run", begin_once)
+    monkeypatch.setattr(saver.catalogue, "end_run", lambda *args: ended.append(args))
+    with pytest.raises(StorageError, match="the disk is full"):
+        asyncio.run(graph.ainvoke(REQUEST, thread()))
+    assert (len(begun), ended) == (1, [])

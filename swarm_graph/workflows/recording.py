@@ -49,6 +49,10 @@ class RunRecorder:
         self.is_own = True
         """Whether the user began the session or has trusted it; set by `begin`."""
 
+    def forget_begin(self) -> None:
+        """Nothing has begun: the transaction that recorded it was undone, and the run is opened again."""
+        self._run = None
+
     def __enter__(self) -> Self:
         self._lock.acquire()
         return self

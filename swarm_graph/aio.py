@@ -15,6 +15,8 @@ from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeVar
 
+from swarm_graph.errors import InputError
+
 T = TypeVar("T")
 
 _lock = threading.Lock()
@@ -26,7 +28,15 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine and return its result; works inside another running event loop, too.
 
     The coroutine sees the caller's context variables, and is cancelled when the caller is interrupted.
+
+    Raises:
+        InputError: The caller runs in our event loop, which would wait for itself.
     """
+    try:
+        refuse_to_wait()
+    except InputError:
+        coroutine.close()
+        raise
     future = asyncio.run_coroutine_threadsafe(coroutine, _running_loop())
     try:
         return future.result()
@@ -42,6 +52,15 @@ def set_deadline(timeout: asyncio.Timeout, when: float) -> None:
     of LangGraph hold the graph, its models, and so the server of an embedded one.
     """
     Context().run(timeout.reschedule, when)
+
+
+def refuse_to_wait() -> None:
+    """Raise InputError for a caller that runs in our event loop and is about to wait for it."""
+    if threading.current_thread() is _thread:
+        raise InputError(
+            "a synchronous call, as of graph.invoke, in swarm_graph's own event loop would wait for itself "
+            "for ever; use `await graph.ainvoke(...)` or `await asyncio.to_thread(graph.invoke, ...)`"
+        )
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:

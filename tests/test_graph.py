@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,34 @@ def test_a_context_s_model_knows_no_max_tokens_and_is_not_held_to_them() -> None
     own = GenericFakeChatModel(messages=iter([AIMessage(said)]))
     done = graph.invoke(tasks, context=SwarmContext(model=own))
     assert done["tasks"]["a"]["result"].strip() == said.strip()
+
+
+class Nesting(BaseChatModel):
+    """Runs a graph for each answer: in the event loop that called it, or in another thread."""
+
+    in_thread: bool = False
+
+    @property
+    def _llm_type(self) -> str:
+        return "nesting"
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        raise NotImplementedError
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        inner = partial(build_graph("review_only", config=SIMULATED).invoke, {"request": "x"})
+        own: Any = SwarmContext(clock=time.time)
+        state: Any = await asyncio.to_thread(inner, context=own) if self.in_thread else inner(context=own)
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(state["phase"]))])
+
+
+def test_a_graph_in_a_synchronous_run_s_own_loop_is_refused_instead_of_waiting_for_itself() -> None:
+    graph = build_graph("custom", config=config())
+    tasks: Any = {"tasks": [{"task_id": "a", "assigned_role": "documenter"}]}
+    with pytest.raises(ModelError, match=r"wait for itself for ever; use `await graph\.ainvoke"):
+        graph.invoke(tasks, context=SwarmContext(model=Nesting()))
+    done = graph.invoke(tasks, context=SwarmContext(model=Nesting(in_thread=True)))
+    assert done["tasks"]["a"]["result"] == "complete"
 
 
 SURVIVES = """

@@ -345,9 +345,9 @@ def test_a_group_waits_once_for_a_lock_and_not_each_of_its_works(
         saver.conn.set_trace_callback(lambda text: waits.append(text) if "busy_timeout" in text else None)
 
         async def work() -> list[Any]:
-            works = [partial(note, saver, text) for text in "abc"]
-            runs = [saver.database.run_soon(work) for work in [*works, saver.catalogue.sessions]]
-            return await asyncio.gather(*runs, return_exceptions=True)
+            notes = [saver.database.run_soon(note, saver, text) for text in "abc"]
+            sessions = saver.database.run_soon(saver.catalogue.sessions)
+            return await asyncio.gather(*notes, sessions, return_exceptions=True)
 
         other.execute("BEGIN IMMEDIATE")
         *failed, read = asyncio.run(work())
@@ -360,14 +360,14 @@ def test_a_group_waits_once_for_a_lock_and_not_each_of_its_works(
 
 def test_what_a_transcript_takes_is_not_counted_twice(saver: SwarmSaver, path: Path) -> None:
     """Each work of a group that fails is done again."""
-    transcript = saver.catalogue.transcript
+    transcript: Any = saver.catalogue.transcript
     event = Event("call_started", 0.0, "s", "coder")
     texts = Texts([Message("human", "a question")])
 
     async def work() -> None:
-        append = partial(transcript.append, event, texts=texts)
-        fails = partial(note, saver, "a")  # is there already
-        await asyncio.gather(*map(saver.database.run_soon, [append, fails]), return_exceptions=True)
+        appended = saver.database.run_soon(transcript.append, event, texts=texts)
+        fails = saver.database.run_soon(note, saver, "a")  # is there already
+        await asyncio.gather(appended, fails, return_exceptions=True)
 
     note(saver, "a")
     transcript.append(event, texts=texts)

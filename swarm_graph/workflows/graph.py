@@ -12,6 +12,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Durability, StateSnapshot, StateUpdate
 
+from swarm_graph import aio
 from swarm_graph.checkpoints.places import UNMOVED
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.roles.bindings import Bindings
@@ -105,6 +106,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
     def stream(
         self, input: Any, config: RunnableConfig | None = None, *, context: Context = None, **kwargs: Any
     ) -> Iterator[Any]:
+        aio.refuse_to_wait()
         thread, options = self._thread(config), _options(context)
         prepared = input if isinstance(input, Prepared) else self.prepare(input, options)
         with self._recorder(thread) as recorder:
@@ -264,6 +266,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         self, prepared: Prepared, thread: CallThread, recorder: RunRecorder | None, options: RunOptions
     ) -> _Opened:
         """Read where the thread stands, and open the run."""
+        if recorder:
+            recorder.forget_begin()
         saver = thread.saver if thread.is_session else None
         saved = saver.get_tuple(thread.checkpoint) if saver else None
         return self._open(prepared, thread, saved, recorder, options)

@@ -5,6 +5,7 @@ They are the operating system's file locks, so a lock disappears with its owner,
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -53,9 +54,11 @@ class SessionLock:
                 f"session '{self._session_id}' is in use: {self._owner()}; wait for it to end, or stop it"
             ) from None
         except OSError as error:
-            raise StorageError(
-                f"cannot lock '{self._file}': {error.strerror or error}; make its folder writable"
-            ) from error
+            too_many = error.errno in (errno.EMFILE, errno.ENFILE)
+            cure = (
+                "run fewer sessions at once, or raise `ulimit -n`" if too_many else "make its folder writable"
+            )
+            raise StorageError(f"cannot lock '{self._file}': {error.strerror or error}; {cure}") from error
 
     def release(self) -> None:
         """Give the lock back; without the lock it does nothing."""

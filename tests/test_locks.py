@@ -27,7 +27,7 @@ from swarm_graph import SwarmCoordinator
 from swarm_graph.checkpoints.locks import is_running, lock_session
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.cli.main import swarm_graph
-from swarm_graph.errors import InputError, ModelError, SessionInUse, UnfinishedSession
+from swarm_graph.errors import InputError, ModelError, SessionInUse, StorageError, UnfinishedSession
 from swarm_graph.sessions.ids import find_session
 from swarm_graph.state import SwarmState
 from swarm_graph.workflows.build import build_graph
@@ -401,6 +401,22 @@ def test_sessions_with_odd_names_are_locked_in_the_database_s_folder(
             graph.invoke(None, thread(name))
     assert graph.invoke(None, thread(name), context=Crew().context)["phase"] == "complete"
     assert locks(tmp_path) == []
+
+
+def test_too_many_open_files_are_not_blamed_on_the_folder(saver: SwarmSaver) -> None:
+    resource: Any = pytest.importorskip("resource", reason="Windows has no limit of open files")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with (
+            pytest.raises(
+                StorageError, match=r"Too many open files; run fewer sessions at once, or raise `ulim"
+            ),
+            lock_session(saver.catalogue, "s"),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_long_names_that_begin_alike_have_locks_of_their_own(saver: SwarmSaver) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -70,6 +71,37 @@ def test_a_connection_is_kept_for_the_next_call() -> None:
 
     asyncio.run(calls())
     assert connections == [3]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_loops_that_were_closed_keep_no_connections() -> None:
+    """A program that makes a loop for each call, and closes it as `loop.close()` alone does."""
+    closed = asyncio.Semaphore(0)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK)
+        assert await reader.read() == b""
+        closed.release()
+
+    def call(url: str) -> None:
+        loop = asyncio.new_event_loop()
+        assert loop.run_until_complete(asked(url)) == b"ok"
+        loop.close()
+
+    async def calls() -> None:
+        async with served(serve) as url:
+            for _ in range(4):
+                await asyncio.to_thread(call, url)
+            gc.collect()
+            async with asyncio.timeout(60):
+                for _ in range(3):
+                    await closed.acquire()
+            http_clients._leave_closed_loops()
+            gc.collect()
+            await closed.acquire()
+
+    asyncio.run(calls())
 
 
 def test_a_call_on_a_connection_that_the_server_has_closed_is_sent_again() -> None:

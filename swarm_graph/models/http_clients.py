@@ -189,6 +189,7 @@ def _client() -> aiohttp.ClientSession:
     loop = asyncio.get_running_loop()
     if found := _CLIENTS.get(loop):
         return found[0]
+    _leave_closed_loops()
     client = aiohttp.ClientSession(
         connector=_Connector(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
@@ -201,6 +202,14 @@ def _client() -> aiohttp.ClientSession:
     with suppress(StopIteration):
         closer.__anext__().send(None)
     return client
+
+
+def _leave_closed_loops() -> None:
+    """Let go of the connections of loops that were closed without `shutdown_asyncgens`."""
+    for loop in [loop for loop in [*_CLIENTS] if loop.is_closed()]:
+        if found := _CLIENTS.pop(loop, None):  # else another thread was quicker
+            with suppress(StopIteration):
+                found[0].close().send(None)  # it waits for nothing: its loop is closed
 
 
 async def _close_with_loop(client: aiohttp.ClientSession) -> AsyncGenerator[None]:

@@ -37,7 +37,7 @@ print("all ended")
 
 NESTED = """
 import asyncio, resource
-from langgraph.graph import END, START
+from langgraph.graph import END, START, MessagesState, StateGraph
 from swarm_graph import build_graph, open_checkpointer
 
 FILES = 60
@@ -53,7 +53,21 @@ async def call(state):
         all_inside.set()
     await all_inside.wait()
     async with one:
-        await inner.ainvoke({"request": "x"}, {"configurable": {"thread_id": f"inner-{state['request']}"}})
+        if IS_BEHIND_FOREIGN_GRAPH:
+            await foreign.ainvoke({"messages": [state["request"]]}, context={"user": "somebody"})
+        else:
+            await call_inner(state["request"])
+
+async def call_inner(request):
+    await inner.ainvoke({"request": "x"}, {"configurable": {"thread_id": f"inner-{request}"}})
+
+async def foreign_node(state):
+    await call_inner(state["messages"][0].content)
+
+foreign = StateGraph(MessagesState, context_schema=dict)
+foreign.add_node("node", foreign_node)
+foreign.add_edge(START, "node")
+foreign = foreign.compile()
 
 def outer(graph):
     graph.connect(START, graph.place("clarifier"))
@@ -75,7 +89,14 @@ print("all ended")
 """
 
 
-@pytest.mark.parametrize("program", [MANY, NESTED], ids=["many", "inside others"])
+PROGRAMS = {
+    "many": MANY,
+    "inside others": "IS_BEHIND_FOREIGN_GRAPH = False\n" + NESTED,
+    "inside others, behind a graph with a context of its own": "IS_BEHIND_FOREIGN_GRAPH = True\n" + NESTED,
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 def test_sessions_wait_for_open_files(program: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program],

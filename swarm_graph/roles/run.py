@@ -143,15 +143,6 @@ def outer_context() -> SwarmContext | None:
     return context if isinstance(context, SwarmContext) else None
 
 
-def is_inside_run() -> bool:
-    """Whether a node of ours runs around the caller."""
-    try:
-        runtime: Any = get_runtime()
-    except (RuntimeError, KeyError):  # nothing runs around the caller
-        return False
-    return runtime is not None and isinstance(runtime.context, RunContext)
-
-
 def current_run(config: SwarmConfig) -> RunContext:
     """The context of the run that the calling node is part of; a new one for a node invoked by itself."""
     context: Any = get_runtime().context

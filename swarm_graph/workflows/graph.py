@@ -21,7 +21,7 @@ from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.state import SwarmContext, SwarmResult, SwarmState, with_every_key
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.workflows import schemas
-from swarm_graph.workflows.admission import open_runs, openings
+from swarm_graph.workflows.admission import inside_run, open_runs, openings
 from swarm_graph.workflows.drawing import workflow_svg
 from swarm_graph.workflows.opening import Prepared, open_run, prepare, with_recorded_paths
 from swarm_graph.workflows.recording import RunRecorder, manual_edit
@@ -126,7 +126,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
                 opened.input, thread.config, context=cast("Any", opened.run), **kwargs
             )
             async with aclosing(stream) as parts:
-                async for part in parts:
+                async for part in inside_run(parts):
                     yield part
 
     def prepare(self, given: Any, context: SwarmContext | None = None) -> Prepared:

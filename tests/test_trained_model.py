@@ -307,7 +307,15 @@ def test_behind_ollama_s_api(trained: Llama, tmp_path: Path) -> None:
 def test_make_demo_real_ends_with_a_result_that_says_what_it_is_worth(tmp_path: Path) -> None:
     """The command of the Makefile with one reviewer and a short answer, on the embedded model."""
     bin_dir = Path(sys.executable).parent
-    recipe = ["make", "--no-print-directory", "--dry-run", "--old-file", ".venv/real", f"BIN={bin_dir}", "demo-real"]
+    recipe = [
+        "make",
+        "--no-print-directory",
+        "--dry-run",
+        "--old-file",
+        ".venv/real",
+        f"BIN={bin_dir}",
+        "demo-real",
+    ]
     command = subprocess.run(recipe, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for folder in ("examples", "tests"):
         (tmp_path / folder).symlink_to(ROOT / folder)

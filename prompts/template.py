@@ -364,7 +364,7 @@ def names(folder: str | Path | None = None, kind: Kind = "code") -> list[str]:
 
 def _subfolders(kind: Kind) -> tuple[str, ...]:
     """The subfolders of a folder of prompts in which a session looks, the first one first."""
-    return (DOCUMENT, "") if kind == DOCUMENT else ("",)
+    return ("",) if kind == "code" else (kind, "")
 
 
 def is_path(name: str) -> bool:

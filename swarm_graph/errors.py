@@ -11,6 +11,7 @@
     ├── Stopped              130   a person stopped the run; resume it
     ├── StorageError           1   the database or the output folder cannot be read or written
     ├── SandboxError           1   there is no sandbox for the generated tests
+    ├── RepositoryError        1   git failed, or a change does not fit the repository
     └── ModelError             1   a call to a model server failed for good
         └── AnswerError        1   the server answered, but the answer cannot be used
 
@@ -142,6 +143,10 @@ class StorageError(SwarmError):
 
 class SandboxError(SwarmError):
     """The generated tests cannot be run in isolation; finished work is kept."""
+
+
+class RepositoryError(SwarmError):
+    """Git failed on the repository of a session, or a change does not fit it; finished work is kept."""
 
 
 class ModelError(SwarmError):

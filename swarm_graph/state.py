@@ -46,10 +46,11 @@ OwnWorkflow = NewType("OwnWorkflow", str)
 
 Workflow: TypeAlias = WorkflowName | OwnWorkflow
 
-Kind = Literal["code", "document"]
-"""What a session makes."""
-KINDS: tuple[Kind, ...] = ("code", "document")
+Kind = Literal["code", "document", "change"]
+"""What a session makes: new code, a document, or a change of an existing repository."""
+KINDS: tuple[Kind, ...] = ("code", "document", "change")
 DOCUMENT: Kind = "document"
+CHANGE: Kind = "change"
 
 DATA_DIR = ".swarm"
 """The default folder of the session database."""
@@ -287,6 +288,43 @@ class SwarmState(TypedDict, total=False):
     """A record per task, by task id; a later round replaces it."""
     phase: Annotated[Phase, latest]
     """The phase of the session."""
+
+
+class Repository(TypedDict):
+    """The git repository that a session changes or reviews."""
+
+    path: str
+    """The top folder of the user's working tree, absolute. The session only reads it."""
+    start: str
+    """The revision that the user named, for people: `HEAD`, `main`, `v1.2`."""
+    base: str
+    """The full id of the commit that the session's branch begins at."""
+    branch: str
+    """The session's branch, `swarm/<session>`; empty for a review, which makes none."""
+    only: list[str]
+    """Globs of the paths that may be changed; empty: all."""
+    read_only: list[str]
+    """Globs of the paths that may not be changed."""
+    compared_with: str
+    """Of a review: the full id of the commit that `base` is compared with; empty otherwise."""
+
+
+class ChangeState(SwarmState, total=False):
+    """The state of a session that changes a repository.
+
+    `code`, `tests` and `documentation` hold the files that differ from the base commit, each path in one of
+    them; their line ends are `\\n`, whatever the repository has.
+    """
+
+    repo: Repository
+    deleted: list[str]
+    """The paths of the base commit that the session deletes; replaced by the coder and the tester."""
+    wanted: list[str]
+    """The paths that the architect asks to see; replaced by the architect."""
+    baseline: Evidence | None
+    """The result of the repository's own tests on the base commit; written by run_tests, once."""
+    commits: list[str]
+    """The ids of the session's commits, oldest first; appended by `commit`."""
 
 
 class SwarmResult(TypedDict):

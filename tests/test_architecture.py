@@ -15,6 +15,8 @@ ROOMS = (
     "prompts",
     "checkpoints",
     "models",
+    "inputs",
+    "repository",
     "sandbox",
     "roles",
     "nodes",

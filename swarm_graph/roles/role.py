@@ -14,7 +14,7 @@ from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.answers import Reading, read, read_typed
 from swarm_graph.roles.chat_markup import FinalMessage
 from swarm_graph.roles.file_blocks import Files
-from swarm_graph.state import DOCUMENT, Kind, Reply, Review, SwarmState
+from swarm_graph.state import CHANGE, DOCUMENT, Kind, Reply, Review, SwarmState
 
 A = TypeVar("A", default=str)
 
@@ -67,6 +67,7 @@ class Role(Generic[A]):
         notes_title: The heading of its result in `notes.md`; empty where the result is not shown there.
         text_file: The text file that lists its results, one of the old coordinator's.
         document: The role in sessions that make a document; None where it is the same.
+        change: The role in sessions that change a repository; None where it is the same.
     """
 
     role: str
@@ -89,10 +90,11 @@ class Role(Generic[A]):
     notes_title: str = ""
     text_file: str = ""
     document: Role[Any] | None = None
+    change: Role[Any] | None = None
 
     def for_kind(self, kind: Kind) -> Role[Any]:
         """The role in sessions that make this."""
-        return self.document if kind == DOCUMENT and self.document else self
+        return {DOCUMENT: self.document, CHANGE: self.change}.get(kind) or self
 
     @property
     def schema(self) -> dict[str, Any] | None:

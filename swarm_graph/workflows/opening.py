@@ -31,7 +31,7 @@ START_CHANNEL = "__start__"
 
 RunKind = Literal["begin", "follow_up", "resume", "replay"]
 
-NAMES: dict[str, str] = {"code": "code", "document": "a document"}
+NAMES: dict[str, str] = {"code": "code", "document": "a document", "change": "a change"}
 """What a session makes, in words."""
 
 

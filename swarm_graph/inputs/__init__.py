@@ -1,0 +1,1 @@
+"""Reading the user's documents (PDF, Word, mail …) as text, in parts that fit a model."""

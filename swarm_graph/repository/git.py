@@ -1,0 +1,170 @@
+"""Run git in one repository, and nothing that the repository or the user has configured."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from swarm_graph.errors import InputError, RepositoryError
+
+_ENVIRONMENT = {
+    "GIT_ALLOW_PROTOCOL": "none",  # nothing is fetched, not even the missing objects of a partial clone
+    "GIT_ASKPASS": "false",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_OPTIONAL_LOCKS": "0",  # `git status` would write the user's index
+    "GIT_TERMINAL_PROMPT": "0",
+    "HOME": os.devnull,
+    "LC_ALL": "C.UTF-8",
+}
+_SETTINGS = {
+    "commit.gpgSign": "false",
+    "core.attributesFile": os.devnull,
+    "core.editor": "false",
+    "core.excludesFile": os.devnull,
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "core.pager": "cat",
+    "core.quotePath": "false",
+    "core.sshCommand": "false",
+    "credential.helper": "",
+    "diff.external": "",
+    "gc.auto": "0",
+    "gpg.program": "false",
+    "log.showSignature": "false",
+    "maintenance.auto": "false",
+    "protocol.allow": "never",
+    # Somebody else may own the folder: nothing of theirs runs.
+    "safe.directory": "*",
+    "submodule.recurse": "false",
+}
+_PROGRAMS = re.compile(r"(?:filter\..+\.(?:clean|smudge|process)|diff\..+\.(?:command|textconv))", re.DOTALL)
+"""Settings with a name of the repository's choice that name a program."""
+_REQUIRED = re.compile(r"filter\..+\.required", re.DOTALL)
+
+
+class GitResult(NamedTuple):
+    """How a git command ended."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: str
+
+
+class Git:
+    """Git in one repository.
+
+    Hooks, filters, drivers, editors, signing and network are off, whatever its configuration says; the
+    configurations of the user and of the machine are not read.
+
+    Attributes:
+        folder: The top folder of the working tree.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Find the repository.
+
+        Args:
+            folder: A folder inside the working tree.
+
+        Raises:
+            InputError: There is no working tree of a git repository, or git is not installed.
+        """
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise InputError(f"the repository '{folder}' is not a folder")
+        found = self.try_run("rev-parse", "--show-toplevel", settings=_SETTINGS)
+        if found.exit_code:
+            raise InputError(
+                f"'{folder}' is not inside the working tree of a git repository ({_last_line(found.stderr)})"
+            )
+        self.folder = Path(os.fsdecode(found.stdout.removesuffix(b"\n")))
+
+    def run(self, *arguments: str, data: bytes = b"", environment: Mapping[str, str] | None = None) -> bytes:
+        """What a git command prints.
+
+        Args:
+            arguments: The command and its arguments.
+            data: What it reads from stdin.
+            environment: Variables to add, such as GIT_INDEX_FILE.
+
+        Raises:
+            RepositoryError: It failed.
+        """
+        result = self.try_run(*arguments, data=data, environment=environment)
+        if result.exit_code:
+            reason = _last_line(result.stderr) or f"exit code {result.exit_code}"
+            raise RepositoryError(f"git {arguments[0]} failed in '{self.folder}': {reason}")
+        return result.stdout
+
+    def text(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+        """What a git command prints, as text without the last line end. Raises RepositoryError."""
+        return (
+            self.run(*arguments, environment=environment).decode(errors="surrogateescape").removesuffix("\n")
+        )
+
+    def try_run(
+        self,
+        *arguments: str,
+        data: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> GitResult:
+        """How a git command ended, for commands that may fail.
+
+        Args:
+            arguments: The command and its arguments.
+            data: What it reads from stdin.
+            environment: Variables to add.
+            settings: The settings; default all that are needed so that nothing of the repository runs.
+
+        Raises:
+            InputError: Git is not installed.
+        """
+        settings = self._settings if settings is None else settings
+        # Settings in variables: no value of the repository's can be taken for an option.
+        given = {"GIT_CONFIG_COUNT": str(len(settings))}
+        for number, (key, value) in enumerate(settings.items()):
+            given |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+        path = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TMPDIR") if name in os.environ}
+        try:
+            done = subprocess.run(
+                ["git", *arguments],
+                cwd=self.folder,
+                env={**path, **_ENVIRONMENT, **given, **(environment or {})},
+                input=data,
+                capture_output=True,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise InputError("git is not installed; a session on a repository needs it") from error
+        return GitResult(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+    def commit_of(self, revision: str) -> str:
+        """The full id of the commit that a revision names. Raises InputError if there is none."""
+        found = self.try_run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        if found.exit_code:
+            raise InputError(f"the repository '{self.folder}' has no commit '{revision}'")
+        return found.stdout.decode().strip()
+
+    @cached_property
+    def _settings(self) -> dict[str, str]:
+        """Settings that switch off all programs that the repository's configuration names."""
+        listed = self.try_run("config", "--null", "--list", settings=_SETTINGS).stdout.decode(
+            errors="replace"
+        )
+        keys = [entry.partition("\n")[0] for entry in listed.split("\0")]
+        none = {key: "" for key in keys if _PROGRAMS.fullmatch(key)}
+        return {**_SETTINGS, **none, **{key: "false" for key in keys if _REQUIRED.fullmatch(key)}}
+
+
+def _last_line(text: str) -> str:
+    """The last line of what git says, which is its reason."""
+    return text.strip().split("\n")[-1].removeprefix("fatal: ").removeprefix("error: ")

@@ -1,0 +1,92 @@
+"""The files of one commit, read from git's objects: the working tree plays no part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from swarm_graph.errors import RepositoryError
+from swarm_graph.repository.git import Git
+
+REGULAR, EXECUTABLE, LINK, SUBMODULE = "100644", "100755", "120000", "160000"
+
+
+class Entry(NamedTuple):
+    """One path of a commit.
+
+    Attributes:
+        mode: REGULAR, EXECUTABLE, LINK or SUBMODULE.
+        blob: The id of its content.
+        size: In bytes; 0 for a submodule.
+    """
+
+    mode: str
+    blob: str
+    size: int
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file, not a link or a submodule."""
+        return self.mode in (REGULAR, EXECUTABLE)
+
+
+class Snapshot:
+    """The files of one commit.
+
+    Attributes:
+        git: Git in the repository.
+        commit: The full id of the commit.
+        entries: Each path with its mode, content id and size, in git's order.
+    """
+
+    def __init__(self, git: Git, commit: str) -> None:
+        """List the files. Raises RepositoryError if there is no such commit."""
+        self.git, self.commit = git, commit
+        self.entries: dict[str, Entry] = {}
+        for line in git.run("ls-tree", "-r", "-z", "--long", "--full-tree", commit).split(b"\0"):
+            if line:
+                meta, _, path = line.partition(b"\t")
+                mode, _kind, blob, size = meta.decode().split()
+                self.entries[os.fsdecode(path)] = Entry(mode, blob, 0 if size == "-" else int(size))
+
+    @property
+    def files(self) -> dict[str, Entry]:
+        """The paths that are files: no links, no submodules."""
+        return {path: entry for path, entry in self.entries.items() if entry.is_file}
+
+    def read(self, path: str) -> bytes:
+        """The content of a file, as committed. Raises KeyError if there is no such file."""
+        return self.read_many([path])[path]
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """The contents of files by path: one call of git for all.
+
+        Raises:
+            KeyError: One of them is not in the commit.
+            RepositoryError: Git failed.
+        """
+        wanted = {path: self.entries[path].blob for path in paths}
+        blobs = list(dict.fromkeys(wanted.values()))
+        if not blobs:
+            return {}
+        output = self.git.run("cat-file", "--batch", data="".join(f"{blob}\n" for blob in blobs).encode())
+        contents: dict[str, bytes] = {}
+        at = 0
+        for blob in blobs:
+            end = output.index(b"\n", at)
+            head = output[at:end].split()
+            if len(head) < 3:  # "<id> missing": a partial clone, or a damaged one
+                raise RepositoryError(f"the repository '{self.git.folder}' lacks the object {blob}")
+            size = int(head[2])
+            contents[blob] = output[end + 1 : end + 1 + size]
+            at = end + 1 + size + 1
+        return {path: contents[blob] for path, blob in wanted.items()}
+
+
+@lru_cache(maxsize=8)
+def snapshot(folder: Path | str, commit: str) -> Snapshot:
+    """The snapshot of a commit; a commit never changes, so it is listed once a process."""
+    return Snapshot(Git(folder), commit)

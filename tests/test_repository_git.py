@@ -71,10 +71,12 @@ def test_filters_of_the_repository_do_not_run(repository: Path, tmp_path: Path) 
         "filter.x y.process",
         "core.fsmonitor",
         "diff.external",
+        "diff.x y.command",
+        "diff.x y.textconv",
     ):
         git(repository, "config", key, program)
     git(repository, "config", "filter.x y.required", "true")
-    (repository / ".gitattributes").write_text('*.py "filter=x y"\n')
+    (repository / ".gitattributes").write_text('*.py "filter=x y" "diff=x y"\n')
     (repository / "src" / "calc.py").write_text("changed\n")
     ours = Git(repository)
     assert b"calc.py" in ours.run("status", "--porcelain")

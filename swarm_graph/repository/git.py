@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from functools import cached_property
@@ -35,7 +36,6 @@ _SETTINGS = {
     "core.quotePath": "false",
     "core.sshCommand": "false",
     "credential.helper": "",
-    "diff.external": "",
     "gc.auto": "0",
     "gpg.program": "false",
     "log.showSignature": "false",
@@ -45,9 +45,11 @@ _SETTINGS = {
     "safe.directory": "*",
     "submodule.recurse": "false",
 }
-_PROGRAMS = re.compile(r"(?:filter\..+\.(?:clean|smudge|process)|diff\..+\.(?:command|textconv))", re.DOTALL)
+_PROGRAMS = re.compile(r"filter\..+\.(?:clean|smudge|process)", re.DOTALL)
 """Settings with a name of the repository's choice that name a program."""
 _REQUIRED = re.compile(r"filter\..+\.required", re.DOTALL)
+_DIFFS = ("diff", "diff-files", "diff-index", "diff-tree", "format-patch", "log", "show")
+"""The commands that may run an external diff, or a program that turns files into text."""
 
 
 class GitResult(NamedTuple):
@@ -127,8 +129,11 @@ class Git:
 
         Raises:
             InputError: Git is not installed.
+            RepositoryError: The folder is gone.
         """
         settings = self._settings if settings is None else settings
+        if arguments[0] in _DIFFS:
+            arguments = (arguments[0], "--no-ext-diff", "--no-textconv", *arguments[1:])
         # Settings in variables: no value of the repository's can be taken for an option.
         given = {"GIT_CONFIG_COUNT": str(len(settings))}
         for number, (key, value) in enumerate(settings.items()):
@@ -143,8 +148,10 @@ class Git:
                 capture_output=True,
                 check=False,
             )
-        except FileNotFoundError as error:
-            raise InputError("git is not installed; a session on a repository needs it") from error
+        except OSError as error:
+            if shutil.which("git") is None:
+                raise InputError("git is not installed; a session on a repository needs it") from error
+            raise RepositoryError(f"git cannot run in '{self.folder}': {error.strerror}") from error
         return GitResult(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
     def commit_of(self, revision: str) -> str:

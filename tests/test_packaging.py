@@ -16,7 +16,19 @@ import swarm_graph
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-ROOMS = ("models", "sandbox", "roles", "tasks", "workflows", "sessions", "reports", "setup", "cli")
+ROOMS = (
+    "models",
+    "inputs",
+    "repository",
+    "sandbox",
+    "roles",
+    "tasks",
+    "workflows",
+    "sessions",
+    "reports",
+    "setup",
+    "cli",
+)
 HOMES = {
     "swarm_graph": "swarm_graph",
     **{f"swarm_graph/{room}": f"swarm_graph/{room}" for room in ROOMS},

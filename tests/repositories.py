@@ -4,6 +4,9 @@ import hashlib
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
+
+from swarm_graph.state import Repository
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -49,3 +52,10 @@ def fingerprint(folder: Path) -> dict[str, tuple[str, int, int]]:
         data = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
         found[name] = (hashlib.sha256(data).hexdigest(), status.st_mode, status.st_mtime_ns)
     return found
+
+
+def repository_of(folder: Path, session: str = "s", **more: Any) -> Repository:
+    """What a session on a repository records of it, begun at HEAD."""
+    repo: Any = {"path": str(folder), "start": "HEAD", "base": git(folder, "rev-parse", "HEAD")}
+    repo |= {"branch": f"swarm/{session}", "only": [], "read_only": [], "compared_with": "", **more}
+    return cast("Repository", repo)

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from repositories import commit_files, fingerprint, git, make_repository
+from repositories import commit_files, fingerprint, git, make_repository, repository_of
 
 from swarm_graph.repository.files import RepositoryFiles
 from swarm_graph.repository.globs import matches
-from swarm_graph.state import Repository
 
 FILES: dict[str, str | bytes] = {
     ".gitignore": "*.log\n/build/\n",
@@ -43,11 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(folder: Path, written: dict[str, str] | None = None, **more: Any) -> RepositoryFiles:
     deleted = more.pop("deleted", ())
-    repo: Repository = {
-        "path": str(folder), "start": "HEAD", "base": git(folder, "rev-parse", "HEAD"),
-        "branch": "swarm/s", "only": [], "read_only": [], "compared_with": "", **more,
-    }  # type: ignore[typeddict-item]  # fmt: skip
-    return RepositoryFiles(repo, written, deleted)
+    return RepositoryFiles(repository_of(folder, **more), written, deleted)
 
 
 def test_files_are_texts_overlaid_by_what_was_written(folder: Path) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from difflib import SequenceMatcher
 from functools import lru_cache
 
 from swarm_graph.errors import RepositoryError
 from swarm_graph.repository import editable
-from swarm_graph.repository.snapshot import Snapshot, snapshot
+from swarm_graph.repository.snapshot import REGULAR, Snapshot, snapshot
 from swarm_graph.repository.source_text import decode, encode
 from swarm_graph.state import Repository
+
+MAX_DELETED_COMPARED = 50
+"""The deleted files that a new file is compared with, to tell a renamed file from a new one."""
+_ALIKE = 0.5
+"""The share of common lines from which a new file counts as a deleted one under another name; git's, too."""
 
 
 class RepositoryFiles(Mapping[str, str]):
@@ -40,6 +46,7 @@ class RepositoryFiles(Mapping[str, str]):
         self.base: Snapshot = snapshot(repo["path"], repo["base"])
         self._written = dict(written or {})
         self._deleted = frozenset(deleted) - self._written.keys()
+        self._sources: dict[str, str | None] = {}
 
     def __getitem__(self, path: str) -> str:
         if path in self._written:
@@ -63,10 +70,8 @@ class RepositoryFiles(Mapping[str, str]):
         """The texts of files by path: one call of git for all. Paths without a text are left out."""
         names = list(dict.fromkeys(paths))
         base = [path for path in names if path not in self._written and path not in self._deleted]
-        readable = [path for path in base if _is_readable(self.base, path)]
-        texts = {path: decode(data) for path, data in self.base.read_many(readable).items()}
-        found = {**texts, **self._written}
-        return {path: text for path in names if (text := found.get(path)) is not None}
+        found = {**self.read_base(base), **self._written}
+        return {path: found[path] for path in names if path in found}
 
     def why_not(self, path: str, text: str | None = None) -> str:
         """Why the session must not write, create or delete a path, as in `it is a binary file`.
@@ -81,16 +86,51 @@ class RepositoryFiles(Mapping[str, str]):
         why = editable.why_not(path, self.repo, self.base, self._deleted)
         return why or (self._why_not_text(path, text) if text is not None else "")
 
-    def original(self, path: str) -> bytes | None:
-        """The bytes of a file in the base commit; None if there is no such file."""
-        entry = self.base.entries.get(path)
-        return self.base.read(path) if entry and entry.is_file else None
+    def encoded(self) -> dict[str, bytes]:
+        """The bytes of each file that the session wrote: with the encoding and line ends that it had.
+
+        Raises:
+            RepositoryError: The encoding of a file lacks a character of its text.
+        """
+        return {path: self._encoded(path, text) for path, text in self._written.items()}
+
+    def mode(self, path: str) -> str:
+        """The mode of a file that the session wrote: the one that it had, also under another name."""
+        source = self._source(path, self._written.get(path, ""))
+        return self.base.entries[source].mode if source else REGULAR
+
+    @property
+    def deleted(self) -> list[str]:
+        """The paths of the base commit that the session deletes."""
+        return [path for path in self.base.entries if path in self._deleted]
 
     def _why_not_text(self, path: str, text: str) -> str:
         try:
-            return editable.too_large(len(encode(text, self.original(path))))
+            return editable.too_large(len(self._encoded(path, text)))
         except RepositoryError as error:
-            return str(error)
+            return str(error).partition(": ")[2]
+
+    def _encoded(self, path: str, text: str) -> bytes:
+        source = self._source(path, text)
+        try:
+            return encode(text, self.base.read(source) if source else None)
+        except RepositoryError as error:
+            raise RepositoryError(f"'{path}': {error}") from error
+
+    def _source(self, path: str, text: str) -> str | None:
+        """The file of the base commit that a file was: itself, or a deleted one that is much like it."""
+        if path in self.base.files:
+            return path
+        if path not in self._sources:
+            deleted = self.read_base(self.deleted[:MAX_DELETED_COMPARED])
+            self._sources[path] = _most_alike(text, deleted)
+        return self._sources[path]
+
+    def read_base(self, paths: Iterable[str]) -> dict[str, str]:
+        """The texts of files in the base commit; paths without a text are left out."""
+        readable = [path for path in paths if _is_readable(self.base, path)]
+        texts = {path: decode(data) for path, data in self.base.read_many(readable).items()}
+        return {path: text for path, text in texts.items() if text is not None}
 
 
 def _is_readable(base: Snapshot, path: str) -> bool:
@@ -101,3 +141,14 @@ def _is_readable(base: Snapshot, path: str) -> bool:
 @lru_cache(maxsize=1024)
 def _base_text(base: Snapshot, path: str) -> str | None:
     return decode(base.read(path)) if _is_readable(base, path) else None
+
+
+def _most_alike(text: str, others: Mapping[str, str]) -> str | None:
+    """The path of the text that shares most lines with a text; None if none shares half of them."""
+    lines = text.splitlines()
+    best, most = None, _ALIKE
+    for path, other in others.items():
+        matcher = SequenceMatcher(None, other.splitlines(), lines)
+        if matcher.quick_ratio() >= most and (ratio := matcher.ratio()) >= most:
+            best, most = path, ratio
+    return best

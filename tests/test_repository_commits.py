@@ -1,5 +1,6 @@
 """Commits of a session: made from its state, the same each time, on its own branch only."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,6 @@ def committed(folder: Path, written: dict[str, str], deleted: tuple[str, ...] = 
 
 
 def show(folder: Path, commit: str, path: str) -> bytes:
-    import subprocess
-
     return subprocess.run(
         ["git", "cat-file", "blob", f"{commit}:{path}"], cwd=folder, check=True, capture_output=True
     ).stdout

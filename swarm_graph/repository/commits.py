@@ -157,6 +157,7 @@ def move_branch(git: Git, branch: str, session: str, *, to: str, parent: str) ->
     Raises:
         RepositoryError: The branch has commits that the session did not make, or cannot be written.
     """
+    git_folder(git)
     for attempt in range(_TRIES):
         tip = branch_tip(git, branch)
         if tip == to:
@@ -165,6 +166,11 @@ def move_branch(git: Git, branch: str, session: str, *, to: str, parent: str) ->
             raise RepositoryError(
                 f"the branch '{branch}' has a commit {tip[:12]} that the session did not make; keep it with "
                 f"`git branch -m {branch} OTHER-NAME`, then resume"
+            )
+        if git.try_run("symbolic-ref", "--quiet", "HEAD").stdout.decode().strip() == _ref(branch):
+            raise RepositoryError(
+                f"the branch '{branch}' is checked out in '{git.folder}'; check out another one there, "
+                "then resume"
             )
         try:
             _update_ref(git, branch, to, tip or "0" * len(to))
@@ -195,12 +201,12 @@ def is_own_commit(git: Git, commit: str, session: str) -> bool:
 
 
 def git_folder(git: Git) -> Path:
-    """The folder with the refs and worktrees of a repository, also of a linked worktree.
+    """The folder with the refs and worktrees of a repository, also of a linked worktree; no links lead to it.
 
     Raises:
         RepositoryError: A link in it would lead what a session writes elsewhere.
     """
-    folder = Path(git.text("rev-parse", "--path-format=absolute", "--git-common-dir"))
+    folder = Path(os.path.realpath(git.text("rev-parse", "--path-format=absolute", "--git-common-dir")))
     for name in ("refs/heads/swarm", "logs/refs/heads/swarm", "worktrees", "objects"):
         path = folder / name
         for place in (path, *path.parents):

@@ -93,18 +93,23 @@ def why_not(path: str, repo: Repository, files: Snapshot, deleted: Collection[st
 
 def unsafe(path: str) -> str:
     """Why a path can name something outside of the working tree, or inside `.git`; empty if it cannot."""
-    parts = path.split("/")
     if not path or "\0" in path or len(path) > MAX_PATH_CHARACTERS:
         return f"a path has 1 to {MAX_PATH_CHARACTERS} characters" + (" and no NUL" if "\0" in path else "")
-    if path.startswith(("/", "~")) or re.match(r"[A-Za-z]:", path):
+    if path.startswith("~") or re.match(r"[A-Za-z]:", path):
+        return "it is not a path from the top folder of the repository"
+    if "\\" in path:
+        return "it has a backslash; the parts of a path are separated by '/'"
+    return leads_away(path)
+
+
+def leads_away(path: str) -> str:
+    """Why a path in a commit leads out of the working tree, or into `.git`; empty if it does not."""
+    parts = path.split("/")
+    if path.startswith("/"):
         return "it is not a path from the top folder of the repository"
     if any(part in ("", ".", "..") for part in parts):
         return "it is not a plain path: it has an empty part, '.' or '..'"
-    if "\\" in path:
-        return "it has a backslash; the parts of a path are separated by '/'"
-    if any(_is_git(part) for part in parts):
-        return "it belongs to git itself"
-    return ""
+    return "it belongs to git itself" if any(_is_git(part) for part in parts) else ""
 
 
 def too_large(size: int) -> str:

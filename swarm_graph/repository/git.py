@@ -51,6 +51,7 @@ _SETTINGS = {
     # Somebody else may own the folder: nothing of theirs runs.
     "safe.directory": "*",
     "submodule.recurse": "false",
+    "worktree.useRelativePaths": "false",
 }
 _PROGRAMS = re.compile(r"filter\..+\.(?:clean|smudge|process)", re.DOTALL)
 """Settings with a name of the repository's choice that name a program."""

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from swarm_graph import __version__
+from swarm_graph.cli.apply import apply
 from swarm_graph.cli.batch import batch
 from swarm_graph.cli.completion import VARIABLE, complete_values, completion
 from swarm_graph.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, discard_stdout, end, say
@@ -112,7 +113,7 @@ def swarm_graph(context: click.Context) -> None:
             click.echo(context.get_help())
 
 
-for command in (run, resume, batch, interactive, sessions, log, verify, init, doctor, completion):
+for command in (run, resume, batch, interactive, sessions, apply, log, verify, init, doctor, completion):
     swarm_graph.add_command(command)
 
 

@@ -93,7 +93,7 @@ class Git:
         found = self.try_run("rev-parse", "--show-toplevel", settings=_SETTINGS)
         if found.exit_code:
             raise InputError(
-                f"'{folder}' is not inside the working tree of a git repository ({_last_line(found.stderr)})"
+                f"'{folder}' is not inside the working tree of a git repository ({_reason(found.stderr)})"
             )
         self.folder = Path(os.fsdecode(found.stdout.removesuffix(b"\n")))
 
@@ -110,7 +110,7 @@ class Git:
         """
         result = self.try_run(*arguments, data=data, environment=environment)
         if result.exit_code:
-            reason = _last_line(result.stderr) or f"exit code {result.exit_code}"
+            reason = _reason(result.stderr) or f"exit code {result.exit_code}"
             raise RepositoryError(f"git {arguments[0]} failed in '{self.folder}': {reason}")
         return result.stdout
 
@@ -180,6 +180,8 @@ class Git:
         return {**_SETTINGS, **none, **{key: "false" for key in keys if _REQUIRED.fullmatch(key)}}
 
 
-def _last_line(text: str) -> str:
-    """The last line of what git says, which is its reason."""
-    return text.strip().split("\n")[-1].removeprefix("fatal: ").removeprefix("error: ")
+def _reason(text: str) -> str:
+    """Why git failed: its first line that says so, else its last one."""
+    lines = text.strip().split("\n")
+    found = next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1])
+    return found.removeprefix("fatal: ").removeprefix("error: ")

@@ -25,7 +25,8 @@ from swarm_graph.repository.commits import (
 )
 from swarm_graph.repository.editable import leads_away
 from swarm_graph.repository.git import Git
-from swarm_graph.repository.snapshot import EXECUTABLE, LINK, REGULAR, SUBMODULE, Entry, Snapshot, snapshot
+from swarm_graph.repository.snapshot import REGULAR, SUBMODULE, Entry, Snapshot, snapshot
+from swarm_graph.repository.tree_files import Content, content, in_the_way, remove_file, write_whole
 from swarm_graph.state import Repository
 from swarm_graph.text import first_names
 
@@ -100,7 +101,7 @@ def update_worktree(repo: Repository, session: str, folder: Path) -> list[str]:
     environment = {"GIT_DIR": str(entry), "GIT_WORK_TREE": str(folder)}
     git.run("read-tree", "--reset", tip, environment=environment)
     git.try_run("update-index", "-q", "--refresh", environment=environment)
-    _write(entry / _WRITTEN, tip.encode(), REGULAR, entry / _IN_WORK)
+    write_whole(entry / _WRITTEN, tip.encode(), REGULAR, entry / _IN_WORK)
     return notes
 
 
@@ -330,12 +331,12 @@ class _Writer:
         assert entry
         if why := leads_away(change.path):
             return [f"'{change.path}' was not written: {why}"]
-        if blocked := self._blocked(change.path, is_folder=entry.mode == SUBMODULE):
+        if blocked := in_the_way(self._folder, change.path, is_folder=entry.mode == SUBMODULE):
             return [f"'{change.path}' was not written: '{blocked}' is in its way"]
         if entry.mode == SUBMODULE:
             target.mkdir(parents=True, exist_ok=True)
             return []
-        found = _content(target)
+        found = content(target)
         if found == (entry.mode, data):
             return []
         if found is None and not is_new and any(change.path in files.entries for files in self._old):
@@ -343,40 +344,26 @@ class _Writer:
         if found and not self._is_ours(change.path, found):
             return [f"'{change.path}' was changed by hand and stays as it is"]
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write(target, data, entry.mode, self._folder / _IN_WORK)
+        write_whole(target, data, entry.mode, self._folder / _IN_WORK)
         return []
 
     def _delete(self, path: str) -> str:
         """Delete a file that the commit does not have; returns a note if it stays."""
         target = self._folder / path
-        if leads_away(path) or self._blocked(path) or (found := _content(target)) is None:
+        if leads_away(path) or in_the_way(self._folder, path) or (found := content(target)) is None:
             return ""
         if not self._is_ours(path, found):
             return f"'{path}' was changed by hand and stays, although the session deleted it"
-        target.unlink()
-        for folder in target.parents:
-            if folder == self._folder or any(folder.iterdir()):
-                break
-            folder.rmdir()
+        remove_file(self._folder, path)
         return ""
 
-    def _is_ours(self, path: str, found: tuple[str, bytes]) -> bool:
+    def _is_ours(self, path: str, found: Content) -> bool:
         """Whether one of the commits has a file just like this one."""
         return any(
-            entry.mode == found[0] and files.read(path) == found[1]
+            entry.mode == found.mode and files.read(path) == found.data
             for files in (self._new, *self._old)
             if (entry := files.entries.get(path)) and entry.mode != SUBMODULE
         )
-
-    def _blocked(self, path: str, *, is_folder: bool = False) -> str:
-        """What is in the way of a path: a file or link in the place of a folder, or a folder of its own."""
-        parts = path.split("/")
-        for count in range(1, len(parts) + is_folder):
-            place = self._folder.joinpath(*parts[:count])
-            if place.is_symlink() or (place.exists() and not place.is_dir()):
-                return "/".join(parts[:count])
-        target = self._folder / path
-        return path if not is_folder and target.is_dir() and not target.is_symlink() else ""
 
 
 def _has_content(entry: Entry | None) -> bool:
@@ -395,30 +382,6 @@ def _batches(changes: Iterable[_Change]) -> Iterator[list[_Change]]:
         batch.append(change)
     if batch:
         yield batch
-
-
-def _content(path: Path) -> tuple[str, bytes] | None:
-    """The mode and content of a file or link as git would record it; None if there is none."""
-    try:
-        if path.is_symlink():
-            return LINK, os.fsencode(path.readlink())
-        mode = EXECUTABLE if path.stat().st_mode & 0o100 else REGULAR
-        return mode, path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-
-
-def _write(path: Path, data: bytes, mode: str, new: Path) -> None:
-    """Write a file or a link, whole or not at all; `new` is where it is until it is whole."""
-    with suppress(FileNotFoundError):
-        new.unlink()
-    if mode == LINK:
-        new.symlink_to(os.fsdecode(data))
-    else:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with os.fdopen(os.open(new, flags, 0o777 if mode == EXECUTABLE else 0o666), "wb") as file:
-            file.write(data)
-    new.replace(path)
 
 
 def _commits(git: Git, repo: Repository, tip: str) -> list[str]:

@@ -1,0 +1,91 @@
+"""Files of a working tree: read and written as git records them, and never through a link."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from swarm_graph.repository.snapshot import EXECUTABLE, LINK, REGULAR
+
+
+class Content(NamedTuple):
+    """A file or link: its mode as git records it, and its bytes; of a link the path that it names."""
+
+    mode: str
+    data: bytes
+
+
+def content(path: Path) -> Content | None:
+    """The file or link at a path; None if there is none."""
+    try:
+        if path.is_symlink():
+            return Content(LINK, os.fsencode(path.readlink()))
+        mode = EXECUTABLE if path.stat().st_mode & 0o100 else REGULAR
+        return Content(mode, path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
+def in_the_way(folder: Path, path: str, *, is_folder: bool = False) -> str:
+    """What is in the way of a path: a file or link in the place of a folder, or a folder in its own place.
+
+    Args:
+        folder: The top folder of the working tree.
+        path: A path in it.
+        is_folder: A folder is wanted there, not a file.
+
+    Returns:
+        The path in the way; empty if there is none.
+    """
+    parts = path.split("/")
+    for count in range(1, len(parts) + is_folder):
+        place = folder.joinpath(*parts[:count])
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            return "/".join(parts[:count])
+    target = folder / path
+    return path if not is_folder and target.is_dir() and not target.is_symlink() else ""
+
+
+def write_whole(path: Path, data: bytes, mode: str, new: Path) -> None:
+    """Write a file or a link, whole or not at all; an old file's permissions stay, except for the x.
+
+    Args:
+        path: The file.
+        data: Its bytes, or the path that the link names.
+        mode: REGULAR, EXECUTABLE or LINK.
+        new: Where it is until it is whole, on the same file system.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with suppress(FileNotFoundError):
+        new.unlink()
+    if mode == LINK:
+        new.symlink_to(os.fsdecode(data))
+    else:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(new, flags, 0o777 if mode == EXECUTABLE else 0o666), "wb") as file:
+            file.write(data)
+        _keep_permissions(path, new, is_executable=mode == EXECUTABLE)
+    new.replace(path)
+
+
+def remove_file(folder: Path, path: str) -> None:
+    """Remove a file of a working tree, and the folders that are empty then. Raises OSError."""
+    target = folder / path
+    target.unlink()
+    for parent in target.parents:
+        if parent == folder or any(parent.iterdir()):
+            break
+        parent.rmdir()
+
+
+def _keep_permissions(old: Path, new: Path, *, is_executable: bool) -> None:
+    """Give a new file the permissions of the old one, if that is a file with the same right to be run."""
+    with suppress(OSError):
+        status = old.lstat()
+        if stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o100) == is_executable:
+            new.chmod(stat.S_IMODE(status.st_mode))

@@ -1,0 +1,94 @@
+"""The change that a session made to a repository: found, brought into the user's tree, and cleaned up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from swarm_graph.checkpoints.locks import is_running
+from swarm_graph.checkpoints.records import Session
+from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.signatures import is_own
+from swarm_graph.errors import InputError
+from swarm_graph.repository.apply import Applied, apply_to_tree, merge_into_branch, undo
+from swarm_graph.repository.files import RepositoryFiles
+from swarm_graph.repository.git import Git
+from swarm_graph.repository.patch import patch
+from swarm_graph.sessions.output import file_name
+from swarm_graph.state import ChangeState, Repository
+
+APPLIED = "applied"
+"""The folder in the data folder that says what `apply` changed."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of one session.
+
+    Attributes:
+        session: The session.
+        repo: The repository; its path is the folder to work in.
+        state: The session's last state.
+        record: The file that says what `apply` changed.
+    """
+
+    session: str
+    repo: Repository
+    state: ChangeState
+    record: Path
+
+    def apply(self, *, merge: bool = False) -> Applied:
+        """Bring the change into the user's working tree, or merge its branch. Raises SwarmError."""
+        if merge:
+            return merge_into_branch(self.repo, self.record)
+        keys = (self.state.get("code"), self.state.get("tests"), self.state.get("documentation"))
+        written = {path: text for files in keys for path, text in (files or {}).items()}
+        return apply_to_tree(
+            RepositoryFiles(self.repo, written, self.state.get("deleted") or ()), self.record
+        )
+
+    def undo(self) -> Applied:
+        """Take the last `apply` back. Raises SwarmError."""
+        return undo(Git(self.repo["path"]), self.record)
+
+    def patch(self) -> bytes:
+        """The commits as mails, as `git am` takes them. Raises SwarmError."""
+        return patch(self.repo, self.state.get("commits") or [])
+
+
+def change_of(saver: SwarmSaver, session: Session, folder: str | None) -> Change:
+    """The change of a session.
+
+    Args:
+        saver: The database.
+        session: The session.
+        folder: The user's repository; None for the one that the session recorded.
+
+    Raises:
+        InputError: The session changes no repository, or runs, or somebody else began it and no folder is
+            given, or the folder is no repository with the commit that the session began at.
+    """
+    state, name = state_of(saver, session.session), session.session
+    recorded = state.get("repo")
+    if not recorded or not recorded.get("branch"):
+        raise InputError(
+            f"session '{name}' changes no repository; `swarm-graph run --repo DIR` begins one that does"
+        )
+    if is_running(saver.catalogue, name):
+        raise InputError(f"session '{name}' is running; wait until it has ended")
+    if folder is None and not is_own(saver.catalogue, session):
+        raise InputError(
+            f"session '{name}' was not started by you on this machine; name your repository with --repo DIR"
+        )
+    git = Git(folder or saver.catalogue.places(name).present(recorded["path"]))
+    repo: Repository = {**recorded, "path": str(git.folder), "base": git.commit_of(recorded["base"])}
+    return Change(name, repo, state, saver.database.file.parent / APPLIED / f"{file_name(name)}.json")
+
+
+def state_of(saver: SwarmSaver, session_id: str) -> ChangeState:
+    """The last state of a session; empty if there is none."""
+    saved = saver.get_tuple({"configurable": {"thread_id": session_id}})
+    values: Mapping[str, Any] = saved.checkpoint["channel_values"] if saved else {}
+    return cast("ChangeState", values)

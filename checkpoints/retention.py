@@ -11,6 +11,7 @@ from typing import Literal
 
 from swarm_graph.checkpoints.database import MEMORY
 from swarm_graph.checkpoints.locks import lock_session
+from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import SessionInUse
 from swarm_graph.state import has_ended
@@ -29,6 +30,7 @@ class Cleanup:
         compacted: Ids of the sessions that were compacted.
         forgotten: Ids of the sessions whose calls were forgotten: prompts, thoughts and answers.
         at_work: Ids of the running sessions, which were left alone.
+        notes: What stays of the removed sessions outside of the database, and why.
         bytes_before: The size of the database before.
         bytes_after: The size of the database after.
     """
@@ -37,6 +39,7 @@ class Cleanup:
     compacted: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     at_work: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     bytes_before: int = 0
     bytes_after: int = 0
 
@@ -50,6 +53,7 @@ def clean_up(
     history: History = "all",
     calls_only: bool = False,
     dry_run: bool = False,
+    before_removal: Callable[[SwarmSaver, Session], list[str]] | None = None,
 ) -> Cleanup:
     """Remove old sessions, compact the other ended ones, and vacuum; running sessions are left alone.
 
@@ -62,6 +66,7 @@ def clean_up(
         calls_only: Forget what was asked and answered in the old sessions, and keep the sessions; without an
             age all sessions are old.
         dry_run: Change nothing.
+        before_removal: Removes what a session has outside of the database; returns notes on what stays.
 
     Raises:
         StorageError: The database or a lock cannot be written.
@@ -88,6 +93,8 @@ def clean_up(
                     work = partial(compact, history=history)
                 else:
                     continue
+                if not dry_run and work is remove and before_removal:
+                    cleanup.notes += before_removal(saver, listed)
                 if not dry_run:
                     work(saver, listed.session)
         except SessionInUse:

@@ -404,9 +404,13 @@ def cleanup(
     data_dir: str,
     as_json: bool,
 ) -> None:
-    """Remove old sessions from the database, compact the others, and free the space. Output folders stay."""
+    """Remove old sessions from the database, compact the others, and free the space. Output folders stay.
+
+    A removed session that changed a repository takes its branch and worktree along.
+    """
     from swarm_graph.checkpoints.retention import clean_up
     from swarm_graph.reports.listing import cleanup_text
+    from swarm_graph.sessions.changes import remove_change
 
     age = seconds(older_than) if older_than is not None else None
     if keep is None:
@@ -420,6 +424,7 @@ def cleanup(
             history=history,
             calls_only=calls,
             dry_run=dry_run,
+            before_removal=remove_change,
         )
     if calls and not cleaned.forgotten:
         cure = f": the newest {keep} stay as they are; --keep 0 keeps none" if keep else ""

@@ -233,6 +233,7 @@ def cleanup_text(cleanup: Cleanup, dry_run: bool) -> str:
         lines.append(f"prompts and answers {would}removed: {', '.join(cleanup.forgotten)}")
     if cleanup.at_work:
         lines.append(f"left alone, still running: {', '.join(cleanup.at_work)}")
+    lines += cleanup.notes
     before, after = (f"{size / 1e6:.2f} MB" for size in (cleanup.bytes_before, cleanup.bytes_after))
     lines.append(f"database: {before}" if dry_run else f"database: {before} before, {after} after")
     return "\n".join(lines) + "\n"

@@ -21,6 +21,7 @@ from swarm_graph.reports.comparison import Comparison, compare
 from swarm_graph.reports.listing import session_account, session_account_text
 from swarm_graph.reports.overview import Overview, overview
 from swarm_graph.reports.pages import overview_page, session_page
+from swarm_graph.sessions.changes import remove_change
 from swarm_graph.sessions.ids import database_path
 from swarm_graph.sessions.output import write_file
 from swarm_graph.sessions.resume import config_to_read, roles_to_read
@@ -168,7 +169,9 @@ class SwarmManager:
         """
         age_s = None if older_than_days is None else older_than_days * SECONDS_PER_DAY
         with self._saver() as saver:
-            return clean_up(saver, older_than_s=age_s, keep=keep, dry_run=dry_run)
+            return clean_up(
+                saver, older_than_s=age_s, keep=keep, dry_run=dry_run, before_removal=remove_change
+            )
 
     @contextmanager
     def _saver(self) -> Iterator[SwarmSaver]:

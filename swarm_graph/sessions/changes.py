@@ -11,16 +11,18 @@ from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own
-from swarm_graph.errors import InputError
+from swarm_graph.errors import InputError, SwarmError
 from swarm_graph.repository.apply import Applied, apply_to_tree, merge_into_branch, undo
+from swarm_graph.repository.commits import BRANCHES
 from swarm_graph.repository.files import RepositoryFiles
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.patch import patch
+from swarm_graph.repository.worktree import remove_worktree
 from swarm_graph.sessions.output import file_name
 from swarm_graph.state import ChangeState, Repository
 
-APPLIED = "applied"
-"""The folder in the data folder that says what `apply` changed."""
+APPLIED, WORKTREES = "applied", "worktrees"
+"""The folders in the data folder that say what `apply` changed, and that hold the worktrees."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,37 @@ def change_of(saver: SwarmSaver, session: Session, folder: str | None) -> Change
         )
     git = Git(folder or saver.catalogue.places(name).present(recorded["path"]))
     repo: Repository = {**recorded, "path": str(git.folder), "base": git.commit_of(recorded["base"])}
-    return Change(name, repo, state, saver.database.file.parent / APPLIED / f"{file_name(name)}.json")
+    return Change(name, repo, state, _record(saver, name))
+
+
+def remove_change(saver: SwarmSaver, session: Session) -> list[str]:
+    """Remove the worktree and the branch of a session that is cleaned up, and nothing that others made.
+
+    Returns:
+        Notes on what stays, and why.
+    """
+    recorded = state_of(saver, session.session).get("repo")
+    if not recorded or not recorded.get("branch"):
+        return []
+    folder = worktree_folder(saver.database.file.parent, recorded["branch"])
+    if not is_own(saver.catalogue, session):
+        return [f"the branch and worktree of session '{session.session}' stay: you did not start it here"]
+    path = saver.catalogue.places(session.session).present(recorded["path"])
+    try:
+        notes = remove_worktree({**recorded, "path": path}, session.session, folder)
+        _record(saver, session.session).unlink(missing_ok=True)
+    except (SwarmError, OSError) as error:
+        return [f"the branch and worktree of session '{session.session}' stay: {error}"]
+    return notes
+
+
+def worktree_folder(data_dir: Path, branch: str) -> Path:
+    """The folder of the worktree of a session's branch."""
+    return data_dir / WORKTREES / branch.removeprefix(BRANCHES)
+
+
+def _record(saver: SwarmSaver, session_id: str) -> Path:
+    return saver.database.file.parent / APPLIED / f"{file_name(session_id)}.json"
 
 
 def state_of(saver: SwarmSaver, session_id: str) -> ChangeState:

@@ -65,20 +65,20 @@ def test_no_git_is_said(repository: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_filters_of_the_repository_do_not_run(repository: Path, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     program = f"sh -c 'touch {marker}; cat'"
-    for key in (
-        "filter.x y.clean",
-        "filter.x y.smudge",
-        "filter.x y.process",
-        "core.fsmonitor",
-        "diff.external",
-        "diff.x y.command",
-        "diff.x y.textconv",
-    ):
+    names = ("clean", "smudge", "process")
+    for key in ("core.fsmonitor", "diff.external", "diff.x.y.command", "diff.x.y.textconv"):
         git(repository, "config", key, program)
-    git(repository, "config", "filter.x y.required", "true")
-    (repository / ".gitattributes").write_text('*.py "filter=x y" "diff=x y"\n')
-    (repository / "src" / "calc.py").write_text("changed\n")
+    for key in names:
+        git(repository, "config", f"filter.x.y.{key}", program)
+    git(repository, "config", "filter.x.y.required", "true")
+    (repository / ".gitattributes").write_text("*.py filter=x.y diff=x.y\n")
+    path = repository / "src" / "calc.py"
+    path.write_bytes(path.read_bytes().replace(b"a + b", b"b + a"))  # of the same size: git has to read it
     ours = Git(repository)
     assert b"calc.py" in ours.run("status", "--porcelain")
-    assert b"changed" in ours.run("diff")
+    assert b"b + a" in ours.run("diff")
     assert not marker.exists()
+    for settings in ({}, {"core.fsmonitor": "false"}):  # without the protection they do
+        ours.try_run("status", "--porcelain", settings=settings)
+        assert marker.exists()
+        marker.unlink()

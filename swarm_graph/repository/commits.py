@@ -201,20 +201,20 @@ def is_own_commit(git: Git, commit: str, session: str) -> bool:
 
 
 def git_folder(git: Git) -> Path:
-    """The folder with the refs and worktrees of a repository, also of a linked worktree; no links lead to it.
+    """The folder with the refs and worktrees of a repository.
 
     Raises:
         RepositoryError: A link in it would lead what a session writes elsewhere.
     """
-    folder = Path(os.path.realpath(git.text("rev-parse", "--path-format=absolute", "--git-common-dir")))
     for name in ("refs/heads/swarm", "logs/refs/heads/swarm", "worktrees", "objects"):
-        path = folder / name
-        for place in (path, *path.parents):
-            if place == folder:
+        folder = git.common / name
+        inside = folder.iterdir() if folder.is_dir() else ()
+        for place in (*inside, folder, *folder.parents):
+            if place == git.common:
                 break
             if place.is_symlink():
                 raise RepositoryError(f"'{place}' is a symbolic link; a session does not write through one")
-    return folder
+    return git.common
 
 
 def _update_ref(git: Git, branch: str, to: str, old: str) -> None:

@@ -224,7 +224,7 @@ def _is_ignored(path: str, files: Snapshot) -> bool:
             (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
             (Path(folder) / name).write_bytes(data)
         environment = {
-            "GIT_DIR": files.git.text("rev-parse", "--absolute-git-dir"),
+            "GIT_DIR": str(files.git.own),
             "GIT_WORK_TREE": folder,
             "GIT_INDEX_FILE": f"{folder}/.git-index",
             "GIT_LITERAL_PATHSPECS": "0",  # which this command does not support; new paths have no ':'

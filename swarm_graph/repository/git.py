@@ -76,6 +76,8 @@ class Git:
 
     Attributes:
         folder: The top folder of the working tree.
+        own: The folder of git's files that belong to this working tree, usually its `.git`.
+        common: The folder of git's files that all working trees of the repository share.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -90,12 +92,36 @@ class Git:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise InputError(f"the repository '{folder}' is not a folder")
-        found = self.try_run("rev-parse", "--show-toplevel", settings=_SETTINGS)
+        names = ("--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir")
+        found = self.try_run("rev-parse", *names, settings=_SETTINGS)
         if found.exit_code:
             raise InputError(
                 f"'{folder}' is not inside the working tree of a git repository ({_reason(found.stderr)})"
             )
-        self.folder = Path(os.fsdecode(found.stdout.removesuffix(b"\n")))
+        given, lines = self.folder, os.fsdecode(found.stdout).split("\n")
+        self.folder, *places = (Path(line) for line in lines[:3])
+        self.own, self.common = (Path(os.path.realpath(place)) for place in places)
+        if len(lines) != 4 or not self._belongs_together(given):
+            raise InputError(
+                f"the '.git' of '{folder}' and that folder do not name each other; give the folder of the "
+                "repository itself"
+            )
+
+    def _belongs_together(self, given: Path) -> bool:
+        """Whether the working tree and git's files name each other.
+
+        A received folder may come with a `.git` that names another repository of the user's, or as its
+        working tree another folder of the user's.
+        """
+        top, git = Path(os.path.realpath(self.folder)), self.folder / ".git"
+        if not Path(os.path.realpath(given)).is_relative_to(top) or git.is_symlink():
+            return False
+        if git.is_dir():
+            return self.own == self.common == top / ".git"
+        if self.own == self.common:  # a submodule; its configuration has named the top folder
+            return self.try_run("config", "--get", "core.worktree", settings=_SETTINGS).exit_code == 0
+        named = (self.own / "gitdir").read_text(errors="replace").strip()
+        return self.own.parent == self.common / "worktrees" and os.path.realpath(named) == str(top / ".git")
 
     def run(self, *arguments: str, data: bytes = b"", environment: Mapping[str, str] | None = None) -> bytes:
         """What a git command prints.

@@ -20,7 +20,7 @@ class Entry(NamedTuple):
     Attributes:
         mode: REGULAR, EXECUTABLE, LINK or SUBMODULE.
         blob: The id of its content.
-        size: In bytes; 0 for a submodule.
+        size: In bytes; 0 for a submodule, and for a file that a partial clone lacks.
     """
 
     mode: str
@@ -50,7 +50,7 @@ class Snapshot:
             if line:
                 meta, _, path = line.partition(b"\t")
                 mode, _kind, blob, size = meta.decode().split()
-                self.entries[os.fsdecode(path)] = Entry(mode, blob, 0 if size == "-" else int(size))
+                self.entries[os.fsdecode(path)] = Entry(mode, blob, int(size) if size.isdigit() else 0)
 
     @property
     def files(self) -> dict[str, Entry]:

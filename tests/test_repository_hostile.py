@@ -95,6 +95,7 @@ def test_nothing_of_the_repository_runs(folder: Path, tmp_path: Path) -> None:
     program.write_text(f"#!/bin/sh\necho \"$0 $@\" >> '{marker}'\ncat\n")
     program.chmod(0o755)
     commit_files(folder, {".gitattributes": "* filter=evil diff=evil merge=evil\n"}, "Attributes")
+    (folder / ".git/objects/info/alternates").write_text("/nowhere\n")
     for hook in HOOKS.split():
         (folder / ".git/hooks").mkdir(exist_ok=True)
         (folder / ".git/hooks" / hook).symlink_to(program)
@@ -173,7 +174,7 @@ def test_links_that_lead_out_are_not_followed(folder: Path, outside: Path, tmp_p
     assert (outside / "secret.txt").read_text() == "secret\n"
 
 
-@pytest.mark.parametrize("how", ["file", "link", "core.worktree", "commondir"])
+@pytest.mark.parametrize("how", ["file", "link", "core.worktree", "commondir", "own file"])
 def test_a_git_folder_that_leads_elsewhere_is_refused(how: str, folder: Path, tmp_path: Path) -> None:
     """A received folder must not lead into another repository, or make another folder its working tree."""
     evil = make_repository(tmp_path / "evil", {"a": "1\n"})
@@ -181,6 +182,10 @@ def test_a_git_folder_that_leads_elsewhere_is_refused(how: str, folder: Path, tm
         (evil / ".git").rename(tmp_path / "old")
     if how == "file":
         (evil / ".git").write_text(f"gitdir: {folder}/.git\n")
+    elif how == "own file":  # which names the folder above as its working tree
+        git(evil, "config", "core.worktree", str(tmp_path))
+        (evil / ".git").rename(evil / "hidden")
+        (evil / ".git").write_text("gitdir: hidden\n")
     elif how == "link":
         (evil / ".git").symlink_to(folder / ".git")
     elif how == "commondir":
@@ -245,6 +250,24 @@ def test_submodules_are_left_alone(folder: Path, tmp_path: Path) -> None:
     (folder / "README.md").write_text("# Is\n")
     work(folder, tmp_path / "data/s")
     assert not marker.exists()
+
+
+def test_a_configuration_for_worktrees_only_runs_nothing(folder: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    for key in ("clean", "smudge", "process"):
+        git(folder, "config", "--file", ".git/more", f"filter.evil.{key}", f"touch {marker}; cat")
+    for condition in ("gitdir:**/worktrees/**", "onbranch:swarm/**"):
+        git(folder, "config", f"includeIf.{condition}.path", "more")
+    commit_files(folder, {".gitattributes": "* filter=evil\n"}, "Attributes")
+    repo, tree = repository_of(folder), tmp_path / "data/s"
+    open_worktree(repo, "s", tree)
+    committed(repo)
+    update_worktree(repo, "s", tree)
+    (tree / "README.md").write_text("# Is\n")
+    assert remove_worktree(repo, "s", tree) == [f"'{tree}' stays, as somebody changed it: README.md"]
+    assert not marker.exists()
+    git(tree, "status")
+    assert marker.exists(), "the user's own git runs them"
 
 
 def test_replaced_and_grafted_commits_do_not_deceive(folder: Path) -> None:

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +37,7 @@ _SETTINGS = {
     "core.protectHFS": "true",
     "core.protectNTFS": "true",
     "core.quotePath": "false",
+    "core.safecrlf": "false",
     "core.splitIndex": "false",  # a temporary index would leave its shared part in the user's `.git`
     "core.sshCommand": "false",
     "credential.helper": "",
@@ -90,6 +90,7 @@ class Git:
             InputError: There is no working tree of a git repository, or git is not installed.
         """
         self.folder = Path(folder)
+        self._settings_of: dict[str, dict[str, str]] = {}
         if not self.folder.is_dir():
             raise InputError(f"the repository '{folder}' is not a folder")
         names = ("--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir")
@@ -99,12 +100,14 @@ class Git:
                 f"'{folder}' is not inside the working tree of a git repository ({_reason(found.stderr)})"
             )
         given, lines = self.folder, os.fsdecode(found.stdout).split("\n")
+        if lines[0] == names[0]:  # and git would not obey the settings that keep programs from running
+            raise InputError("git is too old; a session on a repository needs git 2.31 or a later one")
         self.folder, *places = (Path(line) for line in lines[:3])
         self.own, self.common = (Path(os.path.realpath(place)) for place in places)
         if len(lines) != 4 or not self._belongs_together(given):
             raise InputError(
                 f"the '.git' of '{folder}' and that folder do not name each other; give the folder of the "
-                "repository itself"
+                "repository itself, or mend a worktree with `git worktree repair`"
             )
 
     def _belongs_together(self, given: Path) -> bool:
@@ -118,10 +121,13 @@ class Git:
             return False
         if git.is_dir():
             return self.own == self.common == top / ".git"
+        named = _first_line(git).removeprefix("gitdir: ")
+        if not named or os.path.realpath(top / named) != str(self.own):
+            return False
         if self.own == self.common:  # a submodule; its configuration has named the top folder
             return self.try_run("config", "--get", "core.worktree", settings=_SETTINGS).exit_code == 0
-        named = (self.own / "gitdir").read_text(errors="replace").strip()
-        return self.own.parent == self.common / "worktrees" and os.path.realpath(named) == str(top / ".git")
+        back = os.path.realpath(self.own / _first_line(self.own / "gitdir"))
+        return self.own.parent == self.common / "worktrees" and back == str(top / ".git")
 
     def run(self, *arguments: str, data: bytes = b"", environment: Mapping[str, str] | None = None) -> bytes:
         """What a git command prints.
@@ -165,7 +171,8 @@ class Git:
             InputError: Git is not installed.
             RepositoryError: The folder is gone.
         """
-        settings = self._settings if settings is None else settings
+        if settings is None:
+            settings = self._settings((environment or {}).get("GIT_DIR", ""))
         if arguments[0] in _DIFFS:
             arguments = (arguments[0], "--no-ext-diff", "--no-textconv", *arguments[1:])
         # Settings in variables: no value of the repository's can be taken for an option.
@@ -195,15 +202,31 @@ class Git:
             raise InputError(f"the repository '{self.folder}' has no commit '{revision}'")
         return found.stdout.decode().strip()
 
-    @cached_property
-    def _settings(self) -> dict[str, str]:
-        """Settings that switch off all programs that the repository's configuration names."""
-        listed = self.try_run("config", "--null", "--list", settings=_SETTINGS).stdout.decode(
-            errors="replace"
-        )
-        keys = [entry.partition("\n")[0] for entry in listed.split("\0")]
-        none = {key: "" for key in keys if _PROGRAMS.fullmatch(key)}
-        return {**_SETTINGS, **none, **{key: "false" for key in keys if _REQUIRED.fullmatch(key)}}
+    def _settings(self, git_dir: str) -> dict[str, str]:
+        """Settings that switch off all programs that the repository's configuration names.
+
+        Args:
+            git_dir: The folder of git's files that a command is told to use; empty for the one it finds. A
+                configuration may include others for some of them.
+        """
+        if git_dir not in self._settings_of:
+            environment = {"GIT_DIR": git_dir} if git_dir else {}
+            listed = self.try_run(
+                "config", "--null", "--list", environment=environment, settings=_SETTINGS
+            ).stdout.decode(errors="replace")
+            keys = [entry.partition("\n")[0] for entry in listed.split("\0")]
+            none = {key: "" for key in keys if _PROGRAMS.fullmatch(key)}
+            optional = {key: "false" for key in keys if _REQUIRED.fullmatch(key)}
+            self._settings_of[git_dir] = {**_SETTINGS, **none, **optional}
+        return self._settings_of[git_dir]
+
+
+def _first_line(path: Path) -> str:
+    """The first line of a small file; empty if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape").partition("\n")[0]
+    except OSError:
+        return ""
 
 
 def _reason(text: str) -> str:

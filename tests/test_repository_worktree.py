@@ -185,6 +185,30 @@ def test_commits_of_others_on_the_branch_keep_worktree_and_branch(folder: Path, 
     assert (tree / "mine.txt").exists()
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_branch_that_the_user_has_checked_out_is_not_removed(
+    linked: bool, folder: Path, tree: Path, tmp_path: Path
+) -> None:
+    repo, place = repository_of(folder), tmp_path / "mine" if linked else folder
+    committed(repo, "x = 2\n")
+    if linked:
+        git(folder, "worktree", "add", "--quiet", str(place), "swarm/s")
+    else:
+        git(folder, "checkout", "--quiet", "swarm/s")
+    assert remove_worktree(repo, "s", tree) == [f"'swarm/s' stays: it is checked out in '{place}'"]
+    assert git(place, "status", "--porcelain") == ""
+
+
+def test_a_removal_that_was_killed_is_finished(folder: Path, tree: Path) -> None:
+    repo = repository_of(folder)
+    open_worktree(repo, "s", tree)
+    tree.rename(tree.with_name(".s.removed"))
+    (tree.with_name(".s.removed") / ".git").unlink()
+    assert remove_worktree(repo, "s", tree) == []
+    assert not list(tree.parent.iterdir())
+    assert git(folder, "worktree", "list").count("\n") == 0
+
+
 def test_a_branch_that_the_user_has_checked_out_is_not_moved(folder: Path) -> None:
     repo = repository_of(folder)
     committed(repo, "x = 2\n")

@@ -37,6 +37,8 @@ _IN_WORK = ".swarm-in-work"
 """The name of the file that is being written, in the top folder of the worktree."""
 _BEGUN = "initializing"
 """What git writes into the lock of a worktree that it is making."""
+_REMOVED = ".removed"
+"""The end of the name of the folder of a worktree that is being removed."""
 _KEPT = ".files"
 """The end of the name of the folder that holds the files while git's entry of a worktree is made anew."""
 
@@ -124,12 +126,16 @@ def remove_worktree(repo: Repository, session: str, folder: Path) -> list[str]:
     if tip and not (tip == repo["base"] or is_own_commit(git, tip, session)):
         return [f"'{repo['branch']}' stays: its commit {tip[:12]} is not the session's"]
     entry = _entry(git, folder)
+    if place := _checked_out(git, repo["branch"], entry):
+        return [f"'{repo['branch']}' stays: it is checked out in '{place}'"]
     if entry and tip:
         update_worktree(repo, session, folder)  # a killed process may have left it in the middle
     if entry and (changed := _changed_by_hand(git, entry, folder, tip)):
         return [f"'{folder}' stays, as somebody changed it: {first_names(changed)}"]
+    removed = folder.with_name(f".{folder.name}{_REMOVED}")
     if entry:
-        _remove_folder(folder)
+        folder.rename(removed)  # whole: what a kill leaves of it is found again
+    _remove_folder(removed)
     if not folder.exists():
         _forget(git, repo["branch"], folder)
     if tip:
@@ -216,9 +222,9 @@ def _status(git: Git, environment: dict[str, str]) -> list[str]:
 def _entry(git: Git, folder: Path) -> Path | None:
     """The folder in `.git/worktrees` that belongs to a worktree; None unless both name each other."""
     place = _read(folder / ".git").removeprefix("gitdir: ")
-    entry = Path(place)
+    entry = git_folder(git) / "worktrees" / Path(place).name
     is_link = not place or (folder / ".git").is_symlink() or entry.is_symlink()
-    if is_link or Path(os.path.realpath(entry.parent)) != git_folder(git) / "worktrees":
+    if is_link or os.path.realpath(place) != str(entry):
         return None
     return entry if _read(entry / "gitdir") == f"{folder}/.git" else None
 
@@ -266,9 +272,22 @@ def _forget(git: Git, branch: str, folder: Path) -> None:
             _remove_folder(entry)
 
 
+def _checked_out(git: Git, branch: str, entry: Path | None) -> str:
+    """Another working tree that is on a branch, besides the session's own; empty if there is none."""
+    for each in (git.common, *(git_folder(git) / "worktrees").glob("*")):
+        place = _read(each / "gitdir") or str(each)
+        is_on_branch = _read(each / "HEAD") == f"ref: refs/heads/{branch}"
+        if each != entry and is_on_branch and os.path.lexists(place):
+            return place.removesuffix("/.git")
+    return ""
+
+
 def _remove_folder(folder: Path) -> None:
+    """Remove a folder, if there is one. Raises RepositoryError."""
     try:
         shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise RepositoryError(f"cannot remove '{folder}': {error.strerror}") from error
 

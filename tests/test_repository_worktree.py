@@ -134,6 +134,7 @@ DAMAGES = [
     "echo /nowhere/.git > $ENTRY/gitdir",
     "touch $TREE/.swarm-in-work; rm $ENTRY/swarm-written",
     "mv $TREE $TREE/../.s.files; rm -r $ENTRY",
+    "mkdir $TREE/../.s.files; mv $TREE/new $TREE/../.s.files; rm $ENTRY/swarm-written",
 ]
 
 

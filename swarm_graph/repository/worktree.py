@@ -63,8 +63,11 @@ def open_worktree(repo: Repository, session: str, folder: Path) -> list[str]:
     if not branch_tip(git, repo["branch"]):
         move_branch(git, repo["branch"], session, to=repo["base"], parent=repo["base"])
     folder = Path(os.path.realpath(folder))
+    kept = folder.with_name(f".{folder.name}{_KEPT}")
     if not _is_whole(git, repo["branch"], folder):
-        _make(git, repo["branch"], folder)
+        _make(git, repo["branch"], folder, kept)
+    if kept.exists():
+        _move_back(kept, folder)
     return update_worktree(repo, session, folder)
 
 
@@ -237,9 +240,8 @@ def _is_whole(git: Git, branch: str, folder: Path) -> bool:
     return _read(entry / "HEAD") == f"ref: refs/heads/{branch}" and not (entry / "HEAD.lock").exists()
 
 
-def _make(git: Git, branch: str, folder: Path) -> None:
-    """Let git make the entry of a worktree; the files that its folder already has stay."""
-    kept = folder.with_name(f".{folder.name}{_KEPT}")
+def _make(git: Git, branch: str, folder: Path, kept: Path) -> None:
+    """Let git make the entry of a worktree, in an empty folder; the files that were there are kept aside."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise RepositoryError(f"'{folder}' is not a folder; move it away, then resume")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -249,8 +251,6 @@ def _make(git: Git, branch: str, folder: Path) -> None:
         _move_back(folder, kept)  # a killed process had not moved all of them
     _forget(git, branch, folder)
     git.run("worktree", "add", "--no-checkout", "--", str(folder), branch)
-    if kept.exists():
-        _move_back(kept, folder)
 
 
 def _move_back(source: Path, target: Path) -> None:

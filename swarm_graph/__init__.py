@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from swarm_graph.checkpoints.transcript import Call
     from swarm_graph.config import SwarmConfig, load_config
     from swarm_graph.errors import SwarmError
+    from swarm_graph.inputs.document import Document
+    from swarm_graph.inputs.read_document import read_document
     from swarm_graph.reports.manager import SwarmManager
     from swarm_graph.reports.notebook import NotebookProgress
     from swarm_graph.roles.file_blocks import Files
@@ -35,6 +37,7 @@ __all__ = [
     "AgentRole",
     "Answered",
     "Call",
+    "Document",
     "Files",
     "GraphBuilder",
     "NotebookProgress",
@@ -54,12 +57,14 @@ __all__ = [
     "is_done",
     "load_config",
     "open_checkpointer",
+    "read_document",
 ]
 
 _HOMES = {
     "AgentRole": "state",
     "Answered": "roles.role",
     "Call": "checkpoints.transcript",
+    "Document": "inputs.document",
     "Files": "roles.file_blocks",
     "GraphBuilder": "workflows.builder",
     "NotebookProgress": "reports.notebook",
@@ -79,6 +84,7 @@ _HOMES = {
     "is_done": "workflows.verdict",
     "load_config": "config",
     "open_checkpointer": "checkpoints.saver",
+    "read_document": "inputs.read_document",
 }
 
 

@@ -42,6 +42,7 @@ from swarm_graph.settings import (
     SETTINGS_OF_ANY_SESSION,
     AgentParameters,
     ApiType,
+    DocumentSettings,
     Features,
     ModelEntry,
     Models,
@@ -87,6 +88,7 @@ class SwarmConfig(Settings):
     workflow: WorkflowSettings = WorkflowSettings()
     limits: SessionLimits = SessionLimits()
     execution: Execution = Execution()
+    documents: DocumentSettings = DocumentSettings()
     features: Features = Features()
     prompts_dir: str | None = Field(
         None,

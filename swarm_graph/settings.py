@@ -428,6 +428,20 @@ class Execution(Settings):
         return ", ".join(allowed) or "none"
 
 
+class DocumentSettings(Settings):
+    """What reading one document (PDF, Word, mail …) may take. More is an error, never a part of the text."""
+
+    max_megabytes: PositiveNumber = Field(
+        50.0, description="Size of the file; its text may be as long, and zip files unpack to 10 times that."
+    )
+    max_pages: Integer = Field(2000, ge=1, description="Pages of a PDF, slides of a presentation.")
+    max_cells: Integer = Field(200_000, ge=1, description="Cells with content, in all sheets together.")
+    max_memory_mb: Integer = Field(1024, ge=128, description="Memory of the process that reads it (Linux).")
+    max_cpu_seconds: Integer = Field(
+        120, ge=1, description="Processor time of that process (Linux and macOS)."
+    )
+
+
 class Features(Settings):
     """Optional features."""
 

@@ -1,0 +1,99 @@
+"""Bytes of a text file as text: by its byte order mark, as UTF-8 or UTF-16, else guessed, and said."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import NamedTuple
+
+from swarm_graph.inputs.document import Unreadable
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+SAMPLE_BYTES = 100_000
+"""Bytes by which an encoding is guessed."""
+MIN_NULS = 0.3
+"""Share of zero bytes in UTF-16 text of Latin letters, all of them on the same side of each pair."""
+NAMES = {"cp1252": "Windows-1252", "latin_1": "Latin-1", "shift_jis": "Shift-JIS", "cp932": "Shift-JIS"}
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_C1 = re.compile("[\x80-\x9f]")
+
+
+class Decoded(NamedTuple):
+    """A text, and what was assumed about its encoding; empty if the file itself says it."""
+
+    text: str
+    assumed: str = ""
+
+
+def decode(data: bytes) -> Decoded:
+    """The text of a file, with `\\n` line ends.
+
+    Raises:
+        Unreadable: It is no text.
+    """
+    decoded = _declared(data) or _guessed(data)
+    return decoded._replace(text=decoded.text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _declared(data: bytes) -> Decoded | None:
+    for bom, encoding in _BOMS:
+        if data.startswith(bom):
+            try:
+                return Decoded(data.decode(encoding))
+            except UnicodeDecodeError as error:
+                raise Unreadable(
+                    f"is no valid {encoding.removesuffix('-sig').upper()} text: {error.reason}"
+                ) from error
+    try:
+        return None if b"\0" in data else Decoded(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        return None
+
+
+def _guessed(data: bytes) -> Decoded:
+    if wide := _wide(data):
+        return Decoded(data.decode(wide), f"read as {wide.upper()}: it has no byte order mark")
+    if b"\0" in data or len(_CONTROL.findall(data[:SAMPLE_BYTES])) > len(data[:SAMPLE_BYTES]) / 50:
+        raise Unreadable("is no text but binary data of an unknown kind; convert it to PDF, Word or text")
+    encoding = _best(data[:SAMPLE_BYTES])
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        encoding, text = "latin_1", data.decode("latin_1")
+    name = NAMES.get(encoding, encoding.replace("_", "-").upper())
+    return Decoded(text, f"read as {name}, which is a guess: it is no UTF-8; save it as UTF-8 to be sure")
+
+
+def _wide(data: bytes) -> str:
+    """UTF-16 without a byte order mark: one byte of most pairs is zero."""
+    sample = data[: SAMPLE_BYTES - SAMPLE_BYTES % 2]
+    if len(data) % 2 or len(sample) < 4:
+        return ""
+    for side, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if sample[side::2].count(0) > MIN_NULS * len(sample) and not sample[1 - side :: 2].count(0):
+            try:
+                data.decode(encoding)
+            except UnicodeDecodeError:
+                return ""
+            return encoding
+    return ""
+
+
+def _best(sample: bytes) -> str:
+    """The most likely encoding. Windows-1252 wins a tie, because most such files are in it."""
+    from charset_normalizer import from_bytes
+
+    matches = from_bytes(sample)
+    best = matches.best()
+    if best is None:
+        return "cp1252"
+    likely = {name for match in matches for name in match.could_be_from_charset if match.chaos <= best.chaos}
+    if "cp1252" in {best.encoding, *likely}:
+        return "cp1252"
+    return best.encoding

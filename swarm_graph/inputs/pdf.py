@@ -1,0 +1,156 @@
+"""PDF files: page by page, by pypdf."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from swarm_graph.inputs.document import Unreadable
+from swarm_graph.inputs.limits import MAX_ATTACHMENTS
+from swarm_graph.inputs.text_writer import TextWriter, clean, listed, ranges
+from swarm_graph.text import format_count
+
+if TYPE_CHECKING:
+    from pypdf import PageObject, PdfReader
+    from pypdf.generic import DictionaryObject
+
+_LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
+_SOFT_BREAK = re.compile("\u00ad[ \t]*\n?")
+_UNKNOWN = re.compile(r"[\ufffd\ue000-\uf8ff]|/(?:g|G|cid|C)\d+|\(cid:\d+\)")
+MAX_UNKNOWN = 0.3
+"""Share of characters without a meaning from which on the text of a page counts as unreadable."""
+MAX_FORM_DEPTH = 5
+"""Forms within forms that are searched for pictures."""
+PAGES_CACHED = 16
+"""Pages after which pypdf's cache is emptied: a long file takes no more memory than a short one."""
+
+
+class _Page(NamedTuple):
+    text: str
+    has_picture: bool
+
+
+def read(file: BinaryIO, writer: TextWriter) -> None:
+    """Write the pages of a PDF file.
+
+    Raises:
+        Unreadable: The file is encrypted or broken, has too many pages, or has no text.
+    """
+    from pypdf.errors import DependencyError, PyPdfError
+
+    try:
+        pages = [*_pages(file, writer)]
+    except DependencyError as error:
+        raise Unreadable(f"needs another package: {clean(str(error))}") from error
+    except (PyPdfError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise Unreadable(
+            f"is broken ({clean(str(error))[:100]}); open it in a PDF viewer and save it again"
+        ) from error
+    if not any(page.text for page in pages):
+        raise _no_text(pages)
+    _note_pages(writer, pages)
+    for number, page in enumerate(pages, 1):
+        writer.mark("page", str(number))
+        writer.paragraph(page.text)
+
+
+def _pages(file: BinaryIO, writer: TextWriter) -> Iterator[_Page]:
+    import pypdf
+
+    reader = pypdf.PdfReader(file)
+    _decrypt(reader, writer)
+    count = len(reader.pages)
+    writer.limits.check_count(count, "pages", "max_pages")
+    _note_extras(reader, writer)
+    size = 0
+    for number in range(count):
+        page = reader.pages[number]
+        yield _Page(text := _page_text(page), _has_picture(page))
+        writer.limits.check_text(size := size + len(text))
+        if number % PAGES_CACHED == 0:
+            reader.resolved_objects.clear()
+
+
+def _decrypt(reader: PdfReader, writer: TextWriter) -> None:
+    if not reader.is_encrypted:
+        return
+    if not reader.decrypt(""):
+        raise Unreadable(
+            "is encrypted with a password; save it without one, as with "
+            "`qpdf --decrypt --password=PASSWORD IN.pdf OUT.pdf`"
+        )
+    writer.note("it is encrypted, but opens without a password")
+
+
+def _page_text(page: PageObject) -> str:
+    text = _SOFT_BREAK.sub("", page.extract_text().translate(_LIGATURES))
+    return "\n".join(line.rstrip() for line in clean(text).splitlines()).strip()
+
+
+def _has_picture(page: DictionaryObject, depth: int = 0) -> bool:
+    """Whether a page shows a picture, or a form on it does; none is decoded."""
+    for drawing in _values(_below(page, "/Resources"), "/XObject"):
+        if _below(drawing, "/Subtype") == "/Image":
+            return True
+        if depth < MAX_FORM_DEPTH and _has_picture(drawing, depth + 1):
+            return True
+    return False
+
+
+def _values(owner: Any, key: str) -> list[Any]:
+    """The values of a dictionary in a dictionary of the file."""
+    found = _below(owner, key)
+    return [value.get_object() for value in found.values()] if isinstance(found, dict) else []
+
+
+def _below(owner: Any, key: str) -> Any:
+    """A value of a dictionary of the file; None if it is no dictionary or has no such key."""
+    found = owner.get(key) if isinstance(owner, dict) else None
+    return found.get_object() if found is not None else None
+
+
+def _no_text(pages: list[_Page]) -> Unreadable:
+    pictures = sum(page.has_picture for page in pages)
+    if not pictures:
+        return Unreadable(f"has no text: {format_count(len(pages), 'page')}, all empty")
+    which = f"{pictures} pages are pictures" if pictures > 1 else "1 page is a picture"
+    return Unreadable(f"has no text: {which}; run OCR first, as with `ocrmypdf IN.pdf OUT.pdf`")
+
+
+def _note_pages(writer: TextWriter, pages: list[_Page]) -> None:
+    """Say which pages are missing from the text, in whole or in part."""
+    numbered = [*enumerate(pages, 1)]
+    kinds = {
+        "no text but pictures, which are not read; OCR would": [
+            number for number, page in numbered if page.has_picture and not page.text
+        ],
+        "neither text nor pictures": [
+            number for number, page in numbered if not page.has_picture and not page.text
+        ],
+        "pictures beside the text, which are not read": [
+            number for number, page in numbered if page.has_picture and page.text
+        ],
+        "characters whose meaning the file does not say; OCR would": [
+            number for number, page in numbered if _is_unknown(page.text)
+        ],
+    }
+    for what, found in kinds.items():
+        if found:
+            writer.note(f"{'page' if len(found) == 1 else 'pages'} {ranges(found)}: {what}")
+
+
+def _is_unknown(text: str) -> bool:
+    unknown = sum(len(match) for match in _UNKNOWN.findall(text))
+    return unknown > MAX_UNKNOWN * len("".join(text.split()))
+
+
+def _note_extras(reader: PdfReader, writer: TextWriter) -> None:
+    """Write the form's values, which lie beside the pages; name the embedded files."""
+    fields = {name: value for name, value in reader.get_form_text_fields().items() if value}
+    if fields:
+        writer.paragraph("Form fields:")
+        writer.table([("field", "value"), *((str(name), str(value)) for name, value in fields.items())])
+    if names := [file.name for file in islice(reader.attachment_list, MAX_ATTACHMENTS)]:
+        writer.note(f"embedded files are left out: {listed(names)}")

@@ -1,0 +1,106 @@
+"""Reads a document as text: PDF, Word, Excel, PowerPoint, HTML, mail, and text of any encoding."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from swarm_graph.errors import InputError
+from swarm_graph.inputs.document import Document, Mark, Unreadable
+from swarm_graph.inputs.encodings import decode
+from swarm_graph.inputs.kinds import HEAD_BYTES, SUFFIXES, TEXT, is_text, suffix_of
+from swarm_graph.inputs.limits import Limits
+from swarm_graph.settings import DocumentSettings
+from swarm_graph.text import printable
+
+LIMITS = DocumentSettings()
+_PROGRAM = "import sys; sys.path[:] = {!r}; from swarm_graph.inputs.reader_process import main; main()"
+
+
+def read_document(path: str | os.PathLike[str], limits: DocumentSettings = LIMITS) -> Document:
+    """A document as text.
+
+    PDF and Excel files need the extra `documents`. Word, PowerPoint and HTML files, mails and text of any
+    encoding need nothing. All but plain text is read in a process of its own, within the limits.
+
+    Args:
+        path: The file.
+        limits: The settings `documents`; default: their defaults.
+
+    Returns:
+        Its text with the marks that findings cite, and notes of what was assumed or left out.
+
+    Raises:
+        InputError: It cannot be read: it is missing, encrypted, broken, without text, or too large. The
+            message names the file and what helps.
+    """
+    file = Path(path)
+    bounds = Limits(**limits.model_dump(include={*Limits._fields}))
+    try:
+        with file.open("rb") as opened:
+            bounds.check_size(os.fstat(opened.fileno()).st_size)
+            head = opened.read(HEAD_BYTES)
+            if is_text(head, file.name):
+                return _read_text(
+                    os.fspath(path), head + opened.read(bounds.max_bytes + 1 - len(head)), bounds
+                )
+        return _read_apart(file, os.fspath(path), bounds)
+    except Unreadable as error:
+        raise InputError(f"'{_shown(file)}' {error}") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot read the input file '{_shown(file)}': {reason}") from error
+
+
+def is_document_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's name says that it is a document whose text must be extracted, as .pdf and .docx do."""
+    return suffix_of(os.fspath(path)) in SUFFIXES
+
+
+def _read_text(path: str, data: bytes, limits: Limits) -> Document:
+    limits.check_size(len(data))
+    text, assumed = decode(data)
+    notes = [assumed] if assumed else [] if data else ["it is empty"]
+    return Document(path, TEXT, text, tuple(notes))
+
+
+def _read_apart(file: Path, path: str, limits: Limits) -> Document:
+    """Let a process of its own read a document; its answer is data of a stranger, and checked."""
+    question = json.dumps({"path": str(file.absolute()), "limits": limits._asdict()})
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _PROGRAM.format(sys.path)],
+        input=question.encode() + b"\n",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"PATH": ""},
+        check=False,
+    )
+    if done.returncode:
+        raise Unreadable(_how_it_ended(done.returncode, limits))
+    answer = json.loads(done.stdout)
+    if error := answer.get("error"):
+        raise Unreadable(printable(error))
+    return _document(path, answer)
+
+
+def _document(path: str, answer: dict[str, Any]) -> Document:
+    marks = tuple(Mark(*mark) for mark in answer["marks"])
+    return Document(path, answer["kind"], answer["text"], tuple(answer["notes"]), marks)
+
+
+def _how_it_ended(code: int, limits: Limits) -> str:
+    if -code in (getattr(signal, "SIGXCPU", None), getattr(signal, "SIGKILL", None)):
+        return limits.too_much_time
+    return (
+        limits.too_much_memory if code in (1, -6, -11) else f"cannot be read (its reader ended with {code})"
+    )
+
+
+def _shown(path: Path) -> str:
+    """A path as text: bytes of a name that are no UTF-8 are escaped."""
+    return printable(os.fsencode(path).decode(errors="backslashreplace"))

@@ -1,0 +1,63 @@
+"""The process that reads one document: a broken or hostile file can take its memory and time, and not more.
+
+`read_document.py` starts it with one line of JSON on stdin, and reads one line of JSON from its stdout. It
+gets no environment, so no program is found in it, and it writes no file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from swarm_graph.inputs.document import Unreadable
+from swarm_graph.inputs.limits import Limits
+from swarm_graph.inputs.readers import read_into
+from swarm_graph.inputs.text_writer import TextWriter
+
+
+def main() -> None:
+    """Read the document that stdin names, and answer."""
+    given = json.loads(sys.stdin.readline())
+    limits = Limits(**given["limits"])
+    logging.disable()  # pypdf logs what it repairs
+    _limit(limits)
+    json.dump(_answer(given["path"], limits), sys.stdout)
+
+
+def _answer(path: str, limits: Limits) -> dict[str, Any]:
+    writer = TextWriter(limits)
+    try:
+        kind = read_into(writer, Path(path).read_bytes(), path)
+    except Unreadable as error:
+        return {"error": str(error)}
+    except MemoryError:
+        return {"error": limits.too_much_memory}
+    except RecursionError:
+        return {"error": "is nested too deep to be read"}
+    except Exception as error:  # a bug of a parser that the file met; the file is named with it
+        return {"error": f"cannot be read ({type(error).__name__}: {str(error)[:100]}); save it again"}
+    return {"kind": kind, "text": writer.text, "notes": [*writer.notes], "marks": writer.marks}
+
+
+def _limit(limits: Limits) -> None:
+    """Bound memory and CPU time where the system can (on Windows it cannot); no file, no core dump."""
+    try:
+        import resource
+    except ImportError:
+        return
+    memory = limits.max_memory_mb * 1_000_000
+    seconds = limits.max_cpu_seconds
+    wanted = {
+        resource.RLIMIT_AS: (memory, memory),
+        resource.RLIMIT_CPU: (seconds, seconds + 1),
+        resource.RLIMIT_FSIZE: (0, 0),
+        resource.RLIMIT_CORE: (0, 0),
+    }
+    for what, values in wanted.items():
+        try:
+            resource.setrlimit(what, values)
+        except (ValueError, OSError):  # a lower limit is set already, or macOS refuses one of memory
+            continue

@@ -438,7 +438,7 @@ class DocumentSettings(Settings):
     max_cells: Integer = Field(200_000, ge=1, description="Cells with content, in all sheets together.")
     max_memory_mb: Integer = Field(1024, ge=128, description="Memory of the process that reads it (Linux).")
     max_cpu_seconds: Integer = Field(
-        120, ge=1, description="Processor time of that process (Linux and macOS)."
+        60, ge=1, description="Processor time of that process (Linux and macOS)."
     )
 
 

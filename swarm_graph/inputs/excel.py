@@ -61,19 +61,21 @@ class _Sheets:
     def read(self) -> None:
         """Write all sheets, and say what was assumed."""
         parts = self._parts()
-        hidden = []
+        hidden, empty = [], []
         for sheet, formulas in zip(self.values.worksheets, self.formulas.worksheets, strict=True):
             self.writer.mark("sheet", sheet.title)
             rows = self._rows(sheet, formulas)
             if rows:
                 self.writer.table(_with_letters(rows))
             else:
-                self.writer.paragraph("(empty)")
+                empty.append(sheet.title)
             self._note_layout(sheet.title, parts.get(sheet.title, ""))
             if sheet.sheet_state != "visible":
                 hidden.append(sheet.title)
         if hidden:
             self.writer.note(f"hidden sheets are read, too: {listed(hidden)}")
+        if empty:
+            self.writer.note(f"empty sheets: {listed(empty)}")
         if self.uncached:
             self.writer.note(
                 f"formulas without a stored value are shown as they are: {listed(self.uncached)}; "

@@ -82,14 +82,14 @@ def _attachments(
         if number > MAX_ATTACHMENTS:
             writer.note(f"only the first {MAX_ATTACHMENTS} attachments are read")
             break
-        name = one_line(part.get_filename() or f"{number}.{part.get_content_subtype()}")
-        data = _content(part)
+        ending = "eml" if part.get_content_type() == "message/rfc822" else part.get_content_subtype()
+        name = one_line(part.get_filename() or f"{number}.{ending}")
         if part.get_content_maintype() in ("image", "audio", "video"):
             left_out.append(name)
             continue
         writer.mark("attachment", name)
         try:
-            read_attachment(data, name, writer, depth + 1)
+            read_attachment(_content(part), name, writer, depth + 1)
         except Unreadable as error:
             writer.paragraph(f"(not read: it {error})")
             writer.note(f"the attachment '{name}' is left out: it {error}")
@@ -108,7 +108,7 @@ def _others(mail: EmailMessage, body: EmailMessage | None) -> Iterator[EmailMess
             pending += reversed([item for item in _parts(part) if item.get_content_maintype() != "text"])
         elif part.is_multipart():
             pending += reversed(_parts(part))
-        elif part is not body and part is not mail:
+        elif part is not body and part is not mail and part.get_content_maintype() != "multipart":
             yield part
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -23,6 +24,8 @@ MAX_UNKNOWN = 0.3
 """Share of characters without a meaning from which on the text of a page counts as unreadable."""
 MAX_FORM_DEPTH = 5
 """Forms within forms that are searched for pictures."""
+MAX_FAULTS = 100
+"""Faults of a file that are counted."""
 PAGES_CACHED = 16
 """Pages after which pypdf's cache is emptied: a long file takes no more memory than a short one."""
 
@@ -32,24 +35,44 @@ class _Page(NamedTuple):
     has_picture: bool
 
 
+class _Faults(logging.Handler):
+    """What pypdf found wrong in a file, and read over."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.messages) < MAX_FAULTS and (message := record.getMessage()[:100]) not in self.messages:
+            self.messages.append(message)
+
+
 def read(file: BinaryIO, writer: TextWriter) -> None:
     """Write the pages of a PDF file.
 
     Raises:
         Unreadable: The file is encrypted or broken, has too many pages, or has no text.
     """
-    from pypdf.errors import DependencyError, PyPdfError
+    from pypdf.errors import DependencyError, LimitReachedError, PyPdfError
 
+    faults = _Faults()
+    logging.getLogger("pypdf").addHandler(faults)
     try:
         pages = [*_pages(file, writer)]
     except DependencyError as error:
         raise Unreadable(f"needs another package: {clean(str(error))}") from error
+    except LimitReachedError as error:
+        raise Unreadable(f"takes too much to read, as only bombs do ({clean(str(error))[:100]})") from error
     except (PyPdfError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise Unreadable(
             f"is broken ({clean(str(error))[:100]}); open it in a PDF viewer and save it again"
         ) from error
+    finally:
+        logging.getLogger("pypdf").removeHandler(faults)
     if not any(page.text for page in pages):
         raise _no_text(pages)
+    if faults.messages:
+        writer.note(f"the file has faults, so text may be missing: {listed(faults.messages, 2)}")
     _note_pages(writer, pages)
     for number, page in enumerate(pages, 1):
         writer.mark("page", str(number))

@@ -7,7 +7,6 @@ gets no environment, so no program is found in it, and it writes no file.
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ def main() -> None:
     """Read the document that stdin names, and answer."""
     given = json.loads(sys.stdin.readline())
     limits = Limits(**given["limits"])
-    logging.disable()  # pypdf logs what it repairs
     _limit(limits)
     json.dump(_answer(given["path"], limits), sys.stdout)
 

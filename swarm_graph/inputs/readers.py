@@ -35,6 +35,8 @@ def read_into(writer: TextWriter, data: bytes, name: str, depth: int = 0) -> str
         _read(kind, data, writer, depth)
     except ModuleNotFoundError as error:
         raise Unreadable(EXTRA) from error
+    if not writer.has_text and kind != kinds.TEXT:
+        raise Unreadable(f"has no text ({'; '.join(writer.notes)})" if writer.notes else "has no text")
     return kind
 
 

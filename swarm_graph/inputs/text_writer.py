@@ -19,6 +19,7 @@ class TextWriter:
     Attributes:
         limits: What reading may take.
         notes: What was assumed or left out, each once.
+        has_text: Whether anything but marks was written.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -27,6 +28,7 @@ class TextWriter:
         self.marks: list[Mark] = []
         self._parts: list[str] = []
         self._length, self._in_list = 0, False
+        self.has_text = False
 
     @property
     def text(self) -> str:
@@ -72,6 +74,7 @@ class TextWriter:
             self._add("\n".join([lines[0], "|" + "---|" * width, *lines[1:]]))
 
     def _add(self, text: str, mark: Mark | None = None) -> None:
+        self.has_text = self.has_text or mark is None or mark.kind == "heading"
         if mark:
             self.marks.append(mark._replace(offset=self._length))
         self._in_list = False

@@ -100,7 +100,9 @@ def word(path: Path, body: str, parts: Mapping[str, str] | None = None, *, prolo
         prolog: What stands before the root element of the body.
     """
     parts = parts or {}
-    document = f'{XML}{prolog}<w:document xmlns:w="{W}" xmlns:r="{RELATIONS}"><w:body>{body}</w:body></w:document>'
+    document = (
+        f'{XML}{prolog}<w:document xmlns:w="{W}" xmlns:r="{RELATIONS}"><w:body>{body}</w:body></w:document>'
+    )
     files = {"word/document.xml": document, "word/_rels/document.xml.rels": _relations(parts)}
     for name, content in parts.items():
         root = name.rstrip("0123456789")

@@ -17,6 +17,7 @@ from swarm_graph.cli.apply import apply
 from swarm_graph.cli.batch import batch
 from swarm_graph.cli.completion import VARIABLE, complete_values, completion
 from swarm_graph.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, discard_stdout, end, say
+from swarm_graph.cli.inputs import inputs
 from swarm_graph.cli.interactive import interactive
 from swarm_graph.cli.log import log
 from swarm_graph.cli.one_model import NO_MODEL
@@ -113,7 +114,9 @@ def swarm_graph(context: click.Context) -> None:
             click.echo(context.get_help())
 
 
-for command in (run, resume, batch, interactive, sessions, apply, log, verify, init, doctor, completion):
+for command in (
+    run, resume, batch, inputs, interactive, sessions, apply, log, verify, init, doctor, completion
+):
     swarm_graph.add_command(command)
 
 

@@ -13,13 +13,13 @@ import click
 from swarm_graph.cli.batch import dry_run_option, run_tasks
 from swarm_graph.cli.decisions import decide_after_edits
 from swarm_graph.cli.display import Display
+from swarm_graph.cli.inputs import read_inputs
 from swarm_graph.cli.options import (
     Option,
     SessionOptions,
     all_session_options,
     kind_option,
     read_edit,
-    read_file,
     resuming_options,
 )
 from swarm_graph.cli.session_runner import (
@@ -62,7 +62,12 @@ class TaskGraphInput(NamedTuple):
 @click.argument("request", required=False)
 @click.option("-w", "--workflow", help=f"{WORKFLOW_HELP} Default: standard.")
 @click.option(
-    "-i", "--input", "inputs", multiple=True, metavar="FILE", help="A file to add to the request; repeatable."
+    "-i",
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="FILE",
+    help="A file to add to the request: text, PDF, Word, Excel …; repeatable.",
 )
 @click.option("--tasks", metavar="FILE", help="The task graph of a custom workflow: .yaml, .json or .csv.")
 @dry_run_option
@@ -89,13 +94,13 @@ def run(
     if follow_up and not session:
         raise InputError("--follow-up needs --session ID: which session is asked for more?")
     if tasks or workflow == "custom":
-        graph = _task_graph(request, inputs, tasks, workflow, require_approval)
+        graph = _task_graph(request, inputs, tasks, workflow, require_approval, options)
         files: list[tuple[TaskFileKind, str]] = [("tasks", graph.file)]
         run_tasks(graph.request, graph.specs, session, options, files, follow_up=follow_up, dry_run=dry_run)
         return
     if dry_run:
         raise InputError("--dry-run needs --tasks FILE; `swarm-graph graph` draws the other workflows")
-    text = whole_request(request, inputs)
+    text = whole_request(request, inputs, options)
     display = Display(options)
     coordinator = new_coordinator(options, display)
 
@@ -117,6 +122,7 @@ def _task_graph(
     tasks: str | None,
     workflow: str | None,
     require_approval: bool,
+    options: SessionOptions,
 ) -> TaskGraphInput:
     """The input of a custom workflow. Raises InputError for options that do not go together."""
     from swarm_graph.tasks.files import read_tasks
@@ -128,7 +134,7 @@ def _task_graph(
     if require_approval:
         raise InputError("--require-approval does not go with a task graph, which has no verdict of its own")
     request_in_file, specs = read_tasks(tasks, None)  # with the configuration its roles are known
-    whole = whole_request(request, inputs) if request or inputs else request_in_file
+    whole = whole_request(request, inputs, options) if request or inputs else request_in_file
     return TaskGraphInput(whole, specs, tasks)
 
 
@@ -204,8 +210,8 @@ def given_decision(approve: bool, edit: str | None, reject: str | None, only: st
     return {only: decision} if only and decision else decision
 
 
-def whole_request(request: str | None, inputs: tuple[str, ...]) -> str:
-    """The request with its input files, each as a fenced block with its path.
+def whole_request(request: str | None, inputs: tuple[str, ...], options: SessionOptions) -> str:
+    """The request with its input files as text, each as a fenced block with its path.
 
     Raises:
         InputError: There is no request, or it names a file.
@@ -215,8 +221,8 @@ def whole_request(request: str | None, inputs: tuple[str, ...]) -> str:
     if request and os.path.isfile(request):  # noqa: PTH113 - a text may be no path at all
         raise InputError(f"the request '{request}' is the name of a file; --input {quote(request)} reads it")
     text = _stdin() if request == "-" else request or ""
-    files = {Path(name).as_posix(): read_file(name) for name in inputs}
-    whole = "\n\n".join(part for part in (text.strip(), fenced(files)) if part)
+    files = fenced(read_inputs(inputs, options))
+    whole = "\n\n".join(part for part in (text.strip(), files) if part)
     if not whole:
         raise InputError(
             'the request is empty; type it in quotes, as in swarm-graph run "Create a CSV parser"'

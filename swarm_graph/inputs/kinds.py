@@ -40,6 +40,7 @@ CURES = {
 """What helps with documents that are not read."""
 
 _PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM")
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _IN_OLE = (
     ("EncryptedPackage", "is encrypted with a password; save it without one"),
@@ -69,8 +70,16 @@ def suffix_of(name: str) -> str:
 def is_text(head: bytes, name: str) -> bool:
     """Whether a file is read as plain text: neither its first bytes nor its name say anything else."""
     suffix = suffix_of(name)
-    binary = head.startswith((b"%PDF-", b"PK\x03\x04", b"PK\x05\x06", _OLE, b"{\\rtf", *_PICTURES))
-    return not binary and suffix not in SUFFIXES and suffix not in CURES
+    return not _is_binary(head) and suffix not in SUFFIXES and suffix not in CURES
+
+
+def is_html(head: bytes, name: str) -> bool:
+    """Whether a file is an HTML page by its name, and no other document by its first bytes."""
+    return not _is_binary(head) and SUFFIXES.get(suffix_of(name)) == HTML
+
+
+def _is_binary(head: bytes) -> bool:
+    return head.startswith((b"%PDF-", *_ZIP, _OLE, b"{\\rtf", *_PICTURES))
 
 
 def kind_of(data: bytes, name: str) -> str:
@@ -86,7 +95,7 @@ def kind_of(data: bytes, name: str) -> str:
     suffix, head = suffix_of(name), data[:HEAD_BYTES]
     if head.startswith(b"%PDF-") or (suffix == ".pdf" and b"%PDF-" in head):
         return PDF
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+    if head.startswith(_ZIP):
         return _of_zip(data, suffix)
     if head.startswith(_OLE):
         raise _of_ole(data)

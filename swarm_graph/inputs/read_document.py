@@ -13,7 +13,7 @@ from typing import Any
 from swarm_graph.errors import InputError
 from swarm_graph.inputs.document import Document, Mark, Unreadable
 from swarm_graph.inputs.encodings import decode
-from swarm_graph.inputs.kinds import HEAD_BYTES, SUFFIXES, TEXT, is_text, suffix_of
+from swarm_graph.inputs.kinds import HEAD_BYTES, SUFFIXES, TEXT, is_html, is_text, suffix_of
 from swarm_graph.inputs.limits import Limits
 from swarm_graph.settings import DocumentSettings
 from swarm_graph.text import printable
@@ -22,7 +22,9 @@ LIMITS = DocumentSettings()
 _PROGRAM = "import sys; sys.path[:] = {!r}; from swarm_graph.inputs.reader_process import main; main()"
 
 
-def read_document(path: str | os.PathLike[str], limits: DocumentSettings = LIMITS) -> Document:
+def read_document(
+    path: str | os.PathLike[str], limits: DocumentSettings = LIMITS, *, html_as_source: bool = False
+) -> Document:
     """A document as text.
 
     PDF and Excel files need the extra `documents`. Word, PowerPoint and HTML files, mails and text of any
@@ -31,6 +33,7 @@ def read_document(path: str | os.PathLike[str], limits: DocumentSettings = LIMIT
     Args:
         path: The file.
         limits: The settings `documents`; default: their defaults.
+        html_as_source: Read HTML as the text that it is, with its tags.
 
     Returns:
         Its text with the marks that findings cite, and notes of what was assumed or left out.
@@ -45,7 +48,7 @@ def read_document(path: str | os.PathLike[str], limits: DocumentSettings = LIMIT
         with file.open("rb") as opened:
             bounds.check_size(os.fstat(opened.fileno()).st_size)
             head = opened.read(HEAD_BYTES)
-            if is_text(head, file.name):
+            if is_text(head, file.name) or (html_as_source and is_html(head, file.name)):
                 return _read_text(
                     os.fspath(path), head + opened.read(bounds.max_bytes + 1 - len(head)), bounds
                 )

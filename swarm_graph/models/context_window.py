@@ -7,8 +7,10 @@ from the counts of earlier prompts to the same model.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from langchain_core.messages import BaseMessage
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
 
 MAX_TOKENS_PER_BYTE = 1 / 3
 """More than any usual text takes: English has about 0.25, code 0.3."""

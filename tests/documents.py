@@ -132,7 +132,7 @@ def office(path: Path, main: str, files: Mapping[str, str | bytes]) -> Path:
 def with_parts(path: Path, parts: Mapping[str, bytes]) -> Path:
     """Add parts to a zip file, or replace them."""
     with zipfile.ZipFile(path) as old:
-        files = {name: old.read(name) for name in old.namelist()} | parts
+        files = {name: old.read(name) for name in old.namelist()} | {**parts}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
         for name, content in files.items():
             new.writestr(name, content)

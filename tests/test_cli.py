@@ -365,7 +365,12 @@ WRONG: dict[str, tuple[Sequence[str], Prepare, int, str]] = {
     # files
     "input missing": ([*SIMULATE, "--input", "no.py"], nothing, 2, "cannot read the input file 'no.py'"),
     "input folder": ([*SIMULATE, "--input", "d"], folder("d"), 2, "cannot read the input file 'd'"),
-    "input binary": ([*SIMULATE, "--input", "b"], text("b", b"\xff\xfe\x00"), 2, "'b' is not UTF-8"),
+    "input binary": (
+        [*SIMULATE, "--input", "b"],
+        text("b", b"\xff\xfe\x00"),
+        2,
+        "'b' is no valid UTF-16 text",
+    ),
     "output is a file": (
         [*SIMULATE, "--output", "f"],
         text("f", ""),

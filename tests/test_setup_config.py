@@ -147,6 +147,7 @@ def test_the_example_has_every_key_in_its_place() -> None:
         "WorkflowSettings": [example["workflow"]],
         "Execution": [example["execution"]],
         "ExecutionLimits": [example["execution"]["limits"]],
+        "DocumentSettings": [example["documents"]],
         "Features": [example["features"]],
     }
     groups = {name: group for name, group in schema["$defs"].items() if "properties" in group}

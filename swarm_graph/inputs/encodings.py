@@ -19,7 +19,14 @@ SAMPLE_BYTES = 100_000
 """Bytes by which an encoding is guessed."""
 MIN_NULS = 0.3
 """Share of zero bytes in UTF-16 text of Latin letters, all of them on the same side of each pair."""
-NAMES = {"cp1252": "Windows-1252", "latin_1": "Latin-1", "shift_jis": "Shift-JIS", "cp932": "Shift-JIS"}
+NAMES = {"cp1252": "Windows-1252", "latin_1": "Latin-1", "cp932": "Shift-JIS", "cp949": "EUC-KR"}
+_KANA = re.compile("[\u3041-\u30fe]")
+MIN_KANA = 0.2
+"""Share of kana in Japanese text; text in other encodings has fewer when it is read as Japanese."""
+LATIN = ["cp1252", "cp1250", "cp1257", "mac_roman"]
+NOT_LATIN = ["cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "gb18030", "big5", "cp949", "cp1252"]
+MAX_BEYOND = 0.35
+"""Share of letters beyond ASCII in Latin text."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _C1 = re.compile("[\x80-\x9f]")
 
@@ -86,14 +93,27 @@ def _wide(data: bytes) -> str:
 
 
 def _best(sample: bytes) -> str:
-    """The most likely encoding. Windows-1252 wins a tie, because most such files are in it."""
+    """The most likely encoding among those that such text has."""
+    for japanese in ("cp932", "euc_jp"):
+        if _kana(sample, japanese) >= MIN_KANA:
+            return japanese
     from charset_normalizer import from_bytes
 
-    matches = from_bytes(sample)
+    matches = from_bytes(sample, cp_isolation=LATIN if _is_latin(sample) else NOT_LATIN)
+    likely = {name for match in matches for name in (match.encoding, *match.could_be_from_charset)}
     best = matches.best()
-    if best is None:
-        return "cp1252"
-    likely = {name for match in matches for name in match.could_be_from_charset if match.chaos <= best.chaos}
-    if "cp1252" in {best.encoding, *likely}:
-        return "cp1252"
-    return best.encoding
+    return "cp1252" if best is None or (_is_latin(sample) and "cp1252" in likely) else best.encoding
+
+
+def _kana(sample: bytes, encoding: str) -> float:
+    """The share of kana in the characters beyond ASCII; 0 if the encoding does not fit."""
+    beyond = [char for char in sample.decode(encoding, "replace") if char > "\x7f"]
+    fits = beyond.count("\ufffd") <= 1  # the sample may end within a character
+    return len(_KANA.findall("".join(beyond))) / len(beyond) if beyond and fits else 0.0
+
+
+def _is_latin(sample: bytes) -> bool:
+    """Whether most letters are ASCII's, as in the languages of Western and Central Europe."""
+    beyond = sum(byte > 0x7F for byte in sample)
+    letters = sum(chr(byte).isalpha() for byte in sample if byte <= 0x7F)
+    return beyond < MAX_BEYOND * (letters + beyond)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from html.parser import HTMLParser
 
 from swarm_graph.inputs.document import Unreadable
@@ -91,7 +92,7 @@ class _Page(HTMLParser):
         self._label = ""
         self._table: _Table | None = None
         self._in_title = False
-        self._left_out = {"scripts and styles": 0, "hidden elements": 0, "pictures": 0, "links": 0}
+        self._left_out: Counter[str] = Counter()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
@@ -127,13 +128,8 @@ class _Page(HTMLParser):
         self._flush()
         for what, count in self._left_out.items():
             if count:
-                noun = {"links": "address of a link", "scripts and styles": "script or style"}.get(what)
-                names = (
-                    format_count(count, noun or what.removesuffix("s"))
-                    if not noun or count == 1
-                    else f"{count} {what}"
-                )
-                self._writer.note(f"left out: {names}")
+                words = ", but for the words" if what == "link" else ""
+                self._writer.note(f"{format_count(count, what)} left out{words}")
 
     # --- elements -----------------------------------------------------------------------------------
 
@@ -152,13 +148,13 @@ class _Page(HTMLParser):
 
     def _count(self, tag: str, given: dict[str, str | None]) -> None:
         if tag in ("script", "style"):
-            self._left_out["scripts and styles"] += 1
+            self._left_out[tag] += 1
         elif tag in ("img", "svg", "picture"):
-            self._left_out["pictures"] += 1
+            self._left_out["picture"] += 1
         elif "hidden" in given or _HIDDEN.search(given.get("style") or ""):
-            self._left_out["hidden elements"] += 1
+            self._left_out["hidden element"] += 1
         elif tag == "a" and given.get("href"):
-            self._left_out["links"] += 1
+            self._left_out["link"] += 1
 
     # --- blocks -------------------------------------------------------------------------------------
 

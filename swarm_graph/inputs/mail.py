@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from email import policy
 from email.errors import MessageError
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from email.parser import BytesParser
-from typing import cast
 
 from swarm_graph.inputs import html_page
 from swarm_graph.inputs.document import Unreadable
@@ -30,7 +29,7 @@ def read(data: bytes, writer: TextWriter, depth: int, read_attachment: ReadAttac
     if depth > MAX_DEPTH:
         raise Unreadable(f"lies in more than {MAX_DEPTH} mails")
     try:
-        mail = cast("EmailMessage", BytesParser(policy=policy.default).parsebytes(data))
+        mail = BytesParser(policy=policy.default).parsebytes(data)
         _headers(mail, writer)
         body = mail.get_body(("plain", "html"))
         if body is not None:
@@ -47,7 +46,7 @@ def _headers(mail: EmailMessage, writer: TextWriter) -> None:
     writer.paragraph("\n".join(lines))
 
 
-def _body(body: EmailMessage, writer: TextWriter) -> None:
+def _body(body: MIMEPart, writer: TextWriter) -> None:
     data = _content(body)
     if body.get_content_subtype() == "html":
         html_page.write(_text(data, body, writer), writer)
@@ -55,7 +54,7 @@ def _body(body: EmailMessage, writer: TextWriter) -> None:
         writer.paragraph(_text(data, body, writer))
 
 
-def _text(data: bytes, part: EmailMessage, writer: TextWriter) -> str:
+def _text(data: bytes, part: MIMEPart, writer: TextWriter) -> str:
     """The text of a part, by the encoding that it names if that fits."""
     charset = part.get_content_charset()
     try:
@@ -71,7 +70,7 @@ def _text(data: bytes, part: EmailMessage, writer: TextWriter) -> str:
 
 def _attachments(
     mail: EmailMessage,
-    body: EmailMessage | None,
+    body: MIMEPart | None,
     writer: TextWriter,
     depth: int,
     read_attachment: ReadAttachment,
@@ -97,9 +96,9 @@ def _attachments(
         writer.note(f"pictures, sound and films are left out: {listed(left_out)}")
 
 
-def _others(mail: EmailMessage, body: EmailMessage | None) -> Iterator[EmailMessage]:
+def _others(mail: EmailMessage, body: MIMEPart | None) -> Iterator[MIMEPart]:
     """The parts of a mail but its text, and the other version of its text."""
-    pending = [cast("EmailMessage", mail)]
+    pending: list[MIMEPart] = [mail]
     while pending:
         part = pending.pop()
         if part.get_content_type() == "message/rfc822":
@@ -112,11 +111,11 @@ def _others(mail: EmailMessage, body: EmailMessage | None) -> Iterator[EmailMess
             yield part
 
 
-def _parts(part: EmailMessage) -> list[EmailMessage]:
-    return [cast("EmailMessage", item) for item in part.iter_parts()]
+def _parts(part: MIMEPart) -> list[MIMEPart]:
+    return [*part.iter_parts()]
 
 
-def _content(part: EmailMessage) -> bytes:
+def _content(part: MIMEPart) -> bytes:
     """The bytes of a part, those of a mail for a mail in it."""
     if part.get_content_type() == "message/rfc822":
         return b"".join(item.as_bytes() for item in _parts(part))

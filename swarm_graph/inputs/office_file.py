@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 from swarm_graph.inputs.document import Unreadable
 from swarm_graph.inputs.limits import MAX_PARTS, MAX_RATIO, MIN_BOMB_BYTES, UNPACKED_FACTOR, Limits
 from swarm_graph.inputs.text_writer import TextWriter, clean, listed
+from swarm_graph.text import format_count
 
 Element = ElementTree.Element
 
@@ -203,15 +204,15 @@ def note_extras(file: OfficeFile, writer: TextWriter) -> None:
     if any("activex" in map(str.lower, name[:-1]) for name in folders):
         writer.note("ActiveX controls are left out")
     if pictures := sum("media" in name[:-1] for name in folders):
-        writer.note(f"{pictures} picture{'s' * (pictures > 1)} left out")
+        writer.note(f"{format_count(pictures, 'picture')} left out")
     if charts := sum(name[-2:-1] == ["charts"] and name[-1].startswith("chart") for name in folders):
-        writer.note(f"{charts} chart{'s' * (charts > 1)} left out")
+        writer.note(f"{format_count(charts, 'chart')} left out")
 
 
 def note_external(relations: dict[str, Relation], writer: TextWriter) -> None:
     """Say what a part refers to outside of the file; nothing of it is fetched."""
     outside = [relation for relation in relations.values() if relation.is_external]
     if links := sum(relation.kind == "hyperlink" for relation in outside):
-        writer.note(f"the addresses of {links} link{'s' * (links > 1)} are left out")
+        writer.note(f"{format_count(links, 'link')} left out, but for the words")
     if others := [relation.target for relation in outside if relation.kind != "hyperlink"]:
         writer.note(f"linked files are not fetched: {listed(others)}")

@@ -19,6 +19,8 @@ from swarm_graph.settings import DocumentSettings
 from swarm_graph.text import printable
 
 LIMITS = DocumentSettings()
+_LOADER = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+"""Variables without which Python may not start. No program is found: pypdf would call one for pictures."""
 _PROGRAM = "import sys; sys.path[:] = {!r}; from swarm_graph.inputs.reader_process import main; main()"
 
 
@@ -45,14 +47,11 @@ def read_document(
     file = Path(path)
     bounds = Limits(**limits.model_dump(include={*Limits._fields}))
     try:
-        with file.open("rb") as opened:
-            bounds.check_size(os.fstat(opened.fileno()).st_size)
-            head = opened.read(HEAD_BYTES)
-            if is_text(head, file.name) or (html_as_source and is_html(head, file.name)):
-                return _read_text(
-                    os.fspath(path), head + opened.read(bounds.max_bytes + 1 - len(head)), bounds
-                )
-        return _read_apart(file, os.fspath(path), bounds)
+        data = _read(file, bounds)
+        head = data[:HEAD_BYTES]
+        if is_text(head, file.name) or (html_as_source and is_html(head, file.name)):
+            return _read_text(os.fspath(path), data)
+        return _read_apart(os.fspath(path), data, bounds)
     except Unreadable as error:
         raise InputError(f"'{_shown(file)}' {error}") from error
     except (OSError, ValueError) as error:
@@ -65,26 +64,32 @@ def is_document_file(path: str | os.PathLike[str]) -> bool:
     return suffix_of(os.fspath(path)) in SUFFIXES
 
 
-def _read_text(path: str, data: bytes, limits: Limits) -> Document:
+def _read(file: Path, limits: Limits) -> bytes:
+    with file.open("rb") as opened:
+        limits.check_size(os.fstat(opened.fileno()).st_size)
+        data = opened.read(limits.max_bytes + 1)  # a pipe has no size
     limits.check_size(len(data))
+    return data
+
+
+def _read_text(path: str, data: bytes) -> Document:
     text, assumed = decode(data)
     notes = [assumed] if assumed else [] if data else ["it is empty"]
     return Document(path, TEXT, text, tuple(notes))
 
 
-def _read_apart(file: Path, path: str, limits: Limits) -> Document:
-    """Let a process of its own read a document; its answer is data of a stranger, and checked."""
-    question = json.dumps({"path": str(file.absolute()), "limits": limits._asdict()})
+def _read_apart(path: str, data: bytes, limits: Limits) -> Document:
+    """Let a process of its own read a document."""
+    question = json.dumps({"name": Path(path).name, "limits": limits._asdict()}).encode()
     done = subprocess.run(
         [sys.executable, "-I", "-c", _PROGRAM.format(sys.path)],
-        input=question.encode() + b"\n",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={"PATH": ""},
+        input=question + b"\n" + data,
+        capture_output=True,
+        env={"PATH": "", **{name: os.environ[name] for name in _LOADER if name in os.environ}},
         check=False,
     )
     if done.returncode:
-        raise Unreadable(_how_it_ended(done.returncode, limits))
+        raise Unreadable(_how_it_ended(done.returncode, done.stderr, limits))
     answer = json.loads(done.stdout)
     if error := answer.get("error"):
         raise Unreadable(printable(error))
@@ -96,12 +101,15 @@ def _document(path: str, answer: dict[str, Any]) -> Document:
     return Document(path, answer["kind"], answer["text"], tuple(answer["notes"]), marks)
 
 
-def _how_it_ended(code: int, limits: Limits) -> str:
-    if -code in (getattr(signal, "SIGXCPU", None), getattr(signal, "SIGKILL", None)):
+def _how_it_ended(code: int, stderr: bytes, limits: Limits) -> str:
+    """Why a reader gave no answer."""
+    name = signal.Signals(-code).name if code < 0 else ""
+    if name == "SIGXCPU":
         return limits.too_much_time
-    return (
-        limits.too_much_memory if code in (1, -6, -11) else f"cannot be read (its reader ended with {code})"
-    )
+    if name == "SIGKILL" or b"MemoryError" in stderr:
+        return limits.too_much_memory
+    last = printable(stderr.decode(errors="replace").strip().rpartition("\n")[2])[:100]
+    return f"cannot be read: its reader ended with {name or code} {last}".rstrip()
 
 
 def _shown(path: Path) -> str:

@@ -1,14 +1,13 @@
 """The process that reads one document: a broken or hostile file can take its memory and time, and not more.
 
-`read_document.py` starts it with one line of JSON on stdin, and reads one line of JSON from its stdout. It
-gets no environment, so no program is found in it, and it writes no file.
+`read_document.py` starts it with a line of JSON and the file on stdin, and reads one JSON document from its
+stdout. It gets no environment, so no program is found in it, and it can write no file.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from swarm_graph.inputs.document import Unreadable
@@ -18,17 +17,17 @@ from swarm_graph.inputs.text_writer import TextWriter
 
 
 def main() -> None:
-    """Read the document that stdin names, and answer."""
-    given = json.loads(sys.stdin.readline())
+    """Read the document on stdin, and answer."""
+    given = json.loads(sys.stdin.buffer.readline())
     limits = Limits(**given["limits"])
     _limit(limits)
-    json.dump(_answer(given["path"], limits), sys.stdout)
+    json.dump(_answer(sys.stdin.buffer.read(), given["name"], limits), sys.stdout)
 
 
-def _answer(path: str, limits: Limits) -> dict[str, Any]:
+def _answer(data: bytes, name: str, limits: Limits) -> dict[str, Any]:
     writer = TextWriter(limits)
     try:
-        kind = read_into(writer, Path(path).read_bytes(), path)
+        kind = read_into(writer, data, name)
     except Unreadable as error:
         return {"error": str(error)}
     except MemoryError:

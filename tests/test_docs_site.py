@@ -200,10 +200,11 @@ FOLLOWED_ELSEWHERE = {
     "log.md",
     "own-roles.md",
     "embedded-models.md",
+    "reading-documents.md",
     "reference/commands.md",
 }
 """Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, test_log_docs,
-test_own_roles_docs, test_embedded, and above."""
+test_own_roles_docs, test_embedded, test_document_docs, and above."""
 FOLLOWED_HERE = {
     "documents.md",
     "first-hour.md",

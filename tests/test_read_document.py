@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import random
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.message import EmailMessage
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +31,11 @@ from documents import (
 
 from swarm_graph import Document, read_document
 from swarm_graph.errors import InputError
+from swarm_graph.inputs.document import Unreadable
+from swarm_graph.inputs.limits import Limits
 from swarm_graph.inputs.read_document import is_document_file
+from swarm_graph.inputs.readers import read_into
+from swarm_graph.inputs.text_writer import TextWriter
 from swarm_graph.settings import DocumentSettings
 
 
@@ -333,7 +339,7 @@ def test_a_stored_value_of_a_formula_is_shown(tmp_path: Path) -> None:
     assert document.notes == ()
 
 
-def workbook(path: Path, cells: dict[str, int | str]) -> Path:
+def workbook(path: Path, cells: Mapping[str, float | str]) -> Path:
     import openpyxl
 
     book = openpyxl.Workbook()
@@ -590,6 +596,27 @@ def test_a_hostile_office_file_fails_by_name(tmp_path: Path, name: str) -> None:
     make, message = HOSTILE[name]
     make(tmp_path / name)
     assert failure_of(tmp_path / name).startswith(message)
+
+
+@pytest.mark.parametrize("name", ["p.pdf", "p.docx", "p.xlsx", "p.html"])
+def test_damage_anywhere_in_a_file_ends_in_its_text_or_in_one_error(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "p.xlsx":
+        workbook(path, {"A1": "Close V-1.", "B2": 1.5})
+    elif name == "p.docx":
+        word(path, paragraph("Close V-1.") * 20)
+    elif name == "p.pdf":
+        pdf(path, [["Close V-1."] * 20] * 2)
+    else:
+        path.write_text(PAGE)
+    whole, chance = path.read_bytes(), random.Random(name)
+    for _ in range(25):
+        damaged = bytearray(whole)
+        for _ in range(chance.choice((1, 3, 20))):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        cut = chance.choice((len(damaged), chance.randrange(1, len(damaged))))
+        with contextlib.suppress(Unreadable):
+            read_into(TextWriter(Limits(50, 2000, 9999, 1024, 60)), bytes(damaged[:cut]), name)
 
 
 def test_the_limits_of_the_configuration(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from swarm_graph.inputs.document import Unreadable
-from swarm_graph.inputs.office_file import OFFICE, OfficeFile, note_extras
+from swarm_graph.inputs.office_file import OFFICE, ZIP_ERRORS, OfficeFile, note_extras
 from swarm_graph.inputs.text_writer import TextWriter, clean, listed
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def read(file: BinaryIO, writer: TextWriter) -> None:
         writer.note("comments on cells are left out")
     try:
         _Sheets(office, _workbook(file, data_only=True), _workbook(file, data_only=False), writer).read()
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, SyntaxError, OSError) as error:
+    except (*ZIP_ERRORS, AttributeError, LookupError, SyntaxError, TypeError) as error:
         raise Unreadable(
             f"is broken ({clean(str(error))[:100]}); open it in Excel and save it again"
         ) from error

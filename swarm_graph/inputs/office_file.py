@@ -65,7 +65,7 @@ class OfficeFile:
         """The bytes of a part. Raises Unreadable if they are missing or broken."""
         try:
             return self._zip.read(name)
-        except (KeyError, *_ZIP_ERRORS) as error:
+        except (KeyError, *ZIP_ERRORS) as error:
             raise _broken(error) from error
 
     def xml(self, name: str) -> Element:
@@ -80,7 +80,7 @@ class OfficeFile:
                 while block := part.read(1 << 16):
                     parser.feed(block)
             root: Element = parser.close()
-        except (KeyError, ElementTree.ParseError, *_ZIP_ERRORS) as error:
+        except (KeyError, ElementTree.ParseError, *ZIP_ERRORS) as error:
             raise _broken(error) from error
         if STRICT in root.tag:
             raise Unreadable("is a 'Strict Open XML' file; save it as a normal one (.docx, .xlsx, .pptx)")
@@ -134,11 +134,11 @@ class OfficeFile:
                     parser.Parse(block, False)
         except _PrologEnded:
             return
-        except (KeyError, expat.ExpatError, *_ZIP_ERRORS) as error:
+        except (KeyError, expat.ExpatError, *ZIP_ERRORS) as error:
             raise _broken(error) from error
 
 
-_ZIP_ERRORS = (
+ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,

@@ -30,6 +30,10 @@ PAGES_CACHED = 16
 """Pages after which pypdf's cache is emptied: a long file takes no more memory than a short one."""
 
 
+_FAULTS = (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
+"""What pypdf raises for broken files besides its own errors."""
+
+
 class _Page(NamedTuple):
     text: str
     has_picture: bool
@@ -63,7 +67,7 @@ def read(file: BinaryIO, writer: TextWriter) -> None:
         raise Unreadable(f"needs another package: {clean(str(error))}") from error
     except LimitReachedError as error:
         raise Unreadable(f"takes too much to read, as only bombs do ({clean(str(error))[:100]})") from error
-    except (PyPdfError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (PyPdfError, *_FAULTS) as error:
         raise Unreadable(
             f"is broken ({clean(str(error))[:100]}); open it in a PDF viewer and save it again"
         ) from error

@@ -186,7 +186,19 @@ class UnreadableAnswer(Exception):
 
     The message is part of that repair question: it tells the model what is wrong with its answer. When the
     second answer cannot be used either, the turn raises AnswerError.
+
+    Attributes:
+        quoted: Lines of a file that the question quotes besides, for the model only; empty for none.
     """
+
+    def __init__(self, message: str, quoted: str = "") -> None:
+        super().__init__(message)
+        self.quoted = quoted
+
+    @property
+    def question(self) -> str:
+        """The message with what it quotes."""
+        return f"{self}\n\n{self.quoted}" if self.quoted else str(self)
 
 
 class TruncatedAnswer(UnreadableAnswer):

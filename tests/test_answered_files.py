@@ -92,7 +92,6 @@ NOT_APPLIED = {
     "cut off": (f"src/calc.py\n{SEARCH.partition('>>>>')[0]}", "holds no file|not complete"),
     "the second cut off": (f"src/calc.py\n{SEARCH}{SEARCH.partition('=====')[0]}", "not complete"),
     "prose in a diff": (f"```diff\n{FILES}{HUNK}and so on\n```", "begins with no space"),
-    "a patch that moves": (PATCH.replace("@@", "*** Move to: b.py\n@@"), "begins with no space"),
     "a path outside": (f"../calc.py\n{SEARCH}", "not allowed"),
 }  # fmt: skip
 

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from swarm_graph.errors import UnreadableAnswer
-from swarm_graph.roles.edit_blocks import Edit, apply_edits, edits_in, holds_edits, unfenced_edits
+from swarm_graph.roles.answered_paths import (
+    check_allowed,
+    check_places,
+    deletions,
+    with_paths,
+    without_folders,
+)
+from swarm_graph.roles.applied_edits import apply_edits, fits_once
+from swarm_graph.roles.edit import Edit
+from swarm_graph.roles.edit_blocks import edits_in, holds_edits, unfenced_edits
 from swarm_graph.roles.fences import Block, parse
 from swarm_graph.roles.file_blocks import (
     FileBlocks,
     Files,
     NamedBlock,
-    announced,
-    deleted_in,
-    extension,
     file_blocks,
     files,
-    main_file,
-    no_path,
     project_path,
+    renamed_in,
 )
-from swarm_graph.roles.fragments import (
-    definitions,
-    has_line_numbers,
-    lost_definitions,
-    not_a_file,
-)
+from swarm_graph.roles.fragments import definitions, has_line_numbers, lost_definitions
 from swarm_graph.roles.placeholders import placeholder
 from swarm_graph.roles.syntax import mended, syntax_problem
+from swarm_graph.roles.unnamed_blocks import placed
 
 _USER = re.compile(r"(?:#{1,4} ?|\*\*)?(?:User|Human|USER|HUMAN|Instruction)(?:\*\*)?:.*|user")
 _ASSISTANT = re.compile(
@@ -37,57 +39,84 @@ _ASSISTANT = re.compile(
 _PATCHES = (".diff", ".patch")
 
 
-def read_answered_files(text: str, old: Mapping[str, str]) -> Files:
+def read_answered_files(
+    text: str,
+    old: Mapping[str, str],
+    *,
+    shown: Collection[str] | None = None,
+    why_not: Callable[[str], str] = lambda _path: "",
+) -> Files:
     """The files in a model's answer.
 
-    Edits of the old files (SEARCH/REPLACE blocks, diffs, patches) count if they fit exactly. A block without
-    a path is the file that the sentence above it announces or the old file that it plainly rewrites; a single
-    one is otherwise `main.<ext>`. A path that has lost its folders is completed if it is plain which file is
-    meant.
+    Edits of the old files (SEARCH/REPLACE blocks, diffs, patches) count if it is plain where they belong
+    (`edit_places.py`). A block without a path is the file that the sentence above it announces or the old
+    file that it plainly rewrites; a single one is otherwise `main.<ext>`. A path that has lost its folders is
+    completed if it is plain which file is meant. `DELETE path` and `RENAME old -> new` stand on lines of
+    their own outside of blocks.
 
     Args:
         text: The final message of the answer.
-        old: The files as they are: path to text.
+        old: The files as they are: path to text. Only texts that the answer concerns are read.
+        shown: In a repository: the paths of the files that the model has seen. Blocks and edits without a
+            path are looked for among them only, and nothing is written over another file in silence. None:
+            the old files are the session's own, and the model has seen all.
+        why_not: Why a path must not be changed; empty if it may.
 
     Raises:
-        UnreadableAnswer: There is no file, a file is not complete, or its path is missing or not allowed.
+        UnreadableAnswer: There is no file, a file is not complete, an edit does not fit, or a path is missing
+            or not allowed.
     """
-    blocks = file_blocks(_before_invented_turn(text))
-    written, edits = _files_and_edits(blocks)
-    moved = _without_folders(written, old, deleted_in(blocks.outside))
-    notes = [f"{path} taken for {meant}" for path, meant in moved.items()]
-    written = {moved.get(path, path): text for path, text in written.items()}
-    # Beside whole files, an edit of one of them, or of a file that it does not name, shows what changed.
-    edits = [_checked(edit, old) for edit in edits if not written or (edit.path and edit.path not in written)]
-    if not written and not edits:
-        written = _placed([block for block in blocks.unnamed if not _is_edit(block)], old)
-    deleted = tuple(edit.path for edit in edits if edit.deletes)
-    written |= apply_edits(edits, old)
-    for path, body in written.items():
-        _check_complete(path, body, old.get(path, ""))
-        written[path], what = mended(path, body)
-        notes += [f"{what} undone in {path}"] if what else []
-    deletions = "\n".join(f"DELETE {path}" for path in deleted)
-    return files(written, f"{blocks.outside}\n{deletions}", tuple(notes))
+    blocks = file_blocks(_before_invented_turn(text.replace("\r\n", "\n")))
+    near = list(old) if shown is None else [path for path in shown if path in old]
+    whole, edits, notes = _files_and_edits(blocks)
+    deleted = deletions(blocks.outside, old, notes)
+    moved = without_folders(whole, old, deleted)
+    notes += [f"{path} taken for {meant}" for path, meant in moved.items()]
+    whole = {moved.get(path, path): text for path, text in whole.items()}
+    renames = [Edit(path, new_path=new) for path, new in renamed_in(blocks.outside).items()]
+    edits = with_paths([*renames, *edits], old, whole, notes)
+    edits, doubts = _beside(edits, whole, near, old, notes)
+    if not whole and not edits:
+        whole = placed(
+            [block for block in blocks.unnamed if not _is_edit(block)],
+            near,
+            old,
+            in_repository=shown is not None,
+        )
+    edited = apply_edits(edits, old, whole=whole, near=near, freed=deleted)
+    written = {**whole, **edited.written}
+    notes += edited.notes
+    notes += _completed(written, whole, edited.renamed, old)
+    deleted = [*deleted, *edited.deleted]
+    notes += [f"there is no {path} to delete" for path in deleted if path not in old]
+    answer = files(written, deleted, tuple(notes), edited.renamed, (*doubts, *_unseen(whole, shown, old)))
+    if shown is not None:
+        check_places(answer, old)
+    check_allowed(answer, old, why_not)
+    return answer
 
 
 def doubts(answer: Files, old: Mapping[str, str]) -> str:
     """Why the files are probably not meant as they are, for a question; empty when nothing is odd."""
-    return "; ".join([*_losses(answer, old), *_syntax_problems(answer.written)])
+    return "; ".join([*answer.doubts, *_losses(answer, old), *_syntax_problems(answer.written)])
 
 
-def _files_and_edits(blocks: FileBlocks) -> tuple[dict[str, str], list[Edit]]:
-    """The files that blocks write whole, path to text, and the edits; a repeated edit counts once."""
+def _files_and_edits(blocks: FileBlocks) -> tuple[dict[str, str], list[Edit], list[str]]:
+    """The files that blocks write whole, path to text, the edits, and notes; a repeated edit counts once."""
     written: dict[str, str] = {}
     edits: list[Edit] = []
+    notes: list[str] = []
     for block in blocks.named:
         if _is_edit(block) and not block.path.endswith(_PATCHES):
             edits += edits_in(block.text, block.path)
-        else:
-            written[project_path(block.path)] = block.text
+            continue
+        path = project_path(block.path)
+        if written.get(path, block.text) != block.text:
+            notes.append(f"{path} stands twice in the answer; the last one was taken")
+        written[path] = block.text
     for unnamed in filter(_is_edit, blocks.unnamed):
         edits += edits_in(unnamed.text, "")
-    return written, list(dict.fromkeys([*edits, *unfenced_edits(blocks.outside)]))
+    return written, list(dict.fromkeys([*edits, *unfenced_edits(blocks.outside)])), notes
 
 
 def _losses(answer: Files, old: Mapping[str, str]) -> Iterator[str]:
@@ -103,37 +132,89 @@ def _syntax_problems(written: Mapping[str, str]) -> Iterator[str]:
             yield f"{place} does not parse: {problem.message}"
 
 
+def _unseen(whole: Mapping[str, str], shown: Collection[str] | None, old: Mapping[str, str]) -> Iterator[str]:
+    """Files of a repository that an answer writes over without having seen them."""
+    for path in whole if shown is not None else ():
+        if path in old and path not in (shown or ()) and old[path] != whole[path]:
+            yield (
+                f"'{path}' exists, and you have not seen it: edit it, choose another path, or write the same "
+                "again if all of it is to be replaced"
+            )
+
+
 def _is_edit(block: Block | NamedBlock) -> bool:
     return holds_edits(block.text) or block.language in ("diff", "patch")
 
 
-def _checked(edit: Edit, old: Mapping[str, str]) -> Edit:
-    if not edit.path:
-        return edit
-    path = project_path(edit.path)
-    if edit.deletes or edit.before.strip():
-        path = _with_folders(path, old) or path
-    return Edit(path, edit.before, edit.after, edit.deletes)
+# --- edits beside whole files --------------------------------------------------------------------
 
 
-def _with_folders(path: str, old: Mapping[str, str]) -> str:
-    """The only old file that a path without its folders can mean: `src/calc.py` for `calc.py`; else empty."""
-    found = [known for known in old if known.endswith(f"/{path}")] if path not in old else []
-    return found[0] if len(found) == 1 else ""
+def _beside(
+    edits: Sequence[Edit],
+    whole: Mapping[str, str],
+    near: Sequence[str],
+    old: Mapping[str, str],
+    notes: list[str],
+) -> tuple[list[Edit], list[str]]:
+    """The edits to apply, and doubts about the others.
+
+    Beside whole files, an edit of one of them, or without a path, usually shows what changed: its new lines
+    stand in the file. Any other edit without a path is applied where it fits; what is left is asked about.
+    """
+    if not whole:
+        return list(edits), []
+    applied: list[Edit] = []
+    doubts: list[str] = []
+    for edit in edits:
+        texts = whole.values() if not edit.path else [whole[edit.path]] if edit.path in whole else []
+        if any(_shows(edit, text) for text in texts):
+            notes.append(f"an edit beside {edit.path or 'the whole files'} only shows what changed")
+        elif edit.path in whole:
+            doubts.append(
+                f"the answer writes '{edit.path}' whole and also edits it, and the two differ: write one"
+            )
+        elif edit.path or fits_once(edit, near, old):
+            applied.append(edit)
+        else:
+            doubts.append(
+                f"the edit that begins with {edit.first_words!r} names no file: write the path above it"
+            )
+    notes += [f"not applied: {doubt}" for doubt in doubts]
+    return applied, doubts
 
 
-def _without_folders(
-    written: Mapping[str, str], old: Mapping[str, str], deleted: Sequence[str]
-) -> dict[str, str]:
-    """The written paths that have lost their folders, with the old files that they plainly rewrite."""
-    found = {path: _with_folders(path, old) for path in written}
-    return {
-        path: known
-        for path, known in found.items()
-        if known
-        and known not in (*written, *deleted)
-        and definitions(path, written[path]) & definitions(known, old[known])
-    }
+def _shows(edit: Edit, text: str) -> bool:
+    """Whether a whole file has what an edit makes: its new lines, or none of those that it only deletes."""
+    before, after = ({line.strip() for line in lines} - {""} for lines in (edit.old_lines, edit.new_lines))
+    there = {line.strip() for line in text.split("\n")}
+    return not edit.deletes and (after - before <= there if after - before else not (before - after) & there)
+
+
+# --- whole files ---------------------------------------------------------------------------------
+
+
+def _completed(
+    written: dict[str, str], whole: Mapping[str, str], renamed: Mapping[str, str], old: Mapping[str, str]
+) -> list[str]:
+    """Undo encodings in files and return what was undone. Raises UnreadableAnswer for a file with gaps."""
+    names = {new: path for path, new in renamed.items()}
+    notes: list[str] = []
+    for path, body in written.items():
+        before = old.get(names.get(path, path), "")
+        if body == before:
+            continue
+        _check_complete(path, body, before)
+        text, what = mended(path, body)
+        if what and (path in whole or _keeps(before, body, text)):
+            written[path] = text
+            notes.append(f"{what} undone in {path}")
+    return notes
+
+
+def _keeps(old: str, body: str, text: str) -> bool:
+    """Whether a mended file keeps the lines that an edit has left as they were."""
+    lines = Counter(old.split("\n")) & Counter(body.split("\n"))
+    return not lines - Counter(text.split("\n"))
 
 
 def _check_complete(path: str, text: str, old: str) -> None:
@@ -145,44 +226,6 @@ def _check_complete(path: str, text: str, old: str) -> None:
         )
     if has_line_numbers(path, text):
         raise UnreadableAnswer(f"'{path}' has a number before each line; write the file without line numbers")
-
-
-# --- blocks without a path -----------------------------------------------------------------------
-
-
-def _placed(blocks: list[Block], old: Mapping[str, str]) -> dict[str, str]:
-    """The files that blocks without a path are."""
-    reasons = [not_a_file(block.language, block.text) for block in blocks]
-    blocks = [block for block, reason in zip(blocks, reasons, strict=True) if not reason]
-    if reasons and not blocks:
-        raise UnreadableAnswer(
-            f"the answer holds no file: {reasons[0]} is none; write files as in ```python path=src/queue.py"
-        )
-    placed = {path: block.text for block in blocks if (path := _place(block, old))}
-    if len(placed) == len(blocks):
-        return placed
-    if len(blocks) == 1 and not _candidates(blocks[0], old):
-        return {main_file(blocks[0]): blocks[0].text}
-    raise no_path()
-
-
-def _place(block: Block, old: Mapping[str, str]) -> str:
-    """The file that a block plainly is; empty when it may be any.
-
-    The sentence above it announces the file, or it is the only old one in its language or of its names.
-    """
-    if path := announced(block):
-        return _with_folders(path, old) or path
-    candidates = _candidates(block, old)
-    if len(candidates) == 1:
-        return candidates[0]
-    shared = {path: len(definitions(path, old[path]) & definitions(path, block.text)) for path in candidates}
-    best = [path for path, count in shared.items() if count and count == max(shared.values())]
-    return best[0] if len(best) == 1 else ""
-
-
-def _candidates(block: Block, old: Mapping[str, str]) -> list[str]:
-    return [path for path in old if not extension(block) or path.endswith(f".{extension(block)}")]
 
 
 # --- turns that the model invented ---------------------------------------------------------------

@@ -6,7 +6,7 @@ A function here returns the answer or raises UnreadableAnswer, whose text tells 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -43,7 +43,14 @@ class Reading(NamedTuple, Generic[A]):
     doubt: str = ""
 
 
-def read(answer: str | FinalMessage, kind: type[A], old: Mapping[str, str] = NO_FILES) -> A:
+def read(
+    answer: str | FinalMessage,
+    kind: type[A],
+    old: Mapping[str, str] = NO_FILES,
+    *,
+    shown: Collection[str] | None = None,
+    why_not: Callable[[str], str] = lambda _path: "",
+) -> A:
     """The answer in a model's text.
 
     Args:
@@ -51,6 +58,8 @@ def read(answer: str | FinalMessage, kind: type[A], old: Mapping[str, str] = NO_
         kind: A pydantic model (read from a JSON object), Files (from fenced blocks), Documents or str
             (Markdown).
         old: The files that an answer may change: path to text.
+        shown: For Files in a repository: the paths that the model has seen; see `read_answered_files`.
+        why_not: For Files in a repository: why a path must not be changed; empty if it may.
 
     Raises:
         UnreadableAnswer: The text holds no such answer.
@@ -61,7 +70,7 @@ def read(answer: str | FinalMessage, kind: type[A], old: Mapping[str, str] = NO_
     if kind is Documents:
         return cast("A", read_documents(message.text, old))
     if kind is Files:
-        return cast("A", read_answered_files(message.text, old))
+        return cast("A", read_answered_files(message.text, old, shown=shown, why_not=why_not))
     if issubclass(kind, BaseModel):
         return cast("A", _read_model(message, kind))
     return cast("A", _read_markdown(message.text))

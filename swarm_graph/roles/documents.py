@@ -15,7 +15,7 @@ from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.answered_files import read_answered_files
 from swarm_graph.roles.edit_blocks import holds_edits
 from swarm_graph.roles.fences import NAMED_FILE, parse
-from swarm_graph.roles.file_blocks import Files, files, project_path
+from swarm_graph.roles.file_blocks import Files, deleted_in, files, project_path
 from swarm_graph.roles.placeholders import extension_of, placeholder
 from swarm_graph.roles.visible_text import says_something, visible_text
 
@@ -95,7 +95,7 @@ def read_documents(text: str, old: Mapping[str, str]) -> Files:
 
 def _whole_documents(text: str, old: Mapping[str, str]) -> Files:
     found, outside = _split(text)
-    return files({project_path(path): body for path, body in _with_paths(found, old)}, outside)
+    return files({project_path(path): body for path, body in _with_paths(found, old)}, deleted_in(outside))
 
 
 def _is_edit(text: str) -> bool:

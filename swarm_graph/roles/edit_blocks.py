@@ -1,53 +1,31 @@
-"""Edits in a model's answer: SEARCH/REPLACE blocks, diffs and patches, applied where they fit."""
+"""Edits in a model's answer: SEARCH/REPLACE blocks, diffs and patches, read and told from files."""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
 from typing import NamedTuple
 
 from swarm_graph.errors import UnreadableAnswer
+from swarm_graph.roles.diffs import edits_of_diff, is_diff, unfenced_diffs
+from swarm_graph.roles.edit import Edit
 
-_SEARCH = re.compile(r"<{5,9} ?(?:SEARCH|ORIGINAL)\b(?P<path>.*)")
+_SEARCH = re.compile(r"(?P<mark><{5,9}) ?(?:SEARCH|ORIGINAL)\b(?P<path>.*)")
 _DIVIDER = re.compile(r"={5,9}[ \t]*")
 _REPLACE = re.compile(r">{5,9} ?(?:REPLACE|UPDATED)?\b.*")
-_DIFF_FILE = re.compile(r"^--- (?P<old>\S.*)\n\+\+\+ (?P<new>\S.*)$", re.MULTILINE)
-_HUNK = re.compile(r"^@@.*(?:\n|$)", re.MULTILINE)
-_GIT_NOISE = re.compile(r"(?:diff --git|index|new file mode|deleted file mode|old mode|new mode) .*\n?")
-_UNFENCED_DIFF = re.compile(r"^--- \S.*\n\+\+\+ \S.*\n@@", re.MULTILINE)
-_PATCH_BEGIN, _PATCH_END = "*** Begin Patch", "*** End Patch"
-_PATCH_NOISE = re.compile(r"^\*\*\* (?:Begin Patch|End Patch|End of File)[ \t]*(?:\n|$)", re.MULTILINE)
-_PATCH_FILE = re.compile(r"^\*\*\* (?P<what>Update|Add|Delete) File: *(?P<path>\S.*)$", re.MULTILINE)
+_BARE_PATH = re.compile(
+    r"[\w./\\+@\[\]-]+\.\w+|[\w.@+\[\]-]+(?:[/\\][\w.@+\[\]-]+)+|\.\w[\w.-]+|Makefile|Dockerfile|LICENSE"
+)
+_QUOTED_PATH = re.compile(r"(?:#+ +)?(?:\*\*)?`([\w./+@\[\] -]+\.\w+)`(?:\*\*)?:?")
+"""A path in backticks, which may hold spaces."""
 _MAX_HEAD = 2000
-NO_FILE = "/dev/null"
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One replacement in a file.
-
-    Attributes:
-        path: The file; empty where the answer names none.
-        before: The lines that are replaced; empty for a new file.
-        after: The lines that replace them.
-        deletes: Whether the whole file goes.
-    """
-
-    path: str
-    before: str
-    after: str
-    deletes: bool = False
 
 
 def holds_edits(text: str) -> bool:
     """Whether a text consists of edits: it begins with one, perhaps after a line that names the file."""
-    head = _as_diff(text[:_MAX_HEAD]).lstrip("\n")
-    lines = [line for line in _GIT_NOISE.sub("", head).split("\n") if line.strip()]
-    is_diff = _DIFF_FILE.match("\n".join(lines)) or any(map(_HUNK.match, lines[:1]))
+    lines = [line for line in text[:_MAX_HEAD].split("\n") if line.strip()]
     below_path = lines[1:2] if lines and _bare_path(lines[0]) else []
-    return bool(is_diff) or any(map(_SEARCH.fullmatch, [*lines[:1], *below_path]))
+    return is_diff(lines) or any(map(_SEARCH.fullmatch, [*lines[:1], *below_path]))
 
 
 def edits_in(text: str, path: str) -> list[Edit]:
@@ -64,12 +42,25 @@ def edits_in(text: str, path: str) -> list[Edit]:
     if any(map(_SEARCH.fullmatch, outside)):
         raise UnreadableAnswer("a SEARCH/REPLACE block is not complete: write the whole file instead")
     if not blocks:
-        return list(_hunks(_GIT_NOISE.sub("", _as_diff(text)), path))
+        return edits_of_diff(text.split("\n"), path)
     edits: list[Edit] = []
     for block in blocks:
         path = block.path or path
         edits.append(Edit(path, block.before, block.after))
     return edits
+
+
+def unfenced_edits(text: str) -> list[Edit]:
+    """The edits in the text outside of code blocks: SEARCH/REPLACE blocks, diffs and patches.
+
+    Raises:
+        UnreadableAnswer: An edit is incomplete.
+    """
+    blocks: list[Edit] = []
+    if "<<<<<" in text and any(map(_SEARCH.fullmatch, text.split("\n"))):
+        blocks = edits_in(text, "")
+        text = "\n".join(_split(text)[1])
+    return [*blocks, *(edit for lines in unfenced_diffs(text) for edit in edits_of_diff(lines, ""))]
 
 
 class _Block(NamedTuple):
@@ -87,12 +78,13 @@ def _split(text: str) -> tuple[list[_Block], list[str]]:
     above = ""
     lines = text.split("\n")
     number = 0
-    ends = {end: _Positions(lines, end) for end in (_DIVIDER, _REPLACE)}
+    ends = {end: _Positions(lines, end) for end in (_SEARCH, _DIVIDER, _REPLACE)}
     while number < len(lines):
         line = lines[number]
         search = _SEARCH.fullmatch(line)
-        divider = ends[_DIVIDER].after(number) if search else None
-        replace = ends[_REPLACE].after(divider) if divider is not None else None
+        replace = ends[_REPLACE].after(number) if search else None
+        inner = ends[_SEARCH].between(number, replace) if replace else []
+        divider = _divider(lines, number, replace, ends[_DIVIDER]) if replace and not inner else None
         if search and divider is not None and replace is not None:
             path = _bare_path(search["path"]) or _bare_path(above)
             before, after = lines[number + 1 : divider], lines[divider + 1 : replace]
@@ -103,6 +95,24 @@ def _split(text: str) -> tuple[list[_Block], list[str]]:
         above = line if line.strip() else above
         number += 1
     return blocks, outside
+
+
+def _divider(lines: list[str], search: int, replace: int, dividers: _Positions) -> int | None:
+    """The line between the two halves of a block; None if there is none.
+
+    A text may hold lines of `=` itself, such as the underline of a heading; then the divider is the only one
+    as long as the mark of SEARCH.
+    """
+    between = dividers.between(search, replace)
+    length = len(lines[search]) - len(lines[search].lstrip("<"))
+    alike = [number for number in between if len(lines[number].rstrip()) == length]
+    found = between if len(between) == 1 else alike
+    if len(found) > 1 or (between and not found):
+        raise UnreadableAnswer(
+            "a SEARCH/REPLACE block has several lines of =======, so its two halves cannot be told apart: "
+            "leave lines of = out of the block, or write the whole file"
+        )
+    return found[0] if found else None
 
 
 class _Positions:
@@ -116,120 +126,14 @@ class _Positions:
         found = bisect_right(self._numbers, number)
         return self._numbers[found] if found < len(self._numbers) else None
 
-
-def unfenced_edits(text: str) -> list[Edit]:
-    """The edits in the text outside of code blocks: SEARCH/REPLACE blocks, or one patch or diff.
-
-    Raises:
-        UnreadableAnswer: An edit is incomplete.
-    """
-    if "<<<<<" in text and any(map(_SEARCH.fullmatch, text.split("\n"))):
-        return edits_in(text, "")
-    if (begin := text.find(_PATCH_BEGIN)) >= 0:
-        end = text.find(_PATCH_END, begin)
-        return edits_in(text[begin : end if end >= 0 else len(text)], "")
-    diff = _UNFENCED_DIFF.search(text)
-    return edits_in(text[diff.start() :], "") if diff else []
-
-
-def apply_edits(edits: list[Edit], old: Mapping[str, str]) -> dict[str, str]:
-    """The files that edits change: path to the new text. A deleted file is left out.
-
-    Raises:
-        UnreadableAnswer: An edit does not fit its file exactly once.
-    """
-    files = dict(old)
-    for edit in edits:
-        path = edit.path or _only_place(edit, files)
-        if edit.deletes:
-            files.pop(path, None)
-        elif not edit.before.strip() and not files.get(path, "").strip():
-            files[path] = edit.after
-        else:
-            files[path] = _replaced(path, edit, files)
-    return {path: text for path, text in files.items() if old.get(path) != text}
-
-
-def _only_place(edit: Edit, files: Mapping[str, str]) -> str:
-    """The one file that an edit without a path fits."""
-    places = [path for path, text in files.items() if edit.before.strip() and edit.before in f"{text}\n"]
-    if len(places) != 1:
-        raise UnreadableAnswer("a SEARCH/REPLACE block or diff names no file: write the path above it")
-    return places[0]
-
-
-def _replaced(path: str, edit: Edit, files: Mapping[str, str]) -> str:
-    if path not in files:
-        raise UnreadableAnswer(
-            f"the edit of '{path}' cannot be applied: there is no such file; write it whole"
-        )
-    text = files[path]
-    padded = text if text.endswith("\n") else f"{text}\n"
-    places = list(_line_starts(padded, edit.before)) if edit.before.strip() else []
-    if len(places) != 1:
-        fits = "fits in several places" if places else "does not fit the file as it stands"
-        line = next((line for line in edit.before.split("\n") if line.strip()), "")
-        raise UnreadableAnswer(
-            f"the edit of '{path}' that begins with {line.strip()[:80]!r} {fits}; write the whole file"
-        )
-    (start,) = places
-    return padded[:start] + edit.after + padded[start + len(edit.before) :]
-
-
-def _line_starts(text: str, lines: str) -> Iterator[int]:
-    """Where whole lines stand in a text."""
-    start = text.find(lines)
-    while start >= 0:
-        if start == 0 or text[start - 1] == "\n":
-            yield start
-        start = text.find(lines, start + len(lines))
-
-
-def _hunks(text: str, path: str) -> Iterator[Edit]:
-    """The hunks of a diff as replacements. Their line numbers do not count: models get them wrong."""
-    files = list(_DIFF_FILE.finditer(text))
-    if not files:
-        yield from _hunks_of(path, text, new=False)
-    for number, file in enumerate(files):
-        end = files[number + 1].start() if number + 1 < len(files) else len(text)
-        old, new = _diff_path(file["old"]), _diff_path(file["new"])
-        if new == NO_FILE:
-            yield Edit(old, "", "", deletes=True)
-        else:
-            yield from _hunks_of(new, text[file.end() : end], new=old == NO_FILE)
-
-
-def _hunks_of(path: str, text: str, *, new: bool) -> Iterator[Edit]:
-    for hunk in filter(str.strip, _HUNK.split(text)):
-        lines = [line for line in hunk.strip("\n").split("\n") if not line.startswith("\\")]
-        wrong = [line for line in lines if line and line[0] not in " +-"]
-        if wrong:
-            raise UnreadableAnswer(
-                f"the diff of '{path}' has a line that begins with no space, + or -: {wrong[0][:60]!r}; "
-                "write the whole file instead"
-            )
-        before = "".join(f"{line[1:]}\n" for line in lines if line[:1] in ("", " ", "-"))
-        after = "".join(f"{line[1:]}\n" for line in lines if line[:1] in ("", " ", "+"))
-        yield Edit(path, "" if new else before, after)
-
-
-def _as_diff(text: str) -> str:
-    """A text in which a patch as of `apply_patch`, with lines such as `*** Update File: a.py`, is a diff."""
-
-    def head(file: re.Match[str]) -> str:
-        old = NO_FILE if file["what"] == "Add" else file["path"]
-        new = NO_FILE if file["what"] == "Delete" else file["path"]
-        return f"--- {old}\n+++ {new}"
-
-    return _PATCH_FILE.sub(head, _PATCH_NOISE.sub("", text)) if "*** " in text else text
-
-
-def _diff_path(name: str) -> str:
-    name = name.partition("\t")[0].strip().strip('"')
-    return name if name == NO_FILE else re.sub(r"^[ab]/", "", name)
+    def between(self, start: int, stop: int) -> list[int]:
+        """Those between two lines."""
+        return self._numbers[bisect_right(self._numbers, start) : bisect_left(self._numbers, stop)]
 
 
 def _bare_path(line: str) -> str:
     """The path in a line that holds nothing else: perhaps a heading, bold, in backticks, or with a colon."""
+    if quoted := _QUOTED_PATH.fullmatch(line.strip()):
+        return quoted[1]
     word = re.sub(r"^(?:#+|[-*]) +|[*`]|:$", "", line.strip()).strip()
-    return word if re.fullmatch(r"[\w./\\+@\[\]-]+\.\w+|Makefile|Dockerfile", word) else ""
+    return word if _BARE_PATH.fullmatch(word) else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -27,7 +27,12 @@ _TAG = re.compile(r"\s*<\w+\s[^<>]*>\s*")
 _IN_BACKTICKS = re.compile(r"`([^`]+)`")
 _DECORATION = re.compile(r"^[^\w./\\~]+|[^\w.]+$")
 _MAX_NAME_LINE = 300
-_DELETE = re.compile(r"^[ \t]*DELETE[ \t]+`?(?P<path>[^\s`]+)`?[ \t]*$", re.MULTILINE)
+_DELETE = re.compile(r"^[ \t]*DELETE[ \t]+(?:`(?P<quoted>[^`\n]+)`|(?P<path>[^\s`]+))[ \t]*$", re.MULTILINE)
+_RENAME = re.compile(
+    r"^[ \t]*RENAME[ \t]+(?:`(?P<quoted>[^`\n]+)`|(?P<path>[^\s`]+))[ \t]+(?:->|→)[ \t]+"
+    r"(?:`(?P<quoted_new>[^`\n]+)`|(?P<new>[^\s`]+))[ \t]*$",
+    re.MULTILINE,
+)
 _EXTENSIONS = {
     "python": "py", "python3": "py", "py": "py", "javascript": "js", "js": "js", "typescript": "ts",
     "ts": "ts", "bash": "sh", "sh": "sh", "shell": "sh", "c": "c", "cpp": "cpp", "c++": "cpp",
@@ -44,13 +49,17 @@ class Files:
 
     Attributes:
         written: Path to text of each file, complete.
-        deleted: The paths that the answer says to delete.
+        deleted: The paths that the answer says to delete, and the old paths of renamed files.
         notes: What was unusual about the answer, for people.
+        renamed: Old path to new path of the files that the answer renames; their texts are among `written`.
+        doubts: Why the answer is probably not meant as it is, for a question to the model.
     """
 
     written: dict[str, str] = field(default_factory=dict)
     deleted: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    renamed: dict[str, str] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
     def over(self, old: dict[str, str]) -> dict[str, str]:
         """The old files with these written over them.
@@ -102,7 +111,7 @@ def read_files(text: str) -> Files:
         written[main_file(unnamed[0])] = unnamed[0].text
     elif not written and unnamed:
         raise no_path()
-    return files(written, outside)
+    return files(written, deleted_in(outside))
 
 
 def file_blocks(text: str) -> FileBlocks:
@@ -122,24 +131,26 @@ def file_blocks(text: str) -> FileBlocks:
     return FileBlocks(named, unnamed, outside)
 
 
-def files(written: dict[str, str], outside: str, notes: tuple[str, ...] = ()) -> Files:
-    """The files of an answer.
-
-    Args:
-        written: Path to text of each file that it writes.
-        outside: The text outside of its blocks, for `DELETE` lines.
-        notes: What was unusual about it.
+def files(
+    written: dict[str, str],
+    deleted: Iterable[str],
+    notes: tuple[str, ...] = (),
+    renamed: Mapping[str, str] | None = None,
+    doubts: tuple[str, ...] = (),
+) -> Files:
+    """The files of an answer, as the attributes of Files have them.
 
     Raises:
-        UnreadableAnswer: There is no file, a path leaves the project's folder, or a path lies inside another.
+        UnreadableAnswer: There is no file, or a path lies inside another.
     """
-    deleted = deleted_in(outside)
+    deleted = list(dict.fromkeys(deleted))
     if not written and not deleted:
         raise UnreadableAnswer(
             "the answer holds no file: write each as a fenced block, as in ```python path=src/queue.py"
         )
     check_no_file_is_a_folder(written)
-    return Files(written, tuple(path for path in deleted if path not in written), notes)
+    gone = tuple(path for path in deleted if path not in written)
+    return Files(written, gone, notes, dict(renamed or {}), doubts)
 
 
 def deleted_in(outside: str) -> list[str]:
@@ -148,7 +159,19 @@ def deleted_in(outside: str) -> list[str]:
     Raises:
         UnreadableAnswer: A path leaves the project's folder.
     """
-    return [project_path(match["path"]) for match in _DELETE.finditer(outside)]
+    return [project_path(match["quoted"] or match["path"]) for match in _DELETE.finditer(outside)]
+
+
+def renamed_in(outside: str) -> dict[str, str]:
+    """The old and the new paths on lines such as `RENAME src/old.py -> src/new.py`.
+
+    Raises:
+        UnreadableAnswer: A path leaves the project's folder.
+    """
+    return {
+        project_path(match["quoted"] or match["path"]): project_path(match["quoted_new"] or match["new"])
+        for match in _RENAME.finditer(outside)
+    }
 
 
 def announced(block: Block) -> str:

@@ -163,7 +163,7 @@ class Turn:
             problem = unreadable
         asked = "after one repair question"
         try:
-            reply = await self._repaired(question, endpoint, messages, reply, str(problem))
+            reply = await self._repaired(question, endpoint, messages, reply, problem.question)
             reading = await self._read(question, reply, template, is_repair=True)
             taken = f"taken although {reading.doubt}" if reading.doubt else ""
             return Answer(reading.answer, self._note("repaired", reading.note, taken))
@@ -212,7 +212,7 @@ class Turn:
         problem: str,
     ) -> Reply:
         """The reply to the repair question, which quotes the answer and states its problem."""
-        repair = question.repair.instructions.substitute(problem=problem)
+        repair = question.repair.instructions.substitute(problem=KNOWN.break_up(problem))
         quotes = (KNOWN.break_up(reply.text[:length]) or NONE for length in QUOTED_CHARACTERS)
         repairs = (([*messages, AIMessage(quote), HumanMessage(repair)], "") for quote in quotes)
         messages = await self._fitting(question, endpoint, repairs)

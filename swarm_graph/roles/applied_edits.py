@@ -1,0 +1,226 @@
+"""Edits applied to the files of a project: in their order, each at its place or refused aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from swarm_graph.errors import UnreadableAnswer
+from swarm_graph.roles.edit import Edit, lines_of
+from swarm_graph.roles.edit_places import FileLines, Misfit, Place, is_there, place_of
+from swarm_graph.roles.edit_results import Change, change_at
+from swarm_graph.roles.nearest_lines import nearest_lines
+from swarm_graph.text import first_names
+
+_WHOLE = "write the edit again with the lines copied exactly as they stand there, or write the whole file"
+
+
+@dataclass
+class Edited:
+    """What edits make of the files.
+
+    Attributes:
+        written: Path to new text of each file that an edit names, also of one that is as it was.
+        deleted: The paths that are deleted, also by a new name.
+        renamed: Old path to new path.
+        notes: What was unusual, for people.
+    """
+
+    written: dict[str, str] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def apply_edits(
+    edits: Iterable[Edit],
+    old: Mapping[str, str],
+    *,
+    whole: Mapping[str, str],
+    near: Collection[str],
+    freed: Collection[str] = (),
+) -> Edited:
+    """Apply edits one after the other; a later one sees what the earlier ones made.
+
+    Only the files that edits name are read, and of an edit without a path those that are near.
+
+    Args:
+        edits: The edits, in the order of the answer.
+        old: The files as they are: path to text; perhaps thousands, of which each costs to read.
+        whole: The files that the answer writes whole.
+        near: The paths of the files among which an edit without a path is looked for.
+        freed: The paths that the answer deletes otherwise, whose names a file may get.
+
+    Raises:
+        UnreadableAnswer: An edit does not fit its file, or fits it in several places.
+    """
+    work = _Work(old, whole, near, freed)
+    for edit in edits:
+        work.apply(edit)
+    return work.edited
+
+
+class _Work:
+    """The files while edits are applied."""
+
+    def __init__(
+        self,
+        old: Mapping[str, str],
+        whole: Mapping[str, str],
+        near: Collection[str],
+        freed: Collection[str],
+    ) -> None:
+        self._old, self._whole, self._near, self._freed = old, whole, near, freed
+        self._moved: dict[str, list[tuple[int, int]]] = {}
+        self.edited = Edited()
+
+    def apply(self, edit: Edit) -> None:
+        path = self.edited.renamed.get(edit.path, edit.path) or self._only_place(edit)
+        if edit.deletes:
+            self._delete(path)
+        elif edit.new_path:
+            self._rename(path, edit.new_path)
+        elif not edit.before.strip():
+            self._create(path, edit)
+        else:
+            self._replace(path, edit)
+
+    def _text(self, path: str) -> str | None:
+        """A file as it stands after the edits so far; None if there is none."""
+        if path in self.edited.written:
+            return self.edited.written[path]
+        if path in self._whole:
+            return self._whole[path]
+        return None if path in self.edited.deleted else self._old.get(path)
+
+    def _only_place(self, edit: Edit) -> str:
+        """The one file that an edit without a path fits."""
+        paths = dict.fromkeys([*self._near, *self._whole, *self.edited.written])
+        places = [path for path in paths if _fits(self._text(path), edit)]
+        if len(places) != 1:
+            where = f"; it fits {', '.join(places[:5])}" if places else ""
+            raise UnreadableAnswer(
+                f"a SEARCH/REPLACE block or diff names no file{where}: write the path above it"
+            )
+        return places[0]
+
+    def _delete(self, path: str) -> None:
+        self.edited.written.pop(path, None)
+        self.edited.deleted.append(path)
+
+    def _rename(self, path: str, new: str) -> None:
+        text = self._text(path)
+        if text is None:
+            if path in self.edited.deleted or self._text(new) is not None:
+                self.edited.notes.append(f"{path} is {new} already")
+                return
+            raise UnreadableAnswer(f"'{path}' cannot be renamed to '{new}': there is no such text file")
+        exists = new in self._old and new not in (*self._freed, *self.edited.deleted)
+        if exists or new in self.edited.written:
+            raise UnreadableAnswer(
+                f"'{path}' cannot be renamed to '{new}': that file exists; choose another name, or write "
+                f"`DELETE {new}` on a line of its own"
+            )
+        self._delete(path)
+        self.edited.renamed[path] = new
+        self.edited.written[new] = self._whole.get(new, text)
+        self._moved[new] = self._moved.pop(path, [])
+
+    def _create(self, path: str, edit: Edit) -> None:
+        text = self._text(path) or ""
+        if text.strip() and text.rstrip() != edit.after.rstrip():
+            what = (
+                f"'{path}' cannot be created" if edit.creates else f"the empty edit of '{path}' does not fit"
+            )
+            raise UnreadableAnswer(
+                f"{what}: the file exists; quote the lines that change, or write the whole file in a block"
+            )
+        if text.strip():
+            self.edited.notes.append(f"{path} exists already, with the same text")
+        self.edited.written[path] = text if text.strip() else edit.after
+
+    def _replace(self, path: str, edit: Edit) -> None:
+        text = self._text(path)
+        if text is None:
+            raise UnreadableAnswer(
+                f"the edit of '{path}' cannot be applied: there is no such file{self._of_that_name(path)}; "
+                "write it whole"
+            )
+        lines = lines_of(text)
+        file = FileLines(lines)
+        try:
+            place = _place(file, edit, self._expected(path, edit))
+            change = change_at(file, edit, place) if place else None
+        except Misfit as misfit:
+            raise _refusal(path, text, edit, misfit) from misfit
+        self.edited.written[path] = text
+        if place is None or change is None:
+            self.edited.notes.append(f"{path} has the edit of {edit.first_words!r} already")
+            return
+        if place.apart_from:
+            self.edited.notes.append(f"{path}:{change.start + 1} fits apart from {place.apart_from}")
+        self.edited.written[path] = _with(text, lines, change)
+        self._moved.setdefault(path, []).append(
+            (change.start, len(change.lines) - (change.stop - change.start))
+        )
+
+    def _of_that_name(self, path: str) -> str:
+        name = path.rpartition("/")[2]
+        found = [known for known in self._old if known == name or known.endswith(f"/{name}")]
+        return f", only {first_names(found)}" if found else ""
+
+    def _expected(self, path: str, edit: Edit) -> int:
+        """The line, from 0, at which an edit's lines now begin if its diff counts right."""
+        if not edit.line:
+            return -1
+        line = edit.line - 1
+        for start, more in self._moved.get(path, []):
+            line += more if start <= line else 0
+        return line
+
+
+def fits_once(edit: Edit, near: Iterable[str], old: Mapping[str, str]) -> bool:
+    """Whether an edit without a path has a place in one of the files that are near."""
+    return sum(_fits(old[path], edit) for path in near) == 1
+
+
+def _fits(text: str | None, edit: Edit) -> bool:
+    """Whether an edit has a place in a file; several places count, too."""
+    if text is None or not edit.before.strip():
+        return False
+    try:
+        place_of(FileLines(lines_of(text)), edit)
+    except Misfit as misfit:
+        return misfit.several
+    return True
+
+
+def _place(file: FileLines, edit: Edit, expected: int) -> Place | None:
+    """Where an edit fits; None if its result is there already."""
+    try:
+        place = place_of(file, edit, expected)
+    except Misfit as misfit:
+        if not misfit.several and is_there(file, edit):
+            return None
+        raise
+    return None if is_there(file, edit, place) else place
+
+
+def _with(text: str, lines: list[str], change: Change) -> str:
+    """A text after a change. A file without a line end at its end keeps its last line so."""
+    new = [*lines[: change.start], *change.lines, *lines[change.stop :]]
+    ends = text.endswith("\n") or new[-1:] != lines[-1:]
+    return "\n".join(new) + "\n" * bool(ends and new)
+
+
+def _refusal(path: str, text: str, edit: Edit, misfit: Misfit) -> UnreadableAnswer:
+    what = f"the edit of '{path}' that begins with {edit.first_words!r} {misfit}"
+    if misfit.several:
+        return UnreadableAnswer(
+            f"{what}: quote more lines above or below, so that they stand there only once, "
+            "or write the whole file"
+        )
+    nearest = nearest_lines(text, edit.before)
+    return UnreadableAnswer(
+        f"{what}; {_WHOLE}", f"The nearest lines of '{path}':\n{nearest}" if nearest else ""
+    )

@@ -1,0 +1,326 @@
+"""Where the lines of an edit stand in a file, exactly or apart from what models get wrong in copying."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from difflib import SequenceMatcher
+from functools import cached_property
+from itertools import islice
+from typing import NamedTuple
+
+from swarm_graph.roles.edit import Edit
+from swarm_graph.roles.nearest_lines import nearest_start
+from swarm_graph.text import format_count
+
+_DOTS = re.compile(r"(?:(?:#+|//+|/\*+|--|<!--) ?)?(?:\.{3}|…).*")
+_DEFINITION = re.compile(
+    r"(?:async|class|def|export|func|function|fn|fun|impl|interface|module|namespace|private|protected|pub"
+    r"|public|static|struct|trait|type)\b"
+)
+_PLAIN = str.maketrans({
+    "\u201c": '"', "\u201d": '"', "\u201e": '"', "\u2018": "'", "\u2019": "'", "\u2013": "-", "\u2014": "-",
+    "\u2212": "-", "\u2026": "...", "\u00a0": " ", "\u202f": " ", "\u200b": "", "\ufeff": "",
+})  # fmt: skip
+"""Characters of typography that models and chat pages put in the place of plain ones."""
+_WORD = re.compile(r"\w+")
+_MANY = 50
+_MIN_RATIO, _MIN_LEAD = 0.9, 0.1
+_MIN_LINES, _MIN_WORDS = 3, 3
+_MAX_COMPARED, _MAX_RATED = 2_000_000, 20_000
+
+
+class Place(NamedTuple):
+    """Where an edit fits.
+
+    Attributes:
+        numbers: For each line of the edit with text, the line of the file that it stands for, from 0.
+        apart_from: What was disregarded, in words; empty if the lines stand there exactly.
+    """
+
+    numbers: Sequence[int]
+    apart_from: str = ""
+
+
+class Misfit(Exception):
+    """An edit has no place in a file, or several; the text says why, as the end of a sentence."""
+
+    def __init__(self, why: str, *, several: bool = False) -> None:
+        super().__init__(why)
+        self.several = several
+
+
+class FileLines:
+    """The lines of a file, indexed for the search of places."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    @cached_property
+    def filled(self) -> list[int]:
+        """The numbers of the lines that hold more than blanks."""
+        return [number for number, line in enumerate(self.lines) if line.strip()]
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The lines that hold more than blanks, without the blanks around them."""
+        return [line.strip() for line in self.lines if line.strip()]
+
+
+def place_of(file: FileLines, edit: Edit, expected: int = -1) -> Place:
+    """Where the lines that an edit replaces stand.
+
+    The rules, in their order; the first that finds the lines decides:
+
+    1. The lines stand there exactly, once. If they also stand elsewhere apart from blanks, that is no
+       decision: models drop indentation and blank lines when they copy, so either may be meant.
+    2. Of several such places, the one at the line that a diff states, exactly, or the only one below the
+       headings that it names. Line numbers that are merely near are no proof, as models get them wrong.
+    3. They stand there once apart from blanks: at line ends, in the indentation, as blank lines.
+    4. They stand there once apart from typography, such as quotation marks.
+    5. One region is alike (0.9 and more), clearly more than any other, and differs only in lines that the
+       edit keeps: what it deletes or replaces is never text that it does not quote.
+
+    Args:
+        file: The file as it stands.
+        edit: The edit; some of the lines that it replaces hold text.
+        expected: The line, from 0, at which a diff says that the lines begin.
+
+    Raises:
+        Misfit: The lines stand nowhere, or in several places of which none is plainly meant.
+    """
+    before = edit.old_lines
+    exact = [
+        _Window([at + number for number, line in enumerate(before) if line.strip()], at)
+        for at in _windows(file.lines, before)
+    ]
+    alike = [_Window(file.filled[at : at + _filled(before)]) for at in _windows(file.words, _words(before))]
+    if len(exact) == 1 and (len(alike) == 1 or _is_plain_line(before)):
+        return Place(exact[0].numbers)
+    if exact or alike:
+        return _chosen(file, edit, exact, alike, expected)
+    if dots := next((line.strip() for line in before if _DOTS.fullmatch(line.strip())), ""):
+        raise Misfit(f"leaves lines out at {dots[:40]!r}, and only lines that stand in the file can be found")
+    return _by_typography(file, before) or _by_likeness(file, edit)
+
+
+def is_there(file: FileLines, edit: Edit, place: Place | None = None) -> bool:
+    """Whether a file already has what an edit makes of it, as when a model repeats an edit.
+
+    With a place, the new lines have to stand around it. Without one, they have to stand in the file once,
+    where it is most like the lines that the edit quotes.
+    """
+    after = edit.new_lines
+    if place:
+        adds = any(
+            line.strip() for step in operations(edit) if not step.keeps for line in after[step.j1 : step.j2]
+        )
+        first, last = place.numbers[0], place.numbers[-1]
+        return adds and any(at <= first and last < at + len(after) for at in _windows(file.lines, after))
+    found = _windows(file.words, _words(after))
+    if len(found) != 1 or len(_WORD.findall("\n".join(after))) < _MIN_WORDS:
+        return False
+    nearest = nearest_start(file.words, _words(edit.old_lines))
+    return nearest is not None and found[0] - _filled(edit.old_lines) < nearest < found[0] + _filled(after)
+
+
+class _Window(NamedTuple):
+    """The lines of a file that may be meant; `begin` is -1 where they stand there only apart from blanks."""
+
+    numbers: Sequence[int]
+    begin: int = -1
+
+
+def _is_plain_line(before: Sequence[str]) -> bool:
+    """Whether an edit quotes a single line with its indentation: a copy that lost nothing."""
+    filled = [line for line in before if line.strip()]
+    return len(filled) == 1 and filled[0][0] in " \t"
+
+
+def _chosen(
+    file: FileLines, edit: Edit, exact: Sequence[_Window], alike: Sequence[_Window], expected: int
+) -> Place:
+    """The place that is meant of several, or the only one that is alike."""
+    at_line = [window for window in exact if window.begin == expected]
+    if at_line:
+        return Place(at_line[0].numbers)
+    windows = exact if len(exact) > 1 else alike
+    if len(windows) > 1:
+        windows = _below(file, windows, edit.sections) if edit.sections else windows
+    if len(windows) != 1:
+        raise Misfit(f"fits in several places ({_line_numbers(windows or alike)})", several=True)
+    (window,) = windows
+    is_exact = any(window.numbers == other.numbers for other in exact)
+    return Place(window.numbers, "" if is_exact else "blanks")
+
+
+def _line_numbers(windows: Sequence[_Window]) -> str:
+    numbers = ", ".join(str(window.numbers[0] + 1) for window in windows[:5])
+    more = ", …" if len(windows) > 5 else ""
+    return f"lines {numbers}{more}"
+
+
+# --- equal lines ---------------------------------------------------------------------------------
+
+
+def _windows(lines: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Where all wanted lines stand one below the other; of very many places, the first ones."""
+    return list(islice(_all_windows(lines, wanted), _MANY))
+
+
+def _all_windows(lines: Sequence[str], wanted: Sequence[str]) -> Iterator[int]:
+    text, part = "\n" + "\n".join(lines) + "\n", "\n" + "\n".join(wanted) + "\n"
+    number = position = 0
+    found = text.find(part)
+    while found >= 0:
+        number += text.count("\n", position, found)
+        position = found
+        yield number
+        found = text.find(part, found + 1)
+
+
+def _words(lines: Sequence[str]) -> list[str]:
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _filled(lines: Sequence[str]) -> int:
+    return sum(1 for line in lines if line.strip())
+
+
+# --- headings ------------------------------------------------------------------------------------
+
+
+def _below(file: FileLines, windows: Sequence[_Window], sections: Sequence[str]) -> list[_Window]:
+    """The windows in the part of a file that headings name; none if a heading is not plain."""
+    start, stop = 0, len(file.lines)
+    for section in sections:
+        found = [k for k in range(start, stop) if _is_heading(file.lines[k], section)]
+        if len(found) != 1:
+            return []
+        start = found[0]
+        stop = _end_of_section(file.lines, start, stop)
+    return [window for window in windows if window.numbers[-1] >= start and window.numbers[0] < stop]
+
+
+def _is_heading(line: str, section: str) -> bool:
+    """Whether a line is a heading; git cuts a long one off."""
+    line = line.strip()
+    return line == section or (len(section) >= 40 and line.startswith(section))
+
+
+def _end_of_section(lines: Sequence[str], start: int, stop: int) -> int:
+    """The next line that begins a definition beside the one at `start` or around it."""
+    indent = _width(lines[start])
+    first = lines[start].split()[0]
+    for number in range(start + 1, stop):
+        words = lines[number].split()
+        if not words or _width(lines[number]) > indent:
+            continue
+        if words[0] == first or _DEFINITION.match(words[0]):
+            return number
+    return stop
+
+
+def _width(line: str) -> int:
+    line = line.expandtabs(8)
+    return len(line) - len(line.lstrip())
+
+
+# --- lines that are not equal --------------------------------------------------------------------
+
+
+def plain(line: str) -> str:
+    """A line with plain characters in place of typography."""
+    return line.translate(_PLAIN)
+
+
+def same_words(line: str, other: str) -> bool:
+    """Whether two lines are equal apart from blanks around them and typography."""
+    return plain(line).strip() == plain(other).strip()
+
+
+def _by_typography(file: FileLines, before: Sequence[str]) -> Place | None:
+    """The only place that differs in typography."""
+    wanted = [plain(line).strip() for line in _words(before)]
+    found = _windows([plain(line).strip() for line in file.words], wanted)
+    if len(found) > 1:
+        windows = [_Window(file.filled[at : at + len(wanted)]) for at in found]
+        raise Misfit(f"fits in several places ({_line_numbers(windows)})", several=True)
+    return Place(file.filled[found[0] : found[0] + len(wanted)], "typography") if found else None
+
+
+def _by_likeness(file: FileLines, edit: Edit) -> Place:
+    """The place where only lines differ that the edit keeps."""
+    nowhere = Misfit("does not fit the file as it stands")
+    wanted = _words(edit.old_lines)
+    if len(wanted) < _MIN_LINES or len("".join(wanted)) > _MAX_RATED:
+        raise nowhere
+    rated = sorted(
+        ((_ratio(file.words[at : at + len(wanted)], wanted), at) for at in _starts(file, wanted)),
+        reverse=True,
+    )
+    if not rated or rated[0][0] < _MIN_RATIO or (len(rated) > 1 and rated[0][0] - rated[1][0] < _MIN_LEAD):
+        raise nowhere
+    at = rated[0][1]
+    window = file.words[at : at + len(wanted)]
+    differs = [quoted != there for quoted, there in zip(wanted, window, strict=True)]
+    if any(differs and not kept for differs, kept in zip(differs, _kept(edit), strict=True)):
+        raise nowhere
+    return Place(file.filled[at : at + len(wanted)], f"{format_count(sum(differs), 'line')} that it keeps")
+
+
+def _ratio(lines: Sequence[str], wanted: Sequence[str]) -> float:
+    return SequenceMatcher(None, "\n".join(lines), "\n".join(wanted), autojunk=False).ratio()
+
+
+def _starts(file: FileLines, wanted: Sequence[str]) -> list[int]:
+    """The most likely starts of a region like the wanted lines: most of them stand there in their order."""
+    votes = _votes(file.words, wanted)
+    last = len(file.words) - len(wanted)
+    likely = [at for at, count in votes.most_common(_MANY) if count * 2 >= len(wanted) and 0 <= at <= last]
+    return likely[:10]
+
+
+def _votes(lines: Sequence[str], wanted: Sequence[str]) -> Counter[int]:
+    """For each start of a region, how many of the wanted lines stand in their place; rare lines only."""
+    at = _positions(lines, set(wanted).__contains__)
+    return Counter(
+        number - offset
+        for offset, line in enumerate(wanted)
+        if len(at.get(line, ())) <= _MANY
+        for number in at.get(line, ())
+    )
+
+
+def _positions(lines: Sequence[str], counts: Callable[[str], bool]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for number, line in enumerate(lines):
+        if counts(line):
+            found.setdefault(line, []).append(number)
+    return found
+
+
+class Operation(NamedTuple):
+    """A step of an edit: its old lines from `i1` to `i2` become its new lines from `j1` to `j2`."""
+
+    keeps: bool
+    i1: int
+    i2: int
+    j1: int
+    j2: int
+
+
+def operations(edit: Edit) -> list[Operation]:
+    """The steps of an edit. Blanks at line ends do not count; a very long edit is one step."""
+    before, after = ([line.rstrip() for line in lines] for lines in (edit.old_lines, edit.new_lines))
+    if len(before) * len(after) > _MAX_COMPARED:
+        return [Operation(False, 0, len(before), 0, len(after))]
+    codes = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    return [Operation(what == "equal", *places) for what, *places in codes]
+
+
+def _kept(edit: Edit) -> list[bool]:
+    """For each line with text that an edit quotes, whether the edit keeps it."""
+    lines = edit.old_lines
+    return [step.keeps for step in operations(edit) for line in lines[step.i1 : step.i2] if line.strip()]

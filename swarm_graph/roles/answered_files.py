@@ -16,7 +16,7 @@ from swarm_graph.roles.answered_paths import (
 )
 from swarm_graph.roles.applied_edits import apply_edits, fits_once
 from swarm_graph.roles.edit import Edit
-from swarm_graph.roles.edit_blocks import edits_in, holds_edits, unfenced_edits
+from swarm_graph.roles.edit_blocks import edits_in, holds_edits, lines_of_edits, unfenced_edits
 from swarm_graph.roles.fences import Block, parse
 from swarm_graph.roles.file_blocks import (
     FileBlocks,
@@ -236,7 +236,7 @@ def _before_invented_turn(text: str) -> str:
     lines = text.split("\n")
     if not any(map(_USER.fullmatch, lines)):
         return text
-    blocks = parse(text).blocks
+    blocks = parse(text, lines_of_edits(text)).blocks
     if not blocks:
         return text
     inside = {number for block in blocks for number in range(block.lines.start - 1, block.lines.stop + 1)}

@@ -69,6 +69,29 @@ def unfenced_diffs(text: str) -> list[list[str]]:
     return found
 
 
+def lines_of_diffs(lines: Sequence[str]) -> Iterator[int]:
+    """The numbers of the lines inside patches and diffs, also in a block that is one.
+
+    Where a diff does not say how long it is, it ends above the first line that none of its lines can be.
+    """
+    number = 0
+    while number < len(lines):
+        line, end = lines[number], number
+        if line.startswith((PATCH_BEGIN, "```diff", "```patch")) or _begins_diff(lines, number):
+            end = _foreign_line(lines, number + 1)
+            yield from range(number + 1, end)
+        number = max(end, number + 1)
+
+
+def _foreign_line(lines: Sequence[str], start: int) -> int:
+    forms = (_GIT_FILE, _RENAME, _IGNORED)
+    for number in range(start, len(lines)):
+        line = lines[number]
+        if line and line[0] not in " +-@*\\" and not any(form.fullmatch(line) for form in forms):
+            return number
+    return len(lines)
+
+
 def _begins_diff(lines: Sequence[str], number: int) -> bool:
     below = [*lines[number + 1 : number + 3], "", ""]
     if _GIT_FILE.fullmatch(lines[number]):

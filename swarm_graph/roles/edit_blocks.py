@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from swarm_graph.errors import UnreadableAnswer
-from swarm_graph.roles.diffs import edits_of_diff, is_diff, unfenced_diffs
+from swarm_graph.roles.diffs import edits_of_diff, is_diff, lines_of_diffs, unfenced_diffs
 from swarm_graph.roles.edit import Edit
 
 _SEARCH = re.compile(r"(?P<mark><{5,9}) ?(?:SEARCH|ORIGINAL)\b(?P<path>.*)")
@@ -61,6 +62,28 @@ def unfenced_edits(text: str) -> list[Edit]:
         blocks = edits_in(text, "")
         text = "\n".join(_split(text)[1])
     return [*blocks, *(edit for lines in unfenced_diffs(text) for edit in edits_of_diff(lines, ""))]
+
+
+def lines_of_edits(text: str) -> set[int]:
+    """The numbers, from 0, of the lines inside SEARCH/REPLACE blocks, diffs and patches.
+
+    An edit of a Markdown file holds fences; they neither open nor close a block of the answer.
+    """
+    lines = text.replace("\r\n", "\n").split("\n")
+    return {*_lines_of_blocks(lines), *lines_of_diffs(lines)}
+
+
+def _lines_of_blocks(lines: list[str]) -> Iterator[int]:
+    if not any(line.startswith("<<<<<") for line in lines):
+        return
+    search: int | None = None
+    for number, line in enumerate(lines):
+        if _SEARCH.fullmatch(line):
+            search = number
+        elif search is not None and _REPLACE.fullmatch(line):
+            if any(map(_DIVIDER.fullmatch, lines[search:number])):
+                yield from range(search, number + 1)
+            search = None
 
 
 class _Block(NamedTuple):

@@ -96,7 +96,7 @@ def place_of(file: FileLines, edit: Edit, expected: int = -1) -> Place:
         for at in _windows(file.lines, before)
     ]
     alike = [_Window(file.filled[at : at + _filled(before)]) for at in _windows(file.words, _words(before))]
-    if len(exact) == 1 and (len(alike) == 1 or _is_plain_line(before)):
+    if len(exact) == len(alike) == 1:
         return Place(exact[0].numbers)
     if exact or alike:
         return _chosen(file, edit, exact, alike, expected)
@@ -118,11 +118,24 @@ def is_there(file: FileLines, edit: Edit, place: Place | None = None) -> bool:
         )
         first, last = place.numbers[0], place.numbers[-1]
         return adds and any(at <= first and last < at + len(after) for at in _windows(file.lines, after))
-    found = _windows(file.words, _words(after))
+    found = _windows(file.words, _words(after)) if _shows_its_result(edit) else []
     if len(found) != 1 or len(_WORD.findall("\n".join(after))) < _MIN_WORDS:
         return False
     nearest = nearest_start(file.words, _words(edit.old_lines))
     return nearest is not None and found[0] - _filled(edit.old_lines) < nearest < found[0] + _filled(after)
+
+
+def _shows_its_result(edit: Edit) -> bool:
+    """Whether each step of an edit writes text, or deletes lines between two that it keeps.
+
+    Of a deletion at the edge, the lines that are left say nothing about the lines that go.
+    """
+    steps = operations(edit)
+    says = [any(map(str.strip, edit.new_lines[step.j1 : step.j2])) for step in steps]
+    between = [*(a and b for a, b in zip([False, *says], [*says[1:], False], strict=False)), False]
+    return any(not step.keeps for step in steps) and all(
+        step.keeps or said or kept for step, said, kept in zip(steps, says, between, strict=False)
+    )
 
 
 class _Window(NamedTuple):
@@ -132,12 +145,6 @@ class _Window(NamedTuple):
     begin: int = -1
 
 
-def _is_plain_line(before: Sequence[str]) -> bool:
-    """Whether an edit quotes a single line with its indentation: a copy that lost nothing."""
-    filled = [line for line in before if line.strip()]
-    return len(filled) == 1 and filled[0][0] in " \t"
-
-
 def _chosen(
     file: FileLines, edit: Edit, exact: Sequence[_Window], alike: Sequence[_Window], expected: int
 ) -> Place:
@@ -145,9 +152,7 @@ def _chosen(
     at_line = [window for window in exact if window.begin == expected]
     if at_line:
         return Place(at_line[0].numbers)
-    windows = exact if len(exact) > 1 else alike
-    if len(windows) > 1:
-        windows = _below(file, windows, edit.sections) if edit.sections else windows
+    windows = _below(file, alike, edit.sections) if len(alike) > 1 and edit.sections else alike
     if len(windows) != 1:
         raise Misfit(f"fits in several places ({_line_numbers(windows or alike)})", several=True)
     (window,) = windows

@@ -9,6 +9,9 @@ from typing import NamedTuple
 from swarm_graph.roles.edit import Edit
 from swarm_graph.roles.edit_places import FileLines, Misfit, Operation, Place, operations, plain, same_words
 
+_QUOTES = "\u201c\u201d\u201e\u2018\u2019"
+_INDENTED = ("  ", "\t")
+
 
 class Change(NamedTuple):
     """New lines for a part of a file: `lines` in the place of its lines from `start` to before `stop`."""
@@ -25,10 +28,11 @@ def change_at(file: FileLines, edit: Edit, place: Place) -> Change:
         Misfit: It is not plain where blank lines belong, or how a new line is to be indented.
     """
     if not place.apart_from:
+        _check_indentation(file, edit)
         start = place.numbers[0] - _leading_blanks(edit.old_lines)
         return Change(start, start + len(edit.old_lines), edit.new_lines)
     steps = operations(edit)
-    stands_for = _file_lines(file, edit.old_lines, place.numbers, steps)
+    stands_for = _file_lines(file, edit, place.numbers, steps)
     new_lines = _fitted(file, edit, place)
     lines: list[str] = []
     for step in steps:
@@ -40,6 +44,15 @@ def change_at(file: FileLines, edit: Edit, place: Place) -> Change:
     return Change(min(numbers), max(numbers) + 1, lines)
 
 
+def _check_indentation(file: FileLines, edit: Edit) -> None:
+    """Raises Misfit for new lines with spaces in a file that is indented by tabs only, or the other way."""
+    used = {line[0] for line in file.lines if line.startswith(_INDENTED)}
+    new = {line[0] for line in edit.new_lines if line.startswith(_INDENTED)}
+    if len(used) == 1 and new - used:
+        mine, other = ("tabs", "spaces") if used == {"\t"} else ("spaces", "tabs")
+        raise Misfit(f"has new lines that are indented by {other}, and the file is indented by {mine}")
+
+
 def _leading_blanks(lines: Sequence[str]) -> int:
     return next((number for number, line in enumerate(lines) if line.strip()), 0)
 
@@ -48,43 +61,68 @@ def _leading_blanks(lines: Sequence[str]) -> int:
 
 
 def _file_lines(
-    file: FileLines, before: Sequence[str], numbers: Sequence[int], steps: Sequence[Operation]
+    file: FileLines, edit: Edit, numbers: Sequence[int], steps: Sequence[Operation]
 ) -> list[list[int]]:
     """For each line that an edit quotes, the lines of the file that it stands for.
 
-    Blank lines that the quote lacks belong to the line above them. That is plain only where the edit keeps
-    or deletes the lines around them together; where it writes something between them, it is a guess.
+    Where the quote has other blank lines than the file, the file's stay beside the line that the edit keeps.
     """
+    before = edit.old_lines
     step_of = [number for number, step in enumerate(steps) for _ in range(step.i1, step.i2)]
     filled = [number for number, line in enumerate(before) if line.strip()]
     found: list[list[int]] = [[] for _ in before]
     for number, at in zip(filled, numbers, strict=True):
         found[number] = [at]
-    _edge(file, found, range(filled[0] - 1, -1, -1), numbers[0], -1)
-    _edge(file, found, range(filled[-1] + 1, len(before)), numbers[-1], 1)
-    for (above, below), (first, last) in zip(_pairs(filled), _pairs(numbers), strict=True):
-        quoted, there = list(range(above + 1, below)), list(range(first + 1, last))
+    for quoted, number, way in (
+        (range(filled[0] - 1, -1, -1), numbers[0], -1),
+        (range(filled[-1] + 1, len(before)), numbers[-1], 1),
+    ):
+        has_all = _edge(file, found, quoted, number, way)
+        if not has_all and len({step_of[n] for n in (quoted[0] - way, *quoted)}) > 1:
+            raise Misfit("has other blank lines than the file where it writes")
+    for (above, below), (first, last) in zip(pairwise(filled), pairwise(numbers), strict=True):
+        quoted, there = range(above + 1, below), range(first + 1, last)
         if len(quoted) == len(there):
-            for number, at in zip(quoted, there, strict=True):
-                found[number] = [at]
-        elif len(set(step_of[above : below + 1])) == 1:
-            found[above] += there
-        else:
+            found[above + 1 : below] = [[at] for at in there]
+            continue
+        owner = _owner(edit, steps, step_of[above : below + 1])
+        if owner is None:
             raise Misfit(f"has other blank lines than the file between its lines {above + 1} and {below + 1}")
+        number = above if owner == "above" else below
+        found[number] = sorted([*found[number], *there])
     return found
 
 
-def _edge(file: FileLines, found: list[list[int]], quoted: range, number: int, step: int) -> None:
-    """Match the blank lines at an edge of the quote, as far as the file has them."""
+def _owner(edit: Edit, steps: Sequence[Operation], at: Sequence[int]) -> str | None:
+    """Which line keeps the file's blank lines where the quote has others: the one `above` or `below` them.
+
+    None where it is not plain: the edit writes something between the two lines, or changes the blank lines.
+
+    Args:
+        edit: The edit.
+        steps: Its steps.
+        at: The steps of the line above, of the blank lines that the edit quotes, and of the line below.
+    """
+    upper, lower, blanks = at[0], at[-1], set(at[1:-1])
+    if upper == lower:
+        return "above"
+    if lower > upper + 1 or any(step.j1 == step.j2 for step in steps[upper : lower + 1]):
+        return None
+    if steps[upper].keeps and blanks <= {upper} and edit.new_lines[steps[lower].j1].strip():
+        return "above"
+    if steps[lower].keeps and blanks <= {lower} and edit.new_lines[steps[upper].j2 - 1].strip():
+        return "below"
+    return None
+
+
+def _edge(file: FileLines, found: list[list[int]], quoted: range, number: int, step: int) -> bool:
+    """Match the blank lines at an edge of the quote; whether the file has all of them."""
     for line in quoted:
         number += step
         if not 0 <= number < len(file.lines) or file.lines[number].strip():
-            return
+            return False
         found[line] = [number]
-
-
-def _pairs(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    return list(pairwise(numbers))
+    return True
 
 
 # --- indentation ---------------------------------------------------------------------------------
@@ -98,10 +136,11 @@ def _fitted(file: FileLines, edit: Edit, place: Place) -> list[str]:
         [(_indent(a), _indent(b)) for a, b in zip(quoted, there, strict=True) if same_words(a, b)]
     )
     lines = [indents.of_file(line) for line in edit.new_lines]
-    if any(a != a.rstrip() and b == b.rstrip() for a, b in zip(quoted, there, strict=True)):
+    if any(line != line.rstrip() for line in edit.old_lines) and there == [line.rstrip() for line in there]:
         lines = [line.rstrip() for line in lines]
     if place.apart_from == "typography":
         used = {char for a, b in zip(quoted, there, strict=True) for char in set(a) - set(b)}
+        used |= set(_QUOTES) if used & set(_QUOTES) else set()
         lines = ["".join(plain(char) if char in used else char for char in line) for line in lines]
     return lines
 
@@ -145,7 +184,7 @@ class _Indents:
         return all(
             quoted.startswith(self._removed) and there == self._added + quoted.removeprefix(self._removed)
             for quoted, there in self._known.items()
-        ) and not _mixes(self._known)
+        )
 
 
 def _shift(known: Mapping[str, str]) -> tuple[str, str]:

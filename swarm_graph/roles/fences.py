@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -53,10 +53,15 @@ class Markdown(NamedTuple):
     outside: str
 
 
-def parse(text: str) -> Markdown:
-    """Take a Markdown text apart."""
+def parse(text: str, opaque: Container[int] = ()) -> Markdown:
+    """Take a Markdown text apart.
+
+    Args:
+        text: The text.
+        opaque: The numbers of lines, from 0, that are no fences whatever they look like.
+    """
     lines = text.replace("\r\n", "\n").rstrip().split("\n")
-    fences = [_fence(line) for line in lines]
+    fences = [None if number in opaque else _fence(line) for number, line in enumerate(lines)]
     ends = _Ends(fences)
     blocks: list[Block] = []
     outside: list[str] = []

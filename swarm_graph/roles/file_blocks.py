@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from swarm_graph.errors import UnreadableAnswer
+from swarm_graph.roles.edit_blocks import lines_of_edits
 from swarm_graph.roles.fences import FILE_KEY, NAMED_FILE, Block, parse
 
 _PATH = re.compile(r"[\w.@+\[\]-]+(?:[\\/][\w.@+\[\]-]+)*")
@@ -116,7 +117,7 @@ def read_files(text: str) -> Files:
 
 def file_blocks(text: str) -> FileBlocks:
     """The fenced blocks of a text that may be files, also those inside a Markdown fence around all of it."""
-    blocks, outside = parse(text)
+    blocks, outside = parse(text, lines_of_edits(text))
     if len(blocks) == 1 and blocks[0].language in ("markdown", "md") and not _named(blocks[0])[0]:
         inner, inner_outside = parse(blocks[0].text)
         if any(_named(block)[0] for block in inner):

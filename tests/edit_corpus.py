@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,10 +67,15 @@ class Target:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def files(chance: random.Random) -> dict[str, list[str]]:
-    """The files of the corpus: real ones of this repository, and made ones of other languages."""
-    real = {path: (ROOT / path).read_text().split("\n")[:400] for path in REAL}
-    return {**real, **{path: make(chance) for path, make in MADE.items()}}
+@cache
+def _real(path: str) -> list[str]:
+    return (ROOT / path).read_text().split("\n")[:400]
+
+
+def file(chance: random.Random) -> tuple[str, list[str]]:
+    """A file of the corpus: a real one of this repository, or a made one of another language."""
+    path = chance.choice([*REAL, *MADE])
+    return path, MADE[path](chance) if path in MADE else _real(path)
 
 
 def _python(chance: random.Random) -> list[str]:
@@ -135,7 +141,7 @@ def _markdown(chance: random.Random) -> list[str]:
         lines += [
             f"## Schritt {number}",
             "",
-            f"Öffne das Ventil „V{chance.randrange(4)}“ – langsam.  ",
+            f"Öffne das Ventil „V{chance.randrange(4)}“ \u2013 langsam.  ",
             "",
             "```sh",
         ]
@@ -163,7 +169,7 @@ MADE: dict[str, Callable[[random.Random], list[str]]] = {
 
 def target(chance: random.Random) -> Target:
     """A file and a random change of it: lines replaced, inserted or deleted, with some lines around."""
-    path, old = chance.choice(list(files(chance).items()))
+    path, old = file(chance)
     filled = [number for number, line in enumerate(old[:-1]) if line.strip()]
     at = chance.choice(filled)
     what, size = chance.choice(["replace", "replace", "insert", "delete"]), chance.choice([1, 1, 2, 3])
@@ -192,12 +198,12 @@ def _changed(line: str, chance: random.Random) -> str:
 # --- forms ---------------------------------------------------------------------------------------
 
 
-def whole(target: Target, script: Script, line: int) -> str:
+def whole(target: Target, _script: Script, _line: int) -> str:
     """The whole file, in a fence that it does not hold."""
     return f"~~~~text path={target.path}\n" + "\n".join(target.new) + "~~~~\n"
 
 
-def search_replace(target: Target, script: Script, line: int) -> str:
+def search_replace(target: Target, script: Script, _line: int) -> str:
     before, after = ("".join(f"{x}\n" for x in lines) for lines in (script.before, script.after))
     return f"{target.path}\n<<<<<<< SEARCH\n{before}=======\n{after}>>>>>>> REPLACE\n"
 
@@ -210,7 +216,7 @@ def unified_diff(target: Target, script: Script, line: int) -> str:
     return f"```diff\n{head}{body}```\n"
 
 
-def apply_patch(target: Target, script: Script, line: int) -> str:
+def apply_patch(target: Target, script: Script, _line: int) -> str:
     heads = "".join(f"@@ {heading}\n" for heading in _headings(target, script)) or "@@\n"
     body = "".join(f"{sign}{x}\n" for sign, x in script.lines)
     return f"*** Begin Patch\n*** Update File: {target.path}\n{heads}{body}*** End Patch\n"
@@ -317,9 +323,8 @@ def more_blank_lines(target: Target, chance: random.Random) -> Drifted | None:
 
 
 def wrong_numbers(target: Target, chance: random.Random) -> Drifted | None:
-    return _plain(target)._replace(
-        line=max(1, target.script.start + 1 + chance.choice([-30, -7, -1, 1, 2, 5, 60]))
-    )
+    off = chance.choice([-30, -7, -1, 1, 2, 5, 60])
+    return _plain(target)._replace(line=max(1, target.script.start + 1 + off))
 
 
 def crlf(target: Target, _chance: random.Random) -> Drifted | None:
@@ -330,7 +335,7 @@ def smart_quotes(target: Target, _chance: random.Random) -> Drifted | None:
     def typographic(line: str) -> str:
         return re.sub('"([^"]*)"', "\u201c\\1\u201d", line).replace("'", "\u2019").replace("...", "\u2026")
 
-    if "\u201c" in "".join(target.old):
+    if set("\u201c\u2026") & set("".join(target.old)):
         return None
     found = _mapped(target, typographic)
     return found if found and found.script.before != target.script.before else None
@@ -338,9 +343,7 @@ def smart_quotes(target: Target, _chance: random.Random) -> Drifted | None:
 
 def elided(target: Target, chance: random.Random) -> Drifted | None:
     lines = target.script.lines
-    kept = [
-        n for n, (sign, line) in enumerate(lines) if sign == " " and 0 < n < len(lines) - 1 and line.strip()
-    ]
+    kept = [n for n in range(1, len(lines) - 1) if lines[n][0] == " " and lines[n][1].strip()]
     if not kept:
         return None
     at = chance.choice(kept)
@@ -356,7 +359,7 @@ def _stale(target: Target, chance: random.Random, signs: str) -> Drifted | None:
     at = chance.choice(places)
     lines[at] = (lines[at][0], _changed(lines[at][1], chance))
     script = Script(target.script.start, lines)
-    return _plain(target, script) if script.before != target.script.before else None
+    return _plain(target, script) if script.before not in (target.script.before, script.after) else None
 
 
 def stale_context(target: Target, chance: random.Random) -> Drifted | None:
@@ -368,7 +371,7 @@ def stale_target(target: Target, chance: random.Random) -> Drifted | None:
 
 
 def duplicated(target: Target, chance: random.Random) -> Drifted | None:
-    """A second copy of the region stands elsewhere in the file, perhaps indented or with other blank lines."""
+    """A second copy of the region stands elsewhere, perhaps indented or with other blank lines."""
     copy = list(target.script.before)
     form = chance.choice(["same", "same", "indented", "blank lines", "changed around"])
     if form == "indented":
@@ -399,9 +402,11 @@ def _after(drift: Drift) -> Drift:
 
 
 DRIFTS: dict[str, Drift] = {
-    "none": none, "CRLF": crlf, "spaces at line ends": trailing_spaces, "no spaces at line ends": stripped_ends,
+    "none": none, "CRLF": crlf,
+    "spaces at line ends": trailing_spaces, "no spaces at line ends": stripped_ends,
     "indentation removed": dedented, "indentation added": indented, "tabs and spaces": other_tabs,
-    "blank lines lost": lost_blank_lines, "blank lines added": more_blank_lines, "typography": smart_quotes,
+    "blank lines lost": lost_blank_lines, "blank lines added": more_blank_lines,
+    "typography": smart_quotes,
     "wrong line numbers": wrong_numbers, "context left out": elided, "stale context": stale_context,
     "stale target": stale_target, "a second copy": duplicated,
     "a second copy, spaces at line ends": _after(trailing_spaces),
@@ -469,6 +474,15 @@ def outcome(case: Case) -> str:
     return "right" if answer.written == {case.path: case.new} and not answer.doubts else "wrong"
 
 
+def complaints(outcomes: Sequence[tuple[Case, str]]) -> list[tuple[str, str, int]]:
+    """The edits that came out wrong, and those applied although they do not quote what they replace."""
+    return [
+        (case.form, case.drift, case.seed)
+        for case, found in outcomes
+        if found == "wrong" or (found == "right" and case.drift in ("stale target", "context left out"))
+    ]
+
+
 def table(outcomes: Sequence[tuple[Case, str]]) -> str:
     """The outcomes by drift and form: applied right of all; wrong ones are named."""
     counts = Counter((case.drift, case.form, found) for case, found in outcomes)
@@ -493,9 +507,7 @@ def main() -> None:
     outcomes = [(case, outcome(case)) for case in cases(int(sys.argv[1]) if sys.argv[1:] else PER_CELL)]
     print(table(outcomes))
     totals = Counter(found for _, found in outcomes)
-    print(
-        f"\n{len(outcomes)} edits: {totals['right']} applied right, {totals['refused']} refused, {totals['wrong']} wrong"
-    )
+    print(f"\n{len(outcomes)} edits: {dict(totals)}")
     for case, found in outcomes:
         if found == "wrong":
             print(f"\n--- {difference(case)}")

@@ -139,11 +139,11 @@ def test_an_edit_fits_apart_from_what_a_copy_loses(case: str) -> None:
 
 HUNK = "-        count = 0\n+        count = 1\n         return count\n"
 SEVERAL = {
-    "its line decides": (f"@@ -8,2 +8,2 @@\n{HUNK}", 8),
     "its heading decides": (f"@@ class First:\n{HUNK}", 3),
     "the inner heading decides": (f"@@ class Second:\n@@     def size(self):\n{HUNK}", 8),
     "the heading that git writes": (f"@@ -90,2 +90,2 @@ class Second:\n{HUNK}", 8),
-    "a line that is only near": (f"@@ -7,2 +7,2 @@\n{HUNK}", 0),
+    "only the line": (f"@@ -8,2 +8,2 @@\n{HUNK}", 0),
+    "a line that contradicts its heading": (f"@@ -8,2 +8,2 @@ class First:\n{HUNK}", 3),
     "a heading that stands twice": (f"@@ def size(self):\n{HUNK}", 0),
     "no line": (f"@@\n{HUNK}", 0),
 }
@@ -161,15 +161,23 @@ def test_of_several_places_the_stated_one_is_meant_or_none(case: str) -> None:
         assert "fits in several places (lines 3, 8)" in str(refused(text, {"a.py": TWO}))
 
 
+def test_a_line_decides_where_an_earlier_hunk_stood_at_its_own() -> None:
+    first = "@@ -1,1 +1,2 @@\n-class First:\n+# First.\n+class First:\n"
+    diff = f"```diff\n--- a.py\n+++ a.py\n{first}@@ -8,2 +9,2 @@\n{HUNK}```"
+    lines = TWO.splitlines(keepends=True)
+    lines[7] = "        count = 1\n"
+    assert made(diff, TWO) == "# First.\n" + "".join(lines)
+    assert "several places" in str(refused(diff.replace("-1,1", "-2,1"), {"a.py": TWO}))
+    heading = "```diff\n--- a.py\n+++ a.py\n@@ -4,1 +4,1 @@ class C:\n-    x = 1\n+    x = 2\n```"
+    assert made(heading, "class C:\n    x = 1\n    y = 1\n    x = 1\n").endswith("y = 1\n    x = 2\n")
+
+
 def test_lines_count_after_the_earlier_hunks_of_a_diff() -> None:
-    first = (
-        "@@ -3,1 +3,3 @@\n-        count = 0\n+        count = 1\n+        count += 1\n+        count += 1\n"
-    )
-    text = (
-        f"```diff\n--- a.py\n+++ a.py\n{first}@@ -8,1 +10,1 @@\n-        count = 0\n+        count = 2\n```"
-    )
-    once = TWO.replace("count = 0\n", "count = 1\n        count += 1\n        count += 1\n", 1)
-    assert made(text, TWO) == once.replace("count = 0", "count = 2")
+    first = "@@ -1,1 +1,3 @@\n-class First:\n+# One.\n+# Two.\n+class First:\n"
+    second = "@@ -3,1 +5,1 @@\n-        count = 0\n+        count = 1\n"
+    third = "@@ -8,1 +10,1 @@\n-        count = 0\n+        count = 2\n"
+    once = TWO.replace("count = 0", "count = 1", 1).replace("count = 0", "count = 2")
+    assert made(f"```diff\n--- a.py\n+++ a.py\n{first}{second}{third}```", TWO) == f"# One.\n# Two.\n{once}"
 
 
 DUPLICATES = {
@@ -355,6 +363,26 @@ def test_deleting_what_is_not_there_is_said() -> None:
 # --- answers that mix forms ----------------------------------------------------------------------
 
 
+def test_an_edit_that_changes_nothing_is_a_note() -> None:
+    answer = read_answered_files(edit("a.py", "def f():\n", "def f():\n"), {"a.py": CALC})
+    assert (answer.written, answer.notes) == ({"a.py": CALC}, ("an edit of a.py changes nothing",))
+
+
+FENCES = "Run it:\n\n```sh\nmake\n```\n\nThat is all.\n"
+IN_MARKDOWN = {
+    "search": edit("a.md", "```sh\nmake\n```\n", "```sh\nmake all\n```\n"),
+    "search in a block": "```\n" + edit("a.md", "```sh\nmake\n", "```sh\nmake all\n") + "```\n",
+    "patch": "*** Begin Patch\n*** Update File: a.md\n@@\n ```sh\n-make\n+make all\n ```\n*** End Patch\n",
+    "diff": "```diff\n--- a.md\n+++ a.md\n@@ -3,3 +3,3 @@\n ```sh\n-make\n+make all\n ```\n```\n",
+    "diff, unfenced": "--- a.md\n+++ a.md\n@@ -3,3 +3,3 @@\n ```sh\n-make\n+make all\n ```\n\nThat is all.",
+}
+
+
+@pytest.mark.parametrize("form", IN_MARKDOWN)
+def test_fences_in_an_edit_are_lines_of_its_file(form: str) -> None:
+    assert made(IN_MARKDOWN[form], FENCES, "a.md") == FENCES.replace("make", "make all")
+
+
 def test_every_edit_of_an_answer_is_applied() -> None:
     answer = (
         f"First:\n\n{swapped('a.py')}\n"
@@ -394,6 +422,27 @@ def test_a_file_that_stands_twice_is_said() -> None:
     assert read_answered_files(answer, {}).notes == (
         "a.py stands twice in the answer; the last one was taken",
     )
+
+
+BLOCK_OF_TEXT = f"The patch:\n\n*** Begin Patch\n*** Update File: a.py\n@@\n{SWAP}*** End Patch\n"
+HIDDEN = {
+    "a comment above it": "```python path=a.py\n# subtract\n" + swapped("").lstrip("\n") + "```",
+    "in a document": "```markdown\nI change this:\n\n" + swapped("a.py") + "\nThat is all.\n```",
+    "a patch in text": f"```text\n{BLOCK_OF_TEXT}```",
+}
+
+
+@pytest.mark.parametrize("form", HIDDEN)
+def test_an_edit_with_words_around_it_is_applied(form: str) -> None:
+    assert made(HIDDEN[form], CALC) == ADDED
+    both = read_answered_files(f"```python path=b.py\nX = 1\n```\n{HIDDEN[form]}", {"a.py": CALC})
+    assert both.written == {"a.py": ADDED, "b.py": "X = 1\n"}
+
+
+def test_edits_as_json_beside_files_are_asked_about() -> None:
+    json = '```json\n{"file": "a.py", "search": "x", "replace": "y"}\n```'
+    answer = f"```python path=b.py\nX = 1\n```\n{json}"
+    assert "as JSON" in doubts(read_answered_files(answer, {"a.py": "x\n"}), {})
 
 
 # --- a large repository --------------------------------------------------------------------------

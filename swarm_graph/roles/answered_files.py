@@ -16,7 +16,13 @@ from swarm_graph.roles.answered_paths import (
 )
 from swarm_graph.roles.applied_edits import apply_edits, fits_once
 from swarm_graph.roles.edit import Edit
-from swarm_graph.roles.edit_blocks import edits_in, holds_edits, lines_of_edits, unfenced_edits
+from swarm_graph.roles.edit_blocks import (
+    edits_in,
+    holds_edits,
+    lines_of_blocks,
+    lines_of_edits,
+    unfenced_edits,
+)
 from swarm_graph.roles.fences import Block, parse
 from swarm_graph.roles.file_blocks import (
     FileBlocks,
@@ -27,8 +33,8 @@ from swarm_graph.roles.file_blocks import (
     project_path,
     renamed_in,
 )
-from swarm_graph.roles.fragments import definitions, has_line_numbers, lost_definitions
-from swarm_graph.roles.placeholders import placeholder
+from swarm_graph.roles.fragments import definitions, has_line_numbers, lost_definitions, writes_files
+from swarm_graph.roles.placeholders import PROGRAMS, extension_of, placeholder
 from swarm_graph.roles.syntax import mended, syntax_problem
 from swarm_graph.roles.unnamed_blocks import placed
 
@@ -76,6 +82,8 @@ def read_answered_files(
     renames = [Edit(path, new_path=new) for path, new in renamed_in(blocks.outside).items()]
     edits = with_paths([*renames, *edits], old, whole, notes)
     edits, doubts = _beside(edits, whole, near, old, notes)
+    if whole or edits:
+        doubts += _calls(blocks.unnamed)
     if not whole and not edits:
         whole = placed(
             [block for block in blocks.unnamed if not _is_edit(block)],
@@ -107,16 +115,23 @@ def _files_and_edits(blocks: FileBlocks) -> tuple[dict[str, str], list[Edit], li
     edits: list[Edit] = []
     notes: list[str] = []
     for block in blocks.named:
-        if _is_edit(block) and not block.path.endswith(_PATCHES):
+        if _edits_file(block):
             edits += edits_in(block.text, block.path)
             continue
         path = project_path(block.path)
         if written.get(path, block.text) != block.text:
             notes.append(f"{path} stands twice in the answer; the last one was taken")
         written[path] = block.text
-    for unnamed in filter(_is_edit, blocks.unnamed):
-        edits += edits_in(unnamed.text, "")
+    for unnamed in blocks.unnamed:
+        edits += edits_in(unnamed.text, "") if _is_edit(unnamed) else unfenced_edits(unnamed.text)
     return written, list(dict.fromkeys([*edits, *unfenced_edits(blocks.outside)])), notes
+
+
+def _calls(unnamed: Sequence[Block]) -> Iterator[str]:
+    """Files and edits in the form of JSON, which count for nothing beside others."""
+    for block in unnamed:
+        if writes_files(block.text):
+            yield "the answer also holds files or edits as JSON: write them as blocks, too"
 
 
 def _losses(answer: Files, old: Mapping[str, str]) -> Iterator[str]:
@@ -144,6 +159,18 @@ def _unseen(whole: Mapping[str, str], shown: Collection[str] | None, old: Mappin
 
 def _is_edit(block: Block | NamedBlock) -> bool:
     return holds_edits(block.text) or block.language in ("diff", "patch")
+
+
+def _edits_file(block: NamedBlock) -> bool:
+    """Whether a block with a path holds edits of that file, perhaps below a comment, and not the file itself.
+
+    Marks of SEARCH/REPLACE may belong to a document about them, but not to a program.
+    """
+    if block.path.endswith(_PATCHES):
+        return False
+    if _is_edit(block):
+        return True
+    return extension_of(block.path) in PROGRAMS and any(True for _ in lines_of_blocks(block.text.split("\n")))
 
 
 # --- edits beside whole files --------------------------------------------------------------------

@@ -72,6 +72,7 @@ class _Work:
     ) -> None:
         self._old, self._whole, self._near, self._freed = old, whole, near, freed
         self._moved: dict[str, list[tuple[int, int]]] = {}
+        self._off: dict[str, set[bool]] = {}
         self.edited = Edited()
 
     def apply(self, edit: Edit) -> None:
@@ -141,15 +142,19 @@ class _Work:
 
     def _replace(self, path: str, edit: Edit) -> None:
         text = self._text(path)
+        if text is not None and edit.before == edit.after:
+            self.edited.notes.append(f"an edit of {path} changes nothing")
+            self.edited.written[path] = text
+            return
         if text is None:
             raise UnreadableAnswer(
                 f"the edit of '{path}' cannot be applied: there is no such file{self._of_that_name(path)}; "
                 "write it whole"
             )
         lines = lines_of(text)
-        file = FileLines(lines)
+        file, expected = FileLines(lines), self._expected(path, edit)
         try:
-            place = _place(file, edit, self._expected(path, edit))
+            place = _place(file, edit, expected, counts_right=self._off.get(path) == {False})
             change = change_at(file, edit, place) if place else None
         except Misfit as misfit:
             raise _refusal(path, text, edit, misfit) from misfit
@@ -160,6 +165,8 @@ class _Work:
         if place.apart_from:
             self.edited.notes.append(f"{path}:{change.start + 1} fits apart from {place.apart_from}")
         self.edited.written[path] = _with(text, lines, change)
+        if edit.line:
+            self._off.setdefault(path, set()).add(change.start != expected)
         self._moved.setdefault(path, []).append(
             (change.start, len(change.lines) - (change.stop - change.start))
         )
@@ -195,10 +202,10 @@ def _fits(text: str | None, edit: Edit) -> bool:
     return True
 
 
-def _place(file: FileLines, edit: Edit, expected: int) -> Place | None:
+def _place(file: FileLines, edit: Edit, expected: int, *, counts_right: bool) -> Place | None:
     """Where an edit fits; None if its result is there already."""
     try:
-        place = place_of(file, edit, expected)
+        place = place_of(file, edit, expected, counts_right=counts_right)
     except Misfit as misfit:
         if not misfit.several and is_there(file, edit):
             return None

@@ -70,10 +70,11 @@ def lines_of_edits(text: str) -> set[int]:
     An edit of a Markdown file holds fences; they neither open nor close a block of the answer.
     """
     lines = text.replace("\r\n", "\n").split("\n")
-    return {*_lines_of_blocks(lines), *lines_of_diffs(lines)}
+    return {*lines_of_blocks(lines), *lines_of_diffs(lines)}
 
 
-def _lines_of_blocks(lines: list[str]) -> Iterator[int]:
+def lines_of_blocks(lines: list[str]) -> Iterator[int]:
+    """The numbers of the lines inside complete SEARCH/REPLACE blocks."""
     if not any(line.startswith("<<<<<") for line in lines):
         return
     search: int | None = None

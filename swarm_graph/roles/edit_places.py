@@ -68,15 +68,16 @@ class FileLines:
         return [line.strip() for line in self.lines if line.strip()]
 
 
-def place_of(file: FileLines, edit: Edit, expected: int = -1) -> Place:
+def place_of(file: FileLines, edit: Edit, expected: int = -1, *, counts_right: bool = False) -> Place:
     """Where the lines that an edit replaces stand.
 
     The rules, in their order; the first that finds the lines decides:
 
     1. The lines stand there exactly, once. If they also stand elsewhere apart from blanks, that is no
        decision: models drop indentation and blank lines when they copy, so either may be meant.
-    2. Of several such places, the one at the line that a diff states, exactly, or the only one below the
-       headings that it names. Line numbers that are merely near are no proof, as models get them wrong.
+    2. Of several such places, the only one below the headings that a diff names. Of several there, or without
+       headings, the one that stands exactly at the line that the diff states; without headings only if an
+       earlier hunk stood at its line, too. Models get line numbers wrong, so that one alone proves nothing.
     3. They stand there once apart from blanks: at line ends, in the indentation, as blank lines.
     4. They stand there once apart from typography, such as quotation marks.
     5. One region is alike (0.9 and more), clearly more than any other, and differs only in lines that the
@@ -86,6 +87,7 @@ def place_of(file: FileLines, edit: Edit, expected: int = -1) -> Place:
         file: The file as it stands.
         edit: The edit; some of the lines that it replaces hold text.
         expected: The line, from 0, at which a diff says that the lines begin.
+        counts_right: Whether earlier hunks of the diff stood at the lines that it states.
 
     Raises:
         Misfit: The lines stand nowhere, or in several places of which none is plainly meant.
@@ -99,7 +101,7 @@ def place_of(file: FileLines, edit: Edit, expected: int = -1) -> Place:
     if len(exact) == len(alike) == 1:
         return Place(exact[0].numbers)
     if exact or alike:
-        return _chosen(file, edit, exact, alike, expected)
+        return _chosen(file, edit, exact, alike, expected, counts_right=counts_right)
     if dots := next((line.strip() for line in before if _DOTS.fullmatch(line.strip())), ""):
         raise Misfit(f"leaves lines out at {dots[:40]!r}, and only lines that stand in the file can be found")
     return _by_typography(file, before) or _by_likeness(file, edit)
@@ -118,7 +120,8 @@ def is_there(file: FileLines, edit: Edit, place: Place | None = None) -> bool:
         )
         first, last = place.numbers[0], place.numbers[-1]
         return adds and any(at <= first and last < at + len(after) for at in _windows(file.lines, after))
-    found = _windows(file.words, _words(after)) if _shows_its_result(edit) else []
+    filled = [[line.rstrip() for line in lines if line.strip()] for lines in (file.lines, after)]
+    found = _windows(*filled) if _shows_its_result(edit) else []
     if len(found) != 1 or len(_WORD.findall("\n".join(after))) < _MIN_WORDS:
         return False
     nearest = nearest_start(file.words, _words(edit.old_lines))
@@ -126,12 +129,12 @@ def is_there(file: FileLines, edit: Edit, place: Place | None = None) -> bool:
 
 
 def _shows_its_result(edit: Edit) -> bool:
-    """Whether each step of an edit writes text, or deletes lines between two that it keeps.
+    """Whether each step of an edit writes words, or deletes lines between words that it keeps.
 
-    Of a deletion at the edge, the lines that are left say nothing about the lines that go.
+    Of a deletion at the edge, or between braces, the lines that are left say nothing about those that go.
     """
     steps = operations(edit)
-    says = [any(map(str.strip, edit.new_lines[step.j1 : step.j2])) for step in steps]
+    says = [any(map(_WORD.search, edit.new_lines[step.j1 : step.j2])) for step in steps]
     between = [*(a and b for a, b in zip([False, *says], [*says[1:], False], strict=False)), False]
     return any(not step.keeps for step in steps) and all(
         step.keeps or said or kept for step, said, kept in zip(steps, says, between, strict=False)
@@ -146,18 +149,28 @@ class _Window(NamedTuple):
 
 
 def _chosen(
-    file: FileLines, edit: Edit, exact: Sequence[_Window], alike: Sequence[_Window], expected: int
+    file: FileLines,
+    edit: Edit,
+    exact: Sequence[_Window],
+    alike: Sequence[_Window],
+    expected: int,
+    *,
+    counts_right: bool,
 ) -> Place:
     """The place that is meant of several, or the only one that is alike."""
-    at_line = [window for window in exact if window.begin == expected]
-    if at_line:
-        return Place(at_line[0].numbers)
-    windows = _below(file, alike, edit.sections) if len(alike) > 1 and edit.sections else alike
+    below = _below(file, alike, edit.sections) if len(alike) > 1 and edit.sections else []
+    windows = below or alike
+    if len(windows) > 1 and (below or counts_right):
+        at_line = [window for window in exact if window.begin == expected]
+        windows = [window for window in at_line if not below or _among(window, below)] or windows
     if len(windows) != 1:
-        raise Misfit(f"fits in several places ({_line_numbers(windows or alike)})", several=True)
+        raise Misfit(f"fits in several places ({_line_numbers(windows)})", several=True)
     (window,) = windows
-    is_exact = any(window.numbers == other.numbers for other in exact)
-    return Place(window.numbers, "" if is_exact else "blanks")
+    return Place(window.numbers, "" if _among(window, exact) else "blanks")
+
+
+def _among(window: _Window, windows: Sequence[_Window]) -> bool:
+    return any(list(window.numbers) == list(other.numbers) for other in windows)
 
 
 def _line_numbers(windows: Sequence[_Window]) -> str:
@@ -205,7 +218,7 @@ def _below(file: FileLines, windows: Sequence[_Window], sections: Sequence[str])
             return []
         start = found[0]
         stop = _end_of_section(file.lines, start, stop)
-    return [window for window in windows if window.numbers[-1] >= start and window.numbers[0] < stop]
+    return [window for window in windows if start < window.numbers[0] < stop]
 
 
 def _is_heading(line: str, section: str) -> bool:

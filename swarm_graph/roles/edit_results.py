@@ -140,6 +140,7 @@ def _fitted(file: FileLines, edit: Edit, place: Place) -> list[str]:
         lines = [line.rstrip() for line in lines]
     if place.apart_from == "typography":
         used = {char for a, b in zip(quoted, there, strict=True) for char in set(a) - set(b)}
+        used -= set("".join(there))
         used |= set(_QUOTES) if used & set(_QUOTES) else set()
         lines = ["".join(plain(char) if char in used else char for char in line) for line in lines]
     return lines

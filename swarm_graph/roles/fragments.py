@@ -6,7 +6,7 @@ import ast
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from swarm_graph.roles.placeholders import PROGRAMS, extension_of
 
@@ -157,8 +157,20 @@ def _functions(path: str, text: str) -> Iterator[str]:
             yield words[-1]
 
 
+def writes_files(text: str) -> bool:
+    """Whether a text is the JSON of files or edits, as in `{"file": "a.py", "search": "x"}`."""
+    return _holds(text, _CALL_KEYS[1:])
+
+
 def _is_call(text: str) -> bool:
     """Whether a text is the JSON of calls, or of files or edits."""
+    return _holds(text, _CALL_KEYS)
+
+
+def _holds(text: str, forms: Sequence[tuple[set[str], set[str]]]) -> bool:
+    """Whether a text is JSON of one or several objects, each with keys of one of these forms."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -169,7 +181,6 @@ def _is_call(text: str) -> bool:
         )
     calls = value if isinstance(value, list) else [value]
     return bool(calls) and all(
-        isinstance(call, dict)
-        and any(call.keys() & names and call.keys() & what for names, what in _CALL_KEYS)
+        isinstance(call, dict) and any(call.keys() & names and call.keys() & what for names, what in forms)
         for call in calls
     )

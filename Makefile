@@ -106,6 +106,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/watching.py
 	$(BIN)/python benchmarks/overhead.py $(before)
 	$(BIN)/python benchmarks/at_once.py $(before)
+	$(BIN)/python benchmarks/repository.py
 	$(BIN)/python benchmarks/profiled.py
 
 # Each stamp says: .venv has what this lock file pins. The dev lock holds the runtime lock's versions.

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,10 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the key that signs sessions out of the home folder; processes that tests start inherit this."""
+    """Keep the key that signs sessions, and outlines, out of the home folder, for processes of tests, too."""
     folder = tempfile.mkdtemp(prefix="swarm-graph-tests-")
     os.environ["XDG_DATA_HOME"] = folder
+    caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    os.environ.setdefault("PIP_CACHE_DIR", str(caches / "pip"))
+    os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from swarm_graph.errors import RepositoryError
 from swarm_graph.repository.git import Git
 
 REGULAR, EXECUTABLE, LINK, SUBMODULE = "100644", "100755", "120000", "160000"
+_GROUP_BYTES = 16_000_000
 
 
 class Entry(NamedTuple):
@@ -84,6 +85,18 @@ class Snapshot:
             contents[blob] = output[end + 1 : end + 1 + size]
             at = end + 1 + size + 1
         return {path: contents[blob] for path, blob in wanted.items()}
+
+    def read_in_groups(self, paths: Iterable[str]) -> Iterator[dict[str, bytes]]:
+        """The contents of many files, in groups that fit into memory. Raises as `read_many`."""
+        group: list[str] = []
+        size = 0
+        for path in paths:
+            if group and size + self.entries[path].size > _GROUP_BYTES:
+                yield self.read_many(group)
+                group, size = [], 0
+            group.append(path)
+            size += self.entries[path].size
+        yield self.read_many(group)
 
 
 @lru_cache(maxsize=8)

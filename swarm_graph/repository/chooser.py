@@ -27,10 +27,12 @@ _MAX_QUESTION_WORDS = 200
 _WEIGHTS = {"path": 1.0, "names": 0.5, "text": 1.0}
 """What the columns count. Each is an index of its own: in one index the length of a file's text would lessen
 the score of its path."""
-_SUBJECTS, _COMPANY, _SEEDS = 0.5, 0.3, 5
+_SUBJECTS, _COMPANY, _SEEDS = 0.4, 0.4, 5
 """What similar commits count, and files changed together with the best ones, beside the columns."""
 _TOKENIZER = "porter unicode61"
 _HEADING = re.compile(r"^#+ +(.{1,200})$", re.MULTILINE)
+_PURPOSE = re.compile(r'\s*(?:#.*\n\s*)*r?"""(.{1,300}?)(?:\n\n|""")', re.DOTALL)
+"""The first paragraph of a Python file's docstring."""
 _BINARY_BYTES = 8_000
 _LOCK = Lock()
 
@@ -167,9 +169,13 @@ def _documents(snapshot: Snapshot, outlines: Mapping[str, Outline]) -> Iterator[
 
 
 def _names(path: str, outline: Outline, text: str) -> str:
-    """The names that a file defines; of Markdown its headings."""
-    named = _HEADING.findall(text) if path.endswith(".md") else [one.name for one in outline.definitions]
-    return " ".join(named)
+    """The names that a file defines, and its headings or the beginning of its docstring."""
+    names = [one.name for one in outline.definitions]
+    if path.endswith(".md"):
+        names += _HEADING.findall(text)
+    if path.endswith(".py") and (purpose := _PURPOSE.match(text)):
+        names.append(purpose[1])
+    return " ".join(names)
 
 
 def _relative(scores: Mapping[str, float]) -> dict[str, float]:

@@ -28,7 +28,7 @@ from swarm_graph.cli.options import (
 )
 from swarm_graph.cli.session_runner import resuming_coordinator, run_session
 from swarm_graph.errors import InputError, SwarmError
-from swarm_graph.state import DATA_DIR, Phase
+from swarm_graph.state import DATA_DIR, Phase, SwarmState
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.saver import SwarmSaver
@@ -239,16 +239,21 @@ def _session(keyboard: Keyboard, data_dir: str) -> str:
 @click.option(
     "--at", metavar="CHECKPOINT", help="Show the state at this checkpoint (see `sessions history`)."
 )
+@click.option(
+    "--findings",
+    type=click.Choice(["text", "json", "sarif"]),
+    help="Print the findings alone: a line `path:line: severity: problem` each, JSON, or SARIF 2.1.0.",
+)
 @data_option
 @json_option
-def show(session: str | None, at: str | None, data_dir: str, as_json: bool) -> None:
+def show(session: str | None, at: str | None, findings: str | None, data_dir: str, as_json: bool) -> None:
     """Show the runs, tasks and calls of SESSION (default: the newest); with --at an earlier state."""
     from swarm_graph.reports.listing import session_account, session_account_text, state_text
     from swarm_graph.sessions.ids import open_catalogue, session_to_read
 
     with open_catalogue(Path(data_dir)) as catalogue:
         found = session_to_read(catalogue, session)
-        if at is None:
+        if at is None and findings is None:
             account = session_account(catalogue, found)
             print_result(account, session_account_text(account), as_json)
             return
@@ -258,9 +263,21 @@ def show(session: str | None, at: str | None, data_dir: str, as_json: bool) -> N
     from swarm_graph.sessions.resume import roles_to_read
 
     with _saver(data_dir) as saver:
-        moment = find_moment(moments(saver, found), at)
+        past = moments(saver, found)
+        state: SwarmState = find_moment(past, at).state if at else past[-1].state if past else {}
         roles = roles_to_read(found, trusted=is_own(saver.catalogue, found))
-    print_result(moment.state, state_text(moment.state, roles), as_json)
+    if findings is None:
+        print_result(state, state_text(state, roles), as_json)
+    else:
+        _print_findings(state, "json" if as_json else findings)
+
+
+def _print_findings(state: SwarmState, form: str) -> None:
+    from swarm_graph.sessions.findings_files import findings_lines, findings_rows, findings_sarif
+
+    found = state.get("findings", [])
+    document = findings_sarif(found) if form == "sarif" else findings_rows(found)
+    print_result(document, findings_lines(found), as_json=form != "text")
 
 
 @sessions.command(

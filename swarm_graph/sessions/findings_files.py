@@ -1,0 +1,65 @@
+"""The findings of a session for editors and forges: one a line, as JSON, and as SARIF."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from swarm_graph.roles.locations import place_of
+from swarm_graph.sessions.sarif import sarif_log
+from swarm_graph.state import CHANGE, Finding, SwarmState
+from swarm_graph.text import printable, to_json, without_lone_surrogates, without_loops
+
+
+def findings_files(state: SwarmState) -> dict[str, str]:
+    """The files of findings of a session on a repository: name to text; none before its first verdict."""
+    if state.get("kind") != CHANGE or "findings" not in state:
+        return {}
+    findings = state["findings"]
+    return {
+        "findings.json": to_json(findings_rows(findings)),
+        "findings.sarif": to_json(findings_sarif(findings)),
+    }
+
+
+def findings_lines(findings: Iterable[Finding]) -> str:
+    """A line for each finding, `path:line: severity: problem (suggestion)`: editors make a link of it."""
+    return "".join(f"{_line(_clean(finding))}\n" for finding in findings)
+
+
+def findings_rows(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """Each finding with the path and the lines of its location, which are null if it names none."""
+    return [_row(_clean(finding)) for finding in findings]
+
+
+def findings_sarif(findings: Iterable[Finding]) -> dict[str, Any]:
+    """A log in SARIF 2.1.0."""
+    return sarif_log([_clean(finding) for finding in findings])
+
+
+def _clean(finding: Finding) -> Finding:
+    """A finding without control characters and loops of its model."""
+    problem, suggestion, location = (
+        without_lone_surrogates(printable(without_loops(finding[key]))).strip()
+        for key in ("problem", "suggestion", "location")
+    )
+    return {**finding, "problem": problem, "suggestion": suggestion, "location": location}
+
+
+def _line(finding: Finding) -> str:
+    place = place_of(finding["location"])
+    # Tools read `path:line:`; a range would be no line for them.
+    where = f"{place.path}:{max(place.line, 1)}" if place else finding["location"]
+    advice = f" ({finding['suggestion']})" if finding["suggestion"] else ""
+    parts = [where, finding["severity"], f"{finding['problem']}{advice}"]
+    return " ".join(": ".join(filter(None, parts)).split())
+
+
+def _row(finding: Finding) -> dict[str, Any]:
+    place = place_of(finding["location"])
+    return {
+        "path": place.path if place else None,
+        "line": place.line or None if place else None,
+        "last_line": place.last or None if place else None,
+        **finding,
+    }

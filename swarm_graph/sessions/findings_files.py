@@ -9,6 +9,8 @@ from swarm_graph.roles.locations import place_of
 from swarm_graph.sessions.sarif import sarif_log
 from swarm_graph.state import CHANGE, Finding, SwarmState
 from swarm_graph.text import printable, to_json, without_lone_surrogates, without_loops
+FINDINGS_FILES = ("findings.json", "findings.sarif")
+"""The files that `findings_files` writes."""
 
 
 def findings_files(state: SwarmState) -> dict[str, str]:
@@ -16,10 +18,8 @@ def findings_files(state: SwarmState) -> dict[str, str]:
     if state.get("kind") != CHANGE or "findings" not in state:
         return {}
     findings = state["findings"]
-    return {
-        "findings.json": to_json(findings_rows(findings)),
-        "findings.sarif": to_json(findings_sarif(findings)),
-    }
+    texts = (to_json(findings_rows(findings)), to_json(findings_sarif(findings)))
+    return dict(zip(FINDINGS_FILES, texts, strict=True))
 
 
 def findings_lines(findings: Iterable[Finding]) -> str:

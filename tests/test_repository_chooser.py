@@ -132,5 +132,16 @@ def test_words_are_parts_of_identifiers_without_endings() -> None:
     assert match_scores([], []) == []
 
 
+def test_the_purpose_of_a_file_counts_and_comments_cost_no_time(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "a.py": '#!/usr/bin/python\n# Ours\n\n"""Sends the telegrams.\n\nAnd more."""\n' + "x = 1\n" * 99,
+        "b.py": "# telegrams\n" + "x = 1\n" * 99,
+        "c.py": "#\n" * 20_000 + "# a\n\n  \n" * 20_000 + "x = 1\n",
+        "d.md": "# " * 30_000,
+        "e.py": '"""' + "a\n" * 40_000,
+    }
+    assert rank("telegrams", snapshot_of(tmp_path / "project", files), {}, 2) == ["a.py", "b.py"]
+
+
 def test_this_sqlite_searches_text() -> None:
     assert "ENABLE_FTS5" in {row[0] for row in sqlite3.connect(":memory:").execute("PRAGMA compile_options")}

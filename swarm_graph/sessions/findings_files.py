@@ -9,6 +9,7 @@ from swarm_graph.roles.locations import place_of
 from swarm_graph.sessions.sarif import sarif_log
 from swarm_graph.state import CHANGE, Finding, SwarmState
 from swarm_graph.text import printable, to_json, without_lone_surrogates, without_loops
+
 FINDINGS_FILES = ("findings.json", "findings.sarif")
 """The files that `findings_files` writes."""
 

@@ -30,7 +30,7 @@ the score of its path."""
 _SUBJECTS, _COMPANY, _SEEDS = 0.4, 0.4, 5
 """What similar commits count, and files changed together with the best ones, beside the columns."""
 _TOKENIZER = "porter unicode61"
-_HEADING = re.compile(r"^#+ +(.{1,200})$", re.MULTILINE)
+_HEADING = re.compile(r"^#+ +(\S[^\n]{0,199})", re.MULTILINE)
 _PURPOSE = re.compile(r'(?:#[^\n]*\n|\s)*r?"""(.{1,300}?)(?:\n\n|""")', re.DOTALL)
 """The first paragraph of a Python file's docstring."""
 _BINARY_BYTES = 8_000

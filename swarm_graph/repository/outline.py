@@ -50,12 +50,10 @@ class Outline(NamedTuple):
 
     Attributes:
         definitions: In the order of the file.
-        imports: The dotted names that it imports, such as `os.path` or `.model.User`; of Python only.
         problem: Why there are no definitions, in words; empty if the file was read or has none by its kind.
     """
 
     definitions: tuple[Definition, ...] = ()
-    imports: tuple[str, ...] = ()
     problem: str = ""
 
     def to_json(self) -> bytes:
@@ -65,8 +63,8 @@ class Outline(NamedTuple):
     @staticmethod
     def from_json(line: bytes) -> Outline:
         """The outline of a line that `to_json` made. Raises ValueError or TypeError if it is none."""
-        definitions, imports, problem = json.loads(line)
-        return Outline(tuple(Definition(*one) for one in definitions), tuple(imports), problem)
+        definitions, problem = json.loads(line)
+        return Outline(tuple(Definition(*one) for one in definitions), problem)
 
 
 def python_outline(source: bytes) -> Outline:
@@ -75,12 +73,11 @@ def python_outline(source: bytes) -> Outline:
         tree = ast.parse(source)
         lines = _LINE_END.split(source.decode(errors="replace"))
         definitions = [*islice(_definitions(tree.body, lines, 0), MAX_DEFINITIONS)]
-        imports = dict.fromkeys(_imports(tree.body))
     except SyntaxError as error:
         return Outline(problem=f"a syntax error in line {error.lineno or 1}")
     except (ValueError, RecursionError, MemoryError):
         return Outline(problem="it cannot be parsed")
-    return Outline(tuple(definitions), tuple(imports))
+    return Outline(tuple(definitions))
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -119,16 +116,6 @@ def _signature(node: _Function | ast.ClassDef, lines: list[str]) -> str:
         return f"{kind} {node.name}({bases})" if bases else f"{kind} {node.name}"
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     return f"{kind} {node.name}({ast.unparse(node.args)}){returns}"
-
-
-def _imports(body: list[ast.stmt]) -> Iterator[str]:
-    for node in _statements(body):
-        match node:
-            case ast.Import(names):
-                yield from (alias.name for alias in names)
-            case ast.ImportFrom(module, names, level):
-                parent = "." * (level or 0) + (f"{module}." if module else "")
-                yield from (f"{parent}{alias.name}" for alias in names)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from swarm_graph.text import format_count, printable
 MAX_SOURCE_BYTES = 1_000_000
 """A larger file has no outline: it is data, or generated."""
 _TOO_LARGE = Outline(problem="it is larger than 1 MB")
-_READER = f"1/{sys.version_info[0]}.{sys.version_info[1]}"
+_READER = f"2/{sys.version_info[0]}.{sys.version_info[1]}"
 """The version of the outlines that are kept: Python's grammar decides what can be parsed."""
 _SIGNATURE_SHARE = 0.75
 """The part of a map for signatures; the rest lists other paths."""

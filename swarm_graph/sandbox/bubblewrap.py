@@ -75,6 +75,7 @@ def is_root() -> bool:
 
 
 def _system() -> Iterator[str]:
+    yield from ("--perms", "0755", "--dir", "/etc")  # bwrap makes it for its owner alone, who is root here
     for name in READABLE_PATHS:
         yield from ("--ro-bind-try", name, name)
     for name in SYSTEM_FOLDERS:

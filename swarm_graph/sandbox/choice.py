@@ -9,7 +9,7 @@ from swarm_graph.errors import SandboxError
 from swarm_graph.sandbox.bare import Bare
 from swarm_graph.sandbox.bubblewrap import Bubblewrap
 from swarm_graph.sandbox.container import Container
-from swarm_graph.sandbox.interpreter import interpreter
+from swarm_graph.sandbox.interpreter import any_interpreter
 from swarm_graph.sandbox.landlock import Landlock
 from swarm_graph.sandbox.protocol import Sandbox
 from swarm_graph.settings import Execution
@@ -32,10 +32,10 @@ def problems(settings: Execution) -> Iterator[tuple[Sandbox, str]]:
     """Each candidate with the reason why it cannot be used on this machine; empty if it can be used.
 
     Raises:
-        ConfigError: `execution.python` cannot be run or has no pytest.
+        ConfigError: `execution.python` cannot be run.
     """
     for sandbox in candidates(settings):
-        yield sandbox, sandbox.problem(interpreter(settings.python))
+        yield sandbox, sandbox.problem(any_interpreter(settings.python))
 
 
 def choose(settings: Execution) -> Sandbox:
@@ -43,7 +43,7 @@ def choose(settings: Execution) -> Sandbox:
 
     Raises:
         SandboxError: None works; the message says why for each.
-        ConfigError: `execution.python` cannot be run or has no pytest.
+        ConfigError: `execution.python` cannot be run.
     """
     choice = _choose(settings.sandbox, settings.python, settings.image, settings.unsafe)
     if isinstance(choice, str):

@@ -22,9 +22,8 @@ print(json.dumps([paths, sys.version.split()[0], bool(pytest)]))
 _TIMEOUT_S = 30
 
 
-@cache
 def interpreter(python: str | None) -> Interpreter:
-    """The interpreter that runs the tests, with the folders that it needs.
+    """The interpreter that runs the generated tests, with the folders that it needs.
 
     Args:
         python: Path of a Python or of a virtual environment; None for the running interpreter.
@@ -32,6 +31,17 @@ def interpreter(python: str | None) -> Interpreter:
     Raises:
         ConfigError: It cannot be run, or has no pytest.
     """
+    found = any_interpreter(python)
+    if not found.has_pytest:
+        raise ConfigError(
+            f"execution.python: '{found.path}' has no pytest; install pytest there, or name another Python"
+        )
+    return found
+
+
+@cache
+def any_interpreter(python: str | None) -> Interpreter:
+    """As `interpreter`, but pytest may be missing: a repository's own tests may need none."""
     path = _executable(python)
     try:
         answer = subprocess.run(
@@ -48,11 +58,7 @@ def interpreter(python: str | None) -> Interpreter:
         raise ConfigError(
             f"execution.python: cannot run '{path}' ({error}); name a Python 3.9 or newer"
         ) from error
-    if not has_pytest:
-        raise ConfigError(
-            f"execution.python: '{path}' has no pytest; install pytest there, or name another Python"
-        )
-    return Interpreter(path, tuple(_outermost(paths)), version)
+    return Interpreter(path, tuple(outermost(paths)), version, has_pytest)
 
 
 def _executable(python: str | None) -> str:
@@ -66,7 +72,7 @@ def _executable(python: str | None) -> str:
     return str(Path(os.path.realpath(found.parent), found.name))
 
 
-def _outermost(paths: list[str]) -> list[str]:
+def outermost(paths: list[str]) -> list[str]:
     """The existing folders, without those inside another one or inside /usr, which every sandbox has."""
     folders = {os.path.realpath(path) if not Path(path).is_symlink() else path for path in paths}
     outermost: list[str] = []

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
@@ -30,7 +30,7 @@ SANDBOX_PROCESSES = 8
 
 def run(
     command: list[str],
-    stdin: bytes,
+    stdin: Iterable[bytes],
     limits: Limits,
     *,
     environment: Mapping[str, str],
@@ -43,7 +43,7 @@ def run(
 
     Args:
         command: The host's command.
-        stdin: What the command reads.
+        stdin: What the command reads, in pieces.
         limits: For all processes of the command together.
         environment: The environment of the host's command.
         folder: The writable folder, as the command's processes see it.
@@ -149,9 +149,10 @@ def _thread(work: Callable[..., None], pipe: IO[bytes], data: object) -> threadi
     return threading.Thread(target=work, args=(pipe, data), daemon=True)
 
 
-def _write(pipe: IO[bytes], data: bytes) -> None:
+def _write(pipe: IO[bytes], pieces: Iterable[bytes]) -> None:
     with suppress(OSError), pipe:
-        pipe.write(data)
+        for piece in pieces:
+            pipe.write(piece)
 
 
 def _read(pipe: IO[bytes], into: Tail) -> None:

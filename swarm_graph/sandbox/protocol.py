@@ -57,6 +57,7 @@ class Interpreter:
     path: str
     folders: tuple[str, ...]
     version: str = ""
+    has_pytest: bool = True
 
 
 Disk = Literal["own", "host", "hidden"]

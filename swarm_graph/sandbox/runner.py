@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import marshal
-import re
 import secrets
-import struct
-import sys
-import tempfile
 import threading
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
 from pathlib import PurePosixPath
 from typing import Any
 
 from swarm_graph.errors import SandboxError
-from swarm_graph.sandbox import process
 from swarm_graph.sandbox.bare import UNSAFE
 from swarm_graph.sandbox.choice import choose
 from swarm_graph.sandbox.evidence import make_evidence
 from swarm_graph.sandbox.interpreter import interpreter
-from swarm_graph.sandbox.protocol import MIB, Finished, Limits, Sandbox
+from swarm_graph.sandbox.job import MAX_CHARACTERS, limits_of, module, run_job, shortened, without_addresses
+from swarm_graph.sandbox.protocol import Finished, Sandbox
 from swarm_graph.sandbox.testlog import Entry, TestLog, read_test_log, signed, stop_outcome
-from swarm_graph.settings import Execution, ExecutionLimits
+from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence, Failure, Outcome
 
 log = logging.getLogger("swarm_graph")
-
-MAX_CHARACTERS = 2000
-_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 
 
 def run_tests(
@@ -97,18 +86,15 @@ class _TestRun:
         self, code: Mapping[str, str], tests: Mapping[str, str], settings: Execution, sandbox: Sandbox
     ) -> None:
         self.settings, self.sandbox = settings, sandbox
-        self.limits = _limits(settings.limits)
+        self.limits = limits_of(settings.limits)
         self.key = secrets.token_bytes(32)
         self.job: dict[str, Any] = {
             "code": self._allowed(code, tests),
             "tests": dict(tests),
             "command": settings.command,
             "packages": settings.allowed_packages,
-            "limits": sandbox.kernel_limits(self.limits),
-            "filter": sandbox.syscall_filter().hex(),
             "ready": signed({"kind": "ready"}, self.key),
-            "python": sys.version,
-            "modules": {name: _module(name) for name in ("marks", "judged")},
+            "modules": {name: module(name) for name in ("marks", "judged")},
         }
 
     def _allowed(self, code: Mapping[str, str], tests: Mapping[str, str]) -> dict[str, str]:
@@ -129,38 +115,15 @@ class _TestRun:
         return any(text.strip() for path, text in code.items() if path not in tests)
 
     def run(self, cancelled: threading.Event | None) -> Evidence:
-        host_folder = tempfile.mkdtemp(prefix="swarm-run-") if self.sandbox.disk == "host" else ""
-        work_folder = self.sandbox.work_folder(host_folder)
-        try:
-            finished = self._execute(host_folder, work_folder, cancelled)
-        except OSError as error:
-            raise SandboxError(f"the tests could not be started in {self.sandbox.name}: {error}") from error
-        finally:
-            if host_folder:
-                process.remove(host_folder)
-        return self._evidence(finished, f"{work_folder}/project/")
-
-    def _execute(self, host_folder: str, work_folder: str, cancelled: threading.Event | None) -> Finished:
         python = interpreter(self.settings.python)
-        inner = [python.path, "-s", "-c", _program("inside")]
-        command = self.sandbox.command(inner, python, self.limits, host_folder)
-        job = json.dumps({**self.job, "folder": work_folder}).encode()
-        return process.run(
-            command,
-            struct.pack(">Q", len(job)) + job + self.key,
-            self.limits,
-            environment=self.sandbox.environment(host_folder),
-            folder=work_folder,
-            disk=self.sandbox.disk,
-            cancelled=cancelled,
-            stop=self.sandbox.stop,
-        )
+        ran = run_job(self.job, [self.key], self.sandbox, python, self.limits, cancelled)
+        return self._evidence(*ran)
 
     def _evidence(self, finished: Finished, project: str) -> Evidence:
         """The evidence of a finished test run; `project` is the path of its folder, with a slash."""
         entries, genuine = read_test_log(finished.stdout, self.key)
         entries = [_relative(entry, project) for entry in entries]
-        output = _without_addresses(finished.stderr.decode(errors="replace").strip())[-MAX_CHARACTERS:]
+        output = without_addresses(finished.stderr.decode(errors="replace").strip())[-MAX_CHARACTERS:]
         fields = {
             "exit_code": finished.exit_code,
             "seconds": round(finished.seconds, 3),
@@ -176,29 +139,6 @@ class _TestRun:
             return _command_evidence(finished, fields, output)
         test_log = TestLog(entries, genuine=genuine, has_code=self._has_code())
         return _pytest_evidence(test_log, finished, fields, output)
-
-
-def _program(name: str) -> str:
-    """The text of a program that runs inside the sandbox."""
-    return resources.files("swarm_graph.sandbox").joinpath(f"{name}.py").read_text(encoding="utf-8")
-
-
-@cache
-def _module(name: str) -> dict[str, str]:
-    """A program as text, and compiled for the Python that runs here, which is usually the sandbox's too."""
-    text = _program(name)
-    return {"text": text, "code": marshal.dumps(compile(text, f"<{name}>", "exec")).hex()}
-
-
-def _limits(settings: ExecutionLimits) -> Limits:
-    return Limits(
-        seconds=settings.seconds,
-        memory=settings.memory_mb * MIB,
-        processes=settings.processes,
-        disk=settings.disk_mb * MIB,
-        files=settings.files,
-        output=settings.output_mb * MIB,
-    )
 
 
 def _command_evidence(finished: Finished, fields: Mapping[str, Any], output: str) -> Evidence:
@@ -223,15 +163,11 @@ def _pytest_evidence(
 
 
 def _failure(entry: Entry) -> Failure:
-    text = str(entry["text"])
-    if len(text) > MAX_CHARACTERS:
-        half = MAX_CHARACTERS // 2
-        text = f"{text[:half]}\n[...]\n{text[-half:]}"
     return Failure(
         test=str(entry["test"]),
         place=str(entry["place"]),
-        problem=_without_addresses(str(entry["problem"])),
-        text=_without_addresses(text),
+        problem=without_addresses(str(entry["problem"])),
+        text=without_addresses(shortened(str(entry["text"]))),
         by_tests=bool(entry["by_tests"]),
     )
 
@@ -241,8 +177,3 @@ def _relative(entry: Entry, project: str) -> Entry:
     return {
         key: value.replace(project, "") if isinstance(value, str) else value for key, value in entry.items()
     }
-
-
-def _without_addresses(text: str) -> str:
-    """The text without memory addresses, so that the same failure reads the same in every test run."""
-    return _ADDRESS.sub("0x…", text)

@@ -409,6 +409,10 @@ class Execution(Settings):
     command: list[str] = Field(
         [], description='Test command in place of pytest, for other languages, as in ["node", "--test"].'
     )
+    readable: list[str] = Field(
+        [],
+        description="Folders that a repository's tests may read: a toolchain outside /usr, node_modules.",
+    )
     image: str | None = Field(None, description="Local image for docker or podman; it is never pulled.")
     unsafe: bool = Field(False, description="Run the tests without a sandbox where none is available.")
     limits: ExecutionLimits = ExecutionLimits()

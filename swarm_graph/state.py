@@ -134,6 +134,12 @@ class Evidence(TypedDict):
     seconds: float
     attempt: int
     """The number of the test run in its round; above 1 after the tester rewrote broken tests."""
+    rests_on: NotRequired[str]
+    """Of a repository's own tests: their command, and what the outcome rests on."""
+    results: NotRequired[dict[str, list[str]]]
+    """Of a repository's own tests before the change: the names by result (passed, failed, …)."""
+    by_report: NotRequired[bool]
+    """Whether the test runner reported these results; otherwise the command's output names them."""
 
 
 class Review(TypedDict):

@@ -67,6 +67,7 @@ def evidence_line(evidence: Mapping[str, Any]) -> str:
     facts = [] if evidence["exit_code"] is None else [f"exit code {evidence['exit_code']}"]
     facts += [f"{evidence[name]} {name}" for name in _COUNTS if evidence[name]]
     facts.append(f"sandbox: {evidence['sandbox']}")
+    facts += [f"by {evidence['rests_on']}"] if evidence.get("rests_on") else []
     return f"{text} ({', '.join(facts)})"
 
 
@@ -79,6 +80,7 @@ def evidence_text(evidence: Evidence) -> str:
     if evidence["outcome"] == "not_run":
         return evidence_line(evidence)
     parts = [_heading(evidence)]
+    parts += [f"This is {evidence['rests_on']}."] if evidence.get("rests_on") else []
     parts += [evidence["reason"]] if evidence["reason"] else []
     for failure in evidence["failures"]:
         fault = " (the test itself is at fault)" if failure["by_tests"] else ""

@@ -106,7 +106,7 @@ class TestLog:
         if finished.stopped:
             return TestRunOutcome(stop_outcome(finished), f"it {finished.stopped}{self._in_test()}")
         if end is None and finished.exit_code != 0:
-            ending = _exit_text(finished.exit_code)
+            ending = exit_text(finished.exit_code)
             return TestRunOutcome("failed", f"its process ended with {ending}{self._in_test()}")
         if reason := self._contradiction(finished, end):
             return TestRunOutcome("tampered", reason)
@@ -120,7 +120,7 @@ class TestLog:
         if finished.exit_code == USAGE_ERROR:
             return TestRunOutcome("broken", "pytest could not start")
         if finished.exit_code not in (0, NO_TESTS_COLLECTED):
-            return TestRunOutcome("failed", f"pytest ended with {_exit_text(finished.exit_code)}")
+            return TestRunOutcome("failed", f"pytest ended with {exit_text(finished.exit_code)}")
         if not counts["passed"]:
             return TestRunOutcome("no_tests", self._why_no_test())
         if self._has_code and (reason := self._why_no_judgement()):
@@ -209,7 +209,7 @@ def stop_outcome(finished: Finished) -> Outcome:
     return "timed_out" if finished.stopped.startswith("was still running") else "stopped"
 
 
-def _exit_text(exit_code: int | None) -> str:
+def exit_text(exit_code: int | None) -> str:
     """The exit code or signal; a shell reports a signal as 128 + its number."""
     code = exit_code or 0
     return f"signal {code - 128}" if code > 128 else f"signal {-code}" if code < 0 else f"exit code {code}"

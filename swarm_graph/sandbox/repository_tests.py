@@ -1,0 +1,284 @@
+"""Run a repository's own tests in a sandbox, on a copy, and return the evidence."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Collection, Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from swarm_graph.errors import SandboxError
+from swarm_graph.repository.snapshot import Snapshot
+from swarm_graph.repository.test_commands import CONFIGURED, BaseFiles, TestCommand
+from swarm_graph.repository.test_settings import judging_settings, source_folders
+from swarm_graph.sandbox.choice import choose
+from swarm_graph.sandbox.evidence import make_evidence
+from swarm_graph.sandbox.interpreter import any_interpreter, outermost
+from swarm_graph.sandbox.job import MAX_CHARACTERS, limits_of, module, program, run_job, without_addresses
+from swarm_graph.sandbox.project_copy import ProjectCopy, pieces
+from swarm_graph.sandbox.protocol import Finished, Limits, Sandbox
+from swarm_graph.sandbox.report import RESULTS, Report
+from swarm_graph.sandbox.test_output import results_in
+from swarm_graph.sandbox.testlog import exit_text, stop_outcome
+from swarm_graph.settings import Execution
+from swarm_graph.state import Evidence, Failure, Outcome
+
+_LACKS_PACKAGES = re.compile(r"No module named|No package metadata|unrecognized arguments|no pytest")
+READY = b"ready\n"
+MAX_COPY_BYTES = 1 << 30
+MAX_FAILURES = 10
+MAX_RESULTS = 20_000
+"""More tests are counted, but not kept by name."""
+NO_TESTS_COLLECTED = 5
+_OF_A_TEST = (
+    "ImportError",
+    "ModuleNotFoundError",
+    "NameError",
+    "SyntaxError",
+    "IndentationError",
+    "fixture '",
+)
+"""How the problem of a test begins that cannot judge the code."""
+
+
+def run_repository_tests(
+    snapshot: Snapshot,
+    changed: Mapping[str, bytes],
+    deleted: Collection[str],
+    command: TestCommand,
+    settings: Execution,
+    cancelled: threading.Event | None = None,
+    *,
+    tests: Collection[str] = (),
+    modes: Mapping[str, str] = {},
+) -> Evidence:
+    """Run a repository's tests on a copy of a commit with a change, and return the evidence.
+
+    If they cannot be run, the outcome is `not_run` with the reason.
+
+    Args:
+        snapshot: The base commit.
+        changed: The files that the change wrote, as bytes; empty for the tests of the base commit.
+        deleted: The paths that the change deletes.
+        command: What runs the tests, found in the base commit.
+        settings: The section `execution` of the config.
+        cancelled: Stops the test run when another thread sets it.
+        tests: The paths that the tester wrote: a failure there may be the test's own fault.
+        modes: The modes of changed files that differ from what the commit has.
+
+    Raises:
+        SandboxError: The tests could not be started, or `settings.mode` is required and they cannot be run.
+        ConfigError: `settings.python` cannot be used.
+        RepositoryError: Git cannot read the commit.
+    """
+    if settings.mode == "off":
+        return make_evidence("not_run", reason="execution.mode is off")
+    try:
+        sandbox = choose(settings)
+    except SandboxError as error:
+        if settings.mode == "required":
+            raise
+        return make_evidence("not_run", reason=str(error))
+    judging = judging_settings(BaseFiles(snapshot), changed, deleted, command)
+    project = ProjectCopy(snapshot, judging.changed, judging.deleted, modes)
+    run = _RepositoryRun(project, command, settings, sandbox, judging.notes)
+    return _blamed(run.evidence(cancelled), tests)
+
+
+class _RepositoryRun:
+    """One run of a repository's tests."""
+
+    def __init__(
+        self,
+        copy: ProjectCopy,
+        command: TestCommand,
+        settings: Execution,
+        sandbox: Sandbox,
+        notes: list[str],
+    ) -> None:
+        self.copy, self.command, self.settings, self.sandbox, self.notes = (
+            copy,
+            command,
+            settings,
+            sandbox,
+            notes,
+        )
+        self.paths = source_folders(copy.base, copy.files)
+        self.readable = [str(Path(folder).expanduser().absolute()) for folder in settings.readable]
+        modules = next((folder for folder in self.readable if Path(folder).name == "node_modules"), "")
+        if modules and "package.json" in self.copy.files:
+            self.copy.link("node_modules", modules)
+
+    def evidence(self, cancelled: threading.Event | None) -> Evidence:
+        if self.copy.size > MAX_COPY_BYTES:
+            return make_evidence(
+                "not_run",
+                reason=f"the repository's files take {self.copy.size >> 20} MiB; at most "
+                f"{MAX_COPY_BYTES >> 20} MiB are copied for its tests",
+            )
+        python = any_interpreter(self.settings.python)
+        python = replace(python, folders=(*python.folders, *outermost(self.readable)))
+        with closing(self.copy.archive()) as archive:
+            ran = run_job(self._job(), pieces(archive), self.sandbox, python, self._limits(), cancelled)
+        return self._read(ran.finished)
+
+    def _job(self) -> dict[str, Any]:
+        """The job for `inside.py`, which hands it to `copied.py`."""
+        pytest, unittest = self.command.pytest_arguments, self.command.unittest_arguments
+        runner = "pytest" if pytest is not None else "unittest" if unittest is not None else ""
+        # One file that cannot be collected, or the first failure, must not hide the results of the others.
+        options = ("--continue-on-collection-errors", "--maxfail=0", "--color=no", "--tb=short")
+        arguments = (*options, *pytest) if pytest is not None else unittest
+        has_own_environment = self.settings.python is not None or self.sandbox.disk == "hidden"
+        return {
+            "command": list(self.command.arguments if arguments is None else arguments),
+            "runner": runner,
+            "reporter": program("reporter") if runner else "",
+            "paths": self.paths,
+            "programs": [str(folder) for folder in map(_programs, self.readable) if folder],
+            "plugins": has_own_environment,
+            "ready": READY.decode(),
+            "modules": {"copied": module("copied")},
+        }
+
+    @property
+    def has_reporter(self) -> bool:
+        return self.command.pytest_arguments is not None or self.command.unittest_arguments is not None
+
+    def _limits(self) -> Limits:
+        """The limits of the settings, and room for the copy; where files lie in memory, there too."""
+        limits, size = limits_of(self.settings.limits), self.copy.size
+        return replace(
+            limits,
+            disk=limits.disk + size,
+            files=limits.files + 2 * len(self.copy.files),
+            memory=limits.memory + (0 if self.sandbox.disk == "host" else size),
+        )
+
+    def _read(self, finished: Finished) -> Evidence:
+        """The evidence of a finished run."""
+        output = without_addresses(finished.stderr.decode(errors="replace").strip())
+        is_ready = finished.stdout.startswith(READY)
+        report = Report(finished.stdout.removeprefix(READY))
+        if not is_ready or report.unusable:
+            cause = report.unusable or (output.splitlines() or [finished.stopped or "it printed nothing"])[-1]
+            return self._not_run(
+                cause if is_ready else f"{self.sandbox.name} did not start the tests: {cause}"
+            )
+        if not self.has_reporter:
+            report.results = results_in(output)
+        outcome, reason = _judged(report, finished) if self.has_reporter else _by_exit_code(finished)
+        failures = report.failures if self.has_reporter else _named_failures(report, outcome)
+        return make_evidence(
+            outcome,
+            exit_code=finished.exit_code,
+            seconds=round(finished.seconds, 3),
+            sandbox=self.sandbox.name,
+            reason="; ".join(filter(None, [reason, *self._notes(outcome)])),
+            failures=failures,
+            output="" if failures or outcome == "passed" else output[-MAX_CHARACTERS:],
+            rests_on=self._rests_on(),
+            results=_by_result(report.results),
+            by_report=self.has_reporter,
+            **report.counts(),
+        )
+
+    def _notes(self, outcome: Outcome) -> list[str]:
+        return self.notes if outcome == "passed" else [*self.notes, self.command.note]
+
+    def _not_run(self, reason: str) -> Evidence:
+        if self.settings.mode == "required":
+            raise SandboxError(reason)
+        return make_evidence("not_run", reason=reason, rests_on=self._rests_on())
+
+    def _rests_on(self) -> str:
+        found = "" if self.command.found_by == CONFIGURED else f", found by {self.command.found_by}"
+        report = "exit code and report" if self.has_reporter else "exit code"
+        return f"the {report} of `{self.command.text}`{found}"
+
+
+def _judged(report: Report, finished: Finished) -> tuple[Outcome, str]:
+    """The outcome of a run with a report, and the reason for it: report and exit code must agree."""
+    where = f", in {report.running}" if report.running else ""
+    if finished.stopped:
+        return stop_outcome(finished), f"it {finished.stopped}{where}"
+    if report.exit_code is None:
+        ending = exit_text(finished.exit_code)
+        if finished.exit_code == 0:
+            return "tampered", f"its process ended with {ending} before the tests were over{where}"
+        return "failed", f"its process ended with {ending}{where}"
+    if report.exit_code != finished.exit_code:
+        return "tampered", f"the report says exit code {report.exit_code}, not {finished.exit_code}"
+    if report.foreign:
+        return "tampered", "something else wrote to the report"
+    results = set(report.results.values())
+    if {"failed", "errored"} & results:
+        return "failed", ""
+    if finished.exit_code == NO_TESTS_COLLECTED or (finished.exit_code == 0 and "passed" not in results):
+        return "no_tests", ""
+    if finished.exit_code == 0:
+        return "passed", ""
+    return "failed", f"no test failed, and yet it ended with {exit_text(finished.exit_code)}"
+
+
+def _by_exit_code(finished: Finished) -> tuple[Outcome, str]:
+    """The outcome of a command without a report: its exit code alone decides."""
+    if finished.stopped:
+        return stop_outcome(finished), f"it {finished.stopped}"
+    return "passed" if finished.exit_code == 0 else "failed", ""
+
+
+def _named_failures(report: Report, outcome: Outcome) -> list[Failure]:
+    """The failing tests that the output names; none if the exit code says that all passed."""
+    names = [name for name, result in report.results.items() if result == "failed"]
+    return [
+        Failure(test=name, place="", problem="failed, as the output says", text="", by_tests=False)
+        for name in names
+        if outcome != "passed"
+    ]
+
+
+def _by_result(results: Mapping[str, str]) -> dict[str, list[str]]:
+    if len(results) > MAX_RESULTS:
+        results = {name: result for name, result in results.items() if result in ("failed", "errored")}
+    return {kind: [name for name, result in results.items() if result == kind] for kind in RESULTS}
+
+
+def _blamed(evidence: Evidence, tests: Collection[str]) -> Evidence:
+    """The evidence, with the failures marked that are the fault of tests that the tester wrote."""
+    for failure in evidence["failures"]:
+        path = failure["place"].partition(":")[0]
+        failure["by_tests"] = path in tests and failure["problem"].startswith(_OF_A_TEST)
+    return evidence
+
+
+def _programs(folder: str) -> Path | None:
+    """The folder of programs in a folder that was lent, or the folder itself."""
+    path = Path(folder)
+    return next((found for found in (path / "bin", path / ".bin") if found.is_dir()), None) or (
+        path if path.name == "bin" else None
+    )
+
+
+def lending_cure(found: Evidence, folder: Path, settings: Execution) -> str:
+    """What the user can do about packages that the tests lack; empty if none is.
+
+    Args:
+        found: The tests on the base commit.
+        folder: The user's working tree.
+        settings: The section `execution` of the config.
+    """
+    texts = [found["output"], *(failure["text"] for failure in found["failures"])]
+    if not any(map(_LACKS_PACKAGES.search, texts)):
+        return ""
+    if found["sandbox"] in ("docker", "podman"):
+        return f"install what is missing in the image '{settings.image}'"
+    if settings.python:
+        return f"install what is missing in '{settings.python}' (execution.python)"
+    own = next(
+        (path for path in (folder / ".venv", folder / "venv") if (path / "pyvenv.cfg").is_file()), None
+    )
+    return f"lend its environment: set execution.python to {own or 'the folder of its virtual environment'}"

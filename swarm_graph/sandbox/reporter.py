@@ -194,4 +194,5 @@ def main() -> None:
     leave(exit_code)  # what the code left behind, exit handlers and threads, must not change the exit code
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ from swarm_graph.errors import SandboxError
 from swarm_graph.sandbox.bare import UNSAFE
 from swarm_graph.sandbox.choice import choose
 from swarm_graph.sandbox.evidence import make_evidence
-from swarm_graph.sandbox.interpreter import interpreter
+from swarm_graph.sandbox.interpreter import any_interpreter, interpreter
 from swarm_graph.sandbox.job import MAX_CHARACTERS, limits_of, module, run_job, shortened, without_addresses
 from swarm_graph.sandbox.protocol import Finished, Sandbox
 from swarm_graph.sandbox.testlog import Entry, TestLog, read_test_log, signed, stop_outcome
@@ -58,15 +58,19 @@ def run_tests(
     return _TestRun(code, tests, settings, sandbox).run(cancelled)
 
 
-def check_execution(settings: Execution) -> None:
+def check_execution(settings: Execution, *, needs_pytest: bool = True) -> None:
     """Fail before any model is called if the tests can never be run as the settings demand.
+
+    Args:
+        settings: The section `execution` of the config.
+        needs_pytest: Whether the interpreter must have pytest; a repository's own tests may need none.
 
     Raises:
         ConfigError: `settings.python` cannot be used.
         SandboxError: `settings.mode` is required and no sandbox works on this machine.
     """
     if settings.mode != "off" and settings.python:
-        interpreter(settings.python)
+        (interpreter if needs_pytest else any_interpreter)(settings.python)
     if settings.mode == "required":
         choose(settings)
 

@@ -398,7 +398,7 @@ class SwarmCoordinator:
             if state.get("kind") == DOCUMENT:
                 evidence = check_evidence(state)
             else:
-                evidence = await run_in_thread(state, execution)
+                evidence = (await run_in_thread(state, execution)).evidence
             record = saver.catalogue.add_verification
             await saver.database.run(record, session.session, state.get("iteration", 0), evidence)
         return evidence

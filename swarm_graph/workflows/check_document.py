@@ -8,7 +8,7 @@ from swarm_graph.roles.document_checks import Check, check_documents
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, TEXT_ONLY, make_evidence
 from swarm_graph.state import Evidence, Failure, Finding, Review, SwarmState
 from swarm_graph.text import format_count
-from swarm_graph.workflows.evidence_node import EvidenceNode
+from swarm_graph.workflows.evidence_node import EvidenceNode, Found
 
 MAX_FAILURES = 40
 """Checks that do not hold and are named in the evidence; all are counted."""
@@ -19,8 +19,8 @@ class CheckDocumentNode(EvidenceNode):
 
     name = CHECK_DOCUMENT
 
-    async def evidence(self, state: SwarmState, iteration: int) -> Evidence:
-        return check_evidence(state)
+    async def evidence(self, state: SwarmState, iteration: int) -> Found:
+        return Found(check_evidence(state))
 
     def review(self, evidence: Evidence, iteration: int) -> Review:
         return review(evidence, iteration)

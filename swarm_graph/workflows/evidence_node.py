@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.runtime import get_runtime
@@ -13,6 +15,21 @@ from swarm_graph.config import SwarmConfig
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.run import current_run
 from swarm_graph.state import Evidence, Review, SwarmState
+
+_LARGE = ("failures", "results")
+"""What events leave out of the evidence."""
+
+
+class Found(NamedTuple):
+    """What a node finds.
+
+    Attributes:
+        evidence: The evidence of the round.
+        more: Other keys of the state that the node writes.
+    """
+
+    evidence: Evidence
+    more: Mapping[str, Any] = MappingProxyType({})
 
 
 class EvidenceNode(Runnable[SwarmState, dict[str, Any]]):
@@ -29,7 +46,7 @@ class EvidenceNode(Runnable[SwarmState, dict[str, Any]]):
         self.config = config
 
     @abstractmethod
-    async def evidence(self, state: SwarmState, iteration: int) -> Evidence:
+    async def evidence(self, state: SwarmState, iteration: int) -> Found:
         """The evidence about a state in this round."""
 
     @abstractmethod
@@ -51,8 +68,8 @@ class EvidenceNode(Runnable[SwarmState, dict[str, Any]]):
         emit = Emitter(Origin(session, self.name, iteration=iteration), get_runtime().stream_writer)
         async with run.branch():
             emit("tests_started")
-            evidence = await self.evidence(state, iteration)
+            evidence, more = await self.evidence(state, iteration)
             if run.journal:
                 await run.journal.record_test_run(evidence, iteration)
-            emit("tests_ended", **{key: value for key, value in evidence.items() if key != "failures"})
-        return {"reviews": [self.review(evidence, iteration)]}
+            emit("tests_ended", **{key: value for key, value in evidence.items() if key not in _LARGE})
+        return {"reviews": [self.review(evidence, iteration)], **more}

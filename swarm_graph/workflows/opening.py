@@ -18,7 +18,7 @@ from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.sandbox.runner import check_execution
-from swarm_graph.state import DOCUMENT, Kind, SwarmContext, SwarmState, empty_state
+from swarm_graph.state import CHANGE, DOCUMENT, Kind, SwarmContext, SwarmState, empty_state
 from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.tasks.prompting import check_tasks
@@ -79,7 +79,8 @@ def prepare(given: Any, nodes: Collection[str], bindings: Bindings, context: Swa
         SandboxError: Tests are required, and no sandbox is possible.
     """
     if RUN_TESTS in nodes:
-        check_execution(bindings.config.execution)
+        is_change = bindings.config.workflow.kind == CHANGE
+        check_execution(bindings.config.execution, needs_pytest=not is_change)
     if given is None or isinstance(given, Command):
         return Prepared(given)
     kind = bindings.config.workflow.kind

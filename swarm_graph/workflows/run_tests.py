@@ -1,14 +1,15 @@
-"""The node `run_tests`: it runs the tester's tests on the coder's code. It calls no model."""
+"""The node `run_tests`: it runs the tester's tests, or a repository's own. It calls no model."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from typing import cast
 
 from swarm_graph.sandbox.evidence import RUN_TESTS, evidence_findings, has_broken_tests
 from swarm_graph.settings import Execution
-from swarm_graph.state import Evidence, Review, SwarmState, own_review
-from swarm_graph.workflows.evidence_node import EvidenceNode
+from swarm_graph.state import ChangeState, Evidence, Review, SwarmState, own_review
+from swarm_graph.workflows.evidence_node import EvidenceNode, Found
 
 MAX_REWRITES = 2
 """How often the tester rewrites broken tests in one round."""
@@ -19,29 +20,37 @@ class RunTestsNode(EvidenceNode):
 
     name = RUN_TESTS
 
-    async def evidence(self, state: SwarmState, iteration: int) -> Evidence:
-        evidence = await run_in_thread(state, self.config.execution)
-        evidence["attempt"] = attempt_number(state, iteration)
-        return evidence
+    async def evidence(self, state: SwarmState, iteration: int) -> Found:
+        found = await run_in_thread(state, self.config.execution)
+        found.evidence["attempt"] = attempt_number(state, iteration)
+        return found
 
     def review(self, evidence: Evidence, iteration: int) -> Review:
         return review(evidence, iteration, required=self.config.execution.mode == "required")
 
 
-async def run_in_thread(state: SwarmState, settings: Execution) -> Evidence:
+async def run_in_thread(state: SwarmState, settings: Execution) -> Found:
     """Run the tests of a state in a thread. When the caller is cancelled, the run is stopped first."""
-    from swarm_graph.sandbox.runner import run_tests
-
     cancelled = threading.Event()
-    work = asyncio.ensure_future(
-        asyncio.to_thread(run_tests, state.get("code", {}), state.get("tests", {}), settings, cancelled)
-    )
+    work = asyncio.ensure_future(asyncio.to_thread(_run, state, settings, cancelled))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         cancelled.set()
         await asyncio.gather(work, return_exceptions=True)
         raise
+
+
+def _run(state: SwarmState, settings: Execution, cancelled: threading.Event) -> Found:
+    """The repository's own tests if the session changes one, else the tester's."""
+    if "repo" in state:
+        from swarm_graph.workflows.change_tests import run_change_tests
+
+        found = run_change_tests(cast("ChangeState", state), settings, cancelled)
+        return Found(found.evidence, {"baseline": found.baseline})
+    from swarm_graph.sandbox.runner import run_tests
+
+    return Found(run_tests(state.get("code", {}), state.get("tests", {}), settings, cancelled))
 
 
 def attempt_number(state: SwarmState, iteration: int) -> int:

@@ -1,0 +1,205 @@
+"""Compare a repository's tests before and after a change: only what the change broke is a finding."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+
+from swarm_graph.sandbox.evidence import make_evidence
+from swarm_graph.state import Evidence, Failure, Outcome
+from swarm_graph.text import format_count
+
+MAX_FAILURES = 10
+MAX_NAMED = 3
+_FAILING = ("failed", "errored")
+_STOPPED = ("timed_out", "stopped")
+TESTS_FAILED = 1
+"""The exit code of pytest and unittest when tests failed."""
+
+
+def compared(before: Evidence | None, after: Evidence, touched: Collection[str] = ()) -> Evidence:
+    """The evidence of a change: failures that the base commit has, too, are told, and are no finding.
+
+    Args:
+        before: The tests on the base commit; None if they did not run there.
+        after: The tests on the changed files.
+        touched: The paths that the change wrote or deleted: tests that are gone with them are told, other
+            missing ones are findings.
+    """
+    if before is None or after["outcome"] == "not_run" or before["outcome"] == "no_tests":
+        return _without_results(after)
+    before = baseline(before)
+    if before["outcome"] == "not_run":
+        return _without_results(_noted(after, [before["reason"]]) if after["outcome"] == "passed" else before)
+    if after["outcome"] in (*_STOPPED, "tampered", "no_tests") or not after.get("by_report"):
+        return _without_results(_by_exit_code(before, after))
+    return _without_results(_Comparison(before, after, touched).evidence())
+
+
+def baseline(before: Evidence, cure: str = "") -> Evidence:
+    """The tests of the base commit as a change is compared with them; `not_run` if they say nothing about it.
+
+    Args:
+        before: The test run.
+        cure: What the user can do if the tests cannot be collected.
+    """
+    reason = _why_unusable(before, cure)
+    if not reason:
+        return before
+    exit_code, rests_on = before["exit_code"], before.get("rests_on", "")
+    return make_evidence("not_run", reason=reason, exit_code=exit_code, rests_on=rests_on)
+
+
+def _why_unusable(before: Evidence, cure: str) -> str:
+    if before["outcome"] in _STOPPED:
+        more = "raise execution.limits, or name fewer tests in execution.command"
+        return f"the repository's tests were stopped on the base commit: {before['reason']}; {more}"
+    if before["outcome"] == "tampered":
+        return (
+            f"the result of the repository's tests on the base commit cannot be trusted: {before['reason']}"
+        )
+    if not before.get("by_report") or before["passed"] or before["outcome"] == "no_tests":
+        return ""
+    problems = [failure["problem"] for failure in before["failures"]]
+    cause = problems[0] if problems else _last_line(before["output"]) or before["reason"]
+    if before["failed"] or before["skipped"]:
+        return f"none of the repository's tests passes on the base commit: {cause}"
+    return "; ".join(filter(None, [f"the repository's tests cannot be collected: {cause}", cure]))
+
+
+def _last_line(output: str) -> str:
+    """What pytest says when it cannot start: its last error, else the last line of the output."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"(?:E  |ERROR:|.*: error:)", line)]
+    return re.sub(r"^(?:E|ERROR:)\s+", "", (errors or lines or [""])[-1])
+
+
+def _by_exit_code(before: Evidence, after: Evidence) -> Evidence:
+    """The evidence of a command without a report; names in its output are hints."""
+    if before["outcome"] == "passed" or after["outcome"] != "failed":
+        failed_before = before["outcome"] == "failed" and after["outcome"] == "passed"
+        return _noted(after, ["the tests failed before"] if failed_before else [])
+    old, new = _names(before, _FAILING), _names(after, _FAILING)
+    if new - old:
+        failures = [failure for failure in after["failures"] if failure["test"] not in old]
+        told = _told("failed before, too", old & new)
+        return _noted({**after, "failures": failures[:MAX_FAILURES]}, told)
+    command = after.get("rests_on", "").partition("`")[2].partition("`")[0]
+    return make_evidence(
+        "not_run",
+        reason=f"`{command}` failed before, too (exit code {before['exit_code']}), so its result says "
+        "nothing about the change",
+        rests_on=after.get("rests_on", ""),
+    )
+
+
+class _Comparison:
+    """Two runs of which each test's result is known."""
+
+    def __init__(self, before: Evidence, after: Evidence, touched: Collection[str]) -> None:
+        self.before, self.after = before, after
+        self.old, self.new = _names(before, _FAILING), _names(after, _FAILING)
+        failing = [*after["results"]["failed"], *after["results"]["errored"]]
+        self.broken = [name for name in failing if name not in self.old]
+        gone = list(self._gone())
+        self.left = [name for name in gone if _is_in(name, touched)]
+        self.missing = [name for name in gone if not _is_in(name, touched)]
+
+    def evidence(self) -> Evidence:
+        explained = {failure["test"]: failure for failure in self.after["failures"]}
+        failures = [explained.get(name) or _failure(name, "failed") for name in self.broken]
+        failures += [
+            _failure(name, "has no result any more, and its file is unchanged") for name in self.missing
+        ]
+        evidence: Evidence = {
+            **self.after,
+            "failures": failures[:MAX_FAILURES],
+            "outcome": self._outcome(failures),
+        }
+        if evidence["outcome"] == "passed":
+            evidence["output"] = ""
+        told = _told("failed before, too", self.old & self.new)
+        told += _told("failed before", self.old & _names(self.after, ("passed",)), "and passes now")
+        return _noted(evidence, [*told, *_told("is gone with a file that the change edits", self.left)])
+
+    def _outcome(self, failures: list[Failure]) -> Outcome:
+        if failures:
+            return "broken" if all(failure["by_tests"] for failure in failures) else "failed"
+        if not self.after["passed"]:
+            return "no_tests"
+        same = self.after["exit_code"] == self.before["exit_code"]
+        excused = self.after["exit_code"] == TESTS_FAILED and bool(self.new)
+        return "passed" if self.after["exit_code"] == 0 or same or excused else self.after["outcome"]
+
+    def _gone(self) -> Iterator[str]:
+        """The tests of the base commit that have no result any more; parameters do not count."""
+        if self.after["exit_code"] not in (0, TESTS_FAILED):
+            return  # it did not come to its end
+        now = {_function(name) for name in _names(self.after, ("passed", "skipped", *_FAILING))}
+        files = tuple(f"{name}::" for name in self.new if "::" not in name)
+        for name in dict.fromkeys(map(_function, self._had_results())):
+            if name not in now and not (files and name.startswith(files)):
+                yield name
+
+    def _had_results(self) -> Iterator[str]:
+        for kind, names in self.before["results"].items():
+            yield from (name for name in names if kind != "errored" or "::" in name)
+
+
+def _names(evidence: Evidence, kinds: Iterable[str]) -> set[str]:
+    results = evidence.get("results", {})
+    return {name for kind in kinds for name in results.get(kind, [])}
+
+
+def _function(test: str) -> str:
+    """A test without its parameters, which may come from the code."""
+    return test.partition("[")[0]
+
+
+def _is_in(test: str, paths: Collection[str]) -> bool:
+    """Whether a test, by pytest's name or unittest's, is in one of these files."""
+    file, is_pytest, _ = test.partition("::")
+    if is_pytest:
+        return file in paths
+    modules = {path.removesuffix(".py").replace("/", ".") for path in paths}
+    return any(f".{module}".endswith(f".{test.rsplit('.', 2)[0]}") for module in modules)
+
+
+def _failure(test: str, problem: str) -> Failure:
+    place = test.partition("::")[0]
+    return Failure(test=test, place=place, problem=problem, text=problem, by_tests=False)
+
+
+def _told(what: str, names: Collection[str], more: str = "") -> list[str]:
+    """A note on tests; none without any."""
+    if not names:
+        return []
+    shown = ", ".join(sorted(names)[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
+    what = what if len(names) == 1 else what.replace("is gone", "are gone")
+    more = more if len(names) == 1 else more.replace("passes", "pass")
+    return [" ".join(filter(None, [format_count(len(names), "test"), what, more, f"({shown})"]))]
+
+
+def _noted(evidence: Evidence, notes: Iterable[str]) -> Evidence:
+    return {**evidence, "reason": "; ".join(filter(None, [evidence["reason"], *notes]))}
+
+
+def _without_results(evidence: Evidence) -> Evidence:
+    """The evidence as it is kept of a round: without the name of every test, and with the first failures."""
+    kept: Evidence = {**evidence, "failures": evidence["failures"][:MAX_FAILURES]}
+    kept.pop("results", None)
+    kept.pop("by_report", None)
+    return kept
+
+
+def passed_alone(evidence: Evidence, again: Evidence) -> Evidence:
+    """The evidence of a change whose new failures were run again, alone.
+
+    Args:
+        evidence: What `compared` returned, with failures.
+        again: The run of only the tests that failed.
+    """
+    if again["outcome"] != "passed":
+        return evidence
+    told = _told("failed at first", [failure["test"] for failure in evidence["failures"]], "and passes alone")
+    return {**_noted(evidence, told), "outcome": "passed", "failures": [], "output": ""}

@@ -1,0 +1,136 @@
+"""The tests of a change: the repository's own, on the base commit and on the changed files."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from swarm_graph.repository.files import RepositoryFiles
+from swarm_graph.repository.snapshot import Snapshot, snapshot
+from swarm_graph.repository.test_commands import PYTEST, BaseFiles, TestCommand, find_test_command
+from swarm_graph.repository.test_places import is_python_test
+from swarm_graph.sandbox.comparison import baseline, compared, passed_alone
+from swarm_graph.sandbox.evidence import make_evidence
+from swarm_graph.sandbox.repository_tests import lending_cure, run_repository_tests
+from swarm_graph.settings import Execution
+from swarm_graph.state import ChangeState, Evidence
+
+MAX_RUN_AGAIN = 10
+SHARE_OF_LIMIT = 1 / 3
+"""New failures are run again if all tests together took at most this share of the time limit."""
+
+
+class ChangeTests(NamedTuple):
+    """What the tests of a change showed.
+
+    Attributes:
+        evidence: What the change broke, and what was broken before.
+        baseline: The tests on the base commit.
+    """
+
+    evidence: Evidence
+    baseline: Evidence
+
+
+def run_change_tests(
+    state: ChangeState, settings: Execution, cancelled: threading.Event | None = None
+) -> ChangeTests:
+    """Run the repository's own tests on the changed files; on the base commit, too, unless that is known.
+
+    Args:
+        state: The state of the session.
+        settings: The section `execution` of the config.
+        cancelled: Stops the test runs when another thread sets it.
+
+    Raises:
+        SandboxError: The tests could not be started, or are required and cannot be run.
+        ConfigError: `settings.python` cannot be used.
+        InputError: The repository is gone.
+        RepositoryError: Git cannot read the commit.
+    """
+    repo = state["repo"]
+    base = snapshot(repo["path"], repo["base"])
+    files = RepositoryFiles(repo, _written(state), state.get("deleted", []))
+    change = _Change(files.encoded(), files.deleted, list(state.get("tests", {})), files)
+    command = _command(base, change.written, settings)
+    if command is None:
+        reason = "no tests are found in the repository; name their command in execution.command"
+        return ChangeTests(make_evidence("not_run", reason=reason), make_evidence("no_tests"))
+    run = _Runs(base, command, settings, cancelled)
+    before = state.get("baseline")
+    if before is None or before["outcome"] == "not_run":  # what kept it from running may be gone
+        before = run.before()
+    if before["outcome"] == "not_run" and before["exit_code"] is None:
+        return ChangeTests(before, before)
+    return ChangeTests(run.after(before, change), before)
+
+
+class _Change(NamedTuple):
+    """A change: the files as bytes, the deleted paths, and the paths that the tester wrote."""
+
+    written: dict[str, bytes]
+    deleted: list[str]
+    tests: list[str]
+    files: RepositoryFiles
+
+    @property
+    def modes(self) -> dict[str, str]:
+        return {path: self.files.mode(path) for path in self.written}
+
+
+class _Runs(NamedTuple):
+    """The runs of a repository's tests in one round."""
+
+    base: Snapshot
+    command: TestCommand
+    settings: Execution
+    cancelled: threading.Event | None
+
+    def before(self) -> Evidence:
+        """The tests on the base commit."""
+        found = run_repository_tests(self.base, {}, [], self.command, self.settings, self.cancelled)
+        return baseline(found, lending_cure(found, self.base.git.folder, self.settings))
+
+    def after(self, before: Evidence, change: _Change) -> Evidence:
+        """The tests on the changed files, compared; a few new failures are run once more, alone."""
+        found = self._changed(change, self.command)
+        evidence = compared(before, found, {*change.written, *change.deleted})
+        alone = self._alone(evidence, found)
+        return passed_alone(evidence, self._changed(change, alone)) if alone else evidence
+
+    def _changed(self, change: _Change, command: TestCommand) -> Evidence:
+        return run_repository_tests(
+            self.base,
+            change.written,
+            change.deleted,
+            command,
+            self.settings,
+            self.cancelled,
+            tests=change.tests,
+            modes=change.modes,
+        )
+
+    def _alone(self, evidence: Evidence, found: Evidence) -> TestCommand | None:
+        """The command that runs the new failures alone; None if that is not possible, or not cheap."""
+        failed = [failure["test"] for failure in evidence["failures"]]
+        is_cheap = found["seconds"] <= SHARE_OF_LIMIT * self.settings.limits.seconds
+        is_pytest = self.command.pytest_arguments is not None
+        can_pass = evidence["outcome"] == "failed" and all(
+            name in found["results"]["failed"] for name in failed
+        )
+        if not (failed and can_pass and is_cheap and is_pytest and len(failed) <= MAX_RUN_AGAIN):
+            return None
+        return replace(self.command, arguments=(*PYTEST, "--", *failed))
+
+
+def _written(state: ChangeState) -> Mapping[str, str]:
+    return {**state.get("code", {}), **state.get("tests", {}), **state.get("documentation", {})}
+
+
+def _command(base: Snapshot, changed: Mapping[str, bytes], settings: Execution) -> TestCommand | None:
+    """The command of the base commit; pytest for the first tests of a Python project."""
+    found = find_test_command(BaseFiles(base), settings.command)
+    own = [path for path in changed if is_python_test(path)]
+    return found or (TestCommand(PYTEST, own[0]) if own else None)

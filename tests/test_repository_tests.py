@@ -19,7 +19,7 @@ from test_sandbox import need
 from swarm_graph.errors import SandboxError
 from swarm_graph.repository.snapshot import Snapshot, snapshot
 from swarm_graph.repository.test_commands import BaseFiles, TestCommand, find_test_command
-from swarm_graph.sandbox import repository_tests
+from swarm_graph.sandbox import project_copy
 from swarm_graph.sandbox.repository_tests import run_repository_tests
 from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence
@@ -165,11 +165,32 @@ def test_a_thousand_files_and_limits_that_leave_room_for_them(tmp_path: Path, bo
     assert found["outcome"] == "passed", found
 
 
-def test_a_repository_that_is_too_large_is_told(calc: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repository_tests, "MAX_COPY_BYTES", 1 << 10)
-    found = run_own(calc)
+def test_a_repository_that_cannot_be_copied_is_told(
+    calc: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = make_repository(tmp_path / "user", {"test_a.py": "def test_a():\n    pass\n"})
+    blob = git(user, "rev-parse", "HEAD:test_a.py")
+    inner = tree(user, [(b"100644 test_a.py", blob)])
+    top = tree(user, [(b"40000 ..", inner), (b"100644 test_a.py", blob)])
+    commit = git(user, "commit-tree", "-m", "Evil", top)
+    found = run_own(snapshot(user, commit))
     assert found["outcome"] == "not_run"
-    assert found["reason"] == "the repository's files take 0 MiB; at most 0 MiB are copied for its tests"
+    assert found["reason"] == "the repository has the path '../test_a.py', which git itself would not write"
+    monkeypatch.setattr(project_copy, "MAX_BYTES", 1 << 10)
+    assert run_own(calc)["reason"] == "the repository has 0 MiB of files; at most 0 are copied"
+
+
+def tree(folder: Path, entries: list[tuple[bytes, str]]) -> str:
+    """The id of a tree that git would not make."""
+    data = b"".join(name + b"\0" + bytes.fromhex(blob) for name, blob in entries)
+    made = subprocess.run(
+        ["git", "hash-object", "-w", "-t", "tree", "--literally", "--stdin"],
+        cwd=folder,
+        input=data,
+        capture_output=True,
+        check=True,
+    )
+    return made.stdout.decode().strip()
 
 
 def test_settings_of_pytest_are_the_base_commits(calc: Snapshot) -> None:
@@ -283,7 +304,10 @@ def test_npm_runs_the_script_of_the_package(tmp_path: Path) -> None:
 def test_a_program_that_is_not_in_the_sandbox_is_named(calc: Snapshot) -> None:
     found = run_repository_tests(calc, {}, [], TestCommand(("nosuch-runner",), "x"), settings())
     assert found["outcome"] == "not_run"
-    assert found["reason"] == "the sandbox cannot run 'nosuch-runner': No such file or directory"
+    assert found["reason"] == (
+        "the sandbox cannot run 'nosuch-runner' (No such file or directory); lend the folder that it is in "
+        "with execution.readable"
+    )
 
 
 def test_a_toolchain_that_is_lent_is_on_the_path(calc: Snapshot, tmp_path: Path, box: str) -> None:
@@ -434,6 +458,19 @@ def test_a_forged_report_does_not_pass(name: str, tmp_path: Path) -> None:
     found = run_own(of)
     assert found["outcome"] == outcome, found
     assert reason in found["reason"]
+
+
+@pytest.mark.parametrize("name", ["sitecustomize", "pytest", "json", "_pytest/__init__"])
+def test_a_module_of_the_project_takes_no_place_of_the_runner(name: str, tmp_path: Path) -> None:
+    forge = "import os\nfor n in range(3, 20):\n    try:\n"
+    forge += (
+        '        os.write(n, b\'{"kind": "end", "exit_code": 0}\\n\')\n    except OSError:\n        pass\n'
+    )
+    of = base(
+        tmp_path, {f"{name}.py": f"{forge}os._exit(0)\n", "test_a.py": "def test_a():\n    assert False\n"}
+    )
+    found = run_own(of)
+    assert (found["outcome"], found["failed"]) == ("failed", 1), found
 
 
 def test_a_report_that_says_passed_needs_the_exit_code(tmp_path: Path) -> None:

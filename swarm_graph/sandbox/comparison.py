@@ -45,7 +45,8 @@ def baseline(before: Evidence, cure: str = "") -> Evidence:
     """
     reason = _why_unusable(before, cure)
     if not reason:
-        return before
+        lacking = [_cause(before), cure] if cure else []
+        return _noted(before, ["; ".join(lacking)])
     exit_code, rests_on = before["exit_code"], before.get("rests_on", "")
     return make_evidence("not_run", reason=reason, exit_code=exit_code, rests_on=rests_on)
 
@@ -60,11 +61,16 @@ def _why_unusable(before: Evidence, cure: str) -> str:
         )
     if not before.get("by_report") or before["passed"] or before["outcome"] == "no_tests":
         return ""
-    problems = [failure["problem"] for failure in before["failures"]]
-    cause = problems[0] if problems else _last_line(before["output"]) or before["reason"]
+    cause = _cause(before)
     if before["failed"] or before["skipped"]:
         return f"none of the repository's tests passes on the base commit: {cause}"
     return "; ".join(filter(None, [f"the repository's tests cannot be collected: {cause}", cure]))
+
+
+def _cause(before: Evidence) -> str:
+    """Why tests could not run, as far as it is known."""
+    problems = [failure["problem"] for failure in before["failures"]]
+    return problems[0] if problems else _last_line(before["output"]) or before["reason"]
 
 
 def _last_line(output: str) -> str:
@@ -120,7 +126,10 @@ class _Comparison:
             evidence["output"] = ""
         told = _told("failed before, too", self.old & self.new)
         told += _told("failed before", self.old & _names(self.after, ("passed",)), "and passes now")
-        return _noted(evidence, [*told, *_told("is gone with a file that the change edits", self.left)])
+        return _noted(
+            evidence,
+            [*told, self.before["reason"], *_told("is gone with a file that the change edits", self.left)],
+        )
 
     def _outcome(self, failures: list[Failure]) -> Outcome:
         if failures:

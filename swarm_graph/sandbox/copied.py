@@ -15,6 +15,7 @@ from typing import Any
 
 PYTHON = "python"
 """As the first argument of a command: this interpreter."""
+CURE = "lend the folder that it is in with execution.readable"
 OFFLINE = {
     "CARGO_NET_OFFLINE": "true",
     "CI": "true",
@@ -44,17 +45,19 @@ def run(job: dict[str, Any], project: Path, log: int, install_filter: Callable[[
         give_up(log, f"the copy of the repository cannot be written: {error}")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     install_filter(bytes.fromhex(job["filter"]))
-    set_environment(job, project)
-    command = job["command"]
+    set_environment(job)
+    command, own = job["command"], os.pathsep.join(str(project / path) for path in job["paths"])
     if job["reporter"]:
         os.set_inheritable(log, True)
-        command = [PYTHON, "-c", job["reporter"], str(log), job["runner"], *command]
+        command = [PYTHON, "-c", job["reporter"], str(log), own, job["runner"], *command]
+    else:
+        os.environ["PYTHONPATH"] = own
     if command[0] == PYTHON:
         command = [sys.executable, *command[1:]]
     try:
         os.execvp(command[0], command)
     except OSError as error:
-        give_up(log, f"the sandbox cannot run '{command[0]}': {error.strerror}")
+        give_up(log, f"the sandbox cannot run '{command[0]}' ({error.strerror}); {CURE}")
 
 
 def give_up(log: int, problem: str) -> None:
@@ -79,12 +82,10 @@ def write_copy(project: Path) -> None:
                 opened.write(content.read() if content else b"")
 
 
-def set_environment(job: dict[str, Any], project: Path) -> None:
-    """Let the tests find the code of the copy, the interpreter and the tools that were lent."""
-    own = [str(project / path) for path in job["paths"]]
+def set_environment(job: dict[str, Any]) -> None:
+    """Let the tests find the interpreter and the tools that were lent."""
     programs = [str(Path(sys.executable).parent), *job["programs"], os.environ["PATH"]]
     os.environ.update(OFFLINE)
     os.environ["PATH"] = os.pathsep.join(programs)
-    os.environ["PYTHONPATH"] = os.pathsep.join(own)
     if not job["plugins"]:
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"

@@ -13,10 +13,13 @@ from pathlib import PurePosixPath
 from tempfile import TemporaryFile
 from typing import IO, NamedTuple
 
-from swarm_graph.errors import RepositoryError
 from swarm_graph.repository.snapshot import EXECUTABLE, LINK, REGULAR, SUBMODULE, Snapshot
 from swarm_graph.repository.test_commands import BaseFiles
+from swarm_graph.sandbox.protocol import MIB
+from swarm_graph.text import printable
 
+MAX_BYTES = 1 << 30
+"""What may be copied: the copy lies in memory in most sandboxes."""
 BATCH_BYTES = 32 << 20
 """How much of a repository is read into memory at once."""
 PAGE_BYTES = 4096
@@ -52,16 +55,13 @@ class ProjectCopy:
         deleted: Collection[str],
         modes: Mapping[str, str],
     ) -> None:
-        """Lay the change over the commit.
+        """Lay the change over the commit; `problem` says whether it can be copied.
 
         Args:
             snapshot: The commit.
             changed: The files that the change wrote.
             deleted: The paths that it deleted.
             modes: The modes of changed files that differ from what the commit has.
-
-        Raises:
-            RepositoryError: A path is one that git itself would not write.
         """
         self._snapshot, self.base = snapshot, BaseFiles(snapshot)
         self.files = {
@@ -71,8 +71,17 @@ class ProjectCopy:
         }
         for path, content in changed.items():
             self._put(path, content, modes.get(path))
-        for path in self.files:
-            _check(path)
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be copied; empty if it can."""
+        if odd := next((path for path in self.files if not _is_safe(path)), ""):
+            return f"the repository has the path '{printable(odd)}', which git itself would not write"
+        if self.size > MAX_BYTES:
+            return (
+                f"the repository has {self.size // MIB} MiB of files; at most {MAX_BYTES // MIB} are copied"
+            )
+        return ""
 
     @property
     def size(self) -> int:
@@ -127,10 +136,9 @@ def pieces(file: IO[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _check(path: str) -> None:
+def _is_safe(path: str) -> bool:
     parts = path.split("/")
-    if {"", ".", ".."} & set(parts) or any(part.lower() == ".git" for part in parts):
-        raise RepositoryError(f"the repository has the path '{path}', which git itself would not write")
+    return not {"", ".", ".."} & set(parts) and not any(part.lower() == ".git" for part in parts)
 
 
 def _add(archive: tarfile.TarFile, path: str, mode: str, content: bytes) -> None:

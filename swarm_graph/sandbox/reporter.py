@@ -1,21 +1,24 @@
 """Inside a sandbox: run pytest or unittest as the repository does, and report each result as a line.
 
-The arguments are a descriptor for the lines, `pytest` or `unittest`, and the arguments of that. A line is a
-JSON object with the key `kind`. The code under test runs in the same process and can write such lines, too:
-they decide nothing alone (docs/sandbox.md).
+The arguments are a descriptor for the lines, the folders of the project's modules, `pytest` or `unittest`,
+and the arguments of that. A line is a JSON object with the key `kind`. The code under test runs in the same
+process and can write such lines, too: they decide nothing alone (docs/sandbox.md).
 
 Runs on any Python from 3.9 on, and imports nothing of swarm_graph.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import sys
-import traceback
-from pathlib import Path
-from typing import Any
+
+sys.path[:] = [entry for entry in sys.path if entry]  # no module of the project takes the place of these
+
+import json  # noqa: E402
+import os  # noqa: E402
+import re  # noqa: E402
+import traceback  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 MAX_FAILURES = 200
 MAX_TEXT_CHARACTERS = 4000
@@ -101,14 +104,17 @@ class PytestPlugin:
         return str(report.nodeid.partition("::")[0])
 
 
-def run_pytest(report: Report, arguments: list[str]) -> int:
+def run_pytest(report: Report, own: str, arguments: list[str]) -> int:
     import pytest
 
+    let_find(own)
     return int(pytest.main(arguments, plugins=[PytestPlugin(report)]))
 
 
-def run_unittest(report: Report, arguments: list[str]) -> int:
+def run_unittest(report: Report, own: str, arguments: list[str]) -> int:
     import unittest
+
+    let_find(own)
 
     class Result(unittest.TextTestResult):
         def startTest(self, test: Any) -> None:  # noqa: N802
@@ -172,17 +178,23 @@ def run_unittest(report: Report, arguments: list[str]) -> int:
     return 0 if result.wasSuccessful() else 1
 
 
+def let_find(own: str) -> None:
+    """Let the tests, and the processes that they start, import the project's modules."""
+    sys.path[:0] = ["", *own.split(os.pathsep)]
+    os.environ["PYTHONPATH"] = own
+
+
 def name_of(test: Any) -> str:
     """The name of a test, or of a module that cannot be loaded."""
     return str(test.id()).replace("unittest.loader._FailedTest.", "")
 
 
 def main() -> None:
-    descriptor, runner, *arguments = sys.argv[1:]
+    descriptor, own, runner, *arguments = sys.argv[1:]
     report, leave, flush = Report(int(descriptor)), os._exit, sys.stderr.flush
     sys.argv[1:] = arguments
     try:
-        exit_code = (run_pytest if runner == "pytest" else run_unittest)(report, arguments)
+        exit_code = (run_pytest if runner == "pytest" else run_unittest)(report, own, arguments)
     except ImportError as error:
         if error.name != runner:
             raise

@@ -11,24 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from swarm_graph.errors import SandboxError
+from swarm_graph.repository.judging import judging_settings, source_folders
 from swarm_graph.repository.snapshot import Snapshot
 from swarm_graph.repository.test_commands import CONFIGURED, BaseFiles, TestCommand
-from swarm_graph.repository.test_settings import judging_settings, source_folders
 from swarm_graph.sandbox.choice import choose
+from swarm_graph.sandbox.command_output import results_in
 from swarm_graph.sandbox.evidence import make_evidence
 from swarm_graph.sandbox.interpreter import any_interpreter, outermost
 from swarm_graph.sandbox.job import MAX_CHARACTERS, limits_of, module, program, run_job, without_addresses
 from swarm_graph.sandbox.project_copy import ProjectCopy, pieces
 from swarm_graph.sandbox.protocol import Finished, Limits, Sandbox
 from swarm_graph.sandbox.report import RESULTS, Report
-from swarm_graph.sandbox.test_output import results_in
 from swarm_graph.sandbox.testlog import exit_text, stop_outcome
 from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence, Failure, Outcome
 
 _LACKS_PACKAGES = re.compile(r"No module named|No package metadata|unrecognized arguments|no pytest")
 READY = b"ready\n"
-MAX_COPY_BYTES = 1 << 30
 MAX_FAILURES = 10
 MAX_RESULTS = 20_000
 """More tests are counted, but not kept by name."""
@@ -113,12 +112,8 @@ class _RepositoryRun:
             self.copy.link("node_modules", modules)
 
     def evidence(self, cancelled: threading.Event | None) -> Evidence:
-        if self.copy.size > MAX_COPY_BYTES:
-            return make_evidence(
-                "not_run",
-                reason=f"the repository's files take {self.copy.size >> 20} MiB; at most "
-                f"{MAX_COPY_BYTES >> 20} MiB are copied for its tests",
-            )
+        if self.copy.problem:
+            return self._not_run(self.copy.problem)
         python = any_interpreter(self.settings.python)
         python = replace(python, folders=(*python.folders, *outermost(self.readable)))
         with closing(self.copy.archive()) as archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from swarm_graph.errors import SandboxError
 from swarm_graph.repository.snapshot import Snapshot, snapshot
 from swarm_graph.repository.test_commands import BaseFiles, TestCommand, find_test_command
 from swarm_graph.sandbox import project_copy
+from swarm_graph.sandbox.report import Report
 from swarm_graph.sandbox.repository_tests import run_repository_tests
 from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence
@@ -411,7 +413,7 @@ def test_a_run_that_takes_too_much_is_stopped(name: str, tmp_path: Path) -> None
     assert found["outcome"] in ("timed_out", "stopped"), found
     assert found["exit_code"] is None
     if name == "endless":
-        assert found["reason"] == "it was still running after 2 s, in test_a.py::test_a"
+        assert found["reason"].startswith("it was still running after 2 s")
 
 
 def test_the_disk_is_bounded_beyond_the_copy(tmp_path: Path, box: str) -> None:
@@ -494,6 +496,37 @@ def test_a_report_is_read_with_care(tmp_path: Path) -> None:
     assert "0x…" in failure["text"]
 
 
+LINES: list[tuple[bytes, bool]] = [
+    (b'{"kind": "started", "test": "a"}', False),
+    (b"", False),
+    (b"[" * 100_000, True),
+    (b"[" * 60_000, True),
+    (b'{"kind": "outcome", "test": 1, "when": "call", "outcome": "passed"}', True),
+    (b'{"kind": "end", "exit_code": "0"}', True),
+    (b'{"kind": "nosuch"}', True),
+    (b"\xff\xfe", True),
+    (b'{"kind": "started", "test": "' + b"x" * 70_000 + b'"}', True),
+    (b"9" * 10_000, True),
+]
+
+
+@pytest.mark.parametrize(("line", "foreign"), LINES)
+def test_a_line_of_the_report(line: bytes, foreign: bool) -> None:
+    assert Report(line + b"\n").foreign is foreign
+
+
+def test_text_of_the_report_is_safe_to_print_and_store() -> None:
+    entry = {
+        "kind": "failure",
+        "test": "a\x1b[2J\ud800b",
+        "place": "p",
+        "problem": "x\ny",
+        "text": "\x1b]0;t\x07",
+    }
+    [failure] = Report(json.dumps(entry).encode()).failures
+    assert (failure["test"], failure["problem"], failure["text"]) == ("a[2Jb", "x y", "]0;t")
+
+
 # --- Where nothing runs -------------------------------------------------------------------------
 
 
@@ -518,7 +551,8 @@ def test_a_run_is_cancelled(tmp_path: Path) -> None:
     found = run_repository_tests(
         of, {}, [], TestCommand(("python", "-m", "pytest"), "x"), settings(), cancelled
     )
-    assert (found["outcome"], found["reason"]) == ("stopped", "it was cancelled, in test_a.py::test_a")
+    assert found["outcome"] == "stopped"
+    assert found["reason"].startswith("it was cancelled")
 
 
 def test_the_sandbox_is_the_best_one(calc: Snapshot) -> None:

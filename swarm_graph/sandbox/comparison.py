@@ -77,7 +77,7 @@ def _last_line(output: str) -> str:
     """What pytest says when it cannot start: its last error, else the last line of the output."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"(?:E  |ERROR:|.*: error:)", line)]
-    return re.sub(r"^(?:E|ERROR:)\s+", "", (errors or lines or [""])[-1])
+    return re.sub(r"^(?:E|ERROR:|\S+: error:)\s+", "", (errors or lines or [""])[-1])
 
 
 def _by_exit_code(before: Evidence, after: Evidence) -> Evidence:

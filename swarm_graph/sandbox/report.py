@@ -11,6 +11,7 @@ from typing import Any
 
 from swarm_graph.sandbox.job import shortened, without_addresses
 from swarm_graph.state import Failure
+from swarm_graph.text import printable
 
 MAX_LINE_BYTES = 64 << 10
 MAX_NAME_CHARACTERS = 500
@@ -93,7 +94,7 @@ def _entry(line: bytes) -> Any:
 
 
 def _name(text: str) -> str:
-    return without_addresses(text)[:MAX_NAME_CHARACTERS]
+    return " ".join(printable(without_addresses(text)).split())[:MAX_NAME_CHARACTERS]
 
 
 def _failure(entry: dict[str, Any]) -> Failure:
@@ -101,6 +102,6 @@ def _failure(entry: dict[str, Any]) -> Failure:
         test=_name(entry["test"]),
         place=_name(entry["place"]),
         problem=_name(entry["problem"]),
-        text=without_addresses(shortened(entry["text"])),
+        text=printable(without_addresses(shortened(entry["text"]))),
         by_tests=False,
     )

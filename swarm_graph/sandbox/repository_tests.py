@@ -25,6 +25,7 @@ from swarm_graph.sandbox.report import RESULTS, Report
 from swarm_graph.sandbox.testlog import exit_text, stop_outcome
 from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence, Failure, Outcome
+from swarm_graph.text import printable
 
 _LACKS_PACKAGES = re.compile(r"No module named|No package metadata|unrecognized arguments|no pytest")
 READY = b"ready\n"
@@ -39,6 +40,7 @@ _OF_A_TEST = (
     "SyntaxError",
     "IndentationError",
     "fixture '",
+    "async def functions are not natively",
 )
 """How the problem of a test begins that cannot judge the code."""
 
@@ -155,7 +157,7 @@ class _RepositoryRun:
 
     def _read(self, finished: Finished) -> Evidence:
         """The evidence of a finished run."""
-        output = without_addresses(finished.stderr.decode(errors="replace").strip())
+        output = printable(without_addresses(finished.stderr.decode(errors="replace").strip()))
         is_ready = finished.stdout.startswith(READY)
         report = Report(finished.stdout.removeprefix(READY))
         if not is_ready or report.unusable:

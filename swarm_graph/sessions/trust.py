@@ -23,7 +23,19 @@ SERVERS = frozenset({"model_config", "proxy", *SHORTHAND})
 
 MAX_NAMED = 5
 MAX_VALUE_CHARACTERS = 100
-_GRAVE = ("unsafe", "command", "python", "image", "sandbox", "mode", "url", "api_key_env", "proxy", "script")
+_GRAVE = (
+    "unsafe",
+    "command",
+    "python",
+    "readable",
+    "image",
+    "sandbox",
+    "mode",
+    "url",
+    "api_key_env",
+    "proxy",
+    "script",
+)
 """The settings that a person must see, the gravest first: programs, then servers and keys, then files."""
 
 

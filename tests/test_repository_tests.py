@@ -17,7 +17,7 @@ from repositories import commit_files, fingerprint, git, make_repository
 from support import sandbox
 from test_sandbox import need
 
-from swarm_graph.errors import SandboxError
+from swarm_graph.errors import ConfigError, SandboxError
 from swarm_graph.repository.snapshot import Snapshot, snapshot
 from swarm_graph.repository.test_commands import BaseFiles, TestCommand, find_test_command
 from swarm_graph.sandbox import project_copy
@@ -317,12 +317,26 @@ def test_a_toolchain_that_is_lent_is_on_the_path(calc: Snapshot, tmp_path: Path,
     program.parent.mkdir(parents=True)
     program.write_text(f"#!/bin/sh\necho 'test adds ... ok'\ntouch {tmp_path}/tools/written\nexit 0\n")
     program.chmod(0o755)
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o111)
     lent = settings(sandbox=box, readable=[str(tmp_path / "tools")])
     found = run_repository_tests(calc, {}, [], TestCommand(("our-runner",), "x"), lent)
     assert (found["outcome"], found["passed"]) == ("passed", 1), found
     assert not (tmp_path / "tools" / "written").exists()
+
+
+def test_a_folder_that_is_not_there_cannot_be_lent(calc: Snapshot) -> None:
+    with pytest.raises(ConfigError, match=r"execution\.readable: '/nosuch' is not a folder"):
+        run_own(calc, readable=["/nosuch"])
+
+
+def test_packages_of_node_that_are_lent_are_linked(tmp_path: Path, box: str) -> None:
+    package = tmp_path / "node_modules" / "colours" / "index.js"
+    package.parent.mkdir(parents=True)
+    package.write_text("module.exports = 'red'\n")
+    of = base(tmp_path, {"package.json": "{}"})
+    shows = TestCommand(("cat", "node_modules/colours/index.js"), "x")
+    lent = settings(sandbox=box, readable=[str(tmp_path / "node_modules")])
+    assert run_repository_tests(of, {}, [], shows, lent)["outcome"] == "passed"
+    assert run_repository_tests(of, {}, [], shows, settings(sandbox=box))["outcome"] == "failed"
 
 
 # --- A virtual environment that is lent ---------------------------------------------------------
@@ -335,8 +349,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     [packages] = folder.glob("lib/python*/site-packages")
     (packages / "colours.py").write_text("RED = 1\n")
-    for parent in (folder.parent, *folder.parents[1:4]):
-        parent.chmod(parent.stat().st_mode | 0o111)
     return folder
 
 

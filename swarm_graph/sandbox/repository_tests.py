@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from swarm_graph.errors import SandboxError
+from swarm_graph.errors import ConfigError, SandboxError
 from swarm_graph.repository.judging import judging_settings, source_folders
 from swarm_graph.repository.snapshot import Snapshot
 from swarm_graph.repository.test_commands import CONFIGURED, BaseFiles, TestCommand
@@ -72,7 +72,7 @@ def run_repository_tests(
 
     Raises:
         SandboxError: The tests could not be started, or `settings.mode` is required and they cannot be run.
-        ConfigError: `settings.python` cannot be used.
+        ConfigError: `settings.python` or `settings.readable` cannot be used.
         RepositoryError: Git cannot read the commit.
     """
     if settings.mode == "off":
@@ -108,7 +108,7 @@ class _RepositoryRun:
             notes,
         )
         self.paths = source_folders(copy.base, copy.files)
-        self.readable = [str(Path(folder).expanduser().absolute()) for folder in settings.readable]
+        self.readable = [_existing(folder) for folder in settings.readable]
         modules = next((folder for folder in self.readable if Path(folder).name == "node_modules"), "")
         if modules and "package.json" in self.copy.files:
             self.copy.link("node_modules", modules)
@@ -250,6 +250,13 @@ def _blamed(evidence: Evidence, tests: Collection[str]) -> Evidence:
         path = failure["place"].partition(":")[0]
         failure["by_tests"] = path in tests and failure["problem"].startswith(_OF_A_TEST)
     return evidence
+
+
+def _existing(folder: str) -> str:
+    path = Path(folder).expanduser().absolute()
+    if not path.is_dir():
+        raise ConfigError(f"execution.readable: '{folder}' is not a folder; name one that exists")
+    return str(path)
 
 
 def _programs(folder: str) -> Path | None:

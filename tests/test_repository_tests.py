@@ -551,8 +551,9 @@ def test_off_and_no_sandbox_are_said(calc: Snapshot) -> None:
         run_own(calc, mode="required", sandbox="docker")
 
 
-def test_without_a_sandbox_where_the_user_agrees(calc: Snapshot) -> None:
+def test_without_a_sandbox_where_the_user_agrees(calc: Snapshot, caplog: pytest.LogCaptureFixture) -> None:
     found = run_own(calc, **unsafe())
+    assert "the tests run WITHOUT a sandbox" in caplog.text
     assert (found["outcome"], found["sandbox"], found["passed"]) == ("failed", "none (unsafe)", 3)
 
 

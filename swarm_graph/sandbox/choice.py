@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from functools import cache
 
 from swarm_graph.errors import SandboxError
-from swarm_graph.sandbox.bare import Bare
+from swarm_graph.sandbox.bare import UNSAFE, Bare
 from swarm_graph.sandbox.bubblewrap import Bubblewrap
 from swarm_graph.sandbox.container import Container
 from swarm_graph.sandbox.interpreter import any_interpreter
 from swarm_graph.sandbox.landlock import Landlock
 from swarm_graph.sandbox.protocol import Sandbox
 from swarm_graph.settings import Execution
+
+log = logging.getLogger("swarm_graph")
 
 
 def candidates(settings: Execution) -> list[Sandbox]:
@@ -52,6 +55,12 @@ def choose(settings: Execution) -> Sandbox:
             "sandlock (`pip install sandlock`), or set execution.mode to off"
         )
     return choice
+
+
+def warn_if_unsafe(sandbox: Sandbox) -> None:
+    """Log a warning if tests run without a sandbox."""
+    if sandbox.name == UNSAFE:
+        log.warning("the tests run WITHOUT a sandbox (execution.unsafe): they can do whatever you can")
 
 
 @cache

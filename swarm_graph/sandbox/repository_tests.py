@@ -14,7 +14,7 @@ from swarm_graph.errors import ConfigError, SandboxError
 from swarm_graph.repository.judging import judging_settings, source_folders
 from swarm_graph.repository.snapshot import Snapshot
 from swarm_graph.repository.test_commands import CONFIGURED, BaseFiles, TestCommand
-from swarm_graph.sandbox.choice import choose
+from swarm_graph.sandbox.choice import choose, warn_if_unsafe
 from swarm_graph.sandbox.command_output import results_in
 from swarm_graph.sandbox.evidence import make_evidence
 from swarm_graph.sandbox.interpreter import any_interpreter, outermost
@@ -83,6 +83,7 @@ def run_repository_tests(
         if settings.mode == "required":
             raise
         return make_evidence("not_run", reason=str(error))
+    warn_if_unsafe(sandbox)
     judging = judging_settings(BaseFiles(snapshot), changed, deleted, command)
     project = ProjectCopy(snapshot, judging.changed, judging.deleted, modes)
     run = _RepositoryRun(project, command, settings, sandbox, judging.notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 from collections.abc import Mapping
@@ -10,8 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from swarm_graph.errors import SandboxError
-from swarm_graph.sandbox.bare import UNSAFE
-from swarm_graph.sandbox.choice import choose
+from swarm_graph.sandbox.choice import choose, warn_if_unsafe
 from swarm_graph.sandbox.evidence import make_evidence
 from swarm_graph.sandbox.interpreter import any_interpreter, interpreter
 from swarm_graph.sandbox.job import MAX_CHARACTERS, limits_of, module, run_job, shortened, without_addresses
@@ -19,8 +17,6 @@ from swarm_graph.sandbox.protocol import Finished, Sandbox
 from swarm_graph.sandbox.testlog import Entry, TestLog, read_test_log, signed, stop_outcome
 from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence, Failure, Outcome
-
-log = logging.getLogger("swarm_graph")
 
 
 def run_tests(
@@ -53,8 +49,7 @@ def run_tests(
         if settings.mode == "required":
             raise
         return make_evidence("not_run", reason=str(error))
-    if sandbox.name == UNSAFE:
-        log.warning("the tests run WITHOUT a sandbox (execution.unsafe): they can do whatever you can")
+    warn_if_unsafe(sandbox)
     return _TestRun(code, tests, settings, sandbox).run(cancelled)
 
 

@@ -82,6 +82,13 @@ def test_a_test_that_is_gone_is_a_finding_unless_its_file_was_edited() -> None:
     assert "3 tests are gone with a file that the change edits (t.py::a, u.py::c, v.py::d)" in told["reason"]
 
 
+def test_of_very_many_tests_only_failures_are_compared() -> None:
+    before, after = ran(failed="t.py::a t.py::b"), ran(failed="t.py::b")
+    before["passed"], after["passed"] = 30_000, 30_001
+    found = compared(before, after)
+    assert (found["outcome"], found["reason"]) == ("passed", "1 test failed before, too (t.py::b)")
+
+
 def test_unittest_names_are_found_in_their_files() -> None:
     before = ran(passed="tests.test_app.AppTest.test_a tests.test_app.AppTest.test_b")
     after = ran(passed="tests.test_app.AppTest.test_b")
@@ -254,6 +261,20 @@ def test_deleted_and_edited_tests_are_told(tmp_path: Path) -> None:
     )
     assert found["outcome"] == "passed"
     assert "2 tests are gone with a file that the change edits" in found["reason"]
+
+
+def test_a_change_cannot_leave_tests_out(tmp_path: Path) -> None:
+    wrong = "def add(a, b):\n    return a - b\n"
+    hook = (
+        "def pytest_collection_modifyitems(items):\n"
+        "    items[:] = [item for item in items if item.name != 'test_add']\n"
+    )
+    files = {**SUMS, "tests/test_more.py": "def test_more():\n    pass\n"}
+    found = showed(state_of(tmp_path, files, code={"sums.py": wrong, "conftest.py": hook}))
+    assert found["outcome"] == "failed"
+    [finding] = evidence_findings(found)
+    assert finding["problem"].endswith("test_add: has no result any more, and its file is unchanged")
+    assert "the change edits conftest.py, which the tests rest on" in found["reason"]
 
 
 def test_the_first_tests_of_a_project(tmp_path: Path) -> None:

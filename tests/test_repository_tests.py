@@ -539,6 +539,14 @@ def test_text_of_the_report_is_safe_to_print_and_store() -> None:
     assert (failure["test"], failure["problem"], failure["text"]) == ("a[2Jb", "x y", "]0;t")
 
 
+def test_odd_paths_are_no_trouble(tmp_path: Path) -> None:
+    odd = "+\x1b[1m/test_a.py"  # before `-` in git's order
+    of = base(tmp_path, {odd: "def test_a():\n    pass\n", "-x/test_b.py": "def test_b():\n    pass\n"})
+    found = run_own(of)
+    assert (found["outcome"], found["passed"]) == ("passed", 2), found
+    assert "found by +[1m/test_a.py" in found["rests_on"]
+
+
 # --- Where nothing runs -------------------------------------------------------------------------
 
 

@@ -101,13 +101,8 @@ class _RepositoryRun:
         sandbox: Sandbox,
         notes: list[str],
     ) -> None:
-        self.copy, self.command, self.settings, self.sandbox, self.notes = (
-            copy,
-            command,
-            settings,
-            sandbox,
-            notes,
-        )
+        self.copy, self.command, self.notes = copy, command, notes
+        self.settings, self.sandbox = settings, sandbox
         self.paths = source_folders(copy.base, copy.files)
         self.readable = [_existing(folder) for folder in settings.readable]
         modules = next((folder for folder in self.readable if Path(folder).name == "node_modules"), "")
@@ -159,13 +154,11 @@ class _RepositoryRun:
     def _read(self, finished: Finished) -> Evidence:
         """The evidence of a finished run."""
         output = printable(without_addresses(finished.stderr.decode(errors="replace").strip()))
-        is_ready = finished.stdout.startswith(READY)
         report = Report(finished.stdout.removeprefix(READY))
-        if not is_ready or report.unusable:
-            cause = report.unusable or (output.splitlines() or [finished.stopped or "it printed nothing"])[-1]
-            return self._not_run(
-                cause if is_ready else f"{self.sandbox.name} did not start the tests: {cause}"
-            )
+        if not finished.stdout.startswith(READY):
+            return self._not_started((output.splitlines() or [finished.stopped or "it printed nothing"])[-1])
+        if report.unusable:
+            return self._not_run(report.unusable)
         if not self.has_reporter:
             report.results = results_in(output)
         outcome, reason = _judged(report, finished) if self.has_reporter else _by_exit_code(finished)
@@ -185,17 +178,22 @@ class _RepositoryRun:
         )
 
     def _notes(self, outcome: Outcome) -> list[str]:
-        return self.notes if outcome == "passed" else [*self.notes, self.command.note]
+        notes = self.notes if outcome == "passed" else [*self.notes, self.command.note]
+        return [printable(note) for note in notes]
 
-    def _not_run(self, reason: str) -> Evidence:
+    def _not_started(self, cause: str) -> Evidence:
+        reason = f"{self.sandbox.name} did not start the tests: {cause}"
         if self.settings.mode == "required":
             raise SandboxError(reason)
+        return self._not_run(reason)
+
+    def _not_run(self, reason: str) -> Evidence:
         return make_evidence("not_run", reason=reason, rests_on=self._rests_on())
 
     def _rests_on(self) -> str:
         found = "" if self.command.found_by == CONFIGURED else f", found by {self.command.found_by}"
         report = "exit code and report" if self.has_reporter else "exit code"
-        return f"the {report} of `{self.command.text}`{found}"
+        return printable(f"the {report} of `{self.command.text}`{found}")
 
 
 def _judged(report: Report, finished: Finished) -> tuple[Outcome, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
@@ -9,7 +10,7 @@ from pydantic import BaseModel, Field
 from swarm_graph.roles.chat_markup import final_message
 from swarm_graph.roles.findings import comparable
 from swarm_graph.roles.role import Answered, Role
-from swarm_graph.state import AgentRole, Reply
+from swarm_graph.state import AgentRole, ChangeState, Reply
 
 Statement = Annotated[str, Field(json_schema_extra={"maxLength": 400})]
 
@@ -52,7 +53,7 @@ def substitute(reply: Reply) -> Clarification | None:
     return Clarification(requirements=[text]) if text and not reply.truncated else None
 
 
-clarifier = Role(
+_program = Role(
     AgentRole.CLARIFIER,
     task_type="clarification",
     verb="clarify",
@@ -63,4 +64,10 @@ clarifier = Role(
     update=update,
     substitute=substitute,
     notes_title="Requirements",
+)
+clarifier = replace(
+    _program,
+    change=replace(
+        _program, reads=("request", "requirements", "conventions", "repository_map"), state=ChangeState
+    ),
 )

@@ -1,4 +1,4 @@
-"""The coder writes complete files or documents; from the second round on it fixes the open findings."""
+"""The coder writes complete files or documents, or changes a repository; later it fixes the open findings."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from swarm_graph.roles.answered_files import doubts
+from swarm_graph.roles.changed_files import changed_paths, doubt_of, nothing_changed, update_of
 from swarm_graph.roles.documents import Documents, lost_text
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.role import Answered, Role
-from swarm_graph.state import AgentRole, SwarmState
+from swarm_graph.state import AgentRole, ChangeState, SwarmState
 
 
 def update(answered: Answered[Files]) -> dict[str, Any]:
@@ -31,6 +32,15 @@ def doubt(answer: Files, state: SwarmState) -> str:
 
 def document_doubt(answer: Files, state: SwarmState) -> str:
     return lost_text(answer.written, state.get("code", {}))
+
+
+def change_update(answered: Answered[Files]) -> dict[str, Any]:
+    changed = changed_paths(answered.answer, answered.state)
+    return {**update_of(answered.answer, answered.state, "code"), "changed": changed}
+
+
+def change_complaint(answer: Files, state: SwarmState) -> str | None:
+    return nothing_changed(answer, state, "code")
 
 
 _program = Role(
@@ -55,5 +65,25 @@ coder = replace(
         answer=Documents,
         doubt=document_doubt,
         text_file="",  # the result is generated_document.md
+    ),
+    change=replace(
+        _program,
+        reads=(
+            "request",
+            "requirements",
+            "conventions",
+            "repository_map",
+            "files",
+            "changes",
+            "findings",
+            "test_run",
+            "design",
+            "diagnosis",
+        ),
+        optional=("changes",),
+        update=change_update,
+        complaint=change_complaint,
+        doubt=doubt_of,
+        state=ChangeState,
     ),
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from swarm_graph.roles.role import Role
-from swarm_graph.state import AgentRole
+from dataclasses import replace
 
-debugger = Role(
+from swarm_graph.roles.role import Role
+from swarm_graph.state import AgentRole, ChangeState
+
+_program = Role(
     AgentRole.DEBUGGER,
     task_type="debugging",
     verb="debug",
@@ -15,4 +17,22 @@ debugger = Role(
     works_from="findings",
     answer=str,
     notes_title="Diagnosis of the last revise round",
+)
+debugger = replace(
+    _program,
+    change=replace(
+        _program,
+        reads=(
+            "request",
+            "requirements",
+            "conventions",
+            "repository_map",
+            "files",
+            "changes",
+            "findings",
+            "test_run",
+        ),
+        optional=("request", "requirements", "conventions", "repository_map"),
+        state=ChangeState,
+    ),
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from swarm_graph.roles.role import Role
-from swarm_graph.state import AgentRole
+from dataclasses import replace
 
-optimizer = Role(
+from swarm_graph.roles.role import Role
+from swarm_graph.state import AgentRole, ChangeState
+
+_program = Role(
     AgentRole.OPTIMIZER,
     task_type="optimization",
     verb="optimize",
@@ -14,4 +16,13 @@ optimizer = Role(
     writes="optimization",
     answer=str,
     notes_title="Proposed optimizations (not applied)",
+)
+optimizer = replace(
+    _program,
+    change=replace(
+        _program,
+        reads=("request", "requirements", "conventions", "repository_map", "files", "changes"),
+        optional=("request", "conventions", "repository_map"),
+        state=ChangeState,
+    ),
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 from pydantic import BaseModel, Field, field_validator
 
 from swarm_graph.roles.findings import GRAVE, distinct
 from swarm_graph.roles.role import Answered, Role
-from swarm_graph.state import AgentRole, Finding, Reply, Review, Severity
+from swarm_graph.state import AgentRole, ChangeState, Finding, Reply, Review, Severity
 
 SYNONYMS = {
     "blocker": "critical",
@@ -100,7 +101,7 @@ def substitute(reply: Reply) -> Judgement:
     return Unjudged(findings=[Remark(severity="info", problem=problem)])
 
 
-reviewer = Role(
+_program = Role(
     AgentRole.REVIEWER,
     task_type="review",
     verb="review",
@@ -110,4 +111,13 @@ reviewer = Role(
     update=update,
     substitute=substitute,
     text_file="review_results.txt",
+)
+reviewer = replace(
+    _program,
+    change=replace(
+        _program,
+        reads=("request", "requirements", "conventions", "repository_map", "files", "changes"),
+        optional=("repository_map",),
+        state=ChangeState,
+    ),
 )

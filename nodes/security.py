@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from swarm_graph.nodes.reviewer import Judgement, substitute, update
 from swarm_graph.roles.role import Role
-from swarm_graph.state import AgentRole
+from swarm_graph.state import AgentRole, ChangeState
 
-security = Role(
+_program = Role(
     AgentRole.SECURITY,
     task_type="security",
     verb="audit",
@@ -17,4 +19,13 @@ security = Role(
     update=update,
     substitute=substitute,
     text_file="review_results.txt",
+)
+security = replace(
+    _program,
+    change=replace(
+        _program,
+        reads=("request", "requirements", "conventions", "repository_map", "files", "changes"),
+        optional=("requirements", "conventions", "repository_map"),
+        state=ChangeState,
+    ),
 )

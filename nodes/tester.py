@@ -1,4 +1,7 @@
-"""The tester writes tests for the code of this round; of a document it fills in a checklist."""
+"""The tester writes tests for the code of this round; of a document it fills in a checklist.
+
+In a repository it adds to the tests that are there.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, field_validator
 
 from swarm_graph.roles.answered_files import doubts
+from swarm_graph.roles.changed_files import OptionalFiles, doubt_of, elsewhere, is_test
 from swarm_graph.roles.document_checks import CHECKLIST, Item, checklist_text
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.role import Answered, Role
-from swarm_graph.state import AgentRole, Reply, SwarmState
+from swarm_graph.roles.views import broken_tests
+from swarm_graph.state import AgentRole, ChangeState, Reply, SwarmState
 
 Text = Annotated[str, Field(json_schema_extra={"maxLength": 400})]
 
@@ -26,6 +31,12 @@ def complaint(answer: Files, _state: SwarmState) -> str | None:
 
 def doubt(answer: Files, _state: SwarmState) -> str:
     return doubts(answer, {})  # the tests of a round replace the earlier ones
+
+
+def change_complaint(answer: Files, state: SwarmState) -> str | None:
+    if not answer.written and broken_tests(state):
+        return "the tests of this round are broken: write them again"
+    return elsewhere(answer, state, is_test, "file of the tests, such as tests/test_name.py")
 
 
 # The docstrings and names of these classes are part of the JSON schema of the question; see reviewer.py.
@@ -84,5 +95,27 @@ tester = replace(
         answer=Checklist,
         update=checklist_update,
         substitute=no_checklist,
+    ),
+    change=Role(
+        AgentRole.TESTER,
+        task_type="testing",
+        verb="test",
+        reads=(
+            "request",
+            "requirements",
+            "conventions",
+            "repository_map",
+            "files",
+            "changes",
+            "project_tests",
+            "broken_tests",
+        ),
+        optional=("repository_map",),
+        writes="tests",
+        answer=OptionalFiles,
+        complaint=change_complaint,
+        doubt=doubt_of,
+        state=ChangeState,
+        text_file="generated_tests.txt",
     ),
 )

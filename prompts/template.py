@@ -14,7 +14,7 @@ from typing import NamedTuple
 from swarm_graph.config_source import closest_match, read_json5
 from swarm_graph.errors import ConfigError
 from swarm_graph.prompts.chat_template import KNOWN
-from swarm_graph.state import DOCUMENT, KINDS, Kind
+from swarm_graph.state import KINDS, Kind
 
 REPAIR = "repair"
 TASK = "task"
@@ -40,6 +40,8 @@ _PROMPT_FILE = re.compile(r"[a-z_]+\.md")
 """The names of our prompt files; README.md is none."""
 _QUOTED = re.compile(r"<([a-z_]+)>.*?</\1>", re.DOTALL)
 _TAG = re.compile(r"(?<=<)/?([a-z_]+)(?=>)")
+_PREFIXES = ("", *(f"{kind}/" for kind in KINDS if kind != "code"))
+"""Where a folder of prompts has files: those of one kind of session are in a subfolder."""
 _ANY_TAG = re.compile(r"<[\s/]*(\w+)[\s/]*>")
 NO_VALUES: Mapping[str, object] = {}
 NO_TEXTS: Mapping[str, str] = {}
@@ -210,7 +212,8 @@ def read(
 ) -> str:
     """The text of a prompt file.
 
-    In a session that makes a document, a file in the subfolder `document` comes before the one beside it.
+    In a session that makes a document, a file in the subfolder `document` comes before the one beside it; in
+    one that changes a repository, a file in `change`.
 
     Args:
         name: A name such as `coder`, or the path of a file.
@@ -285,15 +288,15 @@ def file_name(name: str, folder: str | Path | None = None, kind: Kind = "code") 
 def replaced(folder: str | Path) -> list[str]:
     """The names of our prompts that a folder or pack replaces, and of the focuses that it adds.
 
-    Those for documents alone have the name of their subfolder, as in `document/coder`.
+    Those for one kind of session alone have the name of their subfolder, as in `document/coder`.
 
     Raises:
         ConfigError: `folder` is neither a pack nor a folder.
     """
-    ours, root = names(kind=DOCUMENT), find_folder(folder)
+    ours, root = _names_of_all_kinds(), find_folder(folder)
     return [
         f"{prefix}{name}"
-        for prefix in ("", f"{DOCUMENT}/")
+        for prefix in _PREFIXES
         for name in sorted(_names_in(root / prefix))
         if name in ours or name.startswith(FOCUS)
     ]
@@ -310,11 +313,11 @@ def warn_of_unused(folder: str | Path, *, roles: bool, own: Iterable[str] = ()) 
     Raises:
         ConfigError: `folder` is neither a pack nor a folder.
     """
-    ours, root = {*names(kind=DOCUMENT), *own}, find_folder(folder)
-    theirs = _names_in(root) | _names_in(root / DOCUMENT)
+    ours, root = {*_names_of_all_kinds(), *own}, find_folder(folder)
+    theirs = {name for prefix in _PREFIXES for name in _names_in(root / prefix)}
     problems = [
         f"{prefix}{name}.md replaces no prompt; did you mean {match}.md?"
-        for prefix in ("", f"{DOCUMENT}/")
+        for prefix in _PREFIXES
         for name in sorted(_names_in(root / prefix) - ours)
         if not name.startswith(FOCUS) and (match := closest_match(name, ours))
     ]
@@ -345,7 +348,7 @@ def packs() -> list[str]:
     return sorted(
         entry.name
         for entry in _HERE.iterdir()
-        if entry.is_dir() and not entry.name.startswith("_") and entry.name != DOCUMENT
+        if entry.is_dir() and not entry.name.startswith("_") and entry.name not in KINDS
     )
 
 
@@ -360,6 +363,10 @@ def names(folder: str | Path | None = None, kind: Kind = "code") -> list[str]:
     ours = {file.stem for file in files if _PROMPT_FILE.fullmatch(file.name)}
     roots = [find_folder(folder)] if folder else []
     return sorted(ours.union(*(_names_in(root / subfolder) for root in roots for subfolder in subfolders)))
+
+
+def _names_of_all_kinds() -> set[str]:
+    return {name for kind in KINDS for name in names(kind=kind)}
 
 
 def _subfolders(kind: Kind) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 import warm
+from repositories import git, make_repository
 from support import Crew, config, write_config
 
 from swarm_graph import SwarmContext
@@ -18,20 +19,20 @@ from swarm_graph.models.invented import Ask
 from swarm_graph.models.simulated import SimulatedChatModel
 from swarm_graph.nodes.coder import coder
 from swarm_graph.nodes.optimizer import optimizer
-from swarm_graph.nodes.reviewer import reviewer
 from swarm_graph.nodes.tester import tester
 from swarm_graph.prompts import template
 from swarm_graph.prompts.chat_template import KNOWN
 from swarm_graph.roles.registry import Roles
-from swarm_graph.roles.role import SHARED, Role
+from swarm_graph.roles.role import SHARED, SHARED_OF_CHANGE, Role
 from swarm_graph.roles.role_node import rendered
+from swarm_graph.roles.views import REPOSITORY_VIEWS
 from swarm_graph.settings import PROMPT_PACKS
-from swarm_graph.state import KINDS, AgentRole, Finding, Kind, SwarmState
+from swarm_graph.state import KINDS, AgentRole, ChangeState, Finding, Kind, Repository, SwarmState
 from swarm_graph.workflows.build import build_graph
 
 GOLDEN = Path(__file__).parent / "golden" / "prompts"
 ROLES: list[Role[Any]] = Roles().all()
-HOLES = (*SwarmState.__annotations__, "focus", "packages", "test_run", "broken_tests")
+HOLES = (*SwarmState.__annotations__, "focus", "packages", "test_run", "broken_tests", *REPOSITORY_VIEWS)
 DOCUMENT_FOCUSES = ["clarity", "completeness"]
 FOCUSES = ["correctness", "general", "performance", "security", "style"]
 STATE = SwarmState(
@@ -56,25 +57,61 @@ STATE = SwarmState(
     diagnosis="Nobody wrote one.",
 )
 
-STATES: dict[Kind, SwarmState] = {
-    "code": STATE,
-    "document": {
-        **STATE,
-        "kind": "document",
-        "request": "Write how to start the queue.",
-        "requirements": "## Requirements\n- It names the valve.",
-        "design": "## Outline\n- `# Start`: scope",
-        "code": {"docs/start.md": "# Start\n\nOpen the valve.\n"},
-        "tests": {"checks/checklist.json": '{"items": []}\n'},
-    },
+DOCUMENT_STATE: SwarmState = {
+    **STATE,
+    "kind": "document",
+    "request": "Write how to start the queue.",
+    "requirements": "## Requirements\n- It names the valve.",
+    "design": "## Outline\n- `# Start`: scope",
+    "code": {"docs/start.md": "# Start\n\nOpen the valve.\n"},
+    "tests": {"checks/checklist.json": '{"items": []}\n'},
 }
+QUEUE_FILE = '"""A queue."""\n\nPRICE = "$5"\n\n\ndef put(item):\n    return item\n'
+REPOSITORY: dict[str, str | bytes] = {
+    "src/fifo_queue.py": QUEUE_FILE,
+    "src/shop.py": "from fifo_queue import PRICE\n",
+    "tests/test_fifo_queue.py": "from fifo_queue import PRICE\n\n\ndef test_price():\n    assert PRICE\n",
+    "README.md": "# Queue\n\nA queue for $5.\n",
+    "AGENTS.md": "Use type hints.\n",
+    "pyproject.toml": '[project]\nrequires-python = ">=3.11"\n\n[tool.ruff]\nline-length = 100\n',
+    "logo.png": b"\x89PNG\0",
+}
+
+
+@pytest.fixture(scope="module")
+def states(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, SwarmState]:
+    """A state of each kind; that of a change has a repository, as it is in the second round."""
+    folder = make_repository(tmp_path_factory.mktemp("prompts") / "project", REPOSITORY)
+    change = ChangeState(
+        request="Make the queue cost $6.",
+        kind="change",
+        requirements="## Requirements\n- The price is $6.",
+        design="## Changes\n- `src/fifo_queue.py`: the price",
+        code={"src/fifo_queue.py": QUEUE_FILE.replace("$5", "$6")},
+        tests={},
+        findings=[{**STATE["findings"][0], "location": "src/fifo_queue.py:3"}],
+        diagnosis="The type is missing.",
+        wanted=["src/fifo_queue.py", "src/shop.py"],
+        deleted=[],
+        repo=Repository(
+            path=str(folder),
+            start="HEAD",
+            base=git(folder, "rev-parse", "HEAD"),
+            branch="swarm/s",
+            only=[],
+            read_only=[],
+            compared_with="",
+        ),
+    )
+    return {"code": STATE, "document": DOCUMENT_STATE, "change": change}
+
 
 by_kind = pytest.mark.parametrize("kind", KINDS)
 by_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.role.value)
 
 
 def load(role: Role[Any], folder: Path | None = None, kind: Kind = "code") -> template.Prompt:
-    holes = (*role.reads, "focus") if role is reviewer else role.reads
+    holes = (*role.reads, "focus") if role.role == AgentRole.REVIEWER else role.reads
     return template.load(role.role, folder, holes=holes, kind=kind)
 
 
@@ -97,12 +134,13 @@ def test_every_role_has_a_prompt_and_every_prompt_a_use() -> None:
     assert template.names() == sorted(known)
     of_documents = {template.FOCUS + focus for focus in DOCUMENT_FOCUSES}
     assert template.names(kind="document") == sorted(known | of_documents)
+    assert template.names(kind="change") == sorted(known)
 
 
 @by_kind
 @by_role
 def test_a_prompt_s_holes_are_what_its_role_reads(role: Role[Any], kind: Kind) -> None:
-    role, focus = role.for_kind(kind), {"focus"} if role is reviewer else set()
+    role, focus = role.for_kind(kind), {"focus"} if role.role == AgentRole.REVIEWER else set()
     assert load(role, kind=kind).holes == {*role.reads} | focus
 
 
@@ -110,7 +148,9 @@ def test_a_prompt_s_holes_are_what_its_role_reads(role: Role[Any], kind: Kind) -
 @by_role
 def test_a_prompt_file_has_its_instructions_above_its_data(role: Role[Any], kind: Kind) -> None:
     role, prompt = role.for_kind(kind), load(role.for_kind(kind), kind=kind)
-    assert set(prompt.instructions.get_identifiers()) == ({"focus"} if role is reviewer else set())
+    assert set(prompt.instructions.get_identifiers()) == (
+        {"focus"} if role.role == AgentRole.REVIEWER else set()
+    )
     assert set(prompt.data.get_identifiers()) == set(role.reads)
 
 
@@ -128,11 +168,15 @@ def test_a_focus_is_plain_text(focus: str, kind: Kind) -> None:
 
 @by_kind
 @by_role
-def test_golden_rendering(role: Role[Any], kind: Kind) -> None:
+def test_golden_rendering(role: Role[Any], kind: Kind, states: dict[Kind, SwarmState]) -> None:
     """UPDATE_GOLDEN=1 writes the renderings."""
     of_kind = role.for_kind(kind)
-    values = {key: rendered(key, STATES[kind]) for key in of_kind.reads}
-    focus = {"focus": template.read("review_correctness", kind=kind).strip()} if role is reviewer else {}
+    values = {key: rendered(key, states[kind]) for key in of_kind.reads}
+    focus = (
+        {"focus": template.read("review_correctness", kind=kind).strip()}
+        if role.role == AgentRole.REVIEWER
+        else {}
+    )
     preamble = template.read(template.PREAMBLE, kind=kind).strip()
     system, user = load(of_kind, kind=kind).messages(values | focus, preamble)
     text = f"{system}\n\n======== user ========\n\n{user}\n"
@@ -148,14 +192,16 @@ def test_golden_rendering(role: Role[Any], kind: Kind) -> None:
 def test_data_stands_before_the_instructions_in_one_order(role: Role[Any], kind: Kind) -> None:
     role = role.for_kind(kind)
     prompt = load(role, kind=kind)
-    shown = [hole for hole in prompt.data.get_identifiers() if hole in SHARED]
-    assert shown == [key for key in SHARED if key in role.reads], "prompts of all roles begin alike"
+    shared = SHARED_OF_CHANGE if kind == "change" else SHARED
+    shown = [hole for hole in prompt.data.get_identifiers() if hole in shared]
+    assert shown == [key for key in shared if key in role.reads], "prompts of all roles begin alike"
+    assert prompt.data.get_identifiers()[: len(shown)] == shown
     assert prompt.quotes_data
     system, user = prompt.messages(dict.fromkeys(prompt.holes, "x"), "All begin so.")
     assert system == "All begin so."
     assert user.startswith("<request>\nx\n</request>\n\n")
     data, _, rest = user.rpartition("</")
-    assert prompt.instructions.template[:40] in rest or role is reviewer
+    assert prompt.instructions.template[:40] in rest or role.role == AgentRole.REVIEWER
     assert prompt.instructions.template[:40] not in data
 
 
@@ -196,7 +242,7 @@ def test_a_prompt_that_does_not_quote_its_data_keeps_it_apart_from_the_instructi
 
 
 def test_there_is_a_golden_rendering_for_every_role_and_no_other() -> None:
-    for folder in (GOLDEN, GOLDEN / "document"):
+    for folder in (GOLDEN, GOLDEN / "document", GOLDEN / "change"):
         assert sorted(path.stem for path in folder.glob("*.txt")) == sorted(AgentRole)
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.answered_files import read_answered_files
+from swarm_graph.roles.changed_files import OptionalFiles, read_optional_files
 from swarm_graph.roles.chat_markup import FinalMessage, final_message
 from swarm_graph.roles.documents import Documents, read_documents
 from swarm_graph.roles.fences import parse
@@ -55,8 +56,8 @@ def read(
 
     Args:
         answer: What the model wrote, or the final message in it.
-        kind: A pydantic model (read from a JSON object), Files (from fenced blocks), Documents or str
-            (Markdown).
+        kind: A pydantic model (read from a JSON object), Files or OptionalFiles (from fenced blocks),
+            Documents or str (Markdown).
         old: The files that an answer may change: path to text.
         shown: For Files in a repository: the paths that the model has seen; see `read_answered_files`.
         why_not: For Files in a repository: why a path must not be changed; empty if it may.
@@ -69,6 +70,8 @@ def read(
         raise UnreadableAnswer("the answer is empty")
     if kind is Documents:
         return cast("A", read_documents(message.text, old))
+    if kind is OptionalFiles:
+        return cast("A", read_optional_files(message.text, old))
     if kind is Files:
         return cast("A", read_answered_files(message.text, old, shown=shown, why_not=why_not))
     if issubclass(kind, BaseModel):

@@ -240,11 +240,20 @@ def fenced(files: dict[str, str]) -> str:
     return "\n\n".join(_fenced_block(path, text) for path, text in files.items())
 
 
-def _fenced_block(path: str, text: str) -> str:
+def longer_fence(text: str) -> str:
+    """A fence that is longer than any in a text."""
     longest = max((len(run) for run in re.findall(r"^ {0,3}(`{3,})", text, flags=re.MULTILINE)), default=2)
-    fence = "`" * (longest + 1)
+    return "`" * (longest + 1)
+
+
+def language_of(path: str) -> str:
+    """The language of a file as an info string names it."""
     extension = path.rpartition(".")[2]
-    language = next((name for name, ext in _EXTENSIONS.items() if ext == extension), "text")
+    return next((name for name, ext in _EXTENSIONS.items() if ext == extension), "text")
+
+
+def _fenced_block(path: str, text: str) -> str:
+    fence, language = longer_fence(text), language_of(path)
     body = text if text.endswith("\n") else text + "\n"
     match = NAMED_FILE.fullmatch(f"path={path}")
     named = path if match and match["bare"] == path else f'"{path}"'

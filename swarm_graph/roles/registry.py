@@ -21,11 +21,11 @@ from swarm_graph.prompts.template import Prompt
 from swarm_graph.roles.documents import DOCUMENT_FILE, Documents
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.own_code import load_object
-from swarm_graph.roles.role import SHARED, Form, Role
-from swarm_graph.roles.views import VIEWS
+from swarm_graph.roles.role import SHARED, SHARED_OF_CHANGE, Form, Role
+from swarm_graph.roles.views import REPOSITORY_VIEWS, views
 from swarm_graph.roles.yaml_role import read_role
 from swarm_graph.settings import AgentParameters
-from swarm_graph.state import AgentRole, SwarmState
+from swarm_graph.state import CHANGE, AgentRole, ChangeState, SwarmState
 
 PACKAGES = "packages"
 """The hole for the packages that generated code may import."""
@@ -127,14 +127,21 @@ class Roles:
     @cached_property
     def state(self) -> type[SwarmState]:
         """The state with the keys of all own roles: each of them may read what another one writes."""
-        hints = get_type_hints(SwarmState, include_extras=True)
+        hints = get_type_hints(self._base, include_extras=True)
         for role in self.own.values():
             hints |= get_type_hints(role.state, include_extras=True)
         return _state_type("OwnState", hints)
 
     def state_of(self, role: Role[Any]) -> type[SwarmState]:
         """The state that a role's node sees."""
-        return self.state if role.role in self.own or (self.own and role.state is SwarmState) else role.state
+        if role.role in self.own or (self.own and role.state in (SwarmState, ChangeState)):
+            return self.state
+        return role.state
+
+    @property
+    def _base(self) -> type[SwarmState]:
+        """The state of a session without own roles."""
+        return ChangeState if self._kind == CHANGE else SwarmState
 
     # --- prompts ---------------------------------------------------------------------------------
 
@@ -233,8 +240,13 @@ class Roles:
                     f"roles.{name}: it writes '{role.writes}' as {role.form}, "
                     f"and another role as {written[role.writes]}"
                 )
-        known = [*SwarmState.__annotations__, *VIEWS, PACKAGES]
+        known = [*get_type_hints(self._base), *views(self._kind), PACKAGES]
         for name, role in roles.items():
+            if self._kind == CHANGE and role.writes in (*REPOSITORY_VIEWS, *_ONLY_OF_CHANGES):
+                raise ConfigError(
+                    f"roles.{name}: writes: '{role.writes}' has a meaning of its own in sessions on a "
+                    "repository; use another key"
+                )
             keys = dict.fromkeys([*known, *get_type_hints(role.state), *written])
             if unknown := [key for key in role.reads if key not in keys]:
                 raise ConfigError(f"roles.{name}: reads: {unknown_name('key', unknown[0], keys)}")
@@ -311,10 +323,15 @@ def _check_shared_key(setting: str, key: str, role: Role[Any]) -> None:
         raise ConfigError(f"{setting}: writes: '{key}' holds {writers[0].form}; use a key of its own")
 
 
+_ONLY_OF_CHANGES = tuple(key for key in ChangeState.__annotations__ if key not in SwarmState.__annotations__)
+"""The keys of the state that only sessions on a repository have."""
+
+
 def _data_of(role: Role[Any]) -> str:
     """The data of a prompt that has none: what the role reads, each between tags.
 
     What most roles read comes first, so that their prompts begin alike.
     """
-    keys = [*(key for key in SHARED if key in role.reads), *(key for key in role.reads if key not in SHARED)]
+    first = dict.fromkeys([*SHARED, *SHARED_OF_CHANGE])
+    keys = [*(key for key in first if key in role.reads), *(key for key in role.reads if key not in first)]
     return "\n\n".join(f"<{key}>\n${key}\n</{key}>" for key in keys)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from swarm_graph.errors import UnreadableAnswer
+from swarm_graph.roles import changed_files
 from swarm_graph.roles.answers import Reading, read, read_typed
 from swarm_graph.roles.chat_markup import FinalMessage
 from swarm_graph.roles.file_blocks import Files
@@ -24,6 +25,8 @@ Form = Literal["text", "files", "reviews", "data"]
 
 SHARED = ("request", "requirements", "code")
 """What most roles read, in the order of their prompts, which begin alike: a server evaluates that once."""
+SHARED_OF_CHANGE = ("request", "requirements", "conventions", "repository_map", "files", "changes")
+"""The same in sessions that change a repository."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Role(Generic[A]):
             not fit into the context.
         writes: The key of the state that holds its result; default for an own role its name and `_result`.
         answer: What the model answers: a pydantic model or a JSON schema (asked for as JSON), Files,
-            Documents or str (Markdown).
+            OptionalFiles, Documents or str (Markdown).
         update: Returns the changes of the state; default the answer as plain data, under `writes`.
         complaint: Returns what is wrong with an answer that could be read, for the repair question.
         doubt: Returns why an answer is probably not meant as it is, for a question; if the model then answers
@@ -113,8 +116,10 @@ class Role(Generic[A]):
         if self.update:
             return self.update(answered)
         value: Any = answered.answer
+        if isinstance(value, Files) and self._changes_repository(answered.state):
+            return changed_files.update_of(value, answered.state, self.writes)
         if isinstance(value, Files):
-            value = value.over(self._files(answered.state))
+            value = value.over(dict(self._files(answered.state)))
         return {self.writes: value.model_dump(mode="json") if isinstance(value, BaseModel) else value}
 
     def read(self, message: FinalMessage, state: SwarmState) -> Reading[A]:
@@ -127,13 +132,21 @@ class Role(Generic[A]):
             answer = cast("A", read_typed(message, self.answer))
         else:
             answer = read(message, self.answer, self._files(state))
-        if complaint := self.complaint(answer, state):
+        of_repository = isinstance(answer, Files) and self._changes_repository(state)
+        refused = changed_files.refusal(cast("Files", answer), state) if of_repository else None
+        if complaint := refused or self.complaint(answer, state):
             raise UnreadableAnswer(complaint)
         note = "; ".join(answer.notes) if isinstance(answer, Files) else ""
         return Reading(answer, note, self.doubt(answer, state))
 
-    def _files(self, state: SwarmState) -> dict[str, str]:
+    def _changes_repository(self, state: SwarmState) -> bool:
+        """Whether its files are those of a repository."""
+        return self.writes in changed_files.KEYS and changed_files.repository_of(state) is not None
+
+    def _files(self, state: SwarmState) -> Mapping[str, str]:
         """The files that an answer may change."""
+        if self._changes_repository(state):
+            return changed_files.current_files(state)
         return cast("dict[str, str]", state.get(self.writes) or {}) if self.form == "files" else {}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -13,17 +15,20 @@ from langgraph.runtime import get_runtime
 from swarm_graph import aio
 from swarm_graph.prompts import template
 from swarm_graph.roles.bindings import Bindings
+from swarm_graph.roles.changed_files import repository_of
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import GRAVE, findings_text
 from swarm_graph.roles.registry import role_source
+from swarm_graph.roles.repository_context import SIZES, read_context
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.roles.run import current_run
 from swarm_graph.roles.turn import LEFT_OUT, NONE, Question, Turn
-from swarm_graph.roles.views import VIEWS
-from swarm_graph.state import SwarmState, TaskRecord, TaskStatus, end_phase
+from swarm_graph.roles.views import views
+from swarm_graph.state import CHANGE, SwarmState, TaskRecord, TaskStatus, end_phase
 
 A = TypeVar("A")
+NOTHING: Mapping[str, str] = {}
 
 
 class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
@@ -103,12 +108,12 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
                 return self._record(state, origin.iteration, started_at, turn.clock(), status, note)
 
             async with turn.task(self.role.task_type, lambda _: record(TaskStatus.FAILED)):
-                answer, note = await turn.ask(self._question(state))
+                answer, note = await turn.ask(await self._question(state))
             completed = record(TaskStatus.COMPLETED, note)
             if run.journal:
                 run.journal.end_task(completed)
             turn.emit("task_ended", note=note)
-        update = self.role.changes(Answered(answer, self.name, iteration, state))
+        update = await self._changes(Answered(answer, self.name, iteration, state))
         update["tasks"] = {self.task_id: completed}
         if self.role.opens_round:
             update["iteration"] = iteration
@@ -116,10 +121,21 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             update["phase"] = end_phase(state)
         return update
 
-    def _question(self, state: SwarmState) -> Question[A]:
+    async def _changes(self, answered: Answered[A]) -> dict[str, Any]:
+        if repository_of(answered.state):  # its files are read
+            return await asyncio.to_thread(self.role.changes, answered)
+        return self.role.changes(answered)
+
+    async def _question(self, state: SwarmState) -> Question[A]:
+        if repository_of(state):
+            (messages, note), *shorter = await asyncio.to_thread(self._of_repository, state)
+            return replace(self._asking(messages, state), note=note, shorter=lambda: shorter)
+        return self._asking(self.messages(state), state)
+
+    def _asking(self, messages: list[BaseMessage], state: SwarmState) -> Question[A]:
         role = self.role
         return Question(
-            messages=self.messages(state),
+            messages=messages,
             entry=lambda: self.bindings.config.model_for(role.role),
             parameters=self.parameters,
             read=lambda message: role.read(message, state),
@@ -129,16 +145,20 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             shorter=lambda: self._shorter(state),
         )
 
-    def messages(self, state: SwarmState, omitted: str = "") -> list[BaseMessage]:
+    def messages(
+        self, state: SwarmState, omitted: str = "", given: Mapping[str, str] = NOTHING
+    ) -> list[BaseMessage]:
         """The prompt of the role.
 
         Args:
             state: The state that the prompt shows.
             omitted: A line below the code that names the files that were left out.
+            given: Texts of keys and views that are known already.
         """
         roles = self.bindings.roles
         values = {
-            key: rendered(key, state, as_json=roles.is_data(key)) for key in self.role.reads
+            key: (given[key] or NONE) if key in given else rendered(key, state, as_json=roles.is_data(key))
+            for key in self.role.reads
         } | self.fixed
         if omitted:
             values["code"] = f"{values['code']}\n\n{omitted}"
@@ -153,13 +173,13 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         left_out = [key for key in self.role.optional if key in self.prompt.holes and state.get(key)]
         if left_out:
             state = cast("SwarmState", {**state, **dict.fromkeys(left_out, LEFT_OUT)})
-            yield self.messages(state), ", ".join(left_out)
+            yield self.messages(state), _left_out(left_out)
         findings = state.get("findings", [])
         grave = [finding for finding in findings if finding["severity"] in GRAVE]
         if "findings" in self.role.reads and len(grave) < len(findings):
             left_out.append(f"{len(findings) - len(grave)} minor findings")
             state = cast("SwarmState", {**state, "findings": grave})
-            yield self.messages(state), ", ".join(left_out)
+            yield self.messages(state), _left_out(left_out)
         code, changed = state.get("code", {}), state.get("changed", [])
         unchanged = [path for path in code if path not in changed]
         if "code" in self.role.reads and self.role.form != "reviews" and changed and unchanged:
@@ -167,7 +187,31 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             shown = {path: text for path, text in code.items() if path in changed}
             omitted = f"(Not shown, unchanged since the round before: {names}.)"
             left_out.append(f"unchanged files ({names})")
-            yield self.messages(cast("SwarmState", {**state, "code": shown}), omitted), ", ".join(left_out)
+            yield self.messages(cast("SwarmState", {**state, "code": shown}), omitted), _left_out(left_out)
+
+    def _of_repository(self, state: SwarmState) -> list[tuple[list[BaseMessage], str]]:
+        """Prompts that show less and less of the repository, each with a note that says so.
+
+        The change itself is never cut: no code is approved unread.
+        """
+        context = read_context(state)
+        assert context is not None
+        reads = [key for key in self.role.reads if key in self.prompt.holes]
+        whole = context.values(SIZES[0], reads)
+        optional = [key for key in self.role.optional if key in reads and (whole.get(key) or state.get(key))]
+        spared = dict.fromkeys(optional, LEFT_OUT)
+        versions = []
+        for sizes, without in ((SIZES[0], NOTHING), *((sizes, spared) for sizes in SIZES)):
+            given = {**context.values(sizes, reads), **without}
+            cut = [
+                f"a part of {key}"
+                for key in whole
+                if key != "files" and given[key] not in (whole[key], LEFT_OUT)
+            ]
+            shown = context.note(sizes) if "files" in reads and "files" not in without else ""
+            note = "; ".join(filter(None, [shown, _left_out([*without, *cut])]))
+            versions.append((self.messages(state, given=given), note))
+        return versions
 
     def _record(
         self,
@@ -203,9 +247,14 @@ def _with_earlier_notes(earlier: TaskRecord | None, iteration: int, note: str) -
     return f"{before}; round {iteration}: {note}" if note else before
 
 
+def _left_out(what: list[str]) -> str:
+    return f"left out for lack of context: {', '.join(what)}" if what else ""
+
+
 def rendered(key: str, state: SwarmState, *, as_json: bool = False) -> str:
     """A key of the state, or a view of it, as a prompt shows it."""
-    value = VIEWS[key](state) if key in VIEWS else state.get(key)
+    shown = views(CHANGE if repository_of(state) else "code")
+    value = shown[key](state) if key in shown else state.get(key)
     if not value:
         return NONE
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -36,11 +37,11 @@ from swarm_graph.roles.chat_markup import FinalMessage, final_message
 from swarm_graph.roles.emitter import Emitter
 from swarm_graph.roles.run import RunContext
 from swarm_graph.settings import EMBEDDED, AgentParameters, ModelEntry
-from swarm_graph.state import DOCUMENT, Reply, SwarmContext, TaskRecord
+from swarm_graph.state import CHANGE, Reply, SwarmContext, TaskRecord
 
 A = TypeVar("A")
 PromptVersions = Iterable[tuple[list[BaseMessage], str]]
-"""Versions of a prompt, the longest first, each with a text that says what it leaves out (empty: nothing)."""
+"""Versions of a prompt, the longest first, each with a note that says what it leaves out (empty: nothing)."""
 
 log = logging.getLogger("swarm_graph")
 
@@ -66,6 +67,7 @@ class Question(Generic[A]):
         substitute: Makes the answer to use when the model's stays unreadable. Without it, or when it returns
             None, the task fails.
         shorter: Returns shorter and shorter prompts for a small context.
+        note: What `messages` leaves out, for people; empty if nothing.
     """
 
     messages: list[BaseMessage]
@@ -76,6 +78,7 @@ class Question(Generic[A]):
     schema: dict[str, Any] | None = None
     substitute: Callable[[Reply], A | None] | None = None
     shorter: Callable[[], PromptVersions] = tuple
+    note: str = ""
 
 
 class Answer(NamedTuple, Generic[A]):
@@ -150,7 +153,7 @@ class Turn:
     async def _ask(self, question: Question[A], endpoint: Endpoint) -> Answer[A]:
         """The answer of one model, after at most one repair question."""
         template = await endpoint.chat_template()
-        versions = chain([(question.messages, "")], question.shorter())
+        versions = chain([(question.messages, question.note)], question.shorter())
         messages = await self._fitting(question, endpoint, versions)
         reply = await self._reply(question, endpoint, messages)
         doubtful: Reading[A] | None = None
@@ -186,7 +189,10 @@ class Turn:
     ) -> Reading[A]:
         """Read a reply; what is wrong or odd in it is emitted and recorded. Raises UnreadableAnswer."""
         try:
-            reading = _read(question, reply, template)
+            if self.bindings.config.workflow.kind == CHANGE:  # it reads files of the repository
+                reading = await asyncio.to_thread(_read, question, reply, template)
+            else:
+                reading = _read(question, reply, template)
         except UnreadableAnswer as unreadable:
             await self._report(reply, problem=str(unreadable), is_repair=is_repair)
             raise
@@ -241,11 +247,11 @@ class Turn:
     ) -> list[BaseMessage]:
         """The first version that fits into the context. Raises ModelError when none does."""
         parameters = question.parameters
-        for messages, left_out in versions:
+        for messages, note in versions:
             size = await endpoint.prompt_size(messages, parameters)
             if size is None or size.tokens <= size.room:
-                if left_out:
-                    self._notes.append(f"left out for lack of context: {left_out}")
+                if note:
+                    self._notes.append(note)
                 return messages
         assert size is not None
         entry, node = endpoint.entry, self.emit.origin.node
@@ -318,8 +324,8 @@ class Turn:
         if temperature is not None and "temperature" in type(model).model_fields:
             model = model.model_copy(update={"temperature": temperature})
         metadata = {**self.config.get("metadata", {}), **self.emit.origin.to_dict()}
-        if self.bindings.config.workflow.kind == DOCUMENT:
-            metadata["kind"] = DOCUMENT  # for simulated models
+        if (kind := self.bindings.config.workflow.kind) != "code":
+            metadata["kind"] = kind  # for simulated models
         return ModelCall(
             entry=endpoint.entry,
             model=model,

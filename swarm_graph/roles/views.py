@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from swarm_graph.roles import repository_context
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.sandbox.evidence import RUN_TESTS, evidence_text, has_broken_tests, latest_evidence
-from swarm_graph.state import SwarmState, own_review
+from swarm_graph.state import CHANGE, Kind, SwarmState, own_review
 
 
 def test_run(state: SwarmState) -> str:
@@ -32,3 +34,20 @@ VIEWS: dict[str, Callable[[SwarmState], str]] = {
     "broken_tests": broken_tests,
 }
 """The views by the names that prompts use for them."""
+
+REPOSITORY_VIEWS = (
+    "conventions",
+    "repository_map",
+    "files",
+    "changes",
+    "project_tests",
+    "project_documents",
+)
+"""The views of sessions on a repository; elsewhere, keys of the state may have these names."""
+
+
+def views(kind: Kind) -> dict[str, Callable[[SwarmState], str]]:
+    """The views of a kind of session."""
+    if kind != CHANGE:
+        return VIEWS
+    return {**VIEWS, **{name: partial(repository_context.view, name) for name in REPOSITORY_VIEWS}}

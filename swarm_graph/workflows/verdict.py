@@ -10,6 +10,7 @@ from typing import Any
 
 from langgraph.runtime import get_runtime
 
+from swarm_graph.roles.changed_files import base_files
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.findings import SEVERITIES, comparable, judge
 from swarm_graph.roles.syntax import syntax_problem
@@ -23,6 +24,7 @@ from swarm_graph.state import (
     own_review,
 )
 
+NO_FILES: Mapping[str, str] = {}
 SYNTAX = "syntax"
 """Stands for the node of the findings that the parsers make."""
 
@@ -31,18 +33,24 @@ def reviews_of_round(state: SwarmState) -> list[Review]:
     """The reviews of the current round, sorted by their nodes, and a refusal of code that does not parse."""
     iteration = max(state.get("iteration", 0), 1)
     reviews = [review for review in state.get("reviews", []) if review["iteration"] == iteration]
-    unparsable = list(syntax_findings(state.get("code", {})))
+    unparsable = list(syntax_findings(state.get("code", {}), base_files(state)))
     if unparsable:
         reviews.append(Review(node=SYNTAX, iteration=iteration, approved=False, findings=unparsable))
     return sorted(reviews, key=lambda review: review["node"])
 
 
-def syntax_findings(code: Mapping[str, str]) -> Iterator[Finding]:
-    """A finding for each file that does not parse, and one for code of which every file is empty."""
+def syntax_findings(code: Mapping[str, str], before: Mapping[str, str] = NO_FILES) -> Iterator[Finding]:
+    """A finding for each file that does not parse, and one for code of which every file is empty.
+
+    Args:
+        code: Path to text.
+        before: The files of a repository before the change: what did not parse there need not parse now.
+    """
     if code and not any(map(str.strip, code.values())):
         yield _syntax_finding(next(iter(code)), "Every file of the code is empty.")
     for path, text in code.items():
-        if problem := syntax_problem(path, text):
+        problem = syntax_problem(path, text)
+        if problem and not ((old := before.get(path)) and syntax_problem(path, old)):
             place = f"{path}:{problem.line}" if problem.line else path
             yield _syntax_finding(place, f"The file does not parse: {problem.message}.")
 

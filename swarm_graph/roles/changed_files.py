@@ -1,0 +1,252 @@
+"""The files that a session changes in a repository: how an answer changes them, and what it must not change.
+
+`code`, `tests` and `documentation` hold the files that differ from the base commit, each path in one of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, cast
+
+from swarm_graph.roles.answered_files import doubts, read_answered_files
+from swarm_graph.roles.file_blocks import Files
+from swarm_graph.roles.syntax import syntax_problem
+from swarm_graph.state import Repository, SwarmState
+
+if TYPE_CHECKING:
+    from swarm_graph.repository.files import RepositoryFiles
+
+KEYS = ("code", "tests", "documentation")
+"""The keys of the state that hold changed files."""
+NO_CHANGE = "NO CHANGE"
+"""The line with which a role says that it leaves all files as they are."""
+NEAREST = 3
+"""How many existing paths a complaint about an unknown one suggests."""
+
+_NO_CHANGE = re.compile(rf"^[ \t*_`]*{NO_CHANGE}\b", re.MULTILINE)
+_TEST = re.compile(
+    r"(?:.*/)?(?:tests?|specs?|__tests__|testing|e2e|testdata)/.*"
+    r"|(?:.*/)?(?:test_[^/]*|[^/]*_test\.[^/]+|[^/]*[.-](?:test|spec)\.[^/]+|conftest\.py"
+    r"|[^/]*Tests?\.(?:java|kt|cs|swift|php)|[^/]*_spec\.rb)"
+)
+_DOCUMENT = re.compile(
+    r"(?:.*/)?[^/]+\.(?:md|markdown|rst|adoc|asciidoc)|(?:.*/)?docs?/(?:.*/)?[^/]+\.txt"
+    r"|(?:.*/)?(?:README|CHANGELOG|CHANGES|HISTORY|NEWS|UPGRADING|MIGRATION)(?:\.txt)?",
+    re.IGNORECASE,
+)
+_FOR_AGENTS = re.compile(r"(?:.*/)?(?:AGENTS|CLAUDE|GEMINI|copilot-instructions)\.md", re.IGNORECASE)
+"""Files that steer programs such as this one; only people see what the documenter writes."""
+
+
+class OptionalFiles(Files):
+    """The files in an answer that may also say that nothing has to change."""
+
+
+def read_optional_files(text: str, old: Mapping[str, str]) -> Files:
+    """The files in an answer; none if it says `NO CHANGE` in place of them.
+
+    Raises:
+        UnreadableAnswer: See `read_answered_files`.
+    """
+    if "```" not in text and "DELETE" not in text and _NO_CHANGE.search(text):
+        return Files(notes=("it changes nothing",))
+    return read_answered_files(text, old)
+
+
+def repository_of(state: SwarmState) -> Repository | None:
+    """The repository of a session; None if it has none."""
+    return cast("Repository | None", state.get("repo"))
+
+
+def written_files(state: SwarmState) -> dict[str, str]:
+    """Path to text of the files that the session has written."""
+    found: dict[str, str] = {}
+    for key in KEYS:
+        found |= cast("dict[str, str]", state.get(key) or {})
+    return found
+
+
+def deleted_files(state: SwarmState) -> list[str]:
+    """The paths of the base commit that the session deletes."""
+    return cast("list[str]", state.get("deleted") or [])
+
+
+def base_files(state: SwarmState) -> Mapping[str, str]:
+    """The text files of the base commit, read when they are needed; none without a repository."""
+    repo = repository_of(state)
+    return repository_files(repo) if repo else {}
+
+
+def current_files(state: SwarmState) -> Mapping[str, str]:
+    """The text files of the repository as the session has changed them, read when they are needed."""
+    repo, written = repository_of(state), written_files(state)
+    return repository_files(repo, written, deleted_files(state)) if repo else written
+
+
+def repository_files(
+    repo: Repository, written: Mapping[str, str] | None = None, deleted: Collection[str] = ()
+) -> RepositoryFiles:
+    """The text files of a repository under a change, read when they are needed."""
+    from swarm_graph.repository.files import RepositoryFiles
+
+    return RepositoryFiles(repo, written, deleted)
+
+
+def update_of(answer: Files, state: SwarmState, key: str) -> dict[str, Any]:
+    """What an answer changes in the state.
+
+    A path stays in the key that it is in; a new one goes to `key`. A file that is as in the base commit again
+    leaves the change.
+
+    Args:
+        answer: The files that it writes and deletes.
+        state: The state that it was written for.
+        key: The key that the role writes.
+    """
+    base = base_files(state)
+    held = {name: dict(cast("dict[str, str]", state.get(name) or {})) for name in KEYS}
+    deleted = dict.fromkeys(deleted_files(state))
+    for path in answer.deleted:
+        _forget(held, path)
+        if path in base:
+            deleted[path] = None
+    for path, text in answer.written.items():
+        deleted.pop(path, None)
+        if is_same(base.get(path), text):
+            _forget(held, path)
+        else:
+            owner = next((name for name in KEYS if path in held[name]), key)
+            held[owner][path] = text
+    update: dict[str, Any] = {
+        name: files for name, files in held.items() if name == key or files != (state.get(name) or {})
+    }
+    if [*deleted] != deleted_files(state):
+        update["deleted"] = [*deleted]
+    return update
+
+
+def _forget(held: Mapping[str, dict[str, str]], path: str) -> None:
+    for files in held.values():
+        files.pop(path, None)
+
+
+def is_same(one: str | None, other: str | None) -> bool:
+    """Whether two texts are the same file: a line end after the last line does not count."""
+    if one is None or other is None:
+        return one is other
+    return one.removesuffix("\n") == other.removesuffix("\n")
+
+
+def changed_paths(answer: Files, state: SwarmState) -> list[str]:
+    """The paths of the files that an answer changes, creates or deletes."""
+    files = current_files(state)
+    written = [path for path, text in answer.written.items() if not is_same(files.get(path), text)]
+    return [*written, *(path for path in answer.deleted if path in files)]
+
+
+def refusal(answer: Files, state: SwarmState) -> str | None:
+    """Why an answer must not be taken: it changes what it must not, or deletes what is not there."""
+    repo = repository_of(state)
+    if repo is None:
+        return None
+    files = repository_files(repo, written_files(state), deleted_files(state))
+    for path in changed_paths(answer, state):
+        if why := files.why_not(path, answer.written.get(path)):
+            return f"'{path}' must not be changed: {why}"
+    for path in answer.deleted:
+        if path not in files:
+            return f"'{path}' cannot be deleted: there is no such file{nearest_text(path, files)}"
+    return _displaced(answer, written_files(state))
+
+
+def _displaced(answer: Files, written: Mapping[str, str]) -> str | None:
+    """Why a file cannot be where the answer puts it: one that the session wrote is in its way."""
+    for earlier in written.keys() - {*answer.deleted}:
+        for path in answer.written:
+            if path.startswith(f"{earlier}/") or earlier.startswith(f"{path}/"):
+                return f"'{path}' cannot be written beside '{earlier}': delete that, or use another path"
+    return None
+
+
+def nothing_changed(answer: Files, state: SwarmState, key: str) -> str | None:
+    """Why an answer after which the repository is as it was cannot be taken."""
+    after = cast("SwarmState", {**state, **update_of(answer, state, key)})
+    if written_files(after) or deleted_files(after):
+        return None
+    return "the answer changes nothing: every file in it is as it is in the repository already"
+
+
+def doubt_of(answer: Files, state: SwarmState) -> str:
+    """Why the files are probably not meant as they are, for a question; empty when nothing is odd.
+
+    Files that did not parse before, such as templates, need not parse now.
+    """
+    files = current_files(state)
+    before = {path: text for path in answer.written if (text := files.get(path)) is not None}
+    parsed = {
+        path: text
+        for path, text in answer.written.items()
+        if path not in before or syntax_problem(path, before[path]) is None
+    }
+    return "; ".join(filter(None, [doubts(Files(parsed), before), *_odd_deletions(answer, state)]))
+
+
+def _odd_deletions(answer: Files, state: SwarmState) -> Iterable[str]:
+    """A question for each file of the base commit whose deletion neither the request nor the plan names."""
+    asked = "\n".join(str(state.get(key, "")) for key in ("request", "requirements", "design", "diagnosis"))
+    moved = {PurePosixPath(path).name for path in answer.written}
+    base = base_files(state)
+    for path in answer.deleted:
+        name = PurePosixPath(path).name
+        if name in asked or name in moved or path not in base:
+            continue
+        if not any(_shares_lines(base[path], text) for text in answer.written.values()):
+            yield f"it deletes '{path}', which neither the request nor the plan names: leave it, or say why"
+
+
+def _shares_lines(old: str, new: str) -> bool:
+    """Whether most lines of a file stand in another one: it was renamed."""
+    lines = {line for line in old.split("\n") if line.strip()}
+    return len(lines & {*new.split("\n")}) * 2 > len(lines)
+
+
+def is_test(path: str) -> bool:
+    """Whether a path is one where tests and what they need lie."""
+    return bool(_TEST.fullmatch(path))
+
+
+def is_documentation(path: str) -> bool:
+    """Whether a path is one of documentation for people."""
+    return bool(_DOCUMENT.fullmatch(path)) and not _FOR_AGENTS.fullmatch(path)
+
+
+def elsewhere(answer: Files, state: SwarmState, allowed: Callable[[str], bool], what: str) -> str | None:
+    """Why an answer that changes files of another role cannot be taken.
+
+    Nobody reviews what the tester and the documenter write, so they write no code.
+
+    Args:
+        answer: The files.
+        state: The state that it was written for.
+        allowed: Whether the role may write a path.
+        what: What the role writes, in words.
+    """
+    odd = [path for path in changed_paths(answer, state) if not allowed(path)]
+    return f"'{odd[0]}' is no {what}: change only those" if odd else None
+
+
+def nearest_paths(path: str, known: Iterable[str]) -> list[str]:
+    """The known paths that are most like an unknown one: the same name elsewhere, else a similar path."""
+    paths = [*known]
+    name = PurePosixPath(path).name.lower()
+    same = [one for one in paths if PurePosixPath(one).name.lower() == name]
+    return same[:NEAREST] or get_close_matches(path, paths, NEAREST, 0.6)
+
+
+def nearest_text(path: str, known: Iterable[str]) -> str:
+    """The end of a message that names the paths like an unknown one; empty if there is none."""
+    found = nearest_paths(path, known)
+    return f"; did you mean {' or '.join(repr(one) for one in found)}?" if found else ""

@@ -1,0 +1,232 @@
+"""What prompts show of a repository: its conventions, its map, the files that matter, and the change so far.
+
+What is shown depends on the base commit and the state alone, so the same prompt can be built again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from swarm_graph.roles.changed_files import (
+    base_files,
+    deleted_files,
+    is_documentation,
+    is_test,
+    repository_files,
+    repository_of,
+    written_files,
+)
+from swarm_graph.roles.conventions import CONVENTIONS, conventions_text
+from swarm_graph.roles.numbered_diff import numbered_diff
+from swarm_graph.roles.shown_files import MAX_FILES, Clues, ShownFiles, named, show_files, words_in
+from swarm_graph.state import Finding, SwarmState
+from swarm_graph.text import format_count
+
+if TYPE_CHECKING:
+    from swarm_graph.repository.files import RepositoryFiles
+    from swarm_graph.repository.outline import Outline
+
+
+class Sizes(NamedTuple):
+    """How much a prompt shows of a repository, in characters.
+
+    Attributes:
+        window: All of it; a file of more than a third is long.
+        files: The files.
+        map: The map.
+        conventions: The conventions.
+    """
+
+    window: int
+    files: int
+    map: int
+    conventions: int
+
+    @property
+    def long(self) -> int:
+        """A file of more characters is changed by edits: written whole, it would fill the context."""
+        return self.window // 3
+
+
+SIZES = (
+    Sizes(48_000, files=32_000, map=8_000, conventions=4_000),
+    Sizes(32_000, files=16_000, map=8_000, conventions=4_000),
+    Sizes(20_000, files=8_000, map=4_000, conventions=2_000),
+    Sizes(10_000, files=4_000, map=2_000, conventions=1_000),
+    Sizes(6_000, files=1_600, map=1_000, conventions=500),
+)
+"""From the usual one down to what is left in a small context: first fewer files, then a smaller map as well.
+
+48,000 characters are about 14,000 tokens: a context of 32,000 holds them beside an answer of whole files, and
+later places of the chooser are seldom right. A prompt that does not fit is tried with the next sizes.
+"""
+RANKED = 40
+"""How many files the chooser names; see MAX_FILES for how many are shown."""
+MAX_EXAMPLES = 3
+"""How many files of tests show their style."""
+_FIRST_DOCUMENTS = ("readme", "changelog", "changes", "history", "news")
+_LINE = re.compile(r"(?P<path>[\w./@+-]+\.\w+):(?P<line>\d+)")
+
+
+@dataclass(frozen=True)
+class RepositoryContext:
+    """What the roles see of a repository at one moment, before it is cut to a size.
+
+    Attributes:
+        texts: Path to text of all files that may be shown, as they are now.
+        total: How many files the repository has.
+        order: The paths of the files that matter, best first.
+        ranked: Those of them that only the chooser has named.
+        tests: The paths of tests, those nearest to the change first.
+        documents: The paths of documentation, what the change may touch first.
+        outlines: The outlines of the base commit's files.
+        changes: The change so far, whole.
+        clues: What tells which parts of a long file matter.
+    """
+
+    texts: Mapping[str, str]
+    total: int
+    order: list[str]
+    ranked: list[str]
+    tests: list[str]
+    documents: list[str]
+    outlines: Mapping[str, Outline]
+    changes: str
+    clues: Clues
+
+    def values(self, sizes: Sizes, keys: Collection[str]) -> dict[str, str]:
+        """The texts of the views that a prompt shows.
+
+        Args:
+            sizes: How much it shows.
+            keys: The names of the views.
+        """
+        makers = {
+            "conventions": lambda: conventions_text(self.texts, sizes.conventions),
+            "repository_map": lambda: self._map(sizes),
+            "files": lambda: self._files(sizes),
+            "changes": lambda: self.changes,
+            "project_tests": lambda: self._tests(sizes),
+            "project_documents": lambda: self._documents(sizes),
+        }
+        return {key: make() for key, make in makers.items() if key in keys}
+
+    def note(self, sizes: Sizes) -> str:
+        """How many files are shown if not all are, and for which of the important ones there is no room."""
+        shown = self._shown(self.order, sizes.files, sizes)
+        if len(shown.shown) == self.total:
+            return ""
+        missing = [path for path in shown.left_out if path not in self.ranked]
+        room = f" (no room for {named(missing)})" if missing else ""
+        return f"{len(shown.shown)} of {format_count(self.total, 'file')} shown{room}"
+
+    def _shown(self, order: Iterable[str], room: int, sizes: Sizes) -> ShownFiles:
+        return show_files(self.texts, order, room=room, long=sizes.long, clues=self.clues)
+
+    def _files(self, sizes: Sizes) -> str:
+        shown, note = self._shown(self.order, sizes.files, sizes), self.note(sizes)
+        rest = f"\n(Left out for lack of room: {named(shown.left_out)}.)" if shown.left_out else ""
+        return _paragraphs(f"({note}.){rest}" if note else "", shown.text)
+
+    def _map(self, sizes: Sizes) -> str:
+        from swarm_graph.repository.repo_map import map_text
+
+        return map_text(self.outlines, self.order, sizes.map)
+
+    def _tests(self, sizes: Sizes) -> str:
+        """Where the tests are, and some of them as an example of their style."""
+        if not self.tests:
+            return ""
+        shown = self._shown(self.tests[:MAX_EXAMPLES], sizes.files // 4, sizes)
+        folders = [*dict.fromkeys(str(PurePosixPath(path).parent) for path in self.tests)]
+        return _paragraphs(f"{format_count(len(self.tests), 'file')} in: {named(folders)}.", shown.text)
+
+    def _documents(self, sizes: Sizes) -> str:
+        shown = self._shown(self.documents, sizes.files // 2, sizes)
+        rest = [path for path in self.documents if path not in shown.shown]
+        return _paragraphs(f"(Not shown: {named(rest)}.)" if rest else "", shown.text)
+
+
+def _paragraphs(*texts: str) -> str:
+    return "\n\n".join(filter(None, texts))
+
+
+def read_context(state: SwarmState) -> RepositoryContext | None:
+    """What the roles see of a session's repository; None if it has none. It reads files: call it in a thread.
+
+    Raises:
+        RepositoryError: The repository cannot be read.
+    """
+    repo, written = repository_of(state), written_files(state)
+    if repo is None:
+        return None
+    files = repository_files(repo, written, deleted_files(state))
+    wanted = cast("list[str]", state.get("wanted") or [])
+    outlines, ranked = _ranked(files, f"{state.get('request', '')}\n{state.get('requirements', '')}")
+    order = [*dict.fromkeys([*written, *wanted, *ranked])]
+    tests = _nearest_tests([*written], [path for path in files if is_test(path)], ranked)
+    documents = _documents([*written], [path for path in files if is_documentation(path)], ranked)
+    shown = [*order, *CONVENTIONS, *tests[:MAX_EXAMPLES], *documents[:MAX_FILES]]
+    return RepositoryContext(
+        texts=files.read_many(shown),
+        total=len(files),
+        order=order,
+        ranked=[path for path in ranked if path not in written and path not in wanted],
+        tests=tests,
+        documents=documents,
+        outlines=outlines,
+        changes=_changes(state),
+        clues=_clues(state),
+    )
+
+
+def _ranked(files: RepositoryFiles, question: str) -> tuple[Mapping[str, Outline], list[str]]:
+    """The outlines of the base commit, and the paths that fit a question best."""
+    from swarm_graph.repository.chooser import rank
+    from swarm_graph.repository.repo_map import outlines
+
+    found = outlines(files.base)
+    return found, rank(question, files.base, found, RANKED)
+
+
+def _changes(state: SwarmState) -> str:
+    """The change so far, or the one under review."""
+    return numbered_diff(base_files(state), written_files(state), deleted_files(state))
+
+
+def _clues(state: SwarmState) -> Clues:
+    """Which words and lines of a long file matter: those of the request, the plan, findings and test runs."""
+    findings: list[Finding] = state.get("findings", [])
+    places = "\n".join(finding["location"] for finding in findings)
+    lines: dict[str, set[int]] = {}
+    for place in _LINE.finditer(places):
+        lines.setdefault(place["path"], set()).add(int(place["line"]))
+    texts = [str(state.get(key, "")) for key in ("request", "requirements", "design", "diagnosis")]
+    return Clues(words_in(*texts, *(finding["problem"] for finding in findings)), lines)
+
+
+def _nearest_tests(written: list[str], tests: list[str], ranked: list[str]) -> list[str]:
+    """Test files: those of the change, then those named after a changed file, then ranked ones."""
+    stems = [PurePosixPath(path).stem.lower() for path in written if path not in tests]
+    near = [path for path in tests if any(stem in PurePosixPath(path).stem.lower() for stem in stems)]
+    of_change = [path for path in written if path in tests]
+    return [*dict.fromkeys([*of_change, *near, *(path for path in ranked if path in tests), *tests])]
+
+
+def _documents(written: list[str], documents: list[str], ranked: list[str]) -> list[str]:
+    """Documentation: the changed one, README and changelog, what fits the request, then the rest."""
+    first = [path for path in documents if PurePosixPath(path).name.lower().startswith(_FIRST_DOCUMENTS)]
+    first.sort(key=lambda path: path.count("/"))
+    of_change = [path for path in written if path in documents]
+    fitting = [path for path in ranked if path in documents]
+    return [*dict.fromkeys([*of_change, *first[:2], *fitting, *first, *documents])]
+
+
+def view(name: str, state: SwarmState) -> str:
+    """One view at its usual size; empty without a repository."""
+    context = read_context(state)
+    return context.values(SIZES[0], (name,))[name] if context else ""

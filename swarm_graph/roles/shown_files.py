@@ -1,0 +1,166 @@
+"""Files of a repository as prompts show them: whole, or of long ones the parts that matter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from swarm_graph.errors import UnreadableAnswer
+from swarm_graph.roles.file_blocks import fenced, language_of, longer_fence, project_path
+from swarm_graph.roles.numbered_diff import lines_of
+
+MAX_FILES = 20
+"""The chooser's later places seldom hold a file that matters."""
+MIN_PART = 1_500
+"""Characters; less of a file tells nothing."""
+MAX_BLOCK_LINES = 60
+"""A part of a long file is at most so long, so that one long function does not take all the room."""
+
+_WORD = re.compile(r"[A-Za-z_]\w{3,}")
+_MAX_NAMED = 8
+
+
+class Clues(NamedTuple):
+    """What tells which parts of a long file matter.
+
+    Attributes:
+        words: Words of the request, the plan and the findings.
+        lines: The lines that findings and test runs name, by path.
+    """
+
+    words: Collection[str] = ()
+    lines: Mapping[str, Collection[int]] = {}
+
+
+NO_CLUES = Clues()
+
+
+class ShownFiles(NamedTuple):
+    """The files in a prompt.
+
+    Attributes:
+        text: The files as Markdown.
+        shown: Their paths.
+        left_out: The paths of those for which there was no room.
+    """
+
+    text: str
+    shown: list[str]
+    left_out: list[str]
+
+
+def show_files(
+    files: Mapping[str, str], order: Iterable[str], *, room: int, long: int, clues: Clues = NO_CLUES
+) -> ShownFiles:
+    """The first files that fit.
+
+    Args:
+        files: Path to text.
+        order: The paths, the most important one first.
+        room: The characters for all files together.
+        long: A file of more characters is long: only parts of it are shown if there is no room for more, and
+            it is marked, because its answer should be edits and not the whole file again.
+        clues: What tells which parts of a long file matter.
+    """
+    blocks: list[str] = []
+    shown: list[str] = []
+    left_out: list[str] = []
+    for_one = max(room * 2 // 3, MIN_PART)
+    for path in order:
+        text = files.get(path)
+        if text is None or not is_plain(path):
+            continue
+        limit = room if len(text) <= long else min(room, for_one)
+        block = _block(path, text, limit, long, clues) if len(shown) < MAX_FILES else ""
+        if block:
+            blocks.append(block)
+            shown.append(path)
+            room -= len(block)
+        else:
+            left_out.append(path)
+    return ShownFiles("\n\n".join(blocks), shown, left_out)
+
+
+def is_plain(path: str) -> bool:
+    """Whether a path can stand in a prompt and in an answer: it has no line end, quote or other markup."""
+    try:
+        return project_path(path) == path and "`" not in path
+    except UnreadableAnswer:
+        return False
+
+
+def named(paths: Sequence[str]) -> str:
+    """Paths for a sentence: the first ones, and how many more there are."""
+    more = f" and {len(paths) - _MAX_NAMED} more" if len(paths) > _MAX_NAMED else ""
+    return ", ".join(path for path in paths[:_MAX_NAMED] if is_plain(path)) + more
+
+
+def words_in(*texts: str) -> set[str]:
+    """The words of texts that may be names in code."""
+    return {word.lower() for text in texts for word in _WORD.findall(text)}
+
+
+def _block(path: str, text: str, room: int, long: int, clues: Clues) -> str:
+    """A file within a number of characters; empty if that says too little of it."""
+    if len(text) <= long:
+        block = fenced({path: text})
+        return block if len(block) <= room else ""
+    head = f"{path} is long ({len(lines_of(text))} lines): change it with SEARCH/REPLACE blocks."
+    if len(text) <= room - len(head) - 100:
+        return f"{head}\n\n{fenced({path: text})}"
+    if room < MIN_PART:
+        return ""
+    parts = _parts(text, room - len(head) - 200, clues.words, clues.lines.get(path, ()))
+    fence = longer_fence(text)
+    language = language_of(path)
+    shown = [
+        f"Lines {first}-{last} of {path}:\n\n{fence}{language}\n{body}{fence}" for first, last, body in parts
+    ]
+    return "\n\n".join([f"{head} Only parts of it are shown.", *shown])
+
+
+class _Part(NamedTuple):
+    first: int
+    last: int
+    text: str
+
+
+def _parts(text: str, room: int, words: Collection[str], lines: Collection[int]) -> Iterator[_Part]:
+    """The parts of a text that fit: its beginning, those around lines, then those with most of the words."""
+    blocks = [*_blocks(text)]
+    scores = [_score(block, words, lines) for block in blocks]
+    chosen: set[int] = set()
+    for number in sorted(range(len(blocks)), key=lambda number: (number != 0, -scores[number], number)):
+        size = len(blocks[number].text) + 60
+        if size <= room and (number == 0 or scores[number]):
+            chosen.add(number)
+            room -= size
+    yield from _joined(blocks, sorted(chosen))
+
+
+def _score(block: _Part, words: Collection[str], lines: Collection[int]) -> int:
+    named = sum(block.first <= line <= block.last for line in lines)
+    return 1000 * named + len(words_in(block.text) & {*words})
+
+
+def _joined(blocks: list[_Part], numbers: Sequence[int]) -> Iterator[_Part]:
+    """The blocks of these numbers, neighbours as one."""
+    run: list[_Part] = []
+    for at, number in enumerate(numbers):
+        run.append(blocks[number])
+        if at + 1 == len(numbers) or numbers[at + 1] != number + 1:
+            yield _Part(run[0].first, run[-1].last, "".join(block.text for block in run))
+            run = []
+
+
+def _blocks(text: str) -> Iterator[_Part]:
+    """A text cut before lines without indentation that follow an empty line, or after MAX_BLOCK_LINES."""
+    lines = [f"{line}\n" for line in lines_of(text)]
+    start = 0
+    for number in range(1, len(lines) + 1):
+        at_end = number == len(lines)
+        begins = not at_end and not lines[number - 1].strip() and not lines[number][0].isspace()
+        if at_end or begins or number - start >= MAX_BLOCK_LINES:
+            yield _Part(start + 1, number, "".join(lines[start:number]))
+            start = number

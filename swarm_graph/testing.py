@@ -71,6 +71,15 @@ DOCUMENT_ANSWERS: Mapping[str, Answer] = {
 }
 """The same for sessions that make a document."""
 
+CHANGE_ANSWERS: Mapping[str, Answer] = {
+    **ANSWERS,
+    "architect": "## Changes\n- `src/a.py`: x",
+    "documenter": "NO CHANGE: no documentation is affected.",
+}
+"""The same for sessions that change a repository."""
+
+_OF_KIND = {"document": DOCUMENT_ANSWERS, "change": CHANGE_ANSWERS}
+
 FIXED_TIME = 1000.0
 """The time of all tasks, in seconds since the epoch, so that states can be compared."""
 
@@ -88,7 +97,7 @@ class ScriptedModels:
 
         Args:
             script: Answers by the name of a node or a role; for all others ANSWERS, or DOCUMENT_ANSWERS in a
-                session that makes a document.
+                session that makes a document and CHANGE_ANSWERS in one that changes a repository.
         """
         self.script: dict[str, Answer] = {**ANSWERS, **(script or {})}
         self._scripted = {*(script or {})}
@@ -110,8 +119,8 @@ class ScriptedModels:
         return [ask.prompt for ask in self.asks if ask.node == node]
 
     def _answer(self, ask: Ask) -> Answer | None:
-        if ask.kind == "document" and not {ask.node, ask.role} & self._scripted:
-            return DOCUMENT_ANSWERS.get(ask.role)
+        if ask.kind in _OF_KIND and not {ask.node, ask.role} & self._scripted:
+            return _OF_KIND[ask.kind].get(ask.role)
         return self.script.get(ask.node, self.script.get(ask.role))
 
     def _play(self, ask: Ask) -> str | Exception:

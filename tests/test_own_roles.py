@@ -36,7 +36,7 @@ from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.events import Event
 from swarm_graph.roles.registry import Roles
-from swarm_graph.state import KINDS, AgentRole
+from swarm_graph.state import KINDS, AgentRole, Kind
 from swarm_graph.tasks.expansion import Expansion, expansion_form
 
 ESTIMATE = """\
@@ -202,6 +202,9 @@ def test_after_a_pause_functions_that_ran_are_known(tmp_path: Path) -> None:
 # --- documents -----------------------------------------------------------------------------------
 
 
+BOTH: tuple[Kind, ...] = ("code", "document")
+
+
 def checked(graph: GraphBuilder) -> None:
     """coder → [reviewers, tester → tests or checks] → verdict → translator."""
     graph.connect(START, graph.place("coder"))
@@ -224,7 +227,7 @@ def test_an_own_workflow_makes_documents_too(tmp_path: Path) -> None:
     assert swarm.files.files()[0] == "generated_document.md"
     assert "You are the coder" in models.prompts("coder")[0]
     assert "Open the valve slowly." in models.prompts("translator")[0]
-    code, document = (build_graph(checks, config=given.with_kind(kind)).nodes for kind in KINDS)
+    code, document = (build_graph(checks, config=given.with_kind(kind)).nodes for kind in BOTH)
     assert code.keys() ^ document.keys() == {"run_tests", "check_document"}
 
 

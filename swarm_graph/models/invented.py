@@ -6,13 +6,14 @@ import hashlib
 import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # Ask is imported as itself, which re-exports it: tests of users import it from here.
 from swarm_graph.models.ask import Ask as Ask
+from swarm_graph.models.invented_change import invent_for_change, place_of_change
 from swarm_graph.models.invented_document import invent_for_document
-from swarm_graph.state import DOCUMENT, REVIEW_ROLES, AgentRole
+from swarm_graph.state import CHANGE, DOCUMENT, REVIEW_ROLES, AgentRole
 
 
 def dice_for(seed: int, ask: Ask) -> random.Random:
@@ -38,7 +39,7 @@ def invent_answer(ask: Ask, dice: random.Random) -> str:
         return json.dumps(_Inventor(ask.schema, f"Simulated {ask.node} {mark}", dice).value(ask.schema))
     if ask.is_question:
         return f"Simulated answer {mark}: no model has read the session."
-    if ask.kind == DOCUMENT and (answer := invent_for_document(ask, mark)):
+    if ask.kind in _OF_KIND and (answer := _OF_KIND[ask.kind](ask, mark)):
         return answer
     if ask.role == AgentRole.CLARIFIER:
         return json.dumps(
@@ -51,7 +52,7 @@ def invent_answer(ask: Ask, dice: random.Random) -> str:
     if ask.role in REVIEW_ROLES:
         finding = {
             "severity": "major",
-            "location": "the first step" if ask.kind == DOCUMENT else "src/simulated.py:answer",
+            "location": _place(ask),
             "problem": f"Simulated problem of {ask.node} {mark}.",
             "suggestion": "Simulated suggestion.",
         }
@@ -66,6 +67,19 @@ def invent_answer(ask: Ask, dice: random.Random) -> str:
         test = f"{head}def test_answer():\n    assert answer() > 0\n"
         return f"```python path=tests/test_simulated.py\n{test}```"
     return f"Simulated {ask.node or ask.role or 'answer'} {mark}."
+
+
+_OF_KIND: Mapping[str, Callable[[Ask, str], str]] = {
+    DOCUMENT: invent_for_document,
+    CHANGE: invent_for_change,
+}
+
+
+def _place(ask: Ask) -> str:
+    """The place of an invented finding."""
+    if ask.kind == CHANGE:
+        return place_of_change(ask)
+    return "the first step" if ask.kind == DOCUMENT else "src/simulated.py:answer"
 
 
 _FULL_DEPTH, _MAX_DEPTH = 4, 40

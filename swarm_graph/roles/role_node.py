@@ -20,7 +20,7 @@ from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import GRAVE, findings_text
 from swarm_graph.roles.registry import role_source
-from swarm_graph.roles.repository_context import SIZES, read_context
+from swarm_graph.roles.repository_context import SIZES, RepositoryContext, Sizes, read_context
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.roles.run import current_run
 from swarm_graph.roles.turn import LEFT_OUT, NONE, Question, Turn
@@ -142,7 +142,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             repair=self.repair,
             schema=role.schema,
             substitute=role.substitute,
-            shorter=lambda: self._shorter(state),
+            shorter=lambda: ((shorter, _left_out(what)) for shorter, what in self._shorter(state)),
         )
 
     def messages(
@@ -173,13 +173,13 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         left_out = [key for key in self.role.optional if key in self.prompt.holes and state.get(key)]
         if left_out:
             state = cast("SwarmState", {**state, **dict.fromkeys(left_out, LEFT_OUT)})
-            yield self.messages(state), _left_out(left_out)
+            yield self.messages(state), ", ".join(left_out)
         findings = state.get("findings", [])
         grave = [finding for finding in findings if finding["severity"] in GRAVE]
         if "findings" in self.role.reads and len(grave) < len(findings):
             left_out.append(f"{len(findings) - len(grave)} minor findings")
             state = cast("SwarmState", {**state, "findings": grave})
-            yield self.messages(state), _left_out(left_out)
+            yield self.messages(state), ", ".join(left_out)
         code, changed = state.get("code", {}), state.get("changed", [])
         unchanged = [path for path in code if path not in changed]
         if "code" in self.role.reads and self.role.form != "reviews" and changed and unchanged:
@@ -187,7 +187,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             shown = {path: text for path, text in code.items() if path in changed}
             omitted = f"(Not shown, unchanged since the round before: {names}.)"
             left_out.append(f"unchanged files ({names})")
-            yield self.messages(cast("SwarmState", {**state, "code": shown}), omitted), _left_out(left_out)
+            yield self.messages(cast("SwarmState", {**state, "code": shown}), omitted), ", ".join(left_out)
 
     def _of_repository(self, state: SwarmState) -> list[tuple[list[BaseMessage], str]]:
         """Prompts that show less and less of the repository, each with a note that says so.
@@ -198,20 +198,39 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         assert context is not None
         reads = [key for key in self.role.reads if key in self.prompt.holes]
         whole = context.values(SIZES[0], reads)
-        optional = [key for key in self.role.optional if key in reads and (whole.get(key) or state.get(key))]
-        spared = dict.fromkeys(optional, LEFT_OUT)
-        versions = []
-        for sizes, without in ((SIZES[0], NOTHING), *((sizes, spared) for sizes in SIZES)):
-            given = {**context.values(sizes, reads), **without}
-            cut = [
-                f"a part of {key}"
-                for key in whole
-                if key != "files" and given[key] not in (whole[key], LEFT_OUT)
-            ]
-            shown = context.note(sizes) if "files" in reads and "files" not in without else ""
-            note = "; ".join(filter(None, [shown, _left_out([*without, *cut])]))
-            versions.append((self.messages(state, given=given), note))
-        return versions
+        versions = [self._of_size(context, SIZES[0], state, whole, [])]
+        left_out = [key for key in self.role.optional if key in reads and (whole.get(key) or state.get(key))]
+        spared = {**whole, **dict.fromkeys(left_out, LEFT_OUT)}
+        findings = state.get("findings", [])
+        grave = [finding for finding in findings if finding["severity"] in GRAVE]
+        if "findings" in reads and len(grave) < len(findings):
+            left_out.append(f"{len(findings) - len(grave)} minor findings")
+            state = cast("SwarmState", {**state, "findings": grave})
+        return [*versions, *(self._of_size(context, sizes, state, spared, left_out) for sizes in SIZES)]
+
+    def _of_size(
+        self,
+        context: RepositoryContext,
+        sizes: Sizes,
+        state: SwarmState,
+        whole: Mapping[str, str],
+        left_out: list[str],
+    ) -> tuple[list[BaseMessage], str]:
+        """A prompt that shows so much of the repository, and a note that says what it leaves out.
+
+        Args:
+            context: What there is to show.
+            sizes: How much of it is shown.
+            state: The state that the prompt shows.
+            whole: The views as they are where there is room, or LEFT_OUT.
+            left_out: What is left out entirely.
+        """
+        shown = [key for key in whole if whole[key] != LEFT_OUT]
+        given = {**whole, **context.values(sizes, shown)}
+        cut = [f"a part of {key}" for key in shown if key != "files" and given[key] != whole[key]]
+        count = context.note(sizes) if "files" in shown else ""
+        note = "; ".join(filter(None, [count, _left_out(", ".join([*left_out, *cut]))]))
+        return self.messages(state, given=given), note
 
     def _record(
         self,
@@ -247,8 +266,8 @@ def _with_earlier_notes(earlier: TaskRecord | None, iteration: int, note: str) -
     return f"{before}; round {iteration}: {note}" if note else before
 
 
-def _left_out(what: list[str]) -> str:
-    return f"left out for lack of context: {', '.join(what)}" if what else ""
+def _left_out(what: str) -> str:
+    return f"left out for lack of context: {what}" if what else ""
 
 
 def rendered(key: str, state: SwarmState, *, as_json: bool = False) -> str:

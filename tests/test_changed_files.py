@@ -113,9 +113,7 @@ def test_what_must_not_be_written_is_refused(repo: Repository) -> None:
         "logo.png": "it is a binary file",
     }.items():
         assert why in refused(coder, fenced({path: "x = 2\n"}), state(repo))
-    assert "cannot be deleted: there is no such file; did you mean 'src/a.py'?" in refused(
-        coder, "DELETE lib/a.py", state(repo)
-    )
+    assert "the answer changes nothing" in refused(coder, "DELETE lib/nothing.py", state(repo))
     assert "the files in 'vendor'" in refused(coder, "DELETE vendor/lib.py", state(repo))
 
 
@@ -131,8 +129,19 @@ def test_a_deletion_that_nobody_named_is_asked_about(repo: Repository) -> None:
 
 
 def test_a_renamed_file_is_not_asked_about(repo: Repository) -> None:
-    text = f"{fenced({'src/ten.py': NEW})}\n\nDELETE src/a.py"
+    text = "RENAME src/a.py -> src/ten.py"
     assert not doubt(coder, text, state(repo))
+    assert answered(coder, text, state(repo)) == {
+        "code": {"src/ten.py": FILES["src/a.py"]},
+        "deleted": ["src/a.py"],
+        "changed": ["src/ten.py", "src/a.py"],
+    }
+
+
+def test_a_file_that_was_not_shown_is_not_written_over_in_silence(repo: Repository) -> None:
+    role, message = coder.for_kind("change"), final_message(fenced({"src/a.py": NEW}))
+    assert "you have not seen it" in role.read(message, state(repo), ["src/windows.py"]).doubt
+    assert not role.read(message, state(repo), ["src/a.py"]).doubt
 
 
 def test_lost_definitions_are_asked_about_and_old_syntax_errors_are_not(repo: Repository) -> None:

@@ -50,7 +50,6 @@ def read(
     old: Mapping[str, str] = NO_FILES,
     *,
     shown: Collection[str] | None = None,
-    why_not: Callable[[str], str] = lambda _path: "",
 ) -> A:
     """The answer in a model's text.
 
@@ -59,8 +58,7 @@ def read(
         kind: A pydantic model (read from a JSON object), Files or OptionalFiles (from fenced blocks),
             Documents or str (Markdown).
         old: The files that an answer may change: path to text.
-        shown: For Files in a repository: the paths that the model has seen; see `read_answered_files`.
-        why_not: For Files in a repository: why a path must not be changed; empty if it may.
+        shown: For files in a repository: the paths that the model has seen; see `read_answered_files`.
 
     Raises:
         UnreadableAnswer: The text holds no such answer.
@@ -71,9 +69,9 @@ def read(
     if kind is Documents:
         return cast("A", read_documents(message.text, old))
     if kind is OptionalFiles:
-        return cast("A", read_optional_files(message.text, old))
+        return cast("A", read_optional_files(message.text, old, shown))
     if kind is Files:
-        return cast("A", read_answered_files(message.text, old, shown=shown, why_not=why_not))
+        return cast("A", read_answered_files(message.text, old, shown=shown))
     if issubclass(kind, BaseModel):
         return cast("A", _read_model(message, kind))
     return cast("A", _read_markdown(message.text))

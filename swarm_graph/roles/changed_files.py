@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
@@ -45,15 +46,20 @@ class OptionalFiles(Files):
     """The files in an answer that may also say that nothing has to change."""
 
 
-def read_optional_files(text: str, old: Mapping[str, str]) -> Files:
+def read_optional_files(text: str, old: Mapping[str, str], shown: Collection[str] | None = None) -> Files:
     """The files in an answer; none if it says `NO CHANGE` in place of them.
+
+    Args:
+        text: The final message of the answer.
+        old: The files as they are.
+        shown: The paths of those that the model has seen; None: all.
 
     Raises:
         UnreadableAnswer: See `read_answered_files`.
     """
     if "```" not in text and "DELETE" not in text and _NO_CHANGE.search(text):
         return Files(notes=("it changes nothing",))
-    return read_answered_files(text, old)
+    return read_answered_files(text, old, shown=shown)
 
 
 def repository_of(state: SwarmState) -> Repository | None:
@@ -148,26 +154,14 @@ def changed_paths(answer: Files, state: SwarmState) -> list[str]:
 
 
 def refusal(answer: Files, state: SwarmState) -> str | None:
-    """Why an answer must not be taken: it changes what it must not, or deletes what is not there."""
+    """Why an answer must not be taken: it changes what it must not."""
     repo = repository_of(state)
     if repo is None:
         return None
     files = repository_files(repo, written_files(state), deleted_files(state))
     for path in changed_paths(answer, state):
         if why := files.why_not(path, answer.written.get(path)):
-            return f"'{path}' must not be changed: {why}"
-    for path in answer.deleted:
-        if path not in files:
-            return f"'{path}' cannot be deleted: there is no such file{nearest_text(path, files)}"
-    return _displaced(answer, written_files(state))
-
-
-def _displaced(answer: Files, written: Mapping[str, str]) -> str | None:
-    """Why a file cannot be where the answer puts it: one that the session wrote is in its way."""
-    for earlier in written.keys() - {*answer.deleted}:
-        for path in answer.written:
-            if path.startswith(f"{earlier}/") or earlier.startswith(f"{path}/"):
-                return f"'{path}' cannot be written beside '{earlier}': delete that, or use another path"
+            return f"'{path}' must not be changed: {why}; leave it as it is"
     return None
 
 
@@ -191,26 +185,21 @@ def doubt_of(answer: Files, state: SwarmState) -> str:
         for path, text in answer.written.items()
         if path not in before or syntax_problem(path, before[path]) is None
     }
-    return "; ".join(filter(None, [doubts(Files(parsed), before), *_odd_deletions(answer, state)]))
+    return "; ".join(
+        filter(None, [doubts(replace(answer, written=parsed), before), *_odd_deletions(answer, state)])
+    )
 
 
 def _odd_deletions(answer: Files, state: SwarmState) -> Iterable[str]:
     """A question for each file of the base commit whose deletion neither the request nor the plan names."""
     asked = "\n".join(str(state.get(key, "")) for key in ("request", "requirements", "design", "diagnosis"))
-    moved = {PurePosixPath(path).name for path in answer.written}
     base = base_files(state)
     for path in answer.deleted:
-        name = PurePosixPath(path).name
-        if name in asked or name in moved or path not in base:
-            continue
-        if not any(_shares_lines(base[path], text) for text in answer.written.values()):
+        is_moved = path in answer.renamed or any(
+            base[path] == text for text in answer.written.values() if path in base
+        )
+        if path in base and not is_moved and PurePosixPath(path).name not in asked:
             yield f"it deletes '{path}', which neither the request nor the plan names: leave it, or say why"
-
-
-def _shares_lines(old: str, new: str) -> bool:
-    """Whether most lines of a file stand in another one: it was renamed."""
-    lines = {line for line in old.split("\n") if line.strip()}
-    return len(lines & {*new.split("\n")}) * 2 > len(lines)
 
 
 def is_test(path: str) -> bool:

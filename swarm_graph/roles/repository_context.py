@@ -124,6 +124,15 @@ class RepositoryContext:
         room = f" (no room for {named(missing)})" if missing else ""
         return f"{len(shown.shown)} of {format_count(self.total, 'file')} shown{room}"
 
+    def seen(self, sizes: Sizes, keys: Collection[str]) -> list[str]:
+        """The paths of the files that these views show, whole or in parts."""
+        shown = {
+            "files": self._shown(self.order, sizes.files, sizes).shown,
+            "project_tests": self._shown(self.tests[:MAX_EXAMPLES], sizes.files // 4, sizes).shown,
+            "project_documents": self._shown(self.documents, sizes.files // 2, sizes).shown,
+        }
+        return [path for key in keys for path in shown.get(key, ())]
+
     def _shown(self, order: Iterable[str], room: int, sizes: Sizes) -> ShownFiles:
         return show_files(self.texts, order, room=room, long=sizes.long, clues=self.clues)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, Literal, cast, get_type_hints
@@ -122,8 +122,15 @@ class Role(Generic[A]):
             value = value.over(dict(self._files(answered.state)))
         return {self.writes: value.model_dump(mode="json") if isinstance(value, BaseModel) else value}
 
-    def read(self, message: FinalMessage, state: SwarmState) -> Reading[A]:
+    def read(
+        self, message: FinalMessage, state: SwarmState, shown: Collection[str] | None = None
+    ) -> Reading[A]:
         """The answer in a model's final message.
+
+        Args:
+            message: The final message.
+            state: The state that the prompt showed.
+            shown: Of a repository: the paths of the files that it showed.
 
         Raises:
             UnreadableAnswer: It cannot be read or used.
@@ -131,7 +138,7 @@ class Role(Generic[A]):
         if isinstance(self.answer, Mapping):
             answer = cast("A", read_typed(message, self.answer))
         else:
-            answer = read(message, self.answer, self._files(state))
+            answer = read(message, self.answer, self._files(state), shown=shown)
         of_repository = isinstance(answer, Files) and self._changes_repository(state)
         refused = changed_files.refusal(cast("Files", answer), state) if of_repository else None
         if complaint := refused or self.complaint(answer, state):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -14,8 +14,10 @@ from langgraph.runtime import get_runtime
 
 from swarm_graph import aio
 from swarm_graph.prompts import template
+from swarm_graph.roles.answers import Reading
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.changed_files import repository_of
+from swarm_graph.roles.chat_markup import FinalMessage
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import GRAVE, findings_text
@@ -23,12 +25,26 @@ from swarm_graph.roles.registry import role_source
 from swarm_graph.roles.repository_context import SIZES, RepositoryContext, Sizes, read_context
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.roles.run import current_run
-from swarm_graph.roles.turn import LEFT_OUT, NONE, Question, Turn
+from swarm_graph.roles.turn import LEFT_OUT, NONE, PromptVersions, Question, Turn
 from swarm_graph.roles.views import views
 from swarm_graph.state import CHANGE, SwarmState, TaskRecord, TaskStatus, end_phase
 
 A = TypeVar("A")
 NOTHING: Mapping[str, str] = {}
+
+
+class RepositoryPrompt(NamedTuple):
+    """A prompt that shows a part of a repository.
+
+    Attributes:
+        messages: The prompt.
+        note: What it leaves out, for people.
+        shown: The paths of the files in it.
+    """
+
+    messages: list[BaseMessage]
+    note: str
+    shown: list[str]
 
 
 class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
@@ -128,21 +144,43 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
 
     async def _question(self, state: SwarmState) -> Question[A]:
         if repository_of(state):
-            (messages, note), *shorter = await asyncio.to_thread(self._of_repository, state)
-            return replace(self._asking(messages, state), note=note, shorter=lambda: shorter)
-        return self._asking(self.messages(state), state)
+            return self._about_repository(state, await asyncio.to_thread(self._of_repository, state))
+        return self._asking(
+            self.messages(state),
+            lambda message: self.role.read(message, state),
+            lambda: ((messages, _left_out(what)) for messages, what in self._shorter(state)),
+        )
 
-    def _asking(self, messages: list[BaseMessage], state: SwarmState) -> Question[A]:
-        role = self.role
+    def _about_repository(self, state: SwarmState, versions: list[RepositoryPrompt]) -> Question[A]:
+        """The question with these versions of its prompt, the longest first."""
+        first, *shorter = versions
+        sent = first  # the last version that was tried is the one that fits
+
+        def others() -> Iterator[tuple[list[BaseMessage], str]]:
+            nonlocal sent
+            for sent in shorter:
+                yield sent.messages, sent.note
+
+        question = self._asking(
+            first.messages, lambda message: self.role.read(message, state, sent.shown), others
+        )
+        return replace(question, note=first.note)
+
+    def _asking(
+        self,
+        messages: list[BaseMessage],
+        read: Callable[[FinalMessage], Reading[A]],
+        shorter: Callable[[], PromptVersions],
+    ) -> Question[A]:
         return Question(
             messages=messages,
-            entry=lambda: self.bindings.config.model_for(role.role),
+            entry=lambda: self.bindings.config.model_for(self.role.role),
             parameters=self.parameters,
-            read=lambda message: role.read(message, state),
+            read=read,
             repair=self.repair,
-            schema=role.schema,
-            substitute=role.substitute,
-            shorter=lambda: ((shorter, _left_out(what)) for shorter, what in self._shorter(state)),
+            schema=self.role.schema,
+            substitute=self.role.substitute,
+            shorter=shorter,
         )
 
     def messages(
@@ -189,7 +227,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             left_out.append(f"unchanged files ({names})")
             yield self.messages(cast("SwarmState", {**state, "code": shown}), omitted), ", ".join(left_out)
 
-    def _of_repository(self, state: SwarmState) -> list[tuple[list[BaseMessage], str]]:
+    def _of_repository(self, state: SwarmState) -> list[RepositoryPrompt]:
         """Prompts that show less and less of the repository, each with a note that says so.
 
         The change itself is never cut: no code is approved unread.
@@ -215,8 +253,8 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         state: SwarmState,
         whole: Mapping[str, str],
         left_out: list[str],
-    ) -> tuple[list[BaseMessage], str]:
-        """A prompt that shows so much of the repository, and a note that says what it leaves out.
+    ) -> RepositoryPrompt:
+        """A prompt that shows so much of the repository.
 
         Args:
             context: What there is to show.
@@ -230,7 +268,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         cut = [f"a part of {key}" for key in shown if key != "files" and given[key] != whole[key]]
         count = context.note(sizes) if "files" in shown else ""
         note = "; ".join(filter(None, [count, _left_out(", ".join([*left_out, *cut]))]))
-        return self.messages(state, given=given), note
+        return RepositoryPrompt(self.messages(state, given=given), note, context.seen(sizes, shown))
 
     def _record(
         self,

@@ -72,11 +72,11 @@ def test_the_roles_see_the_repository_and_the_change(repo: Repository) -> None:
     state, crew = run(repo, {"architect": plan})
     assert state["code"] == {"shop/bill.py": NEW}
     assert state["wanted"] == ["shop/bill.py", "other/part29.py"]
-    assert state["tasks"]["T003_code"]["note"].startswith("20 of 36 files shown")
+    assert state["tasks"]["T003_code"]["note"].startswith("4 of 36 files shown")
     (coder,), (reviewer,), (tester,), (documenter,) = map(
         crew.prompts, ("coder", "reviewer", "tester", "documenter")
     )
-    assert part(coder, "files").startswith("(20 of 36 files shown.)")
+    assert part(coder, "files").startswith("(4 of 36 files shown.)")
     assert part(coder, "files").index("path=shop/bill.py") < part(coder, "files").index(
         "path=other/part29.py"
     )

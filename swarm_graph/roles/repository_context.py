@@ -6,7 +6,7 @@ What is shown depends on the base commit and the state alone, so the same prompt
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -105,7 +105,7 @@ class RepositoryContext:
             sizes: How much it shows.
             keys: The names of the views.
         """
-        makers = {
+        makers: dict[str, Callable[[], str]] = {
             "conventions": lambda: conventions_text(self.texts, sizes.conventions),
             "repository_map": lambda: self._map(sizes),
             "files": lambda: self._files(sizes),
@@ -144,7 +144,7 @@ class RepositoryContext:
     def _map(self, sizes: Sizes) -> str:
         from swarm_graph.repository.repo_map import map_text
 
-        return map_text(self.outlines, self.order, sizes.map)
+        return map_text(self.outlines, self.order, sizes.map).rstrip("\n")
 
     def _tests(self, sizes: Sizes) -> str:
         """Where the tests are, and some of them as an example of their style."""
@@ -176,15 +176,17 @@ def read_context(state: SwarmState) -> RepositoryContext | None:
     files = repository_files(repo, written, deleted_files(state))
     wanted = cast("list[str]", state.get("wanted") or [])
     outlines, ranked = _ranked(files, f"{state.get('request', '')}\n{state.get('requirements', '')}")
-    order = [*dict.fromkeys([*written, *wanted, *ranked])]
-    tests = _nearest_tests([*written], [path for path in files if is_test(path)], ranked)
-    documents = _documents([*written], [path for path in files if is_documentation(path)], ranked)
+    paths = [*files]
+    rest = paths if len(paths) <= MAX_FILES else []  # a small repository is shown whole
+    order = [*dict.fromkeys([*written, *wanted, *ranked, *rest])]
+    tests = _nearest_tests([*written], [path for path in paths if is_test(path)], ranked)
+    documents = _documents([*written], [path for path in paths if is_documentation(path)], ranked)
     shown = [*order, *CONVENTIONS, *tests[:MAX_EXAMPLES], *documents[:MAX_FILES]]
     return RepositoryContext(
         texts=files.read_many(shown),
-        total=len(files),
+        total=len(paths),
         order=order,
-        ranked=[path for path in ranked if path not in written and path not in wanted],
+        ranked=[path for path in order if path not in written and path not in wanted],
         tests=tests,
         documents=documents,
         outlines=outlines,

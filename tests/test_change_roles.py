@@ -142,7 +142,7 @@ def test_a_small_context_shows_fewer_files_then_a_smaller_map(tmp_path: Path) ->
     found = versions(ChangeState(request=REQUEST, repo=repo, code={"shop/bill.py": NEW}), "coder")
     sizes = [len(prompt) for prompt, _ in found]
     assert sizes == sorted(sizes, reverse=True)
-    shown = [len(re.findall(r"path=shop/bill\d", part(prompt, "files"))) for prompt, _ in found]
+    shown = [len(part(prompt, "files")) for prompt, _ in found]
     assert shown == sorted(shown, reverse=True)
     assert shown[0] > shown[2] > shown[-1]
     assert all(f"path=shop/bill.py\n{NEW}" in prompt for prompt, _ in found), "changed files come first"
@@ -164,12 +164,17 @@ def test_a_long_file_is_marked_and_shown_in_parts() -> None:
     functions = [f"def part{n}():\n" + "    x = 1\n" * 20 + f"    return {n}\n" for n in range(200)]
     text = '"""Head."""\n\n\n' + "\n\n".join(functions)
     shown = show_files(
-        {"a.py": text}, ["a.py"], room=6000, long=3000, clues=Clues({"part150"}, {"a.py": [30]})
+        {"a.py": text},
+        ["a.py"],
+        room=6000,
+        long=3000,
+        clues=Clues({"part150"}, {"a.py": [30]}),
+        first=["a.py"],
     )
     assert shown.shown == ["a.py"]
     assert len(shown.text) <= 6000
-    assert shown.text.startswith("a.py is long (")
-    assert "change it with SEARCH/REPLACE blocks. Only parts of it are shown." in shown.text
+    head = "a.py (4801 lines): only parts of it are shown; change it with SEARCH/REPLACE blocks."
+    assert shown.text.startswith(head)
     assert "def part150" in shown.text
     assert "def part77" not in shown.text
     lines = text.split("\n")
@@ -177,8 +182,12 @@ def test_a_long_file_is_marked_and_shown_in_parts() -> None:
         r"Lines (\d+)-(\d+) of a.py:\n\n```python\n(.*?)```", shown.text, re.S
     ):
         assert body == "".join(f"{line}\n" for line in lines[int(first) - 1 : int(last)])
-    whole = show_files({"a.py": text}, ["a.py"], room=200_000, long=3000)
+    whole = show_files({"a.py": text}, ["a.py"], room=200_000, long=3000, first=["a.py"])
+    assert whole.text.startswith("a.py is long (4801 lines): change it with SEARCH/REPLACE blocks.\n\n```pyt")
     assert f"```python path=a.py\n{text}" in whole.text
+    other = show_files({"a.py": text}, ["a.py"], room=6000, long=3000, clues=Clues({"part150"}))
+    assert "def part150" in other.text
+    assert len(other.text) <= 1500
 
 
 def test_paths_with_markup_are_not_shown_as_files() -> None:

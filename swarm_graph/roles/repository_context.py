@@ -80,7 +80,7 @@ class RepositoryContext:
         texts: Path to text of all files that may be shown, as they are now.
         total: How many files the repository has.
         order: The paths of the files that matter, best first.
-        ranked: Those of them that only the chooser has named.
+        named: Those of them that were changed, or that the plan names.
         tests: The paths of tests, those nearest to the change first.
         documents: The paths of documentation, what the change may touch first.
         outlines: The outlines of the base commit's files.
@@ -91,7 +91,7 @@ class RepositoryContext:
     texts: Mapping[str, str]
     total: int
     order: list[str]
-    ranked: list[str]
+    named: Collection[str]
     tests: list[str]
     documents: list[str]
     outlines: Mapping[str, Outline]
@@ -120,7 +120,7 @@ class RepositoryContext:
         shown = self._shown(self.order, sizes.files, sizes)
         if len(shown.shown) == self.total:
             return ""
-        missing = [path for path in shown.left_out if path not in self.ranked]
+        missing = [path for path in shown.left_out if path in self.named]
         room = f" (no room for {named(missing)})" if missing else ""
         return f"{len(shown.shown)} of {format_count(self.total, 'file')} shown{room}"
 
@@ -134,7 +134,7 @@ class RepositoryContext:
         return [path for key in keys for path in shown.get(key, ())]
 
     def _shown(self, order: Iterable[str], room: int, sizes: Sizes) -> ShownFiles:
-        return show_files(self.texts, order, room=room, long=sizes.long, clues=self.clues)
+        return show_files(self.texts, order, room=room, long=sizes.long, clues=self.clues, first=self.named)
 
     def _files(self, sizes: Sizes) -> str:
         shown, note = self._shown(self.order, sizes.files, sizes), self.note(sizes)
@@ -186,7 +186,7 @@ def read_context(state: SwarmState) -> RepositoryContext | None:
         texts=files.read_many(shown),
         total=len(paths),
         order=order,
-        ranked=[path for path in order if path not in written and path not in wanted],
+        named={*written, *wanted},
         tests=tests,
         documents=documents,
         outlines=outlines,

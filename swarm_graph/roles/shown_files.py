@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ MAX_FILES = 20
 """The chooser's later places seldom hold a file that matters."""
 MIN_PART = 1_500
 """Characters; less of a file tells nothing."""
+PART_HEAD = 100
+"""Characters around a part, about: its line numbers, the path and the fence."""
 MAX_BLOCK_LINES = 60
 """A part of a long file is at most so long, so that one long function does not take all the room."""
 
@@ -51,7 +54,13 @@ class ShownFiles(NamedTuple):
 
 
 def show_files(
-    files: Mapping[str, str], order: Iterable[str], *, room: int, long: int, clues: Clues = NO_CLUES
+    files: Mapping[str, str],
+    order: Iterable[str],
+    *,
+    room: int,
+    long: int,
+    clues: Clues = NO_CLUES,
+    first: Collection[str] = (),
 ) -> ShownFiles:
     """The first files that fit.
 
@@ -59,19 +68,21 @@ def show_files(
         files: Path to text.
         order: The paths, the most important one first.
         room: The characters for all files together.
-        long: A file of more characters is long: only parts of it are shown if there is no room for more, and
-            it is marked, because its answer should be edits and not the whole file again.
-        clues: What tells which parts of a long file matter.
+        long: A file of more characters is long. It is marked, because its answer should be edits and not the
+            whole file again.
+        clues: What tells which parts of a file matter if there is no room for all of it.
+        first: The paths that are known to matter: one of them may take most of the room, any other one a
+            sixth.
     """
     blocks: list[str] = []
     shown: list[str] = []
     left_out: list[str] = []
-    for_one = max(room * 2 // 3, MIN_PART)
+    for_first, for_other = max(room * 2 // 3, MIN_PART), max(room // 6, MIN_PART)
     for path in order:
         text = files.get(path)
         if text is None or not is_plain(path):
             continue
-        limit = room if len(text) <= long else min(room, for_one)
+        limit = min(room, for_first if path in first else for_other)
         block = _block(path, text, limit, long, clues) if len(shown) < MAX_FILES else ""
         if block:
             blocks.append(block)
@@ -103,21 +114,24 @@ def words_in(*texts: str) -> set[str]:
 
 def _block(path: str, text: str, room: int, long: int, clues: Clues) -> str:
     """A file within a number of characters; empty if that says too little of it."""
-    if len(text) <= long:
-        block = fenced({path: text})
-        return block if len(block) <= room else ""
-    head = f"{path} is long ({len(lines_of(text))} lines): change it with SEARCH/REPLACE blocks."
-    if len(text) <= room - len(head) - 100:
-        return f"{head}\n\n{fenced({path: text})}"
+    lines = len(lines_of(text))
+    head = (
+        f"{path} is long ({lines} lines): change it with SEARCH/REPLACE blocks.\n\n"
+        if len(text) > long
+        else ""
+    )
+    whole = f"{head}{fenced({path: text})}"
+    if len(whole) <= room:
+        return whole
     if room < MIN_PART:
         return ""
-    parts = _parts(text, room - len(head) - 200, clues.words, clues.lines.get(path, ()))
-    fence = longer_fence(text)
-    language = language_of(path)
+    head = f"{path} ({lines} lines): only parts of it are shown; change it with SEARCH/REPLACE blocks."
+    parts = _parts(text, room - len(head) - 100, clues.words, clues.lines.get(path, ()))
+    fence, language = longer_fence(text), language_of(path)
     shown = [
         f"Lines {first}-{last} of {path}:\n\n{fence}{language}\n{body}{fence}" for first, last, body in parts
     ]
-    return "\n\n".join([f"{head} Only parts of it are shown.", *shown])
+    return "\n\n".join([head, *shown])
 
 
 class _Part(NamedTuple):
@@ -127,21 +141,22 @@ class _Part(NamedTuple):
 
 
 def _parts(text: str, room: int, words: Collection[str], lines: Collection[int]) -> Iterator[_Part]:
-    """The parts of a text that fit: its beginning, those around lines, then those with most of the words."""
+    """The parts of a text that fit: its beginning, those around lines, those with rare ones of the words."""
     blocks = [*_blocks(text)]
-    scores = [_score(block, words, lines) for block in blocks]
+    found = [words_in(block.text) & {*words} for block in blocks]
+    counts = Counter(word for some in found for word in some)
+    scores = [
+        sum(1000 for line in lines if block.first <= line <= block.last)
+        + sum(1 / counts[word] for word in some)
+        for block, some in zip(blocks, found, strict=True)
+    ]
     chosen: set[int] = set()
     for number in sorted(range(len(blocks)), key=lambda number: (number != 0, -scores[number], number)):
-        size = len(blocks[number].text) + 60
+        size = len(blocks[number].text) + PART_HEAD
         if size <= room and (number == 0 or scores[number]):
             chosen.add(number)
             room -= size
     yield from _joined(blocks, sorted(chosen))
-
-
-def _score(block: _Part, words: Collection[str], lines: Collection[int]) -> int:
-    named = sum(block.first <= line <= block.last for line in lines)
-    return 1000 * named + len(words_in(block.text) & {*words})
 
 
 def _joined(blocks: list[_Part], numbers: Sequence[int]) -> Iterator[_Part]:

@@ -85,7 +85,9 @@ def test_the_roles_see_the_repository_and_the_change(repo: Repository) -> None:
     assert "shop/tax.py" in part(coder, "repository_map")
     assert "    5 +    return round(sum(prices))" in part(reviewer, "changes")
     assert f"path=shop/bill.py\n{NEW}```" in part(reviewer, "files")
-    assert part(tester, "project_tests").startswith("1 file in: tests.\n\n```python path=tests/test_bill.py")
+    assert part(tester, "project_tests").startswith(
+        "- tests: 1 file such as tests/test_bill.py (test_*.py)\n\n```python path=tests/test_bill.py"
+    )
     assert "path=docs/bills.md" in part(documenter, "project_documents")
 
 

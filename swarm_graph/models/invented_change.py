@@ -23,7 +23,7 @@ _NOT_FOR_CODE = re.compile(
     r"(?:.*/)?(?:tests?/.*|docs?/.*|test_.*|.*_test\.py|conftest\.py|setup\.py|__\w+__\.py)"
 )
 _CHANGED = re.compile(r"^\+\+\+ (?P<path>[\w./-]+)$", re.MULTILINE)
-_TEST_FOLDER = re.compile(r"^\d+ files? in: (?P<folder>[\w./-]+)", re.MULTILINE)
+_TEST_FOLDER = re.compile(r"^- (?P<folder>[\w./-]+): \d+ files? such as ", re.MULTILINE)
 _EARLIER = re.compile(r"\n*def simulated_change\(\).*\Z", re.DOTALL)
 
 

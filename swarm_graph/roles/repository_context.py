@@ -22,7 +22,7 @@ from swarm_graph.roles.changed_files import (
 )
 from swarm_graph.roles.conventions import CONVENTIONS, conventions_text
 from swarm_graph.roles.numbered_diff import numbered_diff
-from swarm_graph.roles.shown_files import MAX_FILES, Clues, ShownFiles, named, show_files, words_in
+from swarm_graph.roles.shown_files import MAX_FILES, Clues, ShownFiles, is_plain, named, show_files, words_in
 from swarm_graph.state import Finding, SwarmState
 from swarm_graph.text import format_count
 
@@ -82,6 +82,7 @@ class RepositoryContext:
         order: The paths of the files that matter, best first.
         named: Those of them that were changed, or that the plan names.
         tests: The paths of tests, those nearest to the change first.
+        places: Where the tests are, and how their files are named.
         documents: The paths of documentation, what the change may touch first.
         outlines: The outlines of the base commit's files.
         changes: The change so far, whole.
@@ -93,6 +94,7 @@ class RepositoryContext:
     order: list[str]
     named: Collection[str]
     tests: list[str]
+    places: str
     documents: list[str]
     outlines: Mapping[str, Outline]
     changes: str
@@ -148,11 +150,8 @@ class RepositoryContext:
 
     def _tests(self, sizes: Sizes) -> str:
         """Where the tests are, and some of them as an example of their style."""
-        if not self.tests:
-            return ""
         shown = self._shown(self.tests[:MAX_EXAMPLES], sizes.files // 4, sizes)
-        folders = [*dict.fromkeys(str(PurePosixPath(path).parent) for path in self.tests)]
-        return _paragraphs(f"{format_count(len(self.tests), 'file')} in: {named(folders)}.", shown.text)
+        return _paragraphs(self.places, shown.text)
 
     def _documents(self, sizes: Sizes) -> str:
         shown = self._shown(self.documents, sizes.files // 2, sizes)
@@ -188,6 +187,7 @@ def read_context(state: SwarmState) -> RepositoryContext | None:
         order=order,
         named={*written, *wanted},
         tests=tests,
+        places=_places(tests),
         documents=documents,
         outlines=outlines,
         changes=_changes(state),
@@ -218,6 +218,17 @@ def _clues(state: SwarmState) -> Clues:
         lines.setdefault(place["path"], set()).add(int(place["line"]))
     texts = [str(state.get(key, "")) for key in ("request", "requirements", "design", "diagnosis")]
     return Clues(words_in(*texts, *(finding["problem"] for finding in findings)), lines)
+
+
+def _places(tests: list[str]) -> str:
+    """The folders of tests as a list: how many files each has, and how they are named."""
+    from swarm_graph.repository.test_places import find_test_places
+
+    places = [place for place in find_test_places(tests) if is_plain(place.example)]
+    return "\n".join(
+        f"- {place.folder}: {format_count(place.number, 'file')} such as {place.example} ({place.naming})"
+        for place in places
+    )
 
 
 def _nearest_tests(written: list[str], tests: list[str], ranked: list[str]) -> list[str]:

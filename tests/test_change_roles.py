@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START
 from repositories import git, make_repository
 from servers.canned import Canned
 from support import REFUSED, Crew, Script, config, thread
 
-from swarm_graph.errors import ModelError
+from swarm_graph.errors import ConfigError, ModelError
 from swarm_graph.models.invented import Ask
 from swarm_graph.models.simulated import SimulatedChatModel
-from swarm_graph.roles.file_blocks import fenced
+from swarm_graph.roles.file_blocks import Files, fenced
+from swarm_graph.roles.role import Role
 from swarm_graph.roles.shown_files import Clues, show_files
-from swarm_graph.state import ChangeState, Repository, SwarmContext
+from swarm_graph.state import ChangeState, OwnWorkflow, Repository, SwarmContext
 from swarm_graph.workflows.build import build_graph
+from swarm_graph.workflows.builder import GraphBuilder
 
 BILL = '"""Bills."""\n\n\ndef total(prices):\n    return sum(prices)\n'
 FILES: dict[str, str | bytes] = {
@@ -125,6 +128,42 @@ def test_what_the_coder_must_not_write_is_one_repair_question(tmp_path: Path) ->
     )
     assert "'shop/tax.py' must not be changed: the user made it read-only" in crew.prompts("coder")[1]
     assert state["code"] == {"shop/bill.py": NEW}
+
+
+def test_an_own_role_reads_the_views_and_changes_the_repository(repo: Repository) -> None:
+    licenser = Role(
+        "",
+        reads=("request", "files", "changes"),
+        writes="documentation",
+        answer=Files,
+        prompt="Add a licence.",
+    )
+    settings = config(workflow={"kind": "change"}, roles={"licenser": licenser})
+    crew = Crew({"coder": fenced({"shop/bill.py": NEW}), "licenser": fenced({"LICENSE": "MIT\n"})})
+    graph: Any = build_graph(
+        OwnWorkflow("licensed"), config=settings.model_copy(update={"workflows": {"licensed": licensed}})
+    )
+    state = graph.invoke({"request": REQUEST, "repo": repo}, context=crew.context)
+    assert (state["code"], state["documentation"]) == ({"shop/bill.py": NEW}, {"LICENSE": "MIT\n"})
+    (prompt,) = crew.prompts("licenser")
+    assert "    5 +    return round(sum(prices))" in part(prompt, "changes")
+    assert "path=shop/bill.py" in part(prompt, "files")
+
+
+def licensed(graph: GraphBuilder) -> None:
+    """coder → licenser."""
+    graph.connect(START, graph.place("coder"))
+    graph.connect("coder", graph.place("licenser"))
+    graph.connect("licenser", END)
+
+
+def test_an_own_role_must_not_write_what_has_a_meaning_there() -> None:
+    for key in ("files", "wanted", "repo"):
+        role = Role("", writes=key, prompt="Do it.")
+        settings = config(workflow={"kind": "change"}, roles={"own": role})
+        with pytest.raises(ConfigError, match=f"writes: '{key}' has a meaning of its own in sessions on a"):
+            build_graph("full", config=settings)
+        build_graph("full", config=config(roles={"own": role}))
 
 
 # --- small contexts ------------------------------------------------------------------------------

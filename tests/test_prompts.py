@@ -278,6 +278,29 @@ def test_own_prompts_replace_ours_file_by_file(tmp_path: Path) -> None:
     build(tmp_path, workflow={"reviewers": ["units", "style"]})
 
 
+def test_own_prompts_for_a_change_stand_in_a_subfolder(tmp_path: Path) -> None:
+    (tmp_path / "change").mkdir()
+    (tmp_path / "change" / "coder.md").write_text("You change our code.\n---\n$files\n")
+    (tmp_path / "tester.md").write_text("You test it.")
+    assert load(coder, tmp_path).instructions.template == load(coder).instructions.template
+    changing = coder.for_kind("change")
+    assert load(changing, tmp_path, "change").messages({"files": "f"}, "") == ("You change our code.", "f")
+    testing = load(tester.for_kind("change"), tmp_path, "change")
+    assert testing.instructions.template == "You test it."
+    assert "$project_tests" in testing.data.template
+    assert template.replaced(tmp_path) == ["tester", "change/coder"]
+    build(tmp_path, workflow={"kind": "change"})
+    (tmp_path / "change" / "testr.md").write_text("Test it.")
+    with pytest.warns(UserWarning, match=r"change/testr\.md replaces no prompt; did you mean tester\.md\?"):
+        template.warn_of_unused(tmp_path, roles=True)
+
+
+def test_a_prompt_for_code_is_refused_in_a_change_by_name(tmp_path: Path) -> None:
+    (tmp_path / "coder.md").write_text("Be brief.\n---\n$code")
+    with pytest.raises(ConfigError, match=r"prompt 'coder\.md': unknown hole '\$code'; expected \$request"):
+        build(tmp_path, workflow={"kind": "change"})
+
+
 WRONG: dict[str, tuple[str | bytes, str]] = {
     "a hole that nobody fills": (
         "Be brief.\n---\n$wishes",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START
-from repositories import git, make_repository
+from repositories import commit_files, git, make_repository
 from servers.canned import Canned
 from support import REFUSED, Crew, Script, config, thread
 
@@ -164,6 +164,23 @@ def test_an_own_role_must_not_write_what_has_a_meaning_there() -> None:
         with pytest.raises(ConfigError, match=f"writes: '{key}' has a meaning of its own in sessions on a"):
             build_graph("full", config=settings)
         build_graph("full", config=config(roles={"own": role}))
+
+
+def test_a_review_of_a_change_shows_the_diff_and_the_changed_files(tmp_path: Path) -> None:
+    repo = repository(tmp_path)
+    lines = "".join(f"value_{number} = {number}\n" for number in range(30))
+    head = commit_files(Path(repo["path"]), {"shop/bill.py": NEW, "shop/new.py": lines}, "Round")
+    repo = {**repo, "base": head, "compared_with": repo["base"], "branch": ""}
+    crew = Crew()
+    graph: Any = build_graph("review_only", config=config(workflow={"kind": "change"}))
+    state = graph.invoke({"request": "Review it", "repo": repo}, context=crew.context)
+    assert state["approved"]
+    (prompt,) = crew.prompts("review_correctness")
+    assert "    5 +    return round(sum(prices))" in part(prompt, "changes")
+    assert "      -    return sum(prices)" in part(prompt, "changes")
+    assert part(prompt, "files").startswith("(2 of 37 files shown.)\n\n```python path=shop/bill.py")
+    for prompt, _ in versions(ChangeState(request="Review it", repo=repo), "reviewer"):
+        assert all(f"+value_{number} = {number}\n" in prompt for number in range(30)), "it is never cut"
 
 
 # --- small contexts ------------------------------------------------------------------------------

@@ -63,7 +63,12 @@ def _file(old_path: str, path: str, old: str | None, new: str) -> str:
 
 
 def _numbered(lines: Iterator[str]) -> Iterator[str]:
-    """The lines of a diff's hunks, each with its number in the new file; removed ones have none."""
+    """The lines of a diff's hunks, each with its number in the new file; removed ones have none.
+
+    Invisible characters, which may make code look like other code, are shown as escapes.
+    """
+    from swarm_graph.repository.diff import visible  # other kinds of sessions need no git
+
     number = -1
     for line in lines:
         if hunk := _HUNK.match(line):
@@ -71,5 +76,5 @@ def _numbered(lines: Iterator[str]) -> Iterator[str]:
             yield line
         elif number >= 0:  # below the names of the files
             is_removed = line.startswith("-")
-            yield f"{'' if is_removed else number:>5} {line}"
+            yield f"{'' if is_removed else number:>5} {line if line.isprintable() else visible(line)}"
             number += not is_removed

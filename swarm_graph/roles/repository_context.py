@@ -23,7 +23,7 @@ from swarm_graph.roles.changed_files import (
 from swarm_graph.roles.conventions import CONVENTIONS, conventions_text
 from swarm_graph.roles.numbered_diff import numbered_diff
 from swarm_graph.roles.shown_files import MAX_FILES, Clues, ShownFiles, is_plain, named, show_files, words_in
-from swarm_graph.state import Finding, SwarmState
+from swarm_graph.state import Finding, Repository, SwarmState
 from swarm_graph.text import format_count
 
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ RANKED = 40
 MAX_EXAMPLES = 3
 """How many files of tests show their style."""
 _FIRST_DOCUMENTS = ("readme", "changelog", "changes", "history", "news")
+MAX_CHANGE = 10_000_000
+"""Characters of a change under review: more than any context holds, so that nothing of it is cut."""
+_CHANGED_LINE = re.compile(r"^ *\d* [+-]", re.MULTILINE)
 _LINE = re.compile(r"(?P<path>[\w./@+-]+\.\w+):(?P<line>\d+)")
 
 
@@ -85,7 +88,7 @@ class RepositoryContext:
         places: Where the tests are, and how their files are named.
         documents: The paths of documentation, what the change may touch first.
         outlines: The outlines of the base commit's files.
-        changes: The change so far, whole.
+        changes: The change so far, whole; of a review first with more, then with less code around it.
         clues: What tells which parts of a long file matter.
     """
 
@@ -97,7 +100,7 @@ class RepositoryContext:
     places: str
     documents: list[str]
     outlines: Mapping[str, Outline]
-    changes: str
+    changes: list[str]
     clues: Clues
 
     def values(self, sizes: Sizes, keys: Collection[str]) -> dict[str, str]:
@@ -111,7 +114,7 @@ class RepositoryContext:
             "conventions": lambda: conventions_text(self.texts, sizes.conventions),
             "repository_map": lambda: self._map(sizes),
             "files": lambda: self._files(sizes),
-            "changes": lambda: self.changes,
+            "changes": lambda: self.changes[0 if sizes.files >= SIZES[1].files else -1],
             "project_tests": lambda: self._tests(sizes),
             "project_documents": lambda: self._documents(sizes),
         }
@@ -174,23 +177,24 @@ def read_context(state: SwarmState) -> RepositoryContext | None:
         return None
     files = repository_files(repo, written, deleted_files(state))
     wanted = cast("list[str]", state.get("wanted") or [])
+    changed = _reviewed_paths(repo) if repo["compared_with"] else [*written]
     outlines, ranked = _ranked(files, f"{state.get('request', '')}\n{state.get('requirements', '')}")
     paths = [*files]
     rest = paths if len(paths) <= MAX_FILES else []  # a small repository is shown whole
-    order = [*dict.fromkeys([*written, *wanted, *ranked, *rest])]
-    tests = _nearest_tests([*written], [path for path in paths if is_test(path)], ranked)
-    documents = _documents([*written], [path for path in paths if is_documentation(path)], ranked)
+    order = [*dict.fromkeys([*changed, *wanted, *ranked, *rest])]
+    tests = _nearest_tests(changed, [path for path in paths if is_test(path)], ranked)
+    documents = _documents(changed, [path for path in paths if is_documentation(path)], ranked)
     shown = [*order, *CONVENTIONS, *tests[:MAX_EXAMPLES], *documents[:MAX_FILES]]
     return RepositoryContext(
         texts=files.read_many(shown),
         total=len(paths),
         order=order,
-        named={*written, *wanted},
+        named={*changed, *wanted},
         tests=tests,
         places=_places(tests),
         documents=documents,
         outlines=outlines,
-        changes=_changes(state),
+        changes=_review(repo) if repo["compared_with"] else [_changes(state)],
         clues=_clues(state),
     )
 
@@ -205,8 +209,30 @@ def _ranked(files: RepositoryFiles, question: str) -> tuple[Mapping[str, Outline
 
 
 def _changes(state: SwarmState) -> str:
-    """The change so far, or the one under review."""
+    """The change so far."""
     return numbered_diff(base_files(state), written_files(state), deleted_files(state))
+
+
+def _reviewed_paths(repo: Repository) -> list[str]:
+    """The files that a change under review writes."""
+    from swarm_graph.repository.changed_files import changed_files
+    from swarm_graph.repository.git import Git
+
+    changed = changed_files(Git(repo["path"]), repo["compared_with"], repo["base"])
+    return [file.path for file in changed if file.status != "deleted"]
+
+
+def _review(repo: Repository) -> list[str]:
+    """The change under review, with more and more briefly with the code around it; never a part of it."""
+    from swarm_graph.repository.diff import changes_for_review
+
+    whole = changes_for_review(repo, MAX_CHANGE)
+    shorter = (changes_for_review(repo, len(whole) * share // 100) for share in (25, 50, 75))
+    return [whole, next((text for text in shorter if _changed_lines(text) == _changed_lines(whole)), whole)]
+
+
+def _changed_lines(text: str) -> int:
+    return len(_CHANGED_LINE.findall(text))
 
 
 def _clues(state: SwarmState) -> Clues:

@@ -229,7 +229,7 @@ def test_a_long_file_is_marked_and_shown_in_parts() -> None:
         clues=Clues({"part150"}, {"a.py": [30]}),
         first=["a.py"],
     )
-    assert shown.shown == ["a.py"]
+    assert shown.shown == shown.in_part == ["a.py"]
     assert len(shown.text) <= 6000
     head = "a.py (4801 lines): only parts of it are shown; change it with SEARCH/REPLACE blocks."
     assert shown.text.startswith(head)
@@ -241,6 +241,7 @@ def test_a_long_file_is_marked_and_shown_in_parts() -> None:
     ):
         assert body == "".join(f"{line}\n" for line in lines[int(first) - 1 : int(last)])
     whole = show_files({"a.py": text}, ["a.py"], room=200_000, long=3000, first=["a.py"])
+    assert not whole.in_part
     assert whole.text.startswith("a.py is long (4801 lines): change it with SEARCH/REPLACE blocks.\n\n```pyt")
     assert f"```python path=a.py\n{text}" in whole.text
     other = show_files({"a.py": text}, ["a.py"], room=6000, long=3000, clues=Clues({"part150"}))

@@ -123,11 +123,12 @@ class RepositoryContext:
     def note(self, sizes: Sizes) -> str:
         """How many files are shown if not all are, and for which of the important ones there is no room."""
         shown = self._shown(self.order, sizes.files, sizes)
-        if len(shown.shown) == self.total:
+        if len(shown.shown) == self.total and not shown.in_part:
             return ""
         missing = [path for path in shown.left_out if path in self.named]
+        part = f", {len(shown.in_part)} of them in part" if shown.in_part else ""
         room = f" (no room for {named(missing)})" if missing else ""
-        return f"{len(shown.shown)} of {format_count(self.total, 'file')} shown{room}"
+        return f"{len(shown.shown)} of {format_count(self.total, 'file')} shown{part}{room}"
 
     def seen(self, sizes: Sizes, keys: Collection[str]) -> list[str]:
         """The paths of the files that these views show, whole or in parts."""

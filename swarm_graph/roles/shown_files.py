@@ -45,11 +45,13 @@ class ShownFiles(NamedTuple):
     Attributes:
         text: The files as Markdown.
         shown: Their paths.
+        in_part: The paths of those of which only parts are shown.
         left_out: The paths of those for which there was no room.
     """
 
     text: str
     shown: list[str]
+    in_part: list[str]
     left_out: list[str]
 
 
@@ -76,6 +78,7 @@ def show_files(
     """
     blocks: list[str] = []
     shown: list[str] = []
+    in_part: list[str] = []
     left_out: list[str] = []
     for_first, for_other = max(room * 2 // 3, MIN_PART), max(room // 6, MIN_PART)
     for path in order:
@@ -87,10 +90,11 @@ def show_files(
         if block:
             blocks.append(block)
             shown.append(path)
+            in_part += [path] if len(block) < len(text) else []
             room -= len(block)
         else:
             left_out.append(path)
-    return ShownFiles("\n\n".join(blocks), shown, left_out)
+    return ShownFiles("\n\n".join(blocks), shown, in_part, left_out)
 
 
 def is_plain(path: str) -> bool:

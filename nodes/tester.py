@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, field_validator
 
 from swarm_graph.roles.answered_files import doubts
-from swarm_graph.roles.changed_files import OptionalFiles, doubt_of, elsewhere, is_test
+from swarm_graph.roles.changed_files import OptionalFiles, base_files, doubt_of, elsewhere, is_test
 from swarm_graph.roles.document_checks import CHECKLIST, Item, checklist_text
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.role import Answered, Role
@@ -36,6 +36,8 @@ def doubt(answer: Files, _state: SwarmState) -> str:
 def change_complaint(answer: Files, state: SwarmState) -> str | None:
     if not answer.written and broken_tests(state):
         return "the tests of this round are broken: write them again"
+    if gone := [path for path in answer.deleted if path in base_files(state)]:
+        return f"'{gone[0]}' is a test of the repository: add tests, and delete none that is there"
     return elsewhere(answer, state, is_test, "file of the tests, such as tests/test_name.py")
 
 

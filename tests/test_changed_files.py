@@ -167,6 +167,14 @@ def test_the_tester_and_the_documenter_change_no_code(repo: Repository) -> None:
         )
 
 
+def test_the_tester_deletes_no_test_that_is_there(repo: Repository) -> None:
+    assert "'tests/test_a.py' is a test of the repository" in refused(
+        tester, "DELETE tests/test_a.py", state(repo)
+    )
+    before = state(repo, tests={"tests/test_b.py": "x = 1\n"})
+    assert answered(tester, "DELETE tests/test_b.py", before) == {"tests": {}}
+
+
 def test_the_tester_and_the_documenter_may_leave_everything_as_it_is(repo: Repository) -> None:
     for role, key in ((tester, "tests"), (documenter, "documentation")):
         assert answered(role, "NO CHANGE: nothing is affected.", state(repo)) == {key: {}}

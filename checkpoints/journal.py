@@ -146,7 +146,7 @@ class Journal:
     async def fail_task(self, task: TaskRecord, error: Exception) -> None:
         """Commit that a task failed.
 
-        After an AnswerError the task's answers are deleted: a resume must ask the model again.
+        After an AnswerError the answers that it names are deleted: a resume must ask the model again.
         """
         await self.catalogue.database.run(self._fail_task, task, error)
 
@@ -201,9 +201,10 @@ class Journal:
         with self.catalogue.database.transaction() as cursor:
             self.catalogue.put_tasks(self.session_id, [task], str(error))
             if isinstance(error, AnswerError):
+                which = f" AND key IN ({', '.join('?' * len(error.keys))})" if error.keys else ""
                 cursor.execute(
-                    "UPDATE calls SET answer = NULL WHERE session = ? AND task = ? AND iteration = ?",
-                    (self.session_id, task["task_id"], task["iteration"]),
+                    f"UPDATE calls SET answer = NULL WHERE session = ? AND task = ? AND iteration = ?{which}",
+                    (self.session_id, task["task_id"], task["iteration"], *error.keys),
                 )
 
 

@@ -15,6 +15,8 @@ from swarm_graph.state import TaskRecord
 
 _RECORD = "record"
 """The channel of a task's thread that holds its record; earlier versions had others beside it."""
+_LIMIT = "limit"
+"""The channel, and the end of the id, of the thread that holds how a task's files are split."""
 
 
 class TaskThreads:
@@ -48,40 +50,55 @@ class TaskThreads:
 
     async def find(self, task: str) -> TaskRecord | None:
         """The record of a task; None if it has not finished."""
-        config = self._config(task)
+        return cast("TaskRecord | None", await self._find(self._config(task), _RECORD))
+
+    async def find_limit(self, task: str) -> int | None:
+        """The most characters of the parts of an unfinished task's files; None if they are not split."""
+        limit = await self._find(self._config(task, _LIMIT), _LIMIT)
+        return limit if isinstance(limit, int) and limit > 0 else None
+
+    async def _find(self, config: RunnableConfig, channel: str) -> Any:
         if self._uses_threads:
             saved = await asyncio.to_thread(self._saver.get_tuple, config)
         else:
             saved = await self._saver.aget_tuple(config)
-        return cast("TaskRecord | None", saved.checkpoint["channel_values"].get(_RECORD)) if saved else None
+        return saved.checkpoint["channel_values"].get(channel) if saved else None
 
     async def keep(self, record: TaskRecord) -> None:
         """Commit the record of a finished task, in one transaction with its row in the catalogue."""
         if self._catalogue:
             await self._catalogue.database.run(self._put_with_row, self._catalogue, record)
-        elif self._uses_threads:
-            await asyncio.to_thread(self._put, record)
         else:
-            await self._saver.aput(*self._checkpoint(record))
+            await self._keep(self._config(record["task_id"]), _RECORD, record)
+
+    async def keep_limit(self, task: str, limit: int) -> None:
+        """Commit the size of the parts of a task's files, before the first one is asked."""
+        await self._keep(self._config(task, _LIMIT), _LIMIT, limit)
+
+    async def _keep(self, config: RunnableConfig, channel: str, value: Any) -> None:
+        arguments = self._checkpoint(config, channel, value)
+        if self._uses_threads:
+            await asyncio.to_thread(self._saver.put, *arguments)
+        else:
+            await self._saver.aput(*arguments)
 
     def _put_with_row(self, catalogue: Catalogue, record: TaskRecord) -> None:
         with catalogue.database.transaction():
             catalogue.put_tasks(self._session, [record])
-            self._put(record)
+            self._saver.put(*self._checkpoint(self._config(record["task_id"]), _RECORD, record))
 
-    def _put(self, record: TaskRecord) -> None:
-        self._saver.put(*self._checkpoint(record))
-
-    def _checkpoint(self, record: TaskRecord) -> tuple[RunnableConfig, Any, Any, Any]:
+    def _checkpoint(
+        self, config: RunnableConfig, channel: str, value: Any
+    ) -> tuple[RunnableConfig, Any, Any, Any]:
         """The arguments of a saver's `put`."""
         # Our saver keeps a value without a version in the checkpoint itself: one row instead of two.
         is_ours = isinstance(self._saver, SwarmSaver)
-        versions = {} if is_ours else {_RECORD: self._saver.get_next_version(None, None)}
+        versions = {} if is_ours else {channel: self._saver.get_next_version(None, None)}
         checkpoint = empty_checkpoint()
-        checkpoint["channel_values"], checkpoint["channel_versions"] = {_RECORD: record}, {**versions}
+        checkpoint["channel_values"], checkpoint["channel_versions"] = {channel: value}, {**versions}
         metadata = {"source": "loop", "step": 1, "parents": {}}
-        return self._config(record["task_id"]), checkpoint, metadata, versions
+        return config, checkpoint, metadata, versions
 
-    def _config(self, task: str) -> RunnableConfig:
-        thread_id = TASK_SEPARATOR.join((self._session, self._request, task))
+    def _config(self, *task: str) -> RunnableConfig:
+        thread_id = TASK_SEPARATOR.join((self._session, self._request, *task))
         return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}

@@ -20,6 +20,9 @@ REPAIR = "repair"
 TASK = "task"
 TYPED = "typed"
 EXPAND = "expand"
+PART = "part"
+JOIN = "join"
+CITE = "cite"
 QUESTION = "question"
 PREAMBLE = "preamble"
 """What every role's prompt begins with."""
@@ -27,7 +30,7 @@ FOCUS = "review_"
 """The beginning of the name of a reviewer's focus, such as `review_style`."""
 FOCUS_HOLE = "focus"
 """The hole for a focus, which is no data."""
-WITHOUT_DATA = (REPAIR, TYPED, EXPAND, PREAMBLE)
+WITHOUT_DATA = (REPAIR, TYPED, EXPAND, PREAMBLE, PART, JOIN, CITE)
 """Prompts without data; a line `---` in them is text."""
 
 PACK_FILE = "pack.json"

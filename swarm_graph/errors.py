@@ -25,6 +25,7 @@ A notebook shows a SwarmError as its one line. `%xmode Verbose` (any mode but `C
 """
 
 import sys
+from collections.abc import Sequence
 from itertools import takewhile
 from traceback import walk_tb
 from types import FrameType
@@ -178,7 +179,15 @@ class ModelError(SwarmError):
 
 
 class AnswerError(ModelError):
-    """The model's answer cannot be used: it is cut off, empty or unreadable, or holds no file."""
+    """The model's answer cannot be used: it is cut off, empty or unreadable, or holds no file.
+
+    Attributes:
+        keys: The journal's keys of the questions whose answers are meant; empty for all of the task.
+    """
+
+    def __init__(self, message: str, *, node: str = "", keys: Sequence[str] = ()) -> None:
+        super().__init__(message, node=node)
+        self.keys = tuple(keys)
 
 
 class UnreadableAnswer(Exception):

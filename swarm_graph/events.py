@@ -17,6 +17,7 @@ Kind = Literal[
     "session_ended",
     "graph_started",
     "task_started",
+    "part_started",
     "call_started",
     "tokens",
     "call_ended",
@@ -54,6 +55,8 @@ class Event:
               it waits for a person)
             - graph_started, only in custom sessions: tasks (number), done (number)
             - task_started: task_type
+            - part_started, only if the files of a task are split: parts (number), part (from 1; 0 when the
+              answers for all parts are joined), place (in the files, such as `p. 4-7`)
             - call_started: attempt, repair (the repair question after an unreadable answer), model, server,
               queued_s
             - tokens: output_tokens so far (estimated), text and thoughts since the previous `tokens` event

@@ -221,6 +221,7 @@ class Task:
     parameters: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
     files: list[str] = field(default_factory=list)
+    split: int | str | None = None
     answer: dict[str, Any] | None = None
     when: str | None = None
     expands: bool = False
@@ -445,6 +446,8 @@ class Reply:
     """Whether we estimated the tokens, because the server did not count them."""
     call: int | None = None
     """The id of its call in the transcript; None if that is not kept."""
+    key: str = ""
+    """The journal's key of its question."""
 
     @property
     def prompt_tokens_evaluated(self) -> int | None:

@@ -45,7 +45,8 @@ def batch(*inputs: str) -> tuple[list[TaskSpec], str]:
 
 
 def prompt_of(task: TaskSpec) -> str:
-    return TaskPrompts(Bindings(config()), "", TaskLimit(9, set())).messages(task, {})[1].text
+    prompts = TaskPrompts(Bindings(config()), "", TaskLimit(9, set()))
+    return prompts.messages(task, {}, prompts.read_files(task))[1].text
 
 
 def names(*inputs: str) -> list[str]:
@@ -210,22 +211,26 @@ def test_a_document_that_turns_into_a_fifo_fails_its_task_at_once(docs: Path) ->
         prompt_of(tasks[1])
 
 
-def test_a_document_with_zero_bytes_is_no_text(docs: Path) -> None:
-    (docs / "b.txt").write_bytes("Pump".encode("utf-16-le"))
+def test_binary_data_is_no_document(docs: Path) -> None:
+    (docs / "b.txt").write_bytes(b"\0\1\2Pump\xff" * 9)
     tasks, _ = batch("docs/b.txt")
-    with pytest.raises(InputError, match=r"^b: its file '.*/docs/b.txt' is not UTF-8 text: .* zero bytes"):
+    with pytest.raises(
+        InputError, match=r"^b: '.*/docs/b.txt' is no text but binary data of an unknown kind"
+    ):
         prompt_of(tasks[0])
 
 
 def test_a_dry_run_names_the_tasks_that_would_fail(docs: Path) -> None:
-    (docs / "b.txt").write_bytes("Größe".encode("cp1252"))
+    (docs / "b.txt").write_bytes(b"\0\1\2Pump\xff" * 9)
+    (docs / "c.txt").write_bytes("Größe: 5 °C über dem Schmelzpunkt".encode("cp1252"))
     given = ("batch", "docs", "--prompt", "p.md", "--simulate", "--dry-run")
     done = swarm(*given, cwd=docs.parent)
     assert done.returncode == 0
-    assert b"\n1 task would fail: b: its file '" in done.stdout
+    assert b"\n1 task would fail: b: '" in done.stdout
+    assert b"\nnote: c: read as Windows-1252, which is a guess" in done.stdout
     planned = json.loads(swarm(*given, "--json", cwd=docs.parent).stdout)
     assert [text.partition(":")[0] for text in planned["failing"]] == ["b"]
-    assert planned["tasks"] == 2
+    assert planned["tasks"] == 3
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,14 @@ def shown(events: list[tuple[str, dict[str, Any]]], width: int = 100, height: in
     return screen.file.getvalue()
 
 
+def test_a_split_task_shows_its_part() -> None:
+    part = {"node": "SOP-028", "part": 2, "parts": 5, "place": "p. 4-7"}
+    events = [*asked("SOP-028"), ("part_started", part), ("call_started", {"node": "SOP-028"})]
+    assert "SOP-028, part 2 of 5 (p. 4-7): 0 s" in shown(events)
+    joining = [*events, ("part_started", {**part, "part": 0, "place": ""})]
+    assert "SOP-028, joins 5 parts: 0 s" in shown(joining)
+
+
 def asked(node: str, **data: Any) -> list[tuple[str, dict[str, Any]]]:
     """A node that has begun, and whose first call has."""
     return [("task_started", {"node": node}), ("call_started", {"node": node, **data})]

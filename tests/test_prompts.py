@@ -128,6 +128,9 @@ def test_every_role_has_a_prompt_and_every_prompt_a_use() -> None:
         template.TASK,
         template.TYPED,
         template.EXPAND,
+        template.PART,
+        template.JOIN,
+        template.CITE,
         template.QUESTION,
         *(template.FOCUS + focus for focus in FOCUSES),
     }

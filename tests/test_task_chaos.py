@@ -228,3 +228,38 @@ def advance(server: ModelServer, ideal: Ideal, stop: int, dice: random.Random, o
         name = order[number] if number < len(order) else dice.choice(ideal.in_flight)
         server.release(name)
         ideal.end(name)
+
+
+# --- in the middle of a split document -----------------------------------------------------------
+
+
+def test_killed_after_any_commit_a_split_document_goes_on_with_the_missing_part(
+    worker: Worker, tmp_path: Path
+) -> None:
+    document = tmp_path / "long.txt"
+    document.write_text(
+        "\n\n".join(f"{number}. Open valve XV-{number}. {'Wait. ' * 30}" for number in range(3))
+    )
+    tasks: Tasks = [
+        {
+            "task_id": "Long",
+            "assigned_role": "documenter",
+            "description": "Sum it up.",
+            "files": [str(document)],
+            "split": 100,
+        }
+    ]
+    first = unbroken(worker, tmp_path / "one", tasks, 1)
+    points, expected, questions = first.points(), first.state(), sum(first.answers().values())
+    assert expected["tasks"]["Long"]["note"].startswith("asked in 3 parts: ")
+    assert questions > 4  # some are repair questions
+
+    for point in range(1, points + 1):
+        with ModelServer(latency=0, malformed=MALFORMED) as server:
+            session = CustomSession(tmp_path / str(point), server, tasks, 1)
+            session.folder.mkdir()
+            session.kill_at(worker, point)
+            asked, committed = session.committed[-1]
+            session.finish(worker)
+            assert len(server.asked) - asked == questions - sum(committed.values()), point
+        assert session.state() == expected, point

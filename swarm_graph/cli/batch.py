@@ -70,6 +70,15 @@ dry_run_option: Option = click.option(
     callback=lambda _context, _option, text: _one_character(text),
     help="What separates the cells of .csv and .tsv files (`tab` for a tab); default: found in each file.",
 )
+@click.option(
+    "--split",
+    is_flag=False,
+    flag_value="auto",
+    metavar="[TOKENS|auto]",
+    callback=lambda _context, _option, text: _part_size(text),
+    help="Ask about a document that is too long in parts of this many tokens, or as large as the model's "
+    "context has room for (auto, also --split alone), and join the answers.",
+)
 @click.option("--session", metavar="ID", help="The id of the session; default: the time and four characters.")
 @click.option("--retry-failed", is_flag=True, help="Resume --session (default: the newest unfinished batch).")
 @dry_run_option
@@ -82,6 +91,7 @@ def batch(
     answer: str | None,
     id_column: str | None,
     delimiter: str | None,
+    split: int | str | None,
     session: str | None,
     retry_failed: bool,
     dry_run: bool,
@@ -89,7 +99,8 @@ def batch(
 ) -> None:
     """Run one task per document or row, in parallel as far as the servers allow.
 
-    INPUT is a file, a folder or a quoted pattern. A .csv, .tsv, .jsonl or .ndjson file and a .json file
+    INPUT is a file, a folder or a quoted pattern. Documents are text, PDF, DOCX, XLSX, PPTX, HTML and
+    EML files. A .csv, .tsv, .jsonl or .ndjson file and a .json file
     with an array of objects give one task per row. Each result is a file; results.csv and results.jsonl
     hold all of them. `resume` continues after a stop.
     """
@@ -112,6 +123,7 @@ def batch(
         inputs, role, prompt,
         answer=schema, id_column=id_column, delimiter=delimiter,
         prompts_dir=_prompts_dir(options) if is_name else None,
+        split=split,
         say=lambda note: say(f"note: {note}"),
     )  # fmt: skip
     if empty := [name for spec in specs for name in spec.files if not Path(name).stat().st_size]:
@@ -136,6 +148,20 @@ def _one_character(text: str | None) -> str | None:
     return character
 
 
+def _part_size(text: str | None) -> int | str | None:
+    """The value of --split. Raises InputError for anything else than a number of tokens or `auto`."""
+    from swarm_graph.tasks.spec import MIN_PART_TOKENS
+
+    if text is None or text == "auto":
+        return text
+    if not (text.isascii() and text.isdecimal() and int(text) >= MIN_PART_TOKENS):
+        raise InputError(
+            f"--split {text!r}: expected auto or the tokens of a part, at least {MIN_PART_TOKENS}; "
+            "before an INPUT write --split auto"
+        )
+    return int(text)
+
+
 def _retry(session_id: str | None, options: SessionOptions) -> None:
     """Resume a batch."""
     from swarm_graph.sessions.ids import find_session
@@ -152,7 +178,8 @@ def _retry(session_id: str | None, options: SessionOptions) -> None:
 
 NEW_BATCH = {
     "inputs": "INPUT", "prompt": "--prompt", "role": "--role", "answer": "--answer",
-    "id_column": "--id", "delimiter": "--delimiter", "kind": "--kind", "dry_run": "--dry-run",
+    "id_column": "--id", "delimiter": "--delimiter", "split": "--split",
+    "kind": "--kind", "dry_run": "--dry-run",
 }  # fmt: skip
 """The arguments and options that describe a new batch, by their parameters."""
 

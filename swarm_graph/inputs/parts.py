@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-MARK = re.compile(r"^\[(page|slide|sheet) ([^\[\]\n]{1,100})\][ \t]*$", re.M)
+MARK = re.compile(r"\[(page|sheet|slide|attachment) (.+)\]")
 """A line that says where the text below it comes from, as `read_document` writes it."""
 PAGE = "[page "
 REPEATED, CONTINUED = "(repeated from above)\n", "(continued)\n"
@@ -21,6 +21,7 @@ MAX_CONTEXT = 0.25
 """How much of a part may repeat what stands above it."""
 MAX_TITLE = 60
 """Characters of a heading in a place."""
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*)")
 _NUMBER = re.compile(r"(?:\d+|[A-Z])(?:\.\d+)*(?=[.:)]?(?:\s|$))")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
@@ -176,7 +177,7 @@ class _Outline:
 
     def _read(self) -> None:
         start, fence, rows = 0, "", list[str]()
-        for line in [*self._text.splitlines(keepends=True), ""]:
+        for line in [*_LINE.findall(self._text), ""]:
             bare = line.rstrip()
             if rows and not bare.startswith("|"):
                 self._add_table(start, rows)

@@ -73,7 +73,7 @@ class SessionView:
                 self._running[event.node] = RunningNode(event.node)
             case "tests_started":
                 self._running[event.node] = RunningNode(event.node, asks_model=False)
-            case "call_started" | "tokens" | "call_ended" if event.node in self._running:
+            case "part_started" | "call_started" | "tokens" | "call_ended" if event.node in self._running:
                 self._running[event.node].on_event(event)
             case "task_ended" | "task_failed" | "task_stopped":
                 return self._end_task(event)

@@ -30,11 +30,14 @@ class RunningNode:
         self._attempt_started = self._started
         self._is_repair = self._is_loading = self._is_simulated = False
         self._waits_for = TURN
+        self._part = ""
         self._text, self._thoughts = StreamedText(), StreamedText()
 
     def on_event(self, event: Event) -> None:
-        """Take in a call_started, tokens or call_ended event."""
-        if event.kind == "call_started":
+        """Take in a part_started, call_started, tokens or call_ended event."""
+        if event.kind == "part_started":
+            self._start_part(event)
+        elif event.kind == "call_started":
             self._start_attempt(event)
         elif event.kind == "tokens":
             self._waits_for, self._tokens = "", event.data["output_tokens"]
@@ -42,6 +45,11 @@ class RunningNode:
             self._thoughts.add(event.data.get("thoughts", ""))
         else:
             self._end_attempt(event)
+
+    def _start_part(self, event: Event) -> None:
+        number, parts, place = event.data["part"], event.data["parts"], event.data["place"]
+        self._part = f", part {number} of {parts} ({place})" if number else f", joins {parts} parts"
+        self._attempts = 0
 
     def _start_attempt(self, event: Event) -> None:
         self._attempts += not self._is_loading  # a server that loads its model has not tried to answer yet
@@ -70,7 +78,7 @@ class RunningNode:
         attempt = f", attempt {self._attempts}" if self._attempts > 1 else ""
         repair = ", repair" if self._is_repair else ""
         seconds = time.monotonic() - (self._started if self._is_loading else self._attempt_started)
-        return f"{self.name}{attempt}{repair}: {self._figures(seconds)}"
+        return f"{printable(self.name + self._part)}{attempt}{repair}: {self._figures(seconds)}"
 
     def _figures(self, seconds: float) -> str:
         if not self._asks_model:
@@ -88,7 +96,7 @@ class RunningNode:
         tokens = self._earlier_tokens + self._tokens
         if not tokens:
             return seconds
-        attempts = f" in {self._attempts} attempts" if self._attempts > 1 else ""
+        attempts = f" in {self._attempts} attempts" if self._attempts > 1 and not self._part else ""
         return f"{seconds}, {format_count(tokens, 'token')}{attempts}"
 
     @property

@@ -109,7 +109,7 @@ class ModelCall:
             [self.parameters, arguments, [(message.type, message.text) for message in messages]]
         )
         if journal and (answered := await journal.find_answer(origin.task, origin.iteration, key)):
-            return answered
+            return replace(answered, key=key)
         number, patience = 1, _Patience(self.entry)
         while True:
             try:
@@ -149,7 +149,7 @@ class ModelCall:
                 raise failure from self._shown_cause(error)
             self._debug("is answered", reply.text)
             call = await attempt.end("truncated" if reply.truncated else "answered", reply=reply)
-            return replace(reply, call=call)
+            return replace(reply, call=call, key=key)
 
     def _debug(self, what: str, *texts: str) -> None:
         """Log a prompt or an answer at DEBUG, without keys."""

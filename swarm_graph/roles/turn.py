@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -20,6 +20,7 @@ from swarm_graph.errors import AnswerError, ModelError, OverBudget, Stopped, Tru
 from swarm_graph.models.context_window import room_for_answer
 from swarm_graph.models.endpoint import ConfiguredEndpoint, Endpoint, SuppliedEndpoint
 from swarm_graph.models.failures import is_overflow
+from swarm_graph.models.pool import PromptSize
 from swarm_graph.models.request import (
     REFUSAL_STATUS,
     SCHEMA,
@@ -68,6 +69,8 @@ class Question(Generic[A]):
             None, the task fails.
         shorter: Returns shorter and shorter prompts for a small context.
         note: What `messages` leaves out, for people; empty if nothing.
+        subject: What of its task it is about, for errors, such as `part 2 of 5 (p. 4-8)`; empty for all.
+        cure: What helps when the prompt does not fit, besides a larger context.
     """
 
     messages: list[BaseMessage]
@@ -79,6 +82,8 @@ class Question(Generic[A]):
     substitute: Callable[[Reply], A | None] | None = None
     shorter: Callable[[], PromptVersions] = tuple
     note: str = ""
+    subject: str = ""
+    cure: str = "ask for less"
 
 
 class Answer(NamedTuple, Generic[A]):
@@ -146,6 +151,13 @@ class Turn:
         # The last one is asked even while it is marked as down: there is nothing left to fall back on.
         return await self._ask(question, await self._endpoint(last))
 
+    async def prompt_size(self, question: Question[Any]) -> PromptSize | None:
+        """The size of a prompt for the model that is asked first; None when its context is unknown."""
+        if supplied_model(self.run.overrides, self.emit.origin.role) is not None:
+            return None
+        endpoint = await self._endpoint(question.entry())
+        return await endpoint.prompt_size(question.messages, question.parameters)
+
     async def _endpoint(self, entry: ModelEntry) -> Endpoint:
         models = self.bindings.models
         return ConfiguredEndpoint(models, await models.answered(entry), self.emit.origin.session)
@@ -157,6 +169,7 @@ class Turn:
         messages = await self._fitting(question, endpoint, versions)
         reply = await self._reply(question, endpoint, messages)
         doubtful: Reading[A] | None = None
+        keys = [reply.key]
         try:
             reading = await self._read(question, reply, template)
             if not reading.doubt:
@@ -167,6 +180,7 @@ class Turn:
         asked = "after one repair question"
         try:
             reply = await self._repaired(question, endpoint, messages, reply, problem.question)
+            keys.append(reply.key)
             reading = await self._read(question, reply, template, is_repair=True)
             taken = f"taken although {reading.doubt}" if reading.doubt else ""
             return Answer(reading.answer, self._note("repaired", reading.note, taken))
@@ -181,7 +195,7 @@ class Turn:
             return Answer(doubtful.answer, self._note(doubtful.note, f"taken although {doubtful.doubt}"))
         substitute = question.substitute(reply) if question.substitute else None
         if substitute is None:
-            raise self._unusable(problem, asked) from problem
+            raise self._unusable(question, problem, asked, keys) from problem
         return Answer(substitute, self._note(f"unreadable: {problem} ({asked})"))
 
     async def _read(
@@ -227,7 +241,13 @@ class Turn:
     def _note(self, *more: str) -> str:
         return "; ".join(filter(None, [*self._notes, *more]))
 
-    def _unusable(self, problem: UnreadableAnswer, asked: str) -> AnswerError:
+    def _named(self, question: Question[Any]) -> str:
+        """The node, and what of its task a question is about."""
+        return ", ".join(filter(None, [self.emit.origin.node, question.subject]))
+
+    def _unusable(
+        self, question: Question[Any], problem: UnreadableAnswer, asked: str, keys: Sequence[str]
+    ) -> AnswerError:
         # The problem is worded for the model ("the answer is empty"); a person needs a role and a cure, too.
         node, role = self.emit.origin.node, self.emit.origin.role
         what, cure = str(problem).replace("the answer", f"the {role}'s answer", 1), "try a stronger model"
@@ -236,7 +256,7 @@ class Turn:
             cure = f"raise agent_parameters.{role}.max_tokens or set its reasoning to false"
             if problem.by_server:
                 cure = "raise the context (or the limit) of its server, or ask for less"
-        error = AnswerError(f"{node}: {what} ({asked}); {cure}", node=node)
+        error = AnswerError(f"{self._named(question)}: {what} ({asked}); {cure}", node=node, keys=keys)
         if self.run.journal and self.run.journal.keeps_texts:
             session = quote(self.emit.origin.session)
             error.add_note(f"`swarm-graph log {session} --node {quote(node)} --last` shows the answer")
@@ -258,9 +278,9 @@ class Turn:
         answer = room_for_answer(parameters.max_tokens)
         option = "num_ctx" if entry.api_type in ("ollama", EMBEDDED) else "its server's context"
         raise ModelError(
-            f"{node}: {entry.label} at {entry.server} has a context of {size.room + answer} tokens, too "
-            f"small for this prompt of about {size.tokens} and {answer} for the answer; "
-            f"raise {option} or ask for less",
+            f"{self._named(question)}: {entry.label} at {entry.server} has a context of "
+            f"{size.room + answer} tokens, too small for this prompt of about {size.tokens} and {answer} for "
+            f"the answer; raise {option} or {question.cure}",
             node=node,
             detail="the prompt exceeds the context size",
         )

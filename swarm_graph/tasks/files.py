@@ -101,7 +101,7 @@ def _from_row(row: Mapping[str, str]) -> dict[str, Any]:
 def _cell(name: str, text: str) -> Any:
     if name in LIST_COLUMNS:
         return text.replace(";", " ").replace(",", " ").split()
-    if name == "priority" and re.fullmatch(r"-?\d+", text):
+    if name in ("priority", "split") and re.fullmatch(r"-?\d+", text):
         return int(text)
     if name == "expands" and text.lower() in TRUE + FALSE:
         return text.lower() in TRUE
@@ -125,6 +125,7 @@ def batch_tasks(
     id_column: str | None = None,
     delimiter: str | None = None,
     prompts_dir: str | None = None,
+    split: int | str | None = None,
     say: Callable[[str], object] = lambda _note: None,
 ) -> list[TaskSpec]:
     """One task per document, or per row of a file with rows (see `rows_of`).
@@ -139,6 +140,7 @@ def batch_tasks(
         id_column: The column or key that names the tasks.
         delimiter: What separates the cells of tables; by default, each table shows it.
         prompts_dir: The folder or pack in which a prompt's name is looked for first.
+        split: See TaskSpec; for documents only.
         say: Is called with a note on what was left out, such as a subfolder or an unreadable file.
 
     Raises:
@@ -152,6 +154,8 @@ def batch_tasks(
     tasks: list[dict[str, Any]] = []
     for path in found.files:
         for name, data in _items(path, id_column, delimiter):
+            if split and "files" in data:
+                data["split"] = split
             tasks.append({**common, **data, "task_id": _unique(name, taken)})
     text = template.read(prompt, prompts_dir)
     _fill_optional_keys(prompt, text, [task["metadata"] for task in tasks if "metadata" in task])

@@ -8,6 +8,7 @@ cannot confuse the results of two tasks. Failed tasks run again when the session
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextvars import copy_context
@@ -27,12 +28,16 @@ from swarm_graph.roles.run import RunContext, current_run
 from swarm_graph.roles.turn import Turn, supplied_model
 from swarm_graph.state import SwarmState, TaskRecord, TaskStatus
 from swarm_graph.tasks.affinity import Job
+from swarm_graph.tasks.asking import Asking
+from swarm_graph.tasks.citations import unknown_places
 from swarm_graph.tasks.dependencies import added_ids, all_dependencies
 from swarm_graph.tasks.expansion import TaskLimit
 from swarm_graph.tasks.outcomes import failure_of, skip_reason, without_failure
+from swarm_graph.tasks.part_questions import MIN_CHARACTERS, PartQuestions
 from swarm_graph.tasks.prompting import TaskPrompts
 from swarm_graph.tasks.scheduler import Scheduler
 from swarm_graph.tasks.spec import TaskSpec, pending_record
+from swarm_graph.tasks.task_files import NO_FILES
 from swarm_graph.tasks.task_run import config_in_tasks, run_task
 
 TASKS = "tasks"
@@ -194,7 +199,7 @@ class _Pass:
     async def _ask(self, name: str) -> TaskRecord:
         """Ask a task's model; returns the record of the completed task."""
         spec, record = self._specs[name], self._records[name]
-        turn = Turn(self._bindings, self._run, self._emitter(name), self._config)
+        turn = self._turn(name)
         started_at = turn.clock()
 
         def updated(status: TaskStatus, **changes: Any) -> TaskRecord:
@@ -203,8 +208,14 @@ class _Pass:
 
         async with turn.task(spec.task_type, lambda error: updated(TaskStatus.FAILED, error=str(error))):
             self._run.stop.check()
-            question = self._prompts.question(spec, self._results_for(name))
-            outcome, note = await turn.ask(question)
+            files = await asyncio.to_thread(self._prompts.read_files, spec) if spec.files else NO_FILES
+            questions = PartQuestions(self._prompts, spec, self._results_for(name), files)
+            asking = Asking(questions, lambda: self._turn(name), self._emitter(name))
+            limit = await self._part_limit(questions)
+            outcome = await (asking.whole() if limit is None else asking.parts(limit))
+        note = "; ".join(
+            filter(None, [*files.notes, *asking.notes, unknown_places(outcome.result, files.marks)])
+        )
         changes: dict[str, Any] = {"result": outcome.result}
         if outcome.value is not None:
             changes["value"] = outcome.value
@@ -213,6 +224,26 @@ class _Pass:
         if note:
             changes["note"] = note
         return updated(TaskStatus.COMPLETED, **changes)
+
+    def _turn(self, name: str) -> Turn:
+        return Turn(self._bindings, self._run, self._emitter(name), self._config)
+
+    async def _part_limit(self, questions: PartQuestions) -> int | None:
+        """The most characters of the parts in which a task asks about its files; None if it asks about all.
+
+        Estimates of tokens differ from run to run. So a resumed run takes the limit of the first one: only
+        the same parts have their answers in the journal.
+        """
+        name, threads = questions.spec.task_id, self._threads
+        if questions.spec.split is None:
+            return None
+        kept = await threads.find_limit(name) if threads else None
+        if kept and kept >= MIN_CHARACTERS:
+            return kept
+        limit = await questions.limit(self._turn(name).prompt_size)
+        if threads and limit:
+            await threads.keep_limit(name, limit)
+        return limit
 
     def _results_for(self, name: str) -> dict[str, TaskRecord]:
         """The records of the completed dependencies of a task, by id."""

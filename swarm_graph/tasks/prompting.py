@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import stat
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +10,10 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
-from swarm_graph.checkpoints.places import UNMOVED, Places, is_below
+from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.errors import ConfigError, InputError
+from swarm_graph.inputs.parts import place_of
+from swarm_graph.inputs.read_document import is_document_file
 from swarm_graph.models.keys import check_model
 from swarm_graph.prompts import template
 from swarm_graph.roles.answers import Reading, read, read_typed
@@ -28,13 +27,12 @@ from swarm_graph.roles.turn import NONE, Question
 from swarm_graph.state import Reply, Review, TaskRecord
 from swarm_graph.tasks.expansion import Expansion, TaskLimit, added_tasks, expansion_form
 from swarm_graph.tasks.spec import TaskSpec
+from swarm_graph.tasks.task_files import NO_FILES, TaskFiles, read_task_files, refuse_files_outside
 
 FOCUS = "general"
 """The focus of a reviewer of a custom task."""
 HOLES = ("role", "request", "description", "metadata", "results", "files", "source_file", "packages")
 """The holes of a task's own prompt, besides the keys of its metadata, which win over these."""
-_CONTROL = re.compile("[\\x00-\\x1f\\x7f\\x85\\u2028\\u2029]")
-"""Characters in the name of a file that would end the line that shows it."""
 
 
 @dataclass(frozen=True)
@@ -95,34 +93,57 @@ class TaskPrompts:
             self._prompts[key] = self.roles.prompt(path, *holes)
         return self._prompts[key]
 
-    def question(self, spec: TaskSpec, results: Mapping[str, TaskRecord]) -> Question[Outcome]:
+    def read_files(self, spec: TaskSpec) -> TaskFiles:
+        """The files of a task; takes seconds for a long document.
+
+        Raises:
+            InputError: One of them cannot or must not be read.
+        """
+        if self._only_below:
+            refuse_files_outside(spec, self._only_below, self._places)
+        return read_task_files(spec, self._places, self.config.documents)
+
+    def question(
+        self,
+        spec: TaskSpec,
+        results: Mapping[str, TaskRecord],
+        files: TaskFiles,
+        more: str = "",
+    ) -> Question[Outcome]:
         """The question of a task.
 
         Args:
             spec: The task.
             results: The completed tasks that it depends on, by id.
+            files: Its files.
+            more: Instructions besides those of the task.
 
         Raises:
-            InputError: One of its files cannot or must not be read, or it may not add any task.
+            InputError: It may not add any task.
         """
-        if self._only_below:
-            refuse_files_outside(spec, self._only_below, self._places)
         role = self.roles.named(spec.assigned_role)
         if spec.expands:
             self.limit.check(spec.task_id)
         schema = spec.answer or (self._expansion.model_json_schema() if spec.expands else None)
         role_form = not (spec.prompt or schema)
         return Question(
-            messages=self.messages(spec, results),
+            messages=self.messages(spec, results, files, more),
             entry=lambda: self.config.model_for(spec.assigned_role, spec.model),
             parameters=self.roles.parameters(spec.assigned_role, spec.parameters),
             read=self._reader(spec, role),
             repair=self.repair,
             schema=role.schema if role_form else schema,
             substitute=_substitute(spec, role) if role_form else None,
+            cure=_cure(spec),
         )
 
-    def messages(self, spec: TaskSpec, results: Mapping[str, TaskRecord]) -> list[BaseMessage]:
+    def messages(
+        self,
+        spec: TaskSpec,
+        results: Mapping[str, TaskRecord],
+        files: TaskFiles = NO_FILES,
+        more: str = "",
+    ) -> list[BaseMessage]:
         """The prompt of a task; see `question`.
 
         Tasks of one role share its instructions and differ in their data, so the instructions come first.
@@ -133,7 +154,7 @@ class TaskPrompts:
             "description": spec.description or NONE,
             "metadata": json.dumps(spec.metadata, indent=2, ensure_ascii=False) if spec.metadata else NONE,
             "results": "\n\n".join(_result_block(record) for record in results.values()) or NONE,
-            "files": fenced(_read_files(spec, self._places)) or NONE,
+            "files": fenced(files.texts) or NONE,
             "source_file": spec.source_file or NONE,
             "packages": self.config.execution.packages_text,
             "room": str(self.limit.left_for_prompts),
@@ -149,7 +170,25 @@ class TaskPrompts:
         if schema := spec.answer or self._schema_of_role(spec):
             typed = self.prompt(template.TYPED, "schema").instructions
             system += "\n\n" + typed.substitute(schema=json.dumps(schema, ensure_ascii=False))
+        system = "\n\n".join(filter(None, [system, self._how_to_cite(files), more]))
         return [SystemMessage(system), HumanMessage(user)]
+
+    def _how_to_cite(self, files: TaskFiles) -> str:
+        """How an answer cites pages, slides or sheets; empty for files without any."""
+        if not files.marks:
+            return ""
+        kind, names = next(iter(files.marks.items()))
+        values = {"mark": f"[{kind} {names[0]}]", "place": place_of(kind, names[:1])}
+        return self.prompt(template.CITE, "mark", "place").instructions.substitute(values)
+
+    def part_instructions(self, number: int, count: int, place: str) -> str:
+        """What a part of a task's files is asked besides the task."""
+        values = {"number": number, "count": count, "place": place}
+        return self.prompt(template.PART, *values).instructions.substitute(values)
+
+    def join_instructions(self) -> str:
+        """What is asked besides the task to join the answers for the parts of its files."""
+        return self.prompt(template.JOIN).instructions.substitute()
 
     def _schema_of_role(self, spec: TaskSpec) -> dict[str, Any] | None:
         """The JSON schema that the prompt shows because the task's role, one of the user's own, has it."""
@@ -252,6 +291,15 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def _cure(spec: TaskSpec) -> str:
+    """What helps when a task's prompt does not fit."""
+    if not spec.files:
+        return "ask for less"
+    if spec.split is None:
+        return "split the files: --split (in a task file split: auto)"
+    return "split the files into smaller parts: --split TOKENS (in a task file split: TOKENS)"
+
+
 def prompt_names(spec: TaskSpec) -> list[str]:
     """The names of the prompts that a task uses."""
     names = [template.TASK, template.REPAIR]
@@ -263,43 +311,9 @@ def prompt_names(spec: TaskSpec) -> list[str]:
             role_source(spec.assigned_role),
             *([template.FOCUS + FOCUS] if spec.assigned_role == "reviewer" else []),
         ]
+    names += [template.CITE] if any(map(is_document_file, spec.files)) else []
+    names += [template.PART, template.JOIN] if spec.split else []
     return [*names, template.TYPED] if spec.answer else names
-
-
-def refuse_files_outside(spec: TaskSpec, folder: Path, places: Places) -> None:
-    """Raise InputError for a file, or a prompt's file, that a task names outside of a folder."""
-    prompts = [places.present(spec.prompt)] if spec.prompt and template.is_path(spec.prompt) else []
-    for path in [*map(places.input_file, spec.files), *prompts]:
-        if not is_below(path, folder):
-            raise InputError(
-                f"{spec.task_id}: its file '{path}' is not in the folder '{folder}', and you did not begin "
-                "this session; --trust-session (in Python trust_session=True) lets it read that file"
-            )
-
-
-def _read_files(spec: TaskSpec, places: Places) -> dict[str, str]:
-    """The files of a task: name to text; the whole recorded path where two files have the same name."""
-    texts = {}
-    names = Counter(Path(path).name for path in spec.files)
-    for recorded in spec.files:
-        name = Path(recorded).name if names[Path(recorded).name] == 1 else recorded
-        path = places.input_file(recorded)
-        try:
-            if stat.S_ISFIFO(Path(path).stat().st_mode):  # reading it would wait for a writer
-                raise InputError(f"{spec.task_id}: its file '{path}' is a FIFO; expected a text file")
-            text = Path(path).read_text("utf-8-sig")
-        except OSError as error:
-            is_gone = isinstance(error, FileNotFoundError)
-            raise InputError(
-                f"{spec.task_id}: cannot read its file '{path}': {error.strerror}"
-                + ("; if it has moved, `resume --inputs DIR` says where it lies" if is_gone else "")
-            ) from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"{spec.task_id}: its file '{path}' is not UTF-8 text") from error
-        if "\0" in text:
-            raise InputError(f"{spec.task_id}: its file '{path}' is not UTF-8 text: it holds zero bytes")
-        texts[_CONTROL.sub("_", name)] = text
-    return texts
 
 
 def check_tasks(specs: Mapping[str, TaskSpec], bindings: Bindings, *, supplied: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,8 @@ from swarm_graph.state import AgentRole, Task, TaskRecord, TaskStatus
 from swarm_graph.tasks.conditions import Condition
 from swarm_graph.text import check_json_like
 
+MIN_PART_TOKENS = 100
+"""Of `split`; smaller parts say too little by themselves."""
 MAX_ID_BYTES = 240
 """Of a task id in UTF-8; with the ending of its result file it must fit into the 255 bytes of a name."""
 _ID_FOR_EDITORS = r"^[^\x00-/:-@\[-`{-\x7f][^\x00-,/:-@\[-^`{-\x7f]{0,99}$"
@@ -70,7 +72,14 @@ class TaskSpec(BaseModel):
     model: str | None = Field(
         None, description="An entry of model_config.multi_model in place of the role's own."
     )
-    files: list[str] = Field([], description="Text files that the prompt shows; read when the task starts.")
+    files: list[str] = Field(
+        [], description="Text files and documents that the prompt shows; read when the task starts."
+    )
+    split: Annotated[Integer, Field(ge=MIN_PART_TOKENS)] | Literal["auto"] | None = Field(
+        None,
+        description="Ask about files that are too long in parts of this many tokens, or as the model's "
+        "context has room for (auto).",
+    )
     source_file: str = Field("", description="The file that the task's row comes from; set by `batch`.")
     answer: dict[str, Any] | None = Field(None, description="The JSON Schema of a typed answer.")
     when: str | None = Field(
@@ -111,6 +120,8 @@ class TaskSpec(BaseModel):
 
     @model_validator(mode="after")
     def _check_expands(self) -> TaskSpec:
+        if self.expands and self.split:
+            raise ValueError("a task that expands cannot be split; leave out split")
         if self.expands and (self.answer or self.prompt):
             raise ValueError("a task that expands has its own prompt and answer; leave out prompt and answer")
         return self

@@ -18,7 +18,7 @@ from swarm_graph.errors import InputError
 from swarm_graph.yaml12 import BOOL, FLOAT, INT, MERGE, NULL, TEXT, items, nodes, pairs
 
 KINDS = {NULL: "null", BOOL: "a truth value", INT: "a number", FLOAT: "a number"}
-TYPED_FIELDS = ("priority", "expands", "parameters", "answer")
+TYPED_FIELDS = ("priority", "expands", "parameters", "answer", "split")
 """The fields of a task that are no text; YAML's own types hold in them."""
 _CANONICAL = re.compile(r"null|true|false|0|-?[1-9]\d{0,17}")
 """A null, a truth value or an integer as JSON writes it."""

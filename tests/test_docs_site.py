@@ -194,6 +194,7 @@ def test_tuning_tables_are_those_of_the_program() -> None:
 
 
 FOLLOWED_ELSEWHERE = {
+    "document-files.md",
     "task-graphs.md",
     "when-something-goes-wrong.md",
     "watching.md",
@@ -204,7 +205,7 @@ FOLLOWED_ELSEWHERE = {
     "reference/commands.md",
 }
 """Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, test_log_docs,
-test_own_roles_docs, test_embedded, test_document_docs, and above."""
+test_own_roles_docs, test_embedded, test_document_docs, test_document_tasks, and above."""
 FOLLOWED_HERE = {
     "documents.md",
     "first-hour.md",

@@ -180,6 +180,14 @@ def test_lines_count_after_the_earlier_hunks_of_a_diff() -> None:
     assert made(f"```diff\n--- a.py\n+++ a.py\n{first}{second}{third}```", TWO) == f"# One.\n# Two.\n{once}"
 
 
+def test_a_heading_decides_among_very_many_places_too() -> None:
+    many = "".join(f"def f{number}():\n    return None\n\n\n" for number in range(300))
+    diff = "```diff\n--- a.py\n+++ a.py\n@@ -1 +1 @@ def f250():\n-    return None\n+    return 1\n```"
+    assert made(diff, many) == many.replace("f250():\n    return None", "f250():\n    return 1")
+    lines = "x\n" * 100_000
+    assert "very many places" in str(refused(diff.replace("    return None", "x"), {"a.py": lines}))
+
+
 DUPLICATES = {
     "one copy is indented": "def f(a):\n    return a\n\n\nclass C:\n    def f(a):\n        return a\n",
     "one copy has a blank line": "def f(a):\n    return a\n\n\nX = 1\n\n\ndef f(a):\n\n    return a\n",

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import NamedTuple
+
+_MAX_COMPARED = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -48,3 +52,22 @@ class Edit:
 def lines_of(text: str) -> list[str]:
     """The lines of a text without their line ends."""
     return text.removesuffix("\n").split("\n") if text else []
+
+
+class Operation(NamedTuple):
+    """A step of an edit: its old lines from `i1` to `i2` become its new lines from `j1` to `j2`."""
+
+    keeps: bool
+    i1: int
+    i2: int
+    j1: int
+    j2: int
+
+
+def operations(edit: Edit) -> list[Operation]:
+    """The steps of an edit. Blanks at line ends do not count; a very long edit is one step."""
+    before, after = ([line.rstrip() for line in lines] for lines in (edit.old_lines, edit.new_lines))
+    if len(before) * len(after) > _MAX_COMPARED:
+        return [Operation(False, 0, len(before), 0, len(after))]
+    codes = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    return [Operation(what == "equal", *places) for what, *places in codes]

@@ -10,15 +10,12 @@ from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
-from swarm_graph.roles.edit import Edit
+from swarm_graph.roles.edit import Edit, operations
+from swarm_graph.roles.edit_sections import lines_below
 from swarm_graph.roles.nearest_lines import nearest_start
 from swarm_graph.text import format_count
 
 _DOTS = re.compile(r"(?:(?:#+|//+|/\*+|--|<!--) ?)?(?:\.{3}|…).*")
-_DEFINITION = re.compile(
-    r"(?:async|class|def|export|func|function|fn|fun|impl|interface|module|namespace|private|protected|pub"
-    r"|public|static|struct|trait|type)\b"
-)
 _PLAIN = str.maketrans({
     "\u201c": '"', "\u201d": '"', "\u201e": '"', "\u2018": "'", "\u2019": "'", "\u2013": "-", "\u2014": "-",
     "\u2212": "-", "\u2026": "...", "\u00a0": " ", "\u202f": " ", "\u200b": "", "\ufeff": "",
@@ -28,7 +25,7 @@ _WORD = re.compile(r"\w+")
 _MANY = 50
 _MIN_RATIO, _MIN_LEAD = 0.9, 0.1
 _MIN_LINES, _MIN_WORDS = 3, 3
-_MAX_COMPARED, _MAX_RATED = 2_000_000, 20_000
+_MAX_RATED, _MAX_WINDOW_LINES = 20_000, 100_000
 
 
 class Place(NamedTuple):
@@ -158,8 +155,11 @@ def _chosen(
     counts_right: bool,
 ) -> Place:
     """The place that is meant of several, or the only one that is alike."""
-    below = _below(file, alike, edit.sections) if len(alike) > 1 and edit.sections else []
+    section = lines_below(file.lines, edit.sections) if len(alike) > 1 else range(0)
+    below = [window for window in alike if window.numbers[0] in section]
     windows = below or alike
+    if len(alike) >= _limit(edit.old_lines):
+        raise Misfit("fits in very many places", several=True)
     if len(windows) > 1 and (below or counts_right):
         at_line = [window for window in exact if window.begin == expected]
         windows = [window for window in at_line if not below or _among(window, below)] or windows
@@ -184,7 +184,12 @@ def _line_numbers(windows: Sequence[_Window]) -> str:
 
 def _windows(lines: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """Where all wanted lines stand one below the other; of very many places, the first ones."""
-    return list(islice(_all_windows(lines, wanted), _MANY))
+    return list(islice(_all_windows(lines, wanted), _limit(wanted)))
+
+
+def _limit(wanted: Sequence[str]) -> int:
+    """How many places are looked at; where there are as many, none is chosen."""
+    return max(2, _MAX_WINDOW_LINES // max(len(wanted), 1))
 
 
 def _all_windows(lines: Sequence[str], wanted: Sequence[str]) -> Iterator[int]:
@@ -204,45 +209,6 @@ def _words(lines: Sequence[str]) -> list[str]:
 
 def _filled(lines: Sequence[str]) -> int:
     return sum(1 for line in lines if line.strip())
-
-
-# --- headings ------------------------------------------------------------------------------------
-
-
-def _below(file: FileLines, windows: Sequence[_Window], sections: Sequence[str]) -> list[_Window]:
-    """The windows in the part of a file that headings name; none if a heading is not plain."""
-    start, stop = 0, len(file.lines)
-    for section in sections:
-        found = [k for k in range(start, stop) if _is_heading(file.lines[k], section)]
-        if len(found) != 1:
-            return []
-        start = found[0]
-        stop = _end_of_section(file.lines, start, stop)
-    return [window for window in windows if start < window.numbers[0] < stop]
-
-
-def _is_heading(line: str, section: str) -> bool:
-    """Whether a line is a heading; git cuts a long one off."""
-    line = line.strip()
-    return line == section or (len(section) >= 40 and line.startswith(section))
-
-
-def _end_of_section(lines: Sequence[str], start: int, stop: int) -> int:
-    """The next line that begins a definition beside the one at `start` or around it."""
-    indent = _width(lines[start])
-    first = lines[start].split()[0]
-    for number in range(start + 1, stop):
-        words = lines[number].split()
-        if not words or _width(lines[number]) > indent:
-            continue
-        if words[0] == first or _DEFINITION.match(words[0]):
-            return number
-    return stop
-
-
-def _width(line: str) -> int:
-    line = line.expandtabs(8)
-    return len(line) - len(line.lstrip())
 
 
 # --- lines that are not equal --------------------------------------------------------------------
@@ -317,25 +283,6 @@ def _positions(lines: Sequence[str], counts: Callable[[str], bool]) -> dict[str,
         if counts(line):
             found.setdefault(line, []).append(number)
     return found
-
-
-class Operation(NamedTuple):
-    """A step of an edit: its old lines from `i1` to `i2` become its new lines from `j1` to `j2`."""
-
-    keeps: bool
-    i1: int
-    i2: int
-    j1: int
-    j2: int
-
-
-def operations(edit: Edit) -> list[Operation]:
-    """The steps of an edit. Blanks at line ends do not count; a very long edit is one step."""
-    before, after = ([line.rstrip() for line in lines] for lines in (edit.old_lines, edit.new_lines))
-    if len(before) * len(after) > _MAX_COMPARED:
-        return [Operation(False, 0, len(before), 0, len(after))]
-    codes = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
-    return [Operation(what == "equal", *places) for what, *places in codes]
 
 
 def _kept(edit: Edit) -> list[bool]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from swarm_graph.roles.edit import Edit
-from swarm_graph.roles.edit_places import FileLines, Misfit, Operation, Place, operations, plain, same_words
+from swarm_graph.roles.edit import Edit, Operation, operations
+from swarm_graph.roles.edit_places import FileLines, Misfit, Place, plain, same_words
 
 _QUOTES = "\u201c\u201d\u201e\u2018\u2019"
 _INDENTED = ("  ", "\t")

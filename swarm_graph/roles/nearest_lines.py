@@ -64,4 +64,5 @@ def _rate(line: str, wanted: set[str], words: set[str]) -> float:
     if line.strip() in wanted:
         return 2.0 if any(map(str.isalnum, line)) else 0.1
     own = set(_WORD.findall(line))
-    return len(own & words) / len(own | words) if own & words and len(words) else 0.0
+    common = len(own & words)
+    return common / (len(own) + len(words) - common) if common else 0.0

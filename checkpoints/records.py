@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from swarm_graph.errors import StorageError
-from swarm_graph.state import DOCUMENT, Kind, SwarmState
+from swarm_graph.state import KINDS, Kind, SwarmState
 from swarm_graph.text import local_time
 
 R = TypeVar("R")
@@ -75,8 +75,8 @@ class Session:
     def kind(self) -> Kind:
         """What it makes. A value that no session of ours records counts as code."""
         workflow = self.config.get("workflow")
-        makes_document = isinstance(workflow, Mapping) and workflow.get("kind") == DOCUMENT
-        return DOCUMENT if makes_document else "code"
+        kind = workflow.get("kind") if isinstance(workflow, Mapping) else None
+        return cast("Kind", kind) if kind in KINDS else "code"
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from swarm_graph.config_source import (
     origin,
     read_source,
     source_path,
+    unknown_name,
 )
 from swarm_graph.errors import ConfigError, NoModel
 from swarm_graph.names import (
@@ -46,6 +47,7 @@ from swarm_graph.settings import (
     Features,
     ModelEntry,
     Models,
+    RepositorySettings,
     SessionLimits,
     Settings,
     WorkflowSettings,
@@ -56,7 +58,7 @@ from swarm_graph.settings import (
 # Execution is imported as itself, which re-exports it: scripts that call the sandbox import it from here.
 from swarm_graph.settings import Execution as Execution
 from swarm_graph.shorthand import SHORTHAND, names_file, one_model
-from swarm_graph.state import WORKFLOWS, AgentRole, Kind
+from swarm_graph.state import CHANGE, WORKFLOWS, AgentRole, Kind
 from swarm_graph.text import first_names
 
 GRAPH_SETTINGS = ("kind", "reviewers", "pause_before", "pause_after")
@@ -90,6 +92,9 @@ class SwarmConfig(Settings):
     execution: Execution = Execution()
     documents: DocumentSettings = DocumentSettings()
     features: Features = Features()
+    repo: RepositorySettings | None = Field(
+        None, description="The git repository that sessions change or review; default: none."
+    )
     prompts_dir: str | None = Field(
         None,
         description="A folder, or a pack (process-safety), with prompts that replace those of their names.",
@@ -128,6 +133,19 @@ class SwarmConfig(Settings):
             ]
             raise ValidationError.from_exception_data("SwarmConfig", details)
         return data
+
+    @model_validator(mode="after")
+    def _kind_of_repo(self) -> SwarmConfig:
+        """A repository makes the kind `change`. The model is frozen for others, not while it is made."""
+        if self.repo is None or self.workflow.kind == CHANGE:
+            return self
+        if self.workflow.is_kind_given:
+            raise ValueError(
+                f"`repo` makes the kind 'change', and workflow.kind is {self.workflow.kind!r}; leave one out"
+            )
+        object.__setattr__(self, "workflow", self.workflow.model_copy(update={"kind": CHANGE}))
+        self.__pydantic_fields_set__.add("workflow")
+        return self
 
     @property
     def role_names(self) -> list[str]:
@@ -228,6 +246,19 @@ class SwarmConfig(Settings):
     def with_kind(self, kind: Kind) -> SwarmConfig:
         """A copy whose sessions make this, whatever its folder of prompts declares."""
         return self.model_copy(update={"workflow": self.workflow.model_copy(update={"kind": kind})})
+
+    def with_repo(self, repo: RepositorySettings) -> SwarmConfig:
+        """A copy whose sessions change this repository.
+
+        Raises:
+            ConfigError: The configuration says that they make something else.
+        """
+        if self.workflow.is_kind_given and self.workflow.kind != CHANGE:
+            raise ConfigError(
+                f"a repository makes the kind 'change', and the kind given is {self.workflow.kind!r}; "
+                "leave the repository or the kind out"
+            )
+        return self.model_copy(update={"repo": repo}).with_kind(CHANGE)
 
     @property
     def graph_settings(self) -> tuple[Any, ...]:
@@ -370,6 +401,8 @@ def _resolve_paths(file: Path, data: dict[str, Any]) -> None:
     if data.get("roles") or data.get("workflows"):
         data["code_dir"] = str(here / str(data.get("code_dir") or ""))
     _resolve_models(here, data)
+    if isinstance(repo := data.get("repo"), dict) and isinstance(path := repo.get("path"), str) and path:
+        repo["path"] = absolute_file(path, here)
     if isinstance(roles := data.get("roles"), Mapping):
         data["roles"] = {
             name: str(here / role) if isinstance(role, str) and is_yaml(role) else role
@@ -388,6 +421,28 @@ def _resolve_models(here: Path, data: dict[str, Any]) -> None:
             of_shorthand = entry is data and "url" not in data and names_file(file)
             if entry.get("api_type") == EMBEDDED or of_shorthand:
                 entry["model"] = absolute_file(file, here)
+
+
+def repository_settings(
+    given: str | Path | Mapping[str, Any] | RepositorySettings | None,
+) -> RepositorySettings | None:
+    """The settings of a repository that a caller names: a folder in it, or an object in the file's shape.
+
+    Raises:
+        ConfigError: They cannot be used.
+    """
+    if given is None or isinstance(given, RepositorySettings):
+        return given
+    values = given if isinstance(given, Mapping) else {"path": str(given)}
+    try:
+        settings = RepositorySettings.model_validate(values)
+    except ValidationError as error:
+        path, message = first_problem(error)
+        raise ConfigError(one_line(f"{'.'.join(('repo', *path))}: {message}")) from error
+    if unknown := [*(settings.__pydantic_extra__ or {})]:
+        known = [*RepositorySettings.model_fields]
+        raise ConfigError(f"repo: {unknown_name('key', unknown[0], known)}")
+    return settings
 
 
 def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

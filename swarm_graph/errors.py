@@ -92,6 +92,13 @@ NO_MODEL_CURE = (
 """What a person at the command line does without a model; `NoModel` itself says it for Python."""
 
 
+NEEDS_REPOSITORY = (
+    "a session of the kind 'change' needs a repository; name it with --repo DIR (in Python repo=DIR, in the "
+    "input of a graph the key `repo`, in a configuration `repo`)"
+)
+"""Of a session without the repository that it is to change."""
+
+
 class NoModel(ConfigError):
     """No model is configured; nothing is guessed."""
 

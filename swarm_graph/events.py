@@ -30,6 +30,7 @@ Kind = Literal[
     "tests_started",
     "tests_ended",
     "verdict",
+    "committed",
     "node_ended",
 ]
 
@@ -73,6 +74,8 @@ class Event:
             - task_skipped: task_type, and error or note
             - tests_ended: the evidence of the test run without its failures
             - verdict: approved, findings (number), exit_code (of the tests)
+            - committed, only of sessions that change a repository: commit (its id), branch, files (number),
+              added, deleted (numbers of lines)
             - node_ended, only for nodes of a user's own workflow that have no other events: functions, pauses
     """
 

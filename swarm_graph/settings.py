@@ -324,7 +324,8 @@ class WorkflowSettings(Settings):
 
     kind: Kind = Field(
         "code",
-        description="What a session makes: code or document; default: as the prompts declare, else code.",
+        description="What a session makes: code, document or change (of `repo`); default: as the "
+        "prompts declare, else code.",
     )
     max_iterations: Integer = Field(3, ge=1, le=100, description="Maximum rounds of coding and reviewing.")
     max_parallel_agents: Integer = Field(
@@ -463,6 +464,36 @@ class Features(Settings):
     @classmethod
     def _http_endpoint(cls, url: str | None) -> str | None:
         return validated_url(url, "http://127.0.0.1:4318/v1/traces") or None if url else None
+
+
+class RepositorySettings(Settings):
+    """The git repository that a session changes or reviews; it makes `workflow.kind` change."""
+
+    path: str = Field(
+        min_length=1,
+        description="A folder inside the repository; a relative one counts from the config file's folder.",
+    )
+    base: str = Field("HEAD", min_length=1, description="The commit that the session's branch begins at.")
+    only: list[str] = Field([], description="Globs of the paths that may be changed; default: all.")
+    read_only: list[str] = Field([], description="Globs of the paths that may not be changed.")
+    with_changes: bool = Field(
+        False, description="Take the uncommitted changes of the working tree along as the first commit."
+    )
+    diff: str = Field(
+        "", description="Of a review: the range to review, as in main... (what `base` adds to main)."
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        """Absolute, because a session may be resumed in another folder."""
+        return absolute_file(path)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.with_changes and self.base != "HEAD":
+            raise ValueError("expected no base with with_changes: the uncommitted changes belong to HEAD")
+        return self
 
 
 SETTINGS_OF_ANY_SESSION = (

@@ -334,6 +334,11 @@ class ChangeState(SwarmState, total=False):
     """The ids of the session's commits, oldest first; appended by `commit`."""
 
 
+def empty_change() -> ChangeState:
+    """The keys that a change adds to the state, before any role has written."""
+    return {"deleted": [], "wanted": [], "baseline": None, "commits": []}
+
+
 class SwarmResult(TypedDict):
     """The state that a run returns: a SwarmState with every key, empty where no role has written.
 

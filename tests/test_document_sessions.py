@@ -193,7 +193,7 @@ def test_a_declaration_that_cannot_be_used_is_one_line(text: str, problem: str, 
 def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown kind 'report'; known kinds: code, document"):
         coordinator(tmp_path, Crew()).run_workflow("x", kind="report")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"workflow\.kind: .*'code' or 'document'"):
+    with pytest.raises(ConfigError, match=r"workflow\.kind: .*'code', 'document' or 'change'"):
         config(workflow={"kind": "report"})
     graph = build_graph("standard", config=config())
     with pytest.raises(InputError, match="the request says kind 'document', and this graph makes code"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pty
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -133,7 +135,9 @@ def test_on_a_terminal_it_asks_first(answer: str, is_there: bool, tmp_path: Path
 
 
 def test_the_example_has_every_key_in_its_place() -> None:
-    schema, example = config_schema(), read_json5(ROOT / "config.example.json")
+    schema, example = config_schema(), read_json5(file := ROOT / "config.example.json")
+    shown_in_comment = re.search(r'"repo": null.*(\{.*\})', file.read_text())
+    assert shown_in_comment
     models = example["model_config"]
     entries = [models["single_model"], *models["multi_model"].values()]
     places: dict[str, list[dict[str, Any]]] = {
@@ -149,6 +153,7 @@ def test_the_example_has_every_key_in_its_place() -> None:
         "ExecutionLimits": [example["execution"]["limits"]],
         "DocumentSettings": [example["documents"]],
         "Features": [example["features"]],
+        "RepositorySettings": [json.loads(shown_in_comment[1])],
     }
     groups = {name: group for name, group in schema["$defs"].items() if "properties" in group}
     groups["SwarmConfig"] = schema

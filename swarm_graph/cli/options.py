@@ -82,6 +82,28 @@ kind_option: Option = click.option(
     type=click.Choice(KINDS),
     help="What the session makes; default: as configured, or as the prompts declare, else code.",
 )
+repo_option: Option = click.option(
+    "--repo", metavar="DIR", default="", callback=lambda *given: _not_empty(*given),
+    help="Change the git repository in DIR, on a branch of its own; your files stay as they are.",
+)  # fmt: skip
+REPOSITORY_OPTIONS = (
+    repo_option,
+    click.option("--base", metavar="REF", default="", help="With --repo: begin at this commit, not at HEAD."),
+    click.option(
+        "--only", "only_files", metavar="GLOB", multiple=True,
+        help="With --repo: only these paths may be changed; repeatable.",
+    ),
+    click.option(
+        "--read-only-files", metavar="GLOB", multiple=True,
+        help="With --repo: these paths may not be changed; repeatable.",
+    ),
+    click.option("--with-changes", is_flag=True, help="With --repo: take your uncommitted changes along."),
+    click.option(
+        "--diff", metavar="RANGE", default="",
+        help="With --repo and --workflow review_only: review this range, as in main...",
+    ),
+)  # fmt: skip
+"""The options of a new session on a repository; `cli/one_repository.py` reads them."""
 output_option: Option = click.option(
     "-o", "--output", metavar="DIR", help=f"Default: {OUTPUT_DIR}/<session>."
 )
@@ -113,6 +135,12 @@ class SessionOptions:
     model: str = ""
     api_type: str = ""
     api_key_env: str = ""
+    repo: str = ""
+    base: str = ""
+    only_files: tuple[str, ...] = ()
+    read_only_files: tuple[str, ...] = ()
+    with_changes: bool = False
+    diff: str = ""
 
 
 def session_options(*options: Option) -> Option:
@@ -144,9 +172,9 @@ _ALL = (
     prompts_option,
     log_option,
 )
-all_session_options: Option = session_options(*_ALL)
+all_session_options: Option = session_options(*_ALL, *REPOSITORY_OPTIONS)
 """Every option of the commands that run sessions."""
-resuming_options: Option = session_options(*_ALL, trust_option)
+resuming_options: Option = session_options(*_ALL, repo_option, trust_option)
 """Every option of the commands that resume sessions."""
 
 

@@ -25,6 +25,7 @@ from swarm_graph.cli.console import (
 from swarm_graph.cli.decisions import accepts, can_ask, decide_pauses
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.one_model import given_model, with_given_model
+from swarm_graph.cli.one_repository import moved_repository, tell_uncommitted, with_given_repository
 from swarm_graph.cli.options import SessionOptions
 from swarm_graph.state import has_ended
 
@@ -50,6 +51,7 @@ def new_config(options: SessionOptions) -> SwarmConfig:
         config = config.model_copy(update={"prompts_dir": options.prompts})
     if options.kind:
         config = config.with_kind(options.kind)
+    config = with_given_repository(config, options)
     return config.simulated() if options.simulate else config
 
 
@@ -58,6 +60,8 @@ def new_coordinator(options: SessionOptions, display: Display | None = None) -> 
     from swarm_graph.config import config_path
 
     config = new_config(options)
+    if config.repo:
+        tell_uncommitted(config.repo)
     _prepare_imports(config)
     from swarm_graph.sessions.coordinator import SwarmCoordinator
 
@@ -133,6 +137,7 @@ def _resume_config(options: SessionOptions, session: Session, only: str) -> Resu
         trusted=is_trusted(Path(options.data_dir), session),
         prompts_dir=options.prompts,
         simulate=options.simulate or session.simulated,
+        repo=moved_repository(options),
         uses={only} if only else _used_groups(options, session),
         own_models=partial(with_given_model, options=options) if given_model(options) else None,
     )

@@ -18,7 +18,7 @@ from swarm_graph.checkpoints.places import UNMOVED
 from swarm_graph.checkpoints.records import Session, Source, TaskFileKind, new_session_id
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.checkpoints.transcript import Call
-from swarm_graph.config import SwarmConfig, config_path, load_config
+from swarm_graph.config import SwarmConfig, config_path, load_config, repository_settings
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.events import Event
 from swarm_graph.models.keys import check_model
@@ -43,8 +43,9 @@ from swarm_graph.sessions.ids import (
     session_to_read,
     validated_session_id,
 )
+from swarm_graph.sessions.kept_out import keep_out_of_git
 from swarm_graph.sessions.logs import log_event, log_to_stderr
-from swarm_graph.sessions.new_request import check_new_request, with_kind_of_request
+from swarm_graph.sessions.new_request import check_new_request, check_repository, with_kind_of_request
 from swarm_graph.sessions.output import Output, file_name, make_folder, write_file
 from swarm_graph.sessions.questions import Subject, answer_question
 from swarm_graph.sessions.resume import ResumeConfig, resume_config
@@ -53,6 +54,7 @@ from swarm_graph.sessions.store import SessionStore, open_store
 from swarm_graph.sessions.summary_html import NO_SESSION_HTML, session_html
 from swarm_graph.sessions.tracing import span_observer
 from swarm_graph.sessions.trust import GROUPS, is_trusted, trust
+from swarm_graph.settings import RepositorySettings
 from swarm_graph.state import (
     DATA_DIR,
     DATABASE,
@@ -97,6 +99,7 @@ class SwarmCoordinator:
         context: SwarmContext | None = None,
         on_event: OnEvent | None = None,
         config_origin: str | None = None,
+        repo: str | Path | Mapping[str, Any] | RepositorySettings | None = None,
     ) -> None:
         """Load the configuration.
 
@@ -109,11 +112,15 @@ class SwarmCoordinator:
             context: Models, temperature or clock that override the configuration.
             on_event: Called with every Event.
             config_origin: The file to record as the origin of a configuration that is already loaded.
+            repo: The git repository that the sessions change or review: a folder in it, or an object like
+                `repo` in the configuration, whose place it takes. For a resume: where it lies now.
 
         Raises:
-            ConfigError: The configuration cannot be used.
+            ConfigError: The configuration, or `repo`, cannot be used.
         """
-        self.config = load_config(config_file)
+        self.config, self._repo = load_config(config_file), repository_settings(repo)
+        if self._repo:
+            self.config = self.config.with_repo(self._repo)
         self.config_file = config_path(config_file) if config_origin is None else config_origin
         self._is_given = config_file is not None
         self._is_configured = self._is_given or bool(self.config_file) or bool(self.config.entries)
@@ -170,8 +177,8 @@ class SwarmCoordinator:
             workflow_type: `standard`, `full`, `review_only` or `custom`.
             session_id: The id of the session; default the time and four random characters.
             follow_up: Whether the request is a follow-up of an existing session.
-            kind: What the session makes, `code` or `document`; default as configured. A follow-up makes what
-                its session has made.
+            kind: What the session makes, `code`, `document` or `change`; default as configured, and `change`
+                with a repository. A follow-up makes what its session has made.
 
         Raises:
             InputError: The request is empty, the workflow or the kind is unknown, or the session exists (for
@@ -200,8 +207,13 @@ class SwarmCoordinator:
         checkpointing = self.config.features.enable_checkpointing
         session = get_session(self.data_dir, session_id) if checkpointing else None
         config = with_kind_of_request(self.config, kind, session if follow_up else None)
+        check_repository(config, followed=follow_up)
         builder = self._new_builder(workflow_type, config=config)
-        prepared = builder.prepare(self._request(user_request, workflow_type), self.context)
+        given = self._request(user_request, workflow_type)
+        if builder.makes_change:  # git runs
+            prepared = await asyncio.to_thread(builder.prepare, given, self.context)
+        else:
+            prepared = builder.prepare(given, self.context)
         check_new_request(session_id, session, follow_up=follow_up)
         sources = await asyncio.to_thread(self._sources_of_request, builder, session_id, session, prepared)
         self._tasks, self._made_from = {}, []  # only now: after a refused request they are still there
@@ -369,7 +381,9 @@ class SwarmCoordinator:
         source = self.config if self._is_given or self.context else None
         trusted = is_trusted(self.data_dir, session)
         simulate = source is None and session.simulated
-        resume = resume_config(session, source, trusted=trusted, simulate=simulate, uses=uses)
+        resume = resume_config(
+            session, source, trusted=trusted, simulate=simulate, repo=self._repo, uses=uses
+        )
         return resume if source is None else resume._replace(origin=self.config_file)
 
     def verify(self, session_id: str, *, trust_session: bool = False) -> Evidence:
@@ -488,6 +502,7 @@ class SwarmCoordinator:
         # If folder or database cannot be opened, the caller sees this session, without a state.
         self._run = SessionRun(self.config, self._emit, session_id, options)
         make_folder(folder)
+        self._keep_out_of_git(prepared)
         checkpointing = self.config.features.enable_checkpointing
         with open_store(self.data_dir, session_id, checkpointing=checkpointing) as store:
             catalogue = store.saver.catalogue if store.saver else None
@@ -503,6 +518,13 @@ class SwarmCoordinator:
     def _folder(self, session_id: str, session: Session | None) -> Path:
         recorded = session.output if session and is_trusted(self.data_dir, session) else ""
         return Path(self.output or recorded or (self.output_dir / file_name(session_id)).absolute())
+
+    def _keep_out_of_git(self, prepared: Prepared) -> None:
+        """Make git ignore the data and output folders where they lie in the repository of a new request."""
+        given = prepared.given
+        if isinstance(given, Mapping) and (repo := given.get("repo")):
+            for own in (self.data_dir, *([] if self.output else [self.output_dir])):
+                keep_out_of_git(own, repo["path"])
 
     def _options(self, folder: Path, sources: list[Source] | None) -> RunOptions:
         context = self.context or SwarmContext()

@@ -6,8 +6,8 @@ from shlex import quote
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import SwarmConfig
-from swarm_graph.errors import InputError, UnfinishedSession
-from swarm_graph.state import KINDS, Kind, has_ended
+from swarm_graph.errors import NEEDS_REPOSITORY, InputError, UnfinishedSession
+from swarm_graph.state import CHANGE, KINDS, Kind, has_ended
 
 
 def check_new_request(session_id: str, session: Session | None, *, follow_up: bool) -> None:
@@ -42,6 +42,12 @@ def check_new_request(session_id: str, session: Session | None, *, follow_up: bo
             f"session '{session_id}' has not ended ({session.phase}); "
             f"resume it with {resume} before a follow-up"
         )
+
+
+def check_repository(config: SwarmConfig, *, followed: bool) -> None:
+    """Raises InputError for a new session that changes a repository and names none."""
+    if config.workflow.kind == CHANGE and config.repo is None and not followed:
+        raise InputError(NEEDS_REPOSITORY)
 
 
 def with_kind_of_request(config: SwarmConfig, kind: Kind | None, followed: Session | None) -> SwarmConfig:

@@ -10,10 +10,12 @@ from pydantic import ValidationError
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import SwarmConfig, changed_settings, config_path, load_config, settings_of_any
-from swarm_graph.errors import ConfigError
+from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.trust import GROUPS, SERVERS, foreign_settings, refuse_foreign_settings
+from swarm_graph.settings import RepositorySettings
 from swarm_graph.shorthand import SHORTHAND
+from swarm_graph.state import CHANGE
 
 
 class ResumeConfig(NamedTuple):
@@ -37,6 +39,7 @@ def resume_config(
     trusted: bool,
     prompts_dir: str | None = None,
     simulate: bool = False,
+    repo: RepositorySettings | None = None,
     uses: Collection[str] = GROUPS,
     own_models: Callable[[SwarmConfig], SwarmConfig] | None = None,
 ) -> ResumeConfig:
@@ -51,14 +54,26 @@ def resume_config(
         trusted: Whether the user began the session, or has trusted it.
         prompts_dir: A folder of prompts, or a pack, in place of the configured one.
         simulate: Whether every model is simulated.
+        repo: The repository, in place of the recorded one.
         uses: The groups of settings that matter; others may differ in a session that is not trusted.
         own_models: Replaces the models of a configuration by those that the command line names.
 
     Raises:
         ConfigError: The file cannot be used.
+        InputError: There is a repository, and the session makes something else.
         UntrustedSession: It is not trusted and recorded other settings, and no configuration is at hand.
     """
-    found = _configured(session, source, trusted, prompts_dir, simulate, uses)
+    if repo and session.kind != CHANGE:
+        raise InputError(
+            f"session '{session.session}' has the kind '{session.kind}' and works on no "
+            "repository; leave it out"
+        )
+    found = _configured(
+        session, source, trusted, prompts_dir, simulate, {*uses} - ({"repo"} if repo else set())
+    )
+    if repo:
+        changed = [path for path in found.changed if path.partition(".")[0] != "repo"]
+        found = found._replace(config=found.config.model_copy(update={"repo": repo}), changed=changed)
     if own_models is None:
         return found
     changed = [path for path in found.changed if path.partition(".")[0] not in SERVERS]
@@ -81,7 +96,7 @@ def _configured(
         began_with = Path(session.config_file)
         is_there = session.config_file and began_with.is_file()
         file = began_with if is_there else session.config
-        return _for(session, file, session.config_file, *given, models=_recorded_shorthand(session))
+        return _for(session, file, session.config_file, *given, recorded=_recorded_overrides(session))
     own = config_path(None)
     harmless = _for(session, settings_of_any(session.config), "", *given)
     is_harmless = not foreign_settings(session.config, harmless.config, uses or GROUPS)
@@ -93,9 +108,9 @@ def _configured(
     return harmless
 
 
-def _recorded_shorthand(session: Session) -> dict[str, Any]:
-    """The model that the command line named when the session began; it still comes before the file's."""
-    return {key: session.config[key] for key in SHORTHAND if session.config.get(key)}
+def _recorded_overrides(session: Session) -> dict[str, Any]:
+    """What still comes before the file's: the model that the command line named, and the repository."""
+    return {key: session.config[key] for key in (*SHORTHAND, "repo") if session.config.get(key)}
 
 
 def _for(
@@ -104,10 +119,10 @@ def _for(
     origin: str,
     prompts_dir: str | None,
     simulate: bool,
-    models: Mapping[str, Any] | None = None,
+    recorded: Mapping[str, Any] | None = None,
 ) -> ResumeConfig:
     """A configuration, with what the command line gives, in the graph that a session began with."""
-    config = load_config(source, overrides=models)
+    config = load_config(source, overrides=recorded)
     if prompts_dir:
         config = config.model_copy(update={"prompts_dir": prompts_dir})
     if simulate:

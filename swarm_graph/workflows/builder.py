@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
+from langchain_core.runnables import Runnable
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 
@@ -14,8 +15,9 @@ from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.role import Role
 from swarm_graph.roles.role_node import RoleNode
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, RUN_TESTS
-from swarm_graph.state import DOCUMENT, SwarmContext, SwarmState
+from swarm_graph.state import CHANGE, DOCUMENT, ChangeState, SwarmContext, SwarmState
 from swarm_graph.workflows.check_document import CheckDocumentNode
+from swarm_graph.workflows.commit import COMMIT, COMMIT_LAST, CommitNode
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.in_loop import InLoop
 from swarm_graph.workflows.opening import Prepared, prepare
@@ -42,6 +44,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         settings: `workflow` of the configuration.
         max_iterations: How many rounds there are at the most.
         makes_document: Whether the sessions make a document.
+        makes_change: Whether the sessions change or review a repository.
         roles: The names of the roles that were placed, in order.
     """
 
@@ -56,12 +59,19 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
             completes: Whether the workflow is complete when it reaches END; else its function says with
                 `ends` after which nodes it is.
         """
-        super().__init__(state, SwarmContext, output_schema=SwarmState)
-        self.bindings = bindings
         self.settings = bindings.config.workflow
+        self.makes_change = self.settings.kind == CHANGE
+        if self.makes_change and state is SwarmState:
+            state = ChangeState
+        super().__init__(state, SwarmContext, output_schema=SwarmState)
+        if state is ChangeState:
+            self.show(state)
+        self.bindings = bindings
         self.max_iterations = self.settings.max_iterations
         self.makes_document = self.settings.kind == DOCUMENT
         self.roles: list[str] = []
+        self.writes_files = False
+        """Whether a role of it writes files."""
         self.opens_round = False
         """Whether a role of it opens the rounds, as the coder does."""
         self._completes = completes
@@ -98,6 +108,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         self.add_node(name, node, input_schema=self.bindings.roles.state_of(role))
         self.show(self.bindings.roles.state_of(role))
         self.opens_round = self.opens_round or role.opens_round
+        self.writes_files = self.writes_files or role.form == "files"
         if role.role in self.settings.pause_before:
             self.add_node(f"before_{name}", InLoop(pause_node("before", name, role, self.bindings.roles)))
             self.add_edge(f"before_{name}", name)
@@ -144,13 +155,20 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         paused = not self._completes and any(
             role.role in [*self.settings.pause_before, *self.settings.pause_after] for role in roles
         )
-        names = [self.place(role, ends=not paused) for role in roles]
+        commits = self.makes_change and not self._completes
+        names = [self.place(role, ends=not (paused or commits)) for role in roles]
+        if commits:
+            names = [self._join(names, COMMIT_LAST, CommitNode(self.bindings, COMMIT_LAST, ends=not paused))]
         if paused:
-            self.add_node(COMPLETE, InLoop(complete))
-            self.add_edge([self._exit(name) for name in names], COMPLETE)
-            names = [COMPLETE]
+            names = [self._join(names, COMPLETE, InLoop(complete))]
         for name in names:
             self.connect(name, END)
+
+    def _join(self, names: list[str], join: str, node: Runnable[Any, dict[str, Any]]) -> str:
+        """Add a node that runs when all these have ended; returns its name."""
+        self.add_node(join, node)
+        self.add_edge([self._exit(name) for name in names], join)
+        return join
 
     def reviewers(self, workflow: str, *focuses: str) -> list[str]:
         """Add one reviewer per focus; returns their names.
@@ -181,7 +199,8 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
             reviews: The nodes that review.
             max_iterations: How many rounds there are at the most; default as configured.
             ends: Whether the workflow is complete after the last verdict; see `place`.
-            run_tests: Whether the tests of the tester run before the verdict, or for a document its checks.
+            run_tests: Whether the tests of the tester run before the verdict, or for a document its checks,
+                or for a change the tests of the repository.
                 For tests the verdict is deferred, because the tester may have to rewrite them first.
 
         Raises:
@@ -191,23 +210,35 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
             raise ConfigError("a verdict needs reviews: give the names that graph.reviewers(…) returns")
         rounds = self.max_iterations if max_iterations is None else max_iterations
         ends = ends and not self._completes
+        commits = self.makes_change and self.writes_files
+        if commits:
+            self.add_node(COMMIT, CommitNode(self.bindings, COMMIT, last_round=rounds, ends=ends))
         if run_tests and self.makes_document:
             self.connect("tester", self.check_document())
             reviews, run_tests = [*reviews, CHECK_DOCUMENT], False
-        self.add_node("verdict", InLoop(verdict_node(rounds, ends=ends)), defer=run_tests)
+        elif run_tests and self.makes_change and "tester" not in self.nodes:
+            self.connect("coder", self._place_run_tests())
+            reviews, run_tests = [*reviews, RUN_TESTS], False
+        self.add_node("verdict", InLoop(verdict_node(rounds, ends=ends and not commits)), defer=run_tests)
+        if commits:
+            self.add_edge("verdict", COMMIT)
         if not run_tests:
             self.add_edge([self._exit(review) for review in reviews], "verdict")
             return
         for review in reviews:
             self.connect(review, "verdict")
-        self.add_node(RUN_TESTS, RunTestsNode(self.bindings.config))
-        self.connect("tester", RUN_TESTS)
+        self.connect("tester", self._place_run_tests())
         self.branch(RUN_TESTS, next_step, {"rewrite": "tester", "done": "verdict"})
+
+    def _place_run_tests(self) -> str:
+        """Add the node `run_tests`; returns its name."""
+        self.add_node(RUN_TESTS, RunTestsNode(self.bindings.config))
+        return RUN_TESTS
 
     @property
     def silent_nodes(self) -> list[str]:
         """The nodes of a workflow of the user's own that emit no event themselves: functions, pauses."""
-        ours = (RoleNode, RunTestsNode, CheckDocumentNode)
+        ours = (RoleNode, RunTestsNode, CheckDocumentNode, CommitNode)
         nodes = self.nodes.items() if self._completes else ()
         return [name for name, node in nodes if name != "verdict" and not isinstance(node.runnable, ours)]
 
@@ -262,10 +293,15 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
                 raise ConfigError(f"nothing leads to the node '{name}'; connect START or another node to it")
 
     def _complete_at_end(self) -> None:
-        """Put the node `complete` before END: however the graph gets there, it is complete."""
+        """Put the node `complete` before END: however the graph gets there, it is complete.
+
+        What was written after the last verdict is committed before that.
+        """
+        commits = self.makes_change and self.writes_files
+        last = COMMIT_LAST if commits else COMPLETE
 
         def end_of(node: str) -> str:
-            return COMPLETE if node == END else node
+            return last if node == END else node
 
         self.edges = {(start, end_of(end)) for start, end in self.edges}
         self.waiting_edges = {(starts, end_of(end)) for starts, end in self.waiting_edges}
@@ -273,8 +309,11 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
             for name, spec in specs.items():
                 ends = {label: end_of(node) for label, node in spec.ends.items()} if spec.ends else None
                 specs[name] = spec._replace(ends=ends)
-        self.add_node(COMPLETE, InLoop(complete_own), defer=True)
+        self.add_node(COMPLETE, InLoop(complete_own), defer=not commits)
         self.add_edge(COMPLETE, END)
+        if commits:
+            self.add_node(COMMIT_LAST, CommitNode(self.bindings, COMMIT_LAST), defer=True)
+            self.add_edge(COMMIT_LAST, COMPLETE)
 
     def _check_new(self, name: str, role: Role[Any]) -> None:
         if name in self.nodes:
@@ -294,6 +333,8 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         return before if (before := f"before_{name}") in self.nodes else name
 
     def _exit(self, name: str) -> str:
-        """The pause after a node where there is one, else the node."""
+        """The pause after a node where there is one, or after the verdict its commit, else the node."""
         self._check_known(name)
+        if name == "verdict" and COMMIT in self.nodes:
+            return COMMIT
         return after if (after := f"after_{name}") in self.nodes else name

@@ -28,7 +28,8 @@ def standard(graph: GraphBuilder) -> None:
     """clarifier → architect → coder → reviewers → verdict → *revise*: coder | end.
 
     With `features.execute_tests` the fan-out has tester → run_tests as well. A document is always checked:
-    coder → check_document, or tester → check_document.
+    coder → check_document, or tester → check_document. A change is always tested: coder → run_tests, or
+    tester → run_tests; and verdict → commit.
     """
     with_tester = graph.bindings.config.features.execute_tests
     graph.connect(START, graph.place(clarifier))
@@ -40,7 +41,8 @@ def standard(graph: GraphBuilder) -> None:
     if graph.makes_document and not with_tester:
         graph.connect("coder", graph.check_document())
         reviews.append(CHECK_DOCUMENT)
-    graph.verdict(reviews, graph.max_iterations, ends=True, run_tests=with_tester)
+    run_tests = with_tester or graph.makes_change
+    graph.verdict(reviews, graph.max_iterations, ends=True, run_tests=run_tests)
     graph.branch(
         "verdict",
         lambda state: "done" if is_done(state, graph.max_iterations) else "revise",

@@ -18,12 +18,12 @@ from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.run import RunContext, RunOptions, outer_context
 from swarm_graph.sandbox.evidence import RUN_TESTS
-from swarm_graph.state import SwarmContext, SwarmResult, SwarmState, with_every_key
+from swarm_graph.state import CHANGE, SwarmContext, SwarmResult, SwarmState, with_every_key
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.workflows import schemas
 from swarm_graph.workflows.admission import inside_run, open_runs, openings
 from swarm_graph.workflows.drawing import workflow_svg
-from swarm_graph.workflows.opening import Prepared, open_run, prepare, with_recorded_paths
+from swarm_graph.workflows.opening import Prepared, Repositories, open_run, prepare, with_recorded_paths
 from swarm_graph.workflows.recording import RunRecorder, manual_edit
 from swarm_graph.workflows.thread import CallThread, call_thread, state_config
 
@@ -144,6 +144,11 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         return prepare(given, self.nodes, self.bindings, context)
 
     @property
+    def makes_change(self) -> bool:
+        """Whether its sessions change or review a repository."""
+        return self.bindings.config.workflow.kind == CHANGE and TASKS not in self.nodes
+
+    @property
     def opens_round(self) -> bool:
         """Whether a role of it opens the rounds, as the coder does."""
         return bool(cast("Any", self.builder).opens_round)
@@ -258,7 +263,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
 
     async def _prepared(self, given: Any, options: RunOptions) -> Prepared:
         """`prepare` for an event loop: where it reads files or looks for a sandbox, in a thread."""
-        if self.nodes.keys() & {RUN_TESTS, TASKS}:
+        if self.nodes.keys() & {RUN_TESTS, TASKS} or self.makes_change:
             return await asyncio.to_thread(self.prepare, given, options)
         return self.prepare(given, options)
 
@@ -280,6 +285,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             return await recorder.saver.database.run(self._opened, prepared, thread, recorder, options)
         saver = thread.saver if thread.is_session else None
         saved = await saver.aget_tuple(thread.checkpoint) if saver else None
+        if self.makes_change:  # git runs
+            return await asyncio.to_thread(self._open, prepared, thread, saved, None, options)
         return self._open(prepared, thread, saved, None, options)
 
     def _open(
@@ -305,6 +312,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             pending_request=recorder.pending_request(saved) if recorder and resumed else None,
             left_open=recorder is not None and recorder.left_open,
             before=recorder.before_request if recorder else dict,
+            repositories=self._repositories(thread, recorder) if self.makes_change else None,
         )
         settings, saver = self.bindings.config, thread.saver
         if recorder is None or opening.kind is None:
@@ -320,6 +328,14 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             is_own=recorder.is_own,
         )
         return _Opened(opening.input, run)
+
+    def _repositories(self, thread: CallThread, recorder: RunRecorder | None) -> Repositories:
+        """What finds the repository of the session."""
+        from swarm_graph.workflows.repository import SessionRepository  # other kinds need no git
+
+        is_own = recorder is None or recorder.knows_as_own
+        writes_files = bool(cast("Any", self.builder).writes_files)
+        return SessionRepository(thread.id, self.bindings.config.repo, is_own, writes_files)
 
     def _manual_edit(self, config: RunnableConfig) -> AbstractContextManager[None]:
         thread = self._thread(config)

@@ -7,18 +7,19 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import Command
 
 from swarm_graph.checkpoints.places import Places
+from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import InputError, UnfinishedSession
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.sandbox.runner import check_execution
-from swarm_graph.state import CHANGE, DOCUMENT, Kind, SwarmContext, SwarmState, empty_state
+from swarm_graph.state import CHANGE, Kind, Repository, SwarmContext, SwarmState, empty_change, empty_state
 from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.tasks.prompting import check_tasks
@@ -64,6 +65,15 @@ class Opening:
     input: Any
 
 
+class Repositories(Protocol):
+    """Finds the repository of a session; see `workflows/repository.py`."""
+
+    def of_request(
+        self, request: Mapping[str, Any], saved: CheckpointTuple | None, *, is_new: bool
+    ) -> Repository: ...
+    def moved(self, values: Mapping[str, Any]) -> Repository | None: ...
+
+
 def prepare(given: Any, nodes: Collection[str], bindings: Bindings, context: SwarmContext | None) -> Prepared:
     """Check the input of a graph.
 
@@ -85,7 +95,7 @@ def prepare(given: Any, nodes: Collection[str], bindings: Bindings, context: Swa
         return Prepared(given)
     kind = bindings.config.workflow.kind
     if TASKS not in nodes:
-        return Prepared(_with_kind(_request(given), kind))
+        return Prepared(_with_repository(_with_kind(_request(given), kind), bindings.config))
     if not isinstance(given, Mapping):
         raise InputError('the input is not an object; expected {"tasks": [...]}')
     specs = task_specs(given.get("tasks", ()), bindings.config.role_names)
@@ -108,7 +118,28 @@ def _with_kind(request: dict[str, Any], kind: Kind) -> dict[str, Any]:
             f"the request says kind {request['kind']!r}, and this graph makes {NAMES[kind]}; set "
             "workflow.kind in its configuration"
         )
-    return {**request, "kind": kind} if kind == DOCUMENT else request
+    return request if kind == "code" else {**request, "kind": kind}
+
+
+def _with_repository(request: dict[str, Any], config: SwarmConfig) -> dict[str, Any]:
+    """A request of the kind `change` with its repository, resolved, if one is named.
+
+    Raises:
+        InputError: It cannot be used, or the graph makes something else.
+        RepositoryError: Git failed.
+    """
+    given = request.get("repo")
+    if config.workflow.kind != CHANGE:
+        if given is None:
+            return request
+        raise InputError(
+            f"the request names the repository {str(given)[:200]!r}, and this graph makes "
+            f"{NAMES[config.workflow.kind]}; set workflow.kind to 'change' in its configuration"
+        )
+    from swarm_graph.workflows.repository import given_repository  # other kinds need no git
+
+    repo = given_repository(given, config.repo)
+    return {**request, "repo": repo} if repo else request
 
 
 def with_recorded_paths(prepared: Prepared, places: Places) -> Prepared:
@@ -132,6 +163,7 @@ def open_run(
     pending_request: dict[str, Any] | None,
     left_open: bool,
     before: Callable[[], Mapping[str, Any]] = dict,
+    repositories: Repositories | None = None,
 ) -> Opening:
     """Decide how a run begins.
 
@@ -149,9 +181,11 @@ def open_run(
         left_open: Whether the catalogue says that the session has not ended, as after a kill right at its
             end.
         before: Returns the state before the request, for a request that begins anew.
+        repositories: Finds the repository of the session; None if the graph changes none.
 
     Raises:
-        InputError: There is nothing to resume, no pause to answer, or the graph has another shape.
+        InputError: There is nothing to resume, no pause to answer, the graph has another shape, or the
+            repository of the session cannot be used.
         UnfinishedSession: There is a new request, and the session has not ended.
     """
     given, unfinished = prepared.given, saved is not None and is_unfinished(saved)
@@ -171,6 +205,11 @@ def open_run(
             f"session '{session}' has not ended; resume it with `graph.invoke(None, thread)` or "
             f"`swarm-graph resume {quote(session)}`, or use another thread_id"
         )
+    if repositories and request is not None:
+        request["repo"] = repositories.of_request(request, saved, is_new=not resumed)
+    elif repositories and saved is not None and (unfinished or given is not None):
+        given, request = _with_moved_repository(given, saved, repositories)
+        anew = anew or request is not None
     kind: RunKind = "resume" if resumed or anew or request is None else "follow_up" if saved else "begin"
     is_recorded = given is not None or unfinished or replay or left_open
     return Opening(
@@ -182,6 +221,25 @@ def open_run(
             request, saved, nodes, roles, opens_round=opens_round, before=before() if anew else None
         ),
     )
+
+
+def _with_moved_repository(
+    given: Any, saved: CheckpointTuple, repositories: Repositories
+) -> tuple[Any, dict[str, Any] | None]:
+    """The input of a resume, and a request in its place, where the repository of the session lies elsewhere.
+
+    A checkpoint may hold the input of a request that no node has taken yet: then the request begins anew.
+    """
+    values = saved.checkpoint["channel_values"]
+    waiting = values.get(START_CHANNEL)
+    source = waiting if isinstance(waiting, Mapping) and "repo" in waiting else values
+    moved = repositories.moved(source)
+    if moved is None:
+        return given, None
+    if source is waiting:
+        return {**waiting, "repo": moved}, {**waiting, "repo": moved}
+    command = given if isinstance(given, Command) else Command()
+    return replace(command, update={**(command.update or {}), "repo": moved}), None
 
 
 def _new_input(
@@ -197,10 +255,12 @@ def _new_input(
     if request is None:
         return None
     state = new_request_state(request, nodes, opens_round=opens_round)
+    empty: dict[str, Any] = {**empty_state(), **(empty_change() if "repo" in request else {})}
     if before is not None:
-        return {**_kept_keys(before, roles), **state}
+        kept = {key: before.get(key, empty[key]) for key in empty_change()} if "repo" in request else {}
+        return {**_kept_keys(before, roles), **kept, **state}
     values = saved.checkpoint["channel_values"] if saved else {}
-    missing = {key: value for key, value in empty_state().items() if key not in values}
+    missing = {key: value for key, value in empty.items() if key not in values}
     return {**missing, **state}
 
 

@@ -70,6 +70,12 @@ class RunRecorder:
         session = self._catalogue.get(self._session_id)
         return session is not None and not has_ended(session.phase)
 
+    @property
+    def knows_as_own(self) -> bool:
+        """Whether the user began the session or has trusted it, or it is new."""
+        known = self._catalogue.get(self._session_id)
+        return known is None or is_own(self._catalogue, known)
+
     def before_request(self) -> dict[str, Any]:
         """The state in which the session was when its latest request began."""
         base = self._catalogue.base_of_request(self._session_id)
@@ -115,8 +121,7 @@ class RunRecorder:
             simulated=config.is_simulated,
             config_file=options.config_file,
         )
-        known = self._catalogue.get(self._session_id)
-        self.is_own = known is None or is_own(self._catalogue, known)
+        self.is_own = self.knows_as_own
         with self.saver.transaction():
             self._run = self._catalogue.begin_run(
                 session, opening.kind, opening.request, _checkpoint_id(saved), options.sources

@@ -1,0 +1,67 @@
+"""The repository that the command line names, and what is told about its working tree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from swarm_graph.cli.console import say
+from swarm_graph.cli.options import SessionOptions
+from swarm_graph.errors import InputError
+
+if TYPE_CHECKING:
+    from swarm_graph.config import SwarmConfig
+    from swarm_graph.settings import RepositorySettings
+
+
+def with_given_repository(config: SwarmConfig, options: SessionOptions) -> SwarmConfig:
+    """A configuration with what the options of a new session say about its repository.
+
+    Raises:
+        InputError: There is no repository to which they belong.
+        ConfigError: They do not go together.
+    """
+    given = {
+        "path": options.repo,
+        "base": options.base,
+        "only": list(options.only_files),
+        "read_only": list(options.read_only_files),
+        "with_changes": options.with_changes,
+        "diff": options.diff,
+    }
+    given = {name: value for name, value in given.items() if value}
+    if not given:
+        return config
+    from swarm_graph.config import repository_settings
+
+    if not options.repo and config.repo is None:
+        option = {"read_only": "read-only-files"}.get(name := next(iter(given)), name.replace("_", "-"))
+        raise InputError(f"--{option} needs a repository: add --repo DIR")
+    # Another repository has nothing of the one that is configured.
+    configured = config.repo.model_dump() if config.repo and not options.repo else {}
+    repo = repository_settings({**configured, **given})
+    assert repo is not None
+    return config.with_repo(repo)
+
+
+def moved_repository(options: SessionOptions) -> RepositorySettings | None:
+    """The repository of a session that is resumed, where --repo says that it lies now."""
+    from swarm_graph.config import repository_settings
+
+    return repository_settings(options.repo or None)
+
+
+def tell_uncommitted(repo: RepositorySettings) -> None:
+    """Say that the uncommitted changes of the working tree are not part of a session.
+
+    Raises:
+        InputError: There is no such repository.
+    """
+    from swarm_graph.repository.git import Git
+    from swarm_graph.repository.uncommitted import uncommitted
+    from swarm_graph.text import format_count
+
+    if repo.with_changes or not (changed := uncommitted(Git(repo.path))):
+        return
+    it, takes = ("is", "it") if len(changed) == 1 else ("are", "them")
+    count = format_count(len(changed), "uncommitted change")
+    say(f"note: your {count} {it} not part of it; --with-changes takes {takes} along")

@@ -1,0 +1,167 @@
+"""The nodes `commit` and `commit_last`: they commit the files of a round to the branch. They ask no model."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.runtime import get_runtime
+
+from swarm_graph import aio
+from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.roles.bindings import Bindings
+from swarm_graph.roles.emitter import Emitter, Origin
+from swarm_graph.roles.run import current_run
+from swarm_graph.state import ChangeState, Repository, end_phase, verdict_word
+from swarm_graph.text import cut, format_count, printable
+from swarm_graph.workflows.verdict import is_done
+
+COMMIT = "commit"
+"""The node after the verdict of each round."""
+COMMIT_LAST = "commit_last"
+"""The node that commits what was written after the last verdict."""
+WORKTREES = "worktrees"
+"""The folder of the worktrees in the folder of the database."""
+MAX_SUBJECT_CHARACTERS = 72
+FILES = ("documentation", "tests", "code")
+"""The keys with the files of a change; where two hold the same path, the later one wins."""
+
+
+class Commit(NamedTuple):
+    """A commit as events and reports show it."""
+
+    id: str
+    files: int
+    added: int
+    deleted: int
+
+
+class CommitNode(Runnable[ChangeState, dict[str, Any]]):
+    """Commits the files of the state; nothing if they are those of the last commit.
+
+    Attributes:
+        name: The name of the node.
+    """
+
+    name: str
+
+    def __init__(self, bindings: Bindings, name: str, *, last_round: int = 0, ends: bool = False) -> None:
+        """Set up the node.
+
+        Args:
+            bindings: The configuration of the graph.
+            name: The name of the node.
+            last_round: For the node after the verdict: how many rounds there are at the most.
+            ends: Whether the workflow is complete after this node, for the node after the verdict after the
+                last round.
+        """
+        self.name, self._config, self._last_round, self._ends = name, bindings.config, last_round, ends
+
+    def invoke(self, input: ChangeState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
+        return aio.run(self._run(input, config or {}))
+
+    async def ainvoke(
+        self, input: ChangeState, config: RunnableConfig | None = None, **_: Any
+    ) -> dict[str, Any]:
+        return await self._run(input, config or {})
+
+    async def _run(self, state: ChangeState, config: RunnableConfig) -> dict[str, Any]:
+        run = current_run(self._config)
+        session = str(config["configurable"].get("thread_id", ""))
+        iteration = max(state.get("iteration", 0), 1)
+        emit = Emitter(Origin(session, self.name, iteration=iteration), get_runtime().stream_writer)
+        update: dict[str, Any] = {}
+        async with run.branch():
+            folder = worktree_folder(run.saver, session)
+            if made := await asyncio.to_thread(commit_state, state, session, folder):
+                update["commits"] = [*state.get("commits", []), made.id]
+                numbers = made._asdict()
+                emit("committed", branch=state["repo"]["branch"], commit=numbers.pop("id"), **numbers)
+        if self._ends and (not self._last_round or is_done(state, self._last_round)):
+            update["phase"] = end_phase(state)
+        return update
+
+
+def worktree_folder(saver: object, session: str) -> Path | None:
+    """The folder of a session's worktree, in the folder of our database; None with another checkpointer."""
+    from swarm_graph.workflows.repository import branch_name
+
+    if not isinstance(saver, SwarmSaver) or str(saver.path) == ":memory:":
+        return None
+    name = branch_name(session).partition("/")[2]
+    return Path(saver.path).absolute().parent / WORKTREES / name
+
+
+def commit_state(state: ChangeState, session: str, worktree: Path | None) -> Commit | None:
+    """Commit the files of a state to its branch, and bring the worktree there.
+
+    The same state gives the same commit: its date comes from the state.
+
+    Args:
+        state: The state.
+        session: The session.
+        worktree: The folder of the worktree; None if it has none.
+
+    Returns:
+        The commit; None if the files are those of the last commit.
+    """
+    from swarm_graph.repository.commits import commit
+    from swarm_graph.repository.worktree import open_worktree, update_worktree
+
+    repo = state["repo"]
+    parent = [repo["base"], *state.get("commits", [])][-1]
+    made = commit(
+        repo,
+        session,
+        parent=parent,
+        written=written_files(state),
+        deleted=state.get("deleted", []),
+        message=commit_message(state, session),
+        date=commit_date(state),
+    )
+    if worktree:
+        open_worktree(repo, session, worktree)
+        update_worktree(repo, session, worktree)
+    return None if made == parent else _figures(repo, parent, made)
+
+
+def written_files(state: ChangeState) -> dict[str, str]:
+    """The files that differ from the base: path to text."""
+    files: dict[str, str] = {}
+    for key in FILES:
+        files.update(cast("dict[str, str]", state.get(key) or {}))
+    return files
+
+
+def commit_date(state: ChangeState) -> float:
+    """When the latest task of the session ended, in seconds since the epoch."""
+    return max((task["completed_at"] for task in state.get("tasks", {}).values()), default=0.0)
+
+
+def commit_message(state: ChangeState, session: str) -> str:
+    """The request as the subject, and the session, round and verdict as trailers."""
+    request = " ".join(state.get("request", "").split()) or session
+    findings = len(state.get("findings", []))
+    verdict = verdict_word(state.get("approved"), "complete")
+    trailers = {
+        "Swarm-Session": session,
+        "Swarm-Round": str(max(state.get("iteration", 0), 1)),
+        "Swarm-Verdict": f"{verdict}, {format_count(findings, 'finding')}" if findings else verdict,
+    }
+    subject = printable(cut(request, MAX_SUBJECT_CHARACTERS))
+    lines = [f"{name}: {' '.join(value.split())}" for name, value in trailers.items() if value]
+    return "\n".join([subject, "", *lines, ""])
+
+
+def _figures(repo: Repository, parent: str, commit: str) -> Commit:
+    """The numbers of files and lines of a commit; a binary file counts as a file without lines."""
+    from swarm_graph.repository.git import Git  # other kinds need no git
+
+    listed = Git(repo["path"]).text("diff-tree", "-r", "--numstat", parent, commit).splitlines()
+    counts = [line.split("\t")[:2] for line in listed]
+    added, deleted = (
+        sum(int(count) for count in column if count != "-") for column in zip(*counts, strict=True)
+    )
+    return Commit(commit, len(counts), added, deleted)

@@ -1,0 +1,202 @@
+"""The repository of a session: found when the session begins, and found again when it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from langgraph.checkpoint.base import CheckpointTuple
+from pydantic import TypeAdapter, ValidationError
+
+from swarm_graph.config import repository_settings
+from swarm_graph.config_source import first_problem, one_line
+from swarm_graph.errors import NEEDS_REPOSITORY, InputError
+from swarm_graph.repository.git import Git
+from swarm_graph.repository.uncommitted import commit_uncommitted
+from swarm_graph.settings import RepositorySettings
+from swarm_graph.state import Repository
+
+BRANCHES = "swarm/"
+"""How the branches of sessions begin."""
+
+
+def branch_name(session: str) -> str:
+    """The branch of a session. What git allows in no branch is quoted: a thread id may be any text."""
+    name = quote(session, safe="").replace("..", "%2E%2E").replace("~", "%7E")
+    for end in (".lock", "."):
+        if name.endswith(end):
+            name = f"{name.removesuffix(end)}%2E{end[1:]}"
+    return BRANCHES + (f"%2E{name[1:]}" if name.startswith(".") else name)
+
+
+def resolve(settings: RepositorySettings) -> Repository:
+    """The repository that the settings name, with the full ids of its commits; its branch is still empty.
+
+    Raises:
+        InputError: There is no such repository, or no such commit in it.
+        RepositoryError: Git failed.
+    """
+    git = Git(settings.path)
+    base, compared_with = _base(git, settings), ""
+    if settings.diff:
+        compared_with, base = _ends(git, settings.diff, base)
+    return Repository(
+        path=str(git.folder),
+        start=settings.base,
+        base=base,
+        branch="",
+        only=settings.only,
+        read_only=settings.read_only,
+        compared_with=compared_with,
+    )
+
+
+def _base(git: Git, settings: RepositorySettings) -> str:
+    if settings.base == "HEAD" and git.try_run("rev-parse", "--verify", "--quiet", "HEAD").exit_code:
+        raise InputError(f"the repository '{git.folder}' has no commit yet; commit its files first")
+    base = git.commit_of(settings.base)
+    return commit_uncommitted(git, base) if settings.with_changes else base
+
+
+def _ends(git: Git, diff: str, base: str) -> tuple[str, str]:
+    """The commits that a range names, the older one first; without a right end `base` is the newer one."""
+    left, dots, right = diff.partition("..." if "..." in diff else "..")
+    old = git.commit_of(left or "HEAD")
+    new = git.commit_of(right) if right else base
+    if dots != "...":
+        return old, new
+    found = git.try_run("merge-base", old, new)
+    if found.exit_code:
+        raise InputError(f"--diff '{diff}': the two have no commit in common; give A..B")
+    return found.stdout.decode().split()[0], new
+
+
+def given_repository(given: Any, configured: RepositorySettings | None) -> Repository | None:
+    """The repository of a new request, resolved; None if none is named.
+
+    Args:
+        given: What the input has as `repo`: a folder, settings, or a Repository that was resolved before.
+        configured: The repository of the configuration, which is used if the input names none.
+
+    Raises:
+        ConfigError: It cannot be used.
+        InputError: There is no such repository, or no such commit in it.
+    """
+    if given is None:
+        return resolve(configured) if configured else None
+    if isinstance(given, Mapping) and "start" in given:
+        return _checked(given)
+    settings = repository_settings(given if isinstance(given, Mapping | RepositorySettings) else str(given))
+    assert settings is not None
+    return resolve(settings)
+
+
+def _checked(given: Mapping[str, Any]) -> Repository:
+    """A Repository that a run recorded, or that a caller took out of a state."""
+    try:
+        return TypeAdapter(Repository).validate_python(dict(given))
+    except ValidationError as error:
+        path, message = first_problem(error)
+        raise InputError(one_line(f"{'.'.join(('repo', *path))}: {message}")) from error
+
+
+@dataclass(frozen=True)
+class SessionRepository:
+    """Finds the repository of one session when a run of it opens.
+
+    Attributes:
+        session: The thread id.
+        here: The repository that the configuration names.
+        is_own: Whether the user began the session, or has trusted it.
+        writes_files: Whether a role of the graph writes files, so that the session has a branch.
+    """
+
+    session: str
+    here: RepositorySettings | None
+    is_own: bool
+    writes_files: bool
+
+    def of_request(
+        self, request: Mapping[str, Any], saved: CheckpointTuple | None, *, is_new: bool
+    ) -> Repository:
+        """The repository of a request. A follow-up has that of its session: its base and its branch stay.
+
+        Args:
+            request: The request.
+            saved: The latest checkpoint of the session.
+            is_new: Whether the user has made the request now; else a run that was killed left it.
+
+        Raises:
+            InputError: There is none, or it cannot be used.
+        """
+        known = saved.checkpoint["channel_values"].get("repo") if saved else None
+        given: Repository | None = request.get("repo")
+        if known:
+            place = RepositorySettings(path=given["path"]) if given and is_new else self.here
+            return find_again(known, self.session, place, is_own=self.is_own)
+        if given is None:
+            raise InputError(NEEDS_REPOSITORY)
+        repo = given if is_new else find_again(given, self.session, self.here, is_own=self.is_own)
+        _check_diff(repo, writes_files=self.writes_files)
+        return {**repo, "branch": branch_name(self.session) if self.writes_files else ""}
+
+    def moved(self, values: Mapping[str, Any]) -> Repository | None:
+        """The repository of a session that is resumed, if it lies elsewhere now. Raises InputError."""
+        repo: Repository | None = values.get("repo")
+        if repo is None:
+            return None
+        found = find_again(repo, self.session, self.here, is_own=self.is_own)
+        return found if found["path"] != repo["path"] else None
+
+
+def _check_diff(repo: Repository, *, writes_files: bool) -> None:
+    """Raises InputError for a range that is not reviewed, and for a review without a range."""
+    if repo["compared_with"] and writes_files:
+        raise InputError(
+            "a diff is for reviews: add --workflow review_only, or leave --diff out (in Python `diff` of "
+            "repo)"
+        )
+    if not repo["compared_with"] and not writes_files:
+        raise InputError(
+            "a review of a repository needs the range to review, as in --diff main... (in Python `diff` of "
+            "repo)"
+        )
+
+
+def find_again(
+    repo: Repository, session: str, here: RepositorySettings | None, *, is_own: bool
+) -> Repository:
+    """The repository of a session that goes on, where it lies now.
+
+    Args:
+        repo: The repository as the state has it.
+        session: The session.
+        here: Where the user says that it lies now; None: where it lay.
+        is_own: Whether the user began the session, or has trusted it. The path that another session recorded
+            is not used.
+
+    Raises:
+        InputError: It is not there, lacks the session's commits, or may not be used.
+    """
+    cure = "name it with --repo DIR (in Python repo=DIR)"
+    if here is None and not is_own:
+        raise InputError(
+            one_line(
+                f"session '{session}' was not started by you, so its recorded repository is not used: "
+                f"'{repo['path']}'; name yours with --repo DIR (in Python repo=DIR), or accept it with "
+                "--trust-session (trust_session=True)"
+            )
+        )
+    try:
+        git = Git(here.path if here else repo["path"])
+    except InputError as error:
+        raise InputError(f"session '{session}': {error}; {cure}") from error
+    for commit in filter(None, (repo["base"], repo["compared_with"])):
+        if git.try_run("cat-file", "-e", f"{commit}^{{commit}}").exit_code:
+            raise InputError(
+                f"the repository '{git.folder}' lacks the commit {commit[:12]}, at which session '{session}' "
+                f"began; {cure}"
+            )
+    return {**repo, "path": str(git.folder)}

@@ -463,15 +463,15 @@ class Catalogue:
             rows = cursor.execute("SELECT DISTINCT session, folder FROM artifacts").fetchall()
         return any(self.places(session).present(recorded) == folder for session, recorded in rows)
 
-    def put_artifacts(self, session_id: str, folder: str, files: Mapping[str, str]) -> None:
-        """Record files (path to text) right before they are written."""
+    def put_artifacts(self, session_id: str, folder: str, files: Mapping[str, str | bytes]) -> None:
+        """Record files (path to content) right before they are written."""
         folder = self.places(session_id).recorded(folder)
         rows = [
             {
                 "session": session_id,
                 "folder": folder,
                 "path": path,
-                "bytes": len(data := text.encode(errors="replace")),
+                "bytes": len(data := text if isinstance(text, bytes) else text.encode(errors="replace")),
                 "sha256": sha256(data).hexdigest(),
                 "written_at": time.time(),
             }

@@ -14,7 +14,7 @@ from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import evidence_line
 from swarm_graph.sessions.artifacts import files_text, notes_text, reviews_text
 from swarm_graph.sessions.metrics import summary
-from swarm_graph.state import DOCUMENT, SwarmState, TaskStatus, verdict_word
+from swarm_graph.state import CHANGE, DOCUMENT, SwarmState, TaskStatus, verdict_word
 from swarm_graph.text import (
     cost_cell,
     count_cell,
@@ -48,6 +48,7 @@ def session_rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict
         {
             "session": session.session,
             "workflow": session.workflow,
+            "kind": session.kind,
             "phase": current_phase(catalogue, session),
             "verdict": _verdict(session, outcomes.get(session.session)),
             "created_at": session.created_at,
@@ -83,7 +84,12 @@ def session_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _workflow_label(row: Mapping[str, Any]) -> str:
-    return f"{row['workflow']}, simulated" if row["simulated"] else str(row["workflow"])
+    words = [
+        row["workflow"],
+        CHANGE if row["kind"] == CHANGE else "",
+        "simulated" if row["simulated"] else "",
+    ]
+    return ", ".join(filter(None, words))
 
 
 def session_account(catalogue: Catalogue, session: Session) -> dict[str, Any]:

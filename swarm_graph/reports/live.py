@@ -20,6 +20,7 @@ from swarm_graph.reports.running_node import RunningNode
 from swarm_graph.reports.session_progress import TaskProgress, WorkflowProgress
 from swarm_graph.sandbox.evidence import evidence_line, make_evidence
 from swarm_graph.text import format_count, printable, without_loops
+from swarm_graph.workflows.commit import figures_text
 
 MAX_TASK_LINES = 40
 """In a larger task graph only failed tasks get a line; the progress bar counts the others."""
@@ -81,6 +82,8 @@ class SessionView:
                 return self._end_tests(event)
             case "verdict":
                 return _verdict_line(event)
+            case "committed":
+                return _commit_line(event)
         return None
 
     def _start_session(self, event: Event) -> None:
@@ -169,6 +172,11 @@ def _verdict_line(event: Event) -> Text:
     return Text(
         f"  round {event.iteration}: {verdict}, {format_count(event.data['findings'], 'finding')}{tests}"
     )
+
+
+def _commit_line(event: Event) -> Text:
+    numbers = figures_text(*(event.data[name] for name in ("files", "added", "deleted")))
+    return Text(printable(f"  commit {event.data['commit'][:7]}: {numbers}, branch {event.data['branch']}"))
 
 
 class Progress:

@@ -14,7 +14,7 @@ from swarm_graph.checkpoints.retention import Cleanup, clean_up
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.checkpoints.signatures import is_own
 from swarm_graph.checkpoints.transcript import Call
-from swarm_graph.errors import ConfigError, InputError
+from swarm_graph.errors import ConfigError, InputError, SwarmError
 from swarm_graph.html import escaped
 from swarm_graph.reports.analysis import Analysis, analysis, export_rows
 from swarm_graph.reports.comparison import Comparison, compare
@@ -22,6 +22,7 @@ from swarm_graph.reports.listing import session_account, session_account_text
 from swarm_graph.reports.overview import Overview, overview
 from swarm_graph.reports.pages import overview_page, session_page
 from swarm_graph.sessions.changes import remove_change
+from swarm_graph.sessions.change import diff_text
 from swarm_graph.sessions.ids import database_path
 from swarm_graph.sessions.output import write_file
 from swarm_graph.sessions.resume import config_to_read, roles_to_read
@@ -153,7 +154,8 @@ class SwarmManager:
             trusted = is_own(saver.catalogue, row)
             transcript = saver.catalogue.transcript.calls(row.session)
             roles, drawing = roles_to_read(row, trusted=trusted), _drawing(row, state, trusted)
-            page = session_page(analyzed, calls, state, roles, drawing, transcript)
+            diff = _diff(state) if trusted else ""
+            page = session_page(analyzed, calls, state, roles, drawing, transcript, diff)
         write_file(path.parent, path.name, page)
         return analyzed
 
@@ -209,6 +211,14 @@ def _drawing(session: Session, state: SwarmState, trusted: bool) -> str:
     except ConfigError as error:  # its folder of prompts may be gone by now
         return f"<p>No drawing: {escaped(str(error))}</p>"
     return graph.svg() if graph else tasks_svg(tasks, "The task graph")
+
+
+def _diff(state: SwarmState) -> str:
+    """What the session changed in its repository; why there is no diff, if the repository is gone."""
+    try:
+        return diff_text(state)
+    except SwarmError as error:
+        return str(error)
 
 
 def _session_in(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from swarm_graph.checkpoints.transcript import Call
 from swarm_graph.html import escaped, html_table
@@ -16,8 +16,9 @@ from swarm_graph.roles.documents import DOCUMENT_FILE
 from swarm_graph.roles.findings import SEVERITIES, finding_line, judge
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.artifacts import document_text
+from swarm_graph.sessions.change import PATCH_FILE
 from swarm_graph.sessions.summary_html import SIMULATED_HTML, roles_table
-from swarm_graph.state import Review, SwarmState, verdict_word
+from swarm_graph.state import ChangeState, Review, SwarmState, verdict_word
 from swarm_graph.text import local_time
 
 STYLE = """
@@ -55,6 +56,7 @@ PAGE = """\
 MAX_FINDINGS, MAX_FINDING_CHARACTERS = 10, 400
 """Findings of each round, and the length of a finding's problem and suggestion."""
 MAX_REQUEST_CHARACTERS = 80
+MAX_DIFF_CHARACTERS = 200_000
 
 
 def session_page(
@@ -64,6 +66,7 @@ def session_page(
     roles: Roles,
     graph: str,
     transcript: Iterable[Call],
+    diff: str = "",
 ) -> str:
     """The page of one session: figures, timeline, tokens by role, findings by round, graph, calls.
 
@@ -74,6 +77,7 @@ def session_page(
         roles: The session's roles.
         graph: The drawing of its graph, as HTML or SVG.
         transcript: What the calls were asked and what they answered.
+        diff: What the session changed in a repository, as a unified diff.
     """
     outcome = ", ".join(filter(None, [analyzed.phase, verdict_word(analyzed.approved, analyzed.phase)]))
     about = f"Session {analyzed.session} ({analyzed.workflow}): {outcome}"
@@ -83,6 +87,7 @@ def session_page(
         f"<pre>{escaped(analyzed.request)}</pre>",
         f"<p>Begun {local_time(analyzed.created_at)}.</p>",
         *_document(state, roles),
+        *_change(state, diff),
         f"<p>Its last run ended early: {escaped(analyzed.error)}</p>" if analyzed.error else "",
         html_table(("", ""), analyzed.figures_to_show().items()),
         "<h2>Calls over time</h2>",
@@ -103,6 +108,17 @@ def _document(state: SwarmState, roles: Roles) -> list[str]:
     """The document that the session makes; nothing if it makes code."""
     text = document_text(state, roles)
     return [f"<h2>The document: {DOCUMENT_FILE}</h2>", f"<pre>{escaped(text)}</pre>"] if text else []
+
+
+def _change(state: SwarmState, diff: str) -> list[str]:
+    """The branch and the diff of a session that changes a repository; of a long diff the beginning."""
+    repo = cast("ChangeState", state).get("repo")
+    if not repo or not repo["branch"]:
+        return []
+    shown = diff[:MAX_DIFF_CHARACTERS]
+    more = f"<p>… and {len(diff) - len(shown):,} characters more in {PATCH_FILE}</p>" if shown != diff else ""
+    where = f"The change: branch {repo['branch']} in {repo['path']}"
+    return [f"<h2>{escaped(where)}</h2>", f"<pre>{escaped(shown)}</pre>" if diff else "<p>No diff.</p>", more]
 
 
 def _rounds(reviews: Iterable[Review]) -> list[str]:

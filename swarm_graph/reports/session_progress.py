@@ -18,6 +18,8 @@ from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.state import has_ended
 from swarm_graph.text import format_count
 
+JOINS = ("complete", "commit", "commit_last")
+"""Nodes that are done in an instant, and show no mark."""
 OPEN, RUNNING, DONE = "○", "●", "✓"
 
 
@@ -125,9 +127,9 @@ class WorkflowProgress:
 
 
 def _steps(nodes: Sequence[str]) -> list[str]:
-    """The nodes that do work, the tests before their verdict; no pauses, no node that only joins others."""
+    """The nodes that do work, the tests before their verdict; no pauses, no JOINS."""
     pauses = {f"{when}_{node}" for node in nodes for when in ("before", "after")}
-    steps = [node for node in nodes if node not in pauses and node != "complete"]
+    steps = [node for node in nodes if node not in pauses and node not in JOINS]
     if RUN_TESTS in steps:
         steps.remove(RUN_TESTS)
         steps.insert(steps.index("verdict"), RUN_TESTS)

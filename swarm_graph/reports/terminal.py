@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import indent
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from swarm_graph.config import config_path
 from swarm_graph.roles.documents import DOCUMENT_FILE
@@ -14,6 +15,7 @@ from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import finding_line
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_evidence
+from swarm_graph.sessions.change import PATCH_FILE, SHORT_ID, change_summary
 from swarm_graph.sessions.ids import open_catalogue
 from swarm_graph.sessions.metrics import total_evaluated
 from swarm_graph.state import DATA_DIR, DOCUMENT, Task, TaskStatus
@@ -64,6 +66,7 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
         *pauses,
         *_unfinished_task_lines(coordinator),
         *_finding_lines(coordinator),
+        *_change_lines(coordinator, program),
         *_unreadable_lines(coordinator, program),
         *_file_lines(coordinator),
         _figures_line(coordinator),
@@ -253,6 +256,25 @@ def _file_lines(coordinator: SwarmCoordinator) -> list[str]:
     return [f"Files in {path}:", *(f"  {file}" for file in files[:MAX_FILES]), *more]
 
 
+def _change_lines(coordinator: SwarmCoordinator, program: str) -> list[str]:
+    """The branch of a session that changes a repository, and the commands to look at it and to take it."""
+    change = change_summary(coordinator.state)
+    if change is None:
+        return []
+    base, count = change.base[:SHORT_ID], format_count(len(change.commits), "commit")
+    place = [] if Path.cwd().is_relative_to(change.repository) else ["-C", change.repository]
+    apply = session_command(program, "apply", coordinator.session_id, data_dir=coordinator.data_dir)
+    lines = [
+        f"Branch {change.branch}: {count} after {base}, {change.text}",
+        f"  look at it  {shlex.join(['git', *place, 'diff', f'{base}..{change.branch}'])}",
+        f"  take it     {apply}",
+    ]
+    if coordinator.files and PATCH_FILE in coordinator.files.files():
+        patch = str((coordinator.files.folder if place else _shown_folder(coordinator.files)) / PATCH_FILE)
+        lines.append(f"  or          {shlex.join(['git', *place, 'am', patch])}")
+    return lines
+
+
 def _shown_folder(output: Output) -> Path:
     """The output folder, relative to the current one where it lies below that."""
     here = Path.cwd()
@@ -294,7 +316,10 @@ def _next_step(coordinator: SwarmCoordinator, program: str) -> list[str]:
     if "\n" in request or coordinator.config.prompts_dir:
         init = f"`{program} init` writes config.json for the servers that it finds"
         return ["", f"{intro} run it with {model} in place of --simulate; or {init}."]
-    kind = " --kind document" if coordinator.state.get("kind") == DOCUMENT else ""
+    state = cast("Mapping[str, Any]", coordinator.state)
+    kind = " --kind document" if state.get("kind") == DOCUMENT else ""
+    if state.get("repo"):
+        kind = f" --repo {shlex.quote(state['repo']['path'])}"
     command = f"{program} run --workflow {coordinator.workflow}{kind} {shlex.quote(request)}"
     return [
         "",

@@ -17,6 +17,7 @@ from swarm_graph.errors import InputError, StorageError
 from swarm_graph.roles.documents import DOCUMENT_FILE
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.artifacts import project_files, text_files
+from swarm_graph.sessions.change import PATCH_FILE, STAT_FILE
 from swarm_graph.state import SwarmState, TaskRecord
 from swarm_graph.tasks.results import RESULTS_DIR, result_file, result_files, result_text
 from swarm_graph.text import to_json
@@ -36,7 +37,7 @@ class Ledger(Protocol):
 
     def artifacts(self, session: str, folder: str) -> set[str]: ...
     def wrote_into(self, folder: str) -> bool: ...
-    def put_artifacts(self, session: str, folder: str, files: Mapping[str, str]) -> None: ...
+    def put_artifacts(self, session: str, folder: str, files: Mapping[str, str | bytes]) -> None: ...
     def remove_artifacts(self, session: str, folder: str, paths: Iterable[str]) -> None: ...
 
 
@@ -60,7 +61,8 @@ def _artifact_names(roles: Roles) -> list[str]:
     """The files and folders that a session may write into its output folder, besides its state JSON."""
     text_files = dict.fromkeys(role.text_file for role in roles.all() if role.text_file)
     tables = ("results.csv", "results.jsonl")
-    return [PROJECT_DIR, DOCUMENT_FILE, RESULTS_DIR, *tables, *text_files, "notes.md"]
+    change = (PATCH_FILE, STAT_FILE)
+    return [PROJECT_DIR, DOCUMENT_FILE, RESULTS_DIR, *tables, *text_files, "notes.md", *change]
 
 
 class Output:
@@ -88,7 +90,7 @@ class Output:
         self.folder, self.session_id, self.ledger = Path(folder), session_id, ledger
         self._recorded_folder = str(self.folder.absolute())
         self._state_name = f"swarm_state_{file_name(session_id)}.json"
-        self._written: dict[str, str] = {}
+        self._written: dict[str, str | bytes] = {}
         self._earlier: set[str] | None = None
 
     def check_free(self) -> None:
@@ -114,6 +116,10 @@ class Output:
         texts = text_files(state, self._roles)
         self._write({**texts, **result_files(state, self._roles, self._places), **project})
 
+    def write_change(self, files: Mapping[str, bytes]) -> None:
+        """Write the patch of a session that changes a repository, and its statistics."""
+        self._write(files)
+
     def write_result(self, task: TaskRecord) -> None:
         """Write the result of a custom task."""
         self._write({result_file(task): result_text(task)})
@@ -136,7 +142,7 @@ class Output:
             self._earlier = ledger.artifacts(self.session_id, self._recorded_folder) if ledger else set()
         return self._earlier | self._written.keys()
 
-    def _write(self, files: Mapping[str, str]) -> None:
+    def _write(self, files: Mapping[str, str] | Mapping[str, bytes]) -> None:
         changed = {name: text for name, text in files.items() if not self._is_written(name, text)}
         # Recorded first: after a kill in between, the next run knows that a session wrote the files.
         if changed and self.ledger:
@@ -145,7 +151,7 @@ class Output:
             write_file(self.folder, name, text)
             self._written[name] = text
 
-    def _is_written(self, name: str, text: str) -> bool:
+    def _is_written(self, name: str, text: str | bytes) -> bool:
         return self._written.get(name) == text and (self.folder / name).exists()
 
     def _delete(self, names: list[str]) -> None:

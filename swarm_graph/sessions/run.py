@@ -14,6 +14,7 @@ from swarm_graph.errors import InputError, ModelError, OverBudget, Stopped
 from swarm_graph.events import Event, Kind, parse_event
 from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.run import RunOptions
+from swarm_graph.sessions.change import change_files, made_commits
 from swarm_graph.sessions.logs import log
 from swarm_graph.sessions.output import Output
 from swarm_graph.sessions.state_json import state_document
@@ -63,6 +64,7 @@ class SessionRun:
         self.stopped_by = ""
         self._config, self._emit, self._has_rounds = config, emit, True
         self._silent_nodes: list[str] = []
+        self._patched: list[str] = []
 
     @property
     def state(self) -> SwarmState:
@@ -101,6 +103,7 @@ class SessionRun:
             async with aclosing(self._stream(graph, store, prepared)) as parts:
                 async for mode, part in parts:
                     self._on_part(mode, part)
+                    await self._write_change()
             self.pauses = await store.pauses()
             phase = "paused" if self.pauses else self.state["phase"]
         except ModelError as error:
@@ -157,6 +160,15 @@ class SessionRun:
         assert self.files is not None
         self.files.update(self.state)
         self.files.write_state(self.document())
+
+    async def _write_change(self) -> None:
+        """Write the patch of a session that changes a repository, when there is a new commit."""
+        commits = made_commits(self.state)
+        if commits == self._patched:
+            return
+        assert self.files is not None
+        self.files.write_change(await asyncio.to_thread(change_files, self.state))
+        self._patched = commits
 
     def document(self) -> dict[str, Any]:
         """The session as a state JSON, in the old coordinator's structure."""

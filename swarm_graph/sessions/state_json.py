@@ -9,7 +9,7 @@ from swarm_graph.events import Event
 from swarm_graph.roles.documents import DOCUMENT_FILE
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.artifacts import document_text, result_of
-from swarm_graph.state import DOCUMENT, AgentRole, SwarmState, Task, TaskRecord, TaskStatus
+from swarm_graph.state import CHANGE, DOCUMENT, AgentRole, SwarmState, Task, TaskRecord, TaskStatus
 from swarm_graph.tasks.results import is_custom_task
 from swarm_graph.tasks.spec import SPEC_FIELDS, TaskSpec
 
@@ -83,6 +83,7 @@ def state_document(state: SwarmState, tasks: Sequence[Task], roles: Roles, **ses
         "iteration": state.get("iteration", 0),
         "request": state.get("request", ""),
         **({"kind": DOCUMENT, "document": DOCUMENT_FILE} if document_text(state, roles) else {}),
+        **_change(state),
         "findings": state.get("findings", []),
         "context": _context(tasks, records),
         "pauses": session["pauses"],
@@ -94,6 +95,20 @@ def state_document(state: SwarmState, tasks: Sequence[Task], roles: Roles, **ses
         ],
     }
     return {**document, **{key: session[key] for key in ("metrics", "test_metrics", "files")}}
+
+
+def _change(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The repository, the commits and the deleted files of a change; nothing for other sessions."""
+    if not state.get("repo"):
+        return {}
+    shown = ("path", "start", "base", "branch", "compared_with")
+    repository = {name: state["repo"][name] for name in shown}
+    return {
+        "kind": CHANGE,
+        "repository": repository,
+        "commits": list(state.get("commits") or []),
+        "deleted": list(state.get("deleted") or []),
+    }
 
 
 def _context(tasks: Sequence[Task], records: Mapping[str, TaskRecord]) -> dict[str, Any]:

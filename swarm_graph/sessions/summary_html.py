@@ -8,7 +8,7 @@ from typing import Any
 from swarm_graph.html import escaped, html_table
 from swarm_graph.sessions.metrics import measured_rates
 from swarm_graph.state import verdict_word
-from swarm_graph.text import cost_cell, count_cell, without_empty_columns, without_loops
+from swarm_graph.text import cost_cell, count_cell, format_count, without_empty_columns, without_loops
 
 SIMULATED_HTML = '<p class="simulated">Simulated: no model was asked, every answer is invented.</p>'
 NO_SESSION_HTML = (
@@ -62,9 +62,19 @@ def session_html(document: Mapping[str, Any], folder: str) -> str:
         f"<p><b>{escaped(title)}</b></p>",
         SIMULATED_HTML if document["simulated"] else "",
         f"<p>The document: <b>{escaped(document['document'])}</b></p>" if "document" in document else "",
+        _change_html(document),
         f"<p>Files in {escaped(folder)}</p>{html_table(('file',), [(name,) for name in document['files']])}",
         html_table(("open finding", "where", "problem"), findings) if findings else "",
         html_table(("task", "status", ""), tasks),
         roles_table(document["metrics"], rates),
     ]
     return "".join(parts)
+
+
+def _change_html(document: Mapping[str, Any]) -> str:
+    """The branch of a session that changes a repository; empty for any other."""
+    if not document.get("commits"):
+        return ""
+    repository, commits = document["repository"], format_count(len(document["commits"]), "commit")
+    place = f"{commits} in {repository['path']}"
+    return f"<p>The branch: <b>{escaped(repository['branch'])}</b>, {escaped(place)}</p>"

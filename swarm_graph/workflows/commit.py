@@ -15,7 +15,7 @@ from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.run import current_run
 from swarm_graph.state import ChangeState, Repository, end_phase, verdict_word
-from swarm_graph.text import cut, format_count, printable
+from swarm_graph.text import format_count
 from swarm_graph.workflows.verdict import is_done
 
 COMMIT = "commit"
@@ -24,7 +24,6 @@ COMMIT_LAST = "commit_last"
 """The node that commits what was written after the last verdict."""
 WORKTREES = "worktrees"
 """The folder of the worktrees in the folder of the database."""
-MAX_SUBJECT_CHARACTERS = 72
 FILES = ("documentation", "tests", "code")
 """The keys with the files of a change; where two hold the same path, the later one wins."""
 
@@ -118,13 +117,13 @@ def commit_state(state: ChangeState, session: str, worktree: Path | None) -> Com
         parent=parent,
         written=written_files(state),
         deleted=state.get("deleted", []),
-        message=commit_message(state, session),
+        message=_message(state, session),
         date=commit_date(state),
     )
     if worktree:
         open_worktree(repo, session, worktree)
         update_worktree(repo, session, worktree)
-    return None if made == parent else _figures(repo, parent, made)
+    return None if made == parent else commit_figures(repo, parent, made)
 
 
 def written_files(state: ChangeState) -> dict[str, str]:
@@ -140,23 +139,28 @@ def commit_date(state: ChangeState) -> float:
     return max((task["completed_at"] for task in state.get("tasks", {}).values()), default=0.0)
 
 
-def commit_message(state: ChangeState, session: str) -> str:
+def _message(state: ChangeState, session: str) -> str:
     """The request as the subject, and the session, round and verdict as trailers."""
-    request = " ".join(state.get("request", "").split()) or session
+    from swarm_graph.repository.commits import message
+
     findings = len(state.get("findings", []))
-    verdict = verdict_word(state.get("approved"), "complete")
-    trailers = {
-        "Swarm-Session": session,
-        "Swarm-Round": str(max(state.get("iteration", 0), 1)),
-        "Swarm-Verdict": f"{verdict}, {format_count(findings, 'finding')}" if findings else verdict,
-    }
-    subject = printable(cut(request, MAX_SUBJECT_CHARACTERS))
-    lines = [f"{name}: {' '.join(value.split())}" for name, value in trailers.items() if value]
-    return "\n".join([subject, "", *lines, ""])
+    verdict = verdict_word(state.get("approved"), "complete") or "none"
+    with_findings = f"{verdict}, {format_count(findings, 'finding')}" if findings else verdict
+    return message(
+        state.get("request", ""),
+        session=session,
+        verdict=with_findings,
+        round=max(state.get("iteration", 0), 1),
+    )
 
 
-def _figures(repo: Repository, parent: str, commit: str) -> Commit:
-    """The numbers of files and lines of a commit; a binary file counts as a file without lines."""
+def figures_text(files: int, added: int, deleted: int) -> str:
+    """The numbers of a change, as in `3 files, +40 −2`."""
+    return f"{format_count(files, 'file')}, +{added} \N{MINUS SIGN}{deleted}"
+
+
+def commit_figures(repo: Repository, parent: str, commit: str) -> Commit:
+    """The numbers of files and lines between two commits; a binary file counts as a file without lines."""
     from swarm_graph.repository.git import Git  # other kinds need no git
 
     listed = Git(repo["path"]).text("diff-tree", "-r", "--numstat", parent, commit).splitlines()

@@ -1,0 +1,88 @@
+"""What a session did to its repository: figures, patch and diff, made from git's objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from swarm_graph.state import ChangeState
+
+PATCH_FILE, STAT_FILE = "changes.patch", "changes.stat"
+"""The files of a session that changes a repository."""
+SHORT_ID = 12
+"""Characters of a commit's id that people see."""
+
+
+class ChangeSummary(NamedTuple):
+    """A change in numbers: from the base to the last commit of the branch."""
+
+    repository: str
+    branch: str
+    base: str
+    commits: list[str]
+    files: int
+    added: int
+    deleted: int
+
+    @property
+    def text(self) -> str:
+        """The numbers as one line."""
+        from swarm_graph.workflows.commit import figures_text
+
+        return figures_text(self.files, self.added, self.deleted)
+
+
+def made_commits(state: Mapping[str, Any]) -> list[str]:
+    """The commits of a session, oldest first; empty if it changes no repository."""
+    return list(state.get("commits") or []) if state.get("repo") else []
+
+
+def change_summary(state: Mapping[str, Any]) -> ChangeSummary | None:
+    """The change of a session; None if it has made no commit.
+
+    Raises:
+        RepositoryError: Git failed.
+        InputError: The repository is gone.
+    """
+    commits = made_commits(state)
+    if not commits:
+        return None
+    from swarm_graph.workflows.commit import commit_figures
+
+    repo = cast("ChangeState", state)["repo"]
+    figures = commit_figures(repo, repo["base"], commits[-1])
+    numbers = (figures.files, figures.added, figures.deleted)
+    return ChangeSummary(repo["path"], repo["branch"], repo["base"], commits, *numbers)
+
+
+def change_files(state: Mapping[str, Any]) -> dict[str, bytes]:
+    """The patch of a session's commits, and its statistics; empty before the first commit.
+
+    Raises:
+        RepositoryError: Git failed.
+        InputError: The repository is gone.
+    """
+    commits = made_commits(state)
+    if not commits:
+        return {}
+    from swarm_graph.repository.patch import patch, stat
+
+    repo = cast("ChangeState", state)["repo"]
+    return {PATCH_FILE: patch(repo, commits), STAT_FILE: stat(repo, commits).encode(errors="surrogateescape")}
+
+
+def diff_text(state: Mapping[str, Any]) -> str:
+    """The whole change as one unified diff; empty before the first commit.
+
+    Raises:
+        RepositoryError: Git failed.
+        InputError: The repository is gone.
+    """
+    commits = made_commits(state)
+    if not commits:
+        return ""
+    from swarm_graph.repository.git import Git
+
+    repo = cast("ChangeState", state)["repo"]
+    diff = Git(repo["path"]).run("diff-tree", "-p", "-M", "--no-color", repo["base"], commits[-1])
+    return diff.decode(errors="replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from swarm_graph.cli.options import (
     data_option,
     kind_option,
     prompts_option,
+    repo_option,
     session_options,
     simulate_option,
 )
@@ -38,12 +40,13 @@ MENU = """Select a workflow:
   2. FULL      all roles: also tests, security, docs
   3. REVIEW    four reviews of code that you paste
   4. CUSTOM    your own task graph, from a file or typed here
-  5. EARLIER   go on with a session of before"""
+  5. EARLIER   go on with a session of before
+  6. CHANGE    change a git repository, on a branch of its own"""
 KEYS = "  b back, q quit, ? help"
 WORKFLOWS: dict[str, Workflow] = {"1": "standard", "2": "full", "3": "review_only"}
-CHOICES = {"1": "standard", "2": "full", "3": "review", "4": "custom", "5": "earlier"}
+CHOICES = {"1": "standard", "2": "full", "3": "review", "4": "custom", "5": "earlier", "6": "change"}
 MENU_HELP = """A workflow turns a request into a result; `swarm-graph graph` draws one.
-STANDARD is the shortest. REVIEW only reviews what you paste.
+STANDARD is the shortest. REVIEW only reviews what you paste. CHANGE leaves your own files as they are.
 After the result you go on: a follow-up, a question, or the next request.
 What you type is kept in the data folder, for the arrow keys."""
 REQUEST_HELP = f"Type or paste the request, also many lines. {HOW_TO_END}."
@@ -55,7 +58,9 @@ MAX_EARLIER = 9
     short_help="Choose from a menu, then talk about the result.",
     epilog="Example: swarm-graph interactive --simulate",
 )
-@session_options(config_option, *MODEL_OPTIONS, data_option, prompts_option, kind_option, simulate_option)
+@session_options(
+    config_option, *MODEL_OPTIONS, data_option, prompts_option, kind_option, repo_option, simulate_option
+)
 def interactive(options: SessionOptions) -> None:
     """Choose a workflow from a menu, type the request, and go on talking about the result.
 
@@ -126,21 +131,27 @@ def _begin(choice: str, keyboard: Keyboard, options: SessionOptions) -> None:
     if choice == "5":
         _take_up(keyboard, options, display)
         return
+    if choice == "6" and not options.repo:
+        folder = keyboard.line(
+            "Repository", ".", "A folder in it. Your files, index and branches stay as they are."
+        )
+        options = replace(options, repo=folder)
+        display = Display(options)
     coordinator = new_coordinator(options, display)
     if choice == "4":
         request, specs, file = _task_graph(keyboard, coordinator.config.role_names)
         work = tasks_work(coordinator, request, specs, [("tasks", file)] if file else [], kind=options.kind)
     else:
-        workflow = {**WORKFLOWS, **own_choices(coordinator.config)}[choice]
+        workflow = {**WORKFLOWS, "6": "standard", **own_choices(coordinator.config)}[choice]
         coordinator.check(workflow)  # before anything is typed
-        work = _request(keyboard, workflow, options.kind)
+        work = _request(keyboard, workflow, options.kind, is_change=coordinator.config.repo is not None)
     Chat(keyboard, coordinator, display).run(work)
 
 
-def _request(keyboard: Keyboard, workflow: str, kind: Kind | None) -> Work:
+def _request(keyboard: Keyboard, workflow: str, kind: Kind | None, *, is_change: bool) -> Work:
     """Ask for a request; returns what runs the workflow on it."""
-    review = workflow == "review_only"
-    click.echo("Paste what is to be reviewed" if review else "What would you like to build?")
+    question = "What is to be changed?" if is_change else "What would you like to build?"
+    click.echo("Paste what is to be reviewed" if workflow == "review_only" else question)
     click.echo(f"({HOW_TO_END}; Ctrl-C goes back, /help helps)\n{'-' * min(get_terminal_size().columns, 80)}")
     while not (text := keyboard.text(REQUEST_HELP)).strip():
         say("the request is empty; type it, then Ctrl-D or a line END below it")

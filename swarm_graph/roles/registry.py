@@ -127,7 +127,7 @@ class Roles:
     @cached_property
     def state(self) -> type[SwarmState]:
         """The state with the keys of all own roles: each of them may read what another one writes."""
-        hints = get_type_hints(self._shared_state, include_extras=True)
+        hints = get_type_hints(self._base, include_extras=True)
         for role in self.own.values():
             hints |= get_type_hints(role.state, include_extras=True)
         return _state_type("OwnState", hints)
@@ -136,11 +136,11 @@ class Roles:
         """The state that a role's node sees."""
         if role.role in self.own or (self.own and role.state in (SwarmState, ChangeState)):
             return self.state
-        return self._shared_state if role.state is SwarmState else role.state
+        return role.state
 
     @property
-    def _shared_state(self) -> type[SwarmState]:
-        """The state that all roles see."""
+    def _base(self) -> type[SwarmState]:
+        """The state of a session without own roles."""
         return ChangeState if self._kind == CHANGE else SwarmState
 
     # --- prompts ---------------------------------------------------------------------------------

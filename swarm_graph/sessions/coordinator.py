@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from langgraph.types import Command
 
@@ -60,10 +60,12 @@ from swarm_graph.state import (
     DATABASE,
     DOCUMENT,
     OUTPUT_DIR,
+    ChangeState,
     Evidence,
     Kind,
     SwarmContext,
     SwarmResult,
+    SwarmState,
     Task,
     Workflow,
     has_ended,
@@ -76,7 +78,7 @@ from swarm_graph.workflows.builder import GraphBuilder
 from swarm_graph.workflows.check_document import check_evidence
 from swarm_graph.workflows.opening import Prepared
 from swarm_graph.workflows.pauses import Decision, Pause
-from swarm_graph.workflows.run_tests import run_in_thread
+from swarm_graph.workflows.run_tests import run_in_thread, test_change_in_thread
 
 
 class SwarmCoordinator:
@@ -411,11 +413,22 @@ class SwarmCoordinator:
             state = await SessionStore(session.session, saver).state()
             if state.get("kind") == DOCUMENT:
                 evidence = check_evidence(state)
+            elif state.get("repo"):
+                change = await asyncio.to_thread(self._found_again, state, session)
+                evidence, _ = await test_change_in_thread(change, execution)
             else:
                 evidence = (await run_in_thread(state, execution)).evidence
             record = saver.catalogue.add_verification
             await saver.database.run(record, session.session, state.get("iteration", 0), evidence)
         return evidence
+
+    def _found_again(self, state: SwarmState, session: Session) -> SwarmState:
+        """A state with its repository where it lies now. Raises InputError if it may not be used."""
+        from swarm_graph.workflows.repository import find_again  # other kinds need no git
+
+        change, trusted = cast("ChangeState", state), is_trusted(self.data_dir, session)
+        repo = find_again(change["repo"], session.session, self.config.repo, is_own=trusted)
+        return cast("SwarmState", {**change, "repo": repo})
 
     def ask(self, question: str) -> str:
         """Ask a model about the latest session: why is it as it is? Returns the answer.

@@ -146,6 +146,7 @@ def fork(
     values = {key: state_value(key, value, moment.state, roles) for key, value in edits.items()}
     saved = saver.get_tuple(moment.config)
     assert saved is not None
+    values |= _own_branch(saved.checkpoint["channel_values"], session_id)
     checkpoint = _edited(saver, saved.checkpoint, values)
     forked = _forked_row(session, moment, session_id, checkpoint["channel_values"])
     step = saved.metadata.get("step", 0)
@@ -157,6 +158,16 @@ def fork(
         if is_own(saver.catalogue, session):
             sign(saver.catalogue, session_id)
     return forked
+
+
+def _own_branch(values: Mapping[str, Any], session_id: str) -> dict[str, Any]:
+    """What differs in a fork that changes a repository: its branch begins at the base, with no commit yet."""
+    repo = values.get("repo")
+    if not repo:
+        return {}
+    from swarm_graph.workflows.repository import branch_name  # other kinds need no git
+
+    return {"repo": {**repo, "branch": repo["branch"] and branch_name(session_id)}, "commits": []}
 
 
 def _edited(saver: SwarmSaver, checkpoint: Checkpoint, values: Mapping[str, Any]) -> Checkpoint:

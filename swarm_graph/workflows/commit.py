@@ -155,7 +155,7 @@ def _message(state: ChangeState, session: str) -> str:
 
 
 def figures_text(files: int, added: int, deleted: int) -> str:
-    """The numbers of a change, as in `3 files, +40 −2`."""
+    """The numbers of a change, as in `3 files, +40` and a minus sign with 2."""
     return f"{format_count(files, 'file')}, +{added} \N{MINUS SIGN}{deleted}"
 
 

@@ -74,7 +74,8 @@ class CommitNode(Runnable[ChangeState, dict[str, Any]]):
         update: dict[str, Any] = {}
         async with run.branch():
             folder = worktree_folder(run.saver, session)
-            if made := await asyncio.to_thread(commit_state, state, session, folder):
+            name = session or state["repo"]["branch"].partition("/")[2]
+            if made := await asyncio.to_thread(commit_state, state, name, folder):
                 update["commits"] = [*state.get("commits", []), made.id]
                 numbers = made._asdict()
                 emit("committed", branch=state["repo"]["branch"], commit=numbers.pop("id"), **numbers)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from langgraph.checkpoint.base import CheckpointTuple
 from pydantic import TypeAdapter, ValidationError
 
+from swarm_graph.checkpoints.records import new_session_id
 from swarm_graph.config import repository_settings
 from swarm_graph.config_source import first_problem, one_line
 from swarm_graph.errors import NEEDS_REPOSITORY, InputError
@@ -140,7 +141,8 @@ class SessionRepository:
             raise InputError(NEEDS_REPOSITORY)
         repo = given if is_new else find_again(given, self.session, self.here, is_own=self.is_own)
         _check_diff(repo, writes_files=self.writes_files)
-        return {**repo, "branch": branch_name(self.session) if self.writes_files else ""}
+        name = self.session or new_session_id()  # without a thread the branch needs a name all the same
+        return {**repo, "branch": branch_name(name) if self.writes_files else ""}
 
     def moved(self, values: Mapping[str, Any]) -> Repository | None:
         """The repository of a session that is resumed, if it lies elsewhere now. Raises InputError."""

@@ -13,7 +13,7 @@ from swarm_graph import build_graph
 from swarm_graph.config import load_config, repository_settings
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.repository.git import Git
-from swarm_graph.repository.uncommitted import uncommitted
+from swarm_graph.repository.worktree import is_dirty
 from swarm_graph.sessions.kept_out import keep_out_of_git
 from swarm_graph.settings import RepositorySettings
 from swarm_graph.workflows.repository import branch_name, find_again, given_repository, resolve
@@ -91,7 +91,7 @@ def test_uncommitted_changes_come_along_as_a_commit_and_the_index_stays(repo: Pa
 
 
 def test_a_clean_tree_has_nothing_to_take_along(repo: Path) -> None:
-    assert uncommitted(Git(repo)) == []
+    assert is_dirty(Git(repo)) == []
     found = resolve(RepositorySettings(path=str(repo), with_changes=True))
     assert found["base"] == git(repo, "rev-parse", "HEAD")
 
@@ -158,7 +158,7 @@ def test_folders_of_ours_in_a_repository_are_no_changes_of_it(repo: Path, tmp_pa
     keep_out_of_git(repo / ".swarm", str(repo))
     keep_out_of_git(tmp_path / "outside", str(repo))
     keep_out_of_git(repo, str(repo))
-    assert uncommitted(Git(repo)) == []
+    assert is_dirty(Git(repo)) == []
     assert not (tmp_path / "outside").exists()
 
 

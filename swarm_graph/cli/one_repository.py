@@ -57,10 +57,10 @@ def tell_uncommitted(repo: RepositorySettings) -> None:
         InputError: There is no such repository.
     """
     from swarm_graph.repository.git import Git
-    from swarm_graph.repository.uncommitted import uncommitted
+    from swarm_graph.repository.worktree import is_dirty
     from swarm_graph.text import format_count
 
-    if repo.with_changes or not (changed := uncommitted(Git(repo.path))):
+    if repo.with_changes or not (changed := is_dirty(Git(repo.path))):
         return
     it, takes = ("is", "it") if len(changed) == 1 else ("are", "them")
     count = format_count(len(changed), "uncommitted change")

@@ -176,7 +176,9 @@ def _verdict_line(event: Event) -> Text:
 
 def _commit_line(event: Event) -> Text:
     numbers = figures_text(*(event.data[name] for name in ("files", "added", "deleted")))
-    return Text(printable(f"  commit {event.data['commit'][:7]}: {numbers}, branch {event.data['branch']}"))
+    note = f"; {event.data['note']}" if event.data["note"] else ""
+    text = f"  commit {event.data['commit'][:7]}: {numbers}, branch {event.data['branch']}{note}"
+    return Text(printable(text))
 
 
 class Progress:

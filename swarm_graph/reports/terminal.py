@@ -270,9 +270,17 @@ def _change_lines(coordinator: SwarmCoordinator, program: str) -> list[str]:
         f"  take it     {apply}",
     ]
     if coordinator.files and PATCH_FILE in coordinator.files.files():
-        patch = str((coordinator.files.folder if place else _shown_folder(coordinator.files)) / PATCH_FILE)
-        lines.append(f"  or          {shlex.join(['git', *place, 'am', patch])}")
+        lines.append(f"  or          {_am_command(coordinator.files, place)}")
     return lines
+
+
+def _am_command(output: Output, place: list[str]) -> str:
+    """The command that applies the patch of a session; `place` are git's words for another repository."""
+    from swarm_graph.repository.patch import am_command
+
+    patch = (output.folder if place else _shown_folder(output)) / PATCH_FILE
+    command = am_command(patch.read_bytes(), shlex.quote(str(patch)))
+    return shlex.join(["git", *place]) + command.removeprefix("git")
 
 
 def _shown_folder(output: Output) -> Path:

@@ -68,7 +68,8 @@ def change_files(state: Mapping[str, Any]) -> dict[str, bytes]:
     from swarm_graph.repository.patch import patch, stat
 
     repo = cast("ChangeState", state)["repo"]
-    return {PATCH_FILE: patch(repo, commits), STAT_FILE: stat(repo, commits).encode(errors="surrogateescape")}
+    figures = stat(repo, repo["base"], commits[-1])
+    return {PATCH_FILE: patch(repo, commits), STAT_FILE: figures.encode(errors="surrogateescape")}
 
 
 def diff_text(state: Mapping[str, Any]) -> str:
@@ -81,8 +82,7 @@ def diff_text(state: Mapping[str, Any]) -> str:
     commits = made_commits(state)
     if not commits:
         return ""
-    from swarm_graph.repository.git import Git
+    from swarm_graph.repository.patch import unified_diff
 
     repo = cast("ChangeState", state)["repo"]
-    diff = Git(repo["path"]).run("diff-tree", "-p", "-M", "--no-color", repo["base"], commits[-1])
-    return diff.decode(errors="replace")
+    return unified_diff(repo, repo["base"], commits[-1])

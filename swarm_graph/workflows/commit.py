@@ -29,12 +29,21 @@ FILES = ("documentation", "tests", "code")
 
 
 class Commit(NamedTuple):
-    """A commit as events and reports show it."""
+    """A commit as events and reports show it.
 
-    id: str
+    Attributes:
+        commit: Its id.
+        files: The number of files that it changes.
+        added: Lines.
+        deleted: Lines.
+        note: What of it is not in the worktree, and why.
+    """
+
+    commit: str
     files: int
     added: int
     deleted: int
+    note: str = ""
 
 
 class CommitNode(Runnable[ChangeState, dict[str, Any]]):
@@ -76,9 +85,8 @@ class CommitNode(Runnable[ChangeState, dict[str, Any]]):
             folder = worktree_folder(run.saver, session)
             name = session or state["repo"]["branch"].partition("/")[2]
             if made := await asyncio.to_thread(commit_state, state, name, folder):
-                update["commits"] = [*state.get("commits", []), made.id]
-                numbers = made._asdict()
-                emit("committed", branch=state["repo"]["branch"], commit=numbers.pop("id"), **numbers)
+                update["commits"] = [*state.get("commits", []), made.commit]
+                emit("committed", branch=state["repo"]["branch"], **made._asdict())
         if self._ends and (not self._last_round or is_done(state, self._last_round)):
             update["phase"] = end_phase(state)
         return update
@@ -108,7 +116,7 @@ def commit_state(state: ChangeState, session: str, worktree: Path | None) -> Com
         The commit; None if the files are those of the last commit.
     """
     from swarm_graph.repository.commits import commit
-    from swarm_graph.repository.worktree import open_worktree, update_worktree
+    from swarm_graph.repository.worktree import open_worktree
 
     repo = state["repo"]
     parent = [repo["base"], *state.get("commits", [])][-1]
@@ -121,10 +129,8 @@ def commit_state(state: ChangeState, session: str, worktree: Path | None) -> Com
         message=_message(state, session),
         date=commit_date(state),
     )
-    if worktree:
-        open_worktree(repo, session, worktree)
-        update_worktree(repo, session, worktree)
-    return None if made == parent else commit_figures(repo, parent, made)
+    notes = open_worktree(repo, session, worktree) if worktree else []
+    return None if made == parent else commit_figures(repo, parent, made)._replace(note="; ".join(notes))
 
 
 def written_files(state: ChangeState) -> dict[str, str]:

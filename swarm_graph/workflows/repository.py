@@ -15,7 +15,7 @@ from swarm_graph.config import repository_settings
 from swarm_graph.config_source import first_problem, one_line
 from swarm_graph.errors import NEEDS_REPOSITORY, InputError
 from swarm_graph.repository.git import Git
-from swarm_graph.repository.uncommitted import commit_uncommitted
+from swarm_graph.repository.worktree import changes_commit
 from swarm_graph.settings import RepositorySettings
 from swarm_graph.state import Repository
 
@@ -58,7 +58,7 @@ def _base(git: Git, settings: RepositorySettings) -> str:
     if settings.base == "HEAD" and git.try_run("rev-parse", "--verify", "--quiet", "HEAD").exit_code:
         raise InputError(f"the repository '{git.folder}' has no commit yet; commit its files first")
     base = git.commit_of(settings.base)
-    return commit_uncommitted(git, base) if settings.with_changes else base
+    return changes_commit(git, base) if settings.with_changes else base
 
 
 def _ends(git: Git, diff: str, base: str) -> tuple[str, str]:

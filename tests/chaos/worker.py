@@ -13,7 +13,9 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +23,9 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
+from swarm_graph import SwarmContext, SwarmCoordinator, build_graph, open_checkpointer
 from swarm_graph.checkpoints import database
+from swarm_graph.repository import git
 from swarm_graph.sessions.ids import get_session
 
 PRELOADED = (
@@ -76,11 +79,35 @@ class Points:
         Path.replace = replace  # type: ignore[assignment,method-assign]
         Path.unlink = unlink  # type: ignore[method-assign]
 
+    def watch_git(self) -> None:
+        """Before and after every git command is such a place, and in the midst of it: git dies, too."""
+        points, run_git = self, subprocess.run
+
+        def run(arguments: list[str], *, input: bytes, **options: Any) -> Any:
+            points.here()
+            if points.passed + 1 == points.die_at:
+                with subprocess.Popen(
+                    arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                    cwd=options["cwd"], env=options["env"],
+                ) as killed:  # fmt: skip
+                    assert killed.stdin
+                    killed.stdin.write(input[: points.die_at * 7 % (len(input) + 1)])
+                    time.sleep(points.die_at % 5 / 1000)
+                    killed.kill()
+            points.here()
+            done = run_git(arguments, input=input, **options)
+            points.here()
+            return done
+
+        git.subprocess.run = run  # type: ignore[attr-defined]
+
 
 def run(job: dict[str, Any]) -> int:
     """Runs or resumes the job's session; 0 when it has ended."""
     points = Points(job.get("die_at", 0))
     points.watch()
+    if "repo" in job["config"]:
+        points.watch_git()
     folder = Path(job["folder"])
     state = _run_tasks(job, folder) if "tasks" in job else _run_workflow(job, folder)
     (folder / "points").write_text(str(points.passed))
@@ -88,7 +115,11 @@ def run(job: dict[str, Any]) -> int:
 
 
 def _run_workflow(job: dict[str, Any], folder: Path) -> Any:
-    swarm = SwarmCoordinator(job["config"], data_dir=folder / ".swarm", output=folder / "output")
+    # With a clock that stands still the commits of a session are the same, too.
+    context = SwarmContext(clock=lambda: 1000.0) if "repo" in job["config"] else None
+    swarm = SwarmCoordinator(
+        job["config"], data_dir=folder / ".swarm", output=folder / "output", context=context
+    )
     if get_session(folder / ".swarm", job["session"]):
         return swarm.resume(job["session"])
     return swarm.run_workflow(job["request"], job["workflow"], session_id=job["session"])

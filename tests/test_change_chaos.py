@@ -1,0 +1,62 @@
+"""A session that changes a repository is killed (SIGKILL, real processes): it ends the same."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chaos.driver import Session, Worker
+from chaos.model_server import ModelServer
+from repositories import fingerprint, git, make_repository
+from support import SIMULATED
+
+pytestmark = pytest.mark.slow
+
+KILLS = 40
+FILES = {"calc.py": "def add(a, b):\n    return a - b\n", "old.py": "x = 1\n", "docs/use.md": "# Use\n"}
+
+
+def session(folder: Path, repository: Path, server: ModelServer) -> Session:
+    """A session on a copy of a repository: two rounds, then the documentation."""
+    repo = Path(shutil.copytree(repository, folder / "repo"))
+    settings = {**SIMULATED, "workflow": {"max_iterations": 2}, "repo": {"path": str(repo)}}
+    return Session(folder, "full", "Fix add", server, settings)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """What must be the same as after a run that nobody interrupts."""
+    repo, worktree = folder / "repo", folder / ".swarm/worktrees/s"
+    return {
+        "commits": git(repo, "log", "--format=%H", "main..swarm/s"),
+        "branches": git(repo, "for-each-ref", "--format=%(refname)"),
+        "worktrees": git(repo, "worktree", "list").count("\n") + 1,
+        "status": git(worktree, "status", "--porcelain"),
+        "locks": [str(path) for path in (repo / ".git").rglob("*.lock")],
+        "files": sorted(path.name for path in (folder / "output").rglob("*")),
+        "of the worktree": sorted(path.name for path in worktree.rglob("*")),
+    }
+
+
+def test_killed_anywhere_the_branch_ends_with_the_same_commits(worker: Worker, tmp_path: Path) -> None:
+    dice = random.Random(22)
+    repository = make_repository(tmp_path / "repository", FILES)
+    (repository / "mine.txt").write_text("not committed\n")
+    with ModelServer(latency=0) as server:
+        unbroken = session(tmp_path / "unbroken", repository, server)
+        unbroken.finish(worker)
+        expected, points = outcome(unbroken.folder), unbroken.points()
+        assert expected["commits"].count("\n") == 2
+        assert (expected["worktrees"], expected["status"], expected["locks"]) == (2, "", [])
+        killed = number = 0
+        while killed < KILLS:
+            attacked = session(tmp_path / str(number), repository, server)
+            before = fingerprint(attacked.folder / "repo")
+            while killed < KILLS and attacked.kill_at(worker, dice.randint(1, points)):
+                killed += 1
+            attacked.finish(worker)
+            assert outcome(attacked.folder) == expected, number
+            assert fingerprint(attacked.folder / "repo") == before, number
+            number += 1

@@ -161,6 +161,8 @@ class UnapprovedRound(TypedDict):
     code: dict[str, str]
     tests: dict[str, str]
     findings: list[Finding]
+    deleted: NotRequired[list[str]]
+    """Of a repository: the paths that it deleted."""
 
 
 class TaskRecord(TypedDict):

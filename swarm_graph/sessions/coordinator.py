@@ -78,7 +78,7 @@ from swarm_graph.workflows.builder import GraphBuilder
 from swarm_graph.workflows.check_document import check_evidence
 from swarm_graph.workflows.opening import Prepared
 from swarm_graph.workflows.pauses import Decision, Pause
-from swarm_graph.workflows.run_tests import run_in_thread, test_change_in_thread
+from swarm_graph.workflows.run_tests import run_in_thread
 
 
 class SwarmCoordinator:
@@ -411,11 +411,10 @@ class SwarmCoordinator:
         execution = self._resume_config(session, ("execution",)).config.execution
         with open_checkpointer(self.data_dir / DATABASE) as saver:
             state = await SessionStore(session.session, saver).state()
+            if state.get("repo"):
+                state = await asyncio.to_thread(self._found_again, state, session)
             if state.get("kind") == DOCUMENT:
                 evidence = check_evidence(state)
-            elif state.get("repo"):
-                change = await asyncio.to_thread(self._found_again, state, session)
-                evidence, _ = await test_change_in_thread(change, execution)
             else:
                 evidence = (await run_in_thread(state, execution)).evidence
             record = saver.catalogue.add_verification

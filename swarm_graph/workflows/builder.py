@@ -22,7 +22,7 @@ from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.in_loop import InLoop
 from swarm_graph.workflows.opening import Prepared, prepare
 from swarm_graph.workflows.pauses import pause_node
-from swarm_graph.workflows.run_tests import RunChangeTestsNode, RunTestsNode, next_step
+from swarm_graph.workflows.run_tests import RunTestsNode, next_step
 from swarm_graph.workflows.verdict import complete, complete_own, reviews_of_round, verdict_node
 
 Choose = Callable[[Any], Hashable | list[Hashable]]
@@ -232,8 +232,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
 
     def _place_run_tests(self) -> str:
         """Add the node `run_tests`; returns its name."""
-        node = RunChangeTestsNode if self.makes_change else RunTestsNode
-        self.add_node(RUN_TESTS, node(self.bindings.config))
+        self.add_node(RUN_TESTS, RunTestsNode(self.bindings.config))
         return RUN_TESTS
 
     @property

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from langgraph.runtime import get_runtime
 
@@ -16,6 +16,7 @@ from swarm_graph.roles.findings import SEVERITIES, comparable, judge
 from swarm_graph.roles.syntax import syntax_problem
 from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.state import (
+    ChangeState,
     Finding,
     Review,
     SwarmState,
@@ -93,11 +94,15 @@ def _unapproved(state: SwarmState, findings: list[Finding], iteration: int) -> d
     this_round = UnapprovedRound(
         iteration=iteration, code=state.get("code", {}), tests=state.get("tests", {}), findings=findings
     )
+    if "deleted" in state:  # of a repository
+        this_round["deleted"] = cast("ChangeState", state)["deleted"]
     best = min([this_round, *filter(None, [state.get("best")])], key=gravity)
-    fingerprint = sha256(json.dumps(this_round["code"], sort_keys=True).encode()).hexdigest()[:16]
+    made = [this_round["code"], *([sorted(gone)] if (gone := this_round.get("deleted")) else [])]
+    fingerprint = sha256(json.dumps(made, sort_keys=True)[1:-1].encode()).hexdigest()[:16]
     update: dict[str, Any] = {"best": best, "codes": [*state.get("codes", []), fingerprint]}
     if circling := _circling(state, fingerprint, findings, iteration):
-        update |= {"circling": circling, **{key: best[key] for key in ("code", "tests", "findings")}}
+        kept = {key: value for key, value in best.items() if key != "iteration"}
+        update |= {"circling": circling, **kept}
     return update
 
 

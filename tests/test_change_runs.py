@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from repositories import commit_files, fingerprint, git, make_repository
-from support import APPROVED, REFUSED, SIMULATED, Answer, Crew, config, thread, write_config
+from support import APPROVED, REFUSED, SIMULATED, TESTS, Answer, Crew, config, thread, write_config
 from warm import ENVIRONMENT, run
 
 from swarm_graph import SwarmCoordinator, SwarmManager, build_graph, open_checkpointer
@@ -22,7 +22,7 @@ CALC = "def add(a, b):\n    return a - b\n"
 FIXED = "def add(a, b):\n    return a + b\n"
 FILES = {"calc.py": CALC, "docs/use.md": "# Use\n", "data.bin": b"\0\1\2"}
 FIX = f"```python path=calc.py\n{FIXED}```"
-CHANGE = {**SIMULATED, "workflow": {"kind": "change"}}
+README = "```markdown path=README.md\n# Calc\n```"
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def repo(tmp_path: Path) -> Path:
 
 
 def crew(**script: Answer) -> Crew:
-    return Crew({"coder": FIX, **script})
+    return Crew({"coder": FIX, "tester": TESTS, "documenter": README, **script})
 
 
 def coordinator(

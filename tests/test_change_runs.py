@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from repositories import commit_files, fingerprint, git, make_repository
-from support import APPROVED, REFUSED, SIMULATED, TESTS, Answer, Crew, config, thread, write_config
+from support import APPROVED, REFUSED, SIMULATED, TESTS, Crew, config, sandbox, thread, write_config
 from warm import ENVIRONMENT, run
 
 from swarm_graph import SwarmCoordinator, SwarmManager, build_graph, open_checkpointer
 from swarm_graph.errors import InputError, RepositoryError
 from swarm_graph.sessions.history import find_moment, fork, moments
+from swarm_graph.testing import Answer
 
 CALC = "def add(a, b):\n    return a - b\n"
 FIXED = "def add(a, b):\n    return a + b\n"
-FILES = {"calc.py": CALC, "docs/use.md": "# Use\n", "data.bin": b"\0\1\2"}
+FILES: dict[str, str | bytes] = {"calc.py": CALC, "docs/use.md": "# Use\n", "data.bin": b"\0\1\2"}
 FIX = f"```python path=calc.py\n{FIXED}```"
 README = "```markdown path=README.md\n# Calc\n```"
 
@@ -164,6 +165,98 @@ def test_uncommitted_changes_are_taken_along_when_wanted(repo: Path, tmp_path: P
     assert fingerprint(repo) == before
     assert len(log(repo, "swarm/s")) == 2
     assert git(repo, "show", "swarm/s:mine.txt") == "mine"
+
+
+SHOP: dict[str, str | bytes] = {
+    "pyproject.toml": "[tool.pytest.ini_options]\npythonpath = ['.']\n",
+    "shop/__init__.py": "",
+    "shop/prices.py": "def total(prices):\n    return sum(prices)\n",
+    "shop/bill.py": "from shop.prices import total\n\n\ndef bill(prices):\n    return f'{total(prices)} EUR'\n",  # noqa: E501
+    "tests/test_bill.py": "from shop.bill import bill\n\n\ndef test_bill():\n    assert bill([1, 2]) == '3 EUR'\n",  # noqa: E501
+}
+FEATURE = """\
+```python path=shop/discounts.py
+def less(amount, percent):
+    return amount * (100 - percent) // 100
+```
+
+```python path=shop/prices.py
+from shop.discounts import less
+
+
+def total(prices, discount=0):
+    return less(sum(prices), discount)
+```
+
+```python path=shop/bill.py
+from shop.prices import total
+
+
+def bill(prices, discount=0):
+    return f'{total(prices, discount)} EUR'
+```
+
+```python path=shop/__init__.py
+from shop.bill import bill
+
+__all__ = ["bill"]
+```
+"""
+FEATURE_TEST = """\
+```python path=tests/test_discount.py
+from shop import bill
+
+
+def test_discount():
+    assert bill([100], 10) == '90 EUR'
+```
+"""
+
+
+def test_a_feature_over_four_files_is_tested_before_and_after(tmp_path: Path) -> None:
+    repo = make_repository(tmp_path / "shop", SHOP)
+    models = crew(coder=FEATURE, tester=FEATURE_TEST)
+    swarm = coordinator(tmp_path, repo, models, execution={"mode": "auto"})
+    state: Any = swarm.run_workflow("A discount in percent", "full", session_id="s")
+    (evidence,) = [review["evidence"] for review in state["reviews"] if "evidence" in review]
+    assert (evidence["outcome"], evidence["passed"], evidence["sandbox"]) == ("passed", 2, sandbox())
+    assert state["baseline"]["passed"] == 1
+    assert git(repo, "show", "--name-only", "--format=", state["commits"][0]).split() == [
+        "shop/__init__.py",
+        "shop/bill.py",
+        "shop/discounts.py",
+        "shop/prices.py",
+        "tests/test_discount.py",
+    ]
+
+
+def test_what_a_change_breaks_refuses_it(tmp_path: Path) -> None:
+    repo = make_repository(tmp_path / "shop", SHOP)
+    broken = "```python path=shop/prices.py\ndef total(prices):\n    return 0\n```"
+    swarm = coordinator(
+        tmp_path, repo, crew(coder=broken), execution={"mode": "auto"}, workflow={"max_iterations": 1}
+    )
+    state: Any = swarm.run_workflow("Break it", session_id="s")
+    assert state["approved"] is False
+    assert any("test_bill" in finding["problem"] for finding in state["findings"])
+    assert "Swarm-Verdict: not approved, " in git(repo, "log", "-1", "--format=%B", "swarm/s")
+
+
+def test_a_rename_is_one_for_git(tmp_path: Path) -> None:
+    repo = make_repository(tmp_path / "shop", SHOP)
+    answer = "RENAME shop/bill.py -> shop/invoice.py\nRENAME tests/test_bill.py -> tests/test_invoice.py\n"
+    test = str(SHOP["tests/test_bill.py"]).replace("shop.bill", "shop.invoice")
+    models = crew(coder=f"{answer}\n```python path=tests/test_invoice.py\n{test}```")
+    swarm = coordinator(tmp_path, repo, models, execution={"mode": "auto"})
+    state: Any = swarm.run_workflow("Rename bill.py and test_bill.py to invoice", session_id="s")
+    assert state["approved"]
+    assert sorted(state["deleted"]) == ["shop/bill.py", "tests/test_bill.py"]
+    renames = git(repo, "diff", "-M", "--name-status", "main", "swarm/s").splitlines()
+    assert [line.split("\t")[1:] for line in renames if line[0] == "R"] == [
+        ["shop/bill.py", "shop/invoice.py"],
+        ["tests/test_bill.py", "tests/test_invoice.py"],
+    ]
+    assert not (tmp_path / "data/worktrees/s/shop/bill.py").exists()
 
 
 def test_a_workflow_of_the_users_own_commits_too(repo: Path, tmp_path: Path) -> None:

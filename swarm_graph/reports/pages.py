@@ -16,7 +16,7 @@ from swarm_graph.roles.documents import DOCUMENT_FILE
 from swarm_graph.roles.findings import SEVERITIES, finding_line, judge
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.artifacts import document_text
-from swarm_graph.sessions.change import PATCH_FILE
+from swarm_graph.sessions.change_summary import PATCH_FILE
 from swarm_graph.sessions.summary_html import SIMULATED_HTML, roles_table
 from swarm_graph.state import ChangeState, Review, SwarmState, verdict_word
 from swarm_graph.text import local_time

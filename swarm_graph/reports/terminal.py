@@ -15,7 +15,7 @@ from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import finding_line
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_evidence
-from swarm_graph.sessions.change import PATCH_FILE, SHORT_ID, change_summary
+from swarm_graph.sessions.change_summary import PATCH_FILE, SHORT_ID, change_summary
 from swarm_graph.sessions.ids import open_catalogue
 from swarm_graph.sessions.metrics import total_evaluated
 from swarm_graph.state import DATA_DIR, DOCUMENT, Task, TaskStatus

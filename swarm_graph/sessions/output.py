@@ -17,7 +17,7 @@ from swarm_graph.errors import InputError, StorageError
 from swarm_graph.roles.documents import DOCUMENT_FILE
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.artifacts import project_files, text_files
-from swarm_graph.sessions.change import PATCH_FILE, STAT_FILE
+from swarm_graph.sessions.change_summary import PATCH_FILE, STAT_FILE
 from swarm_graph.state import SwarmState, TaskRecord
 from swarm_graph.tasks.results import RESULTS_DIR, result_file, result_files, result_text
 from swarm_graph.text import to_json

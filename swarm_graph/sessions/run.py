@@ -14,7 +14,7 @@ from swarm_graph.errors import InputError, ModelError, OverBudget, Stopped
 from swarm_graph.events import Event, Kind, parse_event
 from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.run import RunOptions
-from swarm_graph.sessions.change import change_files, made_commits
+from swarm_graph.sessions.change_summary import change_files, made_commits
 from swarm_graph.sessions.logs import log
 from swarm_graph.sessions.output import Output
 from swarm_graph.sessions.state_json import state_document

@@ -84,7 +84,8 @@ class CommitNode(Runnable[ChangeState, dict[str, Any]]):
         async with run.branch():
             folder = worktree_folder(run.saver, session)
             name = session or state["repo"]["branch"].partition("/")[2]
-            if made := await asyncio.to_thread(commit_state, state, name, folder):
+            about = "Documentation: " if self.name == COMMIT_LAST else ""
+            if made := await asyncio.to_thread(commit_state, state, name, folder, about):
                 update["commits"] = [*state.get("commits", []), made.commit]
                 emit("committed", branch=state["repo"]["branch"], **made._asdict())
         if self._ends and (not self._last_round or is_done(state, self._last_round)):
@@ -102,7 +103,7 @@ def worktree_folder(saver: object, session: str) -> Path | None:
     return Path(saver.path).absolute().parent / WORKTREES / name
 
 
-def commit_state(state: ChangeState, session: str, worktree: Path | None) -> Commit | None:
+def commit_state(state: ChangeState, session: str, worktree: Path | None, about: str = "") -> Commit | None:
     """Commit the files of a state to its branch, and bring the worktree there.
 
     The same state gives the same commit: its date comes from the state.
@@ -111,6 +112,7 @@ def commit_state(state: ChangeState, session: str, worktree: Path | None) -> Com
         state: The state.
         session: The session.
         worktree: The folder of the worktree; None if it has none.
+        about: What the subject of the commit begins with, before the request.
 
     Returns:
         The commit; None if the files are those of the last commit.
@@ -126,7 +128,7 @@ def commit_state(state: ChangeState, session: str, worktree: Path | None) -> Com
         parent=parent,
         written=written_files(state),
         deleted=state.get("deleted", []),
-        message=_message(state, session),
+        message=_message(state, session, about),
         date=commit_date(state),
     )
     notes = open_worktree(repo, session, worktree) if worktree else []
@@ -146,7 +148,7 @@ def commit_date(state: ChangeState) -> float:
     return max((task["completed_at"] for task in state.get("tasks", {}).values()), default=0.0)
 
 
-def _message(state: ChangeState, session: str) -> str:
+def _message(state: ChangeState, session: str, about: str) -> str:
     """The request as the subject, and the session, round and verdict as trailers."""
     from swarm_graph.repository.commits import message
 
@@ -154,7 +156,7 @@ def _message(state: ChangeState, session: str) -> str:
     verdict = verdict_word(state.get("approved"), "complete") or "none"
     with_findings = f"{verdict}, {format_count(findings, 'finding')}" if findings else verdict
     return message(
-        state.get("request", ""),
+        f"{about}{state.get('request', '')}",
         session=session,
         verdict=with_findings,
         round=max(state.get("iteration", 0), 1),

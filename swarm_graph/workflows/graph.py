@@ -335,7 +335,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
 
         is_own = recorder is None or recorder.knows_as_own
         writes_files = bool(cast("Any", self.builder).writes_files)
-        return SessionRepository(thread.id, self.bindings.config.repo, is_own, writes_files)
+        places = recorder.places if recorder else UNMOVED
+        return SessionRepository(thread.id, self.bindings.config.repo, is_own, writes_files, places)
 
     def _manual_edit(self, config: RunnableConfig) -> AbstractContextManager[None]:
         thread = self._thread(config)

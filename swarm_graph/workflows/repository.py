@@ -10,6 +10,7 @@ from urllib.parse import quote
 from langgraph.checkpoint.base import CheckpointTuple
 from pydantic import TypeAdapter, ValidationError
 
+from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.checkpoints.records import new_session_id
 from swarm_graph.config import repository_settings
 from swarm_graph.config_source import first_problem, one_line
@@ -112,12 +113,14 @@ class SessionRepository:
         here: The repository that the configuration names.
         is_own: Whether the user began the session, or has trusted it.
         writes_files: Whether a role of the graph writes files, so that the session has a branch.
+        places: Where the files of the session lie now.
     """
 
     session: str
     here: RepositorySettings | None
     is_own: bool
     writes_files: bool
+    places: Places = UNMOVED
 
     def of_request(
         self, request: Mapping[str, Any], saved: CheckpointTuple | None, *, is_new: bool
@@ -136,10 +139,10 @@ class SessionRepository:
         given: Repository | None = request.get("repo")
         if known:
             place = RepositorySettings(path=given["path"]) if given and is_new else self.here
-            return find_again(known, self.session, place, is_own=self.is_own)
+            return self._find_again(known, place)
         if given is None:
             raise InputError(NEEDS_REPOSITORY)
-        repo = given if is_new else find_again(given, self.session, self.here, is_own=self.is_own)
+        repo = given if is_new else self._find_again(given, self.here)
         _check_diff(repo, writes_files=self.writes_files)
         name = self.session or new_session_id()  # without a thread the branch needs a name all the same
         return {**repo, "branch": branch_name(name) if self.writes_files else ""}
@@ -149,8 +152,12 @@ class SessionRepository:
         repo: Repository | None = values.get("repo")
         if repo is None:
             return None
-        found = find_again(repo, self.session, self.here, is_own=self.is_own)
+        found = self._find_again(repo, self.here)
         return found if found["path"] != repo["path"] else None
+
+    def _find_again(self, repo: Repository, here: RepositorySettings | None) -> Repository:
+        present: Repository = {**repo, "path": self.places.present(repo["path"])}
+        return find_again(present, self.session, here, is_own=self.is_own)
 
 
 def _check_diff(repo: Repository, *, writes_files: bool) -> None:

@@ -260,6 +260,10 @@ class SwarmConfig(Settings):
             )
         return self.model_copy(update={"repo": repo}).with_kind(CHANGE)
 
+    def without_repo(self) -> SwarmConfig:
+        """A copy for a task graph, which changes no repository."""
+        return self.model_copy(update={"repo": None}).with_kind("code") if self.repo else self
+
     @property
     def graph_settings(self) -> tuple[Any, ...]:
         """The values of the settings that decide which nodes a graph has."""

@@ -47,6 +47,8 @@ VARIES = [
     (r"\b[\d.]+ MB after\b", "0.30 MB after"),
     (r"\b\d+(\.\d+)? [GM]B free\b", "120 GB free"),
     (r"\bsandbox: (bubblewrap|landlock)\b", "sandbox: bubblewrap"),
+    (r"\b[0-9a-f]{12}\b(?=[,.]|$)", "1a2b3c4d5e6f"),
+    (r"^index [0-9a-f]+\.\.[0-9a-f]+", "index 1a2b3c4..5d6e7f8"),
     (r"(sandbox: bubblewrap\) +)[\d.]+$", r"\g<1>1.2"),
 ]
 """What differs from run to run and from machine to machine, and what the pages show instead."""

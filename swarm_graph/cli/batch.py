@@ -14,7 +14,7 @@ import click
 
 from swarm_graph.cli.console import print_result, say
 from swarm_graph.cli.display import Display
-from swarm_graph.cli.options import Option, SessionOptions, kind_option, read_file, resuming_options
+from swarm_graph.cli.options import Option, SessionOptions, batch_options, kind_option, read_file
 from swarm_graph.cli.session_runner import (
     Work,
     new_config,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from swarm_graph.config import SwarmConfig
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.state import SwarmResult
+    from swarm_graph.tasks.repository_files import RepositoryCopies
     from swarm_graph.tasks.spec import TaskSpec
 
 
@@ -83,7 +84,7 @@ dry_run_option: Option = click.option(
 @click.option("--retry-failed", is_flag=True, help="Resume --session (default: the newest unfinished batch).")
 @dry_run_option
 @kind_option
-@resuming_options
+@batch_options
 def batch(
     inputs: tuple[str, ...],
     prompt: str | None,
@@ -99,10 +100,10 @@ def batch(
 ) -> None:
     """Run one task per document or row, in parallel as far as the servers allow.
 
-    INPUT is a file, a folder or a quoted pattern. Documents are text, PDF, DOCX, XLSX, PPTX, HTML and
-    EML files. A .csv, .tsv, .jsonl or .ndjson file and a .json file
-    with an array of objects give one task per row. Each result is a file; results.csv and results.jsonl
-    hold all of them. `resume` continues after a stop.
+    INPUT is a file, a folder or a quoted pattern; with --repo also one of the commit, as in 'repo:src/*.py'.
+    Documents are text, PDF, DOCX, XLSX, PPTX, HTML and EML files. A .csv, .tsv, .jsonl or .ndjson file and a
+    .json file with an array of objects give one task per row. Each result is a file; results.csv and
+    results.jsonl hold all of them. `resume` continues after a stop.
     """
     from swarm_graph.config_source import unknown_name
     from swarm_graph.tasks.files import batch_tasks
@@ -116,6 +117,7 @@ def batch(
         raise InputError(f"batch needs {missing}, as in swarm-graph batch 'docs/*.txt' --prompt extract.md")
     if role not in (known := new_config(options).role_names):
         raise InputError(f"--role: {unknown_name('role', role, known)}")
+    inputs = tuple(repository_copies(new_config(options), options).inputs(inputs))
     schema = read_schema(answer) if answer else None
     is_name = not ("/" in prompt or "." in prompt or Path(prompt).is_file())
     prompt = prompt if is_name or "/" in prompt or "." in prompt else f"./{prompt}"
@@ -131,6 +133,13 @@ def batch(
     names = dict.fromkeys(spec.source_file for spec in specs if spec.source_file)
     tables: list[tuple[TaskFileKind, str]] = [("rows", name) for name in names]
     run_tasks("", specs, session, options, tables, dry_run=dry_run)
+
+
+def repository_copies(config: SwarmConfig, options: SessionOptions) -> RepositoryCopies:
+    """The files of a repository that tasks and inputs name as `repo:PATH`."""
+    from swarm_graph.tasks.repository_files import RepositoryCopies
+
+    return RepositoryCopies(config.repo, Path(options.data_dir))
 
 
 def _prompts_dir(options: SessionOptions) -> str | None:
@@ -214,7 +223,9 @@ def run_tasks(
     display = Display(options)
     coordinator = new_coordinator(options, display)
     if dry_run:
-        print_dry_run(request, specs, coordinator.config, options.as_json)
+        config = coordinator.config
+        copies = repository_copies(config, options)
+        print_dry_run(request, list(map(copies.task, specs)), config.without_repo(), options.as_json)
         return
     work = tasks_work(coordinator, request, specs, files, session_id, follow_up=follow_up, kind=options.kind)
     run_session(coordinator, display, work)

@@ -86,9 +86,15 @@ repo_option: Option = click.option(
     "--repo", metavar="DIR", default="", callback=lambda *given: _not_empty(*given),
     help="Change the git repository in DIR, on a branch of its own; your files stay as they are.",
 )  # fmt: skip
+base_option: Option = click.option(
+    "--base", metavar="REF", default="", help="With --repo: begin at this commit, not at HEAD."
+)
+with_changes_option: Option = click.option(
+    "--with-changes", is_flag=True, help="With --repo: take your uncommitted changes along."
+)
+REPOSITORY_OF_TASKS = (repo_option, base_option, with_changes_option)
 REPOSITORY_OPTIONS = (
-    repo_option,
-    click.option("--base", metavar="REF", default="", help="With --repo: begin at this commit, not at HEAD."),
+    *REPOSITORY_OF_TASKS,
     click.option(
         "--only", "only_files", metavar="GLOB", multiple=True,
         help="With --repo: only these paths may be changed; repeatable.",
@@ -97,7 +103,6 @@ REPOSITORY_OPTIONS = (
         "--read-only-files", metavar="GLOB", multiple=True,
         help="With --repo: these paths may not be changed; repeatable.",
     ),
-    click.option("--with-changes", is_flag=True, help="With --repo: take your uncommitted changes along."),
     click.option(
         "--diff", metavar="RANGE", default="",
         help="With --repo and --workflow review_only: review this range, as in main...",
@@ -176,6 +181,8 @@ all_session_options: Option = session_options(*_ALL, *REPOSITORY_OPTIONS)
 """Every option of the commands that run sessions."""
 resuming_options: Option = session_options(*_ALL, repo_option, trust_option)
 """Every option of the commands that resume sessions."""
+batch_options: Option = session_options(*_ALL, *REPOSITORY_OF_TASKS, trust_option)
+"""Every option of `batch`, which makes sessions and resumes them."""
 
 
 def _log_to(path: str | None) -> None:

@@ -71,7 +71,7 @@ from swarm_graph.state import (
     has_ended,
     with_every_key,
 )
-from swarm_graph.tasks.spec import TaskSpec, task_specs, with_paths
+from swarm_graph.tasks.spec import TaskSpec, names_repository, task_specs, with_paths
 from swarm_graph.text import to_json
 from swarm_graph.workflows.build import new_builder
 from swarm_graph.workflows.builder import GraphBuilder
@@ -209,6 +209,9 @@ class SwarmCoordinator:
         checkpointing = self.config.features.enable_checkpointing
         session = get_session(self.data_dir, session_id) if checkpointing else None
         config = with_kind_of_request(self.config, kind, session if follow_up else None)
+        if workflow_type == "custom":
+            await asyncio.to_thread(self._read_from_repository, config)
+            config = config.without_repo()
         check_repository(config, followed=follow_up)
         builder = self._new_builder(workflow_type, config=config)
         given = self._request(user_request, workflow_type)
@@ -220,6 +223,15 @@ class SwarmCoordinator:
         sources = await asyncio.to_thread(self._sources_of_request, builder, session_id, session, prepared)
         self._tasks, self._made_from = {}, []  # only now: after a refused request they are still there
         return await self._start(builder, workflow_type, session_id, session, prepared, sources)
+
+    def _read_from_repository(self, config: SwarmConfig) -> None:
+        """Let the added tasks read copies of the files that they name as `repo:PATH`. Raises InputError."""
+        if not config.repo and not any(names_repository(spec) for spec in self._tasks.values()):
+            return
+        from swarm_graph.tasks.repository_files import RepositoryCopies  # most task graphs need no git
+
+        copies = RepositoryCopies(config.repo, self.data_dir)
+        self._tasks = {name: copies.task(spec) for name, spec in self._tasks.items()}
 
     def _sources_of_request(
         self, builder: GraphBuilder, session_id: str, session: Session | None, prepared: Prepared

@@ -17,7 +17,7 @@ from swarm_graph.state import AgentRole
 from swarm_graph.tasks.inputs import find_inputs, shown
 from swarm_graph.tasks.prompting import HOLES
 from swarm_graph.tasks.rows import JSON_LINES, read_text, rows_of
-from swarm_graph.tasks.spec import TaskSpec, task_specs, with_absolute_paths
+from swarm_graph.tasks.spec import REPOSITORY, TaskSpec, task_specs, with_absolute_paths, with_paths
 from swarm_graph.tasks.tables import TABLES
 
 TASK_COLUMNS = [name for name in TaskSpec.model_fields if name != "source_file"]
@@ -34,9 +34,9 @@ def read_tasks(
 ) -> tuple[str, list[TaskSpec]]:
     """The request and the tasks of a task file.
 
-    YAML and JSON hold a list of tasks, or an object with `tasks` and `request`; JSON Lines hold a task per
-    line. A table (.csv, .tsv) holds a task per row: lists are separated by spaces, and columns that are not
-    fields of a task become its metadata.
+    YAML and JSON hold a list of tasks, or an object with `tasks`, `request` and `repo`; JSON Lines hold a
+    task per line. A table (.csv, .tsv) holds a task per row: lists are separated by spaces, and columns that
+    are not fields of a task become its metadata.
 
     Args:
         path: The file. The paths in it are relative to its folder.
@@ -52,16 +52,33 @@ def read_tasks(
     path = Path(path)
     suffix = path.suffix.lower()
     tasks: Any = rows_of(path) if suffix in (*TABLES, *JSON_LINES) else _parsed(path)
-    request = ""
+    request = repo = ""
     if isinstance(tasks, Mapping) and "tasks" in tasks:
-        if unknown := [key for key in tasks if key not in ("tasks", "request", "$schema")]:
-            raise InputError(f"{path}: unknown key '{unknown[0]}'; expected tasks, and optionally request")
+        if unknown := [key for key in tasks if key not in ("tasks", "request", "repo", "$schema")]:
+            raise InputError(
+                f"{path}: unknown key '{unknown[0]}'; expected tasks, and optionally request and repo"
+            )
+        repo = str(tasks.get("repo") or "")
         request, tasks = str(tasks.get("request") or ""), tasks["tasks"]
     try:
         specs = task_specs([_from_row(row) for row in tasks] if suffix in TABLES else tasks, roles)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    specs = [_in_repository(spec, repo, path.parent) for spec in specs]
     return request, [with_absolute_paths(spec, path.parent) for spec in specs]
+
+
+def _in_repository(spec: TaskSpec, repo: str, folder: Path) -> TaskSpec:
+    """A task whose paths `repo:PATH` name the repository of its file; `repo:DIR//PATH` names its own."""
+
+    def whole(name: str) -> str:
+        if not name.startswith(REPOSITORY):
+            return name
+        own, _, path = name.removeprefix(REPOSITORY).rpartition("//")
+        place = own or repo
+        return f"{REPOSITORY}{(folder / place).absolute()}//{path}" if place else name
+
+    return with_paths(spec, whole)
 
 
 def _parsed(path: Path) -> Any:

@@ -27,6 +27,8 @@ from swarm_graph.state import AgentRole, Task, TaskRecord, TaskStatus
 from swarm_graph.tasks.conditions import Condition
 from swarm_graph.text import check_json_like
 
+REPOSITORY = "repo:"
+"""How the path of a file begins that is read from a repository: `repo:PATH`, or `repo:DIR//PATH`."""
 MIN_PART_TOKENS = 100
 """Of `split`; smaller parts say too little by themselves."""
 MAX_ID_BYTES = 240
@@ -73,7 +75,10 @@ class TaskSpec(BaseModel):
         None, description="An entry of model_config.multi_model in place of the role's own."
     )
     files: list[str] = Field(
-        [], description="Text files and documents that the prompt shows; read when the task starts."
+        [], description=
+        description="Text files and documents that the prompt shows; read when the task starts. `repo:PATH` "
+        "is one of a repository.",
+    
     )
     split: Annotated[Integer, Field(ge=MIN_PART_TOKENS)] | Literal["auto"] | None = Field(
         None,
@@ -202,7 +207,9 @@ def with_absolute_paths(spec: TaskSpec, folder: Path) -> TaskSpec:
         spec: The task.
         folder: The folder that its paths are relative to.
     """
-    return with_paths(spec, lambda name: str((folder / name).absolute()))
+    return with_paths(
+        spec, lambda name: name if name.startswith(REPOSITORY) else str((folder / name).absolute())
+    )
 
 
 def with_paths(spec: TaskSpec, path: Callable[[str], str]) -> TaskSpec:
@@ -214,6 +221,11 @@ def with_paths(spec: TaskSpec, path: Callable[[str], str]) -> TaskSpec:
     """
     prompt = path(spec.prompt) if spec.prompt and is_path(spec.prompt) else spec.prompt
     return spec.model_copy(update={"files": [path(name) for name in spec.files], "prompt": prompt})
+
+
+def names_repository(spec: TaskSpec) -> bool:
+    """Whether a task reads a file of a repository."""
+    return any(name.startswith(REPOSITORY) for name in spec.files)
 
 
 def pending_record(spec: TaskSpec, rank: Sequence[int], added_at: float = 0.0) -> TaskRecord:
@@ -249,6 +261,7 @@ def tasks_schema() -> dict[str, Any]:
         "properties": {
             "tasks": {"type": "array", "items": task, "minItems": 1},
             "request": {"type": "string"},
+            "repo": {"type": "string"},
         },
         "required": ["tasks"],
         "$defs": definitions,

@@ -75,10 +75,9 @@ class TaskSpec(BaseModel):
         None, description="An entry of model_config.multi_model in place of the role's own."
     )
     files: list[str] = Field(
-        [], description=
+        [],
         description="Text files and documents that the prompt shows; read when the task starts. `repo:PATH` "
         "is one of a repository.",
-    
     )
     split: Annotated[Integer, Field(ge=MIN_PART_TOKENS)] | Literal["auto"] | None = Field(
         None,

@@ -262,7 +262,9 @@ class SwarmConfig(Settings):
 
     def without_repo(self) -> SwarmConfig:
         """A copy for a task graph, which changes no repository."""
-        return self.model_copy(update={"repo": None}).with_kind("code") if self.repo else self
+        return (
+            self.model_copy(update={"repo": None}).with_kind("code") if self.workflow.kind == CHANGE else self
+        )
 
     @property
     def graph_settings(self) -> tuple[Any, ...]:

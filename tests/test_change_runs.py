@@ -75,7 +75,7 @@ def test_a_session_ends_with_a_branch_a_worktree_and_a_patch(repo: Path, tmp_pat
     document = json.loads((folder / "swarm_state_s.json").read_text())
     assert (document["kind"], document["commits"]) == ("change", state["commits"])
     assert document["repository"]["branch"] == "swarm/s"
-    assert "changes.patch" in document["files"]
+    assert {"changes.patch", "findings.json", "findings.sarif"} <= {*document["files"]}
 
 
 def test_each_round_is_a_commit_with_its_verdict(repo: Path) -> None:

@@ -188,6 +188,16 @@ def test_a_review_needs_a_range_and_a_change_takes_none(repo: Path) -> None:
         build_graph("standard", config=settings).invoke(given)
 
 
+def test_doctor_finds_the_repository(repo: Path, tmp_path: Path) -> None:
+    write_config(tmp_path, repo={"path": "repo"})
+    done = run("doctor", cwd=tmp_path, text=True)
+    assert f"{repo}, at {git(repo, 'rev-parse', 'HEAD')[:12]} (HEAD)" in " ".join(done.stdout.split())
+    write_config(tmp_path, repo={"path": "nowhere"})
+    done = run("doctor", cwd=tmp_path, text=True)
+    assert done.returncode == 1
+    assert "is not a folder" in done.stdout
+
+
 # --- the command line ----------------------------------------------------------------------------
 
 

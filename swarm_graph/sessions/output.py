@@ -18,6 +18,7 @@ from swarm_graph.roles.documents import DOCUMENT_FILE
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.artifacts import project_files, text_files
 from swarm_graph.sessions.change_summary import PATCH_FILE, STAT_FILE
+from swarm_graph.sessions.findings_files import FINDINGS_FILES, findings_files
 from swarm_graph.state import SwarmState, TaskRecord
 from swarm_graph.tasks.results import RESULTS_DIR, result_file, result_files, result_text
 from swarm_graph.text import to_json
@@ -62,7 +63,16 @@ def _artifact_names(roles: Roles) -> list[str]:
     text_files = dict.fromkeys(role.text_file for role in roles.all() if role.text_file)
     tables = ("results.csv", "results.jsonl")
     change = (PATCH_FILE, STAT_FILE)
-    return [PROJECT_DIR, DOCUMENT_FILE, RESULTS_DIR, *tables, *text_files, "notes.md", *change]
+    return [
+        PROJECT_DIR,
+        DOCUMENT_FILE,
+        RESULTS_DIR,
+        *tables,
+        *text_files,
+        "notes.md",
+        *change,
+        *FINDINGS_FILES,
+    ]
 
 
 class Output:
@@ -113,7 +123,7 @@ class Output:
         existing = [path for path in self._existing() if path.startswith(f"{PROJECT_DIR}/")]
         if deleted := [path for path in existing if path not in project]:
             self._delete(deleted)  # first, because a file may have become a folder, or a folder a file
-        texts = text_files(state, self._roles)
+        texts = {**text_files(state, self._roles), **findings_files(state)}
         self._write({**texts, **result_files(state, self._roles, self._places), **project})
 
     def write_change(self, files: Mapping[str, bytes]) -> None:

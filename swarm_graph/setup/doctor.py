@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from swarm_graph.config import SwarmConfig
-from swarm_graph.errors import ConfigError
+from swarm_graph.errors import ConfigError, SwarmError
 from swarm_graph.prompts.template import replaced
 from swarm_graph.sandbox.bare import UNSAFE
 from swarm_graph.sandbox.choice import problems
@@ -43,6 +43,7 @@ async def examine(
         _check_python(),
         *(await check_servers(config) if servers is None else servers),
         *_check_prompts(config),
+        *_check_repository(config),
         *_check_execution(config.execution),
         _check_folder("data folder", data_dir),
         _check_folder("output folder", output_dir),
@@ -71,6 +72,20 @@ def _check_prompts(config: SwarmConfig) -> Iterator[Check]:
             yield Check("prompts", True, f"{config.prompts_dir} replaces or adds {names}{makes}")
     except ConfigError as error:
         yield failed_check("prompts", str(error))
+
+
+def _check_repository(config: SwarmConfig) -> Iterator[Check]:
+    """Whether the configured repository is there, and has its base."""
+    if config.repo is None:
+        return
+    from swarm_graph.workflows.repository import resolve  # most configurations need no git
+
+    try:
+        found = resolve(config.repo)
+    except SwarmError as error:
+        yield failed_check("repository", str(error))
+        return
+    yield Check("repository", True, f"{found['path']}, at {found['base'][:12]} ({found['start']})")
 
 
 def _check_execution(settings: Execution) -> Iterator[Check]:

@@ -62,6 +62,8 @@ def new_builder(workflow: str, config: SwarmConfig, texts: Mapping[str, str] | N
     if config.prompts_dir and not texts:
         template.warn_of_unused(config.prompts_dir, roles=workflow != "custom", own=config.roles)
     config = with_declared_kind(config)
+    if workflow == "custom":
+        config = config.without_repo()
     if not config.features.langsmith:
         _switch_off_langsmith()
     bindings = Bindings(config, texts or {})

@@ -211,8 +211,6 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         rounds = self.max_iterations if max_iterations is None else max_iterations
         ends = ends and not self._completes
         commits = self.makes_change and self.writes_files
-        if commits:
-            self.add_node(COMMIT, CommitNode(self.bindings, COMMIT, last_round=rounds, ends=ends))
         if run_tests and self.makes_document:
             self.connect("tester", self.check_document())
             reviews, run_tests = [*reviews, CHECK_DOCUMENT], False
@@ -221,6 +219,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
             reviews, run_tests = [*reviews, RUN_TESTS], False
         self.add_node("verdict", InLoop(verdict_node(rounds, ends=ends and not commits)), defer=run_tests)
         if commits:
+            self.add_node(COMMIT, CommitNode(self.bindings, COMMIT, last_round=rounds, ends=ends))
             self.add_edge("verdict", COMMIT)
         if not run_tests:
             self.add_edge([self._exit(review) for review in reviews], "verdict")

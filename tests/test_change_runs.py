@@ -259,6 +259,23 @@ def test_a_rename_is_one_for_git(tmp_path: Path) -> None:
     assert not (tmp_path / "data/worktrees/s/shop/bill.py").exists()
 
 
+def test_what_earlier_sessions_left_in_the_repository_is_not_taken_along(repo: Path) -> None:
+    begun = run("run", "x", "--session", "a", "--simulate", cwd=repo, text=True)
+    assert begun.returncode == 0, begun.stderr
+    words = ("run", "x", "--session", "b", "--simulate", "--repo", ".")
+    assert "note: your" not in run(*words, cwd=repo, text=True).stderr
+    (repo / "mine.txt").write_text("mine\n")
+    done = run(*words[:3], "c", *words[4:], "--with-changes", cwd=repo, text=True)
+    assert done.returncode == 0, done.stderr
+    first = log(repo, "swarm/c", "%H")[0]
+    assert git(repo, "show", "--name-only", "--format=", first) == "mine.txt"
+
+
+def test_another_kind_is_refused(repo: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the kind given is 'document'; leave one out"):
+        coordinator(tmp_path, repo, crew()).run_workflow("x", kind="document")
+
+
 def test_a_workflow_of_the_users_own_commits_too(repo: Path, tmp_path: Path) -> None:
     (tmp_path / "flows.py").write_text(
         "from langgraph.graph import END, START\n\n\n"

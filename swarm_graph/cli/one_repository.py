@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swarm_graph.cli.console import say
 from swarm_graph.cli.options import SessionOptions
 from swarm_graph.errors import InputError
+from swarm_graph.state import OUTPUT_DIR
 
 if TYPE_CHECKING:
     from swarm_graph.config import SwarmConfig
@@ -50,8 +52,12 @@ def moved_repository(options: SessionOptions) -> RepositorySettings | None:
     return repository_settings(options.repo or None)
 
 
-def tell_uncommitted(repo: RepositorySettings) -> None:
+def tell_uncommitted(repo: RepositorySettings, data_dir: str) -> None:
     """Say that the uncommitted changes of the working tree are not part of a session.
+
+    Args:
+        repo: The repository.
+        data_dir: The data folder, which is no change of the user's; neither is the default output folder.
 
     Raises:
         InputError: There is no such repository.
@@ -60,7 +66,8 @@ def tell_uncommitted(repo: RepositorySettings) -> None:
     from swarm_graph.repository.worktree import is_dirty
     from swarm_graph.text import format_count
 
-    if repo.with_changes or not (changed := is_dirty(Git(repo.path))):
+    own = [Path(data_dir), Path(OUTPUT_DIR)]
+    if repo.with_changes or not (changed := is_dirty(Git(repo.path), own)):
         return
     it, takes = ("is", "it") if len(changed) == 1 else ("are", "them")
     count = format_count(len(changed), "uncommitted change")

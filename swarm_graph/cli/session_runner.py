@@ -61,7 +61,7 @@ def new_coordinator(options: SessionOptions, display: Display | None = None) -> 
 
     config = new_config(options)
     if config.repo:
-        tell_uncommitted(config.repo)
+        tell_uncommitted(config.repo, options.data_dir)
     _prepare_imports(config)
     from swarm_graph.sessions.coordinator import SwarmCoordinator
 

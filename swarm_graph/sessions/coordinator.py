@@ -216,7 +216,7 @@ class SwarmCoordinator:
         builder = self._new_builder(workflow_type, config=config)
         given = self._request(user_request, workflow_type)
         if builder.makes_change:  # git runs
-            prepared = await asyncio.to_thread(builder.prepare, given, self.context)
+            prepared = await asyncio.to_thread(self._prepare_change, builder, given)
         else:
             prepared = builder.prepare(given, self.context)
         check_new_request(session_id, session, follow_up=follow_up)
@@ -543,12 +543,27 @@ class SwarmCoordinator:
         recorded = session.output if session and is_trusted(self.data_dir, session) else ""
         return Path(self.output or recorded or (self.output_dir / file_name(session_id)).absolute())
 
+    def _prepare_change(self, builder: GraphBuilder, given: Any) -> Prepared:
+        """Check a request; folders of ours that earlier sessions left are no changes of the user's."""
+        if builder.bindings.config.repo:
+            from swarm_graph.repository.git import Git  # other kinds need no git
+
+            top = str(Git(builder.bindings.config.repo.path).folder)
+            for folder in filter(Path.is_dir, self._own_folders):
+                keep_out_of_git(folder, top)
+        return builder.prepare(given, self.context)
+
     def _keep_out_of_git(self, prepared: Prepared) -> None:
         """Make git ignore the data and output folders where they lie in the repository of a new request."""
         given = prepared.given
         if isinstance(given, Mapping) and (repo := given.get("repo")):
-            for own in (self.data_dir, *([] if self.output else [self.output_dir])):
-                keep_out_of_git(own, repo["path"])
+            for folder in self._own_folders:
+                keep_out_of_git(folder, repo["path"])
+
+    @property
+    def _own_folders(self) -> list[Path]:
+        """The data folder, and the output folder if the user has not named another one."""
+        return [self.data_dir, *([] if self.output else [self.output_dir])]
 
     def _options(self, folder: Path, sources: list[Source] | None) -> RunOptions:
         context = self.context or SwarmContext()

@@ -59,11 +59,16 @@ def with_kind_of_request(config: SwarmConfig, kind: Kind | None, followed: Sessi
         followed: The session that the request follows up, which makes the same as before.
 
     Raises:
-        InputError: The kind is unknown, or the session that it follows up makes something else.
+        InputError: The kind is unknown, or the session that it follows up, or the repository, makes something
+            else.
     """
     if kind is not None and kind not in KINDS:
         raise InputError(f"unknown kind '{kind}'; known kinds: {', '.join(KINDS)}")
     if followed is None:
+        if config.repo and kind not in (None, CHANGE):
+            raise InputError(
+                f"a repository makes the kind 'change', and the kind given is '{kind}'; leave one out"
+            )
         return config.with_kind(kind) if kind else config
     made = followed.kind
     if kind and kind != made:

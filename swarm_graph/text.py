@@ -165,6 +165,11 @@ def format_count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def format_change(files: int, added: int, deleted: int) -> str:
+    """The numbers of a change: files, and the lines that it adds and deletes."""
+    return f"{format_count(files, 'file')}, +{added} \N{MINUS SIGN}{deleted}"
+
+
 def first_names(names: Sequence[str]) -> str:
     """The first three names, and the number of the others: "a, b, c and 4 more"."""
     more = len(names) - MAX_NAMES

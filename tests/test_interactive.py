@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import warm
+from repositories import git, make_repository
 from support import SIMULATED, dead_port, write_config
 from terminal import Terminal
 
@@ -49,7 +50,7 @@ def test_odd_answers_at_the_menu_are_one_line_and_the_menu_stays(term: str, tmp_
     with interactive(tmp_path, term) as terminal:
         terminal.answer(MENU, "?\n")
         for odd, said in {
-            "9": "'9' is not among 1, 2, 3, 4, 5; ? helps, b goes back, q quits",
+            "9": "'9' is not among 1, 2, 3, 4, 5, 6; ? helps, b goes back, q quits",
             "-1": "'-1' is not among",
             "grün ☃ 日本": "'grün ☃ 日本' is not among",
             "x" * 600: f"'{'x' * 40}' is not among",
@@ -130,7 +131,7 @@ def test_a_workflow_of_one_s_own_is_in_the_menu(tmp_path: Path) -> None:
         "def mine(graph):\n    graph.connect(START, graph.place('poet'))\n    graph.connect('poet', END)\n"
     )
     with interactive(tmp_path, PLAIN, simulate=False) as terminal:
-        assert "  6. MINE      a workflow of yours\n  b back" in terminal.answer(MENU, "4\n")
+        assert "  7. MINE      a workflow of yours\n  b back" in terminal.answer(MENU, "4\n")
         terminal.answer("Task file", "\n")
         terminal.answer("What is to be done", "Look\n")
         terminal.answer("Role [coder]:", "nobody\n")
@@ -140,6 +141,18 @@ def test_a_workflow_of_one_s_own_is_in_the_menu(tmp_path: Path) -> None:
         terminal.answer(">", "/quit\n")
         assert terminal.end() == 0
     assert [task["role"] for task in state(tmp_path)["completed_tasks"]] == ["poet"]
+
+
+def test_a_repository_is_changed_from_the_menu(tmp_path: Path) -> None:
+    repo = make_repository(tmp_path / "shop", {"shop.py": "x = 1\n"})
+    with interactive(tmp_path, PLAIN) as terminal:
+        terminal.answer(MENU, "6\n")
+        terminal.answer("Repository [.]", "shop\n")
+        terminal.answer("What is to be changed?", "Set x to two\nEND\n")
+        terminal.expect("Branch swarm/")
+        terminal.answer(">", "/quit\n")
+        assert terminal.end() == 0
+    assert git(repo, "branch", "--list", "swarm/*")
 
 
 def test_without_a_terminal_it_is_refused(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.events import Event
 from swarm_graph.roles.registry import Roles
-from swarm_graph.state import KINDS, AgentRole, Kind
+from swarm_graph.state import AgentRole, Kind
 from swarm_graph.tasks.expansion import Expansion, expansion_form
 
 ESTIMATE = """\
@@ -237,7 +237,7 @@ def test_an_own_role_may_differ_for_documents(tmp_path: Path) -> None:
     )
     roles = {"translator": replace(translator, document=of_documents)}
     prompts = {}
-    for kind in KINDS:
+    for kind in BOTH:
         models = crew()
         swarm = SwarmCoordinator(
             settings(tmp_path, roles=roles), context=models.context, data_dir=tmp_path, output=tmp_path / kind
@@ -254,7 +254,7 @@ def test_a_folder_of_prompts_replaces_an_own_role_s_for_documents(tmp_path: Path
     (folder := tmp_path / "prompts" / "document").mkdir(parents=True)
     (folder / "translator.md").write_text("You translate a procedure.\n")
     prompts = {}
-    for kind in KINDS:
+    for kind in BOTH:
         models = crew()
         given = settings(tmp_path, prompts_dir=str(tmp_path / "prompts"), workflow={"kind": kind})
         build_graph(MINE, config=given).invoke({"request": "Write."}, context=models.context)

@@ -19,8 +19,7 @@ from swarm_graph.events import Event
 from swarm_graph.reports.running_node import RunningNode
 from swarm_graph.reports.session_progress import TaskProgress, WorkflowProgress
 from swarm_graph.sandbox.evidence import evidence_line, make_evidence
-from swarm_graph.text import format_count, printable, without_loops
-from swarm_graph.workflows.commit import figures_text
+from swarm_graph.text import format_change, format_count, printable, without_loops
 
 MAX_TASK_LINES = 40
 """In a larger task graph only failed tasks get a line; the progress bar counts the others."""
@@ -175,7 +174,7 @@ def _verdict_line(event: Event) -> Text:
 
 
 def _commit_line(event: Event) -> Text:
-    numbers = figures_text(*(event.data[name] for name in ("files", "added", "deleted")))
+    numbers = format_change(*(event.data[name] for name in ("files", "added", "deleted")))
     note = f"; {event.data['note']}" if event.data["note"] else ""
     text = f"  commit {event.data['commit'][:7]}: {numbers}, branch {event.data['branch']}{note}"
     return Text(printable(text))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 from swarm_graph.state import ChangeState
+from swarm_graph.text import format_change
 
 PATCH_FILE, STAT_FILE = "changes.patch", "changes.stat"
 """The files of a session that changes a repository."""
@@ -27,9 +28,7 @@ class ChangeSummary(NamedTuple):
     @property
     def text(self) -> str:
         """The numbers as one line."""
-        from swarm_graph.workflows.commit import figures_text
-
-        return figures_text(self.files, self.added, self.deleted)
+        return format_change(self.files, self.added, self.deleted)
 
 
 def made_commits(state: Mapping[str, Any]) -> list[str]:

@@ -163,11 +163,6 @@ def _message(state: ChangeState, session: str, about: str) -> str:
     )
 
 
-def figures_text(files: int, added: int, deleted: int) -> str:
-    """The numbers of a change, as in `3 files, +40` and a minus sign with 2."""
-    return f"{format_count(files, 'file')}, +{added} \N{MINUS SIGN}{deleted}"
-
-
 def commit_figures(repo: Repository, parent: str, commit: str) -> Commit:
     """The numbers of files and lines between two commits; a binary file counts as a file without lines."""
     from swarm_graph.repository.git import Git  # other kinds need no git

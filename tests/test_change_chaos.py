@@ -17,13 +17,34 @@ pytestmark = pytest.mark.slow
 
 KILLS = 40
 FILES = {"calc.py": "def add(a, b):\n    return a - b\n", "old.py": "x = 1\n", "docs/use.md": "# Use\n"}
+APPROVED = '{"findings": [], "approved": true}'
+REFUSED = """\
+{"approved": false, "findings":
+ [{"severity": "major", "location": "calc.py:2", "problem": "It returns a.", "suggestion": "Add b."}]}"""
+ANSWERS = {
+    "coder 1": "```python path=calc.py\ndef add(a, b):\n    return a\n```\n\nRENAME old.py -> new.py",
+    "coder 2": "```python path=calc.py\ndef add(a, b):\n    return a + b\n```",
+    "tester 1": "```python path=tests/test_calc.py\nimport calc\n\n\ndef test_add():\n    calc.add(1, 2)\n```",
+    "reviewer 1": REFUSED,
+    "reviewer 2": APPROVED,
+    "security 1": APPROVED,
+    "documenter 1": "```markdown path=README.md\n# Calc\n```",
+}
 
 
 def session(folder: Path, repository: Path, server: ModelServer) -> Session:
     """A session on a copy of a repository: two rounds, then the documentation."""
     repo = Path(shutil.copytree(repository, folder / "repo"))
-    settings = {**SIMULATED, "workflow": {"max_iterations": 2}, "repo": {"path": str(repo)}}
-    return Session(folder, "full", "Fix add", server, settings)
+    script = folder / "script.md"
+    script.write_text("\n\n".join(f"<!-- {name} -->\n{text}" for name, text in ANSWERS.items()))
+    model = {**SIMULATED["model_config"]["single_model"], "simulation": {"script": str(script)}}
+    settings = {
+        **SIMULATED,
+        "model_config": {"single_model": model},
+        "workflow": {"max_iterations": 2},
+        "repo": {"path": str(repo)},
+    }
+    return Session(folder, "full", "Fix add, and rename old.py", server, settings)
 
 
 def outcome(folder: Path) -> dict[str, Any]:

@@ -81,9 +81,11 @@ class Points:
 
     def watch_git(self) -> None:
         """Before and after every git command is such a place, and in the midst of it: git dies, too."""
-        points, run_git = self, subprocess.run
+        points, run_any = self, subprocess.run
 
-        def run(arguments: list[str], *, input: bytes, **options: Any) -> Any:
+        def run(arguments: list[str], **options: Any) -> Any:
+            if arguments[0] != "git":
+                return run_any(arguments, **options)
             points.here()
             if points.passed + 1 == points.die_at:
                 with subprocess.Popen(
@@ -91,11 +93,12 @@ class Points:
                     cwd=options["cwd"], env=options["env"],
                 ) as killed:  # fmt: skip
                     assert killed.stdin
-                    killed.stdin.write(input[: points.die_at * 7 % (len(input) + 1)])
+                    given = options["input"]
+                    killed.stdin.write(given[: points.die_at * 7 % (len(given) + 1)])
                     time.sleep(points.die_at % 5 / 1000)
                     killed.kill()
             points.here()
-            done = run_git(arguments, input=input, **options)
+            done = run_any(arguments, **options)
             points.here()
             return done
 

@@ -24,7 +24,7 @@ REFUSED = """\
 ANSWERS = {
     "coder 1": "```python path=calc.py\ndef add(a, b):\n    return a\n```\n\nRENAME old.py -> new.py",
     "coder 2": "```python path=calc.py\ndef add(a, b):\n    return a + b\n```",
-    "tester 1": "```python path=tests/test_calc.py\nimport calc\n\n\ndef test_add():\n    calc.add(1, 2)\n```",
+    "tester 1": "```python path=tests/test_calc.py\nimport calc\n\n\ndef test_add():\n    calc.add(1, 2)\n```",  # noqa: E501
     "reviewer 1": REFUSED,
     "reviewer 2": APPROVED,
     "security 1": APPROVED,

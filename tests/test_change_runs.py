@@ -276,6 +276,17 @@ def test_another_kind_is_refused(repo: Path, tmp_path: Path) -> None:
         coordinator(tmp_path, repo, crew()).run_workflow("x", kind="document")
 
 
+def test_a_review_of_a_range_makes_no_branch(repo: Path, tmp_path: Path) -> None:
+    git(repo, "switch", "--quiet", "--create", "topic")
+    commit_files(repo, {"calc.py": FIXED}, "Fix")
+    words = ("run", "--workflow", "review_only", "--repo", repo, "--diff", "main...", "--simulate")
+    done = run(*words, "--session", "r", cwd=tmp_path, text=True)
+    assert done.returncode == 0, done.stderr
+    assert git(repo, "branch", "--format=%(refname:short)").split() == ["main", "topic"]
+    assert (tmp_path / "swarm-output/r/findings.sarif").is_file()
+    assert "--diff main... 'Review the change main...' --url" in done.stdout
+
+
 def test_a_workflow_of_the_users_own_commits_too(repo: Path, tmp_path: Path) -> None:
     (tmp_path / "flows.py").write_text(
         "from langgraph.graph import END, START\n\n\n"

@@ -100,6 +100,8 @@ def run(
         return
     if dry_run:
         raise InputError("--dry-run needs --tasks FILE; `swarm-graph graph` draws the other workflows")
+    if not request and not inputs and options.diff:
+        request = f"Review the change {options.diff}"
     text = whole_request(request, inputs, options)
     display = Display(options)
     coordinator = new_coordinator(options, display)

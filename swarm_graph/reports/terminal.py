@@ -328,6 +328,8 @@ def _next_step(coordinator: SwarmCoordinator, program: str) -> list[str]:
     kind = " --kind document" if state.get("kind") == DOCUMENT else ""
     if state.get("repo"):
         kind = f" --repo {shlex.quote(state['repo']['path'])}"
+        diff = coordinator.config.repo.diff if coordinator.config.repo else ""
+        kind += f" --diff {shlex.quote(diff)}" if diff else ""
     command = f"{program} run --workflow {coordinator.workflow}{kind} {shlex.quote(request)}"
     return [
         "",

@@ -115,7 +115,18 @@ def swarm_graph(context: click.Context) -> None:
 
 
 for command in (
-    run, resume, batch, inputs, interactive, sessions, apply, log, verify, init, doctor, completion
+    run,
+    resume,
+    batch,
+    inputs,
+    interactive,
+    sessions,
+    apply,
+    log,
+    verify,
+    init,
+    doctor,
+    completion,
 ):
     swarm_graph.add_command(command)
 

@@ -28,6 +28,8 @@ NEAREST = 3
 """How many existing paths a complaint about an unknown one suggests."""
 
 _NO_CHANGE = re.compile(rf"^[ \t*_`]*{NO_CHANGE}\b", re.MULTILINE)
+_MARKS = ("```", "~~~", "<<<<<", "*** Begin Patch", "diff --git", "\n--- ", "DELETE ", "RENAME ")
+"""What the files, edits, deletions and renames of an answer begin with."""
 _TEST = re.compile(
     r"(?:.*/)?(?:tests?|specs?|__tests__|testing|e2e|testdata)/.*"
     r"|(?:.*/)?(?:test_[^/]*|[^/]*_test\.[^/]+|[^/]*[.-](?:test|spec)\.[^/]+|conftest\.py"
@@ -57,7 +59,7 @@ def read_optional_files(text: str, old: Mapping[str, str], shown: Collection[str
     Raises:
         UnreadableAnswer: See `read_answered_files`.
     """
-    if "```" not in text and "DELETE" not in text and _NO_CHANGE.search(text):
+    if _NO_CHANGE.search(text) and not any(mark in text for mark in _MARKS):
         return Files(notes=("it changes nothing",))
     return read_answered_files(text, old, shown=shown)
 

@@ -217,7 +217,9 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         elif run_tests and self.makes_change and "tester" not in self.nodes:
             self.connect("coder", self._place_run_tests())
             reviews, run_tests = [*reviews, RUN_TESTS], False
-        self.add_node("verdict", InLoop(verdict_node(rounds, ends=ends and not commits)), defer=run_tests)
+        verdict = verdict_node(rounds, ends=ends and not commits)
+        # The verdict on a change reads files of the repository, so LangGraph calls it in a thread.
+        self.add_node("verdict", verdict if self.makes_change else InLoop(verdict), defer=run_tests)
         if commits:
             self.add_node(COMMIT, CommitNode(self.bindings, COMMIT, last_round=rounds, ends=ends))
             self.add_edge("verdict", COMMIT)

@@ -15,6 +15,7 @@ from swarm_graph.checkpoints.records import new_session_id
 from swarm_graph.config import repository_settings
 from swarm_graph.config_source import first_problem, one_line
 from swarm_graph.errors import NEEDS_REPOSITORY, InputError
+from swarm_graph.repository.changed_files import revisions
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.worktree import changes_commit
 from swarm_graph.settings import RepositorySettings
@@ -43,7 +44,7 @@ def resolve(settings: RepositorySettings) -> Repository:
     git = Git(settings.path)
     base, compared_with = _base(git, settings), ""
     if settings.diff:
-        compared_with, base = _ends(git, settings.diff, base)
+        compared_with, base = revisions(git, settings.diff, base)
     return Repository(
         path=str(git.folder),
         start=settings.base,
@@ -60,19 +61,6 @@ def _base(git: Git, settings: RepositorySettings) -> str:
         raise InputError(f"the repository '{git.folder}' has no commit yet; commit its files first")
     base = git.commit_of(settings.base)
     return changes_commit(git, base) if settings.with_changes else base
-
-
-def _ends(git: Git, diff: str, base: str) -> tuple[str, str]:
-    """The commits that a range names, the older one first; without a right end `base` is the newer one."""
-    left, dots, right = diff.partition("..." if "..." in diff else "..")
-    old = git.commit_of(left or "HEAD")
-    new = git.commit_of(right) if right else base
-    if dots != "...":
-        return old, new
-    found = git.try_run("merge-base", old, new)
-    if found.exit_code:
-        raise InputError(f"--diff '{diff}': the two have no commit in common; give A..B")
-    return found.stdout.decode().split()[0], new
 
 
 def given_repository(given: Any, configured: RepositorySettings | None) -> Repository | None:

@@ -10,12 +10,14 @@ from typing import Any, cast
 
 from langgraph.runtime import get_runtime
 
-from swarm_graph.roles.changed_files import base_files
+from swarm_graph.roles.changed_files import base_files, current_files
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.findings import SEVERITIES, comparable, judge
+from swarm_graph.roles.locations import located_reviews
 from swarm_graph.roles.syntax import syntax_problem
 from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.state import (
+    CHANGE,
     ChangeState,
     Finding,
     Review,
@@ -75,7 +77,7 @@ def verdict_node(max_iterations: int, *, ends: bool) -> Callable[..., dict[str, 
     """
 
     def verdict(state: SwarmState) -> dict[str, Any]:
-        approved, findings = judge(reviews_of_round(state))
+        approved, findings = judge(_located(reviews_of_round(state), state))
         iteration = max(state.get("iteration", 0), 1)
         emit = Emitter(Origin("", "verdict", iteration=iteration), get_runtime().stream_writer)
         emit("verdict", approved=approved, findings=len(findings), exit_code=_exit_code(state, iteration))
@@ -87,6 +89,11 @@ def verdict_node(max_iterations: int, *, ends: bool) -> Callable[..., dict[str, 
         return update
 
     return verdict
+
+
+def _located(reviews: list[Review], state: SwarmState) -> list[Review]:
+    """The reviews; those of a repository with findings at `path:line` of files that there are."""
+    return located_reviews(reviews, current_files(state)) if state.get("kind") == CHANGE else reviews
 
 
 def _unapproved(state: SwarmState, findings: list[Finding], iteration: int) -> dict[str, Any]:
@@ -141,7 +148,7 @@ def complete_own(state: SwarmState) -> dict[str, Any]:
 
 def complete(state: SwarmState) -> dict[str, Any]:
     """The node that ends a workflow whose last roles have pauses: a rejection there revokes the approval."""
-    approved, findings = judge(reviews_of_round(state))
+    approved, findings = judge(_located(reviews_of_round(state), state))
     if state.get("circling"):
         return {"phase": end_phase(state)}
     return {"approved": approved, "findings": findings, "phase": end_phase(state)}

@@ -183,7 +183,8 @@ def test_a_review_needs_a_range_and_a_change_takes_none(repo: Path) -> None:
     settings = config(workflow={"kind": "change"})
     with pytest.raises(InputError, match="needs the range to review, as in --diff main"):
         build_graph("review_only", config=settings).invoke({"request": "x", "repo": str(repo)})
-    given = {"request": "x", "repo": {"path": str(repo), "diff": "HEAD"}}
+    commit_files(repo, {"new.py": "x = 1\n"}, "Second")
+    given = {"request": "x", "repo": {"path": str(repo), "diff": "HEAD~1"}}
     with pytest.raises(InputError, match="a diff is for reviews"):
         build_graph("standard", config=settings).invoke(given)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from swarm_graph.roles.answered_change import changed_paths, doubt_of, nothing_changed, update_of
+from swarm_graph.roles.answered_document import Documents, lost_text
 from swarm_graph.roles.answered_files import doubts
-from swarm_graph.roles.changed_files import changed_paths, doubt_of, nothing_changed, update_of
-from swarm_graph.roles.documents import Documents, lost_text
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.state import AgentRole, ChangeState, SwarmState

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from swarm_graph.roles.changed_files import OptionalFiles, doubt_of, elsewhere, is_documentation
+from swarm_graph.roles.answered_change import OptionalFiles, doubt_of, elsewhere, is_documentation
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.state import AgentRole, ChangeState, SwarmState

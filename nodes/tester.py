@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator
 
+from swarm_graph.roles.answered_change import OptionalFiles, base_files, doubt_of, elsewhere, is_test
 from swarm_graph.roles.answered_files import doubts
-from swarm_graph.roles.changed_files import OptionalFiles, base_files, doubt_of, elsewhere, is_test
 from swarm_graph.roles.document_checks import CHECKLIST, Item, checklist_text
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.role import Answered, Role

@@ -14,7 +14,7 @@ from swarm_graph.config import load_config, repository_settings
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.worktree import is_dirty
-from swarm_graph.sessions.kept_out import keep_out_of_git
+from swarm_graph.sessions.gitignore import keep_out_of_git
 from swarm_graph.settings import RepositorySettings
 from swarm_graph.workflows.repository import branch_name, find_again, given_repository, resolve
 

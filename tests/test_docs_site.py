@@ -194,7 +194,7 @@ def test_tuning_tables_are_those_of_the_program() -> None:
 
 
 FOLLOWED_ELSEWHERE = {
-    "document-files.md",
+    "documents-as-input.md",
     "task-graphs.md",
     "when-something-goes-wrong.md",
     "watching.md",
@@ -202,7 +202,7 @@ FOLLOWED_ELSEWHERE = {
     "own-roles.md",
     "repositories.md",
     "embedded-models.md",
-    "reading-documents.md",
+    "document-formats.md",
     "reference/commands.md",
 }
 """Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, test_log_docs,

@@ -1,4 +1,4 @@
-"""docs/reading-documents.md: its commands and its Python print what it shows."""
+"""docs/document-formats.md: its commands and its Python print what it shows."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ def test_its_commands_and_its_python_print_what_it_shows(tmp_path: Path) -> None
     writer.encrypt("secret", algorithm="RC4-128")
     writer.write(tmp_path / "P-9.pdf")
     write_config(tmp_path)
-    Page("reading-documents.md").follow(tmp_path)
+    Page("document-formats.md").follow(tmp_path)

@@ -28,12 +28,12 @@ from swarm_graph.roles.turn import Question
 from swarm_graph.tasks.citations import unknown_places
 from swarm_graph.tasks.dry_run import dry_run, dry_run_text
 from swarm_graph.tasks.expansion import TaskLimit
+from swarm_graph.tasks.file_texts import TaskFiles
 from swarm_graph.tasks.files import batch_tasks, read_tasks
 from swarm_graph.tasks.joined_values import Joined, joined_values
 from swarm_graph.tasks.part_questions import PartQuestions
 from swarm_graph.tasks.prompting import TaskPrompts
 from swarm_graph.tasks.spec import TaskSpec
-from swarm_graph.tasks.task_files import TaskFiles
 
 PROMPT = "List the set points with their tags.\n---\n$files"
 POINTS = {"type": "object", "properties": {"points": {"type": "array"}}, "required": ["points"]}
@@ -438,7 +438,7 @@ def test_the_page_shows_what_its_commands_print(tmp_path: Path, docs: Path) -> N
     (tmp_path / "extract.md").write_text(PROMPT)
     (tmp_path / "schema.json").write_text(json.dumps(POINTS))
     write_config(tmp_path)
-    Page("document-files.md").follow(tmp_path)
+    Page("documents-as-input.md").follow(tmp_path)
 
 
 # --- a real server -------------------------------------------------------------------------------

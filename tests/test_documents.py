@@ -7,8 +7,8 @@ import json
 import pytest
 
 from swarm_graph.errors import UnreadableAnswer
+from swarm_graph.roles.answered_document import headings, lost_text, read_documents
 from swarm_graph.roles.document_checks import CHECKLIST, Item, check_documents, checklist_text
-from swarm_graph.roles.documents import headings, lost_text, read_documents
 from swarm_graph.roles.visible_text import visible_text
 from swarm_graph.state import SwarmState
 

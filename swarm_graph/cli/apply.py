@@ -14,7 +14,7 @@ from swarm_graph.errors import InputError
 
 if TYPE_CHECKING:
     from swarm_graph.repository.apply import Applied
-    from swarm_graph.sessions.changes import Change
+    from swarm_graph.sessions.apply import Change
 
 
 @click.command(
@@ -41,7 +41,7 @@ def apply(
     if patch and as_json:
         raise InputError("--patch prints the patch itself; leave --json out")
     from swarm_graph.checkpoints.saver import open_checkpointer
-    from swarm_graph.sessions.changes import change_of
+    from swarm_graph.sessions.apply import change_of
     from swarm_graph.sessions.ids import database_path, session_to_read
 
     with open_checkpointer(database_path(Path(data_dir))) as saver:

@@ -427,7 +427,7 @@ def cleanup(
     """
     from swarm_graph.checkpoints.retention import clean_up
     from swarm_graph.reports.listing import cleanup_text
-    from swarm_graph.sessions.changes import remove_change
+    from swarm_graph.sessions.apply import remove_change
 
     age = seconds(older_than) if older_than is not None else None
     if keep is None:

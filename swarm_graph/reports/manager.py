@@ -21,8 +21,8 @@ from swarm_graph.reports.comparison import Comparison, compare
 from swarm_graph.reports.listing import session_account, session_account_text
 from swarm_graph.reports.overview import Overview, overview
 from swarm_graph.reports.pages import overview_page, session_page
+from swarm_graph.sessions.apply import remove_change
 from swarm_graph.sessions.change_summary import diff_text
-from swarm_graph.sessions.changes import remove_change
 from swarm_graph.sessions.ids import database_path
 from swarm_graph.sessions.output import write_file
 from swarm_graph.sessions.resume import config_to_read, roles_to_read

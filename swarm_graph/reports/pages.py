@@ -12,7 +12,7 @@ from swarm_graph.reports.analysis import Analysis
 from swarm_graph.reports.call_section import calls_section
 from swarm_graph.reports.charts import timeline, token_bars
 from swarm_graph.reports.overview import WORKFLOW_HEADS, Overview
-from swarm_graph.roles.documents import DOCUMENT_FILE
+from swarm_graph.roles.answered_document import DOCUMENT_FILE
 from swarm_graph.roles.findings import SEVERITIES, finding_line, judge
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.artifacts import document_text

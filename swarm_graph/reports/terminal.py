@@ -10,7 +10,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Any, cast
 
 from swarm_graph.config import config_path
-from swarm_graph.roles.documents import DOCUMENT_FILE
+from swarm_graph.roles.answered_document import DOCUMENT_FILE
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import finding_line
 from swarm_graph.roles.registry import Roles

@@ -14,10 +14,10 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from swarm_graph.errors import UnreadableAnswer
+from swarm_graph.roles.answered_change import OptionalFiles, read_optional_files
+from swarm_graph.roles.answered_document import Documents, read_documents
 from swarm_graph.roles.answered_files import read_answered_files
-from swarm_graph.roles.changed_files import OptionalFiles, read_optional_files
 from swarm_graph.roles.chat_markup import FinalMessage, final_message
-from swarm_graph.roles.documents import Documents, read_documents
 from swarm_graph.roles.fences import parse
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.json_objects import json_objects

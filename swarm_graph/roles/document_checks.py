@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from typing import NamedTuple
 
-from swarm_graph.roles.documents import (
+from swarm_graph.roles.answered_document import (
     BOLD_LEVEL,
     Heading,
     headings,

@@ -18,7 +18,7 @@ from swarm_graph.errors import ConfigError
 from swarm_graph.names import is_yaml
 from swarm_graph.prompts import template
 from swarm_graph.prompts.template import Prompt
-from swarm_graph.roles.documents import DOCUMENT_FILE, Documents
+from swarm_graph.roles.answered_document import DOCUMENT_FILE, Documents
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.own_code import load_object
 from swarm_graph.roles.role import SHARED, SHARED_OF_CHANGE, Form, Role

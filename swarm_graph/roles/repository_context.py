@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from swarm_graph.roles.changed_files import (
+from swarm_graph.roles.answered_change import (
     base_files,
     deleted_files,
     is_documentation,

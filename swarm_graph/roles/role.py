@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from swarm_graph.errors import UnreadableAnswer
-from swarm_graph.roles import changed_files
+from swarm_graph.roles import answered_change
 from swarm_graph.roles.answers import Reading, read, read_typed
 from swarm_graph.roles.chat_markup import FinalMessage
 from swarm_graph.roles.file_blocks import Files
@@ -117,7 +117,7 @@ class Role(Generic[A]):
             return self.update(answered)
         value: Any = answered.answer
         if isinstance(value, Files) and self._changes_repository(answered.state):
-            return changed_files.update_of(value, answered.state, self.writes)
+            return answered_change.update_of(value, answered.state, self.writes)
         if isinstance(value, Files):
             value = value.over(dict(self._files(answered.state)))
         return {self.writes: value.model_dump(mode="json") if isinstance(value, BaseModel) else value}
@@ -140,7 +140,7 @@ class Role(Generic[A]):
         else:
             answer = read(message, self.answer, self._files(state), shown=shown)
         of_repository = isinstance(answer, Files) and self._changes_repository(state)
-        refused = changed_files.refusal(cast("Files", answer), state) if of_repository else None
+        refused = answered_change.refusal(cast("Files", answer), state) if of_repository else None
         if complaint := refused or self.complaint(answer, state):
             raise UnreadableAnswer(complaint)
         note = "; ".join(answer.notes) if isinstance(answer, Files) else ""
@@ -148,12 +148,12 @@ class Role(Generic[A]):
 
     def _changes_repository(self, state: SwarmState) -> bool:
         """Whether its files are those of a repository."""
-        return self.writes in changed_files.KEYS and changed_files.repository_of(state) is not None
+        return self.writes in answered_change.KEYS and answered_change.repository_of(state) is not None
 
     def _files(self, state: SwarmState) -> Mapping[str, str]:
         """The files that an answer may change."""
         if self._changes_repository(state):
-            return changed_files.current_files(state)
+            return answered_change.current_files(state)
         return cast("dict[str, str]", state.get(self.writes) or {}) if self.form == "files" else {}
 
 

@@ -14,9 +14,9 @@ from langgraph.runtime import get_runtime
 
 from swarm_graph import aio
 from swarm_graph.prompts import template
+from swarm_graph.roles.answered_change import repository_of
 from swarm_graph.roles.answers import Reading
 from swarm_graph.roles.bindings import Bindings
-from swarm_graph.roles.changed_files import repository_of
 from swarm_graph.roles.chat_markup import FinalMessage
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.file_blocks import fenced

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from swarm_graph.roles.changed_files import current_files, nearest_text, repository_of
+from swarm_graph.roles.answered_change import current_files, nearest_text, repository_of
 from swarm_graph.state import SwarmState
 
 HEADING = "Files to read"

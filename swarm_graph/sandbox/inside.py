@@ -96,8 +96,8 @@ def main() -> None:
         Path(job["folder"], name).mkdir(exist_ok=True)
     project = Path(job["folder"], "project")
     os.chdir(project)
-    if "copied" in job["modules"]:
-        load_module("copied", job).run(job, project, log_descriptor, install_filter)
+    if "inside_copy" in job["modules"]:
+        load_module("inside_copy", job).run(job, project, log_descriptor, install_filter)
     files = {**job["code"], **job["tests"]}
     problems = list(write_files(project, files))
     # The filter may refuse to watch files.

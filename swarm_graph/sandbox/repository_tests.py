@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from swarm_graph.errors import ConfigError, SandboxError
-from swarm_graph.repository.judging import judging_settings, source_folders
 from swarm_graph.repository.snapshot import Snapshot
 from swarm_graph.repository.test_commands import CONFIGURED, BaseFiles, TestCommand
+from swarm_graph.repository.test_settings import judging_settings, source_folders
 from swarm_graph.sandbox.choice import choose, warn_if_unsafe
 from swarm_graph.sandbox.command_output import results_in
 from swarm_graph.sandbox.evidence import make_evidence
@@ -119,7 +119,7 @@ class _RepositoryRun:
         return self._read(ran.finished)
 
     def _job(self) -> dict[str, Any]:
-        """The job for `inside.py`, which hands it to `copied.py`."""
+        """The job for `inside.py`, which hands it to `inside_copy.py`."""
         pytest, unittest = self.command.pytest_arguments, self.command.unittest_arguments
         runner = "pytest" if pytest is not None else "unittest" if unittest is not None else ""
         # One file that cannot be collected, or the first failure, must not hide the results of the others.
@@ -134,7 +134,7 @@ class _RepositoryRun:
             "programs": [str(folder) for folder in map(_programs, self.readable) if folder],
             "plugins": has_own_environment,
             "ready": READY.decode(),
-            "modules": {"copied": module("copied")},
+            "modules": {"inside_copy": module("inside_copy")},
         }
 
     @property

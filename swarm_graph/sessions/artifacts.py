@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swarm_graph.roles.documents import DOCUMENT_FILE, is_document
+from swarm_graph.roles.answered_document import DOCUMENT_FILE, is_document
 from swarm_graph.roles.file_blocks import Files, fenced
 from swarm_graph.roles.findings import findings_text, review_text
 from swarm_graph.roles.registry import Roles

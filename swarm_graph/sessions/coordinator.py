@@ -36,6 +36,7 @@ from swarm_graph.sessions.fingerprints import (
     source_file,
     updated_sources,
 )
+from swarm_graph.sessions.gitignore import keep_out_of_git
 from swarm_graph.sessions.ids import (
     find_session,
     get_session,
@@ -43,7 +44,6 @@ from swarm_graph.sessions.ids import (
     session_to_read,
     validated_session_id,
 )
-from swarm_graph.sessions.kept_out import keep_out_of_git
 from swarm_graph.sessions.logs import log_event, log_to_stderr
 from swarm_graph.sessions.new_request import check_new_request, check_repository, with_kind_of_request
 from swarm_graph.sessions.output import Output, file_name, make_folder, write_file

@@ -23,10 +23,10 @@ from swarm_graph.prompts import template
 from swarm_graph.roles.registry import Roles, role_source
 from swarm_graph.roles.role_node import RoleNode
 from swarm_graph.state import TaskStatus
+from swarm_graph.tasks.file_texts import refuse_files_outside
 from swarm_graph.tasks.files import read_tasks
 from swarm_graph.tasks.prompting import prompt_names
 from swarm_graph.tasks.spec import TaskSpec, task_specs, with_paths
-from swarm_graph.tasks.task_files import refuse_files_outside
 from swarm_graph.text import first_names, format_count
 from swarm_graph.workflows.builder import GraphBuilder
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.errors import InputError, StorageError
-from swarm_graph.roles.documents import DOCUMENT_FILE
+from swarm_graph.roles.answered_document import DOCUMENT_FILE
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.artifacts import project_files, text_files
 from swarm_graph.sessions.change_summary import PATCH_FILE, STAT_FILE

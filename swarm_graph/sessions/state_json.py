@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swarm_graph.events import Event
-from swarm_graph.roles.documents import DOCUMENT_FILE
+from swarm_graph.roles.answered_document import DOCUMENT_FILE
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.artifacts import document_text, result_of
 from swarm_graph.state import CHANGE, DOCUMENT, AgentRole, SwarmState, Task, TaskRecord, TaskStatus

@@ -20,11 +20,11 @@ from swarm_graph.settings import EMBEDDED
 from swarm_graph.tasks.affinity import Job
 from swarm_graph.tasks.dependencies import waits_for
 from swarm_graph.tasks.expansion import TaskLimit
+from swarm_graph.tasks.file_texts import NO_FILES
 from swarm_graph.tasks.part_questions import PartQuestions
 from swarm_graph.tasks.prompting import Outcome, TaskPrompts
 from swarm_graph.tasks.scheduler import Scheduler
 from swarm_graph.tasks.spec import TaskSpec
-from swarm_graph.tasks.task_files import NO_FILES
 from swarm_graph.text import first_names, format_count
 
 MAX_LISTED_TASKS = 30

@@ -32,12 +32,12 @@ from swarm_graph.tasks.asking import Asking
 from swarm_graph.tasks.citations import unknown_places
 from swarm_graph.tasks.dependencies import added_ids, all_dependencies
 from swarm_graph.tasks.expansion import TaskLimit
+from swarm_graph.tasks.file_texts import NO_FILES
 from swarm_graph.tasks.outcomes import failure_of, skip_reason, without_failure
 from swarm_graph.tasks.part_questions import MIN_CHARACTERS, PartQuestions
 from swarm_graph.tasks.prompting import TaskPrompts
 from swarm_graph.tasks.scheduler import Scheduler
 from swarm_graph.tasks.spec import TaskSpec, pending_record
-from swarm_graph.tasks.task_files import NO_FILES
 from swarm_graph.tasks.task_run import config_in_tasks, run_task
 
 TASKS = "tasks"

@@ -11,9 +11,9 @@ from swarm_graph.models.context_window import MAX_TOKENS_PER_BYTE, prompt_bytes,
 from swarm_graph.models.pool import PromptSize
 from swarm_graph.roles.turn import Question
 from swarm_graph.state import TaskRecord
+from swarm_graph.tasks.file_texts import Piece, TaskFiles
 from swarm_graph.tasks.prompting import Outcome, TaskPrompts
 from swarm_graph.tasks.spec import TaskSpec
-from swarm_graph.tasks.task_files import Piece, TaskFiles
 
 SizeOf = Callable[[Question[Outcome]], Awaitable[PromptSize | None]]
 """Returns the size of a question's prompt for the model that it is meant for; None for an unknown context."""

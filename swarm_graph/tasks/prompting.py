@@ -26,8 +26,8 @@ from swarm_graph.roles.role import Answered, Role
 from swarm_graph.roles.turn import NONE, Question
 from swarm_graph.state import Reply, Review, TaskRecord
 from swarm_graph.tasks.expansion import Expansion, TaskLimit, added_tasks, expansion_form
+from swarm_graph.tasks.file_texts import NO_FILES, TaskFiles, read_task_files, refuse_files_outside
 from swarm_graph.tasks.spec import TaskSpec
-from swarm_graph.tasks.task_files import NO_FILES, TaskFiles, read_task_files, refuse_files_outside
 
 FOCUS = "general"
 """The focus of a reviewer of a custom task."""

@@ -8,8 +8,8 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from swarm_graph.errors import InputError, UnreadableAnswer
+from swarm_graph.roles.answered_document import read_documents
 from swarm_graph.roles.chat_markup import final_message
-from swarm_graph.roles.documents import read_documents
 from swarm_graph.roles.file_blocks import check_no_file_is_a_folder, project_path, read_files
 from swarm_graph.roles.registry import Roles
 from swarm_graph.state import DOCUMENT, Finding, SwarmState

@@ -44,7 +44,7 @@ async def run_in_thread(state: SwarmState, settings: Execution) -> Found:
 def _run(state: SwarmState, settings: Execution, cancelled: threading.Event) -> Found:
     """The repository's own tests if the session changes one, else the tester's."""
     if "repo" in state:
-        from swarm_graph.workflows.change_tests import run_change_tests
+        from swarm_graph.workflows.before_and_after import run_change_tests
 
         found = run_change_tests(cast("ChangeState", state), settings, cancelled)
         return Found(found.evidence, {"baseline": found.baseline})

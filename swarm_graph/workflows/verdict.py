@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from langgraph.runtime import get_runtime
 
-from swarm_graph.roles.changed_files import base_files, current_files
+from swarm_graph.roles.answered_change import base_files, current_files
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.findings import SEVERITIES, comparable, judge
 from swarm_graph.roles.locations import located_reviews

@@ -12,7 +12,7 @@ from swarm_graph.nodes.architect import architect
 from swarm_graph.nodes.coder import coder
 from swarm_graph.nodes.documenter import documenter
 from swarm_graph.nodes.tester import tester
-from swarm_graph.roles.changed_files import nearest_text
+from swarm_graph.roles.answered_change import nearest_text
 from swarm_graph.roles.chat_markup import final_message
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.role import Answered, Role

@@ -20,7 +20,7 @@ from swarm_graph.sandbox.comparison import baseline, compared, passed_alone
 from swarm_graph.sandbox.evidence import evidence_findings, evidence_line, evidence_text, make_evidence
 from swarm_graph.settings import Execution
 from swarm_graph.state import ChangeState, Evidence, Failure, Repository, SwarmState
-from swarm_graph.workflows.change_tests import run_change_tests
+from swarm_graph.workflows.before_and_after import run_change_tests
 from swarm_graph.workflows.run_tests import RunTestsNode, review, run_in_thread
 
 # --- Comparing ------------------------------------------------------------------------------------

@@ -336,6 +336,15 @@ class ChangeState(SwarmState, total=False):
     """The ids of the session's commits, oldest first; appended by `commit`."""
 
 
+CHANGE_KEYS = ("code", "tests", "documentation")
+"""The keys of a ChangeState that hold changed files."""
+
+
+def changed_texts(state: Mapping[str, Any]) -> dict[str, str]:
+    """The files of a session that differ from the base commit: path to text."""
+    return {path: text for key in CHANGE_KEYS for path, text in (state.get(key) or {}).items()}
+
+
 def empty_change() -> ChangeState:
     """The keys that a change adds to the state, before any role has written."""
     return {"deleted": [], "wanted": [], "baseline": None, "commits": []}

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from swarm_graph.errors import RepositoryError
 from swarm_graph.repository.commits import (
+    BRANCHES,
     branch_tip,
     commit_tree,
     delete_branch,
@@ -30,6 +31,8 @@ from swarm_graph.repository.tree_files import Content, content, in_the_way, remo
 from swarm_graph.state import Repository
 from swarm_graph.text import first_names
 
+WORKTREES = "worktrees"
+"""The folder of all worktrees, in the data folder."""
 _WRITTEN = "swarm-written"
 """The file in git's entry of a worktree with the commit whose files were written last, all of them."""
 _BATCH_BYTES = 64_000_000
@@ -41,6 +44,11 @@ _REMOVED = ".removed"
 """The end of the name of the folder of a worktree that is being removed."""
 _KEPT = ".files"
 """The end of the name of the folder that holds the files while git's entry of a worktree is made anew."""
+
+
+def worktree_folder(data_dir: Path, branch: str) -> Path:
+    """The folder of the worktree of a session's branch."""
+    return data_dir / WORKTREES / branch.removeprefix(BRANCHES)
 
 
 def open_worktree(repo: Repository, session: str, folder: Path) -> list[str]:

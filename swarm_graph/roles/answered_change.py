@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 from swarm_graph.roles.answered_files import doubts, read_answered_files
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.syntax import syntax_problem
-from swarm_graph.state import Repository, SwarmState
+from swarm_graph.state import CHANGE_KEYS, Repository, SwarmState, changed_texts
 
 if TYPE_CHECKING:
     from swarm_graph.repository.files import RepositoryFiles
 
-KEYS = ("code", "tests", "documentation")
-"""The keys of the state that hold changed files."""
 NO_CHANGE = "NO CHANGE"
 """The line with which a role says that it leaves all files as they are."""
 NEAREST = 3
@@ -69,14 +67,6 @@ def repository_of(state: SwarmState) -> Repository | None:
     return cast("Repository | None", state.get("repo"))
 
 
-def written_files(state: SwarmState) -> dict[str, str]:
-    """Path to text of the files that the session has written."""
-    found: dict[str, str] = {}
-    for key in KEYS:
-        found |= cast("dict[str, str]", state.get(key) or {})
-    return found
-
-
 def deleted_files(state: SwarmState) -> list[str]:
     """The paths of the base commit that the session deletes."""
     return cast("list[str]", state.get("deleted") or [])
@@ -90,7 +80,7 @@ def base_files(state: SwarmState) -> Mapping[str, str]:
 
 def current_files(state: SwarmState) -> Mapping[str, str]:
     """The text files of the repository as the session has changed them, read when they are needed."""
-    repo, written = repository_of(state), written_files(state)
+    repo, written = repository_of(state), changed_texts(state)
     return repository_files(repo, written, deleted_files(state)) if repo else written
 
 
@@ -115,7 +105,7 @@ def update_of(answer: Files, state: SwarmState, key: str) -> dict[str, Any]:
         key: The key that the role writes.
     """
     base = base_files(state)
-    held = {name: dict(cast("dict[str, str]", state.get(name) or {})) for name in KEYS}
+    held = {name: dict(cast("dict[str, str]", state.get(name) or {})) for name in CHANGE_KEYS}
     deleted = dict.fromkeys(deleted_files(state))
     for path in answer.deleted:
         _forget(held, path)
@@ -126,7 +116,7 @@ def update_of(answer: Files, state: SwarmState, key: str) -> dict[str, Any]:
         if is_same(base.get(path), text):
             _forget(held, path)
         else:
-            owner = next((name for name in KEYS if path in held[name]), key)
+            owner = next((name for name in CHANGE_KEYS if path in held[name]), key)
             held[owner][path] = text
     update: dict[str, Any] = {
         name: files for name, files in held.items() if name == key or files != (state.get(name) or {})
@@ -160,7 +150,7 @@ def refusal(answer: Files, state: SwarmState) -> str | None:
     repo = repository_of(state)
     if repo is None:
         return None
-    files = repository_files(repo, written_files(state), deleted_files(state))
+    files = repository_files(repo, changed_texts(state), deleted_files(state))
     for path in changed_paths(answer, state):
         if why := files.why_not(path, answer.written.get(path)):
             return f"'{path}' must not be changed: {why}; leave it as it is"
@@ -170,7 +160,7 @@ def refusal(answer: Files, state: SwarmState) -> str | None:
 def nothing_changed(answer: Files, state: SwarmState, key: str) -> str | None:
     """Why an answer after which the repository is as it was cannot be taken."""
     after = cast("SwarmState", {**state, **update_of(answer, state, key)})
-    if written_files(after) or deleted_files(after):
+    if changed_texts(after) or deleted_files(after):
         return None
     return "the answer changes nothing: every file in it is as it is in the repository already"
 

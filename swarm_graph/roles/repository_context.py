@@ -18,12 +18,11 @@ from swarm_graph.roles.answered_change import (
     is_test,
     repository_files,
     repository_of,
-    written_files,
 )
 from swarm_graph.roles.conventions import CONVENTIONS, conventions_text
 from swarm_graph.roles.numbered_diff import numbered_diff
 from swarm_graph.roles.shown_files import MAX_FILES, Clues, ShownFiles, is_plain, named, show_files, words_in
-from swarm_graph.state import Finding, Repository, SwarmState
+from swarm_graph.state import Finding, Repository, SwarmState, changed_texts
 from swarm_graph.text import format_count
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ def read_context(state: SwarmState) -> RepositoryContext | None:
     Raises:
         RepositoryError: The repository cannot be read.
     """
-    repo, written = repository_of(state), written_files(state)
+    repo, written = repository_of(state), changed_texts(state)
     if repo is None:
         return None
     files = repository_files(repo, written, deleted_files(state))
@@ -211,7 +210,7 @@ def _ranked(files: RepositoryFiles, question: str) -> tuple[Mapping[str, Outline
 
 def _changes(state: SwarmState) -> str:
     """The change so far."""
-    return numbered_diff(base_files(state), written_files(state), deleted_files(state))
+    return numbered_diff(base_files(state), changed_texts(state), deleted_files(state))
 
 
 def _reviewed_paths(repo: Repository) -> list[str]:

@@ -15,7 +15,7 @@ from swarm_graph.roles import answered_change
 from swarm_graph.roles.answers import Reading, read, read_typed
 from swarm_graph.roles.chat_markup import FinalMessage
 from swarm_graph.roles.file_blocks import Files
-from swarm_graph.state import CHANGE, DOCUMENT, Kind, Reply, Review, SwarmState
+from swarm_graph.state import CHANGE, CHANGE_KEYS, DOCUMENT, Kind, Reply, Review, SwarmState
 
 A = TypeVar("A", default=str)
 
@@ -148,7 +148,7 @@ class Role(Generic[A]):
 
     def _changes_repository(self, state: SwarmState) -> bool:
         """Whether its files are those of a repository."""
-        return self.writes in answered_change.KEYS and answered_change.repository_of(state) is not None
+        return self.writes in CHANGE_KEYS and answered_change.repository_of(state) is not None
 
     def _files(self, state: SwarmState) -> Mapping[str, str]:
         """The files that an answer may change."""

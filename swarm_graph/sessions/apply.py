@@ -13,16 +13,15 @@ from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own
 from swarm_graph.errors import InputError, SwarmError
 from swarm_graph.repository.apply import Applied, apply_to_tree, merge_into_branch, undo
-from swarm_graph.repository.commits import BRANCHES
 from swarm_graph.repository.files import RepositoryFiles
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.patch import patch
-from swarm_graph.repository.worktree import remove_worktree
+from swarm_graph.repository.worktree import remove_worktree, worktree_folder
 from swarm_graph.sessions.output import file_name
-from swarm_graph.state import ChangeState, Repository
+from swarm_graph.state import ChangeState, Repository, changed_texts
 
-APPLIED, WORKTREES = "applied", "worktrees"
-"""The folders in the data folder that say what `apply` changed, and that hold the worktrees."""
+APPLIED = "applied"
+"""The folder in the data folder with the records of what `apply` changed."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,8 @@ class Change:
         """Bring the change into the user's working tree, or merge its branch. Raises SwarmError."""
         if merge:
             return merge_into_branch(self.repo, self.record)
-        keys = (self.state.get("code"), self.state.get("tests"), self.state.get("documentation"))
-        written = {path: text for files in keys for path, text in (files or {}).items()}
-        return apply_to_tree(
-            RepositoryFiles(self.repo, written, self.state.get("deleted") or ()), self.record
-        )
+        files = RepositoryFiles(self.repo, changed_texts(self.state), self.state.get("deleted") or ())
+        return apply_to_tree(files, self.record)
 
     def undo(self) -> Applied:
         """Take the last `apply` back. Raises SwarmError."""
@@ -108,11 +104,6 @@ def remove_change(saver: SwarmSaver, session: Session) -> list[str]:
     except (SwarmError, OSError) as error:
         return [f"the branch and worktree of session '{session.session}' stay: {error}"]
     return notes
-
-
-def worktree_folder(data_dir: Path, branch: str) -> Path:
-    """The folder of the worktree of a session's branch."""
-    return data_dir / WORKTREES / branch.removeprefix(BRANCHES)
 
 
 def _record(saver: SwarmSaver, session_id: str) -> Path:

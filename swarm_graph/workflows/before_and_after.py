@@ -15,7 +15,7 @@ from swarm_graph.sandbox.comparison import baseline, compared, passed_alone
 from swarm_graph.sandbox.evidence import make_evidence
 from swarm_graph.sandbox.repository_tests import lending_cure, run_repository_tests
 from swarm_graph.settings import Execution
-from swarm_graph.state import ChangeState, Evidence
+from swarm_graph.state import ChangeState, Evidence, changed_texts
 
 MAX_RUN_AGAIN = 10
 SHARE_OF_LIMIT = 1 / 3
@@ -52,7 +52,7 @@ def run_change_tests(
     """
     repo = state["repo"]
     base = snapshot(repo["path"], repo["base"])
-    files = RepositoryFiles(repo, _written(state), state.get("deleted", []))
+    files = RepositoryFiles(repo, changed_texts(state), state.get("deleted", []))
     change = _Change(files.encoded(), files.deleted, list(state.get("tests", {})), files)
     command = _command(base, change.written, settings)
     if command is None:
@@ -123,10 +123,6 @@ class _Runs(NamedTuple):
         if not (failed and can_pass and is_cheap and is_pytest and len(failed) <= MAX_RUN_AGAIN):
             return None
         return replace(self.command, arguments=(*PYTEST, "--", *failed))
-
-
-def _written(state: ChangeState) -> Mapping[str, str]:
-    return {**state.get("code", {}), **state.get("tests", {}), **state.get("documentation", {})}
 
 
 def _command(base: Snapshot, changed: Mapping[str, bytes], settings: Execution) -> TestCommand | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.runtime import get_runtime
@@ -14,7 +14,7 @@ from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.run import current_run
-from swarm_graph.state import ChangeState, Repository, end_phase, verdict_word
+from swarm_graph.state import ChangeState, Repository, changed_texts, end_phase, verdict_word
 from swarm_graph.text import format_count
 from swarm_graph.workflows.verdict import is_done
 
@@ -22,10 +22,6 @@ COMMIT = "commit"
 """The node after the verdict of each round."""
 COMMIT_LAST = "commit_last"
 """The node that commits what was written after the last verdict."""
-WORKTREES = "worktrees"
-"""The folder of the worktrees in the folder of the database."""
-FILES = ("documentation", "tests", "code")
-"""The keys with the files of a change; where two hold the same path, the later one wins."""
 
 
 class Commit(NamedTuple):
@@ -82,7 +78,7 @@ class CommitNode(Runnable[ChangeState, dict[str, Any]]):
         emit = Emitter(Origin(session, self.name, iteration=iteration), get_runtime().stream_writer)
         update: dict[str, Any] = {}
         async with run.branch():
-            folder = worktree_folder(run.saver, session)
+            folder = _worktree(run.saver, state["repo"]["branch"])
             name = session or state["repo"]["branch"].partition("/")[2]
             about = "Documentation: " if self.name == COMMIT_LAST else ""
             if made := await asyncio.to_thread(commit_state, state, name, folder, about):
@@ -93,14 +89,13 @@ class CommitNode(Runnable[ChangeState, dict[str, Any]]):
         return update
 
 
-def worktree_folder(saver: object, session: str) -> Path | None:
-    """The folder of a session's worktree, in the folder of our database; None with another checkpointer."""
-    from swarm_graph.workflows.repository import branch_name
+def _worktree(saver: object, branch: str) -> Path | None:
+    """The folder of a session's worktree, beside our database; None with another checkpointer."""
+    from swarm_graph.repository.worktree import worktree_folder
 
     if not isinstance(saver, SwarmSaver) or str(saver.path) == ":memory:":
         return None
-    name = branch_name(session).partition("/")[2]
-    return Path(saver.path).absolute().parent / WORKTREES / name
+    return worktree_folder(Path(saver.path).absolute().parent, branch)
 
 
 def commit_state(state: ChangeState, session: str, worktree: Path | None, about: str = "") -> Commit | None:
@@ -126,21 +121,13 @@ def commit_state(state: ChangeState, session: str, worktree: Path | None, about:
         repo,
         session,
         parent=parent,
-        written=written_files(state),
+        written=changed_texts(state),
         deleted=state.get("deleted", []),
         message=_message(state, session, about),
         date=commit_date(state),
     )
     notes = open_worktree(repo, session, worktree) if worktree else []
     return None if made == parent else commit_figures(repo, parent, made)._replace(note="; ".join(notes))
-
-
-def written_files(state: ChangeState) -> dict[str, str]:
-    """The files that differ from the base: path to text."""
-    files: dict[str, str] = {}
-    for key in FILES:
-        files.update(cast("dict[str, str]", state.get(key) or {}))
-    return files
 
 
 def commit_date(state: ChangeState) -> float:

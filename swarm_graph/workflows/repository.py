@@ -16,13 +16,11 @@ from swarm_graph.config import repository_settings
 from swarm_graph.config_source import first_problem, one_line
 from swarm_graph.errors import NEEDS_REPOSITORY, InputError
 from swarm_graph.repository.changed_files import revisions
+from swarm_graph.repository.commits import BRANCHES
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.worktree import changes_commit
 from swarm_graph.settings import RepositorySettings
 from swarm_graph.state import Repository
-
-BRANCHES = "swarm/"
-"""How the branches of sessions begin."""
 
 
 def branch_name(session: str) -> str:

@@ -434,7 +434,7 @@ class Execution(Settings):
 
 
 class DocumentSettings(Settings):
-    """What reading one document (PDF, Word, mail …) may take. More is an error, never a part of the text."""
+    """Limits of reading one document (PDF, Word, mail …). A file beyond them is an error, never cut."""
 
     max_megabytes: PositiveNumber = Field(
         50.0, description="Size of the file; its text may be as long, and zip files unpack to 10 times that."

@@ -24,7 +24,7 @@ HEADS = ("file", "kind", "size", "characters", "tokens, at most", "parts")
 
 
 class _Shown(NamedTuple):
-    """A document, and the parts in which it would be asked about."""
+    """A document, and the parts into which it would be split."""
 
     document: Document
     tokens: int

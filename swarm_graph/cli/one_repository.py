@@ -1,4 +1,4 @@
-"""The repository that the command line names, and what is told about its working tree."""
+"""The repository that the command line names, and the note on uncommitted changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def with_given_repository(config: SwarmConfig, options: SessionOptions) -> SwarmConfig:
-    """A configuration with what the options of a new session say about its repository.
+    """A configuration with the repository that the options of a new session name.
 
     Raises:
         InputError: There is no repository to which they belong.
@@ -46,7 +46,7 @@ def with_given_repository(config: SwarmConfig, options: SessionOptions) -> Swarm
 
 
 def moved_repository(options: SessionOptions) -> RepositorySettings | None:
-    """The repository of a session that is resumed, where --repo says that it lies now."""
+    """The repository of a resumed session, at the place that --repo names."""
     from swarm_graph.config import repository_settings
 
     return repository_settings(options.repo or None)

@@ -1,4 +1,4 @@
-"""A document as text: what a reader hands to the roles, and what it says about it."""
+"""Document: the text of a document with its marks, and notes on what was assumed or left out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from html import escape
 from typing import NamedTuple
 
 UNITS = ("page", "sheet", "slide")
-"""The marks that count the parts of a document: `[page 4]`."""
+"""The kinds of marks that number the parts of a document, as in `[page 4]`."""
 MAX_SHOWN = 2000
-"""Characters of a document's text that a notebook shows."""
+"""How many characters of a document a notebook shows."""
 
 
 class Unreadable(Exception):
@@ -53,7 +53,7 @@ class Document:
 
     @property
     def units(self) -> tuple[int, str]:
-        """How many pages, sheets or slides there are, and which of these; (0, "") if the kind has none."""
+        """The number of pages, sheets or slides, and which of the three; (0, "") if the kind has none."""
         for unit in UNITS:
             if count := sum(mark.kind == unit for mark in self.marks):
                 return count, unit

@@ -1,4 +1,4 @@
-"""Bytes of a text file as text: by its byte order mark, as UTF-8 or UTF-16, else guessed, and said."""
+"""Decode a text file: by its byte order mark, as UTF-8 or UTF-16, otherwise by a guess that is noted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _C1 = re.compile("[\x80-\x9f]")
 
 
 class Decoded(NamedTuple):
-    """A text, and what was assumed about its encoding; empty if the file itself says it."""
+    """A text, and the assumption about its encoding; empty if the file declares its encoding."""
 
     text: str
     assumed: str = ""
@@ -93,7 +93,7 @@ def _wide(data: bytes) -> str:
 
 
 def _best(sample: bytes) -> str:
-    """The most likely encoding among those that such text has."""
+    """The most likely encoding of a text."""
     for japanese in ("cp932", "euc_jp"):
         if _kana(sample, japanese) >= MIN_KANA:
             return japanese

@@ -1,4 +1,4 @@
-"""What kind of document a file is: by its content first, then by the end of its name."""
+"""The kind of a document: by its content first, then by its suffix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIXES = {
     ".html": HTML, ".htm": HTML, ".xhtml": HTML,
     ".eml": MAIL, ".mht": MAIL, ".mhtml": MAIL,
 }  # fmt: skip
-"""The documents that are read, by the end of their names."""
+"""The kinds of documents that are read, by suffix."""
 
 CURES = {
     ".doc": "save it as .docx",
@@ -37,7 +37,7 @@ CURES = {
     ".msg": "save it as .eml",
     ".epub": "convert it to PDF or HTML",
 }
-"""What helps with documents that are not read."""
+"""The cure for each kind of document that is not read."""
 
 _PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -63,7 +63,7 @@ HEAD_BYTES = 4096
 
 
 def suffix_of(name: str) -> str:
-    """The end of a file's name, in small letters: ".pdf"."""
+    """The suffix of a file's name in lower case, such as ".pdf"."""
     return PurePath(name).suffix.lower()
 
 
@@ -90,7 +90,7 @@ def kind_of(data: bytes, name: str) -> str:
         name: Its name.
 
     Raises:
-        Unreadable: It is no document that can be read; the message says what helps.
+        Unreadable: It cannot be read as a document; the message names the cure.
     """
     suffix, head = suffix_of(name), data[:HEAD_BYTES]
     if head.startswith(b"%PDF-") or (suffix == ".pdf" and b"%PDF-" in head):
@@ -153,7 +153,7 @@ def _of_ole(data: bytes) -> Unreadable:
 
 
 def wrong_suffix(kind: str, name: str) -> str:
-    """A note for a file whose name says another kind than its content; empty if it fits."""
+    """A note for a file whose suffix does not match its content; empty if it does."""
     suffix = suffix_of(name)
     says = SUFFIXES.get(suffix)
     if kind == TEXT or says == kind or (not says and not suffix):

@@ -1,4 +1,4 @@
-"""What reading one document may take; more ends with an error by name, never with a part of the document."""
+"""The limits of reading one document. A file beyond them is refused by name, never read in part."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import NamedTuple
 from swarm_graph.inputs.document import Unreadable
 
 UNPACKED_FACTOR = 10
-"""What the parts of a zip file may take unpacked, as a multiple of the largest file."""
+"""How large the parts of a zip file may unpack, as a multiple of the largest file."""
 MAX_RATIO, MIN_BOMB_BYTES = 400, 10_000_000
-"""A larger part that unpacks to more than this ratio is no document: spreadsheets reach 100."""
+"""The highest ratio to which a large part may unpack; spreadsheets reach 100."""
 MAX_PARTS = 20_000
 """Parts of a zip file."""
 MAX_ATTACHMENTS, MAX_DEPTH = 100, 3
@@ -32,7 +32,7 @@ class Limits(NamedTuple):
 
     @property
     def too_much_memory(self) -> str:
-        """What is wrong with a file whose reader took too much memory."""
+        """The problem of a file whose reader took too much memory."""
         return (
             f"took more than documents.max_memory_mb ({self.max_memory_mb:,}) to read; "
             "raise it if you trust the file, or split the file"
@@ -40,7 +40,7 @@ class Limits(NamedTuple):
 
     @property
     def too_much_time(self) -> str:
-        """What is wrong with a file whose reader took too long."""
+        """The problem of a file whose reader took too long."""
         return (
             f"took more than documents.max_cpu_seconds ({self.max_cpu_seconds}) to read; "
             "raise it if you trust the file, or split the file"

@@ -27,7 +27,7 @@ STRICT = "http://purl.oclc.org/ooxml/"
 
 
 class Relation(NamedTuple):
-    """What one part refers to."""
+    """A reference of one part."""
 
     kind: str
     """The last word of its type: header, image, hyperlink …"""
@@ -91,7 +91,7 @@ class OfficeFile:
         return self.xml(name) if name in self._parts else None
 
     def relations(self, name: str) -> dict[str, Relation]:
-        """What a part refers to, by the id that it uses."""
+        """The references of a part, by the id that it uses."""
         folder, base = posixpath.split(name)
         root = self.optional(posixpath.join(folder, "_rels", f"{base}.rels"))
         found = {}
@@ -195,7 +195,7 @@ def _broken(error: Exception) -> Unreadable:
 
 
 def note_extras(file: OfficeFile, writer: TextWriter) -> None:
-    """Say what a document holds besides its text: macros, embedded files, pictures. Nothing of it is used."""
+    """Note what a document holds besides its text: macros, embedded files, pictures. None of it is used."""
     folders = [name.split("/") for name in file.names]
     if any(name[-1].lower().startswith("vbaproject.") for name in folders):
         writer.note("macros are left out")
@@ -210,7 +210,7 @@ def note_extras(file: OfficeFile, writer: TextWriter) -> None:
 
 
 def note_external(relations: dict[str, Relation], writer: TextWriter) -> None:
-    """Say what a part refers to outside of the file; nothing of it is fetched."""
+    """Note the references of a part to places outside of the file; nothing is fetched."""
     outside = [relation for relation in relations.values() if relation.is_external]
     if links := sum(relation.kind == "hyperlink" for relation in outside):
         writer.note(f"{format_count(links, 'link')} left out, but for the words")

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 MARK = re.compile(r"\[(page|sheet|slide|attachment) (.+)\]")
-"""A line that says where the text below it comes from, as `read_document` writes it."""
+"""A mark: a line that names the place of the text below it, as `read_document` writes it."""
 PAGE = "[page "
 REPEATED, CONTINUED = "(repeated from above)\n", "(continued)\n"
-"""The lines around what a part repeats."""
+"""The lines around the context that a part repeats."""
 MAX_CONTEXT = 0.25
-"""How much of a part may repeat what stands above it."""
+"""The largest share of a part that its context may take."""
 MAX_TITLE = 60
 """Characters of a heading in a place."""
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -38,7 +38,7 @@ class Part:
 
     Attributes:
         text: A slice of the document.
-        place: Where it stands: its pages, slides or sheets, else its sections, else its lines.
+        place: Its pages, slides or sheets; without any, its sections; without any, its lines.
         context: What it stands under and does not begin with, between REPEATED and CONTINUED; may be empty.
     """
 

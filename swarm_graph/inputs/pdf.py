@@ -21,7 +21,7 @@ _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi",
 _SOFT_BREAK = re.compile("\u00ad[ \t]*\n?")
 _UNKNOWN = re.compile(r"[\ufffd\ue000-\uf8ff]|/(?:g|G|cid|C)\d+|\(cid:\d+\)")
 MAX_UNKNOWN = 0.3
-"""Share of characters without a meaning from which on the text of a page counts as unreadable."""
+"""A page with a larger share of characters without a meaning counts as unreadable."""
 MAX_FORM_DEPTH = 5
 """Forms within forms that are searched for pictures."""
 MAX_FAULTS = 100
@@ -31,7 +31,7 @@ PAGES_CACHED = 16
 
 
 _FAULTS = (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
-"""What pypdf raises for broken files besides its own errors."""
+"""Exceptions that pypdf raises for broken files, besides its own."""
 
 
 class _Page(NamedTuple):
@@ -40,7 +40,7 @@ class _Page(NamedTuple):
 
 
 class _Faults(logging.Handler):
-    """What pypdf found wrong in a file, and read over."""
+    """The faults that pypdf found in a file and ignored."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The process that reads one document: a broken or hostile file can take its memory and time, and not more.
+"""The process that reads one document: a broken or hostile file can exhaust this process and no other.
 
 `read_document.py` starts it with a line of JSON and the file on stdin, and reads one JSON document from its
 stdout. It gets no environment, so no program is found in it, and it can write no file.

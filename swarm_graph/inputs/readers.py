@@ -41,7 +41,7 @@ def read_into(writer: TextWriter, data: bytes, name: str, depth: int = 0) -> str
 
 
 def _read(kind: str, data: bytes, writer: TextWriter, depth: int) -> None:
-    """Import the reader of a kind and call it: none is loaded that is not needed."""
+    """Import the reader of a kind and call it; no other reader is loaded."""
     match kind:
         case kinds.PDF:
             from swarm_graph.inputs import pdf

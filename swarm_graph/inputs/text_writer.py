@@ -19,7 +19,7 @@ class TextWriter:
     Attributes:
         limits: What reading may take.
         notes: What was assumed or left out, each once.
-        has_text: Whether anything but marks was written.
+        has_text: Whether any text besides marks was written.
     """
 
     def __init__(self, limits: Limits) -> None:

@@ -1,4 +1,4 @@
-"""What differs between two commits: their range, the files, and the lines of each file."""
+"""The differences between two commits: ranges, changed files, and the lines of each."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from swarm_graph.repository.source_text import decode
 MAX_TEXT_BYTES = 1_000_000
 """A larger file is not shown: it is data, or generated."""
 _PLAIN = ("-r", "-M", "--text", "--no-color", "--no-relative", "--diff-algorithm=myers", f"-O{os.devnull}")
-"""What the repository's configuration and attributes could change in a diff. Nothing passes as binary by
-attribute: that would hide it from a review."""
+"""Fixes what the repository's configuration and attributes could change in a diff. No attribute can make a
+file binary: that would hide it from a review."""
 _HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
 
 ABSENT = "000000"
-"""The mode of a file on the side where it is not."""
+"""The mode of a file in the commit that does not have it."""
 Status = Literal["added", "modified", "deleted", "renamed"]
 
 
@@ -78,8 +78,8 @@ def revisions(git: Git, text: str, head: str = "HEAD") -> Revisions:
 
     Args:
         git: Git in the repository.
-        text: `A..B`: from A to B. `A...B`: from where B left A to B. `A^!`: what the commit A alone changed.
-            `A`: as `A..`. Without B it is `head`, without A HEAD.
+        text: `A..B`: from A to B. `A...B`: from the merge base of A and B to B. `A^!`: only the commit A.
+            `A`: as `A..`. B defaults to `head`, A to HEAD.
         head: The newer commit if the text names none.
 
     Raises:
@@ -192,7 +192,7 @@ def _number(text: str) -> int:
 
 
 def _text_paths(git: Git, commit: str, paths: Collection[str]) -> set[str]:
-    """Those of the paths whose files are text, and not too large."""
+    """The paths whose files are text, and not too large."""
     files = snapshot(git.folder, commit)
     readable = [path for path in paths if _is_readable(files.entries[path])]
     groups = files.read_in_groups(readable)
@@ -221,7 +221,7 @@ def _hunks(output: bytes) -> Iterator[Hunk]:
 
 
 def _after_lines(output: bytes, at: int, count: int) -> int:
-    """The place after a hunk: a line of it may look like the head of another one."""
+    """The offset behind a hunk. Lines are counted, because one of them may look like the head of a hunk."""
     for _ in range(count + 1):
         at = output.find(b"\n", at) + 1
         if not at:

@@ -20,15 +20,15 @@ from swarm_graph.repository.snapshot import Snapshot
 from swarm_graph.repository.words import match_scores, spaced, stems, words
 
 MAX_TEXT_BYTES = 1_000_000
-"""Of a larger file only the path counts."""
+"""Only the path of a larger file is searched."""
 _MAX_TEXT = 60_000
-"""Characters of a file that are searched."""
+"""How many characters of a file are searched."""
 _MAX_QUESTION_WORDS = 200
 _WEIGHTS = {"path": 1.0, "names": 0.5, "text": 1.0}
-"""What the columns count. Each is an index of its own: in one index the length of a file's text would lessen
-the score of its path."""
+"""The weights of the columns. Each column has its own index: in a common index, a long text would lower the
+score of its path."""
 _SUBJECTS, _COMPANY, _SEEDS = 0.4, 0.4, 5
-"""What similar commits count, and files changed together with the best ones, beside the columns."""
+"""The weights of similar commits and of files changed together with the best ones, and how many those are."""
 _TOKENIZER = "porter unicode61"
 _HEADING = re.compile(r"^#+ +(\S[^\n]{0,199})", re.MULTILINE)
 _PURPOSE = re.compile(r'(?:#[^\n]*\n|\s)*r?"""(.{1,300}?)(?:\n\n|""")', re.DOTALL)
@@ -52,7 +52,7 @@ def rank(question: str, snapshot: Snapshot, outlines: Mapping[str, Outline], lim
         question: A request, or anything else in words.
         snapshot: The files. Links, submodules and binary files are left out.
         outlines: Their outlines.
-        limit: The most files. There are fewer if fewer have anything to do with the question.
+        limit: The most files; fewer if fewer match the question.
     """
     with _LOCK:  # the roles of a round ask side by side, and share the index
         index = _INDEXES.get(snapshot)
@@ -63,7 +63,7 @@ def rank(question: str, snapshot: Snapshot, outlines: Mapping[str, Outline], lim
 
 
 def searches_text() -> bool:
-    """Whether files are found by their texts; else by path, names and past commits, for want of FTS5."""
+    """Whether files are found by their texts. Without FTS5 only path, names and past commits count."""
     with suppress(sqlite3.OperationalError), closing(_text_table()):
         return True
     return False
@@ -112,7 +112,7 @@ class _CountedColumn:
 
 
 class _Index:
-    """What is searched of one commit."""
+    """The search index of one commit."""
 
     def __init__(self, snapshot: Snapshot, outlines: Mapping[str, Outline]) -> None:
         self._commits = past_commits(snapshot)
@@ -124,7 +124,7 @@ class _Index:
                 column.add(number, getattr(document, name))
 
     def scores(self, question: str) -> dict[str, float]:
-        """Each file that has anything to do with a question, with its score."""
+        """The score of each file that matches a question."""
         asked = [*dict.fromkeys(words(question))][:_MAX_QUESTION_WORDS]
         scores = _relative(self._by_columns(asked)) if asked else {}
         subjects = self._of_files(scores_by_subject(" ".join(asked), self._commits))
@@ -179,7 +179,7 @@ def _names(path: str, outline: Outline, text: str) -> str:
 
 
 def _relative(scores: Mapping[str, float]) -> dict[str, float]:
-    """Scores of which the best is 1."""
+    """Scores, scaled so that the best is 1."""
     best = max(scores.values(), default=1.0)
     return {path: score / best for path, score in scores.items()}
 

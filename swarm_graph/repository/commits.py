@@ -46,8 +46,8 @@ def commit(
 ) -> str:
     """Commit the files of a session to its branch.
 
-    The same arguments give the same commit, and leave the branch at it. The working tree and the index of
-    the user are not touched.
+    The same arguments give the same commit. The branch ends at that commit. The working tree and the index
+    of the user are not touched.
 
     Args:
         repo: The repository.
@@ -113,7 +113,7 @@ def _write_tree(files: RepositoryFiles) -> str:
 def changed_tree(
     git: Git, commit: str, entries: Iterable[tuple[str, str, str]], deleted: Iterable[str]
 ) -> str:
-    """The tree of a commit with other files: mode, blob and path of each; returns its id."""
+    """The id of a commit's tree with some files replaced: the mode, blob and path of each."""
     nothing = "0" * len(commit)
     lines = [f"0 {nothing}\t{path}" for path in deleted]  # first: a folder may stand in the place of a file
     lines += [f"{mode} {blob}\t{path}" for mode, blob, path in entries]
@@ -140,7 +140,7 @@ def write_blobs(git: Git, contents: Iterable[bytes]) -> list[str]:
 
 @contextmanager
 def temporary_index() -> Iterator[dict[str, str]]:
-    """Git's variable for an index of its own, which is gone afterwards."""
+    """The environment variable that gives git a temporary index."""
     with tempfile.TemporaryDirectory() as folder:
         yield {"GIT_INDEX_FILE": f"{folder}/index"}
 
@@ -218,7 +218,7 @@ def git_folder(git: Git) -> Path:
 
 
 def _update_ref(git: Git, branch: str, to: str, old: str) -> None:
-    """Set a branch if it is where it was. A lock that a killed process of the session left is removed."""
+    """Move a branch that is still at its old commit. A lock of a killed process of the session is removed."""
     ref = _ref(branch)
     # Only this session writes its branch, and no two processes run one session.
     with suppress(OSError):

@@ -17,7 +17,7 @@ from swarm_graph.repository.parser_process import parsed
 NOT_INSTALLED = Outline(problem="Universal Ctags is not installed")
 
 _NAMES = ("universal-ctags", "ctags-universal", "ctags")
-"""What systems call it; `ctags` alone is another program on some."""
+"""Its name differs between systems; on some, `ctags` is another program."""
 _EXTENSIONS = frozenset({
     ".bash", ".c", ".cc", ".cjs", ".clj", ".cpp", ".cs", ".cxx", ".d", ".dart", ".el", ".erl", ".ex", ".exs",
     ".f90", ".go", ".h", ".hh", ".hpp", ".hxx", ".java", ".jl", ".js", ".jsx", ".kt", ".lisp", ".lua", ".m",
@@ -25,7 +25,7 @@ _EXTENSIONS = frozenset({
     ".swift", ".tcl", ".ts", ".tsx", ".v", ".vhd", ".zig", ".zsh",
 })  # fmt: skip
 _INNER = frozenset({"func", "function", "method", "procedure", "singletonMethod", "subroutine"})
-"""Kinds of tags whose body holds no definitions for others."""
+"""Kinds of tags whose inner definitions are private."""
 _KINDS = _INNER | {
     "class", "enum", "implementation", "interface", "macro", "message", "module", "namespace", "object",
     "protocol", "rpc", "service", "struct", "table", "trait", "type", "typedef", "union",
@@ -41,7 +41,7 @@ class Source(NamedTuple):
 
 
 def is_language(path: str) -> bool:
-    """Whether files with this name are asked for: programs in a language that Universal Ctags may know."""
+    """Whether a file name belongs to a language that Universal Ctags may know."""
     name = PurePosixPath(path)
     return name.suffix.lower() in _EXTENSIONS
 
@@ -118,7 +118,7 @@ def _definition(tag: dict[str, Any]) -> Definition:
 
 
 def _with_source_lines(outline: Outline, lines: list[bytes]) -> Outline:
-    """The outline with the definitions as the file writes them, where one line holds the whole head."""
+    """The outline with each definition as the file writes it, if one line holds its whole head."""
     shown = []
     for one in outline.definitions:
         written = lines[one.line - 1] if 0 < one.line <= len(lines) else b""
@@ -128,7 +128,7 @@ def _with_source_lines(outline: Outline, lines: list[bytes]) -> Outline:
 
 
 def _head(written: str, definition: Definition) -> str:
-    """A line up to the brace that opens its body; what ctags says if the line is not the whole head."""
+    """A line up to the brace that opens the body; the signature from ctags if the head has more lines."""
     head = re.split(r"\s*\{|;\s*$|\s*$", written.strip(), maxsplit=1)[0]
     is_whole = definition.name in head and head.count("(") == head.count(")") and len(head) < MAX_SIGNATURE
     return head if is_whole else definition.signature

@@ -26,14 +26,14 @@ _TOO_SMALL = 300
 
 
 class Around(NamedTuple):
-    """How much code is shown around a change: its whole function of so many lines, else so many lines."""
+    """How much code is shown around a change: its function up to a length in lines, otherwise some lines."""
 
     function: int
     lines: int
 
 
 LEVELS = (Around(80, 12), Around(40, 6), Around(0, 3), Around(0, 0))
-"""The first of them with which the whole change fits is used."""
+"""The first level at which the whole change fits is used."""
 
 _RISKY = re.compile(
     r"auth|crypt|secret|token|passw|login|session|permission|access|admin|payment|sql|exec|shell|sandbox|deploy"
@@ -65,8 +65,9 @@ def changes_for_review(repo: Repository, characters: int) -> str:
 def review_text(git: Git, old: str, new: str, characters: int) -> str:
     """A change as a diff, the files with the largest risk first.
 
-    Each line of the newer commit has its number in front, so that a finding can say `path:line`; removed
-    lines have none. Around a change stands its whole function, or some lines. What is left out is named.
+    Each line of the newer commit begins with its number, so that a finding can say `path:line`; removed
+    lines have none. Changes are shown with their whole function or some lines around them. Whatever is left
+    out is named.
 
     Args:
         git: Git in the repository.
@@ -90,7 +91,7 @@ def review_text(git: Git, old: str, new: str, characters: int) -> str:
 
 
 def _has_lines(file: ChangedFile) -> bool:
-    """Whether lines of it are shown: of a deleted file only the name is."""
+    """Whether lines of a file are shown; a deleted file is only named."""
     return file.is_text and file.status != "deleted" and file.added + file.removed > 0
 
 
@@ -109,7 +110,7 @@ def _order(file: ChangedFile) -> tuple[int, int, str]:
 
 @dataclass(frozen=True)
 class _ChangedText:
-    """What is needed to show the lines of a changed file."""
+    """The two texts of a changed file, its hunks and its definitions."""
 
     old: list[str]
     new: list[str]
@@ -143,7 +144,7 @@ def _lines(content: bytes) -> list[str]:
 
 
 def _block(file: ChangedFile, texts: Mapping[str, _ChangedText], around: Around) -> str:
-    """A file as it is shown; empty if it has lines that were not read."""
+    """The text that shows a file; empty if its lines were not read."""
     heading = _heading(file)
     if not _has_lines(file):
         return f"{heading}\n"
@@ -162,7 +163,7 @@ def _heading(file: ChangedFile) -> str:
 
 
 def _notes(file: ChangedFile) -> Iterator[str]:
-    """What the lines of a file do not show."""
+    """Facts that the lines of a file do not show."""
     if file.status == "renamed":
         yield f"renamed, {file.similarity} % alike"
     if file.status == "deleted":
@@ -214,7 +215,7 @@ def _part(text: _ChangedText, first: int, last: int) -> str:
 
 
 def _place(text: _ChangedText, line: int) -> str:
-    """The function that a part begins in, unless the part shows its head."""
+    """The function in which a part begins, unless the part shows its head."""
     inside = [one for one in text.definitions if one.line < line <= one.end]
     return f" {visible(inside[-1].signature)}" if inside else ""
 
@@ -252,7 +253,7 @@ def visible(text: str) -> str:
 
 
 def _cut(files: Sequence[ChangedFile], blocks: Mapping[str, str], characters: int) -> str:
-    """As many files as there is room for, and the names of the others."""
+    """As many files as fit, and the names of the others."""
     room = characters - _room_for_names(files, characters)
     most = room // 2 if len(files) > 1 else room
     shown: list[str] = []

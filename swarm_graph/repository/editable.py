@@ -1,4 +1,4 @@
-"""Which paths of a repository a session may write: source files of people, inside of what the user allows."""
+"""Which paths of a repository a session may write: files that people maintain and the user allows."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _GENERATED = re.compile(
 _COMMENT = re.compile(rb"\s*(?:#|//|/\*|\*|--|;|<!--|%|\"\"\"|'|\(\*)")
 _HEAD_BYTES = 2_000
 _LONG_LINE = 2_000
-"""Bytes a line on average from which a script or style sheet counts as minified."""
+"""A script or style sheet with longer lines on average, in bytes, counts as minified."""
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
@@ -119,7 +119,7 @@ def too_large(size: int) -> str:
 
 
 def _is_git(part: str) -> bool:
-    """Whether a part of a path is `.git` to some file system: in any case, by its short name, as a stream."""
+    """Whether some file system reads a part of a path as `.git`: other case, short name, stream."""
     visible = "".join(character for character in part if unicodedata.category(character) != "Cf")
     name = visible.casefold().partition(":")[0].rstrip(". ")
     return name == ".git" or re.fullmatch(r"git~\d+", name) is not None
@@ -132,7 +132,7 @@ def _outside(path: str, repo: Repository) -> str:
 
 
 def _foreign(path: str, repo: Repository) -> str:
-    """Why a file is not written by people, as its path says. A glob that names a vendored folder opens it."""
+    """Why a path belongs to no file that people maintain. A glob that names a vendored folder allows it."""
     *folders, name = PurePosixPath(path).parts
     opened = {part for glob in repo["only"] for part in glob.split("/")}
     if vendored := next((part for part in folders if part in VENDORED - opened), ""):
@@ -162,7 +162,7 @@ def _occupied(path: str, files: Snapshot, deleted: Collection[str]) -> str:
 
 
 def _unfit(path: str, files: Snapshot) -> str:
-    """Why a file that exists must not be changed, as its content says."""
+    """Why the content of an existing file means that it must not be changed."""
     if why := too_large(files.entries[path].size):
         return why
     return _unfit_content(path, files)

@@ -13,9 +13,9 @@ from swarm_graph.repository.source_text import decode, encode
 from swarm_graph.state import Repository
 
 MAX_DELETED_COMPARED = 50
-"""The deleted files that a new file is compared with, to tell a renamed file from a new one."""
+"""How many deleted files a new file is compared with, to find out whether it is a renamed one."""
 _ALIKE = 0.5
-"""The share of common lines from which a new file counts as a deleted one under another name; git's, too."""
+"""A new file that shares this part of its lines with a deleted one counts as renamed, as in git."""
 
 
 class RepositoryFiles(Mapping[str, str]):

@@ -1,4 +1,4 @@
-"""What the last commits changed: files that were changed for a like reason, or together, are likely ones."""
+"""Evidence from past commits: files that were changed for a similar reason, or together, probably matter."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from swarm_graph.repository.words import match_scores, stems
 
 MAX_COMMITS = 300
 MAX_FILES = 30
-"""A commit that changes more files, such as an import or a new format, tells nothing about them."""
+"""Commits that change more files, such as imports and reformatting, are ignored."""
 _SIMILAR_COMMITS = 20
 _MAX_SUBJECT = 500
 _DOUBT = 2
-"""Commits without the other file that are added: a pair that was seen once is no habit."""
+"""Commits without the other file, added to the count: one common commit is no habit."""
 
 
 class PastCommit(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a test run takes from the base commit: a change must not choose its own judge."""
+"""The settings of a test run that come from the base commit: a change must not choose its own judge."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Judging(NamedTuple):
 def judging_settings(
     base: BaseFiles, changed: Mapping[str, bytes], deleted: Collection[str], command: TestCommand
 ) -> Judging:
-    """The change without its edits of pytest's settings: those are the base commit's.
+    """The change without its edits of pytest's settings; the base commit's settings apply.
 
     Args:
         base: The files of the base commit.

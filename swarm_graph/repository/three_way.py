@@ -1,4 +1,4 @@
-"""What a file becomes when a session and the user have both changed it: line by line, or a conflict."""
+"""Merge a file that a session and the user have both changed: line by line, or a conflict."""
 
 from __future__ import annotations
 

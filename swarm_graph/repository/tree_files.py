@@ -12,7 +12,7 @@ from swarm_graph.repository.snapshot import EXECUTABLE, LINK, REGULAR
 
 
 class Content(NamedTuple):
-    """A file or link: its mode as git records it, and its bytes; of a link the path that it names."""
+    """A file or link: its mode as git records it, and its bytes; the bytes of a link are its target."""
 
     mode: str
     data: bytes
@@ -30,7 +30,7 @@ def content(path: Path) -> Content | None:
 
 
 def in_the_way(folder: Path, path: str, *, is_folder: bool = False) -> str:
-    """What is in the way of a path: a file or link in the place of a folder, or a folder in its own place.
+    """The path that blocks another one: a file or link where a folder must be, or a folder in its own place.
 
     Args:
         folder: The top folder of the working tree.
@@ -50,13 +50,13 @@ def in_the_way(folder: Path, path: str, *, is_folder: bool = False) -> str:
 
 
 def write_whole(path: Path, data: bytes, mode: str, new: Path) -> None:
-    """Write a file or a link, whole or not at all; an old file's permissions stay, except for the x.
+    """Write a file or a link, whole or not at all; an old file keeps its permissions, except for the x bit.
 
     Args:
         path: The file.
         data: Its bytes, or the path that the link names.
         mode: REGULAR, EXECUTABLE or LINK.
-        new: Where it is until it is whole, on the same file system.
+        new: A temporary path for it, on the same file system.
 
     Raises:
         OSError: It cannot be written.
@@ -84,7 +84,7 @@ def remove_file(folder: Path, path: str) -> None:
 
 
 def _keep_permissions(old: Path, new: Path, *, is_executable: bool) -> None:
-    """Give a new file the permissions of the old one, if that is a file with the same right to be run."""
+    """Give a new file the permissions of the old one, if both are executable or neither is."""
     with suppress(OSError):
         status = old.lstat()
         if stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o100) == is_executable:

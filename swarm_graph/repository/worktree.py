@@ -34,16 +34,16 @@ from swarm_graph.text import first_names
 WORKTREES = "worktrees"
 """The folder of all worktrees, in the data folder."""
 _WRITTEN = "swarm-written"
-"""The file in git's entry of a worktree with the commit whose files were written last, all of them."""
+"""A file in git's entry of a worktree: the last commit whose files were all written."""
 _BATCH_BYTES = 64_000_000
 _IN_WORK = ".swarm-in-work"
 """The name of the file that is being written, in the top folder of the worktree."""
 _BEGUN = "initializing"
 """What git writes into the lock of a worktree that it is making."""
 _REMOVED = ".removed"
-"""The end of the name of the folder of a worktree that is being removed."""
+"""The suffix of a worktree's folder while it is being removed."""
 _KEPT = ".files"
-"""The end of the name of the folder that holds the files while git's entry of a worktree is made anew."""
+"""The suffix of the folder that keeps the files while git makes the entry of a worktree again."""
 
 
 def worktree_folder(data_dir: Path, branch: str) -> Path:
@@ -54,7 +54,7 @@ def worktree_folder(data_dir: Path, branch: str) -> Path:
 def open_worktree(repo: Repository, session: str, folder: Path) -> list[str]:
     """Make the worktree of a session, or mend it, and write the files of its branch into it.
 
-    Without a branch one is made at the base.
+    If the branch does not exist, it is made at the base.
 
     Args:
         repo: The repository.
@@ -82,7 +82,7 @@ def open_worktree(repo: Repository, session: str, folder: Path) -> list[str]:
 def update_worktree(repo: Repository, session: str, folder: Path) -> list[str]:
     """Bring the files of an open worktree to the last commit of its branch; only what differs is written.
 
-    A file that is neither as in the branch's commits nor as in the base was changed by somebody: it stays.
+    A file that equals neither a commit of the branch nor the base was edited by somebody: it stays.
 
     Args:
         repo: The repository.
@@ -241,7 +241,7 @@ def _entry(git: Git, folder: Path) -> Path | None:
 
 
 def _is_whole(git: Git, branch: str, folder: Path) -> bool:
-    """Whether a worktree is made to its end, and on its branch."""
+    """Whether a worktree is complete, and on its branch."""
     entry = _entry(git, folder)
     if entry is None or _read(entry / "locked") == _BEGUN or not (entry / "commondir").exists():
         return False
@@ -249,7 +249,7 @@ def _is_whole(git: Git, branch: str, folder: Path) -> bool:
 
 
 def _make(git: Git, branch: str, folder: Path, kept: Path) -> None:
-    """Let git make the entry of a worktree, in an empty folder; the files that were there are kept aside."""
+    """Let git make the entry of a worktree, in an empty folder; existing files are kept aside."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise RepositoryError(f"'{folder}' is not a folder; move it away, then resume")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -262,7 +262,7 @@ def _make(git: Git, branch: str, folder: Path, kept: Path) -> None:
 
 
 def _move_back(source: Path, target: Path) -> None:
-    """Move files into a folder, except for `.git` and for those that it has; the source is gone then."""
+    """Move files into a folder, except for `.git` and for files that it has, and remove their old folder."""
     for path in source.iterdir():
         if path.name != ".git" and not os.path.lexists(target / path.name):
             path.rename(target / path.name)
@@ -312,14 +312,14 @@ def _read(path: Path) -> str:
 
 
 class _Change(NamedTuple):
-    """A path of which the worktree should have another content: none, if there is no entry."""
+    """A path whose content in the worktree has to change; without an entry it is deleted."""
 
     path: str
     entry: Entry | None
 
 
 class _Writer:
-    """Writes the files of a commit into a worktree, through no link, and over no file of somebody else."""
+    """Writes the files of a commit into a worktree; follows no link, and overwrites nobody's edits."""
 
     def __init__(self, git: Git, folder: Path, commits: list[str]) -> None:
         """Take the commits: the one to write, and those that the worktree may have been at."""
@@ -342,7 +342,7 @@ class _Writer:
         return notes
 
     def _paths(self, is_new: bool) -> Iterator[str]:
-        """The paths to look at: all, or those of which a content differs."""
+        """The paths to check: all, or those whose content differs."""
         for path in sorted({path for files in (self._new, *self._old) for path in files.entries}):
             differs = any(self._entry(files, path) != self._entry(self._new, path) for files in self._old)
             if is_new or differs:

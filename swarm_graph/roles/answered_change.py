@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from swarm_graph.repository.files import RepositoryFiles
 
 NO_CHANGE = "NO CHANGE"
-"""The line with which a role says that it leaves all files as they are."""
+"""The line by which a role says that no file has to change."""
 NEAREST = 3
-"""How many existing paths a complaint about an unknown one suggests."""
+"""How many existing paths are suggested in place of an unknown one."""
 
 _NO_CHANGE = re.compile(rf"^[ \t*_`]*{NO_CHANGE}\b", re.MULTILINE)
 _MARKS = ("```", "~~~", "<<<<<", "*** Begin Patch", "diff --git", "\n--- ", "DELETE ", "RENAME ")
@@ -39,7 +39,7 @@ _DOCUMENT = re.compile(
     re.IGNORECASE,
 )
 _FOR_AGENTS = re.compile(r"(?:.*/)?(?:AGENTS|CLAUDE|GEMINI|copilot-instructions)\.md", re.IGNORECASE)
-"""Files that steer programs such as this one; only people see what the documenter writes."""
+"""Files that steer programs such as this one; the documenter writes only for people."""
 
 
 class OptionalFiles(Files):
@@ -96,8 +96,8 @@ def repository_files(
 def update_of(answer: Files, state: SwarmState, key: str) -> dict[str, Any]:
     """What an answer changes in the state.
 
-    A path stays in the key that it is in; a new one goes to `key`. A file that is as in the base commit again
-    leaves the change.
+    A path stays in its key; a new path goes to `key`. A file that equals the base commit again leaves the
+    change.
 
     Args:
         answer: The files that it writes and deletes.
@@ -146,7 +146,7 @@ def changed_paths(answer: Files, state: SwarmState) -> list[str]:
 
 
 def refusal(answer: Files, state: SwarmState) -> str | None:
-    """Why an answer must not be taken: it changes what it must not."""
+    """Why an answer must not be taken: it changes a protected path. None if it may be taken."""
     repo = repository_of(state)
     if repo is None:
         return None
@@ -158,7 +158,7 @@ def refusal(answer: Files, state: SwarmState) -> str | None:
 
 
 def nothing_changed(answer: Files, state: SwarmState, key: str) -> str | None:
-    """Why an answer after which the repository is as it was cannot be taken."""
+    """Why an answer that leaves the repository unchanged cannot be taken; None if it changes something."""
     after = cast("SwarmState", {**state, **update_of(answer, state, key)})
     if changed_texts(after) or deleted_files(after):
         return None
@@ -166,7 +166,7 @@ def nothing_changed(answer: Files, state: SwarmState, key: str) -> str | None:
 
 
 def doubt_of(answer: Files, state: SwarmState) -> str:
-    """Why the files are probably not meant as they are, for a question; empty when nothing is odd.
+    """Why the files are probably wrong, for a question to the model; empty if nothing is odd.
 
     Files that did not parse before, such as templates, need not parse now.
     """
@@ -195,7 +195,7 @@ def _odd_deletions(answer: Files, state: SwarmState) -> Iterable[str]:
 
 
 def is_test(path: str) -> bool:
-    """Whether a path is one where tests and what they need lie."""
+    """Whether a path is a usual one for tests and their helpers."""
     return bool(_TEST.fullmatch(path))
 
 
@@ -205,7 +205,7 @@ def is_documentation(path: str) -> bool:
 
 
 def elsewhere(answer: Files, state: SwarmState, allowed: Callable[[str], bool], what: str) -> str | None:
-    """Why an answer that changes files of another role cannot be taken.
+    """Why an answer that changes another role's files cannot be taken; None if it changes none.
 
     Nobody reviews what the tester and the documenter write, so they write no code.
 
@@ -228,6 +228,6 @@ def nearest_paths(path: str, known: Iterable[str]) -> list[str]:
 
 
 def nearest_text(path: str, known: Iterable[str]) -> str:
-    """The end of a message that names the paths like an unknown one; empty if there is none."""
+    """The end of a message about an unknown path: the most similar known paths; empty if there are none."""
     found = nearest_paths(path, known)
     return f"; did you mean {' or '.join(repr(one) for one in found)}?" if found else ""

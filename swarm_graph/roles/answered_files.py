@@ -128,7 +128,7 @@ def _files_and_edits(blocks: FileBlocks) -> tuple[dict[str, str], list[Edit], li
 
 
 def _calls(unnamed: Sequence[Block]) -> Iterator[str]:
-    """Files and edits in the form of JSON, which count for nothing beside others."""
+    """A doubt about files and edits in JSON, which are ignored if the answer has blocks."""
     for block in unnamed:
         if writes_files(block.text):
             yield "the answer also holds files or edits as JSON: write them as blocks, too"
@@ -211,7 +211,7 @@ def _beside(
 
 
 def _shows(edit: Edit, text: str) -> bool:
-    """Whether a whole file has what an edit makes: its new lines, or none of those that it only deletes."""
+    """Whether a whole file has the result of an edit: its new lines, or none of those it only deletes."""
     before, after = ({line.strip() for line in lines} - {""} for lines in (edit.old_lines, edit.new_lines))
     there = {line.strip() for line in text.split("\n")}
     return not edit.deletes and (after - before <= there if after - before else not (before - after) & there)
@@ -239,7 +239,7 @@ def _completed(
 
 
 def _keeps(old: str, body: str, text: str) -> bool:
-    """Whether a mended file keeps the lines that an edit has left as they were."""
+    """Whether a mended file keeps the lines that an edit left unchanged."""
     lines = Counter(old.split("\n")) & Counter(body.split("\n"))
     return not lines - Counter(text.split("\n"))
 

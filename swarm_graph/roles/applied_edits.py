@@ -42,14 +42,14 @@ def apply_edits(
 ) -> Edited:
     """Apply edits one after the other; a later one sees what the earlier ones made.
 
-    Only the files that edits name are read, and of an edit without a path those that are near.
+    Only the files that edits name are read, and for an edit without a path the files in `near`.
 
     Args:
         edits: The edits, in the order of the answer.
         old: The files as they are: path to text; perhaps thousands, of which each costs to read.
         whole: The files that the answer writes whole.
-        near: The paths of the files among which an edit without a path is looked for.
-        freed: The paths that the answer deletes otherwise, whose names a file may get.
+        near: The paths in which a place for an edit without a path is searched.
+        freed: The paths that `DELETE` lines of the answer delete; a renamed file may take one of them.
 
     Raises:
         UnreadableAnswer: An edit does not fit its file, or fits it in several places.
@@ -214,7 +214,7 @@ def _place(file: FileLines, edit: Edit, expected: int, *, counts_right: bool) ->
 
 
 def _with(text: str, lines: list[str], change: Change) -> str:
-    """A text after a change. A file without a line end at its end keeps its last line so."""
+    """A text after a change. A file without a final line end keeps its last line that way."""
     new = [*lines[: change.start], *change.lines, *lines[change.stop :]]
     ends = text.endswith("\n") or new[-1:] != lines[-1:]
     return "\n".join(new) + "\n" * bool(ends and new)

@@ -13,9 +13,9 @@ GUIDES = ("AGENTS.md", "CLAUDE.md", "CONTRIBUTING.md", ".github/CONTRIBUTING.md"
 """Texts for people and programs that contribute."""
 SETTINGS = (".editorconfig", "ruff.toml", ".ruff.toml", ".flake8", ".prettierrc", ".prettierrc.json",
             ".clang-format", "rustfmt.toml", ".rustfmt.toml", ".rubocop.yml")  # fmt: skip
-"""Settings of formatters and linters, short as a rule."""
+"""Settings of formatters and linters; usually short."""
 SECTIONS = ("pyproject.toml", "setup.cfg", "tox.ini")
-"""Files of which only sections of tools are shown."""
+"""Files of which only the sections of some tools are shown."""
 CONVENTIONS = (*SECTIONS, *SETTINGS, *GUIDES)
 """All files that may hold conventions."""
 MIN_CHARACTERS = 80
@@ -26,7 +26,7 @@ _PYTHON = re.compile(r"^requires-python[^\n]*$", re.MULTILINE)
 
 
 def conventions_text(files: Mapping[str, str], characters: int) -> str:
-    """What a repository tells contributors, within a number of characters; what is cut is said.
+    """The conventions that a repository states, within a number of characters; cuts are mentioned.
 
     Args:
         files: Its files, path to text.
@@ -35,7 +35,7 @@ def conventions_text(files: Mapping[str, str], characters: int) -> str:
     texts = [*_settings(files), *_guides(files)]
     blocks: list[str] = []
     for number, (path, text) in enumerate(texts):
-        share = characters // (len(texts) - number)  # what a short one leaves is for the next ones
+        share = characters // (len(texts) - number)  # room that a short file leaves goes to the next ones
         if block := _block(path, text.strip(), share):
             blocks.append(block)
             characters -= len(block)

@@ -17,7 +17,7 @@ class Edit:
         path: The file; empty where the answer names none.
         before: The lines that are replaced; empty for a new file.
         after: The lines that replace them.
-        deletes: Whether the whole file goes.
+        deletes: Whether the whole file is deleted.
         new_path: The path that the file gets; empty where it keeps its path.
         creates: Whether the answer says that there is no such file yet.
         line: The line, from 1, at which a diff says that `before` begins; 0 where it says none.

@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
 
 class Misfit(Exception):
-    """An edit has no place in a file, or several; the text says why, as the end of a sentence."""
+    """An edit has no place in a file, or several; the message ends a sentence about the edit."""
 
     def __init__(self, why: str, *, several: bool = False) -> None:
         super().__init__(why)
@@ -154,7 +154,7 @@ def _chosen(
     *,
     counts_right: bool,
 ) -> Place:
-    """The place that is meant of several, or the only one that is alike."""
+    """The intended one of several places, or the only similar one."""
     section = lines_below(file.lines, edit.sections) if len(alike) > 1 else range(0)
     below = [window for window in alike if window.numbers[0] in section]
     windows = below or alike
@@ -188,7 +188,7 @@ def _windows(lines: Sequence[str], wanted: Sequence[str]) -> list[int]:
 
 
 def _limit(wanted: Sequence[str]) -> int:
-    """How many places are looked at; where there are as many, none is chosen."""
+    """The most places that are compared; if there are that many, none is chosen."""
     return max(2, _MAX_WINDOW_LINES // max(len(wanted), 1))
 
 

@@ -45,7 +45,7 @@ def change_at(file: FileLines, edit: Edit, place: Place) -> Change:
 
 
 def _check_indentation(file: FileLines, edit: Edit) -> None:
-    """Raises Misfit for new lines with spaces in a file that is indented by tabs only, or the other way."""
+    """Raises Misfit for new lines indented by spaces in a file that uses only tabs, or vice versa."""
     used = {line[0] for line in file.lines if line.startswith(_INDENTED)}
     new = {line[0] for line in edit.new_lines if line.startswith(_INDENTED)}
     if len(used) == 1 and new - used:
@@ -150,7 +150,7 @@ class _Indents:
     """How the indentation in an answer becomes the file's."""
 
     def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Compare the lines that both have. Raises Misfit if they differ by no one shift or unit."""
+        """Compare the common lines. Raises Misfit if no single shift or unit explains how they differ."""
         self._known: dict[str, str] = {}
         for quoted, there in pairs:
             if self._known.setdefault(quoted, there) != there:

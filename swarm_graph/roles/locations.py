@@ -1,4 +1,4 @@
-"""Where a finding points: what a model writes as a place, as `path:line` of a file that there is."""
+"""The place of a finding: turns what a model writes into `path:line` of an existing file."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class Place(NamedTuple):
 
 
 def located(finding: Finding, files: Mapping[str, str]) -> Finding:
-    """A finding whose location is `path`, `path:line` or `path:first-last` if it names a file that there is.
+    """A finding whose location is `path`, `path:line` or `path:first-last`, if it names an existing file.
 
     The finding is kept in any case. If the file or line does not exist, its location says so; a location that
     is no place in a file stays as it is.
 
     Args:
         finding: The finding.
-        files: Path to text of all files that there are; at most one is read.
+        files: Path to text of all existing files; at most one is read.
     """
     location = finding["location"]
     found = [] if _NOTE.search(location) else _named_files(location, files)
@@ -103,7 +103,7 @@ def _named_files(location: str, paths: Collection[str]) -> list[str]:
 
 
 def _names(location: str) -> Iterator[str]:
-    """What may be a path in a location: all before the line number, and each word."""
+    """Possible paths in a location: everything before the line number, and each word."""
     text = re.sub(r"[`'\"]", "", location).replace("\\", "/").strip()
     numbers = _NUMBERS.search(text)
     for name in [text[: numbers.start()] if numbers else text, *text.split()]:

@@ -16,7 +16,7 @@ def numbered_diff(old: Mapping[str, str], new: Mapping[str, str], deleted: Colle
     Args:
         old: The files before the change; only those that change are read.
         new: Path to text of the files that the change writes.
-        deleted: The paths that it deletes. One that most lines of a new file come from was renamed.
+        deleted: The paths that it deletes; one that gave a new file most of its lines counts as renamed.
     """
     moved = dict(_moves(old, new, deleted))
     parts = [

@@ -1,6 +1,6 @@
-"""What prompts show of a repository: its conventions, its map, the files that matter, and the change so far.
+"""The repository as prompts show it: its conventions, map, relevant files, and the change so far.
 
-What is shown depends on the base commit and the state alone, so the same prompt can be built again.
+The views depend only on the base commit and the state, so the same prompt can be built again.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ later places of the chooser are seldom right. A prompt that does not fit is trie
 RANKED = 40
 """How many files the chooser names; see MAX_FILES for how many are shown."""
 MAX_EXAMPLES = 3
-"""How many files of tests show their style."""
+"""How many test files are shown as examples of style."""
 _FIRST_DOCUMENTS = ("readme", "changelog", "changes", "history", "news")
 MAX_CHANGE = 10_000_000
 """Characters of a change under review: more than any context holds, so that nothing of it is cut."""
@@ -76,7 +76,7 @@ _LINE = re.compile(r"(?P<path>[\w./@+-]+\.\w+):(?P<line>\d+)")
 
 @dataclass(frozen=True)
 class RepositoryContext:
-    """What the roles see of a repository at one moment, before it is cut to a size.
+    """Everything that the roles may see of a repository at one moment, before it is cut to a size.
 
     Attributes:
         texts: Path to text of all files that may be shown, as they are now.
@@ -120,7 +120,7 @@ class RepositoryContext:
         return {key: make() for key, make in makers.items() if key in keys}
 
     def note(self, sizes: Sizes) -> str:
-        """How many files are shown if not all are, and for which of the important ones there is no room."""
+        """How many of the files are shown, and which important ones do not fit; empty if all are shown."""
         shown = self._shown(self.order, sizes.files, sizes)
         if len(shown.shown) == self.total and not shown.in_part:
             return ""
@@ -223,7 +223,7 @@ def _reviewed_paths(repo: Repository) -> list[str]:
 
 
 def _review(repo: Repository) -> list[str]:
-    """The change under review, with more and more briefly with the code around it; never a part of it."""
+    """The change under review, complete, with less and less of the code around it."""
     from swarm_graph.repository.diff import changes_for_review
 
     whole = changes_for_review(repo, MAX_CHANGE)
@@ -236,7 +236,7 @@ def _changed_lines(text: str) -> int:
 
 
 def _clues(state: SwarmState) -> Clues:
-    """Which words and lines of a long file matter: those of the request, the plan, findings and test runs."""
+    """The words and lines to look for in a long file, from the request, the plan, findings and test runs."""
     findings: list[Finding] = state.get("findings", [])
     places = "\n".join(finding["location"] for finding in findings)
     lines: dict[str, set[int]] = {}

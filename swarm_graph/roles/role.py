@@ -147,7 +147,7 @@ class Role(Generic[A]):
         return Reading(answer, note, self.doubt(answer, state))
 
     def _changes_repository(self, state: SwarmState) -> bool:
-        """Whether its files are those of a repository."""
+        """Whether the role writes files of a repository."""
         return self.writes in CHANGE_KEYS and answered_change.repository_of(state) is not None
 
     def _files(self, state: SwarmState) -> Mapping[str, str]:

@@ -254,10 +254,10 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         whole: Mapping[str, str],
         left_out: list[str],
     ) -> RepositoryPrompt:
-        """A prompt that shows so much of the repository.
+        """A prompt that shows the repository in given sizes.
 
         Args:
-            context: What there is to show.
+            context: The repository as the role may see it.
             sizes: How much of it is shown.
             state: The state that the prompt shows.
             whole: The views as they are where there is room, or LEFT_OUT.

@@ -1,4 +1,4 @@
-"""Files of a repository as prompts show them: whole, or of long ones the parts that matter."""
+"""Files of a repository as prompts show them: whole, or the relevant parts of long ones."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from swarm_graph.roles.file_blocks import fenced, language_of, longer_fence, pro
 from swarm_graph.roles.numbered_diff import lines_of
 
 MAX_FILES = 20
-"""The chooser's later places seldom hold a file that matters."""
+"""The most files in a prompt; files that the chooser ranks lower seldom matter."""
 MIN_PART = 1_500
-"""Characters; less of a file tells nothing."""
+"""The fewest characters of a file worth showing."""
 PART_HEAD = 100
-"""Characters around a part, about: its line numbers, the path and the fence."""
+"""About how many characters a part needs for its line numbers, path and fence."""
 MAX_BLOCK_LINES = 60
-"""A part of a long file is at most so long, so that one long function does not take all the room."""
+"""The most lines of a part, so that one long function does not take all the room."""
 
 _WORD = re.compile(r"[A-Za-z_]\w{3,}")
 _MAX_NAMED = 8
 
 
 class Clues(NamedTuple):
-    """What tells which parts of a long file matter.
+    """The clues to which parts of a long file matter.
 
     Attributes:
         words: Words of the request, the plan and the findings.
@@ -72,7 +72,7 @@ def show_files(
         room: The characters for all files together.
         long: A file of more characters is long. It is marked, because its answer should be edits and not the
             whole file again.
-        clues: What tells which parts of a file matter if there is no room for all of it.
+        clues: Clues to which parts of a file matter, if there is no room for all of it.
         first: The paths that are known to matter: one of them may take most of the room, any other one a
             sixth.
     """
@@ -117,7 +117,7 @@ def words_in(*texts: str) -> set[str]:
 
 
 def _block(path: str, text: str, room: int, long: int, clues: Clues) -> str:
-    """A file within a number of characters; empty if that says too little of it."""
+    """A file within a number of characters; empty if too little of it fits."""
     lines = len(lines_of(text))
     head = (
         f"{path} is long ({lines} lines): change it with SEARCH/REPLACE blocks.\n\n"

@@ -11,7 +11,7 @@ from swarm_graph.state import SwarmState
 HEADING = "Files to read"
 """The section of a plan that lists files to see."""
 MAX_WANTED = 12
-"""More files than a plan needs; with more, each is shown less."""
+"""The most files that count; the more there are, the less of each is shown."""
 
 _HEADING = re.compile(r"(?:#{1,6} +|\*\*)(?P<title>[^*#\n]+?)[ :#*]*")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d+[.)])[ \t]+(?P<text>\S.*)")
@@ -27,7 +27,7 @@ def wanted_files(design: str, state: SwarmState) -> list[str]:
         state: The state that it was written for.
 
     Returns:
-        Their paths, at most MAX_WANTED, those of the section last: what is to be changed comes first.
+        At most MAX_WANTED paths: first the files that change, then those of the section.
     """
     if repository_of(state) is None:
         return []
@@ -39,7 +39,7 @@ def wanted_files(design: str, state: SwarmState) -> list[str]:
 
 
 def wrongly_wanted(design: str, state: SwarmState) -> str:
-    """What is wrong with the files that a plan asks to see, for a question; empty if nothing is."""
+    """The problem with the files that a plan asks to see, for a question to the architect; empty if none."""
     if repository_of(state) is None:
         return ""
     files, listed = current_files(state), _listed(design)

@@ -1,4 +1,4 @@
-"""What the output of a test command tells: names and numbers of tests, in the formats that are known.
+"""Read the names and results of tests from the output of a test command, in known formats.
 
 The code under test can print the same lines, so they are hints: the exit code alone decides.
 """

@@ -18,13 +18,13 @@ TESTS_FAILED = 1
 
 
 def compared(before: Evidence | None, after: Evidence, touched: Collection[str] = ()) -> Evidence:
-    """The evidence of a change: failures that the base commit has, too, are told, and are no finding.
+    """The evidence of a change: failures that the base commit also has are reported but are no findings.
 
     Args:
         before: The tests on the base commit; None if they did not run there.
         after: The tests on the changed files.
-        touched: The paths that the change wrote or deleted: tests that are gone with them are told, other
-            missing ones are findings.
+        touched: The paths that the change wrote or deleted. Tests that are missing with them are reported;
+            other missing tests are findings.
     """
     if before is None or after["outcome"] == "not_run" or before["outcome"] == "no_tests":
         return _without_results(after)
@@ -37,7 +37,7 @@ def compared(before: Evidence | None, after: Evidence, touched: Collection[str] 
 
 
 def baseline(before: Evidence, cure: str = "") -> Evidence:
-    """The tests of the base commit as a change is compared with them; `not_run` if they say nothing about it.
+    """The tests of the base commit, as a baseline for a change; `not_run` if no change can be judged by them.
 
     Args:
         before: The test run.
@@ -100,7 +100,7 @@ def _by_exit_code(before: Evidence, after: Evidence) -> Evidence:
 
 
 class _Comparison:
-    """Two runs of which each test's result is known."""
+    """Two test runs with a known result for each test."""
 
     def __init__(self, before: Evidence, after: Evidence, touched: Collection[str]) -> None:
         self.before, self.after = before, after
@@ -182,7 +182,7 @@ def _failure(test: str, problem: str) -> Failure:
 
 
 def _told(what: str, names: Collection[str], more: str = "") -> list[str]:
-    """A note on tests; none without any."""
+    """A note that names some tests; no note without tests."""
     if not names:
         return []
     shown = ", ".join(sorted(names)[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
@@ -196,7 +196,7 @@ def _noted(evidence: Evidence, notes: Iterable[str]) -> Evidence:
 
 
 def _without_results(evidence: Evidence) -> Evidence:
-    """The evidence as it is kept of a round: without the name of every test, and with the first failures."""
+    """The evidence that is kept of a round: without the names of all tests, with the first failures."""
     kept: Evidence = {**evidence, "failures": evidence["failures"][:MAX_FAILURES]}
     kept.pop("results", None)
     kept.pop("by_report", None)

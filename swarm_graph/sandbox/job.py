@@ -1,4 +1,4 @@
-"""A job for the program inside a sandbox: what it is sent, how it is started, and how it ended."""
+"""A job for the program inside a sandbox: its input, its start, and how it ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from swarm_graph.sandbox.protocol import MIB, Finished, Interpreter, Limits, San
 from swarm_graph.settings import ExecutionLimits
 
 MAX_CHARACTERS = 2000
-"""How much of an output, or of a traceback, is kept."""
+"""How many characters of an output or traceback are kept."""
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 
 

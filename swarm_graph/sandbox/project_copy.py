@@ -19,9 +19,9 @@ from swarm_graph.sandbox.protocol import MIB
 from swarm_graph.text import printable
 
 MAX_BYTES = 1 << 30
-"""What may be copied: the copy lies in memory in most sandboxes."""
+"""The largest copy: most sandboxes hold it in memory."""
 BATCH_BYTES = 32 << 20
-"""How much of a repository is read into memory at once."""
+"""The most bytes of a repository in memory at once."""
 PAGE_BYTES = 4096
 PIECE_BYTES = 1 << 20
 
@@ -107,7 +107,7 @@ class ProjectCopy:
         return file
 
     def _put(self, path: str, content: bytes, mode: str | None) -> None:
-        """Write a file as git does: what lies in the way, a file or a link above it, gives way."""
+        """Write a file as git does: a file or link in the place of one of its folders is replaced."""
         for parent in map(str, PurePosixPath(path).parents):
             self.files.pop(parent, None)
         old = self.files.get(path)

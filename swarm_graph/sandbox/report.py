@@ -1,7 +1,7 @@
-"""The report that a repository's tests give of themselves: lines of `reporter.py`, read and checked.
+"""The report of a repository's test run: the lines of `reporter.py`, read and checked.
 
-The code under test runs beside the reporter and can forge its lines. So they only name the tests; whether a
-run passed, the exit code that the host reads has to say, too.
+The code under test runs beside the reporter and can forge its lines. So they only name the tests: a run has
+passed only if the exit code that the host reads says so, too.
 """
 
 from __future__ import annotations

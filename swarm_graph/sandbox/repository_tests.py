@@ -31,7 +31,7 @@ _LACKS_PACKAGES = re.compile(r"No module named|No package metadata|unrecognized 
 READY = b"ready\n"
 MAX_FAILURES = 10
 MAX_RESULTS = 20_000
-"""More tests are counted, but not kept by name."""
+"""The most tests that are kept by name; all are counted."""
 NO_TESTS_COLLECTED = 5
 _OF_A_TEST = (
     "ImportError",
@@ -42,7 +42,7 @@ _OF_A_TEST = (
     "fixture '",
     "async def functions are not natively",
 )
-"""How the problem of a test begins that cannot judge the code."""
+"""The beginnings of problems that show a fault of the test, not of the code."""
 
 
 def run_repository_tests(
@@ -267,7 +267,7 @@ def _programs(folder: str) -> Path | None:
 
 
 def lending_cure(found: Evidence, folder: Path, settings: Execution) -> str:
-    """What the user can do about packages that the tests lack; empty if none is.
+    """The cure for packages that the tests lack; empty if they lack none.
 
     Args:
         found: The tests on the base commit.

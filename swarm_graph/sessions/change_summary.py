@@ -1,4 +1,4 @@
-"""What a session did to its repository: figures, patch and diff, made from git's objects."""
+"""The change of a session for people: figures, patch and diff, made from git's objects."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from swarm_graph.text import format_change
 PATCH_FILE, STAT_FILE = "changes.patch", "changes.stat"
 """The files of a session that changes a repository."""
 SHORT_ID = 12
-"""Characters of a commit's id that people see."""
+"""How many characters of a commit's id people see."""
 
 
 class ChangeSummary(NamedTuple):
-    """A change in numbers: from the base to the last commit of the branch."""
+    """The figures of a change, from the base to the last commit of the branch."""
 
     repository: str
     branch: str

@@ -1,4 +1,4 @@
-"""The findings of a session for editors and forges: one a line, as JSON, and as SARIF."""
+"""The findings of a session for editors and forges: as lines, JSON and SARIF."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of ours that lie in the repository of a session: git does not list them among the user's files."""
+"""Make git ignore our folders in a user's repository, so that they are no changes of the user's."""
 
 from __future__ import annotations
 

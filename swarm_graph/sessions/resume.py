@@ -109,7 +109,7 @@ def _configured(
 
 
 def _recorded_overrides(session: Session) -> dict[str, Any]:
-    """What still comes before the file's: the model that the command line named, and the repository."""
+    """Recorded settings that override the file: the model that the command line named, and the repository."""
     return {key: session.config[key] for key in (*SHORTHAND, "repo") if session.config.get(key)}
 
 

@@ -1,7 +1,7 @@
-"""Asks what a task needs: one question, or one for each part of its files and one that joins the answers.
+"""Asks the questions of a task: one, or one for each part of its files and one that joins the answers.
 
-The parts are asked one after the other. The journal has every answer, so a resumed run goes on with the part
-that is missing. Answers that do not fit into one prompt are joined in halves, and these once more.
+The parts are asked one after the other. The journal has every answer, so a resumed run continues with the
+missing parts. If the answers do not fit into one prompt, each half is joined first, then the two results.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from swarm_graph.text import first_names, format_count
 
 
 class _Answered(NamedTuple):
-    """An answer for some of the parts; `name` says for which."""
+    """An answer for some of the parts; `name` tells which."""
 
     name: str
     outcome: Outcome

@@ -14,7 +14,7 @@ _CITED = re.compile(
 
 
 def unknown_places(text: str, marks: Mapping[str, Sequence[str]]) -> str:
-    """A note on pages and slides that an answer cites and no file has; empty if there are none.
+    """A note on cited pages and slides that no file has; empty if there are none.
 
     Args:
         text: The answer.

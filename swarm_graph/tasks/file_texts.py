@@ -20,11 +20,11 @@ from swarm_graph.settings import DocumentSettings
 from swarm_graph.tasks.spec import TaskSpec
 
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f\\x85\\u2028\\u2029]")
-"""Characters in the name of a file that would end the line that shows it."""
+"""Characters that would break the line that shows a file's name."""
 
 
 class Piece(NamedTuple):
-    """A part of one of a task's files, whose name it has."""
+    """A part of one of a task's files, with the name of the file."""
 
     file: str
     part: Part

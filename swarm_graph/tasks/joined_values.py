@@ -1,4 +1,4 @@
-"""Typed answers for the parts of a document, joined by code as far as that is sure."""
+"""Join the typed answers for the parts of a document by code, as far as that is safe."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ from swarm_graph.tasks.spec import TaskSpec
 SizeOf = Callable[[Question[Outcome]], Awaitable[PromptSize | None]]
 """Returns the size of a question's prompt for the model that it is meant for; None for an unknown context."""
 FILLED = 0.9
-"""How much of a prompt's room for files the first plan fills."""
+"""The share of the room for files that the first plan fills."""
 MAX_ANSWER = 0.25
 """How much of the context is left for an answer whose limit (`max_tokens`) is no smaller."""
 SMALLER = 0.8
 """The factor by which parts get smaller while one of them does not fit."""
 MIN_CHARACTERS = 75
-"""Of a part: MIN_PART_TOKENS in characters of four bytes. A prompt without room for them is full."""
+"""The smallest part: MIN_PART_TOKENS in characters of four bytes. A prompt with less room is full."""
 
 
 class PartQuestion(NamedTuple):

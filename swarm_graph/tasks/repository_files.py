@@ -1,4 +1,4 @@
-"""Files of a repository in a task graph: `repo:PATH` is a file of a commit, and tasks read a copy of it."""
+"""Files of a repository in a task graph: `repo:PATH` names a file of a commit; tasks read a copy of it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class RepositoryCopies:
         return self._copy(files, path)
 
     def _snapshot_of(self, name: str) -> tuple[Snapshot, str]:
-        """The files that a name is about, and the path or glob in it."""
+        """The files that a name refers to, and the path or glob in it."""
         folder, _, path = name.removeprefix(REPOSITORY).rpartition("//")
         if folder not in self._snapshots:
             self._snapshots[folder] = self._open(folder, name)

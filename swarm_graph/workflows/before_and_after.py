@@ -1,4 +1,4 @@
-"""The tests of a change: the repository's own, on the base commit and on the changed files."""
+"""Run a repository's own tests before and after a change: on the base commit and on the changed files."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SHARE_OF_LIMIT = 1 / 3
 
 
 class ChangeTests(NamedTuple):
-    """What the tests of a change showed.
+    """The result of the tests of a change.
 
     Attributes:
-        evidence: What the change broke, and what was broken before.
+        evidence: The tests that the change broke, and those that were broken before.
         baseline: The tests on the base commit.
     """
 
@@ -60,7 +60,7 @@ def run_change_tests(
         return ChangeTests(make_evidence("not_run", reason=reason), make_evidence("no_tests"))
     run = _Runs(base, command, settings, cancelled)
     before = state.get("baseline")
-    if before is None or before["outcome"] == "not_run":  # what kept it from running may be gone
+    if before is None or before["outcome"] == "not_run":  # its cause may be gone
         before = run.before()
     if before["outcome"] == "not_run" and before["exit_code"] is None:
         return ChangeTests(before, before)

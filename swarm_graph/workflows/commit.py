@@ -32,7 +32,7 @@ class Commit(NamedTuple):
         files: The number of files that it changes.
         added: Lines.
         deleted: Lines.
-        note: What of it is not in the worktree, and why.
+        note: The files that are not in the worktree, and why; usually empty.
     """
 
     commit: str
@@ -43,7 +43,7 @@ class Commit(NamedTuple):
 
 
 class CommitNode(Runnable[ChangeState, dict[str, Any]]):
-    """Commits the files of the state; nothing if they are those of the last commit.
+    """Commits the files of the state, unless the last commit already has them.
 
     Attributes:
         name: The name of the node.
@@ -131,7 +131,7 @@ def commit_state(state: ChangeState, session: str, worktree: Path | None, about:
 
 
 def commit_date(state: ChangeState) -> float:
-    """When the latest task of the session ended, in seconds since the epoch."""
+    """The end of the session's latest task, in seconds since the epoch."""
     return max((task["completed_at"] for task in state.get("tasks", {}).values()), default=0.0)
 
 

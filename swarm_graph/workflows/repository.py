@@ -1,4 +1,4 @@
-"""The repository of a session: found when the session begins, and found again when it goes on."""
+"""The repository of a session: resolved when the session begins, found again when it continues."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from swarm_graph.state import Repository
 
 
 def branch_name(session: str) -> str:
-    """The branch of a session. What git allows in no branch is quoted: a thread id may be any text."""
+    """The branch of a session. A thread id may be any text, so characters that git forbids are quoted."""
     name = quote(session, safe="").replace("..", "%2E%2E").replace("~", "%7E")
     for end in (".lock", "."):
         if name.endswith(end):
@@ -147,7 +147,7 @@ class SessionRepository:
 
 
 def _check_diff(repo: Repository, *, writes_files: bool) -> None:
-    """Raises InputError for a range that is not reviewed, and for a review without a range."""
+    """Raises InputError for a range outside of a review, and for a review without a range."""
     if repo["compared_with"] and writes_files:
         raise InputError(
             "a diff is for reviews: add --workflow review_only, or leave --diff out (in Python `diff` of "
@@ -163,7 +163,7 @@ def _check_diff(repo: Repository, *, writes_files: bool) -> None:
 def find_again(
     repo: Repository, session: str, here: RepositorySettings | None, *, is_own: bool
 ) -> Repository:
-    """The repository of a session that goes on, where it lies now.
+    """The repository of a session that continues, at its present place.
 
     Args:
         repo: The repository as the state has it.

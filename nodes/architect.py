@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from swarm_graph.roles.role import Answered, Role
+from swarm_graph.roles.role import SHARED_OF_CHANGE, Answered, Role
 from swarm_graph.roles.wanted_files import wanted_files, wrongly_wanted
 from swarm_graph.state import AgentRole, ChangeState
 
@@ -32,15 +32,7 @@ architect = replace(
     document=replace(_program, reads=("request", "requirements", "design")),
     change=replace(
         _program,
-        reads=(
-            "request",
-            "requirements",
-            "conventions",
-            "repository_map",
-            "files",
-            "changes",
-            "design",
-        ),
+        reads=(*SHARED_OF_CHANGE, "design"),
         optional=("changes",),
         update=update,
         doubt=wrongly_wanted,

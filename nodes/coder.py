@@ -9,7 +9,7 @@ from swarm_graph.roles.answered_change import changed_paths, doubt_of, nothing_c
 from swarm_graph.roles.answered_document import Documents, lost_text
 from swarm_graph.roles.answered_files import doubts
 from swarm_graph.roles.file_blocks import Files
-from swarm_graph.roles.role import Answered, Role
+from swarm_graph.roles.role import SHARED_OF_CHANGE, Answered, Role
 from swarm_graph.state import AgentRole, ChangeState, SwarmState
 
 
@@ -68,18 +68,7 @@ coder = replace(
     ),
     change=replace(
         _program,
-        reads=(
-            "request",
-            "requirements",
-            "conventions",
-            "repository_map",
-            "files",
-            "changes",
-            "findings",
-            "test_run",
-            "design",
-            "diagnosis",
-        ),
+        reads=(*SHARED_OF_CHANGE, "findings", "test_run", "design", "diagnosis"),
         optional=("changes",),
         update=change_update,
         complaint=change_complaint,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from swarm_graph.roles.role import Role
+from swarm_graph.roles.role import SHARED_OF_CHANGE, Role
 from swarm_graph.state import AgentRole, ChangeState
 
 _program = Role(
@@ -22,16 +22,7 @@ debugger = replace(
     _program,
     change=replace(
         _program,
-        reads=(
-            "request",
-            "requirements",
-            "conventions",
-            "repository_map",
-            "files",
-            "changes",
-            "findings",
-            "test_run",
-        ),
+        reads=(*SHARED_OF_CHANGE, "findings", "test_run"),
         optional=("request", "requirements", "conventions", "repository_map"),
         state=ChangeState,
     ),

@@ -10,7 +10,7 @@ from typing import Any
 
 from swarm_graph.roles.answered_change import OptionalFiles, doubt_of, elsewhere, is_documentation
 from swarm_graph.roles.file_blocks import Files
-from swarm_graph.roles.role import Answered, Role
+from swarm_graph.roles.role import SHARED_OF_CHANGE, Answered, Role
 from swarm_graph.state import AgentRole, ChangeState, SwarmState
 
 
@@ -39,15 +39,7 @@ documenter = replace(
         AgentRole.DOCUMENTER,
         task_type="documentation",
         verb="document",
-        reads=(
-            "request",
-            "requirements",
-            "conventions",
-            "repository_map",
-            "files",
-            "changes",
-            "project_documents",
-        ),
+        reads=(*SHARED_OF_CHANGE, "project_documents"),
         optional=("files", "repository_map"),
         writes="documentation",
         answer=OptionalFiles,

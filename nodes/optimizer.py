@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from swarm_graph.roles.role import Role
+from swarm_graph.roles.role import SHARED_OF_CHANGE, Role
 from swarm_graph.state import AgentRole, ChangeState
 
 _program = Role(
@@ -21,7 +21,7 @@ optimizer = replace(
     _program,
     change=replace(
         _program,
-        reads=("request", "requirements", "conventions", "repository_map", "files", "changes"),
+        reads=SHARED_OF_CHANGE,
         optional=("request", "conventions", "repository_map"),
         state=ChangeState,
     ),

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, Field, field_validator
 
 from swarm_graph.roles.findings import GRAVE, distinct
-from swarm_graph.roles.role import Answered, Role
+from swarm_graph.roles.role import SHARED_OF_CHANGE, Answered, Role
 from swarm_graph.state import AgentRole, ChangeState, Finding, Reply, Review, Severity
 
 SYNONYMS = {
@@ -116,7 +116,7 @@ reviewer = replace(
     _program,
     change=replace(
         _program,
-        reads=("request", "requirements", "conventions", "repository_map", "files", "changes"),
+        reads=SHARED_OF_CHANGE,
         optional=("repository_map",),
         state=ChangeState,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from swarm_graph.nodes.reviewer import Judgement, substitute, update
-from swarm_graph.roles.role import Role
+from swarm_graph.roles.role import SHARED_OF_CHANGE, Role
 from swarm_graph.state import AgentRole, ChangeState
 
 _program = Role(
@@ -24,7 +24,7 @@ security = replace(
     _program,
     change=replace(
         _program,
-        reads=("request", "requirements", "conventions", "repository_map", "files", "changes"),
+        reads=SHARED_OF_CHANGE,
         optional=("requirements", "conventions", "repository_map"),
         state=ChangeState,
     ),

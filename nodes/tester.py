@@ -14,7 +14,7 @@ from swarm_graph.roles.answered_change import OptionalFiles, base_files, doubt_o
 from swarm_graph.roles.answered_files import doubts
 from swarm_graph.roles.document_checks import CHECKLIST, Item, checklist_text
 from swarm_graph.roles.file_blocks import Files
-from swarm_graph.roles.role import Answered, Role
+from swarm_graph.roles.role import SHARED_OF_CHANGE, Answered, Role
 from swarm_graph.roles.views import broken_tests
 from swarm_graph.state import AgentRole, ChangeState, Reply, SwarmState
 
@@ -102,16 +102,7 @@ tester = replace(
         AgentRole.TESTER,
         task_type="testing",
         verb="test",
-        reads=(
-            "request",
-            "requirements",
-            "conventions",
-            "repository_map",
-            "files",
-            "changes",
-            "project_tests",
-            "broken_tests",
-        ),
+        reads=(*SHARED_OF_CHANGE, "project_tests", "broken_tests"),
         optional=("repository_map",),
         writes="tests",
         answer=OptionalFiles,

@@ -9,11 +9,9 @@ from typing import Literal, NamedTuple
 
 from swarm_graph.errors import InputError
 from swarm_graph.repository.git import Git
-from swarm_graph.repository.snapshot import Entry, snapshot
+from swarm_graph.repository.snapshot import MAX_FILE_BYTES, Entry, snapshot
 from swarm_graph.repository.source_text import decode
 
-MAX_TEXT_BYTES = 1_000_000
-"""A larger file is not shown: it is data, or generated."""
 _PLAIN = ("-r", "-M", "--text", "--no-color", "--no-relative", "--diff-algorithm=myers", f"-O{os.devnull}")
 """Fixes what the repository's configuration and attributes could change in a diff. No attribute can make a
 file binary: that would hide it from a review."""
@@ -43,7 +41,7 @@ class ChangedFile(NamedTuple):
         added: Lines.
         removed: Lines.
         is_text: Whether both sides are text that can be shown: no binary file, link, submodule or file above
-            MAX_TEXT_BYTES.
+            MAX_FILE_BYTES.
     """
 
     path: str
@@ -200,7 +198,7 @@ def _text_paths(git: Git, commit: str, paths: Collection[str]) -> set[str]:
 
 
 def _is_readable(entry: Entry) -> bool:
-    return entry.is_file and entry.size <= MAX_TEXT_BYTES
+    return entry.is_file and entry.size <= MAX_FILE_BYTES
 
 
 def hunks(git: Git, old: str, new: str, file: ChangedFile) -> list[Hunk]:

@@ -16,11 +16,9 @@ from weakref import WeakKeyDictionary, finalize
 
 from swarm_graph.repository.outline import Outline
 from swarm_graph.repository.past_commits import past_commits, scores_by_company, scores_by_subject
-from swarm_graph.repository.snapshot import Snapshot
+from swarm_graph.repository.snapshot import MAX_FILE_BYTES, Snapshot
 from swarm_graph.repository.words import match_scores, spaced, stems, words
 
-MAX_TEXT_BYTES = 1_000_000
-"""Only the path of a larger file is searched."""
 _MAX_TEXT = 60_000
 """How many characters of a file are searched."""
 _MAX_QUESTION_WORDS = 200
@@ -37,8 +35,8 @@ _BINARY_BYTES = 8_000
 _LOCK = Lock()
 
 
-class Document(NamedTuple):
-    """A file as it is searched."""
+class SearchedFile(NamedTuple):
+    """The searched text of a file; of a file over MAX_FILE_BYTES only its path."""
 
     path: str
     names: str
@@ -81,7 +79,7 @@ def _text_table() -> sqlite3.Connection:
 
 
 class _SearchedColumn:
-    """One column of all documents, in an index of FTS5."""
+    """One column of all files, in an index of FTS5."""
 
     def __init__(self) -> None:
         self._database = _text_table()
@@ -91,13 +89,13 @@ class _SearchedColumn:
         self._database.execute("INSERT INTO texts (rowid, text) VALUES (?, ?)", [number, spaced(text)])
 
     def scores(self, asked: Sequence[str]) -> Iterable[tuple[int, float]]:
-        """The numbers of the documents that hold a word, with their scores."""
+        """The numbers of the files that hold a word, with their scores."""
         either = " OR ".join(f'"{word}"' for word in asked)
         return self._database.execute("SELECT rowid, -bm25(texts) FROM texts WHERE texts MATCH ?", [either])
 
 
 class _CountedColumn:
-    """One column of all documents, counted in Python."""
+    """One column of all files, counted in Python."""
 
     def __init__(self) -> None:
         self._texts: list[list[str]] = []
@@ -106,7 +104,7 @@ class _CountedColumn:
         self._texts.append(stems(text))
 
     def scores(self, asked: Sequence[str]) -> Iterable[tuple[int, float]]:
-        """The numbers of the documents that hold a word, with their scores."""
+        """The numbers of the files that hold a word, with their scores."""
         scores = match_scores(dict.fromkeys(stems(" ".join(asked))), self._texts)
         return ((number, score) for number, score in enumerate(scores) if score)
 
@@ -118,10 +116,10 @@ class _Index:
         self._commits = past_commits(snapshot)
         self._paths: list[str] = []
         self._columns = _empty_columns()
-        for number, document in enumerate(_documents(snapshot, outlines)):
-            self._paths.append(document.path)
+        for number, file in enumerate(_searched_files(snapshot, outlines)):
+            self._paths.append(file.path)
             for name, column in self._columns.items():
-                column.add(number, getattr(document, name))
+                column.add(number, getattr(file, name))
 
     def scores(self, question: str) -> dict[str, float]:
         """The score of each file that matches a question."""
@@ -156,16 +154,16 @@ def _empty_columns() -> dict[str, _SearchedColumn | _CountedColumn]:
 _INDEXES: WeakKeyDictionary[Snapshot, _Index] = WeakKeyDictionary()
 
 
-def _documents(snapshot: Snapshot, outlines: Mapping[str, Outline]) -> Iterator[Document]:
+def _searched_files(snapshot: Snapshot, outlines: Mapping[str, Outline]) -> Iterator[SearchedFile]:
     files = snapshot.files
-    for contents in snapshot.read_in_groups(path for path in files if files[path].size <= MAX_TEXT_BYTES):
+    for contents in snapshot.read_in_groups(path for path in files if files[path].size <= MAX_FILE_BYTES):
         for path, content in contents.items():
             if b"\0" not in content[:_BINARY_BYTES]:
                 text = content.decode(errors="replace")[:_MAX_TEXT]
-                yield Document(path, _names(path, outlines.get(path, Outline()), text), text)
+                yield SearchedFile(path, _names(path, outlines.get(path, Outline()), text), text)
     for path, entry in files.items():
-        if entry.size > MAX_TEXT_BYTES:
-            yield Document(path, "", "")
+        if entry.size > MAX_FILE_BYTES:
+            yield SearchedFile(path, "", "")
 
 
 def _names(path: str, outline: Outline, text: str) -> str:

@@ -13,12 +13,10 @@ from typing import NamedTuple
 
 from swarm_graph.errors import RepositoryError
 from swarm_graph.repository.globs import matches
-from swarm_graph.repository.snapshot import LINK, SUBMODULE, Snapshot
+from swarm_graph.repository.snapshot import LINK, MAX_FILE_BYTES, SUBMODULE, Snapshot
 from swarm_graph.repository.source_text import decode
 from swarm_graph.state import Repository
 
-MAX_FILE_BYTES = 1_000_000
-"""Larger files are neither shown nor written."""
 MAX_PATH_CHARACTERS = 250
 VENDORED = frozenset(
     {

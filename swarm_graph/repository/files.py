@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from swarm_graph.errors import RepositoryError
 from swarm_graph.repository import editable
-from swarm_graph.repository.snapshot import REGULAR, Snapshot, snapshot
+from swarm_graph.repository.snapshot import MAX_FILE_BYTES, REGULAR, Snapshot, snapshot
 from swarm_graph.repository.source_text import decode, encode
 from swarm_graph.state import Repository
 
@@ -59,7 +59,7 @@ class RepositoryFiles(Mapping[str, str]):
     def __iter__(self) -> Iterator[str]:
         yield from self._written
         for path, entry in self.base.entries.items():
-            is_shown = entry.is_file and entry.size <= editable.MAX_FILE_BYTES
+            is_shown = entry.is_file and entry.size <= MAX_FILE_BYTES
             if is_shown and path not in self._written and path not in self._deleted:
                 yield path
 
@@ -135,7 +135,7 @@ class RepositoryFiles(Mapping[str, str]):
 
 def _is_readable(base: Snapshot, path: str) -> bool:
     entry = base.entries.get(path)
-    return entry is not None and entry.is_file and entry.size <= editable.MAX_FILE_BYTES
+    return entry is not None and entry.is_file and entry.size <= MAX_FILE_BYTES
 
 
 @lru_cache(maxsize=1024)

@@ -12,11 +12,9 @@ from swarm_graph.repository.ctags import NOT_INSTALLED, Source, ctags_outlines, 
 from swarm_graph.repository.outline import Definition, Outline
 from swarm_graph.repository.outline_cache import OutlineCache, cache_file
 from swarm_graph.repository.parser_process import UNREADABLE, parsed
-from swarm_graph.repository.snapshot import Entry, Snapshot
+from swarm_graph.repository.snapshot import MAX_FILE_BYTES, Entry, Snapshot
 from swarm_graph.text import format_count, printable
 
-MAX_SOURCE_BYTES = 1_000_000
-"""A larger file has no outline: it is data, or generated."""
 _TOO_LARGE = Outline(problem="it is larger than 1 MB")
 _READER = f"2/{sys.version_info[0]}.{sys.version_info[1]}"
 """The version of the outlines that are kept: Python's grammar decides what can be parsed."""
@@ -90,7 +88,7 @@ def map_text(outlines: Mapping[str, Outline], order: Iterable[str], characters: 
 
 
 def _has_outline(path: str, entry: Entry) -> bool:
-    return entry.size <= MAX_SOURCE_BYTES and _is_program(path)
+    return entry.size <= MAX_FILE_BYTES and _is_program(path)
 
 
 def _is_program(path: str) -> bool:

@@ -12,6 +12,8 @@ from swarm_graph.errors import RepositoryError
 from swarm_graph.repository.git import Git
 
 REGULAR, EXECUTABLE, LINK, SUBMODULE = "100644", "100755", "120000", "160000"
+MAX_FILE_BYTES = 1_000_000
+"""A larger file is data, or generated: it is neither searched, shown nor written."""
 _GROUP_BYTES = 16_000_000
 
 

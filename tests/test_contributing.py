@@ -65,7 +65,10 @@ def run(folder: Path, code: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("title", ["Add a role", "Add a workflow", "Add a server type"])
+@pytest.mark.parametrize(
+    "title",
+    ["Add a role", "Add a workflow", "Add a server type", "Add a kind of document", "Add a test command"],
+)
 def test_a_recipe_is_short(title: str) -> None:
     code = [text for kind, _, text in recipe(title) if kind != "markdown"]
     added = [
@@ -140,6 +143,26 @@ print(json.dumps(state["phase"]))
 """
         assert run(copy, code) == "complete"
         assert {body["cache_prompt"] for body in proxy.calls.bodies} == {True}
+
+
+def test_a_kind_of_document_is_added(copy: Path) -> None:
+    apply("Add a kind of document", copy)
+    (copy / "pumps.ipynb").write_text(json.dumps({"cells": [{"source": ["# Pumps\n", "P-1"]}]}))
+    code = """
+from swarm_graph import read_document
+document = read_document("pumps.ipynb")
+print(json.dumps([document.kind, document.text, document.notes]))
+"""
+    assert run(copy, code) == ["notebook", "# Pumps\nP-1\n", ["outputs are left out"]]
+
+
+def test_a_test_command_is_added(copy: Path) -> None:
+    apply("Add a test command", copy)
+    code = """
+from swarm_graph.repository.test_commands import find_test_command
+print(json.dumps(find_test_command({"deno.json": "{}"}).text))
+"""
+    assert run(copy, code) == "deno test"
 
 
 def test_the_map_is_that_of_the_house() -> None:

@@ -11,6 +11,7 @@ from swarm_graph.inputs.document import Unreadable
 
 PDF, WORD, EXCEL, SLIDES = "PDF", "Word", "Excel", "PowerPoint"
 HTML, MAIL, TEXT = "HTML", "mail", "text"
+_WITH_SIGNATURE = (PDF, WORD, EXCEL, SLIDES)
 
 SUFFIXES = {
     ".pdf": PDF,
@@ -109,10 +110,8 @@ def kind_of(data: bytes, name: str) -> str:
 def _of_text(head: bytes, suffix: str) -> str:
     """The kind of a file without a binary signature: HTML and mail have other names, too."""
     kind = SUFFIXES.get(suffix, TEXT)
-    if kind in (HTML, MAIL):
+    if kind not in _WITH_SIGNATURE and suffix not in CURES:
         return kind
-    if kind == TEXT and suffix not in CURES:
-        return TEXT
     if _HTML.match(head):
         return HTML
     if _MAIL.match(head):

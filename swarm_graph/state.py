@@ -316,6 +316,8 @@ class Repository(TypedDict):
     """Globs of the paths that may not be changed."""
     compared_with: str
     """Of a review: the full id of the commit that `base` is compared with; empty otherwise."""
+    not_shown: NotRequired[list[str]]
+    """Of a review: what no reviewer sees of the change, as `path (reason)`."""
 
 
 class ChangeState(SwarmState, total=False):

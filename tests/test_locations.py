@@ -1,9 +1,13 @@
 """Places of findings as models write them, and as `path:line`."""
 
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
+from repositories import git, make_repository, repository_of
 
+from swarm_graph.roles.answered_change import current_files, gone_files
 from swarm_graph.roles.locations import Place, located, place_of
 from swarm_graph.state import Finding
 
@@ -49,6 +53,7 @@ def location(text: str) -> str:
         ("src/calc.py:15-12", "src/calc.py:15"),
         ("docs/my guide.md:2", "docs/my guide.md:2"),
         ("Makefile:1", "Makefile:1"),
+        ("C:\\Users\\ann\\project\\src\\calc.py:12", "src/calc.py:12"),
         (".github/ci.yml:1", ".github/ci.yml:1"),
         ("shop/model.py:4", "src/shop/model.py:4"),
         ("model.py:4", "model.py:4"),  # which one?
@@ -56,6 +61,8 @@ def location(text: str) -> str:
         ("empty.py:2", "empty.py:2 (the file has 1 line)"),
         ("src/nope.py:3", "src/nope.py:3 (there is no such file)"),
         ("nope.py", "nope.py (there is no such file)"),
+        ("/etc/passwd:1", "/etc/passwd:1 (there is no such file)"),
+        ("C:\\nope:1", "C:\\nope:1 (there is no such file)"),
         ("", ""),
         ("the whole module", "the whole module"),
         ("requirement 3, error handling", "requirement 3, error handling"),
@@ -80,6 +87,25 @@ def test_a_place_is_a_path_and_a_line(given: str, expected: str) -> None:
 )
 def test_only_places_that_exist_are_places(given: str, place: Place | None) -> None:
     assert place_of(given) == place
+
+
+def test_a_removed_file_and_one_that_is_no_text_are_told(tmp_path: Path) -> None:
+    folder = make_repository(
+        tmp_path / "project", {"img/logo.bin": b"\0\1", "gone.py": "x = 1\n", "a.py": ""}
+    )
+    repo, old = repository_of(folder), git(folder, "rev-parse", "HEAD")
+    git(folder, "rm", "--quiet", "gone.py")
+    git(folder, "commit", "--quiet", "--message", "Second")
+    review = {**repo, "base": git(folder, "rev-parse", "HEAD"), "compared_with": old}
+
+    def shown(text: str) -> str:
+        finding = Finding(severity="major", location=text, problem="p", suggestion="", seen_by=["reviewer"])
+        state: Any = {"repo": review}
+        return located(finding, current_files(state), gone_files(state))["location"]
+
+    assert shown("gone.py:1") == "gone.py (the change removes it)"
+    assert shown("logo.bin:3") == shown("./img/logo.bin:3") == "img/logo.bin (it is no text)"
+    assert shown("a.py:1") == "a.py:1"
 
 
 def test_any_text_is_a_location() -> None:

@@ -9,9 +9,8 @@ from repositories import commit_files, fingerprint, git, make_repository
 
 from swarm_graph.errors import InputError
 from swarm_graph.repository.changed_files import changed_files, hunks, revisions
-from swarm_graph.repository.diff import MAX_FILES, changes_for_review, review_text
+from swarm_graph.repository.diff import LEVELS, MAX_CHANGED_LINE, MAX_LINES, not_shown, review_texts
 from swarm_graph.repository.git import Git
-from swarm_graph.state import Repository
 
 CALC = "\n".join(
     [
@@ -63,8 +62,12 @@ def change(folder: Path) -> None:
     )
 
 
-def text_of(folder: Path, characters: int = 100_000, text: str = "HEAD^!") -> str:
-    return review_text(Git(folder), *revisions(Git(folder), text), characters)
+def text_of(folder: Path, text: str = "HEAD^!", level: int = 0) -> str:
+    return review_texts(Git(folder), *revisions(Git(folder), text))[level]
+
+
+def unseen_in(folder: Path) -> list[str]:
+    return not_shown(Git(folder), *revisions(Git(folder), "HEAD^!"))
 
 
 def test_ranges_name_two_commits(folder: Path) -> None:
@@ -143,22 +146,39 @@ def test_a_review_sees_numbered_lines_and_the_function_around_them(folder: Path)
     assert before.keys() - fingerprint(folder).keys() == {"gone.py", "src/old name.py"}
 
 
-def test_within_a_small_budget_the_riskiest_come_first_and_the_rest_is_named(folder: Path) -> None:
-    lines = "".join(f"def f{number}():\n    return {number}\n" for number in range(300))
-    files: dict[str, str | bytes] = {f"src/m{number}.py": lines for number in range(60)}
-    commit_files(folder, {**files, "src/session_token.py": lines, "uv.lock": lines}, "Second")
-    text = text_of(folder, 6_000)
-    assert len(text) <= 6_000
-    assert "+++ src/session_token.py\n" in text.split("@@")[0]
-    assert re.search(r"\(… \d+ more lines of this file left out for lack of room\)", text)
-    assert re.search(r"\nLeft out for lack of room: src/m\d+\.py, .* and \d+ more\.\n$", text)
-    assert "+++ uv.lock" not in text
-
-
-@pytest.mark.parametrize("characters", [0, 10, 100, 300, 500, 1_000, 2_000, 4_000])
-def test_a_text_is_never_longer_than_asked(characters: int, folder: Path) -> None:
+def test_a_smaller_context_sees_the_whole_change_with_less_around_it(folder: Path) -> None:
     change(folder)
-    assert len(text_of(folder, characters)) <= characters
+    texts = [text_of(folder, level=level) for level in range(len(LEVELS))]
+    assert sorted(texts, key=len, reverse=True) == texts
+    changed = [re.findall(r"^ *\d* [+-].*$", text, re.MULTILINE) for text in texts]
+    assert changed == [changed[0]] * len(LEVELS)
+    assert "   39      total = sum(values)\n" not in texts[-1]
+
+
+def test_what_no_reviewer_sees_is_named(folder: Path) -> None:
+    base = git(folder, "rev-parse", "HEAD")
+    change(folder)
+    assert unseen_in(folder) == ["link (a link)", "logo.bin (binary, or it was)"]
+    wide = "y = '" + " " * MAX_CHANGED_LINE + "'; evil()\n"
+    git(folder, "mv", "logo.bin", "moved.bin")
+    commit_files(folder, {"wide.js": f"x\n{wide}", "large.txt": "a\n" * 600_000}, "Third")
+    git(folder, "update-index", "--add", "--cacheinfo", f"160000,{base},sub")
+    git(folder, "rm", "--quiet", "link")
+    git(folder, "commit", "--quiet", "--amend", "--no-edit")
+    assert unseen_in(folder) == [
+        "large.txt (larger than 1 MB)",
+        "sub (a submodule)",
+        f"wide.js:2 (the end of a line of {len(wide) - 1:,} characters)",
+    ]
+
+
+def test_a_range_without_files_and_one_too_large_are_refused(folder: Path) -> None:
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "Nothing")
+    with pytest.raises(InputError, match=r"no file differs between .*; name another range"):
+        unseen_in(folder)
+    commit_files(folder, {f"{one}.txt": f"{one}\n" * (MAX_LINES // 4 + 1) for one in range(4)}, "Much")
+    with pytest.raises(InputError, match=r"changes 100,004 lines, .* at most 100,000; review its commits"):
+        unseen_in(folder)
 
 
 def test_nothing_hides_in_a_change(folder: Path) -> None:
@@ -177,7 +197,8 @@ def test_nothing_hides_in_a_change(folder: Path) -> None:
     assert "   41 +evil = 1\n" in text
     assert "x = '\\u202e' # \\x1b[2J\n" in text
     assert "… (900,000 characters in all)\n" in text
-    assert len(text) < 5_000
+    assert len(text) < 9_000
+    assert unseen_in(folder) == ["long.js:1 (the end of a line of 900,000 characters)"]
 
 
 def test_a_path_is_one_line(folder: Path) -> None:
@@ -228,7 +249,7 @@ def test_random_changes_are_shown_as_they_are(seed: int, tmp_path: Path) -> None
     ends = revisions(repository, "HEAD^!")
     (file,) = changed_files(repository, *ends)
     rebuilt, position = [], 0
-    for hunk in hunks(repository, *ends, file):
+    for hunk in hunks(repository, *ends, [file])["a.txt"]:
         start = hunk.old_start - 1 if hunk.removed else hunk.old_start
         rebuilt += old[position:start] + new[hunk.new_start - 1 : hunk.new_start - 1 + hunk.added]
         position = start + hunk.removed
@@ -241,24 +262,11 @@ def test_random_changes_are_shown_as_they_are(seed: int, tmp_path: Path) -> None
         assert (shown_old, shown_new) == (old, new)
 
 
-def test_of_very_many_files_some_are_shown_and_the_others_named(folder: Path) -> None:
-    base = git(folder, "rev-parse", "HEAD")
-    commit_files(folder, {f"data/{number}.txt": f"{number}\n" for number in range(300)}, "Second")
-    git(folder, "update-index", "--add", "--cacheinfo", f"160000,{base},sub")
-    git(folder, "commit", "--quiet", "--message", "Submodule")
-    repo = Repository(
-        path=str(folder),
-        start="HEAD",
-        base=git(folder, "rev-parse", "HEAD"),
-        branch="",
-        only=[],
-        read_only=[],
-        compared_with=base,
-    )
-    text = changes_for_review(repo, 20_000)
-    assert text.startswith("301 files changed, +301 -0 lines\n")
-    assert "+++ data/0.txt\n@@ -0,0 +1,1 @@\n    1 +0\n" in text
-    assert "+++ sub\n(a submodule)\n" in text
-    assert text.count("\n+++ data/") == MAX_FILES
-    assert f"and {100 - 40} more.\n" in text
-    assert len(text) <= 20_000
+def test_of_very_many_files_all_are_shown(folder: Path) -> None:
+    files: dict[str, str | bytes] = {f"data/{number}.txt": f"{number}\nthe same\n" for number in range(600)}
+    commit_files(folder, {**files, "a/one.py": "x = 1\n", "b/two.py": "x = 1\n"}, "Second")
+    text = text_of(folder)
+    assert text.startswith("602 files changed, +1202 -0 lines\n")
+    for number in range(600):
+        assert f"+++ data/{number}.txt\n@@ -0,0 +1,2 @@\n    1 +{number}\n    2 +the same\n" in text
+    assert text.count("    1 +x = 1\n") == 2

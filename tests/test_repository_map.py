@@ -218,6 +218,23 @@ def test_without_universal_ctags_the_map_says_so_once(
         assert outlines(snapshot, tmp_path / "cache.db")["a.go"].definitions
 
 
+def test_a_ctags_that_hangs_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctags, "_FEATURES_SECONDS", 0.2)
+    with monkeypatch.context() as patch:
+        without_ctags(tmp_path / "bin", patch, f"exec {shutil.which('sleep')} 600")
+        assert ctags_outlines([Source("a.go", GO)]) == [NOT_INSTALLED]
+    ctags.program.cache_clear()
+
+
+def test_a_parser_that_always_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser_process, "_BATCH_BYTES", 1)  # each source is a batch
+    started = tmp_path / "started"
+    command = ["/bin/sh", "-c", f"echo x >> '{started}'; exec sleep 600"]
+    found = parser_process.parsed(command, [b"source"] * 100, lambda output: [], seconds=0.1)
+    assert found == [parser_process.UNREADABLE] * 100
+    assert started.read_text().count("x") < 20
+
+
 def test_only_changed_files_are_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, cache = tmp_path / "project", tmp_path / "cache" / "outlines.db"
     snapshot = snapshot_of(folder, {"a.py": "def one(): pass\n", "b.py": "def two(): pass\n", "c.txt": "x"})

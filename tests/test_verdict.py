@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 
 import pytest
 from langgraph.types import Command
+from repositories import make_repository
 from support import REFUSED, Crew, config, thread
 
 from swarm_graph import build_graph, open_checkpointer
@@ -157,6 +158,21 @@ def test_the_same_findings_twice_end_the_rounds() -> None:
     assert crew.asked.count("coder") == 2
     assert (state["phase"], state["approved"]) == ("not_converged", False)
     assert state["circling"] == "round 2 has the findings of round 1 again"
+
+
+def test_the_same_findings_twice_end_the_rounds_in_a_repository(tmp_path: Path) -> None:
+    """The verdict writes their places as `path:line`; the reviews of earlier rounds have them as answered."""
+    repo = make_repository(tmp_path / "project", {"src/a.py": "x = 1\n"})
+    crew = Crew(
+        {
+            "coder": lambda ask: f"```python path=src/a.py\nx = 1{ask.iteration}\n```",
+            "reviewer": refusal("It fails.").replace('"a"', '"line 1 of `src/a.py`"'),
+        }
+    )
+    graph = build_graph("standard", config=config(workflow={"max_iterations": 6, "kind": "change"}))
+    state: Any = graph.invoke({"request": "Build it", "repo": repo}, context=crew.context)
+    assert state["circling"] == "round 2 has the findings of round 1 again"
+    assert [finding["location"] for finding in state["findings"]] == ["src/a.py:1"]
 
 
 def test_the_same_code_twice_ends_the_rounds_with_the_best_attempt() -> None:

@@ -15,6 +15,7 @@ from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import finding_line
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_evidence
+from swarm_graph.sessions.artifacts import not_shown
 from swarm_graph.sessions.change_summary import PATCH_FILE, SHORT_ID, change_summary
 from swarm_graph.sessions.ids import open_catalogue
 from swarm_graph.sessions.metrics import total_evaluated
@@ -66,6 +67,7 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
         *pauses,
         *_unfinished_task_lines(coordinator),
         *_finding_lines(coordinator),
+        *_not_shown_lines(coordinator),
         *_change_lines(coordinator, program),
         *_unreadable_lines(coordinator, program),
         *_file_lines(coordinator),
@@ -204,6 +206,16 @@ def _finding_lines(coordinator: SwarmCoordinator) -> list[str]:
     more = len(findings) - len(lines)
     rest = [f"  … and {more} more in review_results.txt"] if more else []
     return [f"Open findings ({len(findings)}):", *lines, *rest]
+
+
+def _not_shown_lines(coordinator: SwarmCoordinator) -> list[str]:
+    """What no reviewer saw of a change: an approval says nothing about it."""
+    unseen = not_shown(cast("SwarmState", coordinator.state))
+    if not unseen:
+        return []
+    more = len(unseen) - MAX_FILES
+    rest = [f"  … and {more} more in review_results.txt"] if more > 0 else []
+    return ["Not shown to the reviewers:", *(f"  {one}" for one in unseen[:MAX_FILES]), *rest]
 
 
 def _unreadable_lines(coordinator: SwarmCoordinator, program: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from swarm_graph.errors import InputError
@@ -15,7 +15,14 @@ from swarm_graph.repository.source_text import decode
 _PLAIN = ("-r", "-M", "--text", "--no-color", "--no-relative", "--diff-algorithm=myers", f"-O{os.devnull}")
 """Fixes what the repository's configuration and attributes could change in a diff. No attribute can make a
 file binary: that would hide it from a review."""
-_HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
+_HEADS = re.compile(
+    rb"^(?:index (?P<old>[0-9a-f]+)\.\.(?P<new>[0-9a-f]+)"
+    rb"|@@ -(?P<from>\d+)(?:,(?P<removed>\d+))? \+(?P<to>\d+)(?:,(?P<added>\d+))? @@)",
+    re.MULTILINE,
+)
+"""The heads of files and hunks in a diff."""
+_FILES_AT_ONCE = 500
+"""Files that one command of git is given: a command line has an end."""
 
 ABSENT = "000000"
 """The mode of a file in the commit that does not have it."""
@@ -147,7 +154,7 @@ def _counted(git: Git, old: str, new: str, file: ChangedFile) -> ChangedFile:
     """A text file with its lines counted: git counts none if an attribute calls the file binary."""
     if file.added or file.removed:
         return file
-    found = hunks(git, old, new, file)
+    found = hunks(git, old, new, [file])[file.path]
     added, removed = sum(hunk.added for hunk in found), sum(hunk.removed for hunk in found)
     return file._replace(added=added, removed=removed)
 
@@ -201,27 +208,44 @@ def _is_readable(entry: Entry) -> bool:
     return entry.is_file and entry.size <= MAX_FILE_BYTES
 
 
-def hunks(git: Git, old: str, new: str, file: ChangedFile) -> list[Hunk]:
-    """The replaced lines of one file, from its beginning. Raises RepositoryError if git fails."""
-    paths = dict.fromkeys([file.old_path, file.path])
-    output = git.run(
-        "diff-tree", "-p", "--unified=0", "--inter-hunk-context=0", *_PLAIN, old, new, "--", *paths
-    )
-    return [*_hunks(output)]
+def hunks(git: Git, old: str, new: str, files: Sequence[ChangedFile]) -> dict[str, list[Hunk]]:
+    """The replaced lines of files by path, from their beginning. Raises RepositoryError if git fails."""
+    before, after = snapshot(git.folder, old).entries, snapshot(git.folder, new).entries
+    found: dict[_Blobs, list[Hunk]] = {}
+    for start in range(0, len(files), _FILES_AT_ONCE):
+        some = files[start : start + _FILES_AT_ONCE]
+        paths = dict.fromkeys(path for file in some for path in (file.old_path, file.path))
+        found |= _hunks(
+            git.run("diff-tree", "-p", "--full-index", "--unified=0", *_PLAIN, old, new, "--", *paths)
+        )
+    return {
+        file.path: found.get(
+            _Blobs(_blob(before, file.old_path, file.old_mode), _blob(after, file.path, file.new_mode)), []
+        )
+        for file in files
+    }
 
 
-def _hunks(output: bytes) -> Iterator[Hunk]:
-    at = 0
-    while match := _HUNK.search(output, at):
-        old_start, removed, new_start, added = (1 if one is None else int(one) for one in match.groups())
-        yield Hunk(old_start, removed, new_start, added)
-        at = _after_lines(output, match.end(), removed + added)
+class _Blobs(NamedTuple):
+    """The contents of a file before and after a change by their ids; empty where there is none."""
+
+    old: str
+    new: str
 
 
-def _after_lines(output: bytes, at: int, count: int) -> int:
-    """The offset behind a hunk. Lines are counted, because one of them may look like the head of a hunk."""
-    for _ in range(count + 1):
-        at = output.find(b"\n", at) + 1
-        if not at:
-            return len(output)
-    return at
+def _blob(entries: Mapping[str, Entry], path: str, mode: str) -> str:
+    return "" if mode == ABSENT else entries[path].blob
+
+
+def _hunks(output: bytes) -> dict[_Blobs, list[Hunk]]:
+    # Lines of files begin with a plus or a minus here, so none looks like a head.
+    found: dict[_Blobs, list[Hunk]] = {}
+    here: list[Hunk] = []
+    for match in _HEADS.finditer(output):
+        if match["old"]:
+            old, new = (match[side].decode() if match[side].strip(b"0") else "" for side in ("old", "new"))
+            here = found[_Blobs(old, new)] = []
+        else:
+            numbers = match.group("from", "removed", "to", "added")
+            here.append(Hunk(*(1 if number is None else int(number) for number in numbers)))
+    return found

@@ -32,6 +32,9 @@ _KINDS = _INNER | {
 }  # fmt: skip
 """The kinds of tags that an outline shows; no variables, constants and members."""
 
+_FEATURES_SECONDS = 20
+"""A program that does not say in this time what it can do is not used."""
+
 
 class Source(NamedTuple):
     """A file to parse."""
@@ -54,9 +57,15 @@ def program() -> tuple[str, ...]:
             continue
         try:
             listed = subprocess.run(
-                [path, "--options=NONE", "--list-features"], capture_output=True, text=True, check=False
+                [path, "--options=NONE", "--list-features"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_FEATURES_SECONDS,
+                check=False,
             ).stdout
-        except OSError:
+        except (OSError, subprocess.TimeoutExpired):
             continue
         features = {line.split()[0] for line in listed.splitlines() if line.strip()}
         if {"json", "interactive"} <= features:

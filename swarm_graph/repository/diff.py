@@ -7,22 +7,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from swarm_graph.repository.changed_files import ABSENT, ChangedFile, Hunk, changed_files, hunks
+from swarm_graph.errors import InputError
+from swarm_graph.repository.changed_files import (
+    ABSENT,
+    MAX_FILE_BYTES,
+    ChangedFile,
+    Hunk,
+    changed_files,
+    hunks,
+)
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.outline import Definition
 from swarm_graph.repository.repo_map import read_outlines
-from swarm_graph.repository.snapshot import EXECUTABLE, LINK, SUBMODULE, snapshot
+from swarm_graph.repository.snapshot import EXECUTABLE, LINK, SUBMODULE, Entry, snapshot
 from swarm_graph.repository.source_text import decode
 from swarm_graph.state import Repository
 from swarm_graph.text import format_count, shortened
 
-MAX_FILES = 200
-"""Files whose lines are read; a larger change shows the others by name."""
-_MAX_LINE = 400
-_NAMED = 40
-"""Files that are named one by one when they are left out."""
-_TOO_SMALL = 300
-"""Characters below which no part of a file is shown."""
+MAX_LINES = 100_000
+"""Changed lines of a range that is reviewed: more than the context of any model holds."""
+MAX_CHANGED_LINE, _MAX_LINE = 4_000, 400
+"""Characters of a changed line, and of one around it, that are shown."""
 
 
 class Around(NamedTuple):
@@ -32,8 +37,8 @@ class Around(NamedTuple):
     lines: int
 
 
-LEVELS = (Around(80, 12), Around(40, 6), Around(0, 3), Around(0, 0))
-"""The first level at which the whole change fits is used."""
+LEVELS = (Around(80, 12), Around(40, 6), Around(0, 0))
+"""From the usual one to that of a small context."""
 
 _RISKY = re.compile(
     r"auth|crypt|secret|token|passw|login|session|permission|access|admin|payment|sql|exec|shell|sandbox|deploy"
@@ -49,31 +54,26 @@ _TEST = re.compile(r"(?:^|/)(?:tests?|specs?|__tests__)/|(?:^|/)test_[^/]*$|[._-
 _PROSE = (".md", ".rst", ".txt", ".adoc")
 
 
-def changes_for_review(repo: Repository, characters: int) -> str:
-    """What reviewers see of the change between `compared_with` and `base` of a repository.
-
-    Args:
-        repo: The repository of a review.
-        characters: The most characters.
+def changes_for_review(repo: Repository) -> list[str]:
+    """What reviewers see of the change between `compared_with` and `base` of a repository: `review_texts`.
 
     Raises:
         RepositoryError: Git failed.
     """
-    return review_text(Git(repo["path"]), repo["compared_with"], repo["base"], characters)
+    return review_texts(Git(repo["path"]), repo["compared_with"], repo["base"])
 
 
-def review_text(git: Git, old: str, new: str, characters: int) -> str:
-    """A change as a diff, the files with the largest risk first.
+def review_texts(git: Git, old: str, new: str) -> list[str]:
+    """A change as a diff, the files with the largest risk first: one text for each of LEVELS.
 
     Each line of the newer commit begins with its number, so that a finding can say `path:line`; removed
-    lines have none. Changes are shown with their whole function or some lines around them. Whatever is left
-    out is named.
+    lines have none. Changes are shown with their whole function or some lines around them. Nothing of the
+    change is left out but what `not_shown` names.
 
     Args:
         git: Git in the repository.
         old: The full id of the older commit.
         new: The full id of the newer commit.
-        characters: The most characters.
 
     Raises:
         RepositoryError: Git failed.
@@ -81,13 +81,59 @@ def review_text(git: Git, old: str, new: str, characters: int) -> str:
     files = sorted(changed_files(git, old, new), key=_order)
     lines = f"+{sum(file.added for file in files)} -{sum(file.removed for file in files)} lines"
     head = f"{format_count(len(files), 'file')} changed, {lines}\n"
-    room = characters - len(head)
-    read = _read(git, old, new, [file for file in files if _has_lines(file)][:MAX_FILES])
-    for around in LEVELS:
-        blocks = {file.path: _block(file, read, around) for file in files}
-        if sum(map(len, blocks.values())) <= room and len(read) == sum(map(_has_lines, files)):
-            return head + "".join(blocks.values())
-    return (head + _cut(files, blocks, room))[: max(characters, 0)]
+    read = _read(git, old, new, [file for file in files if _has_lines(file)])
+    return [head + "".join(_block(file, read, around) for file in files) for around in LEVELS]
+
+
+def not_shown(git: Git, old: str, new: str) -> list[str]:
+    """What no reviewer sees of a change, as `path (reason)`: contents that are no text, and very long lines.
+
+    Args:
+        git: Git in the repository.
+        old: The full id of the older commit.
+        new: The full id of the newer commit.
+
+    Raises:
+        InputError: There is nothing to review, or more than a review can hold.
+        RepositoryError: Git failed.
+    """
+    files = changed_files(git, old, new)
+    if not files:
+        raise InputError(f"no file differs between the commits {old[:12]} and {new[:12]}; name another range")
+    shown = [file for file in files if _has_lines(file)]
+    if (lines := sum(file.added + file.removed for file in shown)) > MAX_LINES:
+        raise InputError(
+            f"the range changes {lines:,} lines, and a review holds at most {MAX_LINES:,}; review its "
+            "commits one by one, as in HEAD^!"
+        )
+    return [*_unread(git, old, new, files), *_long_lines(git, old, new, shown)]
+
+
+def _unread(git: Git, old: str, new: str, files: Sequence[ChangedFile]) -> Iterator[str]:
+    """The changed files whose new content is not shown."""
+    before, after = snapshot(git.folder, old).entries, snapshot(git.folder, new).entries
+    for file in files:
+        if file.is_text or file.new_mode == ABSENT:
+            continue
+        if file.old_mode == ABSENT or before[file.old_path].blob != after[file.path].blob:
+            yield f"{visible(file.path)} ({_kind(file, after[file.path])})"
+
+
+def _kind(file: ChangedFile, entry: Entry) -> str:
+    if file.new_mode in (LINK, SUBMODULE):
+        return "a link" if file.new_mode == LINK else "a submodule"
+    return "larger than 1 MB" if entry.size > MAX_FILE_BYTES else "binary, or it was"
+
+
+def _long_lines(git: Git, old: str, new: str, files: Sequence[ChangedFile]) -> Iterator[str]:
+    """The added lines of which only the beginning is shown."""
+    texts = snapshot(git.folder, new).read_many(file.path for file in files)
+    for path, changed in hunks(git, old, new, files).items():
+        lines = _lines(texts[path])
+        added = (at for hunk in changed for at in range(hunk.new_start, hunk.new_start + hunk.added))
+        for number in added:
+            if (length := len(lines[number - 1])) > MAX_CHANGED_LINE:
+                yield f"{visible(path)}:{number} (the end of a line of {length:,} characters)"
 
 
 def _has_lines(file: ChangedFile) -> bool:
@@ -123,12 +169,12 @@ def _read(git: Git, old: str, new: str, files: Sequence[ChangedFile]) -> dict[st
     before = [file.old_path for file in files if file.old_mode != ABSENT]
     old_texts = snapshot(git.folder, old).read_many(before)
     new_texts = snapshot(git.folder, new).read_many(file.path for file in files)
-    outlines = read_outlines(new_texts)
+    outlines, replaced = read_outlines(new_texts), hunks(git, old, new, files)
     return {
         file.path: _ChangedText(
             _lines(old_texts.get(file.old_path, b"")),
             _lines(new_texts[file.path]),
-            hunks(git, old, new, file),
+            replaced[file.path],
             outlines[file.path].definitions,
         )
         for file in files
@@ -144,12 +190,10 @@ def _lines(content: bytes) -> list[str]:
 
 
 def _block(file: ChangedFile, texts: Mapping[str, _ChangedText], around: Around) -> str:
-    """The text that shows a file; empty if its lines were not read."""
+    """The text that shows a file."""
     heading = _heading(file)
     if not _has_lines(file):
         return f"{heading}\n"
-    if file.path not in texts:
-        return ""
     text = texts[file.path]
     parts = [_part(text, first, last) for first, last in _ranges(text, around)]
     return "".join([heading, *parts, "\n"])
@@ -228,18 +272,15 @@ def _numbered(text: _ChangedText, there: Sequence[Hunk], first: int, last: int) 
     yield from _removed(text, behind.get(first - 1))
     for number in range(first, last + 1):
         yield from _removed(text, before.get(number))
-        yield f"{number:>5} {'+' if number in new else ' '}{_shown_line(text.new[number - 1])}\n"
+        mark, most = ("+", MAX_CHANGED_LINE) if number in new else (" ", _MAX_LINE)
+        yield f"{number:>5} {mark}{visible(shortened(text.new[number - 1], most))}\n"
         yield from _removed(text, behind.get(number))
 
 
 def _removed(text: _ChangedText, hunk: Hunk | None) -> Iterator[str]:
     if hunk:
         lines = text.old[hunk.old_start - 1 : hunk.old_start - 1 + hunk.removed]
-        yield from (f"{'':>5} -{_shown_line(line)}\n" for line in lines)
-
-
-def _shown_line(line: str) -> str:
-    return visible(shortened(line, _MAX_LINE))
+        yield from (f"{'':>5} -{visible(shortened(line, MAX_CHANGED_LINE))}\n" for line in lines)
 
 
 def visible(text: str) -> str:
@@ -250,43 +291,3 @@ def visible(text: str) -> str:
     return "".join(
         one if one == "\t" or one.isprintable() else one.encode("unicode_escape").decode() for one in text
     )
-
-
-def _cut(files: Sequence[ChangedFile], blocks: Mapping[str, str], characters: int) -> str:
-    """As many files as fit, and the names of the others."""
-    room = characters - _room_for_names(files, characters)
-    most = room // 2 if len(files) > 1 else room
-    shown: list[str] = []
-    left_out: list[str] = []
-    for file in files:
-        block = _shortened_block(blocks[file.path], min(room, most))
-        shown += [block] if block else []
-        left_out += [] if block else [visible(file.path)]
-        room -= len(block)
-    return "".join(shown) + _left_out(left_out, characters - sum(map(len, shown)))
-
-
-def _room_for_names(files: Sequence[ChangedFile], characters: int) -> int:
-    names = sum(len(file.path) + 2 for file in files[:_NAMED])
-    return min(names + 60, characters // 4)
-
-
-def _shortened_block(block: str, room: int) -> str:
-    """A block, or its first lines with the number of the others; empty if there is no room for a part."""
-    if len(block) <= room:
-        return block
-    if room < _TOO_SMALL:
-        return ""
-    kept = block[: room - 60].rpartition("\n")[0]
-    more = block.count("\n") - kept.count("\n") - 1
-    return f"{kept}\n(… {format_count(more, 'more line')} of this file left out for lack of room)\n\n"
-
-
-def _left_out(names: Sequence[str], room: int) -> str:
-    """The names of files that are not shown, as many as there is room for."""
-    for count in range(min(len(names), _NAMED), 0, -1):
-        more = f" and {len(names) - count} more" if len(names) > count else ""
-        text = f"Left out for lack of room: {', '.join(names[:count])}{more}.\n"
-        if len(text) <= room:
-            return text
-    return f"{format_count(len(names), 'file')} left out for lack of room.\n" if names else ""

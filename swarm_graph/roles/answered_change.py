@@ -72,6 +72,17 @@ def deleted_files(state: SwarmState) -> list[str]:
     return cast("list[str]", state.get("deleted") or [])
 
 
+def gone_files(state: SwarmState) -> list[str]:
+    """The paths that the session, or the change under review, deletes or renames."""
+    repo = repository_of(state)
+    if not repo or not repo["compared_with"]:
+        return deleted_files(state)
+    from swarm_graph.repository.snapshot import snapshot
+
+    now = snapshot(repo["path"], repo["base"]).entries
+    return [path for path in snapshot(repo["path"], repo["compared_with"]).files if path not in now]
+
+
 def base_files(state: SwarmState) -> Mapping[str, str]:
     """The text files of the base commit, read when they are needed; none without a repository."""
     repo = repository_of(state)

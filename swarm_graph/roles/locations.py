@@ -20,7 +20,11 @@ _PLACE = re.compile(r"(?P<path>[^\n]+?):(?P<line>\d{1,9})(?:-(?P<last>\d{1,9}))?
 _FILE_NAME = re.compile(r"[\w.@+-]*\w\.[A-Za-z]\w{0,5}")
 _OTHERS = ("md", "rst", "txt", "json", "yaml", "yml", "toml", "cfg", "ini", "xml", "html", "css", "csv")
 _NO_FILE = " (there is no such file)"
-_NOTE = re.compile(rf"{re.escape(_NO_FILE)}$| \(the file has \d+ lines?\)$")
+_DELETED = " (the change removes it)"
+_NOTE = re.compile(
+    rf"{re.escape(_NO_FILE)}$|{re.escape(_DELETED)}$| \(the file has \d+ lines?\)$| \(it is no text\)$"
+)
+_DRIVE = re.compile(r"^[A-Za-z]:(?=/)")
 
 
 class Place(NamedTuple):
@@ -42,7 +46,7 @@ class Place(NamedTuple):
         return f"{self.path}:{lines}" if self.line else self.path
 
 
-def located(finding: Finding, files: Mapping[str, str]) -> Finding:
+def located(finding: Finding, files: Mapping[str, str], gone: Collection[str] = ()) -> Finding:
     """A finding whose location is `path`, `path:line` or `path:first-last`, if it names an existing file.
 
     The finding is kept in any case. If the file or line does not exist, its location says so; a location that
@@ -51,20 +55,27 @@ def located(finding: Finding, files: Mapping[str, str]) -> Finding:
     Args:
         finding: The finding.
         files: Path to text of all existing files; at most one is read.
+        gone: The paths of files that the change removes.
     """
     location = finding["location"]
-    found = [] if _NOTE.search(location) else _named_files(location, files)
+    if _NOTE.search(location):
+        return finding
+    found = _named_files(location, files)
     if len(found) == 1:
         location = _with_line(found[0], location, files)
-    elif not found and not _NOTE.search(location) and _looks_like_a_file(location):
+    elif not found and len(deleted := _named_files(location, gone)) == 1:
+        location = deleted[0] + _DELETED
+    elif not found and _is_meant_as_a_file(location):
         location += _NO_FILE
     return {**finding, "location": location}
 
 
-def located_reviews(reviews: Iterable[Review], files: Mapping[str, str]) -> list[Review]:
+def located_reviews(
+    reviews: Iterable[Review], files: Mapping[str, str], gone: Collection[str] = ()
+) -> list[Review]:
     """Reviews with located findings, so that two about the same line are one."""
     return [
-        {**review, "findings": [located(finding, files) for finding in review["findings"]]}
+        {**review, "findings": [located(finding, files, gone) for finding in review["findings"]]}
         for review in reviews
     ]
 
@@ -86,14 +97,17 @@ def _with_line(path: str, location: str, files: Mapping[str, str]) -> str:
     if not numbers or not line:
         return path
     place = Place(path, line, int(numbers["last"] or line))
+    if path not in files:
+        return f"{path} (it is no text)"
     count = files[path].removesuffix("\n").count("\n") + 1
     return str(place) if line <= count else f"{place} (the file has {format_count(count, 'line')})"
 
 
 def _named_files(location: str, paths: Collection[str]) -> list[str]:
     """The file that a location names; several if its name is not unique, none if it names none."""
+    there = {*paths}  # also those that are no text
     for name in _names(location[:_MAX_LOCATION]):
-        if name in paths:
+        if name in there:
             return [name]
         if "." not in name and "/" not in name:
             continue  # a word
@@ -104,11 +118,16 @@ def _named_files(location: str, paths: Collection[str]) -> list[str]:
 
 def _names(location: str) -> Iterator[str]:
     """Possible paths in a location: everything before the line number, and each word."""
-    text = re.sub(r"[`'\"]", "", location).replace("\\", "/").strip()
+    text = _DRIVE.sub("", re.sub(r"[`'\"]", "", location).replace("\\", "/").strip())
     numbers = _NUMBERS.search(text)
     for name in [text[: numbers.start()] if numbers else text, *text.split()]:
         bare = name.partition(":")[0].partition("#")[0].strip(" ,;()[]<>").rstrip(".").removeprefix("./")
         yield from dict.fromkeys([bare, re.sub(r"^[ab]/", "", bare)])
+
+
+def _is_meant_as_a_file(location: str) -> bool:
+    """Whether a location was meant to name a file; a tool would read `Makefile:3` as one, whatever it is."""
+    return _looks_like_a_file(location) or (_PLACE.fullmatch(location) is not None and ":" in location)
 
 
 def _looks_like_a_file(location: str) -> bool:

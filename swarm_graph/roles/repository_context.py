@@ -68,9 +68,6 @@ RANKED = 40
 MAX_EXAMPLES = 3
 """How many test files are shown as examples of style."""
 _FIRST_DOCUMENTS = ("readme", "changelog", "changes", "history", "news")
-MAX_CHANGE = 10_000_000
-"""Characters of a change under review: more than any context holds, so that nothing of it is cut."""
-_CHANGED_LINE = re.compile(r"^ *\d* [+-]", re.MULTILINE)
 _LINE = re.compile(r"(?P<path>[\w./@+-]+\.\w+):(?P<line>\d+)")
 
 
@@ -113,7 +110,7 @@ class RepositoryContext:
             "conventions": lambda: conventions_text(self.texts, sizes.conventions),
             "repository_map": lambda: self._map(sizes),
             "files": lambda: self._files(sizes),
-            "changes": lambda: self.changes[0 if sizes.files >= SIZES[1].files else -1],
+            "changes": lambda: self._changes(sizes),
             "project_tests": lambda: self._tests(sizes),
             "project_documents": lambda: self._documents(sizes),
         }
@@ -145,6 +142,11 @@ class RepositoryContext:
         shown, note = self._shown(self.order, sizes.files, sizes), self.note(sizes)
         rest = f"\n(Left out for lack of room: {named(shown.left_out)}.)" if shown.left_out else ""
         return _paragraphs(f"({note}.){rest}" if note else "", shown.text)
+
+    def _changes(self, sizes: Sizes) -> str:
+        """The whole change; in a smaller context with less code around it."""
+        step = sum(sizes.files < SIZES[number].files for number in (1, 3))
+        return self.changes[min(step, len(self.changes) - 1)]
 
     def _map(self, sizes: Sizes) -> str:
         from swarm_graph.repository.repo_map import map_text
@@ -226,13 +228,7 @@ def _review(repo: Repository) -> list[str]:
     """The change under review, complete, with less and less of the code around it."""
     from swarm_graph.repository.diff import changes_for_review
 
-    whole = changes_for_review(repo, MAX_CHANGE)
-    shorter = (changes_for_review(repo, len(whole) * share // 100) for share in (25, 50, 75))
-    return [whole, next((text for text in shorter if _changed_lines(text) == _changed_lines(whole)), whole)]
-
-
-def _changed_lines(text: str) -> int:
-    return len(_CHANGED_LINE.findall(text))
+    return changes_for_review(repo)
 
 
 def _clues(state: SwarmState) -> Clues:

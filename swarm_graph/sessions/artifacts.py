@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from swarm_graph.roles.answered_change import repository_of
 from swarm_graph.roles.answered_document import DOCUMENT_FILE, is_document
 from swarm_graph.roles.file_blocks import Files, fenced
 from swarm_graph.roles.findings import findings_text, review_text
@@ -79,10 +80,18 @@ def reviews_text(state: SwarmState) -> str:
     if evidence := latest_evidence(state):
         what = "Checks" if state.get("kind") == DOCUMENT else "Tests"
         parts.append(f"{what}: {evidence_line(evidence)}")
+    if unseen := not_shown(state):
+        parts.append("\n".join(["Not shown to the reviewers:", *(f"  {one}" for one in unseen)]))
     parts.append(
         f"Approved: {'yes' if state.get('approved') else 'no'}, after round {reviews[-1]['iteration']}"
     )
     return "\n\n".join(parts) + "\n"
+
+
+def not_shown(state: SwarmState) -> list[str]:
+    """What no reviewer saw of a change under review."""
+    repo = repository_of(state)
+    return repo.get("not_shown", []) if repo else []
 
 
 def notes_text(state: SwarmState, roles: Roles) -> str:

@@ -101,8 +101,8 @@ def _change(state: Mapping[str, Any]) -> dict[str, Any]:
     """The repository, the commits and the deleted files of a change; nothing for other sessions."""
     if not state.get("repo"):
         return {}
-    shown = ("path", "start", "base", "branch", "compared_with")
-    repository = {name: state["repo"][name] for name in shown}
+    shown = ("path", "start", "base", "branch", "compared_with", "not_shown")
+    repository = {name: state["repo"][name] for name in shown if name in state["repo"]}
     return {
         "kind": CHANGE,
         "repository": repository,

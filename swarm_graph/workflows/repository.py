@@ -17,6 +17,7 @@ from swarm_graph.config_source import first_problem, one_line
 from swarm_graph.errors import NEEDS_REPOSITORY, InputError
 from swarm_graph.repository.changed_files import revisions
 from swarm_graph.repository.commits import BRANCHES
+from swarm_graph.repository.diff import not_shown
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.worktree import changes_commit
 from swarm_graph.settings import RepositorySettings
@@ -40,9 +41,14 @@ def resolve(settings: RepositorySettings) -> Repository:
         RepositoryError: Git failed.
     """
     git = Git(settings.path)
-    base, compared_with = _base(git, settings), ""
+    base = _base(git, settings)
     if settings.diff:
-        compared_with, base = revisions(git, settings.diff, base)
+        old, new = revisions(git, settings.diff, base)
+        return {**_repository(git, settings, new, old), "not_shown": not_shown(git, old, new)}
+    return _repository(git, settings, base)
+
+
+def _repository(git: Git, settings: RepositorySettings, base: str, compared_with: str = "") -> Repository:
     return Repository(
         path=str(git.folder),
         start=settings.base,

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from langgraph.runtime import get_runtime
 
-from swarm_graph.roles.answered_change import base_files, current_files
+from swarm_graph.roles.answered_change import base_files, current_files, gone_files
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.findings import SEVERITIES, comparable, judge
 from swarm_graph.roles.locations import located_reviews
@@ -93,7 +93,9 @@ def verdict_node(max_iterations: int, *, ends: bool) -> Callable[..., dict[str, 
 
 def _located(reviews: list[Review], state: SwarmState) -> list[Review]:
     """The reviews; those of a repository with findings at `path:line` of files that there are."""
-    return located_reviews(reviews, current_files(state)) if state.get("kind") == CHANGE else reviews
+    if state.get("kind") != CHANGE:
+        return reviews
+    return located_reviews(reviews, current_files(state), gone_files(state))
 
 
 def _unapproved(state: SwarmState, findings: list[Finding], iteration: int) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def _unapproved(state: SwarmState, findings: list[Finding], iteration: int) -> d
     made = [this_round["code"], *([sorted(gone)] if (gone := this_round.get("deleted")) else [])]
     fingerprint = sha256(json.dumps(made, sort_keys=True)[1:-1].encode()).hexdigest()[:16]
     update: dict[str, Any] = {"best": best, "codes": [*state.get("codes", []), fingerprint]}
-    if circling := _circling(state, fingerprint, findings, iteration):
+    if circling := _circling(state, fingerprint, iteration):
         kept = {key: value for key, value in best.items() if key != "iteration"}
         update |= {"circling": circling, **kept}
     return update
@@ -119,8 +121,9 @@ def gravity(judged: UnapprovedRound) -> list[int]:
     return [counts[severity] for severity in SEVERITIES]
 
 
-def _circling(state: SwarmState, fingerprint: str, findings: list[Finding], iteration: int) -> str:
+def _circling(state: SwarmState, fingerprint: str, iteration: int) -> str:
     """Which earlier round this one repeats, in words; empty when none."""
+    findings = judge(reviews_of_round(state))[1]  # as the reviewers wrote them, as those of earlier rounds
     codes = state.get("codes", [])
     if fingerprint in codes:
         return f"round {iteration} has the code of round {codes.index(fingerprint) + 1} again"

@@ -158,7 +158,7 @@ def test_a_smaller_context_sees_the_whole_change_with_less_around_it(folder: Pat
 def test_what_no_reviewer_sees_is_named(folder: Path) -> None:
     base = git(folder, "rev-parse", "HEAD")
     change(folder)
-    assert unseen_in(folder) == ["link (a link)", "logo.bin (binary, or it was)"]
+    assert unseen_in(folder) == ["link (a link)", "logo.bin (binary)"]
     wide = "y = '" + " " * MAX_CHANGED_LINE + "'; evil()\n"
     git(folder, "mv", "logo.bin", "moved.bin")
     commit_files(folder, {"wide.js": f"x\n{wide}", "large.txt": "a\n" * 600_000}, "Third")

@@ -230,7 +230,7 @@ def test_a_parser_that_always_hangs_is_given_up(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(parser_process, "_BATCH_BYTES", 1)  # each source is a batch
     started = tmp_path / "started"
     command = ["/bin/sh", "-c", f"echo x >> '{started}'; exec sleep 600"]
-    found = parser_process.parsed(command, [b"source"] * 100, lambda output: [], seconds=0.1)
+    found = parser_process.parsed(command, [b"source"] * 100, lambda _: [], seconds=0.1)
     assert found == [parser_process.UNREADABLE] * 100
     assert started.read_text().count("x") < 20
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from swarm_graph.errors import InputError
 from swarm_graph.repository.changed_files import (
     ABSENT,
-    MAX_FILE_BYTES,
     ChangedFile,
     Hunk,
     changed_files,
@@ -19,7 +18,7 @@ from swarm_graph.repository.changed_files import (
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.outline import Definition
 from swarm_graph.repository.repo_map import read_outlines
-from swarm_graph.repository.snapshot import EXECUTABLE, LINK, SUBMODULE, Entry, snapshot
+from swarm_graph.repository.snapshot import EXECUTABLE, LINK, MAX_FILE_BYTES, SUBMODULE, Entry, snapshot
 from swarm_graph.repository.source_text import decode
 from swarm_graph.state import Repository
 from swarm_graph.text import format_count, shortened
@@ -111,18 +110,18 @@ def not_shown(git: Git, old: str, new: str) -> list[str]:
 
 def _unread(git: Git, old: str, new: str, files: Sequence[ChangedFile]) -> Iterator[str]:
     """The changed files whose new content is not shown."""
+    nothing = Entry(ABSENT, "", 0)
     before, after = snapshot(git.folder, old).entries, snapshot(git.folder, new).entries
     for file in files:
-        if file.is_text or file.new_mode == ABSENT:
-            continue
-        if file.old_mode == ABSENT or before[file.old_path].blob != after[file.path].blob:
-            yield f"{visible(file.path)} ({_kind(file, after[file.path])})"
+        was = before[file.old_path] if file.old_mode != ABSENT else nothing
+        if not file.is_text and file.new_mode != ABSENT and was.blob != after[file.path].blob:
+            yield f"{visible(file.path)} ({_kind(was, after[file.path])})"
 
 
-def _kind(file: ChangedFile, entry: Entry) -> str:
-    if file.new_mode in (LINK, SUBMODULE):
-        return "a link" if file.new_mode == LINK else "a submodule"
-    return "larger than 1 MB" if entry.size > MAX_FILE_BYTES else "binary, or it was"
+def _kind(old: Entry, new: Entry) -> str:
+    if new.mode in (LINK, SUBMODULE):
+        return "a link" if new.mode == LINK else "a submodule"
+    return "larger than 1 MB" if max(old.size, new.size) > MAX_FILE_BYTES else "binary"
 
 
 def _long_lines(git: Git, old: str, new: str, files: Sequence[ChangedFile]) -> Iterator[str]:

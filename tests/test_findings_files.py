@@ -242,6 +242,15 @@ def test_only_sessions_on_a_repository_write_files_of_findings() -> None:
     assert findings_files(SwarmState(kind="code", findings=FINDINGS)) == {}
 
 
+def test_without_a_verdict_there_are_no_files_of_findings() -> None:
+    """A forge takes an empty file for code without a fault."""
+    begun = SwarmState(kind="change", findings=[], approved=False, phase="failed")
+    assert findings_files(begun) == {}
+    assert findings_files({**begun, "phase": "complete", "approved": None}) == {}
+    assert len(findings_files({**begun, "approved": True})) == 2
+    assert len(findings_files({**begun, "phase": "complete"})) == 2
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     run = ["run", "--simulate", "--workflow", "review_only", "--session", "s", "--json", "x = 1"]

@@ -211,6 +211,7 @@ def test_doctor_finds_the_repository(repo: Path, tmp_path: Path) -> None:
         (["--repo", "repo", "--kind", "document"], "the kind given is 'document'"),
         (["--repo", "nowhere"], "nowhere' is not a folder"),
         (["--repo", "repo", "--base", "--upload-pack=x"], "has no commit '--upload-pack=x'"),
+        (["--repo", "repo", "--diff", ""], "--diff is empty; name the range to review"),
         (["--repo", ""], "--repo is empty"),
     ],
 )

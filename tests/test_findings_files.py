@@ -270,6 +270,8 @@ def test_the_command_prints_findings_in_each_form(folder: Path) -> None:
         == shown("--findings", "text").count("\n")
     )
     assert json.loads(shown("--findings", "json", "--at", "0")) == []
+    begun = warm.run("sessions", "show", "--findings", "sarif", "--at", "0", cwd=folder, text=True)
+    assert begun.stderr == "swarm-graph: note: there is no verdict yet, so there are no findings\n"
     refused = warm.run("sessions", "show", "--findings", "xml", cwd=folder, text=True)
     assert refused.returncode == 2
     assert "'xml' is not one of 'text', 'json', 'sarif'" in refused.stderr

@@ -22,6 +22,8 @@ def with_given_repository(config: SwarmConfig, options: SessionOptions) -> Swarm
         InputError: There is no repository to which they belong.
         ConfigError: They do not go together.
     """
+    if options.diff == "":  # of a script whose variable is empty
+        raise InputError("--diff is empty; name the range to review, as in --diff main...")
     given = {
         "path": options.repo,
         "base": options.base,

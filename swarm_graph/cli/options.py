@@ -104,7 +104,7 @@ REPOSITORY_OPTIONS = (
         help="With --repo: these paths may not be changed; repeatable.",
     ),
     click.option(
-        "--diff", metavar="RANGE", default="",
+        "--diff", metavar="RANGE",
         help="With --repo and --workflow review_only: review this range, as in main...",
     ),
 )  # fmt: skip
@@ -145,7 +145,7 @@ class SessionOptions:
     only_files: tuple[str, ...] = ()
     read_only_files: tuple[str, ...] = ()
     with_changes: bool = False
-    diff: str = ""
+    diff: str | None = None
 
 
 def session_options(*options: Option) -> Option:

@@ -100,7 +100,7 @@ def run(
         return
     if dry_run:
         raise InputError("--dry-run needs --tasks FILE; `swarm-graph graph` draws the other workflows")
-    if not request and not inputs and options.diff:
+    if not request and not inputs and options.diff is not None:
         request = f"Review the change {options.diff}"
     text = whole_request(request, inputs, options)
     display = Display(options)

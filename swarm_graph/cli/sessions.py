@@ -273,8 +273,15 @@ def show(session: str | None, at: str | None, findings: str | None, data_dir: st
 
 
 def _print_findings(state: SwarmState, form: str) -> None:
-    from swarm_graph.sessions.findings_files import findings_lines, findings_rows, findings_sarif
+    from swarm_graph.sessions.findings_files import (
+        findings_lines,
+        findings_rows,
+        findings_sarif,
+        has_verdict,
+    )
 
+    if not has_verdict(state):
+        say("note: there is no verdict yet, so there are no findings")
     found = state.get("findings", [])
     document = findings_sarif(found) if form == "sarif" else findings_rows(found)
     print_result(document, findings_lines(found), as_json=form != "text")

@@ -16,14 +16,14 @@ FINDINGS_FILES = ("findings.json", "findings.sarif")
 
 def findings_files(state: SwarmState) -> dict[str, str]:
     """The files of findings of a session on a repository: name to text; none before its first verdict."""
-    if state.get("kind") != CHANGE or not _has_verdict(state):
+    if state.get("kind") != CHANGE or not has_verdict(state):
         return {}
     findings = state.get("findings", [])
     texts = (to_json(findings_rows(findings)), to_json(findings_sarif(findings)))
     return dict(zip(FINDINGS_FILES, texts, strict=True))
 
 
-def _has_verdict(state: SwarmState) -> bool:
+def has_verdict(state: SwarmState) -> bool:
     """Whether the findings are those of a verdict: a forge takes an empty file for code without a fault."""
     is_judged = state.get("phase") in ("complete", "not_converged") and state.get("approved") is not None
     return is_judged or bool(state.get("findings") or state.get("approved"))

@@ -19,7 +19,7 @@ def update(answered: Answered[str]) -> dict[str, Any]:
 
 
 def change_complaint(answer: Files, state: SwarmState) -> str | None:
-    return elsewhere(answer, state, is_documentation, "file of the documentation, such as README.md")
+    return elsewhere(answer, state, is_documentation, "documentation file, such as README.md")
 
 
 _program = Role(

@@ -37,8 +37,8 @@ def change_complaint(answer: Files, state: SwarmState) -> str | None:
     if not answer.written and broken_tests(state):
         return "the tests of this round are broken: write them again"
     if gone := [path for path in answer.deleted if path in base_files(state)]:
-        return f"'{gone[0]}' is a test of the repository: add tests, and delete none that is there"
-    return elsewhere(answer, state, is_test, "file of the tests, such as tests/test_name.py")
+        return f"'{gone[0]}' is an existing test of the repository: add tests, but delete none"
+    return elsewhere(answer, state, is_test, "test file, such as tests/test_name.py")
 
 
 # The docstrings and names of these classes are part of the JSON schema of the question; see reviewer.py.
@@ -98,17 +98,14 @@ tester = replace(
         update=checklist_update,
         substitute=no_checklist,
     ),
-    change=Role(
-        AgentRole.TESTER,
-        task_type="testing",
-        verb="test",
+    change=replace(
+        _program,
         reads=(*SHARED_OF_CHANGE, "project_tests", "broken_tests"),
         optional=("repository_map",),
-        writes="tests",
         answer=OptionalFiles,
+        update=None,
         complaint=change_complaint,
         doubt=doubt_of,
         state=ChangeState,
-        text_file="generated_tests.txt",
     ),
 )

@@ -28,7 +28,7 @@ from swarm_graph.config_source import (
     source_path,
     unknown_name,
 )
-from swarm_graph.errors import ConfigError, NoModel
+from swarm_graph.errors import KIND_WITH_REPOSITORY, ConfigError, NoModel
 from swarm_graph.names import (
     ROLE_NAMES_FOR_EDITORS,
     OwnRoles,
@@ -141,7 +141,7 @@ class SwarmConfig(Settings):
             return self
         if self.workflow.is_kind_given:
             raise ValueError(
-                f"`repo` makes the kind 'change', and workflow.kind is {self.workflow.kind!r}; leave one out"
+                f"{KIND_WITH_REPOSITORY}, and workflow.kind is {self.workflow.kind!r}; leave one out"
             )
         object.__setattr__(self, "workflow", self.workflow.model_copy(update={"kind": CHANGE}))
         self.__pydantic_fields_set__.add("workflow")
@@ -255,7 +255,7 @@ class SwarmConfig(Settings):
         """
         if self.workflow.is_kind_given and self.workflow.kind != CHANGE:
             raise ConfigError(
-                f"a repository makes the kind 'change', and the kind given is {self.workflow.kind!r}; "
+                f"{KIND_WITH_REPOSITORY}, and the kind given is {self.workflow.kind!r}; "
                 "leave the repository or the kind out"
             )
         return self.model_copy(update={"repo": repo}).with_kind(CHANGE)

@@ -92,6 +92,7 @@ NO_MODEL_CURE = (
 """What a person at the command line does without a model; `NoModel` itself says it for Python."""
 
 
+KIND_WITH_REPOSITORY = "a session on a repository has the kind 'change'"
 NEEDS_REPOSITORY = (
     "a session of the kind 'change' needs a repository; name it with --repo DIR (in Python repo=DIR, in the "
     "input of a graph the key `repo`, in a configuration `repo`)"

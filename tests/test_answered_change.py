@@ -160,15 +160,15 @@ def test_only_files_that_parsed_before_count_in_the_verdict(repo: Repository) ->
 
 def test_the_tester_and_the_documenter_change_no_code(repo: Repository) -> None:
     for role in (tester, documenter):
-        assert "'src/a.py' is no file of the" in refused(role, fenced({"src/a.py": NEW}), state(repo))
+        assert "'src/a.py' is not a " in refused(role, fenced({"src/a.py": NEW}), state(repo))
     for path in ("AGENTS.md", "docs/conf.py", "requirements.txt"):
-        assert f"'{path}' is no file of the doc" in refused(
+        assert f"'{path}' is not a doc" in refused(
             documenter, fenced({path: "new\n"}), state({**repo, "read_only": []})
         )
 
 
 def test_the_tester_deletes_no_test_that_is_there(repo: Repository) -> None:
-    assert "'tests/test_a.py' is a test of the repository" in refused(
+    assert "'tests/test_a.py' is an existing test of the repository" in refused(
         tester, "DELETE tests/test_a.py", state(repo)
     )
     before = state(repo, tests={"tests/test_b.py": "x = 1\n"})

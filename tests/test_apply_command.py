@@ -92,7 +92,7 @@ def test_a_branch_is_merged(data: Path, project: Path) -> None:
     head = git(project, "rev-parse", "main")
     assert done.stdout.startswith(f"Applied session s to {project}: 3 files, commit {head[:12]}\n")
     assert git(project, "status", "--porcelain") == ""
-    assert "'main' has all of 'swarm/s' already" in refusal(data, "apply", "s", "--merge")
+    assert "'main' already contains 'swarm/s'" in refusal(data, "apply", "s", "--merge")
 
 
 def test_a_patch_is_printed_as_git_am_takes_it(data: Path, project: Path, tmp_path: Path) -> None:

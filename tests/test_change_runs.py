@@ -441,7 +441,9 @@ def test_the_summary_names_branch_figures_and_commands(repo: Path, tmp_path: Pat
     before = fingerprint(repo)
     done = run("run", "Fix", "--repo", ".", "--session", "s", "--simulate", cwd=repo, text=True)
     assert done.returncode == 0, done.stderr
-    assert "note: your 1 uncommitted change is not part of it; --with-changes takes it along\n" in done.stderr
+    assert (
+        "note: the session leaves out your 1 uncommitted change; --with-changes includes it\n" in done.stderr
+    )
     base = git(repo, "rev-parse", "--short=12", "HEAD")
     assert f"Branch swarm/s: 2 commits after {base}, 1 file, +" in done.stdout
     assert f"git diff {base}..swarm/s\n" in done.stdout

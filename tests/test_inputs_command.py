@@ -32,7 +32,7 @@ def test_inputs_shows_kinds_sizes_and_notes(folder: Path) -> None:
         "file    kind  size     characters  tokens, at most  parts\n"
         "p.pdf   PDF   2 pages  31          10               1\n"
         "p.docx  Word           10          3                1\n\n"
-        "p.pdf: page 2: no text but pictures, which are not read; OCR would\n"
+        "p.pdf: page 2: only pictures, which are not read; OCR would read them\n"
     )
 
 
@@ -56,7 +56,7 @@ def test_inputs_as_json(folder: Path) -> None:
     first, second = json.loads(done.stdout)
     assert (first["kind"], first["pages"], first["tokens_at_most"]) == ("PDF", 2, 10)
     assert first["text"].startswith("[page 1]\n\nClose V-1.")
-    assert first["notes"] == ["page 2: no text but pictures, which are not read; OCR would"]
+    assert first["notes"] == ["page 2: only pictures, which are not read; OCR would read them"]
     assert second["file"] == "shut.pdf"
     assert "is encrypted" in second["error"]
 
@@ -89,7 +89,7 @@ def test_a_run_sends_the_text_of_documents_and_says_what_is_missing(folder: Path
         "run", "Review", *SIMULATED, "--input", "p.pdf", "--input", "p.docx", "--session", "s", cwd=folder
     )
     assert done.returncode == 0
-    assert b"note: p.pdf: page 2: no text but pictures, which are not read; OCR would\n" in done.stderr
+    assert b"note: p.pdf: page 2: only pictures, which are not read; OCR would read them\n" in done.stderr
     asked = warm.run("log", "s", "--last", "--full", cwd=folder).stdout.decode()
     assert "path=p.pdf" in asked
     assert "[page 1]" in asked

@@ -74,7 +74,7 @@ def test_pages_without_text_and_pictures_are_said(tmp_path: Path) -> None:
     pages = [["one"], [], ["three"], [], []]
     document = read_document(pdf(tmp_path / "p.pdf", pages, picture_on=[2, 3, 4]))
     assert document.notes == (
-        "pages 2, 4: no text but pictures, which are not read; OCR would",
+        "pages 2, 4: only pictures, which are not read; OCR would read them",
         "page 5: neither text nor pictures",
         "page 3: pictures beside the text, which are not read",
     )
@@ -686,4 +686,4 @@ def test_a_notebook_shows_a_document(tmp_path: Path) -> None:
     assert repr(document) == f"<Document '{tmp_path}/p.pdf': PDF, 2 pages, 33 characters>"
     shown = document._repr_html_()
     assert "&lt;b&gt;Close&lt;/b&gt;" in shown
-    assert "<li>page 2: no text but pictures" in shown
+    assert "<li>page 2: only pictures" in shown

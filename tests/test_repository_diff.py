@@ -95,7 +95,7 @@ def test_ranges_name_two_commits(folder: Path) -> None:
         ("main..--all", "no commit '--all'"),
         ("main", "the range 'main' holds no change: both ends are commit"),
         ("", "holds no change"),
-        ("main^!", "'main\\^!' has no older end"),
+        ("main^!", "'main\\^!' has no older commit"),
         ("other...main", "no commit in common; use two dots"),
     ],
 )

@@ -71,6 +71,6 @@ def tell_uncommitted(repo: RepositorySettings, data_dir: str) -> None:
     own = [Path(data_dir), Path(OUTPUT_DIR)]
     if repo.with_changes or not (changed := is_dirty(Git(repo.path), own)):
         return
-    it, takes = ("is", "it") if len(changed) == 1 else ("are", "them")
+    them = "it" if len(changed) == 1 else "them"
     count = format_count(len(changed), "uncommitted change")
-    say(f"note: your {count} {it} not part of it; --with-changes takes {takes} along")
+    say(f"note: the session leaves out your {count}; --with-changes includes {them}")

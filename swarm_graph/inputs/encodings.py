@@ -74,7 +74,7 @@ def _guessed(data: bytes) -> Decoded:
     except UnicodeDecodeError:
         encoding, text = "latin_1", data.decode("latin_1")
     name = NAMES.get(encoding, encoding.replace("_", "-").upper())
-    return Decoded(text, f"read as {name}, which is a guess: it is no UTF-8; save it as UTF-8 to be sure")
+    return Decoded(text, f"read as {name}, which is a guess: it is not UTF-8; save it as UTF-8 to be sure")
 
 
 def _wide(data: bytes) -> str:

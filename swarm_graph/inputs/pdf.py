@@ -150,7 +150,7 @@ def _note_pages(writer: TextWriter, pages: list[_Page]) -> None:
     """Say which pages are missing from the text, in whole or in part."""
     numbered = [*enumerate(pages, 1)]
     kinds = {
-        "no text but pictures, which are not read; OCR would": [
+        "only pictures, which are not read; OCR would read them": [
             number for number, page in numbered if page.has_picture and not page.text
         ],
         "neither text nor pictures": [
@@ -159,7 +159,7 @@ def _note_pages(writer: TextWriter, pages: list[_Page]) -> None:
         "pictures beside the text, which are not read": [
             number for number, page in numbered if page.has_picture and page.text
         ],
-        "characters whose meaning the file does not say; OCR would": [
+        "characters that the file does not map to text; OCR would read them": [
             number for number, page in numbered if _is_unknown(page.text)
         ],
     }

@@ -105,7 +105,7 @@ def merge_into_branch(repo: Repository, record: Path) -> Applied:
         raise InputError(f"no branch is checked out in '{git.folder}'; check one out, or leave --merge out")
     new = _merge_commit(git, repo["branch"], head, tip)
     if new == head:
-        raise InputError(f"'{branch.removeprefix('refs/heads/')}' has all of '{repo['branch']}' already")
+        raise InputError(f"'{branch.removeprefix('refs/heads/')}' already contains '{repo['branch']}'")
     old_files, new_files = Snapshot(git, head), Snapshot(git, new)
     plan, problems = [], []
     for path in _differing(old_files, new_files):
@@ -131,7 +131,7 @@ def undo(git: Git, record: Path) -> Applied:
     """
     recorded = _read_record(record)
     if recorded.get("folder") != str(git.folder):
-        raise InputError(f"nothing was applied to '{git.folder}' that could be taken back")
+        raise InputError(f"there is no applied change to undo in '{git.folder}'")
     _check_unchanged(git, recorded)
     move = recorded["move"]
     if move and git.commit_of("HEAD") == move["to"]:
@@ -327,7 +327,7 @@ def _read_record(record: Path) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         return {key: document[key] for key in ("folder", "done", "move", "files")}
     except FileNotFoundError as error:
-        raise InputError("nothing was applied that could be taken back") from error
+        raise InputError("there is no applied change to undo") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"'{record}' cannot be read; it says what was applied") from error
 

@@ -110,7 +110,7 @@ def _parent(git: Git, commit: str, text: str) -> str:
     found = git.try_run("rev-parse", "--verify", "--quiet", f"{commit}^1")
     if found.exit_code:
         raise InputError(
-            f"the range '{text}' has no older end: it is the first commit, or history is cut off"
+            f"the range '{text}' has no older commit: it is the first one, or the clone is shallow"
         )
     return found.stdout.decode().strip()
 

@@ -173,7 +173,7 @@ def nothing_changed(answer: Files, state: SwarmState, key: str) -> str | None:
     after = cast("SwarmState", {**state, **update_of(answer, state, key)})
     if changed_texts(after) or deleted_files(after):
         return None
-    return "the answer changes nothing: every file in it is as it is in the repository already"
+    return "the answer changes nothing: its files are the same as in the repository"
 
 
 def doubt_of(answer: Files, state: SwarmState) -> str:
@@ -227,7 +227,7 @@ def elsewhere(answer: Files, state: SwarmState, allowed: Callable[[str], bool], 
         what: What the role writes, in words.
     """
     odd = [path for path in changed_paths(answer, state) if not allowed(path)]
-    return f"'{odd[0]}' is no {what}: change only those" if odd else None
+    return f"'{odd[0]}' is not a {what}; change only such files" if odd else None
 
 
 def nearest_paths(path: str, known: Iterable[str]) -> list[str]:

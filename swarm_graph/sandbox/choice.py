@@ -57,10 +57,26 @@ def choose(settings: Execution) -> Sandbox:
     return choice
 
 
-def warn_if_unsafe(sandbox: Sandbox) -> None:
-    """Log a warning if tests run without a sandbox."""
+def sandbox_for_tests(settings: Execution) -> tuple[Sandbox | None, str]:
+    """The sandbox for a test run, or None and the reason why no tests run.
+
+    A run without isolation is logged as a warning.
+
+    Raises:
+        SandboxError: `settings.mode` is required and no sandbox works.
+        ConfigError: `execution.python` cannot be run.
+    """
+    if settings.mode == "off":
+        return None, "execution.mode is off"
+    try:
+        sandbox = choose(settings)
+    except SandboxError as error:
+        if settings.mode == "required":
+            raise
+        return None, str(error)
     if sandbox.name == UNSAFE:
         log.warning("the tests run WITHOUT a sandbox (execution.unsafe): they can do whatever you can")
+    return sandbox, ""
 
 
 @cache

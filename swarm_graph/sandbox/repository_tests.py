@@ -14,7 +14,7 @@ from swarm_graph.errors import ConfigError, SandboxError
 from swarm_graph.repository.snapshot import Snapshot
 from swarm_graph.repository.test_commands import CONFIGURED, BaseFiles, TestCommand
 from swarm_graph.repository.test_settings import judging_settings, source_folders
-from swarm_graph.sandbox.choice import choose, warn_if_unsafe
+from swarm_graph.sandbox.choice import sandbox_for_tests
 from swarm_graph.sandbox.command_output import results_in
 from swarm_graph.sandbox.evidence import make_evidence
 from swarm_graph.sandbox.interpreter import any_interpreter, outermost
@@ -75,15 +75,9 @@ def run_repository_tests(
         ConfigError: `settings.python` or `settings.readable` cannot be used.
         RepositoryError: Git cannot read the commit.
     """
-    if settings.mode == "off":
-        return make_evidence("not_run", reason="execution.mode is off")
-    try:
-        sandbox = choose(settings)
-    except SandboxError as error:
-        if settings.mode == "required":
-            raise
-        return make_evidence("not_run", reason=str(error))
-    warn_if_unsafe(sandbox)
+    sandbox, reason = sandbox_for_tests(settings)
+    if sandbox is None:
+        return make_evidence("not_run", reason=reason)
     judging = judging_settings(BaseFiles(snapshot), changed, deleted, command)
     project = ProjectCopy(snapshot, judging.changed, judging.deleted, modes)
     run = _RepositoryRun(project, command, settings, sandbox, judging.notes)

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from swarm_graph.errors import SandboxError
-from swarm_graph.sandbox.choice import choose, warn_if_unsafe
+from swarm_graph.sandbox.choice import choose, sandbox_for_tests
 from swarm_graph.sandbox.evidence import make_evidence
 from swarm_graph.sandbox.interpreter import any_interpreter, interpreter
 from swarm_graph.sandbox.job import MAX_CHARACTERS, limits_of, module, run_job, shortened, without_addresses
@@ -39,17 +39,11 @@ def run_tests(
         SandboxError: The tests could not be started, or `settings.mode` is required and they cannot be run.
         ConfigError: `settings.python` cannot be used.
     """
-    if settings.mode == "off":
-        return make_evidence("not_run", reason="execution.mode is off")
-    if reason := _nothing_to_run(code, tests, settings):
+    if settings.mode != "off" and (reason := _nothing_to_run(code, tests, settings)):
         return make_evidence("not_run", reason=reason)
-    try:
-        sandbox = choose(settings)
-    except SandboxError as error:
-        if settings.mode == "required":
-            raise
-        return make_evidence("not_run", reason=str(error))
-    warn_if_unsafe(sandbox)
+    sandbox, reason = sandbox_for_tests(settings)
+    if sandbox is None:
+        return make_evidence("not_run", reason=reason)
     return _TestRun(code, tests, settings, sandbox).run(cancelled)
 
 

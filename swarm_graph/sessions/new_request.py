@@ -6,7 +6,7 @@ from shlex import quote
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import SwarmConfig
-from swarm_graph.errors import NEEDS_REPOSITORY, InputError, UnfinishedSession
+from swarm_graph.errors import KIND_WITH_REPOSITORY, NEEDS_REPOSITORY, InputError, UnfinishedSession
 from swarm_graph.state import CHANGE, KINDS, Kind, has_ended
 
 
@@ -66,9 +66,7 @@ def with_kind_of_request(config: SwarmConfig, kind: Kind | None, followed: Sessi
         raise InputError(f"unknown kind '{kind}'; known kinds: {', '.join(KINDS)}")
     if followed is None:
         if config.repo and kind not in (None, CHANGE):
-            raise InputError(
-                f"a repository makes the kind 'change', and the kind given is '{kind}'; leave one out"
-            )
+            raise InputError(f"{KIND_WITH_REPOSITORY}, and the kind given is '{kind}'; leave one out")
         return config.with_kind(kind) if kind else config
     made = followed.kind
     if kind and kind != made:

@@ -97,7 +97,7 @@ NEEDS_REPOSITORY = (
     "a session of the kind 'change' needs a repository; name it with --repo DIR (in Python repo=DIR, in the "
     "input of a graph the key `repo`, in a configuration `repo`)"
 )
-"""Of a session without the repository that it is to change."""
+"""The error of a session of the kind `change` that names no repository."""
 
 
 class NoModel(ConfigError):
@@ -190,7 +190,7 @@ class AnswerError(ModelError):
     """The model's answer cannot be used: it is cut off, empty or unreadable, or holds no file.
 
     Attributes:
-        keys: The journal's keys of the questions whose answers are meant; empty for all of the task.
+        keys: The journal's keys of the answers that cannot be used; empty for all answers of the task.
     """
 
     def __init__(self, message: str, *, node: str = "", keys: Sequence[str] = ()) -> None:
@@ -205,7 +205,7 @@ class UnreadableAnswer(Exception):
     second answer cannot be used either, the turn raises AnswerError.
 
     Attributes:
-        quoted: Lines of a file that the question quotes besides, for the model only; empty for none.
+        quoted: Lines of a file that the repair question also shows; empty for none.
     """
 
     def __init__(self, message: str, quoted: str = "") -> None:
@@ -214,7 +214,7 @@ class UnreadableAnswer(Exception):
 
     @property
     def question(self) -> str:
-        """The message with what it quotes."""
+        """The message, followed by the quoted lines."""
         return f"{self}\n\n{self.quoted}" if self.quoted else str(self)
 
 

@@ -75,7 +75,7 @@ class Event:
             - tests_ended: the evidence of the test run without its failures
             - verdict: approved, findings (number), exit_code (of the tests)
             - committed, only of sessions that change a repository: commit (its id), branch, files (number),
-              added, deleted (numbers of lines), note (what of it is not in the worktree)
+              added, deleted (numbers of lines), note (files that are not in the worktree, and why)
             - node_ended, only for nodes of a user's own workflow that have no other events: functions, pauses
     """
 

@@ -377,6 +377,12 @@ class SwarmResult(TypedDict):
     circling: str
     tasks: dict[str, TaskRecord]
     phase: Phase
+    repo: NotRequired[Repository]
+    """This key and the next four: only in sessions on a repository; see `ChangeState`."""
+    deleted: NotRequired[list[str]]
+    wanted: NotRequired[list[str]]
+    baseline: NotRequired[Evidence | None]
+    commits: NotRequired[list[str]]
     __interrupt__: NotRequired[list[Any]]
     """LangGraph's interrupts, if `invoke` returns because the session waits for a person."""
 

@@ -83,7 +83,7 @@ def test_a_change_comes_into_the_user_s_tree_and_goes_again(data: Path, project:
         "written": ["src/calc.py", "gone.md"], "deleted": ["docs/new.md"], "commit": "",
     }  # fmt: skip
     assert git(project, "status", "--porcelain") == ""
-    assert "nothing was applied" in refusal(data, "apply", "s", "--undo")
+    assert "no applied change to undo" in refusal(data, "apply", "s", "--undo")
 
 
 def test_a_branch_is_merged(data: Path, project: Path) -> None:

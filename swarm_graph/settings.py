@@ -471,13 +471,13 @@ class RepositorySettings(Settings):
 
     path: str = Field(
         min_length=1,
-        description="A folder inside the repository; a relative one counts from the config file's folder.",
+        description="A folder inside the repository; a relative path starts at the config file's folder.",
     )
-    base: str = Field("HEAD", min_length=1, description="The commit that the session's branch begins at.")
+    base: str = Field("HEAD", min_length=1, description="The commit that the session's branch starts from.")
     only: list[str] = Field([], description="Globs of the paths that may be changed; default: all.")
     read_only: list[str] = Field([], description="Globs of the paths that may not be changed.")
     with_changes: bool = Field(
-        False, description="Take the uncommitted changes of the working tree along as the first commit."
+        False, description="Include the uncommitted changes of the working tree, as the first commit."
     )
     diff: str = Field(
         "", description="Of a review: the range to review, as in main... (what `base` adds to main)."

@@ -77,8 +77,8 @@ dry_run_option: Option = click.option(
     flag_value="auto",
     metavar="[TOKENS|auto]",
     callback=lambda _context, _option, text: _part_size(text),
-    help="Ask about a document that is too long in parts of this many tokens, or as large as the model's "
-    "context has room for (auto, also --split alone), and join the answers.",
+    help="Split documents that are too long into parts of this many tokens, or as large as the model's "
+    "context allows (auto, also --split alone); ask for each part, and join the answers.",
 )
 @click.option("--session", metavar="ID", help="The id of the session; default: the time and four characters.")
 @click.option("--retry-failed", is_flag=True, help="Resume --session (default: the newest unfinished batch).")

@@ -66,7 +66,7 @@ class _Shown(NamedTuple):
 
 
 @click.command(
-    short_help="Show what the roles would see of a document.",
+    short_help="Show a document as the roles would see it.",
     epilog="Example: swarm-graph inputs procedures/P-7.pdf --text",
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
@@ -85,7 +85,7 @@ class _Shown(NamedTuple):
 def inputs(
     files: tuple[str, ...], with_text: bool, part_tokens: int, config_file: str | None, as_json: bool
 ) -> None:
-    """Show what the roles would see of each FILE: its text, how many tokens that is, and its parts.
+    """Show each FILE as the roles would see it: its text, its size in tokens, and its parts.
 
     FILE is a PDF, Word, Excel, PowerPoint or HTML file, a mail, or text of any encoding. No model is asked. A
     file that cannot be read is named on stderr, and the exit code is 2.

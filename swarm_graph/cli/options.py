@@ -84,13 +84,13 @@ kind_option: Option = click.option(
 )
 repo_option: Option = click.option(
     "--repo", metavar="DIR", default="", callback=lambda *given: _not_empty(*given),
-    help="Change the git repository in DIR, on a branch of its own; your files stay as they are.",
+    help="The git repository to change on a branch of its own, to review or to read; your files stay.",
 )  # fmt: skip
 base_option: Option = click.option(
-    "--base", metavar="REF", default="", help="With --repo: begin at this commit, not at HEAD."
+    "--base", metavar="REF", default="", help="With --repo: start from this commit instead of HEAD."
 )
 with_changes_option: Option = click.option(
-    "--with-changes", is_flag=True, help="With --repo: take your uncommitted changes along."
+    "--with-changes", is_flag=True, help="With --repo: include your uncommitted changes."
 )
 REPOSITORY_OF_TASKS = (repo_option, base_option, with_changes_option)
 REPOSITORY_OPTIONS = (

@@ -430,7 +430,7 @@ def cleanup(
 ) -> None:
     """Remove old sessions from the database, compact the others, and free the space. Output folders stay.
 
-    A removed session that changed a repository takes its branch and worktree along.
+    The branch and worktree of a removed session are deleted, too, unless somebody changed them.
     """
     from swarm_graph.checkpoints.retention import clean_up
     from swarm_graph.reports.listing import cleanup_text

@@ -81,8 +81,8 @@ class TaskSpec(BaseModel):
     )
     split: Annotated[Integer, Field(ge=MIN_PART_TOKENS)] | Literal["auto"] | None = Field(
         None,
-        description="Ask about files that are too long in parts of this many tokens, or as the model's "
-        "context has room for (auto).",
+        description="Split files that are too long into parts of this many tokens, or as large as the "
+        "model's context allows (auto).",
     )
     source_file: str = Field("", description="The file that the task's row comes from; set by `batch`.")
     answer: dict[str, Any] | None = Field(None, description="The JSON Schema of a typed answer.")

@@ -28,7 +28,6 @@ NOT_LATIN = ["cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "gb18030", "big5"
 MAX_BEYOND = 0.35
 """Share of letters beyond ASCII in Latin text."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-_C1 = re.compile("[\x80-\x9f]")
 
 
 class Decoded(NamedTuple):

@@ -11,6 +11,7 @@ from repositories import commit_files, fingerprint, git, make_repository, reposi
 
 from swarm_graph.errors import InputError, RepositoryError, SwarmError
 from swarm_graph.repository.apply import apply_to_tree, merge_into_branch, undo
+from swarm_graph.repository.chooser import rank
 from swarm_graph.repository.commits import commit, message
 from swarm_graph.repository.files import RepositoryFiles
 from swarm_graph.repository.git import Git
@@ -24,6 +25,7 @@ from swarm_graph.repository.worktree import (
     update_worktree,
 )
 from swarm_graph.state import Repository
+from swarm_graph.workflows.commit import commit_figures
 
 WRITTEN = {"src/calc.py": "x = 2\n", "new/a.py": "y = 1\n"}
 HOOKS = """
@@ -35,10 +37,11 @@ PROGRAMS = """
 alias.commit-tree alias.status core.alternateRefsCommand core.askPass core.editor core.fsmonitor
 core.gitProxy core.pager core.sshCommand credential.helper diff.evil.command diff.evil.textconv diff.external
 filter.evil.clean filter.evil.process filter.evil.smudge gpg.program gpg.ssh.defaultKeyCommand gpg.ssh.program
-interactive.diffFilter merge.evil.driver pager.diff pager.log pager.status remote.origin.uploadpack
-sequence.editor trailer.x.command uploadpack.packObjectsHook
+hook.a.b.command hook.evil.command interactive.diffFilter merge.evil.driver pager.diff pager.log pager.status
+remote.origin.uploadpack sequence.editor trailer.x.command uploadpack.packObjectsHook
 """
 SWITCHES = {
+    "hook.evil.event": "reference-transaction",
     "commit.gpgSign": "true", "core.splitIndex": "true", "extensions.worktreeConfig": "true",
     "gpg.format": "ssh",
     "filter.evil.required": "true", "log.showSignature": "true", "submodule.recurse": "true",
@@ -101,7 +104,11 @@ def test_nothing_of_the_repository_runs(folder: Path, tmp_path: Path) -> None:
         (folder / ".git/hooks" / hook).symlink_to(program)
     with (folder / ".git/config").open("a") as file:
         file.write("[include]\n\tpath = more\n[core]\n\thooksPath = .git/hooks\n")
-    settings = {**dict.fromkeys(PROGRAMS.split(), f"'{program}'"), **SWITCHES}
+    settings = {
+        "hook.a.b.event": "post-index-change",
+        **dict.fromkeys(PROGRAMS.split(), f"'{program}'"),
+        **SWITCHES,
+    }
     for key, value in settings.items():
         git(folder, "config", "--file", ".git/more", key, value)
     git(folder, "config", "--file", ".git/config.worktree", "filter.evil.clean", f"'{program}'")
@@ -113,6 +120,48 @@ def test_nothing_of_the_repository_runs(folder: Path, tmp_path: Path) -> None:
     assert fingerprint(folder) == before
     work(folder, tmp_path / "data/s")
     assert not marker.exists(), marker.read_text()
+    # Git before 2.54 knows no hooks in the configuration, so their switch is all that can be seen here.
+    assert Git(folder).text("config", "--bool", "hook.evil.enabled") == "false"
+    assert Git(folder).text("config", "--bool", "hook.a.b.enabled") == "false"
+
+
+def test_a_program_named_git_in_the_repository_does_not_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = tmp_path / "ran"
+    commit_files(folder, {"git": f"#!/bin/sh\ntouch '{marker}'\n", "sub/git": ""}, "Git")
+    (folder / "git").chmod(0o755)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PATH", f":.:{folder.name}:{os.environ['PATH']}")
+    assert Git(folder).commit_of("HEAD")
+    assert not marker.exists()
+
+
+def test_names_that_are_not_utf_8_stay_in_the_commit_and_are_not_shown(folder: Path, tmp_path: Path) -> None:
+    odd = [
+        b"lat\xe9.py",
+        b"f\xff/a.py",
+        "line\u2028nel\x85.py".encode(),
+        b"a\nb.py",
+        b"-rf",
+        b"esc\x1b[31m.py",
+    ]
+    for name in odd:
+        path = Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x = 1\n")
+    commit_files(folder, {}, "Odd names")
+    repo = repository_of(folder)
+    files = RepositoryFiles(repo)
+    shown = set(files)
+    assert {name for name in odd if os.fsdecode(name) not in shown} == set(odd[:2])
+    assert rank("esc", files.base, {}, 10)
+    assert "not UTF-8" in files.why_not(os.fsdecode(odd[0]))
+    made = committed(repo, {**WRITTEN, os.fsdecode(odd[2]): "x = 2\n"})
+    assert commit_figures(repo, repo["base"], made).files == 3
+    open_worktree(repo, "s", tmp_path / "data/s")
+    assert git(tmp_path / "data/s", "status", "--porcelain") == ""
+    assert Path(os.fsdecode(os.fsencode(tmp_path / "data/s") + b"/lat\xe9.py")).exists()
 
 
 @pytest.mark.parametrize("name", ["..", ".git", ".GIT", "git~1", ".git ", ".g\u200cit", "."])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from swarm_graph.errors import RepositoryError
 from swarm_graph.repository.globs import matches
-from swarm_graph.repository.snapshot import LINK, MAX_FILE_BYTES, SUBMODULE, Snapshot
+from swarm_graph.repository.snapshot import LINK, MAX_FILE_BYTES, SUBMODULE, Snapshot, is_utf_8
 from swarm_graph.repository.source_text import decode
 from swarm_graph.state import Repository
 
@@ -94,6 +94,8 @@ def unsafe(path: str) -> str:
     """Why a path can name something outside of the working tree, or inside `.git`; empty if it cannot."""
     if not path or "\0" in path or len(path) > MAX_PATH_CHARACTERS:
         return f"a path has 1 to {MAX_PATH_CHARACTERS} characters" + (" and no NUL" if "\0" in path else "")
+    if not is_utf_8(path):
+        return "its name is not UTF-8"
     if path.startswith("~") or re.match(r"[A-Za-z]:", path):
         return "it is not a path from the top folder of the repository"
     if "\\" in path:

@@ -58,8 +58,8 @@ class RepositoryFiles(Mapping[str, str]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._written
-        for path, entry in self.base.entries.items():
-            is_shown = entry.is_file and entry.size <= MAX_FILE_BYTES
+        for path, entry in self.base.files.items():
+            is_shown = entry.size <= MAX_FILE_BYTES
             if is_shown and path not in self._written and path not in self._deleted:
                 yield path
 

@@ -56,6 +56,8 @@ _SETTINGS = {
 _PROGRAMS = re.compile(r"filter\..+\.(?:clean|smudge|process)", re.DOTALL)
 """Settings with a name of the repository's choice that name a program."""
 _REQUIRED = re.compile(r"filter\..+\.required", re.DOTALL)
+_HOOK = re.compile(r"(hook\..+)\.[a-z]+", re.DOTALL)
+"""Settings of a hook that git from 2.54 on runs out of the configuration, whatever `core.hooksPath` is."""
 _DIFFS = ("diff", "diff-files", "diff-index", "diff-tree", "format-patch", "log", "show")
 """The commands that may run an external diff, or a program that turns files into text."""
 
@@ -179,18 +181,18 @@ class Git:
         given = {"GIT_CONFIG_COUNT": str(len(settings))}
         for number, (key, value) in enumerate(settings.items()):
             given |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-        path = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TMPDIR") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("SYSTEMROOT", "TMPDIR") if name in os.environ}
         try:
             done = subprocess.run(
                 ["git", *arguments],
                 cwd=self.folder,
-                env={**path, **_ENVIRONMENT, **given, **(environment or {})},
+                env={**kept, "PATH": _search_path(), **_ENVIRONMENT, **given, **(environment or {})},
                 input=data,
                 capture_output=True,
                 check=False,
             )
         except OSError as error:
-            if shutil.which("git") is None:
+            if shutil.which("git", path=_search_path()) is None:
                 raise InputError("git is not installed; a session on a repository needs it") from error
             raise RepositoryError(f"git cannot run in '{self.folder}': {error.strerror}") from error
         return GitResult(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
@@ -217,8 +219,15 @@ class Git:
             keys = [entry.partition("\n")[0] for entry in listed.split("\0")]
             none = {key: "" for key in keys if _PROGRAMS.fullmatch(key)}
             optional = {key: "false" for key in keys if _REQUIRED.fullmatch(key)}
-            self._settings_of[git_dir] = {**_SETTINGS, **none, **optional}
+            hooks = {f"{hook[1]}.enabled": "false" for key in keys if (hook := _HOOK.fullmatch(key))}
+            self._settings_of[git_dir] = {**_SETTINGS, **none, **optional, **hooks}
         return self._settings_of[git_dir]
+
+
+def _search_path() -> str:
+    """The folders of programs: an empty or relative one would be a folder of the repository."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(folder for folder in folders if Path(folder).is_absolute())
 
 
 def _first_line(path: Path) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from swarm_graph.errors import RepositoryError
 from swarm_graph.repository.git import Git
+from swarm_graph.text import without_lone_surrogates
 
 REGULAR, EXECUTABLE, LINK, SUBMODULE = "100644", "100755", "120000", "160000"
 MAX_FILE_BYTES = 1_000_000
@@ -55,10 +56,10 @@ class Snapshot:
                 mode, _kind, blob, size = meta.decode().split()
                 self.entries[os.fsdecode(path)] = Entry(mode, blob, int(size) if size.isdigit() else 0)
 
-    @property
+    @cached_property
     def files(self) -> dict[str, Entry]:
-        """The paths that are files: no links, no submodules."""
-        return {path: entry for path, entry in self.entries.items() if entry.is_file}
+        """The files that can be named in a text: no links, no submodules, no name that is not UTF-8."""
+        return {path: entry for path, entry in self.entries.items() if entry.is_file and is_utf_8(path)}
 
     def read(self, path: str) -> bytes:
         """The content of a file, as committed. Raises KeyError if there is no such file."""
@@ -99,6 +100,11 @@ class Snapshot:
             group.append(path)
             size += self.entries[path].size
         yield self.read_many(group)
+
+
+def is_utf_8(path: str) -> bool:
+    """Whether git has the name of a file in UTF-8; models, reports and databases hold no other."""
+    return path.isascii() or without_lone_surrogates(path) == path
 
 
 @lru_cache(maxsize=8)

@@ -154,8 +154,8 @@ def commit_figures(repo: Repository, parent: str, commit: str) -> Commit:
     """The numbers of files and lines between two commits; a binary file counts as a file without lines."""
     from swarm_graph.repository.git import Git  # other kinds need no git
 
-    listed = Git(repo["path"]).text("diff-tree", "-r", "--numstat", parent, commit).splitlines()
-    counts = [line.split("\t")[:2] for line in listed]
+    listed = Git(repo["path"]).text("diff-tree", "-r", "-z", "--numstat", parent, commit).split("\0")
+    counts = [line.split("\t")[:2] for line in listed if line]
     added, deleted = (
         sum(int(count) for count in column if count != "-") for column in zip(*counts, strict=True)
     )

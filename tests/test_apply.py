@@ -183,6 +183,44 @@ def test_what_changed_since_is_not_taken_back(folder: Path, record: Path) -> Non
         undo(Git(folder), record)
 
 
+def test_a_merge_is_taken_back_on_its_branch_only(folder: Path, record: Path) -> None:
+    files = session(folder)
+    head = git(folder, "rev-parse", "HEAD")
+    merge_into_branch(files.repo, record)
+    git(folder, "switch", "--quiet", "--create", "feature")
+    before = fingerprint(folder)
+    with pytest.raises(RepositoryError, match="changed since it was applied: the checked-out branch"):
+        undo(Git(folder), record)
+    assert fingerprint(folder) == before
+    git(folder, "switch", "--quiet", "main")
+    undo(Git(folder), record)
+    assert git(folder, "rev-parse", "main") == head
+
+
+def test_an_unfinished_merge_of_the_user_s_is_not_committed(folder: Path, record: Path) -> None:
+    files = session(folder)
+    git(folder, "switch", "--quiet", "--create", "topic")
+    commit_files(folder, {"topic.txt": "1\n"}, "Topic")
+    git(folder, "switch", "--quiet", "main")
+    git(folder, "merge", "--quiet", "--no-ff", "--no-commit", "topic")
+    before = fingerprint(folder)
+    with pytest.raises(InputError, match=r"a merge is not finished in .*; end it first, or leave"):
+        merge_into_branch(files.repo, record)
+    assert fingerprint(folder) == before
+
+
+def test_a_pipe_is_in_the_way_and_is_not_read(folder: Path, record: Path) -> None:
+    files = session(folder)
+    os.mkfifo(folder / "new")
+    with pytest.raises(RepositoryError, match=r"'new/a\.py': 'new' is in its way"):
+        apply_to_tree(files, record)
+    (folder / "new").unlink()
+    (folder / "new").mkdir()
+    os.mkfifo(folder / "new/a.py")
+    with pytest.raises(RepositoryError, match=r"'new/a\.py': 'new/a\.py' is in its way"):
+        apply_to_tree(files, record)
+
+
 @pytest.mark.parametrize("merge", [False, True])
 def test_an_apply_that_was_killed_is_taken_back_by_the_next(merge: bool, folder: Path, record: Path) -> None:
     files = session(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.repository.commits import commit, message
 from swarm_graph.repository.worktree import open_worktree
+from swarm_graph.sessions.apply import change_of
+from swarm_graph.sessions.ids import session_to_read
 from swarm_graph.state import ChangeState
 
 WRITTEN = {"src/calc.py": "x = 2\n", "docs/new.md": "# New\n"}
@@ -73,7 +76,7 @@ def test_a_change_comes_into_the_user_s_tree_and_goes_again(data: Path, project:
         "  src/calc.py",
         "  docs/new.md",
         "  gone.md (deleted)",
-        "`swarm-graph apply s --undo` takes it back",
+        f"`swarm-graph apply s --undo --data-dir {data}` takes it back",
     ]
     assert (project / "src/calc.py").read_text() == "x = 2\n"
     assert cli(data, "apply", "s").stdout == f"{project} has the change of session s already\n"
@@ -84,6 +87,19 @@ def test_a_change_comes_into_the_user_s_tree_and_goes_again(data: Path, project:
     }  # fmt: skip
     assert git(project, "status", "--porcelain") == ""
     assert "no applied change to undo" in refusal(data, "apply", "s", "--undo")
+
+
+def test_of_several_at_once_one_applies_the_change_and_it_is_taken_back_whole(
+    data: Path, project: Path
+) -> None:
+    session(data, project)
+    with open_checkpointer(data / "swarm.db") as saver:
+        change = change_of(saver, session_to_read(saver.catalogue, "s"), None)
+    with ThreadPoolExecutor(6) as pool:
+        done = [each.result() for each in [pool.submit(change.apply) for _ in range(6)]]
+    assert sorted(len(applied.written) for applied in done) == [0, 0, 0, 0, 0, 2]
+    assert len(change.undo().written) == 2
+    assert git(project, "status", "--porcelain") == ""
 
 
 def test_a_branch_is_merged(data: Path, project: Path) -> None:
@@ -182,7 +198,7 @@ def test_a_cleanup_removes_the_worktrees_and_branches_of_removed_sessions_only(
     assert branches == ["main", "other", "swarm/c", "swarm/mine"]
     assert [path.name for path in (project / ".git/worktrees").iterdir()] == ["mine", "c"]
     assert (project / ".git/config").read_bytes() == settings
-    assert not list((data / "applied").iterdir())
+    assert not list((data / "applied").glob("*.json"))
 
 
 def test_a_cleanup_leaves_what_somebody_changed_and_says_so(data: Path, project: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,25 +54,28 @@ def apply(
         say(f"note: the reviews did not approve the change of session {change.session}")
     applied = change.undo() if undo else change.apply(merge=merge)
     document = {"session": change.session, "repo": change.repo["path"], "undone": undo, **applied._asdict()}
-    print_result(document, _text(change, applied, undo), as_json)
+    back = ("--undo", *(["--repo", repo] if repo else []))
+    print_result(document, _text(change, applied, data_dir, None if undo else back), as_json)
 
 
-def _text(change: Change, applied: Applied, undo: bool) -> str:
-    """What was done, for people."""
+def _text(change: Change, applied: Applied, data_dir: str, back: Sequence[str] | None) -> str:
+    """What was done, for people; `back` are the options that take it back, None after it was."""
+    from swarm_graph.reports.terminal import session_command
     from swarm_graph.text import format_count
 
     folder = change.repo["path"]
     lines = [f"  {path}" for path in applied.written] + [f"  {path} (deleted)" for path in applied.deleted]
     count = format_count(len(lines), "file")
-    if undo:
+    if back is None:
         return "\n".join(
             [f"Took the change of session {change.session} back: {count} in {folder}", *lines, ""]
         )
     if not lines and not applied.commit:
         return f"{folder} has the change of session {change.session} already\n"
     how = f"commit {applied.commit[:12]}" if applied.commit else "uncommitted"
-    back = f"`{program()} apply {change.session} --undo` takes it back"
-    return "\n".join([f"Applied session {change.session} to {folder}: {count}, {how}", *lines, back, ""])
+    command = session_command(program(), "apply", change.session, *back, data_dir=data_dir)
+    first = f"Applied session {change.session} to {folder}: {count}, {how}"
+    return "\n".join([first, *lines, f"`{command}` takes it back", ""])
 
 
 def _print(patch: bytes) -> None:

@@ -28,6 +28,15 @@ from swarm_graph.state import Repository
 from swarm_graph.text import first_names
 
 _IN_WORK = ".swarm-in-work"
+_BEGUN = {
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "rebase-apply": "rebase or `git am`",
+    "rebase-merge": "rebase",
+    "sequencer": "cherry-pick or revert",
+}
+"""The files that git has while the user is in the middle of something."""
 
 
 class Write(NamedTuple):
@@ -98,11 +107,13 @@ def merge_into_branch(repo: Repository, record: Path) -> Applied:
     git = Git(repo["path"])
     finish_undo(git, record)
     tip, head = branch_tip(git, repo["branch"]), git.commit_of("HEAD")
-    branch = git.try_run("symbolic-ref", "--quiet", "HEAD").stdout.decode().strip()
+    branch = _branch(git)
     if not tip:
         raise InputError(f"the repository '{git.folder}' has no branch '{repo['branch']}' to merge")
     if not branch:
         raise InputError(f"no branch is checked out in '{git.folder}'; check one out, or leave --merge out")
+    if begun := _unfinished(git):
+        raise InputError(f"a {begun} is not finished in '{git.folder}'; end it first, or leave --merge out")
     new = _merge_commit(git, repo["branch"], head, tip)
     if new == head:
         raise InputError(f"'{branch.removeprefix('refs/heads/')}' already contains '{repo['branch']}'")
@@ -191,9 +202,12 @@ def _there(git: Git, path: str, committed: Content | None) -> Content | None:
     """
     if why := leads_away(path):
         raise Conflict(why)
-    if blocked := in_the_way(git.folder, path):
+    try:
+        blocked, found = in_the_way(git.folder, path), content(git.folder / path)
+    except OSError as error:
+        raise Conflict(f"it cannot be read ({error.strerror})") from error
+    if blocked:
         raise Conflict(f"'{blocked}' is in its way")
-    found = content(git.folder / path)
     if found and committed and {found.mode, committed.mode} == {REGULAR, EXECUTABLE} and not _has_modes(git):
         return found._replace(mode=committed.mode)
     return found
@@ -240,6 +254,16 @@ def _merge_commit(git: Git, branch: str, head: str, tip: str) -> str:
 def _differing(old: Snapshot, new: Snapshot) -> list[str]:
     paths = sorted({*old.entries, *new.entries})
     return [path for path in paths if old.entries.get(path) != new.entries.get(path)]
+
+
+def _branch(git: Git) -> str:
+    """The full name of the branch that is checked out; empty if none is."""
+    return os.fsdecode(git.try_run("symbolic-ref", "--quiet", "HEAD").stdout).strip()
+
+
+def _unfinished(git: Git) -> str:
+    """What the user has begun with git and not ended, such as a merge: the next commit is a part of it."""
+    return next((name for file, name in _BEGUN.items() if (git.own / file).exists()), "")
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -360,7 +384,7 @@ def _check_unchanged(git: Git, recorded: Mapping[str, Any]) -> None:
         if there not in (file["after"], _digest(before)):
             changed.append(f"'{path}'")
     move = recorded["move"]
-    if move and git.commit_of("HEAD") not in (move["from"], move["to"]):
+    if move and (_branch(git) != move["branch"] or git.commit_of("HEAD") not in (move["from"], move["to"])):
         changed.append("the checked-out branch")
     if changed:
         raise RepositoryError(f"cannot be taken back: changed since it was applied: {first_names(changed)}")

@@ -19,18 +19,20 @@ class Content(NamedTuple):
 
 
 def content(path: Path) -> Content | None:
-    """The file or link at a path; None if there is none."""
+    """The file or link at a path; None if there is none, or a folder, pipe or device."""
     try:
         if path.is_symlink():
             return Content(LINK, os.fsencode(path.readlink()))
-        mode = EXECUTABLE if path.stat().st_mode & 0o100 else REGULAR
-        return Content(mode, path.read_bytes())
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            return None
+        return Content(EXECUTABLE if mode & 0o100 else REGULAR, path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
 
 
 def in_the_way(folder: Path, path: str, *, is_folder: bool = False) -> str:
-    """The path that blocks another one: a file or link where a folder must be, or a folder in its own place.
+    """The path that blocks another one: a file or link in place of a folder, or no file in its own place.
 
     Args:
         folder: The top folder of the working tree.
@@ -46,7 +48,8 @@ def in_the_way(folder: Path, path: str, *, is_folder: bool = False) -> str:
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             return "/".join(parts[:count])
     target = folder / path
-    return path if not is_folder and target.is_dir() and not target.is_symlink() else ""
+    is_file = target.is_symlink() or target.is_file() or not target.exists()
+    return path if not is_folder and not is_file else ""
 
 
 def write_whole(path: Path, data: bytes, mode: str, new: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+
+from filelock import FileLock, Timeout
 
 from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own
-from swarm_graph.errors import InputError, SwarmError
+from swarm_graph.errors import InputError, StorageError, SwarmError
 from swarm_graph.repository.apply import Applied, apply_to_tree, merge_into_branch, undo
 from swarm_graph.repository.files import RepositoryFiles
 from swarm_graph.repository.git import Git
@@ -22,6 +25,7 @@ from swarm_graph.state import ChangeState, Repository, changed_texts
 
 APPLIED = "applied"
 """The folder in the data folder with the records of what `apply` changed."""
+LOCK_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -42,18 +46,46 @@ class Change:
 
     def apply(self, *, merge: bool = False) -> Applied:
         """Bring the change into the user's working tree, or merge its branch. Raises SwarmError."""
-        if merge:
-            return merge_into_branch(self.repo, self.record)
+        with _alone(self.record.parent):
+            return merge_into_branch(self.repo, self.record) if merge else self._apply_to_tree()
+
+    def _apply_to_tree(self) -> Applied:
         files = RepositoryFiles(self.repo, changed_texts(self.state), self.state.get("deleted") or ())
         return apply_to_tree(files, self.record)
 
     def undo(self) -> Applied:
         """Take the last `apply` back. Raises SwarmError."""
-        return undo(Git(self.repo["path"]), self.record)
+        with _alone(self.record.parent):
+            return undo(Git(self.repo["path"]), self.record)
 
     def patch(self) -> bytes:
         """The commits as mails, as `git am` takes them. Raises SwarmError."""
         return patch(self.repo, self.state.get("commits") or [])
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let no other process change a working tree meanwhile, as the record of one would not fit any more.
+
+    Args:
+        folder: The folder of the records.
+
+    Raises:
+        StorageError: The lock cannot be written, or another process holds it for too long.
+    """
+    file = folder / ".lock"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(file, timeout=LOCK_TIMEOUT_S, mode=0o600, fallback_to_soft=False)
+        lock.acquire()
+    except Timeout as error:
+        raise StorageError(f"another `apply` holds '{file}'; wait until it has ended") from error
+    except OSError as error:
+        raise StorageError(f"cannot lock '{file}': {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def change_of(saver: SwarmSaver, session: Session, folder: str | None) -> Change:

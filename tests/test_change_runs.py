@@ -259,6 +259,17 @@ def test_a_rename_is_one_for_git(tmp_path: Path) -> None:
     assert not (tmp_path / "data/worktrees/s/shop/bill.py").exists()
 
 
+def test_a_database_in_the_top_folder_is_not_committed(repo: Path, tmp_path: Path) -> None:
+    swarm = SwarmCoordinator(
+        config(), data_dir=repo, output=tmp_path / "out", repo={"path": str(repo), "with_changes": True},
+        context=crew().context,
+    )  # fmt: skip
+    before = fingerprint(repo)
+    with pytest.raises(InputError, match="with_changes would commit the database; name another one"):
+        swarm.run_workflow("x", session_id="s")
+    assert fingerprint(repo) == before
+
+
 def test_what_earlier_sessions_left_in_the_repository_is_not_taken_along(repo: Path) -> None:
     begun = run("run", "x", "--session", "a", "--simulate", cwd=repo, text=True)
     assert begun.returncode == 0, begun.stderr
@@ -416,6 +427,20 @@ def test_the_repository_of_somebody_elses_session_is_not_touched(repo: Path, tmp
     assert git(repo, "for-each-ref") == before
 
 
+def test_an_ended_session_of_somebody_else_reads_no_recorded_repository(repo: Path, tmp_path: Path) -> None:
+    mine = received(repo, tmp_path, "receiver")
+    sender = {**mine, "XDG_DATA_HOME": str(tmp_path / "sender")}
+    ended = run("resume", "s", "--approve", "--simulate", cwd=tmp_path, env=sender, text=True)
+    assert ended.returncode == 0, ended.stderr
+    refused = run("resume", "s", "--simulate", cwd=tmp_path, env=mine, text=True)
+    assert refused.returncode == 2, refused.stdout
+    assert "its recorded repository is not used" in refused.stderr
+    moved = repo.rename(tmp_path / "moved")
+    shown = run("resume", "s", "--simulate", "--repo", "moved", cwd=tmp_path, env=mine, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert f"git -C {moved} diff" in shown.stdout
+
+
 def test_a_trusted_session_uses_the_recorded_repository(repo: Path, tmp_path: Path) -> None:
     mine = received(repo, tmp_path, "receiver")
     done = run("resume", "s", "--approve", "--trust-session", "--simulate", cwd=tmp_path, env=mine, text=True)
@@ -481,8 +506,13 @@ def test_a_branch_with_foreign_commits_stops_the_session(repo: Path, tmp_path: P
     theirs = git(repo, "rev-parse", "swarm/s")
     with pytest.raises(RepositoryError, match=r"a commit .* that the session did not make"):
         coordinator(tmp_path, repo, crew()).run_workflow("x", session_id="s")
-    assert git(repo, "rev-parse", "swarm/s") == theirs
     git(repo, "branch", "--move", "swarm/s", "kept")
+    paused(repo, tmp_path)
+    git(repo, "branch", "swarm/s", theirs)  # meanwhile
+    with pytest.raises(RepositoryError, match=r"that the session did not make; .*, then resume"):
+        coordinator(tmp_path, None, crew()).resume("s", "approve")
+    assert git(repo, "rev-parse", "swarm/s") == theirs
+    git(repo, "branch", "--delete", "--force", "swarm/s")
     state: Any = coordinator(tmp_path, None, crew()).resume("s")
     assert (state["phase"], log(repo, "swarm/s", "%H")) == ("complete", state["commits"])
 

@@ -165,6 +165,29 @@ def test_folders_of_ours_in_a_repository_are_no_changes_of_it(repo: Path, tmp_pa
 # --- the input of a graph ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("branch", "message"),
+    [
+        ("swarm", "needs the branch 'swarm/s', which git allows only without a branch 'swarm'; rename that"),
+        (
+            "swarm/s/x",
+            "only without a branch 'swarm/s/x'; rename that with `git branch -m swarm/s/x OTHER-NAME`",
+        ),
+        ("swarm/s", "the branch 'swarm/s' is checked out in"),
+    ],
+)
+def test_a_branch_in_the_place_of_the_session_s_is_refused_before_a_model_is_asked(
+    branch: str, message: str, repo: Path, tmp_path: Path
+) -> None:
+    git(repo, "switch", "--quiet", "--create", branch)
+    before = fingerprint(repo)
+    options = ["--repo", str(repo), "--session", "s", "--simulate"]
+    done = run("run", "Fix", *options, cwd=tmp_path, text=True)
+    assert (done.returncode, message in done.stderr) == (1, True), done.stderr
+    assert done.stdout == ""
+    assert fingerprint(repo) == before
+
+
 def test_a_change_needs_a_repository_and_other_kinds_take_none(repo: Path) -> None:
     graph = build_graph("standard", config=config(workflow={"kind": "change"}), checkpointer=InMemorySaver())
     with pytest.raises(InputError, match="needs a repository; name it with --repo DIR"):

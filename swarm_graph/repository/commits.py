@@ -162,22 +162,56 @@ def move_branch(git: Git, branch: str, session: str, *, to: str, parent: str) ->
         tip = branch_tip(git, branch)
         if tip == to:
             return
-        if tip and not (_is_ancestor(git, tip, parent) or is_own_commit(git, tip, session)):
-            raise RepositoryError(
-                f"the branch '{branch}' has a commit {tip[:12]} that the session did not make; keep it with "
-                f"`git branch -m {branch} OTHER-NAME`, then resume"
-            )
-        if git.try_run("symbolic-ref", "--quiet", "HEAD").stdout.decode().strip() == _ref(branch):
-            raise RepositoryError(
-                f"the branch '{branch}' is checked out in '{git.folder}'; check out another one there, "
-                "then resume"
-            )
+        if why := _why_not_movable(git, branch, session, tip, parent):
+            raise RepositoryError(f"{why}, then resume")
         try:
             _update_ref(git, branch, to, tip or "0" * len(to))
             return
         except RepositoryError:
             if attempt == _TRIES - 1:
                 raise
+
+
+def check_branch(git: Git, branch: str, session: str, base: str) -> None:
+    """Check that a session can have its branch, before it begins.
+
+    Args:
+        git: Git in the repository.
+        branch: The branch of the session; it may be missing.
+        session: The session.
+        base: The commit that the branch begins at.
+
+    Raises:
+        RepositoryError: A branch of the user's is in its place, or it cannot be written.
+    """
+    objects = git_folder(git) / "objects"
+    if not os.access(objects, os.W_OK):
+        raise RepositoryError(
+            f"cannot write to '{objects}', where the commits of the session belong; make it writable, or "
+            "name a clone of the repository"
+        )
+    below = git.text("for-each-ref", "--format=%(refname:short)", f"{_ref(branch)}/").split("\n")[0]
+    top = BRANCHES.rstrip("/")
+    has_top = not git.try_run("show-ref", "--verify", "--quiet", f"refs/heads/{top}").exit_code
+    if other := top if has_top else below:
+        raise RepositoryError(
+            f"the session needs the branch '{branch}', which git allows only without a branch '{other}'; "
+            f"rename that with `git branch -m {other} OTHER-NAME`"
+        )
+    if why := _why_not_movable(git, branch, session, branch_tip(git, branch), base):
+        raise RepositoryError(why)
+
+
+def _why_not_movable(git: Git, branch: str, session: str, tip: str, parent: str) -> str:
+    """Why a session may not move its branch, with the cure; empty if it may."""
+    if tip and not (_is_ancestor(git, tip, parent) or is_own_commit(git, tip, session)):
+        return (
+            f"the branch '{branch}' has a commit {tip[:12]} that the session did not make; keep it with "
+            f"`git branch -m {branch} OTHER-NAME`"
+        )
+    if git.try_run("symbolic-ref", "--quiet", "HEAD").stdout.decode(errors="replace").strip() == _ref(branch):
+        return f"the branch '{branch}' is checked out in '{git.folder}'; check out another one there"
+    return ""
 
 
 def branch_tip(git: Git, branch: str) -> str:

@@ -545,10 +545,15 @@ class SwarmCoordinator:
 
     def _prepare_change(self, builder: GraphBuilder, given: Any) -> Prepared:
         """Check a request; folders of ours that earlier sessions left are no changes of the user's."""
-        if builder.bindings.config.repo:
+        if repo := builder.bindings.config.repo:
             from swarm_graph.repository.git import Git  # other kinds need no git
 
-            top = str(Git(builder.bindings.config.repo.path).folder)
+            top = str(Git(repo.path).folder)
+            if repo.with_changes and self.data_dir.resolve() == Path(top).resolve():
+                raise InputError(
+                    f"the data folder '{self.data_dir}' is the repository itself, so with_changes would "
+                    "commit the database; name another one with --data-dir (in Python data_dir)"
+                )
             for folder in filter(Path.is_dir, self._own_folders):
                 keep_out_of_git(folder, top)
         return builder.prepare(given, self.context)

@@ -207,7 +207,7 @@ def open_run(
         )
     if repositories and request is not None:
         request["repo"] = repositories.of_request(request, saved, is_new=not resumed)
-    elif repositories and saved is not None and (unfinished or given is not None):
+    elif repositories and saved is not None:  # also of an ended session: its patch is written again
         given, request = _with_moved_repository(given, saved, repositories)
         anew = anew or request is not None
     kind: RunKind = "resume" if resumed or anew or request is None else "follow_up" if saved else "begin"

@@ -16,7 +16,7 @@ from swarm_graph.config import repository_settings
 from swarm_graph.config_source import first_problem, one_line
 from swarm_graph.errors import NEEDS_REPOSITORY, InputError
 from swarm_graph.repository.changed_files import revisions
-from swarm_graph.repository.commits import BRANCHES
+from swarm_graph.repository.commits import BRANCHES, check_branch
 from swarm_graph.repository.diff import not_shown
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.worktree import changes_commit
@@ -126,6 +126,7 @@ class SessionRepository:
 
         Raises:
             InputError: There is none, or it cannot be used.
+            RepositoryError: The session cannot have its branch.
         """
         known = saved.checkpoint["channel_values"].get("repo") if saved else None
         given: Repository | None = request.get("repo")
@@ -136,8 +137,11 @@ class SessionRepository:
             raise InputError(NEEDS_REPOSITORY)
         repo = given if is_new else self._find_again(given, self.here)
         _check_diff(repo, writes_files=self.writes_files)
+        if not self.writes_files:
+            return {**repo, "branch": ""}
         name = self.session or new_session_id()  # without a thread the branch needs a name all the same
-        return {**repo, "branch": branch_name(name) if self.writes_files else ""}
+        check_branch(Git(repo["path"]), branch_name(name), name, repo["base"])
+        return {**repo, "branch": branch_name(name)}
 
     def moved(self, values: Mapping[str, Any]) -> Repository | None:
         """The repository of a session that is resumed, if it lies elsewhere now. Raises InputError."""

@@ -140,6 +140,8 @@ class Evidence(TypedDict):
     """Of a repository's own tests before the change: the names by result (passed, failed, …)."""
     by_report: NotRequired[bool]
     """Whether the test runner reported these results; otherwise the command's output names them."""
+    ended: NotRequired[bool]
+    """Of these results: whether the test runner came to its end and ran every test that it collected."""
 
 
 class Review(TypedDict):

@@ -33,7 +33,9 @@ def failure(test: str, *, by_tests: bool = False) -> Failure:
     return Failure(test=test, place=place, problem="assert False", text="text", by_tests=by_tests)
 
 
-def ran(exit_code: int | None = None, *, by_report: bool = True, **results: str) -> Evidence:
+def ran(
+    exit_code: int | None = None, *, by_report: bool = True, ended: bool = True, **results: str
+) -> Evidence:
     """A test run: its tests by result, separated by spaces."""
     named = {kind: results.get(kind, "").split() for kind in ("passed", "failed", "errored", "skipped")}
     failing = named["failed"] + named["errored"]
@@ -44,6 +46,7 @@ def ran(exit_code: int | None = None, *, by_report: bool = True, **results: str)
         rests_on=COMMAND,
         results=named,
         by_report=by_report,
+        ended=ended,
         **{kind: len(tests) for kind, tests in named.items()},
     )
 
@@ -117,6 +120,41 @@ def test_exit_codes_must_agree() -> None:
     assert compared(passed, ran(1, passed="t.py::a"))["outcome"] == "failed"
 
 
+def test_a_run_that_did_not_come_to_its_end_never_passes() -> None:
+    """Not even if the base commit's run ended in the same way, or with failures that are known."""
+    for exit_code in (1, 137):
+        cut = {**ran(exit_code, passed="t.py::a", failed="t.py::b", ended=False), "reason": "signal 9"}
+        found = compared(ran(1, passed="t.py::a t.py::c", failed="t.py::b"), cast("Evidence", cut))
+        assert (found["outcome"], found["failures"]) == ("failed", [])
+        assert found["reason"] == "signal 9; 1 test failed before, too (t.py::b)"
+        assert "ended" not in found
+        unusable = baseline(cast("Evidence", cut))
+        assert (unusable["outcome"], unusable["reason"]) == (
+            "not_run",
+            "the repository's tests did not come to their end on the base commit: signal 9",
+        )
+
+
+def test_what_failed_before_is_no_finding_of_a_run_that_was_stopped() -> None:
+    stopped = {**ran(passed="t.py::a", failed="t.py::b t.py::c"), "outcome": "timed_out", "reason": "60 s"}
+    found = compared(ran(passed="t.py::a", failed="t.py::b"), cast("Evidence", stopped))
+    assert (found["outcome"], [failed["test"] for failed in found["failures"]]) == ("timed_out", ["t.py::c"])
+
+
+def test_a_test_that_is_skipped_now_is_a_finding_unless_its_file_was_edited() -> None:
+    before = ran(passed="t.py::a t.py::b[1] t.py::b[2] u.py::c", skipped="t.py::d")
+    after = ran(passed="t.py::b[1]", skipped="t.py::a t.py::b[2] t.py::d u.py::c")
+    found = compared(before, after, {"u.py"})
+    assert found["outcome"] == "failed"
+    assert [(failed["test"], failed["problem"]) for failed in found["failures"]] == [
+        ("t.py::a", "is skipped now, and its file is unchanged")
+    ]
+    assert found["reason"] == "1 test is skipped now, in a file that the change edits (u.py::c)"
+    told = compared(before, after, {"t.py", "u.py"})
+    assert told["outcome"] == "passed"
+    assert told["reason"] == "2 tests are skipped now, in a file that the change edits (t.py::a, u.py::c)"
+
+
 @pytest.mark.parametrize(
     ("before", "reason"),
     [
@@ -162,6 +200,8 @@ def test_a_command_without_a_report_is_judged_by_its_exit_code() -> None:
         "not_run",
         "`make test` failed before, too (exit code 2), so its result says nothing about the change",
     )
+    said: Any = {**command(127), "output": "sh: 1: bun: not found\nnpm: complete log of this run: /tmp/x\n"}
+    assert "too (exit code 127: sh: 1: bun: not found), so" in compared(said, said)["reason"]
     new = compared(command(2, failed="a"), command(2, failed="a b"))
     assert (new["outcome"], [failed["test"] for failed in new["failures"]]) == ("failed", ["b"])
     assert new["reason"] == "1 test failed before, too (a)"
@@ -174,12 +214,15 @@ def test_without_a_base_the_tests_stand_for_themselves() -> None:
     assert compared(ran(passed="t.py::a"), not_run) == not_run
 
 
-def test_what_passes_alone_is_told() -> None:
-    evidence = compared(ran(passed="t.py::a t.py::b"), ran(passed="t.py::b", failed="t.py::a"))
-    assert passed_alone(evidence, ran(failed="t.py::a")) == evidence
-    found = passed_alone(evidence, ran(passed="t.py::a"))
+def test_what_fails_by_chance_is_told_and_what_fails_with_the_others_is_a_finding() -> None:
+    before = ran(passed="t.py::a t.py::b")
+    evidence = compared(before, ran(passed="t.py::b", failed="t.py::a"))
+    found = passed_alone(evidence, compared(before, ran(passed="t.py::a t.py::b")))
     assert (found["outcome"], found["failures"]) == ("passed", [])
-    assert found["reason"] == "1 test failed at first and passes alone (t.py::a)"
+    assert found["reason"] == "1 test failed at first and passes in a second run (t.py::a)"
+    found = passed_alone(evidence, compared(before, ran(passed="t.py::b", failed="t.py::a")))
+    assert (found["outcome"], found["failures"]) == ("failed", evidence["failures"])
+    assert found["reason"] == "1 test fails with the others and passes alone (t.py::a)"
 
 
 def test_what_it_rests_on_is_said() -> None:
@@ -240,6 +283,9 @@ def test_the_baseline_runs_once(tmp_path: Path) -> None:
     found = run_change_tests(state, Execution())
     assert found.baseline is known
     assert "2 tests failed before, too" in found.evidence["reason"]
+    for other in ({"python": sys.prefix}, {"command": ["pytest", "tests"]}):
+        found = run_change_tests(state, Execution.model_validate(other))
+        assert found.baseline["results"]["passed"] == ["tests/test_sums.py::test_add"]
 
 
 def test_tests_that_the_tester_adds_run_in_their_place(tmp_path: Path) -> None:
@@ -290,6 +336,18 @@ def test_a_repository_without_tests_is_said(tmp_path: Path) -> None:
     assert found["reason"] == "no tests are found in the repository; name their command in execution.command"
 
 
+def test_a_suite_without_tests_says_nothing(tmp_path: Path) -> None:
+    """As long as the tester has written none."""
+    state = state_of(tmp_path, {"pytest.ini": "[pytest]\n", "sums.py": ""}, code={"sums.py": "x = 1\n"})
+    found = run_change_tests(state, Execution())
+    assert (found.baseline["outcome"], found.evidence["outcome"]) == ("no_tests", "not_run")
+    assert found.evidence["reason"] == (
+        "`python -m pytest` finds no tests in the repository; name another in execution.command"
+    )
+    state["tests"] = {"tests/helper.py": "x = 1\n"}
+    assert showed(state)["outcome"] == "no_tests"
+
+
 def test_missing_packages_are_said_with_the_cure(tmp_path: Path) -> None:
     files = {"tests/test_a.py": "import pytest\nimport nosuch_package\n\n\ndef test_a():\n    pass\n"}
     state = state_of(tmp_path, files, code={"a.py": "x = 1\n"})
@@ -326,20 +384,23 @@ def test_a_base_that_takes_too_long_is_not_run_twice(tmp_path: Path) -> None:
     assert "raise execution.limits" in found.evidence["reason"]
 
 
-def test_a_new_failure_that_passes_alone_is_told(tmp_path: Path) -> None:
-    tests = (
-        "import sums\n\n\ndef test_a():\n    sums.seen.append(1)\n\n\n"
-        "def test_b():\n    assert len(sums.seen) < sums.LIMIT\n"
-    )
-    files = {
-        **SUMS,
-        "sums.py": "seen = []\nLIMIT = 2\ndef add(a, b):\n    return a + b\n",
-        "tests/test_order.py": tests,
-    }
-    state = state_of(tmp_path, files, code={"sums.py": files["sums.py"].replace("LIMIT = 2", "LIMIT = 1")})
+ORDER = {
+    "sums.py": "seen = []\nLIMIT = 2\n",
+    "tests/test_order.py": (
+        "import pytest\nimport sums\n\n\ndef test_a():\n    sums.seen.append(1)\n\n\n"
+        "@pytest.mark.parametrize('n', range(N))\ndef test_b(n):\n    assert len(sums.seen) < sums.LIMIT\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("number", [1, 11])
+def test_new_failures_that_pass_alone_are_findings_if_they_fail_again(tmp_path: Path, number: int) -> None:
+    files = {**ORDER, "tests/test_order.py": ORDER["tests/test_order.py"].replace("N", str(number))}
+    state = state_of(tmp_path, files, code={"sums.py": "seen = []\nLIMIT = 1\n"})
     found = showed(state)
-    assert found["outcome"] == "passed"
-    assert "1 test failed at first and passes alone (tests/test_order.py::test_b)" in found["reason"]
+    assert (found["outcome"], found["failed"], len(found["failures"])) == ("failed", number, min(number, 10))
+    alone = "1 test fails with the others and passes alone (tests/test_order.py::test_b[0])"
+    assert found["reason"] == (alone if number == 1 else "")
 
 
 def test_the_node_writes_a_review_and_the_baseline(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from support import sandbox
 from test_sandbox import need
 
 from swarm_graph.errors import ConfigError, SandboxError
+from swarm_graph.repository.judging import source_folders
 from swarm_graph.repository.snapshot import Snapshot, snapshot
 from swarm_graph.repository.test_commands import BaseFiles, TestCommand, find_test_command
 from swarm_graph.sandbox import project_copy
@@ -206,6 +207,21 @@ def test_settings_of_pytest_are_the_base_commits(calc: Snapshot) -> None:
     assert "pytest.ini is the base commit's here" in found["reason"]
     harmless = run_own(calc, {"pyproject.toml": CALC["pyproject.toml"] + '\n[project]\nname = "calc"\n'})
     assert harmless["reason"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("setup.py", "from setuptools import setup\nsetup(name='calc', package_dir={'': 'lib'})\n"),
+        ("setup.cfg", "[options]\npackage_dir =\n    =lib\n"),
+        ("setup.cfg", "[options]\npackages = find:\n[options.packages.find]\nwhere = lib\n"),
+        ("pyproject.toml", "[tool.setuptools]\npackage-dir = {'' = 'lib'}\n"),
+        ("pyproject.toml", "[tool.setuptools.packages.find]\nwhere = ['lib', '/etc', '../x']\n"),
+    ],
+)
+def test_the_folders_that_modules_are_imported_from(tmp_path: Path, name: str, text: str) -> None:
+    of = base(tmp_path, {name: text, "lib/calc.py": ""})
+    assert source_folders(BaseFiles(of), of.files) == ["lib", "."]
 
 
 def test_a_conftest_that_the_change_edits_is_told(calc: Snapshot) -> None:
@@ -440,6 +456,12 @@ def test_the_disk_is_bounded_beyond_the_copy(tmp_path: Path, box: str) -> None:
 FORGED = {
     "exit 0 in the middle": ("import os; os._exit(0)", "tampered", "exit code 0 before the tests were over"),
     "exit 0 at import": ("", "tampered", "exit code 0 before the tests were over"),
+    "an early end": (
+        "import pytest; pytest.exit('enough', returncode=0)",
+        "tampered",
+        "it ended before 1 test that it collected had run, in test_a.py::test_a",
+    ),
+    "an interrupt": ("raise KeyboardInterrupt", "failed", "it ended before 1 test that it collected had run"),
     "a signal": ("import os; os.kill(os.getpid(), 9)", "failed", "signal 9, in test_a.py::test_a"),
     "junk in the report": (
         "import os\n    for n in range(3, 20):\n        try:\n            os.write(n, b'{junk\\n')\n"
@@ -449,14 +471,14 @@ FORGED = {
     ),
     "an end of its own": (
         "import os\n    for n in range(3, 20):\n        try:\n"
-        '            os.write(n, b\'{"kind": "end", "exit_code": 0}\\n\')\n'
+        '            os.write(n, b\'{"kind": "end", "exit_code": 0, "left": 0}\\n\')\n'
         "        except OSError:\n            pass\n    assert False",
         "failed",
         "",
     ),
     "an end and another exit code": (
         "import os\n    for n in range(3, 20):\n        try:\n"
-        '            os.write(n, b\'{"kind": "end", "exit_code": 0}\\n\')\n'
+        '            os.write(n, b\'{"kind": "end", "exit_code": 0, "left": 0}\\n\')\n'
         "        except OSError:\n            pass\n    os._exit(3)",
         "tampered",
         "the report says exit code 0, not 3",
@@ -477,9 +499,8 @@ def test_a_forged_report_does_not_pass(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["sitecustomize", "pytest", "json", "_pytest/__init__"])
 def test_a_module_of_the_project_takes_no_place_of_the_runner(name: str, tmp_path: Path) -> None:
     forge = "import os\nfor n in range(3, 20):\n    try:\n"
-    forge += (
-        '        os.write(n, b\'{"kind": "end", "exit_code": 0}\\n\')\n    except OSError:\n        pass\n'
-    )
+    forge += '        os.write(n, b\'{"kind": "end", "exit_code": 0, "left": 0}\\n\')\n'
+    forge += "    except OSError:\n        pass\n"
     of = base(
         tmp_path, {f"{name}.py": f"{forge}os._exit(0)\n", "test_a.py": "def test_a():\n    assert False\n"}
     )
@@ -515,6 +536,7 @@ LINES: list[tuple[bytes, bool]] = [
     (b"[" * 60_000, True),
     (b'{"kind": "outcome", "test": 1, "when": "call", "outcome": "passed"}', True),
     (b'{"kind": "end", "exit_code": "0"}', True),
+    (b'{"kind": "end", "exit_code": 0}', True),
     (b'{"kind": "nosuch"}', True),
     (b"\xff\xfe", True),
     (b'{"kind": "started", "test": "' + b"x" * 70_000 + b'"}', True),

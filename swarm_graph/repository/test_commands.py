@@ -22,6 +22,7 @@ PYTHON = "python"
 """As the first argument: the interpreter of the test run."""
 CONFIGURED = "execution.command"
 _NO_NETWORK = "which installs packages, and the sandbox has no network"
+_OF_PYTEST = re.compile(r"^(?:(?:import|from) pytest\b|(?:async )?def test|class Test\w*:)", re.MULTILINE)
 _NO_NODE_TEST = "no test specified"
 """What `npm init` writes as the script of the tests."""
 
@@ -147,12 +148,13 @@ def _pytest(files: Files) -> TestCommand | None:
     """pytest, if it is set up, or if something else calls it."""
     for path in pytest_settings(files):
         return TestCommand(PYTEST, path)
-    tests = [path for path in files if is_python_test(path)]
+    if not any(map(is_python_test, files)):
+        return None
     for path in files:
         if PurePosixPath(path).name == "conftest.py" and is_own(path):
             return TestCommand(PYTEST, path)
     for path in ("tox.ini", "noxfile.py"):
-        if tests and "pytest" in _text(files, path):
+        if "pytest" in _text(files, path):
             return TestCommand(PYTEST, path)
     return None
 
@@ -162,9 +164,14 @@ def _python_tests(files: Files) -> TestCommand | None:
     tests = [path for path in files if is_python_test(path)]
     if not tests:
         return _django(files)
-    if any("unittest" not in _text(files, path) for path in tests[:20]):
+    if any(_is_of_pytest(_text(files, path)) for path in tests[:20]):
         return TestCommand(PYTEST, tests[0])
     return _django(files) or TestCommand((PYTHON, "-m", "unittest", *_discover(files, tests)), tests[0])
+
+
+def _is_of_pytest(text: str) -> bool:
+    """Whether unittest would find less in a test file than pytest does; `unittest.mock` says nothing."""
+    return "unittest" not in text or _OF_PYTEST.search(text) is not None
 
 
 def _django(files: Files) -> TestCommand | None:
@@ -209,7 +216,8 @@ def _node(files: Files) -> TestCommand | None:
 def _make(files: Files) -> TestCommand | None:
     """The target `test` or `check` of a makefile."""
     for path in ("GNUmakefile", "makefile", "Makefile"):
-        targets = re.findall(r"^(test|check)[ \t]*:(?![:=])", _text(files, path), re.MULTILINE)
+        rules = re.findall(r"^([\w./ -]+):(?![:=])", _text(files, path), re.MULTILINE)
+        targets = {target for rule in rules for target in rule.split()} & {"test", "check"}
         if targets:
             return TestCommand(("make", "test" if "test" in targets else "check"), path)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import PurePosixPath
@@ -12,6 +13,7 @@ from swarm_graph.repository.test_commands import BaseFiles, TestCommand, tool_ta
 
 _ONLY_PYTEST = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")
 _SECTIONS = {"tox.ini": "pytest", "setup.cfg": "tool:pytest"}
+_BUILD_SETTINGS = ("pyproject.toml", "setup.cfg", "setup.py")
 _SETTINGS = (*_ONLY_PYTEST, "pyproject.toml", *_SECTIONS)
 
 
@@ -82,10 +84,25 @@ def source_folders(base: BaseFiles, paths: Iterable[str]) -> list[str]:
         paths: The paths of the copy.
     """
     found = ["src"] if any(path.startswith("src/") for path in paths) else []
-    if "pyproject.toml" in base:
-        found += _setuptools_folders(tool_tables(base["pyproject.toml"].decode(errors="replace")))
+    texts = {name: base[name].decode(errors="replace") for name in _BUILD_SETTINGS if name in base}
+    found += _setuptools_folders(tool_tables(texts.get("pyproject.toml", "")))
+    found += _cfg_folders(texts.get("setup.cfg", ""))
+    found += re.findall(
+        r"""package_dir\s*=\s*\{\s*(?:""|'')\s*:\s*["']([^"']+)["']""", texts.get("setup.py", "")
+    )
     inside = [path for path in found if not PurePosixPath(path).is_absolute() and ".." not in path]
     return [*dict.fromkeys(inside), "."]
+
+
+def _cfg_folders(text: str) -> list[str]:
+    """The folders that a setup.cfg gives setuptools."""
+    with suppress(configparser.Error):
+        parser = configparser.RawConfigParser()
+        parser.read_string(text)
+        where = parser.get("options.packages.find", "where", fallback="")
+        named = re.search(r"^\s*=\s*(\S+)", parser.get("options", "package_dir", fallback=""), re.MULTILINE)
+        return [*([named[1]] if named else []), *where.split()]
+    return []
 
 
 def _setuptools_folders(tools: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,8 @@ MAX_FAILURES = 10
 MAX_NAMED = 3
 _FAILING = ("failed", "errored")
 _STOPPED = ("timed_out", "stopped")
+_LOG = re.compile(r"complete log of this run")
+"""npm ends with the place of its log, which is gone with the sandbox."""
 TESTS_FAILED = 1
 """The exit code of pytest and unittest when tests failed."""
 
@@ -59,7 +61,11 @@ def _why_unusable(before: Evidence, cure: str) -> str:
         return (
             f"the result of the repository's tests on the base commit cannot be trusted: {before['reason']}"
         )
-    if not before.get("by_report") or before["passed"] or before["outcome"] == "no_tests":
+    if not before.get("by_report") or before["outcome"] == "no_tests":
+        return ""
+    if not before.get("ended", True):
+        return f"the repository's tests did not come to their end on the base commit: {before['reason']}"
+    if before["passed"]:
         return ""
     cause = _cause(before)
     if before["failed"] or before["skipped"]:
@@ -74,27 +80,28 @@ def _cause(before: Evidence) -> str:
 
 
 def _last_line(output: str) -> str:
-    """What pytest says when it cannot start: its last error, else the last line of the output."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    """What a command says when it cannot start: pytest's last error, else the last line of the output."""
+    lines = [line.strip() for line in output.splitlines() if line.strip() and not _LOG.search(line)]
     errors = [line for line in lines if re.match(r"(?:E  |ERROR:|.*: error:)", line)]
     return re.sub(r"^(?:E|ERROR:|\S+: error:)\s+", "", (errors or lines or [""])[-1])
 
 
 def _by_exit_code(before: Evidence, after: Evidence) -> Evidence:
     """The evidence of a command without a report; names in its output are hints."""
+    old, new = _names(before, _FAILING), _names(after, _FAILING)
+    failures = [failure for failure in after["failures"] if failure["test"] not in old]
+    own: Evidence = {**after, "failures": failures}
     if before["outcome"] == "passed" or after["outcome"] != "failed":
         failed_before = before["outcome"] == "failed" and after["outcome"] == "passed"
-        return _noted(after, ["the tests failed before"] if failed_before else [])
-    old, new = _names(before, _FAILING), _names(after, _FAILING)
+        return _noted(own, ["the tests failed before"] if failed_before else [])
     if new - old:
-        failures = [failure for failure in after["failures"] if failure["test"] not in old]
-        told = _told("failed before, too", old & new)
-        return _noted({**after, "failures": failures[:MAX_FAILURES]}, told)
+        return _noted(own, _told("failed before, too", old & new))
     command = after.get("rests_on", "").partition("`")[2].partition("`")[0]
+    said = _last_line(before["output"])
+    cause = f"exit code {before['exit_code']}" + (f": {said}" if said else "")
     return make_evidence(
         "not_run",
-        reason=f"`{command}` failed before, too (exit code {before['exit_code']}), so its result says "
-        "nothing about the change",
+        reason=f"`{command}` failed before, too ({cause}), so its result says nothing about the change",
         rests_on=after.get("rests_on", ""),
     )
 
@@ -107,9 +114,11 @@ class _Comparison:
         self.old, self.new = _names(before, _FAILING), _names(after, _FAILING)
         failing = [*after["results"]["failed"], *after["results"]["errored"]]
         self.broken = [name for name in failing if name not in self.old]
-        gone = list(self._gone())
+        gone, skipped = list(self._gone()), self._skipped()
         self.left = [name for name in gone if _is_in(name, touched)]
         self.missing = [name for name in gone if not _is_in(name, touched)]
+        self.edited = [name for name in skipped if _is_in(name, touched)]
+        self.skipped = [name for name in skipped if not _is_in(name, touched)]
 
     def evidence(self) -> Evidence:
         explained = {failure["test"]: failure for failure in self.after["failures"]}
@@ -117,6 +126,7 @@ class _Comparison:
         failures += [
             _failure(name, "has no result any more, and its file is unchanged") for name in self.missing
         ]
+        failures += [_failure(name, "is skipped now, and its file is unchanged") for name in self.skipped]
         evidence: Evidence = {
             **self.after,
             "failures": failures[:MAX_FAILURES],
@@ -126,12 +136,14 @@ class _Comparison:
             evidence["output"] = ""
         told = _told("failed before, too", self.old & self.new)
         told += _told("failed before", self.old & _names(self.after, ("passed",)), "and passes now")
-        return _noted(
-            evidence,
-            [*told, self.before["reason"], *_told("is gone with a file that the change edits", self.left)],
-        )
+        told += [self.before["reason"]]
+        told += _told("is gone with a file that the change edits", self.left)
+        told += _told("is skipped now, in a file that the change edits", self.edited)
+        return _noted(evidence, told)
 
     def _outcome(self, failures: list[Failure]) -> Outcome:
+        if not self.after.get("ended", True):
+            return self.after["outcome"]
         if failures:
             return "broken" if all(failure["by_tests"] for failure in failures) else "failed"
         if not self.after["passed"]:
@@ -142,8 +154,8 @@ class _Comparison:
 
     def _gone(self) -> Iterator[str]:
         """The tests of the base commit that have no result any more; parameters do not count."""
-        if self.after["exit_code"] not in (0, TESTS_FAILED):
-            return  # it did not come to its end
+        if not self.after.get("ended", True) or self.after["exit_code"] not in (0, TESTS_FAILED):
+            return
         if len(self.after["results"]["passed"]) != self.after["passed"]:
             return  # there are too many tests to keep their names
         now = {_function(name) for name in _names(self.after, ("passed", "skipped", *_FAILING))}
@@ -151,6 +163,12 @@ class _Comparison:
         for name in dict.fromkeys(map(_function, self._had_results())):
             if name not in now and not (files and name.startswith(files)):
                 yield name
+
+    def _skipped(self) -> list[str]:
+        """The tests that passed on the base commit and are skipped now, with all of their parameters."""
+        ran = set(map(_function, _names(self.after, ("passed", *_FAILING))))
+        passed = set(map(_function, _names(self.before, ("passed",)))) - ran
+        return sorted(passed & set(map(_function, _names(self.after, ("skipped",)))))
 
     def _had_results(self) -> Iterator[str]:
         for kind, names in self.before["results"].items():
@@ -186,8 +204,8 @@ def _told(what: str, names: Collection[str], more: str = "") -> list[str]:
     if not names:
         return []
     shown = ", ".join(sorted(names)[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
-    what = what if len(names) == 1 else what.replace("is gone", "are gone")
-    more = more if len(names) == 1 else more.replace("passes", "pass")
+    if len(names) > 1:
+        what, more = what.replace("is ", "are ", 1).replace("fails ", "fail "), more.replace("passes", "pass")
     return [" ".join(filter(None, [format_count(len(names), "test"), what, more, f"({shown})"]))]
 
 
@@ -200,17 +218,18 @@ def _without_results(evidence: Evidence) -> Evidence:
     kept: Evidence = {**evidence, "failures": evidence["failures"][:MAX_FAILURES]}
     kept.pop("results", None)
     kept.pop("by_report", None)
+    kept.pop("ended", None)
     return kept
 
 
 def passed_alone(evidence: Evidence, again: Evidence) -> Evidence:
-    """The evidence of a change whose new failures were run again, alone.
+    """The evidence of a change whose new failures pass alone, after all tests were run once more.
 
     Args:
-        evidence: What `compared` returned, with failures.
-        again: The run of only the tests that failed.
+        evidence: What `compared` returned at first, with failures.
+        again: What it returned of the second run.
     """
-    if again["outcome"] != "passed":
-        return evidence
-    told = _told("failed at first", [failure["test"] for failure in evidence["failures"]], "and passes alone")
-    return {**_noted(evidence, told), "outcome": "passed", "failures": [], "output": ""}
+    failed = [failure["test"] for failure in evidence["failures"]]
+    if again["outcome"] == "passed":
+        return _noted(again, _told("failed at first", failed, "and passes in a second run"))
+    return _noted(evidence, _told("fails with the others", failed, "and passes alone"))

@@ -27,6 +27,7 @@ class Report:
         failures: Why tests failed; the reporter sends the first ones only.
         uncollected: The files, or modules, that could not be collected.
         exit_code: The exit code that the test runner meant to end with; None if it did not come to its end.
+        left: How many tests were collected and not run.
         unusable: Why no test could be started; empty if one could.
         foreign: Whether there were lines that the reporter does not write.
     """
@@ -36,7 +37,7 @@ class Report:
         self.failures: list[Failure] = []
         self.uncollected: set[str] = set()
         self.exit_code: int | None = None
-        self.unusable, self.foreign = "", False
+        self.unusable, self.foreign, self.left = "", False, 0
         self._started = ""
         for line in data.split(b"\n"):
             if line and not self._read(line):
@@ -63,8 +64,8 @@ class Report:
                     self._count(_name(test), when, outcome)
             case {"kind": "failure", "test": str(), "place": str(), "problem": str(), "text": str()}:
                 self.failures.append(_failure(entry))
-            case {"kind": "end", "exit_code": int(code)}:
-                self.exit_code = code
+            case {"kind": "end", "exit_code": int(code), "left": int(left)}:
+                self.exit_code, self.left = code, left
             case {"kind": "unusable", "problem": str(problem)}:
                 self.unusable = _name(problem)
             case _:

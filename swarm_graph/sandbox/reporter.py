@@ -70,6 +70,10 @@ class PytestPlugin:
 
     def __init__(self, report: Report) -> None:
         self.report = report
+        self.waiting: set[str] = set()
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        self.waiting = {item.nodeid for item in session.items}
 
     def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
@@ -80,6 +84,8 @@ class PytestPlugin:
         self.report.send("started", test=nodeid)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "teardown" or report.failed:
+            self.waiting.discard(report.nodeid)
         if report.when == "call" or not report.passed:
             self.report.send("outcome", test=report.nodeid, when=report.when, outcome=report.outcome)
         if report.failed:
@@ -104,14 +110,17 @@ class PytestPlugin:
         return str(report.nodeid.partition("::")[0])
 
 
-def run_pytest(report: Report, own: str, arguments: list[str]) -> int:
+def run_pytest(report: Report, own: str, arguments: list[str]) -> tuple[int, int]:
+    """Run pytest; returns its exit code, and how many tests it collected and did not run."""
     import pytest
 
     let_find(own)
-    return int(pytest.main(arguments, plugins=[PytestPlugin(report)]))
+    plugin = PytestPlugin(report)
+    return int(pytest.main(arguments, plugins=[plugin])), len(plugin.waiting)
 
 
-def run_unittest(report: Report, own: str, arguments: list[str]) -> int:
+def run_unittest(report: Report, own: str, arguments: list[str]) -> tuple[int, int]:
+    """As `run_pytest`, for unittest."""
     import unittest
 
     let_find(own)
@@ -174,8 +183,8 @@ def run_unittest(report: Report, own: str, arguments: list[str]) -> int:
     argv = ["python -m unittest", *arguments]
     result = unittest.main(module=None, argv=argv, testRunner=Runner, exit=False).result
     if not result.testsRun and not result.errors and not result.skipped:
-        return NO_TESTS
-    return 0 if result.wasSuccessful() else 1
+        return NO_TESTS, 0
+    return (0 if result.wasSuccessful() else 1), 0
 
 
 def let_find(own: str) -> None:
@@ -194,13 +203,14 @@ def main() -> None:
     report, leave, flush = Report(int(descriptor)), os._exit, sys.stderr.flush
     sys.argv[1:] = arguments
     try:
-        exit_code = (run_pytest if runner == "pytest" else run_unittest)(report, own, arguments)
+        run = run_pytest if runner == "pytest" else run_unittest
+        exit_code, left = run(report, own, arguments)
     except ImportError as error:
         if error.name != runner:
             raise
         report.send("unusable", problem=f"this interpreter has no {runner}")
-        exit_code = NO_TESTS
-    report.send("end", exit_code=exit_code)
+        exit_code, left = NO_TESTS, 0
+    report.send("end", exit_code=exit_code, left=left)
     sys.stdout.flush()
     flush()
     leave(exit_code)  # what the code left behind, exit handlers and threads, must not change the exit code

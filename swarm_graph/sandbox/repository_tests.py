@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from swarm_graph.sandbox.report import RESULTS, Report
 from swarm_graph.sandbox.testlog import exit_text, stop_outcome
 from swarm_graph.settings import Execution
 from swarm_graph.state import Evidence, Failure, Outcome
-from swarm_graph.text import printable
+from swarm_graph.text import format_count, printable
 
 _LACKS_PACKAGES = re.compile(r"No module named|No package metadata|unrecognized arguments|no pytest")
 READY = b"ready\n"
@@ -97,6 +97,7 @@ class _RepositoryRun:
     ) -> None:
         self.copy, self.command, self.notes = copy, command, notes
         self.settings, self.sandbox = settings, sandbox
+        self.has_reporter = _has_reporter(command)
         self.paths = source_folders(copy.base, copy.files)
         self.readable = [_existing(folder) for folder in settings.readable]
         modules = next((folder for folder in self.readable if Path(folder).name == "node_modules"), "")
@@ -116,9 +117,7 @@ class _RepositoryRun:
         """The job for `inside.py`, which hands it to `inside_copy.py`."""
         pytest, unittest = self.command.pytest_arguments, self.command.unittest_arguments
         runner = "pytest" if pytest is not None else "unittest" if unittest is not None else ""
-        # One file that cannot be collected, or the first failure, must not hide the results of the others.
-        options = ("--continue-on-collection-errors", "--maxfail=0", "--color=no", "--tb=short")
-        arguments = (*options, *pytest) if pytest is not None else unittest
+        arguments = _every_result(pytest) if pytest is not None else unittest
         has_own_environment = self.settings.python is not None or self.sandbox.disk == "hidden"
         return {
             "command": list(self.command.arguments if arguments is None else arguments),
@@ -130,10 +129,6 @@ class _RepositoryRun:
             "ready": READY.decode(),
             "modules": {"inside_copy": module("inside_copy")},
         }
-
-    @property
-    def has_reporter(self) -> bool:
-        return self.command.pytest_arguments is not None or self.command.unittest_arguments is not None
 
     def _limits(self) -> Limits:
         """The limits of the settings, and room for the copy; where files lie in memory, there too."""
@@ -168,6 +163,7 @@ class _RepositoryRun:
             rests_on=self._rests_on(),
             results=_by_result(report.results),
             by_report=self.has_reporter,
+            ended=report.exit_code is not None and not report.left and not finished.stopped,
             **report.counts(),
         )
 
@@ -185,9 +181,14 @@ class _RepositoryRun:
         return make_evidence("not_run", reason=reason, rests_on=self._rests_on())
 
     def _rests_on(self) -> str:
-        found = "" if self.command.found_by == CONFIGURED else f", found by {self.command.found_by}"
-        report = "exit code and report" if self.has_reporter else "exit code"
-        return printable(f"the {report} of `{self.command.text}`{found}")
+        return rests_on(self.command, self.settings)
+
+
+def _every_result(pytest: Sequence[str]) -> list[str]:
+    """The arguments of pytest, with options that make one failure hide no other test."""
+    options = ["--continue-on-collection-errors", "--maxfail=0", "--color=no", "--tb=short"]
+    end = pytest.index("--") if "--" in pytest else len(pytest)
+    return [*pytest[:end], *options, *pytest[end:]]
 
 
 def _judged(report: Report, finished: Finished) -> tuple[Outcome, str]:
@@ -204,6 +205,12 @@ def _judged(report: Report, finished: Finished) -> tuple[Outcome, str]:
         return "tampered", f"the report says exit code {report.exit_code}, not {finished.exit_code}"
     if report.foreign:
         return "tampered", "something else wrote to the report"
+    if report.left:
+        outcome: Outcome = "tampered" if finished.exit_code == 0 else "failed"
+        return (
+            outcome,
+            f"it ended before {format_count(report.left, 'test')} that it collected had run{where}",
+        )
     results = set(report.results.values())
     if {"failed", "errored"} & results:
         return "failed", ""
@@ -212,6 +219,18 @@ def _judged(report: Report, finished: Finished) -> tuple[Outcome, str]:
     if finished.exit_code == 0:
         return "passed", ""
     return "failed", f"no test failed, and yet it ended with {exit_text(finished.exit_code)}"
+
+
+def rests_on(command: TestCommand, settings: Execution) -> str:
+    """What the outcome of a test run rests on: runs that rest on the same can be compared."""
+    report = "exit code and report" if _has_reporter(command) else "exit code"
+    found = "" if command.found_by == CONFIGURED else f", found by {command.found_by}"
+    python = f", with the Python of {settings.python}" if settings.python else ""
+    return printable(f"the {report} of `{command.text}`{found}{python}")
+
+
+def _has_reporter(command: TestCommand) -> bool:
+    return command.pytest_arguments is not None or command.unittest_arguments is not None
 
 
 def _by_exit_code(finished: Finished) -> tuple[Outcome, str]:

@@ -13,7 +13,7 @@ from swarm_graph.repository.test_commands import PYTEST, BaseFiles, TestCommand,
 from swarm_graph.repository.test_places import is_python_test
 from swarm_graph.sandbox.comparison import baseline, compared, passed_alone
 from swarm_graph.sandbox.evidence import make_evidence
-from swarm_graph.sandbox.repository_tests import lending_cure, run_repository_tests
+from swarm_graph.sandbox.repository_tests import lending_cure, rests_on, run_repository_tests
 from swarm_graph.settings import Execution
 from swarm_graph.state import ChangeState, Evidence, changed_texts
 
@@ -60,7 +60,6 @@ def run_change_tests(
         return ChangeTests(make_evidence("not_run", reason=reason), make_evidence("no_tests"))
     run = _Runs(base, command, settings, cancelled)
     before = state.get("baseline")
-    if before is None or before["outcome"] == "not_run":  # its cause may be gone
         before = run.before()
     if before["outcome"] == "not_run" and before["exit_code"] is None:
         return ChangeTests(before, before)
@@ -88,17 +87,36 @@ class _Runs(NamedTuple):
     settings: Execution
     cancelled: threading.Event | None
 
+    def can_compare_with(self, before: Evidence) -> bool:
+        """Whether an earlier run on the base commit stands: the settings may have changed since.
+
+        One that could not run never does: what kept it from running may be gone.
+        """
+        same = before.get("rests_on") == rests_on(self.command, self.settings)
+        return same and before["outcome"] != "not_run"
+
     def before(self) -> Evidence:
         """The tests on the base commit."""
         found = run_repository_tests(self.base, {}, [], self.command, self.settings, self.cancelled)
         return baseline(found, lending_cure(found, self.base.git.folder, self.settings))
 
     def after(self, before: Evidence, change: _Change) -> Evidence:
-        """The tests on the changed files, compared; a few new failures are run once more, alone."""
+        """The tests on the changed files, compared; what fails by chance is run once more."""
         found = self._changed(change, self.command)
-        evidence = compared(before, found, {*change.written, *change.deleted})
-        alone = self._alone(evidence, found)
-        return passed_alone(evidence, self._changed(change, alone)) if alone else evidence
+        evidence = self._compared(before, found, change)
+        alone = self._alone(before, evidence, found)
+        if alone is None or self._changed(change, alone)["outcome"] != "passed":
+            return evidence
+        again = self._changed(change, self.command)
+        return passed_alone(evidence, self._compared(before, again, change))
+
+    def _compared(self, before: Evidence, found: Evidence, change: _Change) -> Evidence:
+        if before["outcome"] == found["outcome"] == "no_tests" and not change.tests:
+            reason = (
+                f"`{self.command.text}` finds no tests in the repository; name another in execution.command"
+            )
+            return make_evidence("not_run", reason=reason)
+        return compared(before, found, {*change.written, *change.deleted})
 
     def _changed(self, change: _Change, command: TestCommand) -> Evidence:
         return run_repository_tests(
@@ -112,17 +130,22 @@ class _Runs(NamedTuple):
             modes=change.modes,
         )
 
-    def _alone(self, evidence: Evidence, found: Evidence) -> TestCommand | None:
+    def _alone(self, before: Evidence, evidence: Evidence, found: Evidence) -> TestCommand | None:
         """The command that runs the new failures alone; None if that is not possible, or not cheap."""
         failed = [failure["test"] for failure in evidence["failures"]]
         is_cheap = found["seconds"] <= SHARE_OF_LIMIT * self.settings.limits.seconds
         is_pytest = self.command.pytest_arguments is not None
-        can_pass = evidence["outcome"] == "failed" and all(
-            name in found["results"]["failed"] for name in failed
-        )
+        new = {name for kind in ("failed", "errored") for name in _only_in(found, before, kind)}
+        can_pass = evidence["outcome"] == "failed" and new == set(failed) <= {*found["results"]["failed"]}
         if not (failed and can_pass and is_cheap and is_pytest and len(failed) <= MAX_RUN_AGAIN):
             return None
         return replace(self.command, arguments=(*PYTEST, "--", *failed))
+
+
+def _only_in(found: Evidence, before: Evidence, kind: str) -> set[str]:
+    """The tests with a result that they do not have before."""
+    names = found.get("results", {}).get(kind, [])
+    return {*names} - {*before.get("results", {}).get(kind, [])}
 
 
 def _command(base: Snapshot, changed: Mapping[str, bytes], settings: Execution) -> TestCommand | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from support import config
 
 from swarm_graph.sandbox.comparison import baseline, compared, passed_alone
 from swarm_graph.sandbox.evidence import evidence_findings, evidence_line, evidence_text, make_evidence
+from swarm_graph.sandbox.repository_tests import lending_cure
 from swarm_graph.settings import Execution
 from swarm_graph.state import ChangeState, Evidence, Failure, Repository, SwarmState
 from swarm_graph.workflows.before_and_after import run_change_tests
@@ -186,9 +186,9 @@ def test_a_base_that_says_nothing_abstains(before: Evidence, reason: str) -> Non
 
 
 def test_a_command_without_a_report_is_judged_by_its_exit_code() -> None:
-    def command(exit_code: int, **results: str) -> Evidence:
+    def command(exit_code: int, failed: str = "") -> Evidence:
         return {
-            **ran(exit_code, by_report=False, **results),
+            **ran(exit_code, by_report=False, failed=failed),
             "rests_on": "the exit code of `make test`, found by Makefile",
         }
 
@@ -359,13 +359,22 @@ def test_missing_packages_are_said_with_the_cure(tmp_path: Path) -> None:
         "not_run",
         f"{cannot}; lend its environment: set execution.python to the folder of its virtual environment",
     )
-    environment = Path(state["repo"]["path"], ".venv")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
-    assert showed(state)["reason"] == f"{cannot}; lend its environment: set execution.python to {environment}"
+
+
+def test_the_cure_for_missing_packages_names_the_environment(tmp_path: Path) -> None:
+    lacking = make_evidence("failed", output="E   ModuleNotFoundError: No module named 'nosuch'")
+    environment = tmp_path / ".venv"
+    environment.mkdir()
+    lend = "lend its environment: set execution.python to "
+    assert lending_cure(lacking, tmp_path, Execution()) == f"{lend}the folder of its virtual environment"
+    (environment / "pyvenv.cfg").touch()
+    assert lending_cure(lacking, tmp_path, Execution()) == f"{lend}{environment}"
+    lent = Execution(python=str(environment))
     assert (
-        showed(state, python=sys.prefix)["reason"]
-        == f"{cannot}; install what is missing in '{sys.prefix}' (execution.python)"
+        lending_cure(lacking, tmp_path, lent)
+        == f"install what is missing in '{environment}' (execution.python)"
     )
+    assert lending_cure(make_evidence("failed", output="E   assert 0"), tmp_path, Execution()) == ""
 
 
 def test_a_part_that_lacks_packages_is_said_with_the_cure(tmp_path: Path) -> None:
@@ -415,6 +424,8 @@ def test_the_node_writes_a_review_and_the_baseline(tmp_path: Path) -> None:
     assert (one["node"], one["approved"], one["evidence"]["attempt"]) == ("run_tests", False, 1)
     assert one["findings"][0]["problem"].startswith("Fails: tests/test_sums.py::test_add: assert -1 == 3")
     assert result["baseline"]["results"]["failed"] == ["tests/test_sums.py::test_bug"]
+    again = asyncio.run(run_in_thread({**state, "baseline": result["baseline"]}, Execution()))
+    assert again.more == {}, "a baseline that stands is written once: it names every test"
     assert json.dumps(result["baseline"])
     [ended] = [event for event in events if "tests_ended" in str(event)]
     assert "results" not in str(ended)

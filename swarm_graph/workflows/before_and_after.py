@@ -60,6 +60,7 @@ def run_change_tests(
         return ChangeTests(make_evidence("not_run", reason=reason), make_evidence("no_tests"))
     run = _Runs(base, command, settings, cancelled)
     before = state.get("baseline")
+    if before is None or not run.can_compare_with(before):
         before = run.before()
     if before["outcome"] == "not_run" and before["exit_code"] is None:
         return ChangeTests(before, before)

@@ -47,7 +47,8 @@ def _run(state: SwarmState, settings: Execution, cancelled: threading.Event) -> 
         from swarm_graph.workflows.before_and_after import run_change_tests
 
         found = run_change_tests(cast("ChangeState", state), settings, cancelled)
-        return Found(found.evidence, {"baseline": found.baseline})
+        is_new = found.baseline is not state.get("baseline")
+        return Found(found.evidence, {"baseline": found.baseline} if is_new else {})
     from swarm_graph.sandbox.runner import run_tests
 
     return Found(run_tests(state.get("code", {}), state.get("tests", {}), settings, cancelled))

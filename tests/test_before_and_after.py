@@ -424,7 +424,9 @@ def test_the_node_writes_a_review_and_the_baseline(tmp_path: Path) -> None:
     assert (one["node"], one["approved"], one["evidence"]["attempt"]) == ("run_tests", False, 1)
     assert one["findings"][0]["problem"].startswith("Fails: tests/test_sums.py::test_add: assert -1 == 3")
     assert result["baseline"]["results"]["failed"] == ["tests/test_sums.py::test_bug"]
-    again = asyncio.run(run_in_thread({**state, "baseline": result["baseline"]}, Execution()))
+    again = asyncio.run(
+        run_in_thread(cast("SwarmState", {**state, "baseline": result["baseline"]}), Execution())
+    )
     assert again.more == {}, "a baseline that stands is written once: it names every test"
     assert json.dumps(result["baseline"])
     [ended] = [event for event in events if "tests_ended" in str(event)]

@@ -18,9 +18,9 @@ from support import sandbox
 from test_sandbox import need
 
 from swarm_graph.errors import ConfigError, SandboxError
-from swarm_graph.repository.judging import source_folders
 from swarm_graph.repository.snapshot import Snapshot, snapshot
 from swarm_graph.repository.test_commands import BaseFiles, TestCommand, find_test_command
+from swarm_graph.repository.test_settings import source_folders
 from swarm_graph.sandbox import project_copy
 from swarm_graph.sandbox.report import Report
 from swarm_graph.sandbox.repository_tests import run_repository_tests

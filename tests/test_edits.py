@@ -371,6 +371,39 @@ def test_deleting_what_is_not_there_is_said() -> None:
 # --- answers that mix forms ----------------------------------------------------------------------
 
 
+def test_a_wrong_count_takes_no_name_of_a_file_for_a_line() -> None:
+    # The first hunk states one line too many on both sides, as many as `---` and `+++` below it.
+    diff = (
+        "```diff\n--- a/a.py\n+++ b/a.py\n@@ -1,3 +1,3 @@\n def add(a, b):\n"
+        "-    return a + b\n+    return b + a\n"
+        "--- a/b.py\n+++ b/b.py\n@@ -1 +1 @@\n-X = 1\n+X = 2\n```\n"
+    )
+    answer = read_answered_files(diff, {"a.py": CALC, "b.py": "X = 1\n"})
+    assert answer.written == {"a.py": CALC.replace("a + b", "b + a"), "b.py": "X = 2\n"}
+
+
+def test_lines_that_look_like_the_names_of_two_files_are_lines() -> None:
+    hunks = "@@ -1,2 +1,2 @@\n A;\n--- one\n+++ two\n@@ -9 +9 @@\n-B;\n+C;\n"
+    diff = f"```diff\n--- a/a.sql\n+++ b/a.sql\n{hunks}```\n"
+    answer = read_answered_files(diff, {"a.sql": "A;\n-- one\n\n\n\n\n\n\nB;\n"})
+    assert answer.written == {"a.sql": "A;\n++ two\n\n\n\n\n\n\nC;\n"}
+
+
+def test_a_file_that_an_edit_fits_goes_before_those_that_are_only_like_it() -> None:
+    like = CALC.replace("def add(a, b)", "def add(a, c)")
+    block = edit("", CALC, CALC.replace("a - b", "b - a"))
+    answer = read_answered_files(block, {"b.py": like, "a.py": CALC})
+    assert list(answer.written) == ["a.py"]
+    assert list(read_answered_files(block, {"b.py": like}).written) == ["b.py"]
+
+
+def test_edits_that_all_change_nothing_are_asked_about() -> None:
+    nothing, something = swapped("a.py").replace("b - a", "a - b"), swapped("b.py")
+    files = {"a.py": CALC, "b.py": CALC}
+    assert "change nothing" in doubts(read_answered_files(nothing, files), files)
+    assert doubts(read_answered_files(f"{nothing}\n{something}", files), files) == ""
+
+
 def test_an_edit_that_changes_nothing_is_a_note() -> None:
     answer = read_answered_files(edit("a.py", "def f():\n", "def f():\n"), {"a.py": CALC})
     assert (answer.written, answer.notes) == ({"a.py": CALC}, ("an edit of a.py changes nothing",))

@@ -97,6 +97,8 @@ def read_answered_files(
     notes += _completed(written, whole, edited.renamed, old)
     deleted = [*deleted, *edited.deleted]
     notes += [f"there is no {path} to delete" for path in deleted if path not in old]
+    if edits and not (deleted or edited.renamed) and all(old.get(path) == written[path] for path in written):
+        doubts.append("the edits change nothing: what they make of the files stands there already")
     answer = files(written, deleted, tuple(notes), edited.renamed, (*doubts, *_unseen(whole, shown, old)))
     if shown is not None:
         check_places(answer, old)

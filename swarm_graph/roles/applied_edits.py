@@ -97,7 +97,7 @@ class _Work:
     def _only_place(self, edit: Edit) -> str:
         """The one file that an edit without a path fits."""
         paths = dict.fromkeys([*self._near, *self._whole, *self.edited.written])
-        places = [path for path in paths if _fits(self._text(path), edit)]
+        places = _places({path: self._text(path) for path in paths}, edit)
         if len(places) != 1:
             where = f"; it fits {', '.join(places[:5])}" if places else ""
             raise UnreadableAnswer(
@@ -188,18 +188,28 @@ class _Work:
 
 def fits_once(edit: Edit, near: Iterable[str], old: Mapping[str, str]) -> bool:
     """Whether an edit without a path has a place in one of the files that are near."""
-    return sum(_fits(old[path], edit) for path in near) == 1
+    return len(_places({path: old[path] for path in near}, edit)) == 1
 
 
-def _fits(text: str | None, edit: Edit) -> bool:
-    """Whether an edit has a place in a file; several places count, too."""
+def _places(texts: Mapping[str, str | None], edit: Edit) -> list[str]:
+    """The files in which an edit has a place, or several.
+
+    Where its lines stand in a file apart from blanks, files that are only like them do not count.
+    """
+    likeness = {path: _likeness(text, edit) for path, text in texts.items()}
+    best = max(likeness.values(), default=0)
+    return [path for path, value in likeness.items() if value == best > 0]
+
+
+def _likeness(text: str | None, edit: Edit) -> int:
+    """How an edit fits a file: 2 if its lines stand there apart from blanks, 1 if they are alike; else 0."""
     if text is None or not edit.before.strip():
-        return False
+        return 0
     try:
-        place_of(FileLines(lines_of(text)), edit)
+        place = place_of(FileLines(lines_of(text)), edit)
     except Misfit as misfit:
-        return misfit.several
-    return True
+        return 2 * misfit.several
+    return 2 if place.apart_from in ("", "blanks") else 1
 
 
 def _place(file: FileLines, edit: Edit, expected: int, *, counts_right: bool) -> Place | None:

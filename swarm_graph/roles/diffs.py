@@ -119,6 +119,14 @@ def _end_of_diff(lines: Sequence[str], start: int) -> int:
     return number
 
 
+def _names_one_file(lines: Sequence[str], number: int) -> bool:
+    """Whether two lines name one file, above a hunk, so that they are no lines which a hunk changes."""
+    if not _begins_diff(lines, number) or not (old := _OLD_FILE.fullmatch(lines[number])):
+        return False
+    new = lines[number + 1].removeprefix("+++ ")
+    return NO_FILE in (_path(old["path"]), _path(new)) or _path(old["path"]) == _path(new)
+
+
 def _is_head(line: str) -> bool:
     forms = (_OLD_FILE, _NEW_FILE, _GIT_FILE, _RENAME, _IGNORED)
     return line.startswith("\\ ") or any(form.fullmatch(line) for form in forms)
@@ -132,6 +140,8 @@ def _stated_size(hunk: re.Match[str], lines: Sequence[str], start: int) -> int |
     for number in range(start, len(lines)):
         if old == new == 0:
             return number - start
+        if _names_one_file(lines, number):  # counted one line too many on both sides
+            return None
         line = lines[number]
         sign = line[:1] or " "
         if sign not in " +-\\" or (not line and number + 1 == len(lines)):
@@ -253,8 +263,9 @@ def _hunk(path: str, body: Sequence[str]) -> Edit:
     body = [line for line in body if not line.startswith("\\")]
     wrong = [line for line in body if line and line[0] not in " +-"]
     if wrong:
+        diff = f"the diff of '{path}'" if path else "a diff that names no file"
         raise UnreadableAnswer(
-            f"the diff of '{path}' has a line that begins with no space, + or -: {wrong[0][:60]!r}; "
+            f"{diff} has a line that begins with no space, + or -: {wrong[0][:60]!r}; "
             "write the edit as a SEARCH/REPLACE block, or write the whole file instead"
         )
     before = "".join(f"{line[1:]}\n" for line in body if line[:1] in ("", " ", "-"))

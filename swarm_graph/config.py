@@ -454,13 +454,18 @@ def repository_settings(
 def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The dotted paths of the settings in which two saved configurations differ, defaults included.
 
+    Where one has settings that only another version of swarm_graph knows, the groups that differ.
+
     Args:
         old: A configuration in the file's shape, as `SwarmConfig.redacted` returns it.
         new: The configuration to compare with it.
     """
-    before, after = (
-        SwarmConfig.model_validate(saved).model_dump(mode="json", by_alias=True) for saved in (old, new)
-    )
+    try:
+        before, after = (
+            SwarmConfig.model_validate(saved).model_dump(mode="json", by_alias=True) for saved in (old, new)
+        )
+    except ValidationError:
+        return [group for group in {**old, **new} if old.get(group) != new.get(group)]
     return changed_keys(before, after)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,16 @@ def test_show_names_the_roles_of_a_session(tmp_path: Path) -> None:
     told = cli_json(tmp_path, "show", "s")
     assert (told["phase"], told["parent"], len(told["runs"]), len(told["tasks"])) == ("complete", "", 1, 6)
     assert told["metrics"]["coder"]["total_calls"] == 2
+
+
+def test_a_session_of_a_kind_that_only_another_version_knows_is_shown(tmp_path: Path) -> None:
+    two_rounds(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / "swarm.db")) as database, database:
+        done = database.execute("UPDATE sessions SET config = json_set(config, '$.workflow.kind', 'deck')")
+        assert done.rowcount == 1
+    assert cli(tmp_path, "show", "s").stdout.startswith(
+        "Session s (standard, simulated): complete, approved\n"
+    )
 
 
 def test_show_at_a_moment_shows_its_state(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import SwarmConfig, changed_settings, config_path, load_config, settings_of_any
 from swarm_graph.errors import ConfigError, InputError
@@ -128,14 +126,7 @@ def _for(
     if simulate:
         config = config.simulated()
     config = config.with_graph_of(session.config)
-    return ResumeConfig(config, origin, _changed(session, config))
-
-
-def _changed(session: Session, config: SwarmConfig) -> list[str]:
-    try:
-        return changed_settings(session.config, config.redacted())
-    except ValidationError:
-        return ["what it recorded cannot be read"]
+    return ResumeConfig(config, origin, changed_settings(session.config, config.redacted()))
 
 
 def roles_to_read(session: Session, *, trusted: bool) -> Roles:

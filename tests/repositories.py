@@ -1,6 +1,7 @@
 """Git repositories for tests, made as a user makes them."""
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +13,9 @@ from swarm_graph.state import Repository
 def git(folder: Path, *arguments: str) -> str:
     """What the user's own git prints, with an author and without the settings of this machine."""
     author = ["-c", "user.name=Ann", "-c", "user.email=ann@example.invalid"]
+    own_only = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     done = subprocess.run(
-        ["git", *author, *arguments], cwd=folder, check=True, capture_output=True, text=True
+        ["git", *author, *arguments], cwd=folder, check=True, capture_output=True, text=True, env=own_only
     )
     return done.stdout.strip()
 

@@ -10,10 +10,18 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator
 
-from swarm_graph.roles.answered_change import OptionalFiles, base_files, doubt_of, elsewhere, is_test
+from swarm_graph.roles.answered_change import (
+    OptionalFiles,
+    base_files,
+    current_files,
+    doubt_of,
+    elsewhere,
+    is_test,
+)
 from swarm_graph.roles.answered_files import doubts
 from swarm_graph.roles.document_checks import CHECKLIST, Item, checklist_text
 from swarm_graph.roles.file_blocks import Files
+from swarm_graph.roles.fragments import definitions
 from swarm_graph.roles.role import SHARED_OF_CHANGE, Answered, Role
 from swarm_graph.roles.views import broken_tests
 from swarm_graph.state import AgentRole, ChangeState, Reply, SwarmState
@@ -39,6 +47,23 @@ def change_complaint(answer: Files, state: SwarmState) -> str | None:
     if gone := [path for path in answer.deleted if path in base_files(state)]:
         return f"'{gone[0]}' is an existing test of the repository: add tests, but delete none"
     return elsewhere(answer, state, is_test, "test file, such as tests/test_name.py")
+
+
+def change_doubt(answer: Files, state: SwarmState) -> str:
+    found, base = doubt_of(answer, state), base_files(state)
+    now = current_files(state)
+    lost = [
+        f"'{path}' has lost {', '.join(names[:8])} of the repository: keep every test that is there"
+        for path, text in answer.written.items()
+        if (before := base.get(path)) and f"'{path}' has lost" not in found
+        if (names := _lost(path, before, now.get(path, ""), text))
+    ]
+    return "; ".join(filter(None, [found, *lost]))
+
+
+def _lost(path: str, base: str, before: str, after: str) -> list[str]:
+    """What a file defines in the base commit and before the answer, and no longer after it."""
+    return sorted(definitions(path, base) & definitions(path, before) - definitions(path, after))
 
 
 # The docstrings and names of these classes are part of the JSON schema of the question; see reviewer.py.
@@ -105,7 +130,7 @@ tester = replace(
         answer=OptionalFiles,
         update=None,
         complaint=change_complaint,
-        doubt=doubt_of,
+        doubt=change_doubt,
         state=ChangeState,
     ),
 )

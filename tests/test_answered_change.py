@@ -175,11 +175,37 @@ def test_the_tester_deletes_no_test_that_is_there(repo: Repository) -> None:
     assert answered(tester, "DELETE tests/test_b.py", before) == {"tests": {}}
 
 
+def test_a_lost_test_of_the_repository_is_asked_about(repo: Repository) -> None:
+    text = fenced({"tests/test_a.py": "def test_two():\n    pass\n"})
+    assert doubt(tester, text, state(repo)) == (
+        "'tests/test_a.py' has lost test_one of the repository: keep every test that is there"
+    )
+    earlier = state(repo, tests={"tests/test_b.py": "def test_b():\n    pass\n"})
+    assert doubt(tester, fenced({"tests/test_b.py": "def test_c():\n    pass\n"}), earlier) == ""
+
+
+def test_a_deletion_of_what_is_no_file_is_told(repo: Repository) -> None:
+    kept = fenced({"src/a.py": NEW})
+    for line, told in (
+        ("DELETE src/b.py", "there is no 'src/b.py' to delete; did you mean 'src/a.py'"),
+        ("DELETE src", "'src' is a folder of 3 files: write a line `DELETE` for each that goes"),
+    ):
+        assert told in refused(coder, line, state(repo))
+        assert told in doubt(coder, f"{kept}\n\n{line}", state(repo))
+    assert doubt(coder, f"{kept}\n\nDELETE gone.py", state(repo, deleted=["gone.py"])) == ""
+    assert "'logo.png' must not be changed: it is a binary file" in refused(
+        coder, f"{kept}\n\nDELETE logo.png", state(repo)
+    )
+
+
 def test_the_tester_and_the_documenter_may_leave_everything_as_it_is(repo: Repository) -> None:
     for role, key in ((tester, "tests"), (documenter, "documentation")):
         assert answered(role, "NO CHANGE: nothing is affected.", state(repo)) == {key: {}}
+        assert answered(role, "No changes needed: all is tested.", state(repo)) == {key: {}}
     assert "the answer holds no file" in refused(coder, "NO CHANGE", state(repo))
-    assert "the answer holds no file" in refused(tester, "All is well.", state(repo))
+    told = refused(tester, "All is well.", state(repo))
+    assert "the answer holds no file" in told
+    assert told.endswith("if no file has to change, write the line `NO CHANGE`")
 
 
 def test_the_architect_names_files_for_the_others(repo: Repository) -> None:

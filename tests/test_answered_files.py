@@ -266,6 +266,53 @@ def test_lost_definitions_are_asked_about(case: str) -> None:
     assert lost in doubts(read_answered_files(text, old), old)
 
 
+DELETIONS = (
+    "DELETE src/old.py", "- DELETE `src/old.py`", "1. DELETE src/old.py", "**DELETE** src/old.py",
+    "**DELETE `src/old.py`**", "`DELETE src/old.py`", "DELETE: ./src/old.py",
+    "DELETE src/old.py (no longer used)", "DELETE src/old.py - empty", "```\nDELETE src/old.py\n```",
+)  # fmt: skip
+RENAMES = (
+    "RENAME src/old.py -> src/new.py", "- RENAME `src/old.py` -> `src/new.py`",
+    "RENAME src/old.py => src/new.py", "RENAME src/old.py to src/new.py",
+    "**RENAME src/old.py \u2192 src/new.py** (clearer)", "```text\nRENAME src/old.py -> src/new.py\n```",
+)  # fmt: skip
+UNREAD = (
+    "Delete src/old.py", "DELETE src/old.py, src/calc.py", "DELETE the file `src/old.py`.",
+    "MOVE src/old.py -> src/new.py", "RENAME src/old.py ->", "git rm src/old.py",
+    "```sh\ngit mv src/old.py src/new.py\n```",
+)  # fmt: skip
+NEITHER = (
+    "DELETE requests return 204 now.", "I would delete `src/old.py` later.", "RENAME it as you like.",
+    "```sh\nrm -rf build\n```", "src/calc.py\n<<<<<<< SEARCH\n    return a + b\n=======\n    return a + b\n\n"
+    "DELETE src/old.py\n>>>>>>> REPLACE",
+)  # fmt: skip
+BESIDE = "```python path=src/new_one.py\nx = 1\n```"
+OF_TWO = {"src/calc.py": "def add(a, b):\n    return a + b\n", "src/old.py": "y = 2\n"}
+
+
+@pytest.mark.parametrize("line", [*DELETIONS, *RENAMES])
+@pytest.mark.parametrize("text", ["{line}", f"{BESIDE}\n\n{{line}}", f"{{line}}\n\n{BESIDE}"])
+def test_deletions_and_renames_are_read_as_models_write_them(line: str, text: str) -> None:
+    answer = read_answered_files(text.format(line=line), OF_TWO)
+    assert answer.deleted == ("src/old.py",)
+    assert ("src/new.py" in answer.written) is (line in RENAMES)
+    assert (answer.doubts, answer.notes) == ((), ())
+
+
+@pytest.mark.parametrize("line", UNREAD)
+def test_a_deletion_or_rename_that_is_not_understood_is_asked_about(line: str) -> None:
+    answer = read_answered_files(f"{BESIDE}\n\n{line}", OF_TWO)
+    assert answer.deleted == ()
+    (doubt,) = answer.doubts
+    assert "deletes and renames nothing: write `DELETE path`, or `RENAME old -> new`" in doubt
+
+
+@pytest.mark.parametrize("line", NEITHER)
+def test_other_lines_are_no_deletions(line: str) -> None:
+    answer = read_answered_files(f"{BESIDE}\n\n{line}", OF_TWO)
+    assert (answer.deleted, answer.doubts) == ((), ())
+
+
 TWO = {
     "a.py": (
         "class C:\n{}{}",

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
+from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.answered_files import doubts, read_answered_files
 from swarm_graph.roles.file_blocks import Files
 from swarm_graph.roles.syntax import syntax_problem
@@ -25,7 +26,7 @@ NO_CHANGE = "NO CHANGE"
 NEAREST = 3
 """How many existing paths are suggested in place of an unknown one."""
 
-_NO_CHANGE = re.compile(rf"^[ \t*_`]*{NO_CHANGE}\b", re.MULTILINE)
+_NO_CHANGE = re.compile(rf"^[ \t*_`#>-]*{NO_CHANGE}S?\b", re.MULTILINE | re.IGNORECASE)
 _MARKS = ("```", "~~~", "<<<<<", "*** Begin Patch", "diff --git", "\n--- ", "DELETE ", "RENAME ")
 """What the files, edits, deletions and renames of an answer begin with."""
 _TEST = re.compile(
@@ -57,9 +58,15 @@ def read_optional_files(text: str, old: Mapping[str, str], shown: Collection[str
     Raises:
         UnreadableAnswer: See `read_answered_files`.
     """
-    if _NO_CHANGE.search(text) and not any(mark in text for mark in _MARKS):
+    has_marks = any(mark in text for mark in _MARKS)
+    if _NO_CHANGE.search(text) and not has_marks:
         return Files(notes=("it changes nothing",))
-    return read_answered_files(text, old, shown=shown)
+    try:
+        return read_answered_files(text, old, shown=shown)
+    except UnreadableAnswer as error:
+        if has_marks:
+            raise
+        raise UnreadableAnswer(f"{error}; if no file has to change, write the line `{NO_CHANGE}`") from error
 
 
 def repository_of(state: SwarmState) -> Repository | None:
@@ -162,7 +169,8 @@ def refusal(answer: Files, state: SwarmState) -> str | None:
     if repo is None:
         return None
     files = repository_files(repo, changed_texts(state), deleted_files(state))
-    for path in changed_paths(answer, state):
+    not_text = [path for path in answer.deleted if path not in files and path in files.base.entries]
+    for path in [*changed_paths(answer, state), *not_text]:
         if why := files.why_not(path, answer.written.get(path)):
             return f"'{path}' must not be changed: {why}; leave it as it is"
     return None
@@ -173,6 +181,8 @@ def nothing_changed(answer: Files, state: SwarmState, key: str) -> str | None:
     after = cast("SwarmState", {**state, **update_of(answer, state, key)})
     if changed_texts(after) or deleted_files(after):
         return None
+    if missing := [*_missing(answer, state)]:
+        return missing[0]
     return "the answer changes nothing: its files are the same as in the repository"
 
 
@@ -189,8 +199,27 @@ def doubt_of(answer: Files, state: SwarmState) -> str:
         if path not in before or syntax_problem(path, before[path]) is None
     }
     return "; ".join(
-        filter(None, [doubts(replace(answer, written=parsed), before), *_odd_deletions(answer, state)])
+        filter(
+            None,
+            [
+                doubts(replace(answer, written=parsed), before),
+                *_missing(answer, state),
+                *_odd_deletions(answer, state),
+            ],
+        )
     )
+
+
+def _missing(answer: Files, state: SwarmState) -> Iterator[str]:
+    """A question for each path that an answer deletes although there is no such file, and never was."""
+    files, gone = current_files(state), deleted_files(state)
+    for path in answer.deleted:
+        if path in files or path in gone:
+            continue
+        if inside := [known for known in files if known.startswith(f"{path}/")]:
+            yield f"'{path}' is a folder of {len(inside)} files: write a line `DELETE` for each that goes"
+        else:
+            yield f"there is no '{path}' to delete{nearest_text(path, files)}"
 
 
 def _odd_deletions(answer: Files, state: SwarmState) -> Iterable[str]:

@@ -31,9 +31,9 @@ from swarm_graph.roles.file_blocks import (
     file_blocks,
     files,
     project_path,
-    renamed_in,
 )
 from swarm_graph.roles.fragments import definitions, has_line_numbers, lost_definitions, writes_files
+from swarm_graph.roles.path_lines import holds_path_lines, not_understood, path_lines
 from swarm_graph.roles.placeholders import PROGRAMS, extension_of, placeholder
 from swarm_graph.roles.syntax import mended, syntax_problem
 from swarm_graph.roles.unnamed_blocks import placed
@@ -75,18 +75,19 @@ def read_answered_files(
     blocks = file_blocks(_before_invented_turn(text.replace("\r\n", "\n")))
     near = list(old) if shown is None else [path for path in shown if path in old]
     whole, edits, notes = _files_and_edits(blocks)
-    deleted = deletions(blocks.outside, old, notes)
+    lines = path_lines(blocks.outside, blocks.unnamed)
+    deleted = deletions(lines, old, notes)
     moved = without_folders(whole, old, deleted)
     notes += [f"{path} taken for {meant}" for path, meant in moved.items()]
     whole = {moved.get(path, path): text for path, text in whole.items()}
-    renames = [Edit(path, new_path=new) for path, new in renamed_in(blocks.outside).items()]
+    renames = [Edit(line.path, new_path=line.new_path) for line in lines if line.new_path]
     edits = with_paths([*renames, *edits], old, whole, notes)
     edits, doubts = _beside(edits, whole, near, old, notes)
     if whole or edits:
         doubts += _calls(blocks.unnamed)
     if not whole and not edits:
         whole = placed(
-            [block for block in blocks.unnamed if not _is_edit(block)],
+            [block for block in blocks.unnamed if not _is_edit(block) and not holds_path_lines(block)],
             near,
             old,
             in_repository=shown is not None,
@@ -99,6 +100,8 @@ def read_answered_files(
     notes += [f"there is no {path} to delete" for path in deleted if path not in old]
     if edits and not (deleted or edited.renamed) and all(old.get(path) == written[path] for path in written):
         doubts.append("the edits change nothing: what they make of the files stands there already")
+    kept = {*old}.difference(deleted)
+    doubts += [_unread(line) for line in not_understood(blocks.outside, blocks.unnamed, kept)]
     answer = files(written, deleted, tuple(notes), edited.renamed, (*doubts, *_unseen(whole, shown, old)))
     if shown is not None:
         check_places(answer, old)
@@ -134,6 +137,13 @@ def _calls(unnamed: Sequence[Block]) -> Iterator[str]:
     for block in unnamed:
         if writes_files(block.text):
             yield "the answer also holds files or edits as JSON: write them as blocks, too"
+
+
+def _unread(line: str) -> str:
+    return (
+        f"the line {line[:120]!r} deletes and renames nothing: write `DELETE path`, or `RENAME old -> new`, "
+        "on a line of its own, if that is meant"
+    )
 
 
 def _losses(answer: Files, old: Mapping[str, str]) -> Iterator[str]:

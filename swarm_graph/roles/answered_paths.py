@@ -8,13 +8,15 @@ from pathlib import PurePosixPath
 
 from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.edit import Edit
-from swarm_graph.roles.file_blocks import Files, deleted_in, project_path
+from swarm_graph.roles.file_blocks import Files, project_path
 from swarm_graph.roles.fragments import definitions
+from swarm_graph.roles.path_lines import PathLine
 
 
-def deletions(outside: str, old: Mapping[str, str], notes: list[str]) -> list[str]:
-    """The paths on `DELETE` lines, completed."""
-    meant = {path: with_folders(path, old) for path in deleted_in(outside)}
+def deletions(lines: Iterable[PathLine], old: Mapping[str, str], notes: list[str]) -> list[str]:
+    """The paths that lines delete, completed."""
+    paths = [project_path(line.path) for line in lines if not line.new_path]
+    meant = {path: with_folders(path, old) for path in paths}
     notes += [f"{path} taken for {known}" for path, known in meant.items() if known]
     return [known or path for path, known in meant.items()]
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.edit_blocks import lines_of_edits
 from swarm_graph.roles.fences import FILE_KEY, NAMED_FILE, Block, parse
+from swarm_graph.roles.path_lines import path_lines
 
 _PATH = re.compile(r"[\w.@+\[\]-]+(?:[\\/][\w.@+\[\]-]+)*")
 _FILE_NAME = re.compile(r".*\.(?:[a-z]\w*|[A-Z]+)|Makefile|Dockerfile|LICENSE")
@@ -28,12 +29,6 @@ _TAG = re.compile(r"\s*<\w+\s[^<>]*>\s*")
 _IN_BACKTICKS = re.compile(r"`([^`]+)`")
 _DECORATION = re.compile(r"^[^\w./\\~]+|[^\w.]+$")
 _MAX_NAME_LINE = 300
-_DELETE = re.compile(r"^[ \t]*DELETE[ \t]+(?:`(?P<quoted>[^`\n]+)`|(?P<path>[^\s`]+))[ \t]*$", re.MULTILINE)
-_RENAME = re.compile(
-    r"^[ \t]*RENAME[ \t]+(?:`(?P<quoted>[^`\n]+)`|(?P<path>[^\s`]+))[ \t]+(?:->|→)[ \t]+"
-    r"(?:`(?P<quoted_new>[^`\n]+)`|(?P<new>[^\s`]+))[ \t]*$",
-    re.MULTILINE,
-)
 _EXTENSIONS = {
     "python": "py", "python3": "py", "py": "py", "javascript": "js", "js": "js", "typescript": "ts",
     "ts": "ts", "bash": "sh", "sh": "sh", "shell": "sh", "c": "c", "cpp": "cpp", "c++": "cpp",
@@ -160,19 +155,7 @@ def deleted_in(outside: str) -> list[str]:
     Raises:
         UnreadableAnswer: A path leaves the project's folder.
     """
-    return [project_path(match["quoted"] or match["path"]) for match in _DELETE.finditer(outside)]
-
-
-def renamed_in(outside: str) -> dict[str, str]:
-    """The old and the new paths on lines such as `RENAME src/old.py -> src/new.py`.
-
-    Raises:
-        UnreadableAnswer: A path leaves the project's folder.
-    """
-    return {
-        project_path(match["quoted"] or match["path"]): project_path(match["quoted_new"] or match["new"])
-        for match in _RENAME.finditer(outside)
-    }
+    return [project_path(line.path) for line in path_lines(outside) if not line.new_path]
 
 
 def announced(block: Block) -> str:

@@ -88,10 +88,12 @@ def test_the_roles_see_the_repository_and_the_change(repo: Repository) -> None:
     assert "shop/tax.py" in part(coder, "repository_map")
     assert "    5 +    return round(sum(prices))" in part(reviewer, "changes")
     assert f"path=shop/bill.py\n{NEW}```" in part(reviewer, "files")
-    assert part(tester, "project_tests").startswith(
-        "- tests: 1 file such as tests/test_bill.py (test_*.py)\n\n```python path=tests/test_bill.py"
+    assert part(tester, "project_tests") == (
+        "- tests: 1 file such as tests/test_bill.py (test_*.py)\n\n"
+        "(Among the files above: tests/test_bill.py.)"
     )
-    assert "path=docs/bills.md" in part(documenter, "project_documents")
+    assert "path=tests/test_bill.py" in part(tester, "files")
+    assert "(Among the files above: docs/bills.md.)" in part(documenter, "project_documents")
 
 
 def test_the_next_round_sees_the_change_and_its_findings(repo: Repository) -> None:
@@ -209,6 +211,46 @@ def test_a_small_context_shows_fewer_files_then_a_smaller_map(tmp_path: Path) ->
     assert "left out for lack of context: changes, a part of repository_map" in found[-1][1]
 
 
+def test_no_text_of_the_repository_stands_twice_in_a_prompt(tmp_path: Path) -> None:
+    rules = "".join(f"Rule {number} of the bills holds.\n" for number in range(20))
+    code = '"""All bills."""\n\n\n' + "".join(
+        f"def bill{number}(total):\n    return round(total, {number})\n\n\n" for number in range(380)
+    )
+    files: dict[str, str | bytes] = {
+        "shop/bill.py": code,
+        "tests/test_bill.py": "from shop.bill import bill1\n\n\ndef test_bill():\n    assert bill1(1) == 1\n",
+        "AGENTS.md": rules,
+        "CONTRIBUTING.md": "# How to change bills\n",
+        "CHANGELOG.md": "# Changes of bills\n\nEntry\n" + "- A bill has a total.\n" * 400,
+        "README.md": "# Bills\n\n" + "Each bill has a total.\n" * 300,
+    }
+    state = ChangeState(request=REQUEST, repo=repository(tmp_path, files))
+    for role in ("architect", "coder", "tester", "documenter", "reviewer"):
+        prompt, _ = versions(state, role)[0]
+        for line in (
+            "Rule 7 of the bills",
+            "# How to change bills",
+            "def test_bill():",
+            "def bill40(",
+            "Entry",
+        ):
+            assert prompt.count(line) <= (2 if line == "def bill40(" else 1), (role, line)
+        assert f"path=shop/bill.py\n{code}```" in prompt, "the file that fits best is shown whole"
+    tester, documenter = versions(state, "tester")[0][0], versions(state, "documenter")[0][0]
+    assert "(Among the files above: tests/test_bill.py.)" in part(tester, "project_tests")
+    assert "CHANGELOG.md" in part(documenter, "files").partition("```")[0]
+    assert "Entry" in part(documenter, "project_documents")
+
+
+def test_the_map_stays_the_same_in_all_rounds(repo: Repository) -> None:
+    first = ChangeState(request=REQUEST, repo=repo)
+    later = ChangeState(
+        request=REQUEST, repo=repo, code={"other/part9.py": "x = 2\n"}, wanted=["shop/tax.py"]
+    )
+    maps = [part(versions(state, "coder")[0][0], "repository_map") for state in (first, later)]
+    assert maps[0] == maps[1]
+
+
 def test_a_reviewer_sees_the_whole_change_however_small_its_context(tmp_path: Path) -> None:
     text = "".join(f"value_{number} = {number}\n" for number in range(3000))
     state = ChangeState(request=REQUEST, repo=repository(tmp_path), code={"shop/new.py": text})
@@ -244,6 +286,8 @@ def test_a_long_file_is_marked_and_shown_in_parts() -> None:
     assert not whole.in_part
     assert whole.text.startswith("a.py is long (4801 lines): change it with SEARCH/REPLACE blocks.\n\n```pyt")
     assert f"```python path=a.py\n{text}" in whole.text
+    assert re.search(r"\(Not shown: line \d+ def part\d+, .* and \d+ more\.\)$", shown.text)
+    assert not show_files({"a.py": text}, ["a.py"], room=6000, long=3000, only_whole=["a.py"]).shown
     other = show_files({"a.py": text}, ["a.py"], room=6000, long=3000, clues=Clues({"part150"}))
     assert "def part150" in other.text
     assert len(other.text) <= 1500

@@ -19,7 +19,7 @@ from swarm_graph.roles.answered_change import (
     repository_files,
     repository_of,
 )
-from swarm_graph.roles.conventions import CONVENTIONS, conventions_text
+from swarm_graph.roles.conventions import CONVENTIONS, GUIDES, SETTINGS, conventions_text
 from swarm_graph.roles.numbered_diff import numbered_diff
 from swarm_graph.roles.shown_files import MAX_FILES, Clues, ShownFiles, is_plain, named, show_files, words_in
 from swarm_graph.state import Finding, Repository, SwarmState, changed_texts
@@ -67,6 +67,8 @@ RANKED = 40
 """How many files the chooser names; see MAX_FILES for how many are shown."""
 MAX_EXAMPLES = 3
 """How many test files are shown as examples of style."""
+MAX_DOCUMENTS_FIRST = 3
+"""Documentation among so many of the best ranked files keeps its place: then the request is about it."""
 _FIRST_DOCUMENTS = ("readme", "changelog", "changes", "history", "news")
 _LINE = re.compile(r"(?P<path>[\w./@+-]+\.\w+):(?P<line>\d+)")
 
@@ -78,8 +80,11 @@ class RepositoryContext:
     Attributes:
         texts: Path to text of all files that may be shown, as they are now.
         total: How many files the repository has.
+        guides: How many of them stand in the conventions and not among the files.
+        ranked: The paths that fit the request best; the order of the map, which stays the same in a session.
         order: The paths of the files that matter, best first.
         named: Those of them that were changed, or that the plan names.
+        later: The paths of documentation that come after the code, whole or not at all.
         tests: The paths of tests, those nearest to the change first.
         places: Where the tests are, and how their files are named.
         documents: The paths of documentation, what the change may touch first.
@@ -90,8 +95,11 @@ class RepositoryContext:
 
     texts: Mapping[str, str]
     total: int
+    guides: int
+    ranked: list[str]
     order: list[str]
     named: Collection[str]
+    later: Collection[str]
     tests: list[str]
     places: str
     documents: list[str]
@@ -118,8 +126,8 @@ class RepositoryContext:
 
     def note(self, sizes: Sizes) -> str:
         """How many of the files are shown, and which important ones do not fit; empty if all are shown."""
-        shown = self._shown(self.order, sizes.files, sizes)
-        if len(shown.shown) == self.total and not shown.in_part:
+        shown = self._shown_files(sizes)
+        if len(shown.shown) + self.guides == self.total and not shown.in_part:
             return ""
         missing = [path for path in shown.left_out if path in self.named]
         part = f", {len(shown.in_part)} of them in part" if shown.in_part else ""
@@ -129,17 +137,49 @@ class RepositoryContext:
     def seen(self, sizes: Sizes, keys: Collection[str]) -> list[str]:
         """The paths of the files that these views show, whole or in parts."""
         shown = {
-            "files": self._shown(self.order, sizes.files, sizes).shown,
-            "project_tests": self._shown(self.tests[:MAX_EXAMPLES], sizes.files // 4, sizes).shown,
-            "project_documents": self._shown(self.documents, sizes.files // 2, sizes).shown,
+            "files": self._shown_files(sizes).shown,
+            "project_tests": self._examples(sizes).shown,
+            "project_documents": self._shown_documents(sizes).shown,
         }
         return [path for key in keys for path in shown.get(key, ())]
 
-    def _shown(self, order: Iterable[str], room: int, sizes: Sizes) -> ShownFiles:
-        return show_files(self.texts, order, room=room, long=sizes.long, clues=self.clues, first=self.named)
+    def _shown(self, order: Iterable[str], room: int, sizes: Sizes, first: Collection[str]) -> ShownFiles:
+        return show_files(
+            self.texts,
+            order,
+            room=room,
+            long=sizes.long,
+            clues=self.clues,
+            first=first,
+            only_whole=self.later,
+        )
+
+    def _shown_files(self, sizes: Sizes) -> ShownFiles:
+        """The files; besides the named ones, that which fits the request best may take most of the room."""
+        return self._shown(self.order, sizes.files, sizes, {*self.named, *self.ranked[:1]})
+
+    def _examples(self, sizes: Sizes) -> ShownFiles:
+        """Tests that are not among the files."""
+        above = self._shown_files(sizes).shown
+        tests = [path for path in self.tests if path not in above]
+        room = max(MAX_EXAMPLES - len([path for path in above if path in self.tests]), 0)
+        return self._shown(tests[:room], sizes.files // 4, sizes, self.named)
+
+    def _shown_documents(self, sizes: Sizes) -> ShownFiles:
+        """Documentation that is not among the files."""
+        above = self._shown_files(sizes).shown
+        documents = [path for path in self.documents if path not in above]
+        return show_files(
+            self.texts,
+            documents,
+            room=sizes.files // 2,
+            long=sizes.long,
+            clues=self.clues,
+            first=[*self.named, *documents[:1]],
+        )
 
     def _files(self, sizes: Sizes) -> str:
-        shown, note = self._shown(self.order, sizes.files, sizes), self.note(sizes)
+        shown, note = self._shown_files(sizes), self.note(sizes)
         rest = f"\n(Left out for lack of room: {named(shown.left_out)}.)" if shown.left_out else ""
         return _paragraphs(f"({note}.){rest}" if note else "", shown.text)
 
@@ -151,17 +191,22 @@ class RepositoryContext:
     def _map(self, sizes: Sizes) -> str:
         from swarm_graph.repository.repo_map import map_text
 
-        return map_text(self.outlines, self.order, sizes.map).rstrip("\n")
+        return map_text(self.outlines, self.ranked, sizes.map).rstrip("\n")
 
     def _tests(self, sizes: Sizes) -> str:
         """Where the tests are, and some of them as an example of their style."""
-        shown = self._shown(self.tests[:MAX_EXAMPLES], sizes.files // 4, sizes)
-        return _paragraphs(self.places, shown.text)
+        return _paragraphs(self.places, self._above(self.tests, sizes), self._examples(sizes).text)
 
     def _documents(self, sizes: Sizes) -> str:
-        shown = self._shown(self.documents, sizes.files // 2, sizes)
-        rest = [path for path in self.documents if path not in shown.shown]
-        return _paragraphs(f"(Not shown: {named(rest)}.)" if rest else "", shown.text)
+        shown, above = self._shown_documents(sizes), self._shown_files(sizes).shown
+        rest = [path for path in self.documents if path not in (*shown.shown, *above)]
+        missing = f"(Not shown: {named(rest)}.)" if rest else ""
+        return _paragraphs(self._above(self.documents, sizes), missing, shown.text)
+
+    def _above(self, paths: Collection[str], sizes: Sizes) -> str:
+        """Which of these paths the prompt shows already, among its files."""
+        above = [path for path in self._shown_files(sizes).shown if path in paths]
+        return f"(Among the files above: {named(above)}.)" if above else ""
 
 
 def _paragraphs(*texts: str) -> str:
@@ -183,15 +228,26 @@ def read_context(state: SwarmState) -> RepositoryContext | None:
     outlines, ranked = _ranked(files, f"{state.get('request', '')}\n{state.get('requirements', '')}")
     paths = [*files]
     rest = paths if len(paths) <= MAX_FILES else []  # a small repository is shown whole
-    order = [*dict.fromkeys([*changed, *wanted, *ranked, *rest])]
+    first = {*changed, *wanted, *ranked[:MAX_DOCUMENTS_FIRST]}
+    of_conventions = {*SETTINGS, *GUIDES} - {*changed, *wanted}  # they stand in the conventions
+    fitting = [
+        path for path in dict.fromkeys([*changed, *wanted, *ranked, *rest]) if path not in of_conventions
+    ]
+    later = {path for path in fitting if is_documentation(path)} - first
+    order = sorted(fitting, key=lambda path: path in later)
     tests = _nearest_tests(changed, [path for path in paths if is_test(path)], ranked)
-    documents = _documents(changed, [path for path in paths if is_documentation(path)], ranked)
+    documents = _documents(
+        changed, [path for path in paths if is_documentation(path) and path not in of_conventions], ranked
+    )
     shown = [*order, *CONVENTIONS, *tests[:MAX_EXAMPLES], *documents[:MAX_FILES]]
     return RepositoryContext(
         texts=files.read_many(shown),
         total=len(paths),
+        guides=len(of_conventions.intersection(paths)),
+        ranked=ranked,
         order=order,
         named={*changed, *wanted},
+        later=later,
         tests=tests,
         places=_places(tests),
         documents=documents,

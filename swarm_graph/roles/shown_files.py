@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from swarm_graph.errors import UnreadableAnswer
@@ -17,10 +18,16 @@ MIN_PART = 1_500
 """The fewest characters of a file worth showing."""
 PART_HEAD = 100
 """About how many characters a part needs for its line numbers, path and fence."""
+MAX_HIDDEN = 500
+"""The most characters that name what the lines of a file define that are not shown."""
 MAX_BLOCK_LINES = 60
 """The most lines of a part, so that one long function does not take all the room."""
 
 _WORD = re.compile(r"[A-Za-z_]\w{3,}")
+_DEFINITION = re.compile(
+    r"\s{0,4}(?:(?:export|default|pub|public|static|async)\s+)*"
+    r"(?:def|class|func|function|fn|struct|interface|trait|impl|enum)\s+[\w.$]{1,80}"
+)
 _MAX_NAMED = 8
 
 
@@ -63,6 +70,7 @@ def show_files(
     long: int,
     clues: Clues = NO_CLUES,
     first: Collection[str] = (),
+    only_whole: Collection[str] = (),
 ) -> ShownFiles:
     """The first files that fit.
 
@@ -75,22 +83,24 @@ def show_files(
         clues: Clues to which parts of a file matter, if there is no room for all of it.
         first: The paths that are known to matter: one of them may take most of the room, any other one a
             sixth.
+        only_whole: The paths of which no parts are shown.
     """
     blocks: list[str] = []
     shown: list[str] = []
     in_part: list[str] = []
     left_out: list[str] = []
-    for_first, for_other = max(room * 2 // 3, MIN_PART), max(room // 6, MIN_PART)
+    for_first, for_other = max(room * 3 // 4, MIN_PART), max(room // 6, MIN_PART)
     for path in order:
         text = files.get(path)
         if text is None or not is_plain(path):
             continue
         limit = min(room, for_first if path in first else for_other)
         block = _block(path, text, limit, long, clues) if len(shown) < MAX_FILES else ""
-        if block:
+        is_part = len(block) < len(text)
+        if block and not (is_part and path in only_whole):
             blocks.append(block)
             shown.append(path)
-            in_part += [path] if len(block) < len(text) else []
+            in_part += [path] if is_part else []
             room -= len(block)
         else:
             left_out.append(path)
@@ -130,12 +140,27 @@ def _block(path: str, text: str, room: int, long: int, clues: Clues) -> str:
     if room < MIN_PART:
         return ""
     head = f"{path} ({lines} lines): only parts of it are shown; change it with SEARCH/REPLACE blocks."
-    parts = _parts(text, room - len(head) - 100, clues.words, clues.lines.get(path, ()))
+    room -= len(head) + PART_HEAD + MAX_HIDDEN
+    parts = [*_parts(text, room, clues.words, clues.lines.get(path, ()))]
     fence, language = longer_fence(text), language_of(path)
     shown = [
         f"Lines {first}-{last} of {path}:\n\n{fence}{language}\n{body}{fence}" for first, last, body in parts
     ]
-    return "\n\n".join([head, *shown])
+    return "\n\n".join(filter(None, [head, *shown, _hidden(text, parts)]))
+
+
+def _hidden(text: str, parts: Sequence[_Part]) -> str:
+    """What the lines that are not shown define: a plan that names it brings it into the next prompts."""
+    found = [
+        f"line {number} {match[0].strip()}"
+        for number, line in enumerate(lines_of(text), 1)
+        if not any(part.first <= number <= part.last for part in parts)
+        if (match := _DEFINITION.match(line))
+    ]
+    sizes = accumulate(len(one) + 2 for one in found)
+    kept = [one for one, size in zip(found, sizes, strict=True) if size <= MAX_HIDDEN - 40]
+    more = f" and {len(found) - len(kept)} more" if len(found) > len(kept) else ""
+    return f"(Not shown: {', '.join(kept)}{more}.)" if kept else ""
 
 
 class _Part(NamedTuple):

@@ -4,19 +4,22 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from repositories import commit_files, git, make_repository
 
 from swarm_graph.repository import ctags, parser_process, repo_map
+from swarm_graph.repository.chooser import rank
 from swarm_graph.repository.ctags import NOT_INSTALLED, Source, ctags_outlines
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.outline import MAX_DEFINITIONS, MAX_SIGNATURE, Outline, python_outline
 from swarm_graph.repository.outline_cache import OutlineCache, cache_file
 from swarm_graph.repository.parser_process import UNREADABLE
 from swarm_graph.repository.repo_map import map_text, outlines, read_outlines
-from swarm_graph.repository.snapshot import Snapshot
+from swarm_graph.repository.snapshot import Snapshot, snapshot
 
 needs_ctags = pytest.mark.skipif(
     not ctags.program() and not os.environ.get("CI"), reason="Universal Ctags is not installed"
@@ -253,6 +256,31 @@ def test_only_changed_files_are_parsed_again(tmp_path: Path, monkeypatch: pytest
     assert asked == ["b.py"]
     assert second["a.py"] == first["a.py"]
     assert [one.name for one in second["b.py"].definitions] == ["three"]
+
+
+def test_sessions_that_begin_at_once_read_a_repository_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_repository(
+        tmp_path / "repo", {f"m{n}.py": f"def f{n}():\n    return {n}\n" for n in range(50)}
+    )
+    commit, commands, run = git(folder, "rev-parse", "HEAD"), [], Git.run
+    start = Barrier(6)
+
+    def counted(self: Git, *arguments: str, data: bytes = b"") -> bytes:
+        commands.append(arguments[0])
+        return run(self, *arguments, data=data)
+
+    def session(_: int) -> list[str]:
+        start.wait()
+        base = snapshot(folder, commit)
+        return rank("f7", base, outlines(base, tmp_path / "cache.db"), 3)
+
+    monkeypatch.setattr(Git, "run", counted)
+    with ThreadPoolExecutor(6) as pool:
+        found = [*pool.map(session, range(6))]
+    assert found == [found[0]] * 6
+    assert (commands.count("ls-tree"), commands.count("cat-file")) == (1, 2)  # for the map and for the index
 
 
 @pytest.mark.parametrize("damage", ["garbage", "other table", "folder", "locked", "other rows"])

@@ -33,7 +33,8 @@ def outlines(snapshot: Snapshot, cache: Path | None = None) -> dict[str, Outline
     Returns:
         Each path with its outline, in git's order; an empty outline if the file is no program.
     """
-    return dict(_outlines(snapshot, cache or cache_file()))
+    with snapshot.lock:
+        return dict(_outlines(snapshot, cache or cache_file()))
 
 
 @lru_cache(maxsize=4)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 from swarm_graph.errors import RepositoryError
@@ -44,11 +45,12 @@ class Snapshot:
         git: Git in the repository.
         commit: The full id of the commit.
         entries: Each path with its mode, content id and size, in git's order.
+        lock: For threads that make the same thing of all its files: the first one makes it, the others wait.
     """
 
     def __init__(self, git: Git, commit: str) -> None:
         """List the files. Raises RepositoryError if there is no such commit."""
-        self.git, self.commit = git, commit
+        self.git, self.commit, self.lock = git, commit, Lock()
         self.entries: dict[str, Entry] = {}
         for line in git.run("ls-tree", "-r", "-z", "--long", "--full-tree", commit).split(b"\0"):
             if line:
@@ -107,7 +109,18 @@ def is_utf_8(path: str) -> bool:
     return path.isascii() or without_lone_surrogates(path) == path
 
 
-@lru_cache(maxsize=8)
 def snapshot(folder: Path | str, commit: str) -> Snapshot:
-    """The snapshot of a commit; a commit never changes, so it is listed once a process."""
+    """The snapshot of a commit; a commit never changes, so it is listed once a process.
+
+    Sessions that begin at once get the same one, and with it the same outlines and index.
+    """
+    with _LOCK:
+        return _snapshot(str(folder), commit)
+
+
+_LOCK = Lock()
+
+
+@lru_cache(maxsize=8)
+def _snapshot(folder: str, commit: str) -> Snapshot:
     return Snapshot(Git(folder), commit)

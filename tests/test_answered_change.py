@@ -140,8 +140,8 @@ def test_a_renamed_file_is_not_asked_about(repo: Repository) -> None:
 
 def test_a_file_that_was_not_shown_is_not_written_over_in_silence(repo: Repository) -> None:
     role, message = coder.for_kind("change"), final_message(fenced({"src/a.py": NEW}))
-    assert "you have not seen it" in role.read(message, state(repo), ["src/windows.py"]).doubt
-    assert not role.read(message, state(repo), ["src/a.py"]).doubt
+    assert "you have not seen it" in role.read(message, state(repo), {"src/windows.py": True}).doubt
+    assert not role.read(message, state(repo), {"src/a.py": True}).doubt
 
 
 def test_lost_definitions_are_asked_about_and_old_syntax_errors_are_not(repo: Repository) -> None:

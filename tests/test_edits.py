@@ -8,6 +8,7 @@ import pytest
 
 from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.answered_files import doubts, read_answered_files
+from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.nearest_lines import nearest_lines
 
 CALC = "def add(a, b):\n    return a + b\n\n\ndef sub(a, b):\n    return a - b\n"
@@ -354,12 +355,12 @@ def test_a_file_that_exists_is_not_created_over(form: str) -> None:
 def test_a_file_makes_room_for_a_folder_only_if_it_is_deleted() -> None:
     old, new = {"a": "x\n", "b/c.py": "X = 1\n"}, "```python path=a/b.py\nX = 1\n```\n"
     with pytest.raises(UnreadableAnswer, match="'a' is a file"):
-        read_answered_files(new, old, shown=["a"])
-    found = read_answered_files(f"DELETE a\n{new}", old, shown=["a"])
+        read_answered_files(new, old, shown={"a": True})
+    found = read_answered_files(f"DELETE a\n{new}", old, shown={"a": True})
     assert (found.written, found.deleted) == ({"a/b.py": "X = 1\n"}, ("a",))
     with pytest.raises(UnreadableAnswer, match="it is a folder"):
-        read_answered_files("```text path=b\nx\n```", old, shown=["a"])
-    found = read_answered_files("DELETE b/c.py\n```text path=b\nx\n```", old, shown=["a"])
+        read_answered_files("```text path=b\nx\n```", old, shown={"a": True})
+    found = read_answered_files("DELETE b/c.py\n```text path=b\nx\n```", old, shown={"a": True})
     assert (found.written, found.deleted) == ({"b": "x\n"}, ("b/c.py",))
 
 
@@ -493,7 +494,7 @@ def test_only_the_files_of_an_answer_are_read() -> None:
     old = Lazy({"src/calc.py": CALC, "src/new.py": ""})
     answer = f"calc.py\n```python\n{swapped('').lstrip()}```\n"
     answer += "```python path=docs/x.py\nX = 1\n```\nDELETE lib/part7/module.py\n"
-    found = read_answered_files(answer, old, shown=["src/new.py"])
+    found = read_answered_files(answer, old, shown={"src/new.py": True})
     assert found.written == {"src/calc.py": ADDED, "docs/x.py": "X = 1\n"}
     assert found.deleted == ("lib/part7/module.py",)
     assert set(old.read) <= {"src/calc.py", "src/new.py"}
@@ -502,13 +503,14 @@ def test_only_the_files_of_an_answer_are_read() -> None:
 def test_an_edit_without_a_path_is_looked_for_in_the_files_shown() -> None:
     old = Lazy({"src/calc.py": CALC, "src/copy.py": CALC})
     answer = swapped("").lstrip()
-    assert read_answered_files(answer, old, shown=["src/calc.py"]).written == {"src/calc.py": ADDED}
-    for shown in ([], ["src/calc.py", "src/copy.py"]):
+    assert read_answered_files(answer, old, shown={"src/calc.py": True}).written == {"src/calc.py": ADDED}
+    for paths in ([], ["src/calc.py", "src/copy.py"]):
+        shown = dict.fromkeys(paths, True)
         with pytest.raises(UnreadableAnswer, match="names no file"):
             read_answered_files(answer, old, shown=shown)
     assert set(old.read) <= {"src/calc.py", "src/copy.py"}
     with pytest.raises(UnreadableAnswer, match="no path"):
-        read_answered_files("```python\nX = 1\n```", old, shown=["src/calc.py"])
+        read_answered_files("```python\nX = 1\n```", old, shown={"src/calc.py": True})
 
 
 def test_a_path_that_is_not_there_is_answered_with_those_of_its_name() -> None:
@@ -538,6 +540,24 @@ def test_what_must_not_be_changed_is_refused_with_the_reason() -> None:
 
 def test_a_file_that_was_not_seen_is_not_written_over_in_silence() -> None:
     old = {"a.md": "# Long\n", "b.md": "# B\n"}
-    answer = read_answered_files("```markdown path=a.md\n# Short\n```", old, shown=["b.md"])
+    answer = read_answered_files("```markdown path=a.md\n# Short\n```", old, shown={"b.md": True})
     assert "you have not seen it" in doubts(answer, old)
-    assert not doubts(read_answered_files("```markdown path=b.md\n# Short\n```", old, shown=["b.md"]), old)
+    assert not doubts(
+        read_answered_files("```markdown path=b.md\n# Short\n```", old, shown={"b.md": True}), old
+    )
+
+
+def test_a_file_that_was_shown_in_part_is_not_written_from_the_parts() -> None:
+    lines = [f"Line {number} of the page.\n" for number in range(40)]
+    old = {"README.md": "".join(lines)}
+    parts = fenced({"README.md": "".join([*lines[:5], *lines[30:], "New.\n"])})
+    with pytest.raises(
+        UnreadableAnswer, match=r"only parts of 'README.md' were shown, and 25 of its 40 lines"
+    ):
+        read_answered_files(parts, old, shown={"README.md": False})
+    assert not read_answered_files(parts, old, shown={"README.md": True}).doubts
+    nearly = fenced({"README.md": "".join([*lines[:20], "New.\n", *lines[23:]])})
+    (doubt,) = read_answered_files(nearly, old, shown={"README.md": False}).doubts
+    assert "3 of its 40 lines are not in the answer: change it with SEARCH/REPLACE blocks" in doubt
+    more = fenced({"README.md": "".join([*lines, "New.\n"])})
+    assert not read_answered_files(more, old, shown={"README.md": False}).doubts

@@ -47,13 +47,13 @@ class OptionalFiles(Files):
     """The files in an answer that may also say that nothing has to change."""
 
 
-def read_optional_files(text: str, old: Mapping[str, str], shown: Collection[str] | None = None) -> Files:
+def read_optional_files(text: str, old: Mapping[str, str], shown: Mapping[str, bool] | None = None) -> Files:
     """The files in an answer; none if it says `NO CHANGE` in place of them.
 
     Args:
         text: The final message of the answer.
         old: The files as they are.
-        shown: The paths of those that the model has seen; None: all.
+        shown: The paths of those that the model has seen, and whether it has seen all of each; None: all.
 
     Raises:
         UnreadableAnswer: See `read_answered_files`.

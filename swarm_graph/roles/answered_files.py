@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.answered_paths import (
@@ -43,13 +43,15 @@ _ASSISTANT = re.compile(
     r"(?:#{1,4} ?|\*\*)?(?:Assistant|ASSISTANT|AI|Response|Bot|Model)(?:\*\*)?:.*|assistant"
 )
 _PATCHES = (".diff", ".patch")
+MAX_LOST_SHARE = 4
+"""Of a file shown in part a quarter of the lines may go; more is a file written from the parts alone."""
 
 
 def read_answered_files(
     text: str,
     old: Mapping[str, str],
     *,
-    shown: Collection[str] | None = None,
+    shown: Mapping[str, bool] | None = None,
     why_not: Callable[[str], str] = lambda _path: "",
 ) -> Files:
     """The files in a model's answer.
@@ -63,9 +65,10 @@ def read_answered_files(
     Args:
         text: The final message of the answer.
         old: The files as they are: path to text. Only texts that the answer concerns are read.
-        shown: In a repository: the paths of the files that the model has seen. Blocks and edits without a
-            path are looked for among them only, and nothing is written over another file in silence. None:
-            the old files are the session's own, and the model has seen all.
+        shown: In a repository: the paths of the files that the model has seen, and whether it has seen all of
+            each. Blocks and edits without a path are looked for among them only, and nothing is written over
+            another file, or over lines that it has not seen, in silence. None: the old files are the
+            session's own, and the model has seen all.
         why_not: Why a path must not be changed; empty if it may.
 
     Raises:
@@ -159,14 +162,38 @@ def _syntax_problems(written: Mapping[str, str]) -> Iterator[str]:
             yield f"{place} does not parse: {problem.message}"
 
 
-def _unseen(whole: Mapping[str, str], shown: Collection[str] | None, old: Mapping[str, str]) -> Iterator[str]:
-    """Files of a repository that an answer writes over without having seen them."""
+def _unseen(
+    whole: Mapping[str, str], shown: Mapping[str, bool] | None, old: Mapping[str, str]
+) -> Iterator[str]:
+    """Files of a repository that an answer writes over without having seen them, or all of them.
+
+    Raises:
+        UnreadableAnswer: Much of a file is lost of which the model has seen parts only.
+    """
     for path in whole if shown is not None else ():
-        if path in old and path not in (shown or ()) and old[path] != whole[path]:
+        if path not in old or old[path] == whole[path] or (shown or {}).get(path):
+            continue
+        if shown and path in shown:
+            yield from _partly_seen(path, old[path], whole[path])
+        else:
             yield (
                 f"'{path}' exists, and you have not seen it: edit it, choose another path, or write the same "
                 "again if all of it is to be replaced"
             )
+
+
+def _partly_seen(path: str, old: str, new: str) -> Iterator[str]:
+    """A question about a file of which only parts were shown, and which is written as if they were all."""
+    lines, kept = (Counter(line for line in text.split("\n") if line.strip()) for text in (old, new))
+    lost = (lines - kept).total()
+    problem = (
+        f"only parts of '{path}' were shown, and {lost} of its {lines.total()} lines are not in the answer: "
+        "change it with SEARCH/REPLACE blocks"
+    )
+    if lost * MAX_LOST_SHARE > lines.total():
+        raise UnreadableAnswer(problem)
+    if lost:
+        yield problem
 
 
 def _is_edit(block: Block | NamedBlock) -> bool:

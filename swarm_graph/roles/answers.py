@@ -6,7 +6,7 @@ A function here returns the answer or raises UnreadableAnswer, whose text tells 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -49,7 +49,7 @@ def read(
     kind: type[A],
     old: Mapping[str, str] = NO_FILES,
     *,
-    shown: Collection[str] | None = None,
+    shown: Mapping[str, bool] | None = None,
 ) -> A:
     """The answer in a model's text.
 
@@ -58,7 +58,7 @@ def read(
         kind: A pydantic model (read from a JSON object), Files or OptionalFiles (from fenced blocks),
             Documents or str (Markdown).
         old: The files that an answer may change: path to text.
-        shown: For files in a repository: the paths that the model has seen; see `read_answered_files`.
+        shown: For files in a repository: which of them the model has seen; see `read_answered_files`.
 
     Raises:
         UnreadableAnswer: The text holds no such answer.

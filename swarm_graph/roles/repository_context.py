@@ -134,14 +134,15 @@ class RepositoryContext:
         room = f" (no room for {named(missing)})" if missing else ""
         return f"{len(shown.shown)} of {format_count(self.total, 'file')} shown{part}{room}"
 
-    def seen(self, sizes: Sizes, keys: Collection[str]) -> list[str]:
-        """The paths of the files that these views show, whole or in parts."""
-        shown = {
-            "files": self._shown_files(sizes).shown,
-            "project_tests": self._examples(sizes).shown,
-            "project_documents": self._shown_documents(sizes).shown,
+    def seen(self, sizes: Sizes, keys: Collection[str]) -> dict[str, bool]:
+        """The paths of the files that these views show, and whether they show all of each."""
+        makers = {
+            "files": self._shown_files,
+            "project_tests": self._examples,
+            "project_documents": self._shown_documents,
         }
-        return [path for key in keys for path in shown.get(key, ())]
+        found = [make(sizes) for key, make in makers.items() if key in keys]
+        return {path: path not in files.in_part for files in found for path in files.shown}
 
     def _shown(self, order: Iterable[str], room: int, sizes: Sizes, first: Collection[str]) -> ShownFiles:
         return show_files(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, Literal, cast, get_type_hints
@@ -123,14 +123,14 @@ class Role(Generic[A]):
         return {self.writes: value.model_dump(mode="json") if isinstance(value, BaseModel) else value}
 
     def read(
-        self, message: FinalMessage, state: SwarmState, shown: Collection[str] | None = None
+        self, message: FinalMessage, state: SwarmState, shown: Mapping[str, bool] | None = None
     ) -> Reading[A]:
         """The answer in a model's final message.
 
         Args:
             message: The final message.
             state: The state that the prompt showed.
-            shown: Of a repository: the paths of the files that it showed.
+            shown: Of a repository: the paths of the files that it showed, and whether it showed all of each.
 
         Raises:
             UnreadableAnswer: It cannot be read or used.

@@ -39,12 +39,12 @@ class RepositoryPrompt(NamedTuple):
     Attributes:
         messages: The prompt.
         note: What it leaves out, for people.
-        shown: The paths of the files in it.
+        shown: The paths of the files in it, and whether all of each is.
     """
 
     messages: list[BaseMessage]
     note: str
-    shown: list[str]
+    shown: dict[str, bool]
 
 
 class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):

@@ -95,8 +95,7 @@ def show_files(
         if text is None or not is_plain(path):
             continue
         limit = min(room, for_first if path in first else for_other)
-        block = _block(path, text, limit, long, clues) if len(shown) < MAX_FILES else ""
-        is_part = len(block) < len(text)
+        block, is_part = _block(path, text, limit, long, clues) if len(shown) < MAX_FILES else ("", True)
         if block and not (is_part and path in only_whole):
             blocks.append(block)
             shown.append(path)
@@ -126,8 +125,8 @@ def words_in(*texts: str) -> set[str]:
     return {word.lower() for text in texts for word in _WORD.findall(text)}
 
 
-def _block(path: str, text: str, room: int, long: int, clues: Clues) -> str:
-    """A file within a number of characters; empty if too little of it fits."""
+def _block(path: str, text: str, room: int, long: int, clues: Clues) -> tuple[str, bool]:
+    """A file within a number of characters, empty if too little of it fits, and whether it is a part."""
     lines = len(lines_of(text))
     head = (
         f"{path} is long ({lines} lines): change it with SEARCH/REPLACE blocks.\n\n"
@@ -136,9 +135,9 @@ def _block(path: str, text: str, room: int, long: int, clues: Clues) -> str:
     )
     whole = f"{head}{fenced({path: text})}"
     if len(whole) <= room:
-        return whole
+        return whole, False
     if room < MIN_PART:
-        return ""
+        return "", True
     head = f"{path} ({lines} lines): only parts of it are shown; change it with SEARCH/REPLACE blocks."
     room -= len(head) + PART_HEAD + MAX_HIDDEN
     parts = [*_parts(text, room, clues.words, clues.lines.get(path, ()))]
@@ -146,7 +145,7 @@ def _block(path: str, text: str, room: int, long: int, clues: Clues) -> str:
     shown = [
         f"Lines {first}-{last} of {path}:\n\n{fence}{language}\n{body}{fence}" for first, last, body in parts
     ]
-    return "\n\n".join(filter(None, [head, *shown, _hidden(text, parts)]))
+    return "\n\n".join(filter(None, [head, *shown, _hidden(text, parts)])), True
 
 
 def _hidden(text: str, parts: Sequence[_Part]) -> str:

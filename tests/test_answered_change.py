@@ -113,7 +113,7 @@ def test_what_must_not_be_written_is_refused(repo: Repository) -> None:
         "logo.png": "it is a binary file",
     }.items():
         assert why in refused(coder, fenced({path: "x = 2\n"}), state(repo))
-    assert "the answer changes nothing" in refused(coder, "DELETE lib/nothing.py", state(repo))
+    assert "there is no 'lib/nothing.py' to delete" in refused(coder, "DELETE lib/nothing.py", state(repo))
     assert "the files in 'vendor'" in refused(coder, "DELETE vendor/lib.py", state(repo))
 
 

@@ -8,6 +8,7 @@ import pytest
 from repositories import commit_files, fingerprint, git, make_repository, repository_of
 
 from swarm_graph.errors import RepositoryError
+from swarm_graph.repository import worktree
 from swarm_graph.repository.commits import commit, message
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.worktree import (
@@ -258,3 +259,28 @@ def test_an_unfinished_merge_is_not_taken_along(folder: Path) -> None:
         git(folder, "merge", "other")
     with pytest.raises(RepositoryError, match=r"'README.md' has a merge conflict; resolve it before"):
         changes_commit(Git(folder), base)
+
+
+@pytest.mark.parametrize("pauses", [1, len(worktree.PAUSES) + 1])
+def test_a_worktree_that_another_session_is_just_making_is_waited_for(
+    pauses: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_repository(tmp_path / "repo", {"a.py": "x = 1\n"})
+    other = folder / ".git/worktrees/other"
+    git(folder, "worktree", "add", "--quiet", "-b", "other", str(tmp_path / "other"))
+    (other / "commondir").write_text("")  # as git leaves it for a moment
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == pauses:
+            (other / "commondir").write_text("../..\n")
+
+    monkeypatch.setattr(worktree, "sleep", sleep)
+    if pauses > len(worktree.PAUSES):
+        with pytest.raises(RepositoryError, match="git worktree failed"):
+            open_worktree(repository_of(folder), "s", tmp_path / "tree")
+        assert slept == [*worktree.PAUSES]
+    else:
+        open_worktree(repository_of(folder), "s", tmp_path / "tree")
+        assert (tmp_path / "tree/a.py").read_text() == "x = 1\n"

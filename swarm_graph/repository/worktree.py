@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import sleep
 from typing import NamedTuple
 
 from swarm_graph.errors import RepositoryError
@@ -40,6 +41,10 @@ _IN_WORK = ".swarm-in-work"
 """The name of the file that is being written, in the top folder of the worktree."""
 _BEGUN = "initializing"
 """What git writes into the lock of a worktree that it is making."""
+_HALF_MADE = "/commondir: "
+"""What git's message holds when it reads the entry of another worktree that is not yet complete."""
+PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds between the attempts to add a worktree."""
 _REMOVED = ".removed"
 """The suffix of a worktree's folder while it is being removed."""
 _KEPT = ".files"
@@ -258,6 +263,19 @@ def _make(git: Git, branch: str, folder: Path, kept: Path) -> None:
     elif folder.exists():
         _move_back(folder, kept)  # a killed process had not moved all of them
     _forget(git, branch, folder)
+    _add(git, branch, folder)
+
+
+def _add(git: Git, branch: str, folder: Path) -> None:
+    """Let git make the entry; again after a pause if git meets one that another session is just making."""
+    for pause in PAUSES:
+        try:
+            git.run("worktree", "add", "--no-checkout", "--", str(folder), branch)
+            return
+        except RepositoryError as error:
+            if _HALF_MADE not in str(error):
+                raise
+            sleep(pause)
     git.run("worktree", "add", "--no-checkout", "--", str(folder), branch)
 
 

@@ -85,6 +85,17 @@ def test_a_test_that_is_gone_is_a_finding_unless_its_file_was_edited() -> None:
     assert "3 tests are gone with a file that the change edits (t.py::a, u.py::c, v.py::d)" in told["reason"]
 
 
+def test_tests_of_a_renamed_file_are_compared_under_their_new_names() -> None:
+    before = ran(passed="old/t.py::a[1] v.T.a", failed="old/t.py::b", errored="old/e.py m.test_x.C.t")
+    after = ran(passed="new/t.py::a[1] u.T.a", failed="new/t.py::b", errored="e2.py m.test_y.C.t")
+    renamed = {"old/t.py": "new/t.py", "v.py": "u.py", "old/e.py": "e2.py", "s/m/test_x.py": "s/m/test_y.py"}
+    found = compared(before, after, {*renamed, *renamed.values()}, renamed)
+    assert (found["outcome"], found["failures"]) == ("passed", [])
+    assert found["reason"] == "3 tests failed before, too (e2.py, m.test_y.C.t, new/t.py::b)"
+    broken = compared(ran(passed="old/t.py::a"), ran(failed="new/t.py::a"), {"old/t.py"}, renamed)
+    assert [failed["test"] for failed in broken["failures"]] == ["new/t.py::a"]
+
+
 def test_of_very_many_tests_only_failures_are_compared() -> None:
     before, after = ran(failed="t.py::a t.py::b"), ran(failed="t.py::b")
     before["passed"], after["passed"] = 30_000, 30_001
@@ -307,6 +318,14 @@ def test_deleted_and_edited_tests_are_told(tmp_path: Path) -> None:
     )
     assert found["outcome"] == "passed"
     assert "2 tests are gone with a file that the change edits" in found["reason"]
+
+
+def test_no_test_is_gone_with_a_renamed_file(tmp_path: Path) -> None:
+    renamed = {"tests/test_addition.py": SUMS["tests/test_sums.py"]}
+    found = showed(state_of(tmp_path, deleted=["tests/test_sums.py"], code=renamed))
+    assert found["outcome"] == "passed"
+    assert "gone" not in found["reason"]
+    assert "1 test failed before, too (tests/test_addition.py::test_bug)" in found["reason"]
 
 
 def test_a_change_cannot_leave_tests_out(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from warm import ENVIRONMENT, run
 
 from swarm_graph import SwarmCoordinator, SwarmManager, build_graph, open_checkpointer
 from swarm_graph.errors import InputError, RepositoryError
+from swarm_graph.sessions.change_summary import change_summary
 from swarm_graph.sessions.history import find_moment, fork, moments
 from swarm_graph.testing import Answer
 
@@ -76,6 +77,15 @@ def test_a_session_ends_with_a_branch_a_worktree_and_a_patch(repo: Path, tmp_pat
     assert (document["kind"], document["commits"]) == ("change", state["commits"])
     assert document["repository"]["branch"] == "swarm/s"
     assert {"changes.patch", "findings.json", "findings.sarif"} <= {*document["files"]}
+
+
+def test_a_renamed_file_counts_as_one_file(repo: Path, tmp_path: Path) -> None:
+    lines: dict[str, str | bytes] = {"long.py": "".join(f"x{number} = {number}\n" for number in range(30))}
+    commit_files(repo, lines, "Long")
+    models = crew(coder="RENAME long.py -> longer.py\n\n" + FIX)
+    summary = change_summary(coordinator(tmp_path, repo, models).run_workflow("Rename long", session_id="s"))
+    assert summary
+    assert (summary.files, summary.added, summary.deleted) == (2, 1, 1)
 
 
 def test_each_round_is_a_commit_with_its_verdict(repo: Path) -> None:

@@ -104,6 +104,12 @@ class RepositoryFiles(Mapping[str, str]):
         """The paths of the base commit that the session deletes."""
         return [path for path in self.base.entries if path in self._deleted]
 
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Old path to new path of each deleted file that the session wrote again under another name."""
+        sources = {self._source(path, text): path for path, text in self._written.items()}
+        return {path: sources[path] for path in self.deleted if path in sources}
+
     def _why_not_text(self, path: str, text: str) -> str:
         try:
             return editable.too_large(len(self._encoded(path, text)))

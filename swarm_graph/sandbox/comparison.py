@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from swarm_graph.sandbox.evidence import make_evidence
 from swarm_graph.state import Evidence, Failure, Outcome
@@ -19,7 +19,12 @@ TESTS_FAILED = 1
 """The exit code of pytest and unittest when tests failed."""
 
 
-def compared(before: Evidence | None, after: Evidence, touched: Collection[str] = ()) -> Evidence:
+def compared(
+    before: Evidence | None,
+    after: Evidence,
+    touched: Collection[str] = (),
+    renamed: Mapping[str, str] | None = None,
+) -> Evidence:
     """The evidence of a change: failures that the base commit also has are reported but are no findings.
 
     Args:
@@ -27,6 +32,7 @@ def compared(before: Evidence | None, after: Evidence, touched: Collection[str] 
         after: The tests on the changed files.
         touched: The paths that the change wrote or deleted. Tests that are missing with them are reported;
             other missing tests are findings.
+        renamed: Old path to new path of renamed files: their tests are compared under their new names.
     """
     if before is None or after["outcome"] == "not_run" or before["outcome"] == "no_tests":
         return _without_results(after)
@@ -35,7 +41,7 @@ def compared(before: Evidence | None, after: Evidence, touched: Collection[str] 
         return _without_results(_noted(after, [before["reason"]]) if after["outcome"] == "passed" else before)
     if after["outcome"] in (*_STOPPED, "tampered", "no_tests") or not after.get("by_report"):
         return _without_results(_by_exit_code(before, after))
-    return _without_results(_Comparison(before, after, touched).evidence())
+    return _without_results(_Comparison(_renamed(before, renamed or {}), after, touched).evidence())
 
 
 def baseline(before: Evidence, cure: str = "") -> Evidence:
@@ -175,6 +181,27 @@ class _Comparison:
             yield from (name for name in names if kind != "errored" or "::" in name)
 
 
+def _renamed(before: Evidence, renamed: Mapping[str, str]) -> Evidence:
+    """The tests of the base commit under the names that they have since their files were renamed."""
+    results = {
+        kind: [_new_name(name, renamed) for name in names] for kind, names in before["results"].items()
+    }
+    return {**before, "results": results}
+
+
+def _new_name(test: str, renamed: Mapping[str, str]) -> str:
+    """The name of a test since its file was renamed; the same if it was not."""
+    for old, new in renamed.items():
+        if not _is_in(test, [old]):
+            continue
+        if test.startswith(old):
+            return new + test.removeprefix(old)
+        module, *names = test.rsplit(".", 2)
+        hidden = old.count("/") - module.count(".")  # unittest leaves out the folders above its start
+        return ".".join([*_module(new).split(".")[hidden:], *names])
+    return test
+
+
 def _names(evidence: Evidence, kinds: Iterable[str]) -> set[str]:
     results = evidence.get("results", {})
     return {name for kind in kinds for name in results.get(kind, [])}
@@ -188,10 +215,14 @@ def _function(test: str) -> str:
 def _is_in(test: str, paths: Collection[str]) -> bool:
     """Whether a test, by pytest's name or unittest's, is in one of these files."""
     file, is_pytest, _ = test.partition("::")
-    if is_pytest:
+    if is_pytest or file in paths:
         return file in paths
-    modules = {path.removesuffix(".py").replace("/", ".") for path in paths}
-    return any(f".{module}".endswith(f".{test.rsplit('.', 2)[0]}") for module in modules)
+    module = test.rsplit(".", 2)[0]
+    return any(f".{_module(path)}".endswith(f".{module}") for path in paths)
+
+
+def _module(path: str) -> str:
+    return path.removesuffix(".py").replace("/", ".")
 
 
 def _failure(test: str, problem: str) -> Failure:

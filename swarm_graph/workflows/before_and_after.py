@@ -117,7 +117,7 @@ class _Runs(NamedTuple):
                 f"`{self.command.text}` finds no tests in the repository; name another in execution.command"
             )
             return make_evidence("not_run", reason=reason)
-        return compared(before, found, {*change.written, *change.deleted})
+        return compared(before, found, {*change.written, *change.deleted}, change.files.renamed)
 
     def _changed(self, change: _Change, command: TestCommand) -> Evidence:
         return run_repository_tests(

@@ -151,10 +151,13 @@ def _message(state: ChangeState, session: str, about: str) -> str:
 
 
 def commit_figures(repo: Repository, parent: str, commit: str) -> Commit:
-    """The numbers of files and lines between two commits; a binary file counts as a file without lines."""
+    """The numbers of files and lines between two commits, as `changes.stat` has them.
+
+    A binary file counts as a file without lines, and a renamed one as one file.
+    """
     from swarm_graph.repository.git import Git  # other kinds need no git
 
-    listed = Git(repo["path"]).text("diff-tree", "-r", "-z", "--numstat", parent, commit).split("\0")
+    listed = Git(repo["path"]).text("diff-tree", "-r", "-M", "--numstat", parent, commit).split("\n")
     counts = [line.split("\t")[:2] for line in listed if line]
     added, deleted = (
         sum(int(count) for count in column if count != "-") for column in zip(*counts, strict=True)

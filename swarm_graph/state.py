@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NewType, NotRequired, TypeAlias, cast
+from typing import Annotated, Any, Literal, NewType, NotRequired, TypeAlias, TypeVar, cast
 
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
+
+Value = TypeVar("Value")
 
 
 class AgentRole(StrEnum):
@@ -252,8 +254,8 @@ def merge(old: dict[str, TaskRecord], new: dict[str, TaskRecord]) -> dict[str, T
     return {**old, **new}
 
 
-def latest(_old: Phase, new: Phase) -> Phase:
-    """Reducer of `phase`: two roles that end side by side both write it."""
+def latest(_old: Value, new: Value) -> Value:
+    """Reducer of `phase`, which two roles write that end side by side, and of `repo`: the last one stays."""
     return new
 
 
@@ -329,7 +331,8 @@ class ChangeState(SwarmState, total=False):
     them; their line ends are `\\n`, whatever the repository has.
     """
 
-    repo: Repository
+    repo: Annotated[Repository, latest]
+    """The repository; an interrupted step may hold several places where the user has moved it."""
     deleted: list[str]
     """The paths of the base commit that the session deletes; replaced by the coder and the tester."""
     wanted: list[str]

@@ -391,11 +391,22 @@ def paused(repo: Path, tmp_path: Path) -> None:
 def test_a_moved_repository_is_named_in_the_resume(repo: Path, tmp_path: Path) -> None:
     paused(repo, tmp_path)
     moved = repo.rename(tmp_path / "moved")
-    with pytest.raises(InputError, match="is not a folder; name it with --repo DIR"):
+    with pytest.raises(InputError, match="is not a folder; name yours with --repo DIR"):
         coordinator(tmp_path, None, crew()).resume("s", "approve")
     state: Any = coordinator(tmp_path, moved, crew()).resume("s", "approve")
     assert state["repo"]["path"] == str(moved)
     assert log(moved, "swarm/s", "%H") == state["commits"]
+
+
+def test_a_repository_can_move_again_while_the_same_step_fails(repo: Path, tmp_path: Path) -> None:
+    paused(repo, tmp_path)
+    place = repo
+    for name, decision in (("b", "approve"), ("c", None)):
+        place = place.rename(tmp_path / name)
+        failing = crew(coder=RuntimeError("down"))
+        assert coordinator(tmp_path, place, failing).resume("s", decision)["phase"] == "failed"
+    state: Any = coordinator(tmp_path, place.rename(repo), crew()).resume("s")
+    assert (state["repo"]["path"], state["phase"]) == (str(repo), "complete")
 
 
 def test_a_repository_without_the_base_is_refused(repo: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from warm import run
 from swarm_graph import build_graph
 from swarm_graph.config import load_config, repository_settings
 from swarm_graph.errors import ConfigError, InputError
+from swarm_graph.repository.changed_files import names_newer_commit
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.worktree import is_dirty
 from swarm_graph.sessions.gitignore import keep_out_of_git
@@ -127,7 +128,7 @@ def test_the_repository_of_a_session_is_found_where_it_lies_now(repo: Path, tmp_
     recorded = resolve(RepositorySettings(path=str(repo)))
     assert find_again(recorded, "s", None, is_own=True) == recorded
     moved = repo.rename(tmp_path / "moved")
-    with pytest.raises(InputError, match=r"session 's': the repository .* name it with --repo DIR"):
+    with pytest.raises(InputError, match=r"session 's': the repository .* name yours with --repo DIR"):
         find_again(recorded, "s", None, is_own=True)
     here = RepositorySettings(path=str(moved))
     assert find_again(recorded, "s", here, is_own=False)["path"] == str(moved)
@@ -232,8 +233,9 @@ def test_doctor_finds_the_repository(repo: Path, tmp_path: Path) -> None:
         (["--read-only-files", "x"], "--read-only-files needs a repository: add --repo DIR"),
         (["--kind", "change"], "needs a repository; name it with --repo DIR"),
         (["--repo", "repo", "--kind", "document"], "the kind given is 'document'"),
-        (["--repo", "nowhere"], "nowhere' is not a folder"),
-        (["--repo", "repo", "--base", "--upload-pack=x"], "has no commit '--upload-pack=x'"),
+        (["--repo", "nowhere"], "nowhere' is not a folder; name yours with --repo DIR"),
+        (["--repo", "."], "of a git repository (not a git repository (or any of the parent directories)"),
+        (["--repo", "repo", "--base", "--upload-pack=x"], "has no commit '--upload-pack=x'; name a branch"),
         (["--repo", "repo", "--diff", ""], "--diff is empty; name the range to review"),
         (["--repo", ""], "--repo is empty"),
     ],
@@ -243,3 +245,29 @@ def test_refused_options(options: list[str], message: str, repo: Path, tmp_path:
     done = run("run", "x", "--simulate", *options, cwd=tmp_path, text=True)
     assert (done.returncode, message in done.stderr) == (2, True), done.stderr
     assert not (tmp_path / ".swarm").exists()
+
+
+def test_a_glob_that_matches_no_file_is_told(repo: Path, tmp_path: Path) -> None:
+    assert repo.is_dir()
+    options = ("--repo", "repo", "--only", "*.py", "--only", "nowhere/**", "--base", "main")
+    done = run("run", "x", "--simulate", *options, cwd=tmp_path, text=True)
+    notes = [line for line in done.stderr.splitlines() if "note:" in line]
+    assert notes == [
+        "swarm-graph: note: --only 'nowhere/**' matches no file of main, so it allows new files alone"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", False),
+        ("main", False),
+        ("a..", False),
+        ("a...", False),
+        ("a..b", True),
+        ("a...b", True),
+        ("a^!", True),
+    ],
+)
+def test_a_range_that_names_its_newer_commit(text: str, named: bool) -> None:
+    assert names_newer_commit(text) is named

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from swarm_graph.cli.console import say
@@ -12,6 +14,7 @@ from swarm_graph.state import OUTPUT_DIR
 
 if TYPE_CHECKING:
     from swarm_graph.config import SwarmConfig
+    from swarm_graph.repository.git import Git
     from swarm_graph.settings import RepositorySettings
 
 
@@ -54,8 +57,8 @@ def moved_repository(options: SessionOptions) -> RepositorySettings | None:
     return repository_settings(options.repo or None)
 
 
-def tell_uncommitted(repo: RepositorySettings, data_dir: str) -> None:
-    """Say that the uncommitted changes of the working tree are not part of a session.
+def tell_of_repository(repo: RepositorySettings, data_dir: str) -> None:
+    """Say what the user may not expect: uncommitted changes that are not part of a session, an idle `only`.
 
     Args:
         repo: The repository.
@@ -64,13 +67,34 @@ def tell_uncommitted(repo: RepositorySettings, data_dir: str) -> None:
     Raises:
         InputError: There is no such repository.
     """
-    from swarm_graph.repository.git import Git
+    from swarm_graph.repository.changed_files import names_newer_commit
     from swarm_graph.repository.worktree import is_dirty
+    from swarm_graph.workflows.repository import open_repository
+
+    git = open_repository(repo.path)
+    if not repo.with_changes and not names_newer_commit(repo.diff):
+        _tell_uncommitted(is_dirty(git, [Path(data_dir), Path(OUTPUT_DIR)]))
+    if repo.only:
+        _tell_idle(repo, git)
+
+
+def _tell_uncommitted(changed: Sequence[str]) -> None:
     from swarm_graph.text import format_count
 
-    own = [Path(data_dir), Path(OUTPUT_DIR)]
-    if repo.with_changes or not (changed := is_dirty(Git(repo.path), own)):
-        return
-    them = "it" if len(changed) == 1 else "them"
-    count = format_count(len(changed), "uncommitted change")
-    say(f"note: the session leaves out your {count}; --with-changes includes {them}")
+    if changed:
+        them = "it" if len(changed) == 1 else "them"
+        count = format_count(len(changed), "uncommitted change")
+        say(f"note: the session leaves out your {count}; --with-changes includes {them}")
+
+
+def _tell_idle(repo: RepositorySettings, git: Git) -> None:
+    """Say which globs of `only` match no file: a slip, or a place for new files."""
+    from swarm_graph.repository.globs import matches
+    from swarm_graph.repository.snapshot import snapshot
+
+    if git.try_run("rev-parse", "--verify", "--quiet", "HEAD").exit_code:
+        return  # a repository without a commit is refused when the session begins
+    files = snapshot(git.folder, git.commit_of(repo.base)).files
+    for glob in repo.only:
+        if not any(matches(path, [glob]) for path in files):
+            say(f"note: --only {quote(glob)} matches no file of {repo.base}, so it allows new files alone")

@@ -25,7 +25,7 @@ from swarm_graph.cli.console import (
 from swarm_graph.cli.decisions import accepts, can_ask, decide_pauses
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.one_model import given_model, with_given_model
-from swarm_graph.cli.one_repository import moved_repository, tell_uncommitted, with_given_repository
+from swarm_graph.cli.one_repository import moved_repository, tell_of_repository, with_given_repository
 from swarm_graph.cli.options import SessionOptions
 from swarm_graph.state import has_ended
 
@@ -61,7 +61,7 @@ def new_coordinator(options: SessionOptions, display: Display | None = None) -> 
 
     config = new_config(options)
     if config.repo:
-        tell_uncommitted(config.repo, options.data_dir)
+        tell_of_repository(config.repo, options.data_dir)
     _prepare_imports(config)
     from swarm_graph.sessions.coordinator import SwarmCoordinator
 

@@ -106,6 +106,11 @@ def revisions(git: Git, text: str, head: str = "HEAD") -> Revisions:
     return Revisions(old, new)
 
 
+def names_newer_commit(text: str) -> bool:
+    """Whether a range names its newer commit, so that HEAD and the working tree are not part of it."""
+    return text.endswith("^!") or bool(".." in text and text.rpartition("..")[2])
+
+
 def _parent(git: Git, commit: str, text: str) -> str:
     found = git.try_run("rev-parse", "--verify", "--quiet", f"{commit}^1")
     if found.exit_code:

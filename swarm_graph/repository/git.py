@@ -201,7 +201,10 @@ class Git:
         """The full id of the commit that a revision names. Raises InputError if there is none."""
         found = self.try_run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
         if found.exit_code:
-            raise InputError(f"the repository '{self.folder}' has no commit '{revision}'")
+            raise InputError(
+                f"the repository '{self.folder}' has no commit '{revision}'; name a branch, a tag or the id "
+                "of a commit"
+            )
         return found.stdout.decode().strip()
 
     def _settings(self, git_dir: str) -> dict[str, str]:

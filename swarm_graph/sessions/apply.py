@@ -21,7 +21,9 @@ from swarm_graph.repository.git import Git
 from swarm_graph.repository.patch import patch
 from swarm_graph.repository.worktree import remove_worktree, worktree_folder
 from swarm_graph.sessions.output import file_name
+from swarm_graph.settings import RepositorySettings
 from swarm_graph.state import ChangeState, Repository, changed_texts
+from swarm_graph.workflows.repository import find_again
 
 APPLIED = "applied"
 """The folder in the data folder with the records of what `apply` changed."""
@@ -112,8 +114,10 @@ def change_of(saver: SwarmSaver, session: Session, folder: str | None) -> Change
         raise InputError(
             f"session '{name}' was not started by you on this machine; name your repository with --repo DIR"
         )
-    git = Git(folder or saver.catalogue.places(name).present(recorded["path"]))
-    repo: Repository = {**recorded, "path": str(git.folder), "base": git.commit_of(recorded["base"])}
+    here = RepositorySettings(path=folder) if folder else None
+    present: Repository = {**recorded, "path": saver.catalogue.places(name).present(recorded["path"])}
+    repo = find_again(present, name, here, is_own=True)
+    repo = {**repo, "base": Git(repo["path"]).commit_of(repo["base"])}
     return Change(name, repo, state, _record(saver, name))
 
 

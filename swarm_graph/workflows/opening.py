@@ -232,7 +232,9 @@ def _with_moved_repository(
     """
     values = saved.checkpoint["channel_values"]
     waiting = values.get(START_CHANNEL)
-    source = waiting if isinstance(waiting, Mapping) and "repo" in waiting else values
+    # An earlier resume has written where it lay then, and no step has ended since.
+    written = [{channel: value} for _, channel, value in saved.pending_writes or [] if channel == "repo"]
+    source = waiting if isinstance(waiting, Mapping) and "repo" in waiting else [values, *written][-1]
     moved = repositories.moved(source)
     if moved is None:
         return given, None

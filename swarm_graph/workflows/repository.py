@@ -24,6 +24,10 @@ from swarm_graph.settings import RepositorySettings
 from swarm_graph.state import Repository
 
 
+NAME_REPOSITORY = "name yours with --repo DIR (in Python repo=DIR)"
+"""The cure where a repository is not found."""
+
+
 def branch_name(session: str) -> str:
     """The branch of a session. A thread id may be any text, so characters that git forbids are quoted."""
     name = quote(session, safe="").replace("..", "%2E%2E").replace("~", "%7E")
@@ -40,7 +44,7 @@ def resolve(settings: RepositorySettings) -> Repository:
         InputError: There is no such repository, or no such commit in it.
         RepositoryError: Git failed.
     """
-    git = Git(settings.path)
+    git = open_repository(settings.path)
     base = _base(git, settings)
     if settings.diff:
         old, new = revisions(git, settings.diff, base)
@@ -58,6 +62,14 @@ def _repository(git: Git, settings: RepositorySettings, base: str, compared_with
         read_only=settings.read_only,
         compared_with=compared_with,
     )
+
+
+def open_repository(folder: str) -> Git:
+    """Git in the repository that the user has named. Raises InputError with the cure."""
+    try:
+        return Git(folder)
+    except InputError as error:
+        raise InputError(f"{error}; {NAME_REPOSITORY}") from error
 
 
 def _base(git: Git, settings: RepositorySettings) -> str:
@@ -185,23 +197,22 @@ def find_again(
     Raises:
         InputError: It is not there, lacks the session's commits, or may not be used.
     """
-    cure = "name it with --repo DIR (in Python repo=DIR)"
     if here is None and not is_own:
         raise InputError(
             one_line(
                 f"session '{session}' was not started by you, so its recorded repository is not used: "
-                f"'{repo['path']}'; name yours with --repo DIR (in Python repo=DIR), or accept it with "
+                f"'{repo['path']}'; {NAME_REPOSITORY}, or accept it with "
                 "--trust-session (trust_session=True)"
             )
         )
     try:
         git = Git(here.path if here else repo["path"])
     except InputError as error:
-        raise InputError(f"session '{session}': {error}; {cure}") from error
+        raise InputError(f"session '{session}': {error}; {NAME_REPOSITORY}") from error
     for commit in filter(None, (repo["base"], repo["compared_with"])):
         if git.try_run("cat-file", "-e", f"{commit}^{{commit}}").exit_code:
             raise InputError(
                 f"the repository '{git.folder}' lacks the commit {commit[:12]}, at which session '{session}' "
-                f"began; {cure}"
+                f"began; {NAME_REPOSITORY}"
             )
     return {**repo, "path": str(git.folder)}

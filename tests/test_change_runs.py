@@ -503,6 +503,7 @@ def test_the_summary_names_branch_figures_and_commands(repo: Path, tmp_path: Pat
     assert json.loads(run("sessions", "list", "--json", cwd=repo).stdout)[0]["kind"] == "change"
     shown = run("sessions", "show", "s", cwd=repo, text=True).stdout
     assert "Session s (standard, change, simulated)" in shown
+    assert f"Branch swarm/s in {repo}: 2 commits after {base}\n" in shown
     assert tmp_path in repo.parents
 
 

@@ -114,3 +114,10 @@ def test_every_runtime_dependency_is_named_with_its_reason() -> None:
     for requirement in [*project["dependencies"], *chain(*project["optional-dependencies"].values())]:
         name = re.split(r"[><=\[]", requirement)[0]
         assert re.search(rf"\b{re.escape(name)}\b", table), name
+
+
+def test_the_number_of_notebooks_is_right() -> None:
+    words = ("seven", "eight", "nine", "ten", "eleven", "twelve")
+    number = words[len([*(ROOT / "notebooks").glob("*.ipynb")]) - 7]
+    assert f"`notebooks/`: {number} Jupyter notebooks" in (ROOT / "README.md").read_text()
+    assert f"the {number} notebooks in `notebooks/`" in (ROOT / "docs/index.md").read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -28,9 +28,10 @@ from swarm_graph.cli.options import (
 )
 from swarm_graph.cli.session_runner import resuming_coordinator, run_session
 from swarm_graph.errors import InputError, SwarmError
-from swarm_graph.state import DATA_DIR, Phase, SwarmState
+from swarm_graph.state import CHANGE, DATA_DIR, Phase, SwarmState
 
 if TYPE_CHECKING:
+    from swarm_graph.checkpoints.records import Session
     from swarm_graph.checkpoints.saver import SwarmSaver
     from swarm_graph.roles.registry import Roles
 
@@ -254,7 +255,7 @@ def show(session: str | None, at: str | None, findings: str | None, data_dir: st
     with open_catalogue(Path(data_dir)) as catalogue:
         found = session_to_read(catalogue, session)
         if at is None and findings is None:
-            account = session_account(catalogue, found)
+            account = session_account(catalogue, found, _change_state(found, data_dir))
             print_result(account, session_account_text(account), as_json)
             return
 
@@ -462,6 +463,16 @@ def seconds(age: str) -> float:
     if not given:
         raise InputError(f"the age '{age}' cannot be read; expected a number with s, m, h, d or w, as in 30d")
     return float(given[1]) * SECONDS[given[2]]
+
+
+def _change_state(session: Session, data_dir: str) -> Mapping[str, Any]:
+    """The last state of a session that works on a repository; empty for any other."""
+    if session.kind != CHANGE:
+        return {}
+    from swarm_graph.sessions.apply import state_of
+
+    with _saver(data_dir) as saver:
+        return state_of(saver, session.session)
 
 
 @contextmanager

@@ -13,12 +13,14 @@ from swarm_graph.roles.findings import findings_text
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import evidence_line
 from swarm_graph.sessions.artifacts import files_text, notes_text, reviews_text
+from swarm_graph.sessions.change_summary import SHORT_ID, made_commits
 from swarm_graph.sessions.metrics import summary
-from swarm_graph.state import CHANGE, DOCUMENT, SwarmState, TaskStatus, verdict_word
+from swarm_graph.state import CHANGE, DOCUMENT, Repository, SwarmState, TaskStatus, verdict_word
 from swarm_graph.text import (
     cost_cell,
     count_cell,
     cut,
+    format_count,
     local_time,
     text_table,
     without_empty_columns,
@@ -92,8 +94,17 @@ def _workflow_label(row: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, words))
 
 
-def session_account(catalogue: Catalogue, session: Session) -> dict[str, Any]:
-    """Everything in the catalogue about one session, as `sessions show --json` prints it."""
+def session_account(
+    catalogue: Catalogue, session: Session, state: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Everything in the catalogue about one session, as `sessions show --json` prints it.
+
+    Args:
+        catalogue: The catalogue.
+        session: The session.
+        state: Its last state, which says what it did to a repository.
+    """
+    state = state or {}
     runs = [
         {**vars(run), "changed": changed_settings(session.config, run.config or session.config)}
         for run in catalogue.runs(session.session)
@@ -107,6 +118,7 @@ def session_account(catalogue: Catalogue, session: Session) -> dict[str, Any]:
         "tasks": catalogue.tasks(session.session),
         "metrics": summary(catalogue.calls(session.session)),
         "test_runs": catalogue.test_runs(session.session),
+        **({"repository": state["repo"], "commits": made_commits(state)} if state.get("repo") else {}),
     }
 
 
@@ -120,10 +132,23 @@ def session_account_text(account: Mapping[str, Any]) -> str:
     ]
     if account["parent"]:
         lines.append(f"Forked from {account['parent']} at checkpoint {account['parent_checkpoint']}")
+    lines += _repository_line(account)
     lines += [f"Files in {account['output']}"] if account["output"] else []
     lines += ["", "Runs:", *map(_run_line, account["runs"])]
     tables = (_task_table(account), _call_table(account), _test_run_table(account))
     return "\n".join(["\n".join(lines) + "\n", *filter(None, tables)])
+
+
+def _repository_line(account: Mapping[str, Any]) -> list[str]:
+    """What a session did to a repository, or which range it reviewed."""
+    repo: Repository | None = account.get("repository")
+    if not repo:
+        return []
+    base, path = repo["base"][:SHORT_ID], repo["path"]
+    if repo["compared_with"]:
+        return [f"Reviewed {repo['compared_with'][:SHORT_ID]}..{base} in {path}"]
+    commits = format_count(len(account["commits"]), "commit")
+    return [f"Branch {repo['branch']} in {path}: {commits} after {base}"]
 
 
 def _run_line(run: Mapping[str, Any]) -> str:

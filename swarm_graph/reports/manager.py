@@ -21,7 +21,7 @@ from swarm_graph.reports.comparison import Comparison, compare
 from swarm_graph.reports.listing import session_account, session_account_text
 from swarm_graph.reports.overview import Overview, overview
 from swarm_graph.reports.pages import overview_page, session_page
-from swarm_graph.sessions.apply import remove_change
+from swarm_graph.sessions.apply import remove_change, state_of
 from swarm_graph.sessions.change_summary import diff_text
 from swarm_graph.sessions.ids import database_path
 from swarm_graph.sessions.output import write_file
@@ -72,7 +72,7 @@ class SwarmManager:
         with self._saver() as saver:
             row = self._find(saver, session)
             if not quiet:
-                account = session_account(saver.catalogue, row)
+                account = session_account(saver.catalogue, row, state_of(saver, row.session))
                 sys.stdout.write(printable(session_account_text(account)))
             return analysis(saver.catalogue, row)
 

@@ -398,6 +398,21 @@ def test_a_moved_repository_is_named_in_the_resume(repo: Path, tmp_path: Path) -
     assert log(moved, "swarm/s", "%H") == state["commits"]
 
 
+def test_a_person_edits_no_file_that_a_role_must_not_write(repo: Path, tmp_path: Path) -> None:
+    swarm = coordinator(tmp_path, repo, crew(), workflow={"pause_after": ["coder"]})
+    assert swarm.run_workflow("Fix add", session_id="s")["phase"] == "paused"
+    for files, message in (
+        ({"code": {"data.bin": "x"}}, "'data.bin' must not be changed: it is a binary file"),
+        ({"code": {"docs": "x"}}, "'docs' must not be changed: it is a folder"),
+        ({"code": {"calc.py/a": "x"}}, "'calc.py/a' must not be changed"),
+        ({"documentation": {"calc.py": "x"}}, "'calc.py' is in 'code'; edit it there"),
+    ):
+        with pytest.raises(InputError, match=message):
+            swarm.resume("s", {"edit": files})
+    state: Any = swarm.resume("s", {"edit": {"code": {"calc.py": "x = 1\n"}}})
+    assert git(repo, "show", f"{state['commits'][-1]}:calc.py") == "x = 1"
+
+
 def test_a_repository_can_move_again_while_the_same_step_fails(repo: Path, tmp_path: Path) -> None:
     paused(repo, tmp_path)
     place = repo

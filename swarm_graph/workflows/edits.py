@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from swarm_graph.errors import InputError, UnreadableAnswer
+from swarm_graph.roles.answered_change import deleted_files, repository_files, repository_of
 from swarm_graph.roles.answered_document import read_documents
 from swarm_graph.roles.chat_markup import final_message
 from swarm_graph.roles.file_blocks import check_no_file_is_a_folder, project_path, read_files
 from swarm_graph.roles.registry import Roles
-from swarm_graph.state import DOCUMENT, Finding, SwarmState
+from swarm_graph.state import CHANGE_KEYS, DOCUMENT, Finding, SwarmState, changed_texts
 
 
 def editable_keys(roles: Roles) -> tuple[str, ...]:
@@ -64,6 +66,25 @@ def _files(key: str, value: Any, state: SwarmState) -> dict[str, str]:
     if key == "code" and not files:
         raise InputError("'code' would hold no file")
     return files
+
+
+def check_paths(key: str, files: Mapping[str, str], state: SwarmState) -> None:
+    """Check the files that a person sets in a session that changes a repository, as those of a role are.
+
+    Raises:
+        InputError: A path must not be written, or is in another key of the state.
+    """
+    if not (repo := repository_of(state)):
+        return
+    there = repository_files(repo, changed_texts(state), deleted_files(state))
+    held: dict[str, dict[str, str]] = {name: cast("Any", state).get(name) or {} for name in (*CHANGE_KEYS, key)}
+    for path, text in files.items():
+        if held[key].get(path) == text:
+            continue
+        if other := next((name for name in CHANGE_KEYS if name != key and path in held[name]), ""):
+            raise InputError(f"'{path}' is in '{other}'; edit it there")
+        if why := there.why_not(path, text):
+            raise InputError(f"'{path}' must not be changed: {why}; leave it out of '{key}'")
 
 
 def _typed(key: str, value: Any, roles: Roles) -> dict[str, Any]:

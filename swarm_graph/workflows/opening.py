@@ -306,8 +306,14 @@ def _answer(given: Command[Any], session: str, saved: CheckpointTuple | None, ro
     pauses = waiting_pauses(saved)
     if not pauses or saved is None:
         raise InputError(f"session '{session}' does not wait for a person; resume it without an answer")
-    state = cast("SwarmState", saved.checkpoint["channel_values"])
+    state = cast("SwarmState", {**saved.checkpoint["channel_values"], **_given_repository(given)})
     return replace(given, resume=resume_values(given.resume, pauses, state, roles))
+
+
+def _given_repository(given: Command[Any]) -> dict[str, Any]:
+    """Where the repository lies now, if a Command says that."""
+    update = given.update if isinstance(given.update, Mapping) else {}
+    return {"repo": update["repo"]} if "repo" in update else {}
 
 
 def new_request_state(

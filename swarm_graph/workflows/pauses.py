@@ -17,7 +17,14 @@ from swarm_graph.errors import InputError
 from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.role import Role
 from swarm_graph.state import Finding, Review, SwarmState, own_review
-from swarm_graph.workflows.edits import check_encodable, editable_keys, from_json, state_value, validated
+from swarm_graph.workflows.edits import (
+    check_encodable,
+    check_paths,
+    editable_keys,
+    from_json,
+    state_value,
+    validated,
+)
 
 INTERRUPT = "__interrupt__"
 """LangGraph's channel for interrupts."""
@@ -148,7 +155,10 @@ def edit_update(edit: Any, pause: Pause, state: SwarmState, roles: Roles) -> dic
         raise InputError(f"'{wrong[0]}' cannot be edited {pause.place}; allowed here: {allowed}")
     if "reviews" in edit:
         return {"reviews": [_edited_review(from_json("reviews", edit["reviews"]), pause)]}
-    return {key: state_value(key, value, state, roles) for key, value in edit.items()}
+    values = {key: state_value(key, value, state, roles) for key, value in edit.items()}
+    for key in values.keys() & {*roles.keys_of("files")}:
+        check_paths(key, values[key], state)
+    return values
 
 
 def _edited_review(value: Any, pause: Pause) -> Review:

@@ -77,7 +77,9 @@ def check_paths(key: str, files: Mapping[str, str], state: SwarmState) -> None:
     if not (repo := repository_of(state)):
         return
     there = repository_files(repo, changed_texts(state), deleted_files(state))
-    held: dict[str, dict[str, str]] = {name: cast("Any", state).get(name) or {} for name in (*CHANGE_KEYS, key)}
+    held: dict[str, dict[str, str]] = {
+        name: cast("Any", state).get(name) or {} for name in (*CHANGE_KEYS, key)
+    }
     for path, text in files.items():
         if held[key].get(path) == text:
             continue

@@ -23,7 +23,6 @@ from swarm_graph.repository.worktree import changes_commit
 from swarm_graph.settings import RepositorySettings
 from swarm_graph.state import Repository
 
-
 NAME_REPOSITORY = "name yours with --repo DIR (in Python repo=DIR)"
 """The cure where a repository is not found."""
 

@@ -137,7 +137,7 @@ def test_wrong_use_is_one_line(data: Path, project: Path, tmp_path: Path) -> Non
     assert "leave --json out" in refusal(data, "apply", "--patch", "--json")
     session(data, project)
     other = make_repository(tmp_path / "other", {"a": "1\n"})
-    assert f"the repository '{other}' has no commit" in refusal(data, "apply", "s", "--repo", str(other))
+    assert f"the repository '{other}' lacks the commit" in refusal(data, "apply", "s", "--repo", str(other))
     assert "is not inside the working tree of a git repository" in refusal(
         data, "apply", "s", "--repo", str(data)
     )

@@ -138,6 +138,85 @@ def test_a_form_and_embedded_files(tmp_path: Path) -> None:
     assert "embedded files are left out: orders.exe" in document.notes
 
 
+def test_all_fields_of_a_form_are_read_even_from_an_empty_page(tmp_path: Path) -> None:
+    from reportlab.pdfgen.canvas import Canvas
+
+    canvas = Canvas(str(tmp_path / "form.pdf"))
+    canvas.acroForm.checkbox(name="isolated", checked=True, x=72, y=700)
+    canvas.acroForm.checkbox(name="drained", checked=False, x=72, y=650)
+    canvas.acroForm.choice(name="pump", value="P-7", options=["P-7", "P-8"], x=72, y=600)
+    canvas.showPage()
+    canvas.save()
+    text = text_of(tmp_path / "form.pdf")
+    assert {"| isolated | Yes |", "| drained | Off |", "| pump | P-7 |"} <= set(text.splitlines())
+
+
+def commented(path: Path, source: Path) -> Path:
+    """A PDF with what people write onto a page: a comment, a text, a link and an attached file."""
+    import pypdf
+    from pypdf.annotations import FreeText, Link, Text
+
+    writer = pypdf.PdfWriter(clone_from=source)
+    comment = Text(rect=(50, 550, 200, 650), text="wrong valve:\n[page 9]")
+    comment[pypdf.generic.NameObject("/T")] = pypdf.generic.TextStringObject("Ann")
+    writer.add_annotation(0, comment)
+    writer.add_annotation(0, FreeText(rect=(50, 450, 200, 550), text="tag P-7"))
+    link = Link(rect=(50, 350, 200, 450), url="http://127.0.0.1:1/never")
+    writer.add_annotation(0, link)
+    attached = Text(rect=(50, 250, 200, 350), text="")
+    attached[pypdf.generic.NameObject("/Subtype")] = pypdf.generic.NameObject("/FileAttachment")
+    attached[pypdf.generic.NameObject("/FS")] = pypdf.generic.DictionaryObject(
+        {pypdf.generic.NameObject("/UF"): pypdf.generic.TextStringObject("orders.exe")}
+    )
+    writer.add_annotation(0, attached)
+    writer.write(path)
+    return path
+
+
+def test_comments_and_what_people_typed_onto_a_page_are_read(tmp_path: Path) -> None:
+    source = pdf(tmp_path / "source.pdf", [["Close V-1."], ["Report."]])
+    document = read_document(commented(tmp_path / "p.pdf", source))
+    assert document.text == (
+        "[page 1]\n\nClose V-1.\n\ntag P-7\n\n[comment by Ann: wrong valve: [page 9]]\n\n"
+        "[page 2]\n\nReport.\n"
+    )
+    assert set(document.notes) == {
+        "1 comment, shown at the end of page 1 as [comment by …]",
+        "1 link left out, but for the words",
+        "embedded files are left out: orders.exe",
+    }
+
+
+def test_a_comment_does_not_make_a_scan_readable(tmp_path: Path) -> None:
+    source = pdf(tmp_path / "scan.pdf", [[]], picture_on=[1])
+    import pypdf
+    from pypdf.annotations import Text
+
+    writer = pypdf.PdfWriter(clone_from=source)
+    writer.add_annotation(0, Text(rect=(50, 550, 200, 650), text="see there"))
+    writer.write(tmp_path / "p.pdf")
+    assert failure_of(tmp_path / "p.pdf").startswith("has no text: 1 page is a picture; run OCR first")
+
+
+def test_a_font_that_is_read_in_part_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "p.pdf").write_bytes(
+        raw_pdf(
+            "<< /Type /Catalog /Pages 2 0 R >>",
+            "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+            "<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << /Font << /F 5 0 R >> >> >>",
+            stream(b"BT /F 12 Tf (Close V-1.) Tj ET"),
+            "<< /Type /Font /Subtype /Type1 /BaseFont /Any /FontDescriptor 6 0 R >>",
+            "<< /Type /FontDescriptor /FontName /Any /Flags 32 /FontFile3 7 0 R >>",
+            b"<< /Subtype /Type1C /Length 4 >>\nstream\n1234\nendstream",
+        )
+    )
+    document = read_document(tmp_path / "p.pdf")
+    assert "Close V-1." in document.text
+    assert document.notes == (
+        "a font does not say in the usual way which characters it shows: some may be wrong",
+    )
+
+
 def test_300_pages_take_no_more_memory_than_a_few(tmp_path: Path) -> None:
     lines = [f"Step {number}: close the valve and report it." for number in range(20)]
     long = pdf(tmp_path / "long.pdf", [[f"Section {page}", *lines] for page in range(1, 301)])

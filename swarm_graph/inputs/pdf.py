@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from swarm_graph.inputs.document import Unreadable
-from swarm_graph.inputs.limits import MAX_ATTACHMENTS
+from swarm_graph.inputs.pdf_extras import Notes, below, note_extras, page_notes, values, write_form
 from swarm_graph.inputs.text_writer import TextWriter, clean, listed, ranges
 from swarm_graph.text import format_count
 
@@ -22,6 +21,8 @@ _SOFT_BREAK = re.compile("\u00ad[ \t]*\n?")
 _UNKNOWN = re.compile(r"[\ufffd\ue000-\uf8ff]|/(?:g|G|cid|C)\d+|\(cid:\d+\)")
 MAX_UNKNOWN = 0.3
 """A page with a larger share of characters without a meaning counts as unreadable."""
+NEEDS_FONT_TOOLS = "fontTools is required"
+"""How pypdf says that a font holds its characters as CFF alone. The package would take 31 MB."""
 MAX_FORM_DEPTH = 5
 """Forms within forms that are searched for pictures."""
 MAX_FAULTS = 100
@@ -37,6 +38,7 @@ _FAULTS = (ArithmeticError, AttributeError, LookupError, NotImplementedError, Ty
 class _Page(NamedTuple):
     text: str
     has_picture: bool
+    comments: tuple[str, ...]
 
 
 class _Faults(logging.Handler):
@@ -45,10 +47,21 @@ class _Faults(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.messages: list[str] = []
+        self.unread_fonts = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        if len(self.messages) < MAX_FAULTS and (message := record.getMessage()[:100]) not in self.messages:
+        message = record.getMessage()[:100]
+        if message.startswith(NEEDS_FONT_TOOLS):  # no fault of the file
+            self.unread_fonts = True
+        elif len(self.messages) < MAX_FAULTS and message not in self.messages:
             self.messages.append(message)
+
+    def note(self, writer: TextWriter) -> None:
+        """Say what they mean for the text."""
+        if self.messages:
+            writer.note(f"the file has faults, so text may be missing: {listed(self.messages, 2)}")
+        if self.unread_fonts:
+            writer.note("a font does not say in the usual way which characters it shows: some may be wrong")
 
 
 def read(file: BinaryIO, writer: TextWriter) -> None:
@@ -73,14 +86,14 @@ def read(file: BinaryIO, writer: TextWriter) -> None:
         ) from error
     finally:
         logging.getLogger("pypdf").removeHandler(faults)
-    if not any(page.text for page in pages):
+    if not _has_text(writer, pages):
         raise _no_text(pages)
-    if faults.messages:
-        writer.note(f"the file has faults, so text may be missing: {listed(faults.messages, 2)}")
+    faults.note(writer)
     _note_pages(writer, pages)
     for number, page in enumerate(pages, 1):
         writer.mark("page", str(number))
         writer.paragraph(page.text)
+        writer.paragraph("\n".join(page.comments))
 
 
 def _pages(file: BinaryIO, writer: TextWriter) -> Iterator[_Page]:
@@ -90,14 +103,17 @@ def _pages(file: BinaryIO, writer: TextWriter) -> Iterator[_Page]:
     _decrypt(reader, writer)
     count = len(reader.pages)
     writer.limits.check_count(count, "pages", "max_pages")
-    _note_extras(reader, writer)
-    size = 0
+    write_form(reader, writer)
+    size, notes = 0, list[Notes]()
     for number in range(count):
         page = reader.pages[number]
-        yield _Page(text := _page_text(page), _has_picture(page))
-        writer.limits.check_text(size := size + len(text))
+        notes.append(page_notes(page))
+        text = "\n\n".join(filter(None, (_page_text(page), *notes[-1].typed)))
+        yield _Page(text, _has_picture(page), notes[-1].comments)
+        writer.limits.check_text(size := size + len(text) + sum(map(len, notes[-1].comments)))
         if number % PAGES_CACHED == 0:
             reader.resolved_objects.clear()
+    note_extras(reader, notes, writer)
 
 
 def _decrypt(reader: PdfReader, writer: TextWriter) -> None:
@@ -118,24 +134,20 @@ def _page_text(page: PageObject) -> str:
 
 def _has_picture(page: DictionaryObject, depth: int = 0) -> bool:
     """Whether a page shows a picture, or a form on it does; none is decoded."""
-    for drawing in _values(_below(page, "/Resources"), "/XObject"):
-        if _below(drawing, "/Subtype") == "/Image":
+    for drawing in values(below(page, "/Resources"), "/XObject"):
+        if below(drawing, "/Subtype") == "/Image":
             return True
         if depth < MAX_FORM_DEPTH and _has_picture(drawing, depth + 1):
             return True
     return False
 
 
-def _values(owner: Any, key: str) -> list[Any]:
-    """The values of a dictionary in a dictionary of the file."""
-    found = _below(owner, key)
-    return [value.get_object() for value in found.values()] if isinstance(found, dict) else []
-
-
-def _below(owner: Any, key: str) -> Any:
-    """A value of a dictionary of the file; None if it is no dictionary or has no such key."""
-    found = owner.get(key) if isinstance(owner, dict) else None
-    return found.get_object() if found is not None else None
+def _has_text(writer: TextWriter, pages: list[_Page]) -> bool:
+    """Whether there is text. Comments on a scan and a form beside it do not make it readable."""
+    if any(page.text for page in pages):
+        return True
+    is_scan = any(page.has_picture for page in pages)
+    return not is_scan and (writer.has_text or any(page.comments for page in pages))
 
 
 def _no_text(pages: list[_Page]) -> Unreadable:
@@ -171,13 +183,3 @@ def _note_pages(writer: TextWriter, pages: list[_Page]) -> None:
 def _is_unknown(text: str) -> bool:
     unknown = sum(len(match) for match in _UNKNOWN.findall(text))
     return unknown > MAX_UNKNOWN * len("".join(text.split()))
-
-
-def _note_extras(reader: PdfReader, writer: TextWriter) -> None:
-    """Write the form's values, which lie beside the pages; name the embedded files."""
-    fields = {name: value for name, value in reader.get_form_text_fields().items() if value}
-    if fields:
-        writer.paragraph("Form fields:")
-        writer.table([("field", "value"), *((str(name), str(value)) for name, value in fields.items())])
-    if names := [file.name for file in islice(reader.attachment_list, MAX_ATTACHMENTS)]:
-        writer.note(f"embedded files are left out: {listed(names)}")

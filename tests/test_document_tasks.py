@@ -374,6 +374,17 @@ def test_a_dry_run_names_the_parts_and_the_documents_that_would_fail(tmp_path: P
     assert "1 task with 3 parts, and at most a call each to join their answers\n" in text
 
 
+def test_a_dry_run_says_which_parts_it_cannot_know(tmp_path: Path, docs: Path) -> None:
+    write_pdf(docs / "long.pdf", procedure(2))
+    (tmp_path / "prompt.md").write_text(PROMPT)
+    (tmp_path / "model.gguf").write_bytes(b"")
+    specs = batch_tasks([str(docs)], "coder", str(tmp_path / "prompt.md"), split="auto")
+    entry = {"api_type": "llamacpp", "model": str(tmp_path / "model.gguf")}
+    graph = {spec.task_id: spec for spec in specs}
+    result = dry_run(graph, load_config({"model_config": {"single_model": entry}}, environ={}))
+    assert "may be split (split: auto); into how many parts is not known" in result.notes[0]
+
+
 def test_a_task_file_may_say_how_to_split(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("P-101")
     task = "- {task_id: a, assigned_role: coder, files: [a.txt], split: %s}\n"

@@ -9,6 +9,8 @@ import pytest
 import warm
 from documents import paragraph, pdf, word
 
+from swarm_graph.models.context_window import estimated_tokens
+
 SIMULATED = ("--simulate", "--workflow", "review_only")
 
 
@@ -29,9 +31,9 @@ def test_inputs_shows_kinds_sizes_and_notes(folder: Path) -> None:
     done = warm.run("inputs", "p.pdf", "p.docx", cwd=folder)
     assert done.returncode == 0
     assert done.stdout.decode() == (
-        "file    kind  size     characters  tokens, at most  parts\n"
-        "p.pdf   PDF   2 pages  31          10               1\n"
-        "p.docx  Word           10          3                1\n\n"
+        "file    kind  size     characters  tokens, about  parts\n"
+        "p.pdf   PDF   2 pages  31          16             1\n"
+        "p.docx  Word           10          5              1\n\n"
         "p.pdf: page 2: only pictures, which are not read; OCR would read them\n"
     )
 
@@ -54,7 +56,7 @@ def test_inputs_prints_the_text(folder: Path) -> None:
 def test_inputs_as_json(folder: Path) -> None:
     done = warm.run("inputs", "p.pdf", "shut.pdf", "--json", "--text", cwd=folder)
     first, second = json.loads(done.stdout)
-    assert (first["kind"], first["pages"], first["tokens_at_most"]) == ("PDF", 2, 10)
+    assert (first["kind"], first["pages"], first["estimated_tokens"]) == ("PDF", 2, 16)
     assert first["text"].startswith("[page 1]\n\nClose V-1.")
     assert first["notes"] == ["page 2: only pictures, which are not read; OCR would read them"]
     assert second["file"] == "shut.pdf"
@@ -112,3 +114,10 @@ def test_html_is_code_where_code_is_reviewed_and_a_page_in_documents(folder: Pat
         )
         assert done.returncode == 0, done.stderr
         assert f"    {shown}\n" in warm.run("log", kind, "--last", "--full", cwd=folder).stdout.decode()
+
+
+def test_tables_of_numbers_count_more_tokens_than_prose() -> None:
+    """SmolLM2 takes 0.29 tokens per byte of a manual, 0.37 of a procedure, and 0.87 of a table of numbers."""
+    prose, table = "Close the valve and report it. " * 40, "| 12.345 | 678.901 |\n" * 60
+    assert 0.25 < estimated_tokens(prose) / len(prose) < 0.4
+    assert 0.75 < estimated_tokens(table) / len(table) < 1

@@ -342,6 +342,28 @@ def test_the_numbers_of_lists_are_those_that_word_shows(tmp_path: Path) -> None:
     )
 
 
+def test_symbols_and_boxes_of_forms_are_read(tmp_path: Path) -> None:
+    def symbol(font: str, code: str) -> str:
+        return f'<w:r><w:sym w:font="{font}" w:char="{code}"/></w:r>'
+
+    def field(inside: str) -> str:
+        return f'<w:r><w:fldChar w:fldCharType="begin"><w:ffData>{inside}</w:ffData></w:fldChar></w:r>'
+
+    def said(text: str) -> str:
+        return f'<w:r><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+    ticked = '<w:checkBox><w:default w:val="0"/><w:checked/></w:checkBox>'
+    choice = '<w:ddList><w:result w:val="1"/><w:listEntry w:val="P-7"/><w:listEntry w:val="P-8"/></w:ddList>'
+    content = [
+        symbol("Symbol", "F0B3"), said(" 5 bar, 40 "), symbol("Symbol", "F0B0"), said("C "),
+        symbol("Wingdings", "F0FE"), symbol("Wingdings", "F0A8"), symbol("Wingdings", "F021"), said(" "),
+        field(ticked), field('<w:checkBox><w:default w:val="0"/></w:checkBox>'), said(" "), field(choice),
+    ]  # fmt: skip
+    document = read_document(word(tmp_path / "p.docx", f"<w:p>{''.join(content)}</w:p>"))
+    assert document.text == "≥ 5 bar, 40 °C ☑☐▯ ☑☐ P-8\n"
+    assert document.notes == ("1 symbol of special fonts, shown as ▯",)
+
+
 def test_macros_ole_objects_and_links_are_left_out_and_said(tmp_path: Path) -> None:
     import docx
 
@@ -744,7 +766,7 @@ def without_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_extra")
 def test_without_the_extra_one_line_names_it(tmp_path: Path) -> None:
-    needed = "needs the extra documents: pip install 'swarm-graph[documents]'"
+    needed = "needs the packages of the extra documents: `pip install openpyxl 'pypdf[crypto]'`"
     assert failure_of(pdf(tmp_path / "p.pdf", [["x"]])) == needed
     (tmp_path / "p.xlsx").write_bytes(office(tmp_path / "p.xlsx", "xl/w.xml", {"xl/w.xml": XML}).read_bytes())
     assert failure_of(tmp_path / "p.xlsx") == needed

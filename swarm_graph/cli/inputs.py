@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from swarm_graph.settings import DocumentSettings
 
 PART_TOKENS, MIN_PART_TOKENS = 8000, 100
-HEADS = ("file", "kind", "size", "characters", "tokens, at most", "parts")
+HEADS = ("file", "kind", "size", "characters", "tokens, about", "parts")
 
 
 class _Shown(NamedTuple):
@@ -58,7 +58,7 @@ class _Shown(NamedTuple):
             "kind": document.kind,
             **({f"{unit}s": count} if count else {}),
             "characters": len(document.text),
-            "tokens_at_most": self.tokens,
+            "estimated_tokens": self.tokens,
             "notes": [*document.notes],
             "parts": [{"place": part.place, "characters": len(part.shown)} for part in self.parts],
             **({"text": document.text} if with_text else {}),
@@ -109,12 +109,12 @@ def inputs(
 def _show(name: str, limits: DocumentSettings, part_tokens: int) -> _Shown:
     from swarm_graph.inputs.parts import split
     from swarm_graph.inputs.read_document import read_document
-    from swarm_graph.models.context_window import MAX_TOKENS_PER_BYTE, TokenEstimator
+    from swarm_graph.models.context_window import estimated_tokens
 
     document = read_document(name, limits)
-    size = len(document.text.encode())
-    characters = int(part_tokens / MAX_TOKENS_PER_BYTE * len(document.text) / max(size, 1))
-    return _Shown(document, TokenEstimator().at_most(size), split(document.text, max(characters, 1)))
+    tokens = estimated_tokens(document.text)
+    characters = int(part_tokens * len(document.text) / max(tokens, 1))
+    return _Shown(document, tokens, split(document.text, max(characters, 1)))
 
 
 def _table(found: Sequence[_Shown]) -> str:

@@ -112,7 +112,8 @@ def note_extras(reader: PdfReader, notes: Sequence[Notes], writer: TextWriter) -
     """Say what was read besides the text of the pages, and what was left out."""
     if pages := [number for number, note in enumerate(notes, 1) if note.comments]:
         count = format_count(sum(len(note.comments) for note in notes), "comment")
-        writer.note(f"{count}, shown at the end of page {ranges(pages)} as [comment by …]")
+        where = f"{'page' if len(pages) == 1 else 'pages'} {ranges(pages)}"
+        writer.note(f"{count}, shown at the end of {where} as [comment by …]")
     if links := sum(note.links for note in notes):
         writer.note(f"{format_count(links, 'link')} left out, but for the words")
     names = [file.name for file in islice(reader.attachment_list, MAX_ATTACHMENTS)]

@@ -8,7 +8,7 @@ from swarm_graph.inputs import kinds
 from swarm_graph.inputs.document import Unreadable
 from swarm_graph.inputs.text_writer import TextWriter
 
-EXTRA = "needs the extra documents: pip install 'swarm-graph[documents]'"
+EXTRA = "needs the packages of the extra documents: `pip install openpyxl 'pypdf[crypto]'`"
 
 
 def read_into(writer: TextWriter, data: bytes, name: str, depth: int = 0) -> str:

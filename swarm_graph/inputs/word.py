@@ -12,7 +12,8 @@ from typing import BinaryIO
 from swarm_graph.inputs.office_file import Element, OfficeFile, note_external, note_extras
 from swarm_graph.inputs.text_writer import TextWriter, clean
 from swarm_graph.inputs.word_numbers import Number, Numbers
-from swarm_graph.inputs.word_styles import Styles, W
+from swarm_graph.inputs.word_styles import Styles, W, value
+from swarm_graph.inputs.word_symbols import character_of
 from swarm_graph.text import format_count
 
 MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
@@ -166,13 +167,21 @@ class _WordReader:
         elif tag == f"{W}object":
             self.counts["embedded objects"] += 1
         elif tag == f"{W}sym":
-            self.counts["symbols"] += 1
-            return "▯"
+            return self._symbol(element)
+        elif tag == f"{W}checkBox":
+            return "☑" if _is_ticked(element) else "☐"
+        elif tag == f"{W}ddList":
+            return _chosen(element)
         elif tag in NOTES:
             return self._footnote(NOTES[tag], element.get(f"{W}id", ""))
         elif tag == COMMENT:
             return self._comment(element.get(f"{W}id", ""))
         return SHOWN_CHARACTERS.get(tag, "")
+
+    def _symbol(self, symbol: Element) -> str:
+        shown = character_of(symbol.get(f"{W}font", ""), symbol.get(f"{W}char", ""))
+        self.counts["symbols"] += not shown
+        return shown or "▯"
 
     def _footnote(self, kind: str, number: str) -> str:
         note = self.notes[kind].get(number)
@@ -210,6 +219,22 @@ def _unwrapped(parent: Element | tuple[()]) -> Iterator[Element]:
             pending += reversed(child)
         else:
             yield child
+
+
+def _is_ticked(box: Element) -> bool:
+    """Whether the box of an old form is ticked: as somebody left it, else by its default."""
+    for name in ("checked", "default"):
+        if (found := box.find(f"{W}{name}")) is not None:
+            return found.get(f"{W}val", "1") not in ("0", "false", "off")
+    return False
+
+
+def _chosen(choice: Element) -> str:
+    """The entry of an old form's list that is chosen: the first one unless it says another."""
+    entries = [entry.get(f"{W}val", "") for entry in choice.findall(f"{W}listEntry")]
+    number = value(choice, "w:result") or value(choice, "w:default") or "0"
+    at = int(number) if number.isascii() and number.isdecimal() and len(number) < 4 else 0
+    return entries[at] if at < len(entries) else ""
 
 
 def _text_boxes(paragraph: Element) -> Iterator[Element]:

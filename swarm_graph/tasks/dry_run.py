@@ -74,6 +74,7 @@ def dry_run(graph: Mapping[str, TaskSpec], config: SwarmConfig, request: str = "
         ConfigError: A prompt cannot be used.
     """
     prompts = asyncio.run(_prompts(graph, Bindings(config), request))
+    undecided = [name for name, asked in prompts.items() if asked.undecided]
     parts = {name: len(asked.parts) for name, asked in prompts.items() if asked.parts}
     calls: Counter[str] = Counter()
     for name, spec in graph.items():
@@ -92,7 +93,7 @@ def dry_run(graph: Mapping[str, TaskSpec], config: SwarmConfig, request: str = "
         output_tokens=None if None in limits else sum(limit for limit in limits if limit),
         expanding=sum(spec.expands for spec in graph.values()),
         failing=[asked.failure for asked in prompts.values() if asked.failure],
-        notes=[note for asked in prompts.values() for note in asked.notes],
+        notes=[*_undecided_note(undecided), *(note for asked in prompts.values() for note in asked.notes)],
     )
 
 
@@ -104,6 +105,17 @@ class _Prompts(NamedTuple):
     """The places of the parts of its files, if they are split."""
     failure: str = ""
     notes: Sequence[str] = ()
+    undecided: bool = False
+    """Whether its files are split is known only when its model has been asked."""
+
+
+def _undecided_note(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    return [
+        f"{format_count(len(names), 'task')} may be split (split: auto); into how many parts is not known "
+        f"before the model's server says its context: {first_names(names)}"
+    ]
 
 
 async def _prompts(graph: Mapping[str, TaskSpec], bindings: Bindings, request: str) -> dict[str, _Prompts]:
@@ -137,7 +149,8 @@ async def _prompts_of(spec: TaskSpec, prompts: TaskPrompts, bindings: Bindings) 
     notes = [f"{spec.task_id}: {note}" for note in files.notes]
     questions = PartQuestions(prompts, spec, {}, files)
     if (limit := await questions.limit(size_of)) is None:
-        return _Prompts(_characters(prompts.messages(spec, {}, files)), notes=notes)
+        undecided = await questions.is_undecided(size_of)
+        return _Prompts(_characters(prompts.messages(spec, {}, files)), notes=notes, undecided=undecided)
     parts = questions.parts(limit)
     characters = sum(_characters(part.question.messages) for part in parts)
     return _Prompts(characters, [part.place for part in parts], notes=notes)

@@ -15,6 +15,7 @@ from swarm_graph.errors import InputError
 from swarm_graph.inputs.document import UNITS, Document
 from swarm_graph.inputs.parts import Part, split
 from swarm_graph.inputs.read_document import read_document
+from swarm_graph.models.context_window import estimated_tokens
 from swarm_graph.prompts.template import is_path
 from swarm_graph.settings import DocumentSettings
 from swarm_graph.tasks.spec import TaskSpec
@@ -53,6 +54,11 @@ class TaskFiles:
     def bytes(self) -> int:
         """Of all texts in UTF-8."""
         return sum(len(text.encode(errors="replace")) for text in self.texts.values())
+
+    @property
+    def estimated_tokens(self) -> int:
+        """Of all texts; at least 1."""
+        return max(sum(map(estimated_tokens, self.texts.values())), 1)
 
     def place(self, pieces: Sequence[Piece]) -> str:
         """Where pieces stand in the files."""

@@ -91,13 +91,18 @@ class PartQuestions:
         if split is None or not self.files.characters:
             return None
         if isinstance(split, int):
-            limit = int(split / MAX_TOKENS_PER_BYTE * self._characters_per_byte)
+            limit = int(split * self.files.characters / self.files.estimated_tokens)
             return limit if self.files.characters > limit else None
         whole = self.whole()
         size = await size_beside_answer(whole, size_of)
         if size is None or size.tokens <= size.room:
             return None
         return await self._fitting(self._first_limit(whole, size), size_of, size.room)
+
+    async def is_undecided(self, size_of: SizeOf) -> bool:
+        """Whether the files would be split to fit a context of which nothing is known."""
+        is_auto = self.spec.split is not None and not isinstance(self.spec.split, int)
+        return is_auto and bool(self.files.characters) and await size_of(self.whole()) is None
 
     def _first_limit(self, whole: Question[Outcome], size: PromptSize) -> int:
         """A limit by the tokens per byte of the whole prompt."""

@@ -13,7 +13,6 @@ from swarm_graph.roles import applied_edits, edit_places, edit_results
 from swarm_graph.roles.edit import Edit
 from swarm_graph.roles.edit_places import FileLines, Place
 
-
 MOST_PER_CELL = 40
 
 

@@ -564,3 +564,16 @@ def test_what_does_not_parse_is_said_and_left_as_it_is(path: str) -> None:
     assert mended(path, BROKEN[path]).text == BROKEN[path]
     assert syntax_problem(path, BROKEN[path]) is not None
     assert f"{path}" in doubts(Files({path: BROKEN[path]}), {})
+
+
+@pytest.mark.parametrize(
+    ("info", "path"),
+    [
+        ("python path=with space .py", "with space .py"),
+        ("python path=my docs/a b.md", "my docs/a b.md"),
+        ("python path=src/a.py linenums=1", "src/a.py"),
+        ("make path=Makefile all", "Makefile"),
+    ],
+)
+def test_a_path_without_quotes_may_have_blanks(info: str, path: str) -> None:
+    assert [*read_answered_files(f"```{info}\nx = 1\n```\n", {}).written] == [path]

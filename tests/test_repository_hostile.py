@@ -276,12 +276,12 @@ def test_missing_objects_are_not_fetched(folder: Path, tmp_path: Path) -> None:
         git(folder, "config", key, value)
     blob = git(folder, "rev-parse", "HEAD:src/calc.py")
     (folder / ".git/objects" / blob[:2] / blob[2:]).unlink()
-    files = Snapshot(Git(folder), git(folder, "rev-parse", "HEAD"))
+    commit = git(folder, "rev-parse", "HEAD")
     subprocess.run(["git", "cat-file", "-p", blob], cwd=folder, capture_output=True, check=False)
     assert marker.exists(), "the user's own git runs it"
     marker.unlink()
-    with pytest.raises(RepositoryError):
-        files.read("src/calc.py")
+    with pytest.raises(RepositoryError):  # git may end at the list of the files, or at the file
+        Snapshot(Git(folder), commit).read("src/calc.py")
     with pytest.raises(RepositoryError):
         open_worktree(repository_of(folder), "s", tmp_path / "data/s")
     assert not marker.exists()

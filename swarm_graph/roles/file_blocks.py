@@ -249,7 +249,7 @@ def _fenced_block(path: str, text: str) -> str:
 def _named(block: Block) -> tuple[str | None, str]:
     """The path of a block, and its text. A first line that only names the path is not part of the text."""
     if match := NAMED_FILE.search(block.info):
-        path = match["double"] or match["single"] or match["bare"]
+        path = match["double"] or match["single"] or _with_blanks(match["bare"], block.info[match.end() :])
         if match["key"] not in ("title", "name") or _looks_like_path(path.replace(" ", "_")):
             return path, block.text
     for word in block.info.replace(":", " ").split():
@@ -266,6 +266,13 @@ def _named(block: Block) -> tuple[str | None, str]:
         _HEADING, _DECORATION.sub("", heading[:_MAX_NAME_LINE])
     )
     return path, block.text
+
+
+def _with_blanks(word: str, rest: str) -> str:
+    """A path without quotes that has blanks: `path=my file.py` does not mean the file `my`."""
+    whole = f"{word}{rest}".strip()
+    is_whole = not _looks_like_path(word) and _looks_like_path(whole.replace(" ", "_"))
+    return whole if is_whole else word
 
 
 def _divided(file: NamedBlock, text: str) -> list[NamedBlock]:

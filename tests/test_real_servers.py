@@ -12,8 +12,15 @@ from typing import Any
 
 import pytest
 import warm
+from repositories import fingerprint, git, make_repository
 from servers.counting_proxy import CountingProxy
-from servers.grammars import DOCUMENT_GRAMMAR, FILES_GRAMMAR, TESTS_GRAMMAR, TEXT_GRAMMAR
+from servers.grammars import (
+    DOCUMENT_GRAMMAR,
+    FILES_GRAMMAR,
+    NO_CHANGE_GRAMMAR,
+    TESTS_GRAMMAR,
+    TEXT_GRAMMAR,
+)
 from servers.llama import Llama
 from servers.ollama_front import OllamaFront
 
@@ -107,6 +114,25 @@ def test_a_document_without_a_fence_and_a_checklist_of_the_server_s_grammar(
     assert text.startswith("# ")
     assert json.loads(state["tests"]["checks/checklist.json"])["items"]
     assert any("'P-101' stands in the request" in finding["problem"] for finding in state["findings"])
+
+
+@pytest.mark.parametrize("workflow", ["standard", "full"])
+def test_a_repository_gets_a_branch_of_what_a_random_model_writes(
+    workflow: Workflow, counted: CountingProxy, tmp_path: Path
+) -> None:
+    repo = make_repository(tmp_path / "repo", {"src/tiny.py": "size = 3\n", "README.md": "# Tiny\n"})
+    before = fingerprint(repo)
+    settings = {
+        "model_config": one_model(counted),
+        "agent_parameters": parameters({**GRAMMARS, "documenter": NO_CHANGE_GRAMMAR}),
+        "workflow": {"max_iterations": 2},
+    }
+    swarm = SwarmCoordinator(settings, data_dir=tmp_path / ".swarm", output_dir=tmp_path / "out", repo=repo)
+    state = swarm.run_workflow("Count to three", workflow, session_id="s")
+    assert (state["phase"], state["approved"]) == ("complete", False)
+    assert git(repo, "rev-parse", "swarm/s") == state["commits"][-1]
+    assert "src/tiny.py" in git(repo, "diff", "--name-only", "main", "swarm/s")
+    assert fingerprint(repo) == before
 
 
 @pytest.mark.parametrize("models", [llama_only, ollama_only])

@@ -25,3 +25,7 @@ TEXT_GRAMMAR = r"""
 root ::= word (" " word){3,11} "."
 word ::= [a-z]{2,7}
 """
+
+NO_CHANGE_GRAMMAR = r"""
+root ::= "NO CHANGE"
+"""

@@ -21,6 +21,8 @@ def unknown_places(text: str, marks: Mapping[str, Sequence[str]]) -> str:
         marks: The names of the pages, slides and sheets of the files, by the word of their marks. Kinds that
             no file has are not checked: the answer may cite another document.
     """
+    if not marks:
+        return ""
     unknown = dict.fromkeys(
         f"{'p.' if kind == 'page' else kind} {number}"
         for kind, number in _cited(text)

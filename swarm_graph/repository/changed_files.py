@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from swarm_graph.errors import InputError
 from swarm_graph.repository.git import Git
-from swarm_graph.repository.snapshot import MAX_FILE_BYTES, Entry, snapshot
+from swarm_graph.repository.snapshot import Entry, snapshot
 from swarm_graph.repository.source_text import decode
 
 _PLAIN = ("-r", "-M", "--text", "--no-color", "--no-relative", "--diff-algorithm=myers", f"-O{os.devnull}")
@@ -204,13 +204,9 @@ def _number(text: str) -> int:
 def _text_paths(git: Git, commit: str, paths: Collection[str]) -> set[str]:
     """The paths whose files are text, and not too large."""
     files = snapshot(git.folder, commit)
-    readable = [path for path in paths if _is_readable(files.entries[path])]
+    readable = [path for path in paths if files.entries[path].is_readable]
     groups = files.read_in_groups(readable)
     return {path for group in groups for path, content in group.items() if decode(content) is not None}
-
-
-def _is_readable(entry: Entry) -> bool:
-    return entry.is_file and entry.size <= MAX_FILE_BYTES
 
 
 def hunks(git: Git, old: str, new: str, files: Sequence[ChangedFile]) -> dict[str, list[Hunk]]:

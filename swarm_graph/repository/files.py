@@ -141,7 +141,7 @@ class RepositoryFiles(Mapping[str, str]):
 
 def _is_readable(base: Snapshot, path: str) -> bool:
     entry = base.entries.get(path)
-    return entry is not None and entry.is_file and entry.size <= MAX_FILE_BYTES
+    return entry is not None and entry.is_readable
 
 
 @lru_cache(maxsize=1024)

@@ -37,6 +37,11 @@ class Entry(NamedTuple):
         """Whether it is a file, not a link or a submodule."""
         return self.mode in (REGULAR, EXECUTABLE)
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether it is a file of at most MAX_FILE_BYTES."""
+        return self.is_file and self.size <= MAX_FILE_BYTES
+
 
 class Snapshot:
     """The files of one commit.

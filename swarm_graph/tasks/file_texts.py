@@ -14,7 +14,6 @@ from swarm_graph.checkpoints.places import Places, is_below
 from swarm_graph.errors import InputError
 from swarm_graph.inputs.document import UNITS, Document
 from swarm_graph.inputs.parts import Part, split
-from swarm_graph.inputs.read_document import read_document
 from swarm_graph.models.context_window import estimated_tokens
 from swarm_graph.prompts.template import is_path
 from swarm_graph.settings import DocumentSettings
@@ -117,6 +116,8 @@ def _read(spec: TaskSpec, path: str, limits: DocumentSettings) -> Document:
             f"{spec.task_id}: cannot read its file '{path}': {error.strerror}"
             + ("; if it has moved, `resume --inputs DIR` says where it lies" if is_gone else "")
         ) from error
+    from swarm_graph.inputs.read_document import read_document  # tasks without files need no reader
+
     try:
         return read_document(path, limits)
     except InputError as error:

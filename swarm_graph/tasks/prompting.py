@@ -13,7 +13,6 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.inputs.parts import place_of
-from swarm_graph.inputs.read_document import is_document_file
 from swarm_graph.models.keys import check_model
 from swarm_graph.prompts import template
 from swarm_graph.roles.answers import Reading, read, read_typed
@@ -300,6 +299,14 @@ def _cure(spec: TaskSpec) -> str:
     return "split the files into smaller parts: --split TOKENS (in a task file split: TOKENS)"
 
 
+def _has_documents(files: list[str]) -> bool:
+    if not files:
+        return False
+    from swarm_graph.inputs.read_document import is_document_file
+
+    return any(map(is_document_file, files))
+
+
 def prompt_names(spec: TaskSpec) -> list[str]:
     """The names of the prompts that a task uses."""
     names = [template.TASK, template.REPAIR]
@@ -311,7 +318,7 @@ def prompt_names(spec: TaskSpec) -> list[str]:
             role_source(spec.assigned_role),
             *([template.FOCUS + FOCUS] if spec.assigned_role == "reviewer" else []),
         ]
-    names += [template.CITE] if any(map(is_document_file, spec.files)) else []
+    names += [template.CITE] if _has_documents(spec.files) else []
     names += [template.PART, template.JOIN] if spec.split else []
     return [*names, template.TYPED] if spec.answer else names
 

@@ -60,6 +60,7 @@ from swarm_graph.settings import Execution as Execution
 from swarm_graph.shorthand import SHORTHAND, names_file, one_model
 from swarm_graph.state import CHANGE, WORKFLOWS, AgentRole, Kind
 from swarm_graph.text import first_names
+from swarm_graph.tool_settings import BUILT_IN, McpServer, ServerName, ToolLimits, ToolPattern
 
 GRAPH_SETTINGS = ("kind", "reviewers", "pause_before", "pause_after")
 """The settings in `workflow` that decide which nodes a graph has."""
@@ -95,6 +96,18 @@ class SwarmConfig(Settings):
     repo: RepositorySettings | None = Field(
         None, description="The git repository that sessions change or review; default: none."
     )
+    tools: dict[RoleName, list[ToolPattern]] = Field(
+        {},
+        description="By role: the tools that it may call, by name or glob (project.read, time.*).",
+        json_schema_extra={"propertyNames": ROLE_NAMES_FOR_EDITORS},
+    )
+    tool_limits: ToolLimits = ToolLimits()
+    mcp_servers: dict[ServerName, McpServer] = Field(
+        {}, description="MCP servers by name; their tools are `NAME.TOOL`."
+    )
+    approve: list[ToolPattern] = Field(
+        [], description="Tools whose calls wait for a person, by name or glob (files.write*)."
+    )
     prompts_dir: str | None = Field(
         None,
         description="A folder, or a pack (process-safety), with prompts that replace those of their names.",
@@ -117,6 +130,14 @@ class SwarmConfig(Settings):
     @classmethod
     def _http_proxy(cls, url: str | None) -> str | None:
         return validated_url(url, "http://localhost:3128") or None if url else None
+
+    @field_validator("mcp_servers")
+    @classmethod
+    def _own_server_names(cls, servers: dict[str, McpServer]) -> dict[str, McpServer]:
+        for name in servers:
+            if name in BUILT_IN:
+                raise ValueError(f"'{name}' is the name of built-in tools; give the server another name")
+        return servers
 
     @model_validator(mode="before")
     @classmethod

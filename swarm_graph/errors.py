@@ -13,7 +13,8 @@
     ├── SandboxError           1   there is no sandbox for the generated tests
     ├── RepositoryError        1   git failed, or a change does not fit the repository
     └── ModelError             1   a call to a model server failed for good
-        └── AnswerError        1   the server answered, but the answer cannot be used
+        ├── AnswerError        1   the server answered, but the answer cannot be used
+        └── ToolError          1   an MCP server, or a tool that a role is given, cannot be used
 
 Every message is one line: what is wrong, with the value quoted; what was expected; what to do.
 
@@ -196,6 +197,10 @@ class AnswerError(ModelError):
     def __init__(self, message: str, *, node: str = "", keys: Sequence[str] = ()) -> None:
         super().__init__(message, node=node)
         self.keys = tuple(keys)
+
+
+class ToolError(ModelError):
+    """An MCP server, or a tool that a role is given, cannot be used; finished work is kept."""
 
 
 class UnreadableAnswer(Exception):

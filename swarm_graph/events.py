@@ -22,6 +22,9 @@ Kind = Literal[
     "tokens",
     "call_ended",
     "answer_read",
+    "tool_started",
+    "tool_waiting",
+    "tool_ended",
     "task_ended",
     "task_failed",
     "task_added",
@@ -67,6 +70,12 @@ class Event:
               end), estimated (the server counted no tokens), cost, error
             - answer_read, only if there is something to say: repair, problem (why the answer could not be
               used as it was), note (what was mended or left out)
+            - tool_started: number (of the call in its turn, from 1), tool, server (the MCP server, or empty),
+              arguments
+            - tool_waiting, when a call waits for a person: number, tool, server, arguments
+            - tool_ended: number, tool, server, arguments, outcome, characters (of the whole result), cut
+              (whether it was cut), decision (of a person: approved, session, edited, rejected, or empty),
+              seconds
             - task_ended: note; in custom sessions also record (the task's), and kept (its result comes from
               an earlier run)
             - task_failed: task_type, error

@@ -93,9 +93,10 @@ def name_problems(data: Mapping[str, Any]) -> Iterator[NameProblem]:
         data: It, in the file's shape, not yet checked.
     """
     roles = [*AgentRole, *_keys(data, "roles")]
-    for name in _keys(data, "agent_parameters"):
-        if name not in roles:
-            yield NameProblem(("agent_parameters",), unknown_name("role", name, roles))
+    for group in ("agent_parameters", "tools"):
+        for name in _keys(data, group):
+            if name not in roles:
+                yield NameProblem((group,), unknown_name("role", name, roles))
     models = data.get("model_config", data.get("models"))
     for name in _keys(models, "multi_model"):
         meant = closest_match(name, roles)

@@ -186,6 +186,11 @@ class ModelEntry(Settings):
     fallbacks: list[str] = Field(
         [], description="Entries of multi_model to ask in turn when this one fails for good."
     )
+    tool_calls: Literal["auto", "native", "action", "text"] = Field(
+        "auto",
+        description="How it calls tools: native: by its server's API; action: as a JSON object that a schema "
+        "binds; text: as its answer writes them; auto: found out by one small call.",
+    )
     prices: Prices = Prices()
     simulation: Simulation = Simulation()
     _served_key: str = PrivateAttr("")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NewType, NotRequired, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, TypeAlias, TypeVar, cast
 
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
@@ -455,6 +455,56 @@ class SwarmContext:
     clock: Callable[[], float] | None = None
 
 
+class ToolCall(NamedTuple):
+    """A call of a tool in a model's answer.
+
+    Attributes:
+        name: The tool as the model named it.
+        arguments: Its arguments.
+        id: The server's id of the call; empty for a call that was read from text.
+        problem: Why the arguments cannot be read; empty if they can.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    id: str = ""
+    problem: str = ""
+
+
+ToolOutcome = Literal[
+    "answered",
+    "failed",
+    "timed_out",
+    "wrong_arguments",
+    "unknown_tool",
+    "repeated",
+    "rejected",
+    "not_allowed",
+]
+"""How a call of a tool ended. rejected: by a person; not_allowed: a person is needed and cannot be asked."""
+
+
+class ToolResult(NamedTuple):
+    """What a call of a tool returned.
+
+    Attributes:
+        outcome: How it ended.
+        text: The result, or what is wrong; cut to `tool_limits.characters`, without secrets.
+        characters: The length of the whole result.
+        seconds: How long the call took.
+    """
+
+    outcome: ToolOutcome
+    text: str
+    characters: int
+    seconds: float = 0.0
+
+
+ToolDecision: TypeAlias = str | Mapping[str, Any]
+"""A person's decision about a call of a tool: `"approve"`, `{"approve": "session"}` (this tool, in this
+session, whatever its arguments), `{"edit": {arguments}}` or `{"reject": remark}`."""
+
+
 @dataclass(frozen=True)
 class Reply:
     """A model's complete answer.
@@ -477,6 +527,8 @@ class Reply:
     """The id of its call in the transcript; None if that is not kept."""
     key: str = ""
     """The journal's key of its question."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The tools that it calls by its server's API."""
 
     @property
     def prompt_tokens_evaluated(self) -> int | None:

@@ -18,6 +18,7 @@ ROOMS = (
     "inputs",
     "repository",
     "sandbox",
+    "tools",
     "roles",
     "nodes",
     "tasks",
@@ -25,6 +26,7 @@ ROOMS = (
     "testing",
     "sessions",
     "reports",
+    "mcp_server",
     "setup",
     "cli",
 )

@@ -21,11 +21,13 @@ ROOMS = (
     "inputs",
     "repository",
     "sandbox",
+    "tools",
     "roles",
     "tasks",
     "workflows",
     "sessions",
     "reports",
+    "mcp_server",
     "setup",
     "cli",
 )

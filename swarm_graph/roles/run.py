@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.runtime import get_runtime
@@ -20,6 +20,9 @@ from swarm_graph.models.budget import Budget
 from swarm_graph.models.keys import keys_of
 from swarm_graph.models.slots import Slots
 from swarm_graph.state import SwarmContext
+
+if TYPE_CHECKING:
+    from swarm_graph.tools.mcp_servers import McpServers as ToolServers
 
 SIBLING_GRACE_S = 0.02
 """How long a failed branch waits for LangGraph to save what its last sibling returned."""
@@ -94,8 +97,28 @@ class RunContext:
         self.stop = overrides.stop if isinstance(overrides, RunOptions) else StopFlag()
         self.failure: ModelError | None = None
         self.keys = keys_of(config.entries)
+        self._tool_servers: ToolServers | None = None
         self._working = 0
         self._idle = asyncio.Event()
+
+    def tool_servers(self, config: SwarmConfig) -> ToolServers:
+        """The connections to the MCP servers of the configuration; each is made when it is first needed."""
+        if self._tool_servers is None:
+            from swarm_graph.tools.mcp_servers import McpServers  # runs without tools do not need it
+
+            self._tool_servers = McpServers(config.mcp_servers, config.tool_limits)
+        return self._tool_servers
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether there are connections to MCP servers."""
+        return self._tool_servers is not None
+
+    async def close(self) -> None:
+        """End the connections to MCP servers, in the event loop of the nodes."""
+        if self._tool_servers is not None:
+            servers, self._tool_servers = self._tool_servers, None
+            await servers.close()
 
     @asynccontextmanager
     async def branch(self) -> AsyncIterator[None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.types import Command
 
@@ -80,6 +80,9 @@ from swarm_graph.workflows.opening import Prepared
 from swarm_graph.workflows.pauses import Decision, Pause
 from swarm_graph.workflows.run_tests import run_in_thread
 
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
 
 class SwarmCoordinator:
     """Runs workflows, keeps them resumable and writes their files.
@@ -102,6 +105,7 @@ class SwarmCoordinator:
         on_event: OnEvent | None = None,
         config_origin: str | None = None,
         repo: str | Path | Mapping[str, Any] | RepositorySettings | None = None,
+        tools: Mapping[str, Sequence[BaseTool]] | None = None,
     ) -> None:
         """Load the configuration.
 
@@ -116,6 +120,8 @@ class SwarmCoordinator:
             config_origin: The file to record as the origin of a configuration that is already loaded.
             repo: The git repository that the sessions change or review: a folder in it, or an object like
                 `repo` in the configuration, whose place it takes. For a resume: where it lies now.
+            tools: LangChain tools that roles may call, by role, as for `build_graph`. They are not recorded:
+                a resume in another program needs them again.
 
         Raises:
             ConfigError: The configuration, or `repo`, cannot be used.
@@ -130,6 +136,7 @@ class SwarmCoordinator:
             log_to_stderr()
         self.data_dir, self.output_dir, self.output = Path(data_dir), Path(output_dir), output
         self.context, self.on_event = context, on_event
+        self._tools = tools or {}
         self._span_observer = span_observer(self.config)
         self._tasks: dict[str, TaskSpec] = {}
         self._made_from: list[Source] = []
@@ -500,7 +507,7 @@ class SwarmCoordinator:
         Raises:
             ConfigError: A role has no usable model, or pauses have no database to wait in.
         """
-        builder = new_builder(workflow, config or self.config, texts)
+        builder = new_builder(workflow, config or self.config, texts, self._tools)
         # A context may supply the models. If it does not, the first call reports what is missing.
         for role in builder.roles if self.context is None and asks_models else ():
             check_model(self.config.model_for(role))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
@@ -20,6 +20,9 @@ from swarm_graph.tasks.node import CustomState
 from swarm_graph.workflows.builder import GraphBuilder
 from swarm_graph.workflows.graph import SwarmGraph
 
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
 Define = Callable[[GraphBuilder], object]
 """Places and connects the nodes of a workflow."""
 
@@ -29,6 +32,7 @@ def build_graph(
     *,
     config: SwarmConfig | str | Path | Mapping[str, Any] | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
+    tools: Mapping[str, Sequence[BaseTool]] | None = None,
 ) -> SwarmGraph:
     """The compiled LangGraph of a workflow, for synchronous and asynchronous callers.
 
@@ -40,21 +44,29 @@ def build_graph(
             type checkers a name of your own is `OwnWorkflow(name)`.
         config: A SwarmConfig, a path, a dict in the file's shape, or None (see `load_config`).
         checkpointer: Any LangGraph checkpointer. The one of `open_checkpointer` also records sessions.
+        tools: LangChain tools (`@tool`, `BaseTool`) that roles may call, by role; those that `tools` in the
+            configuration names come in addition.
 
     Raises:
         InputError: There is no such workflow.
         ConfigError: The configuration, a prompt, or a role or workflow of your own cannot be used.
     """
-    return new_builder(workflow, load_config(config)).build(workflow, checkpointer)
+    return new_builder(workflow, load_config(config), tools=tools).build(workflow, checkpointer)
 
 
-def new_builder(workflow: str, config: SwarmConfig, texts: Mapping[str, str] | None = None) -> GraphBuilder:
+def new_builder(
+    workflow: str,
+    config: SwarmConfig,
+    texts: Mapping[str, str] | None = None,
+    tools: Mapping[str, Sequence[BaseTool]] | None = None,
+) -> GraphBuilder:
     """The graph of a workflow, not yet compiled: `build` does that. Raises what `build_graph` raises.
 
     Args:
         workflow: As for `build_graph`.
         config: The configuration.
         texts: Texts of prompts, by name or path, in place of those of the files.
+        tools: LangChain tools of the user's own, by role.
     """
     if workflow not in config.workflow_names:
         known = ", ".join(config.workflow_names)
@@ -66,7 +78,7 @@ def new_builder(workflow: str, config: SwarmConfig, texts: Mapping[str, str] | N
         config = config.without_repo()
     if not config.features.langsmith:
         _switch_off_langsmith()
-    bindings = Bindings(config, texts or {})
+    bindings = Bindings(config, texts or {}, tools or {})
     bindings.roles.load()
     if workflow in config.workflows:
         return _own_workflow(workflow, bindings)

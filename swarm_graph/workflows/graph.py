@@ -111,7 +111,13 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         prepared = input if isinstance(input, Prepared) else self.prepare(input, options)
         with self._recorder(thread) as recorder:
             opened = self._opened(prepared, thread, recorder, options)
-            yield from super().stream(opened.input, thread.config, context=cast("Any", opened.run), **kwargs)
+            try:
+                yield from super().stream(
+                    opened.input, thread.config, context=cast("Any", opened.run), **kwargs
+                )
+            finally:
+                if opened.run.has_servers:
+                    aio.run(opened.run.close())
 
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, *, context: Context = None, **kwargs: Any
@@ -122,6 +128,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             async with openings():
                 recorder = await stack.enter_async_context(self._recorder(thread))
                 opened = await self._aopened(prepared, thread, recorder, options)
+                stack.push_async_callback(opened.run.close)
             stream: Any = super().astream(
                 opened.input, thread.config, context=cast("Any", opened.run), **kwargs
             )

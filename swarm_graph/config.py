@@ -430,11 +430,24 @@ def _resolve_paths(file: Path, data: dict[str, Any]) -> None:
     _resolve_models(here, data)
     if isinstance(repo := data.get("repo"), dict) and isinstance(path := repo.get("path"), str) and path:
         repo["path"] = absolute_file(path, here)
+    _resolve_servers(here, data.get("mcp_servers"))
     if isinstance(roles := data.get("roles"), Mapping):
         data["roles"] = {
             name: str(here / role) if isinstance(role, str) and is_yaml(role) else role
             for name, role in roles.items()
         }
+
+
+def _resolve_servers(here: Path, servers: Any) -> None:
+    """Make the folders of MCP servers absolute."""
+    for server in servers.values() if isinstance(servers, Mapping) else ():
+        if not isinstance(server, dict):
+            continue
+        if isinstance(folder := server.get("cwd"), str):
+            server["cwd"] = absolute_file(folder, here)
+        for name in ("folders", "readable"):
+            if isinstance(folders := server.get(name), list):
+                server[name] = [absolute_file(one, here) if isinstance(one, str) else one for one in folders]
 
 
 def _resolve_models(here: Path, data: dict[str, Any]) -> None:

@@ -82,7 +82,13 @@ def read_source(source: str | Path | Mapping[str, Any] | None, environ: Mapping[
 
 
 def source_path(source: str | Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The config file: the given one, else the one in SWARM_CONFIG, else ./config.json if it exists."""
+    """The config file: the given one, else the one in SWARM_CONFIG, else ./config.json if it exists.
+
+    Raises:
+        ConfigError: The source is neither a path nor a text.
+    """
+    if source is not None and not isinstance(source, (str, Path)):
+        raise ConfigError(f"expected a config file, a dict or a SwarmConfig, found {type(source).__name__}")
     if source is None:
         source = environ.get("SWARM_CONFIG") or ("config.json" if Path("config.json").is_file() else None)
     return Path(source) if source else None
@@ -170,7 +176,8 @@ def first_problem(error: ValidationError) -> Problem:
     value = errors[path][0]["input"]
     # A key in the place of a variable's name, or in a URL, must not reach a terminal or a log.
     is_url = path[-1:] in (("url",), ("proxy",), ("otlp_endpoint",))
-    may_be_secret = path[-1:] == ("api_key_env",) or bool(set("@?#;%" if is_url else "@") & set(str(value)))
+    is_variable = path[-1:] in (("api_key_env",), ("token_env",)) or "env" in path
+    may_be_secret = is_variable or bool(set("@?#;%" if is_url else "@") & set(str(value)))
     quoted = "" if isinstance(value, dict) or may_be_secret else f"{_shortened(value)} is not allowed: "
     others = sum(path[: len(other)] != other for other in errors)
     return Problem(path, f"{quoted}{message}" + (f" (and {others} more)" if others else ""))

@@ -464,3 +464,39 @@ def test_entries_may_have_other_names_than_roles() -> None:
     entries = {name: {"url": "http://localhost:1/v1", "model": name} for name in ("coder", "coder_2", "fast")}
     models = load_config({"model_config": {"mode": "multi", "multi_model": entries}}, environ={}).models
     assert list(models.multi_model) == ["coder", "coder_2", "fast"]
+
+
+def test_the_folders_of_a_server_begin_at_the_config_file(tmp_path: Path) -> None:
+    server = {"command": "files", "cwd": "work", "folders": ["plant"], "readable": ["/srv/procedures"]}
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"mcp_servers": {"files": server}}))
+    found = load_config(file, environ={}).mcp_servers["files"]
+    assert (found.cwd, found.folders) == (str(tmp_path / "work"), [str(tmp_path / "plant")])
+    assert found.readable == ["/srv/procedures"]
+
+
+@pytest.mark.parametrize(
+    ("server", "problem"),
+    [
+        ({}, "expected either a command or a url"),
+        ({"command": "a", "url": "http://127.0.0.1:1/mcp"}, "expected either a command or a url"),
+        ({"url": "http://127.0.0.1:1/mcp", "args": ["x"]}, "expected no args with a url"),
+        ({"command": "a", "token_env": "TOKEN"}, "expected no token_env with a command"),
+        ({"command": "a", "env": {"API_KEY": "s3cret-value"}}, "expected ${API_KEY} as the value"),
+        ({"url": "http://me:s3cret-value@127.0.0.1:1/mcp"}, "expected no password in the URL"),
+        ({"url": "http://127.0.0.1:1/mcp", "token_env": "s3cret-value"}, "not a token itself"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_refused_without_its_secret(
+    server: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config({"mcp_servers": {"files": server}}, environ={})
+    assert problem in str(caught.value)
+    assert "s3cret-value" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", [[1], 5, b"config.json", object()])
+def test_what_is_no_configuration_is_refused(source: Any) -> None:
+    with pytest.raises(ConfigError, match="expected a config file, a dict or a SwarmConfig, found "):
+        load_config(source)

@@ -7,7 +7,7 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from swarm_graph.errors import RepositoryError
-from swarm_graph.repository.source_text import decode, encode, encoding_of
+from swarm_graph.repository.source_text import decode, encode
 
 LINES = st.lists(
     st.tuples(st.text("ab é→", max_size=4), st.sampled_from(["\n", "\r\n", "\r"])), max_size=12
@@ -89,11 +89,6 @@ def test_a_text_in_an_older_encoding_is_read_and_stays_in_it() -> None:
 def test_a_character_that_the_encoding_lacks_is_refused() -> None:
     with pytest.raises(RepositoryError, match=r"holds '\\u2192', which the file's encoding, .* lacks"):
         encode("→", "Größe über alles, für Jürgen\n".encode("cp1252") * 5)
-
-
-def test_encodings_have_names() -> None:
-    assert encoding_of(b"a") == "UTF-8"
-    assert encoding_of(codecs.BOM_UTF16_LE + "a".encode("utf-16-le")) == "UTF-16-LE"
 
 
 def test_a_large_file_with_mixed_line_ends_takes_bounded_time() -> None:

@@ -56,11 +56,6 @@ def encode(text: str, original: bytes | None) -> bytes:
     return mark + _encoded(_with_line_ends(_LINE_END.sub("\n", text), old), encoding)
 
 
-def encoding_of(data: bytes) -> str:
-    """The name of the encoding of a text file, for people."""
-    return codecs.lookup(_encoding(data)[1]).name.upper()
-
-
 def _text(data: bytes) -> str | None:
     """The text of a file with its own line ends; None for a binary file."""
     mark, encoding = _encoding(data)

@@ -70,12 +70,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True, hide_input_in_errors=False)
 
 
-def validated_url(url: str, example: str) -> str:
+def validated_url(url: str, example: str, key_setting: str = "api_key_env") -> str:
     """The same URL, checked: http or https, with a host, and no part that could hold a key; or empty.
 
     Args:
         url: The URL to check.
         example: A valid URL for the message.
+        key_setting: The setting that names the variable with the key, for the message.
 
     Raises:
         ValueError: The URL is not valid; the message says what was expected.
@@ -87,11 +88,11 @@ def validated_url(url: str, example: str) -> str:
     decoded = _decoded(urlunsplit(parts._replace(scheme="")))
     if re.search("//[^/]*@", decoded):
         raise ValueError(
-            "expected no password in the URL; put a key into the variable that api_key_env names"
+            f"expected no password in the URL; put a key into the variable that {key_setting} names"
         )
     if found := re.search("[?#;](?=.)", decoded):
         raise ValueError(
-            f"expected no '{found[0]}' in the URL; put a key into the variable that api_key_env names"
+            f"expected no '{found[0]}' in the URL; put a key into the variable that {key_setting} names"
         )
     _ = parts.port  # raises ValueError for a port above 65535
     return url

@@ -6,12 +6,16 @@ from the counts of earlier prompts to the same model.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
+
+Tools = Sequence[Mapping[str, Any]]
+"""The tools that a request offers, in OpenAI's form."""
 
 MAX_TOKENS_PER_BYTE = 1 / 3
 """More than prose and code take: English has about 0.25, code 0.3. Tables of numbers take up to 0.9."""
@@ -55,9 +59,19 @@ def estimated_tokens(text: str) -> int:
     return round(single + (len(text.encode(errors="replace")) - single) * MAX_TOKENS_PER_BYTE)
 
 
-def prompt_bytes(messages: Sequence[BaseMessage]) -> int:
-    """The UTF-8 bytes of a prompt's texts."""
-    return sum(len(message.text.encode(errors="replace")) for message in messages)
+def text_of(message: BaseMessage) -> str:
+    """All that a message says: its text, and the calls of tools in it."""
+    calls = getattr(message, "tool_calls", None)
+    if not calls:
+        return str(message.text)
+    said = [json.dumps({"tool": call["name"], "arguments": call["args"]}) for call in calls]
+    return "\n".join(filter(None, [message.text, *said]))
+
+
+def prompt_bytes(messages: Sequence[BaseMessage], tools: Tools = ()) -> int:
+    """The UTF-8 bytes of a prompt's texts, and of the tools that it offers."""
+    texts = sum(len(text_of(message).encode(errors="replace")) for message in messages)
+    return texts + (len(json.dumps(tools)) if tools else 0)
 
 
 def room_for_answer(max_tokens: int | None) -> int:

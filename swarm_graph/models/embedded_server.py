@@ -32,7 +32,7 @@ GRACE_S = 3.0
 """How long a server waits for the next user: commands of a script follow each other."""
 GRACE_POLL_S = 0.1
 MAX_LOG_BYTES = 1_000_000
-"""A longer log becomes `log.1`, in place of the older one."""
+"""A longer log becomes `log.1` (its name and `.1`), in place of the older one."""
 HTTP_THREADS = 64
 """With fewer than there are connections, new ones wait for 5 s."""
 PR_SET_PDEATHSIG = 1
@@ -101,7 +101,7 @@ def _stays_unused(users: int) -> bool:
 
 
 class Log:
-    """What llama.cpp writes to stderr, as a file with a bound."""
+    """What a server writes to stderr, as a file with a bound."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -121,9 +121,13 @@ class Log:
         with suppress(OSError):
             if os.fstat(self._file).st_size > MAX_LOG_BYTES:
                 os.close(self._file)
-                self._path.replace(self._path.with_name("log.1"))
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
                 self._open()
             os.write(self._file, line)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
 
     def _open(self) -> None:
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)

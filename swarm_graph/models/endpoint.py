@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
-from swarm_graph.models.pool import ModelPool, PromptSize
+from swarm_graph.models.context_window import Tools
+from swarm_graph.models.pool import ModelPool, PromptSize, ToolMode
 from swarm_graph.models.slots import Slots, named_slots
 from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate
 from swarm_graph.settings import AgentParameters, ModelEntry
@@ -35,11 +37,11 @@ class Endpoint(Protocol):
         """The limits on calls in flight to its server, and to all servers."""
 
     async def prompt_size(
-        self, messages: list[BaseMessage], parameters: AgentParameters
+        self, messages: list[BaseMessage], parameters: AgentParameters, tools: Tools = ()
     ) -> PromptSize | None:
-        """The size of a prompt; None when the context of the model is unknown."""
+        """The size of a prompt with the tools that it offers; None when the model's context is unknown."""
 
-    async def cut_prompt(self, messages: list[BaseMessage], tokens: int) -> int:
+    async def cut_prompt(self, messages: list[BaseMessage], tokens: int, tools: Tools = ()) -> int:
         """The tokens of a prompt that the server cut to `tokens` without an error; 0 when it read all."""
 
     async def chat_template(self) -> ChatTemplate:
@@ -50,6 +52,9 @@ class Endpoint(Protocol):
 
     def refuse(self, field: str) -> None:
         """Leave a request field out from now on."""
+
+    async def tool_mode(self, find: Callable[[], Awaitable[ToolMode]]) -> ToolMode:
+        """How the model calls tools; `find` asks it, if that is not known yet."""
 
 
 class ConfiguredEndpoint:
@@ -77,12 +82,12 @@ class ConfiguredEndpoint:
         return slots if number is None else [named_slots(f"{self.entry.server} slot {number}", 1), *slots]
 
     async def prompt_size(
-        self, messages: list[BaseMessage], parameters: AgentParameters
+        self, messages: list[BaseMessage], parameters: AgentParameters, tools: Tools = ()
     ) -> PromptSize | None:
-        return await self._pool.prompt_size(self.entry, messages, parameters)
+        return await self._pool.prompt_size(self.entry, messages, parameters, tools)
 
-    async def cut_prompt(self, messages: list[BaseMessage], tokens: int) -> int:
-        return await self._pool.truncated_prompt_tokens(self.entry, messages, tokens)
+    async def cut_prompt(self, messages: list[BaseMessage], tokens: int, tools: Tools = ()) -> int:
+        return await self._pool.truncated_prompt_tokens(self.entry, messages, tokens, tools)
 
     async def chat_template(self) -> ChatTemplate:
         return (await self._pool.capacity(self.entry)).chat_template
@@ -92,6 +97,9 @@ class ConfiguredEndpoint:
 
     def refuse(self, field: str) -> None:
         self._pool.mark_refused(self.entry, field)
+
+    async def tool_mode(self, find: Callable[[], Awaitable[ToolMode]]) -> ToolMode:
+        return await self._pool.tool_mode(self.entry, find)
 
 
 class SuppliedEndpoint:
@@ -116,10 +124,12 @@ class SuppliedEndpoint:
     async def slots(self) -> list[Slots]:
         return []
 
-    async def prompt_size(self, messages: list[BaseMessage], parameters: AgentParameters) -> None:
+    async def prompt_size(
+        self, messages: list[BaseMessage], parameters: AgentParameters, tools: Tools = ()
+    ) -> None:
         return None
 
-    async def cut_prompt(self, messages: list[BaseMessage], tokens: int) -> int:
+    async def cut_prompt(self, messages: list[BaseMessage], tokens: int, tools: Tools = ()) -> int:
         return 0
 
     async def chat_template(self) -> ChatTemplate:
@@ -130,3 +140,6 @@ class SuppliedEndpoint:
 
     def refuse(self, field: str) -> None:
         self._pool.mark_refused(self.entry, field)
+
+    async def tool_mode(self, find: Callable[[], Awaitable[ToolMode]]) -> ToolMode:
+        return await find()

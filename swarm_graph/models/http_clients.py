@@ -162,7 +162,7 @@ class _Connector(aiohttp.TCPConnector):
     """Notes whether a connection has served an earlier request."""
 
     def __init__(self) -> None:
-        super().__init__(limit=0, keepalive_timeout=KEEPALIVE_S, ssl=_trusted())
+        super().__init__(limit=0, keepalive_timeout=KEEPALIVE_S, ssl=trusted_certificates())
         self._used: WeakSet[Any] = WeakSet()
 
     async def connect(self, req: Any, *args: Any, **kwargs: Any) -> Connection:
@@ -175,7 +175,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 @cache
-def _trusted() -> ssl.SSLContext | bool:
+def trusted_certificates() -> ssl.SSLContext | bool:
     """The certificates that the operating system trusts; aiohttp's default on Linux (`SSL_CERT_FILE`)."""
     if sys.platform not in ("darwin", "win32"):
         return True

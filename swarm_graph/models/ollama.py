@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import ToolCallChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_ollama import ChatOllama
 from pydantic import PrivateAttr, model_validator
@@ -21,11 +23,17 @@ from swarm_graph.models.stream import Delta, normal_reason
 from swarm_graph.models.wire import ErrorInStream, Lines, UnreadableStream, json_object
 from swarm_graph.settings import AgentParameters, ModelEntry
 
+if TYPE_CHECKING:
+    from swarm_graph.models.tool_parts import CallParts
+
 CACHED = "prompt_eval_cached_count"
 """How much of the prompt the server's cache held, said by Ollama 0.33 and later."""
 COUNTS = ("prompt_eval_count", "eval_count", CACHED)
+TOOLS = "tools"
+"""Where a line that was read has its parts of calls."""
 
 Line = dict[str, Any]
+Tools = tuple[ToolCallChunk, ...]
 
 
 class OllamaChat(ChatOllama, DirectChatModel):
@@ -51,8 +59,11 @@ class OllamaChat(ChatOllama, DirectChatModel):
     async def _aiterate_over_stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
-        kwargs = {**kwargs, "reasoning": True}
+        calls: deque[Tools] = deque()
+        kwargs = {**kwargs, "reasoning": True, "calls": calls}
         async for chunk in super()._aiterate_over_stream(messages, stop, **kwargs):
+            if tools := calls.popleft():
+                chunk.message += AIMessageChunk(content="", tool_call_chunks=list(tools))
             if usage := _usage(chunk.generation_info or {}):
                 cast("AIMessageChunk", chunk.message).usage_metadata = usage
             yield chunk
@@ -60,11 +71,16 @@ class OllamaChat(ChatOllama, DirectChatModel):
     async def _acreate_chat_stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
     ) -> AsyncIterator[Mapping[str, Any] | str]:
-        """The lines of an answer as ChatOllama reads them; an empty one for bytes that complete none."""
+        """The lines of an answer as ChatOllama reads them; an empty one for bytes that complete none.
+
+        The tools that they call go into `calls`: ChatOllama raises where their arguments cannot be read.
+        """
+        calls: deque[Tools] = kwargs.pop("calls")
         async with aclosing(self._lines(self._payload(messages, stop, **kwargs))) as parts:
             async for lines in parts:
                 for line in lines or [{}]:
-                    yield line
+                    calls.append(line.get(TOOLS, ()))
+                    yield {name: value for name, value in line.items() if name != TOOLS}
 
     def _payload(
         self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
@@ -80,7 +96,8 @@ class OllamaChat(ChatOllama, DirectChatModel):
 
 def _delta(line: Line) -> Delta:
     message = line["message"]
-    return Delta(message["content"], message.get("thinking", ""), line["done_reason"] or "", _usage(line))
+    reason, tools = line["done_reason"] or "", line.get(TOOLS, ())
+    return Delta(message["content"], message.get("thinking", ""), reason, _usage(line), tools)
 
 
 def _usage(line: Mapping[str, Any]) -> UsageMetadata | None:
@@ -106,6 +123,7 @@ class LineReader:
     def __init__(self) -> None:
         self._lines = Lines()
         self._begun = False
+        self._calls: CallParts | None = None
 
     def feed(self, data: bytes) -> Iterator[Line]:
         """The lines that more bytes complete.
@@ -137,7 +155,8 @@ class LineReader:
         message = document.get("message")
         said = message if isinstance(message, dict) else {}
         texts = {key: value for key in ("content", "thinking") if isinstance(value := said.get(key), str)}
-        self._begun = self._begun or any(texts.values())
+        tools = self._tools(said)
+        self._begun = self._begun or any(texts.values()) or bool(tools)
         line = {
             name: value
             for name, value in document.items()
@@ -145,8 +164,18 @@ class LineReader:
         }
         done = document.get("done") is True
         reason = (normal_reason(document.get("done_reason")) or "stop") if done else None
-        if reason != "load" or texts.get("content", "").strip():  # else the model was loaded, not asked
-            yield {**line, "message": {"content": "", **texts}, "done": done, "done_reason": reason}
+        if reason == "load" and not (texts.get("content", "").strip() or tools):
+            return  # the model was loaded, not asked
+        called = {TOOLS: tools} if tools else {}
+        yield {**line, "message": {"content": "", **texts}, "done": done, "done_reason": reason, **called}
+
+    def _tools(self, said: dict[str, Any]) -> Tools:
+        if not said.get("tool_calls"):
+            return ()
+        from swarm_graph.models.tool_parts import CallParts, parts_of  # roles without tools do not need it
+
+        self._calls = self._calls or CallParts()
+        return self._calls.add(parts_of(said))
 
 
 def chat_model(

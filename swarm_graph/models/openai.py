@@ -17,7 +17,7 @@ from pydantic import PrivateAttr
 from swarm_graph.models.answer import Deltas, DirectChatModel
 from swarm_graph.models.http_clients import Address, read
 from swarm_graph.models.keys import api_key
-from swarm_graph.models.openai_chunks import Chunk, ChunkReader, MakePart, Part, Usage, chunk_of
+from swarm_graph.models.openai_chunks import Chunk, ChunkReader, MakePart, Part, Tools, Usage, chunk_of
 from swarm_graph.models.request import reasoning_field
 from swarm_graph.models.stream import Delta
 from swarm_graph.settings import AgentParameters, ModelEntry
@@ -86,8 +86,8 @@ class OpenAIChat(ChatOpenAI, DirectChatModel):
         return converted
 
 
-def _delta(text: str, thoughts: str, reason: str, usage: Usage | None, _model: Any) -> Delta:
-    return Delta(text, thoughts, reason, _create_usage_metadata(usage) if usage else None)
+def _delta(text: str, thoughts: str, reason: str, usage: Usage | None, _model: Any, tools: Tools) -> Delta:
+    return Delta(text, thoughts, reason, _create_usage_metadata(usage) if usage else None, tools)
 
 
 def chat_address(base_url: str, key: str, proxy: str | None = None) -> Address:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from math import inf
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+from langchain_core.messages.tool import ToolCallChunk
 
 from swarm_graph.models.sse import Event, EventReader
 from swarm_graph.models.stream import normal_reason
 from swarm_graph.models.wire import ErrorInStream, UnreadableStream, error_in, json_object
 
+if TYPE_CHECKING:
+    from swarm_graph.models.tool_parts import CallParts
+
 Chunk = dict[str, Any]
 Usage = dict[str, Any]
 Part = TypeVar("Part")
-MakePart: TypeAlias = Callable[[str, str, str, Usage | None, Any], Part]
-"""Makes a part of an answer from a chunk's text, thoughts, finish reason, counts and model."""
+Tools = tuple[ToolCallChunk, ...]
+MakePart: TypeAlias = Callable[[str, str, str, Usage | None, Any, Tools], Part]
+"""Makes a part of an answer from a chunk's text, thoughts, finish reason, counts, model and calls."""
 
 THOUGHT_FIELDS = ("reasoning_content", "reasoning")
 """The first in llama.cpp, LM Studio and DeepSeek, the second in vLLM."""
@@ -25,11 +31,23 @@ MAX_PARTS_DEPTH = 8
 DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
-def chunk_of(text: str, thoughts: str, reason: str, usage: Usage | None, model: Any) -> Chunk:
+def chunk_of(
+    text: str, thoughts: str, reason: str, usage: Usage | None, model: Any, tools: Tools = ()
+) -> Chunk:
     """A chunk as LangChain reads it: `choices` with one choice or none, and `usage`."""
-    if not (text or thoughts or reason):
+    if not (text or thoughts or reason or tools):
         return {"choices": [], "usage": usage}
-    delta = {"role": "assistant", "content": text, "reasoning_content": thoughts}
+    delta: dict[str, Any] = {"role": "assistant", "content": text, "reasoning_content": thoughts}
+    if tools:
+        delta["tool_calls"] = [
+            {
+                "index": part["index"],
+                "id": part["id"],
+                "type": "function",
+                "function": {"name": part["name"], "arguments": part["args"]},
+            }
+            for part in tools
+        ]
     choice = {"index": 0, "delta": delta, "finish_reason": reason or None}
     return {"choices": [choice], "usage": usage, "model": model}
 
@@ -37,7 +55,7 @@ def chunk_of(text: str, thoughts: str, reason: str, usage: Usage | None, model: 
 class ChunkReader(Generic[Part]):
     """Reads chunks as the bytes of an answer arrive: `[DONE]`, null deltas, whole answers, errors and all.
 
-    A chunk that says nothing makes no part. Tool calls are dropped, because no role offers tools.
+    A chunk that says nothing makes no part.
 
     Args:
         part: Makes a part of the answer. The finish reason is empty while the answer goes on.
@@ -54,6 +72,7 @@ class ChunkReader(Generic[Part]):
         self._said = False
         self._ended = False
         self._reason = ""
+        self._calls: CallParts | None = None
 
     def feed(self, data: bytes) -> Iterator[Part]:
         """The parts of the answer that more bytes complete.
@@ -82,7 +101,7 @@ class ChunkReader(Generic[Part]):
         self.done = True
         if self._ended or not self._begun:
             return None
-        return self._part("", "", self._reason or "stop", None, None)
+        return self._part("", "", self._reason or "stop", None, None, ())
 
     def _read(self, document: dict[str, Any], event: Event) -> Part | None:
         if document.get("error") or document.get("object") == "error":
@@ -93,32 +112,35 @@ class ChunkReader(Generic[Part]):
         if not isinstance(choice, dict):
             if event.is_body:
                 raise UnreadableStream(f"no answer in {str(document)[:80]!r}")
-            return self._part("", "", "", usage, None) if usage else None
+            return self._part("", "", "", usage, None, ()) if usage else None
         if error := choice.get("error"):
             raise ErrorInStream(error, begun=self._said)
         self._begun = True
-        text, thoughts = self._texts(choice)
-        self._said = self._said or bool(text or thoughts)
+        said = self._said_in(choice)
+        text, thoughts = _texts(said)
+        tools = self._tools(said)
+        self._said = self._said or bool(text or thoughts or tools)
         reason = self._reason_of(choice, is_body=event.is_body)
-        self._ended = bool(reason) or (self._ended and not (text.strip() or thoughts.strip()))
-        if not (text or thoughts or reason or usage):
+        self._ended = bool(reason) or (self._ended and not (text.strip() or thoughts.strip() or tools))
+        if not (text or thoughts or reason or usage or tools):
             return None
-        return self._part(text, thoughts, reason, usage, document.get("model"))
+        return self._part(text, thoughts, reason, usage, document.get("model"), tools)
 
-    def _texts(self, choice: dict[str, Any]) -> tuple[str, str]:
-        """What a choice says: the text of the answer, and thoughts."""
+    def _said_in(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """The delta or the message of a choice."""
         said = choice.get("delta")
         if not isinstance(said, dict):
             # A whole message is the answer, unless it repeats at the end what came in pieces.
             said = {} if self._said else choice.get("message")
-        if not isinstance(said, dict):
-            said = {"content": choice.get("text")}
-        content = said.get("content")
-        text, thoughts = (content, "") if isinstance(content, str) else _text_and_thoughts(content)
-        for name in THOUGHT_FIELDS:
-            if value := said.get(name):
-                return text, thoughts + "".join(_text_and_thoughts(value))
-        return text, thoughts
+        return said if isinstance(said, dict) else {"content": choice.get("text")}
+
+    def _tools(self, said: dict[str, Any]) -> Tools:
+        if not (said.get("tool_calls") or said.get("function_call")):
+            return ()
+        from swarm_graph.models.tool_parts import CallParts, parts_of  # roles without tools do not need it
+
+        self._calls = self._calls or CallParts()
+        return self._calls.add(parts_of(said))
 
     def _reason_of(self, choice: dict[str, Any], *, is_body: bool) -> str:
         given = choice.get("finish_reason")
@@ -127,6 +149,16 @@ class ChunkReader(Generic[Part]):
             reason = "stop"
         self._reason = reason or self._reason
         return reason
+
+
+def _texts(said: dict[str, Any]) -> tuple[str, str]:
+    """What a delta or a message says: the text of the answer, and thoughts."""
+    content = said.get("content")
+    text, thoughts = (content, "") if isinstance(content, str) else _text_and_thoughts(content)
+    for name in THOUGHT_FIELDS:
+        if value := said.get(name):
+            return text, thoughts + "".join(_text_and_thoughts(value))
+    return text, thoughts
 
 
 def _documents(event: Event, *, begun: bool) -> Iterable[dict[str, Any] | None]:

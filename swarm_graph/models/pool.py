@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 from zlib import crc32
 
@@ -15,7 +17,14 @@ from langchain_core.messages import BaseMessage
 
 from swarm_graph.config import SwarmConfig
 from swarm_graph.models.capacity import Capacity, server_capacity, slot_limit
-from swarm_graph.models.context_window import MESSAGE_TOKENS, TokenEstimator, prompt_bytes, room_for_answer
+from swarm_graph.models.context_window import (
+    MESSAGE_TOKENS,
+    TokenEstimator,
+    Tools,
+    prompt_bytes,
+    room_for_answer,
+    text_of,
+)
 from swarm_graph.models.keys import api_key, check_chats
 from swarm_graph.models.request import without_refused
 from swarm_graph.models.slots import Slots, connection_slots, named_slots
@@ -31,6 +40,9 @@ CAPACITY_TTL_S = 60.0
 """How long a server's capacity is trusted before it is probed again."""
 DOWN_S = 60.0
 """How long a failed model is skipped when it has a fallback."""
+
+ToolMode = Literal["native", "action", "text"]
+"""How a model calls tools: by its server's API, as an action that a schema binds, or in its text."""
 
 T = TypeVar("T")
 _PerLoop = WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, T]]
@@ -74,6 +86,8 @@ class ModelPool:
         self._outages: dict[str, _Outage] = {}
         self._refused_fields: dict[str, set[str]] = {}
         self._embedded: dict[str, tuple[ModelEntry, SharedServer]] = {}
+        self._tool_modes: dict[str, ToolMode] = {}
+        self._tool_probes: _PerLoop[asyncio.Lock] = WeakKeyDictionary()
 
     async def chat(
         self, entry: ModelEntry, parameters: AgentParameters, left_out: AbstractSet[str] = frozenset()
@@ -197,7 +211,11 @@ class ModelPool:
     # --- the context window ----------------------------------------------------------------------
 
     async def prompt_size(
-        self, entry: ModelEntry, messages: list[BaseMessage], parameters: AgentParameters
+        self,
+        entry: ModelEntry,
+        messages: list[BaseMessage],
+        parameters: AgentParameters,
+        tools: Tools = (),
     ) -> PromptSize | None:
         """A prompt's tokens, and how many its model's context has room for; None for an unknown context.
 
@@ -208,8 +226,9 @@ class ModelPool:
             entry: The model.
             messages: The prompt.
             parameters: The role's; `max_tokens` and `num_ctx` count.
+            tools: The tools that the request offers.
         """
-        capacity, size = await self.capacity(entry), prompt_bytes(messages)
+        capacity, size = await self.capacity(entry), prompt_bytes(messages, tools)
         if capacity.context is None:
             return None
         role_context = parameters.num_ctx or 0 if capacity.num_ctx else 0
@@ -217,26 +236,27 @@ class ModelPool:
         template = MESSAGE_TOKENS * len(messages)
         if size + template <= room:
             return PromptSize(size + template, room)
-        counted = await self._count_tokens(entry, capacity, messages)
+        counted = await self._count_tokens(entry, capacity, messages, tools)
         if counted is None:
             counted = self._token_estimator(entry).at_most(size)
         return PromptSize(counted + template, room)
 
     async def _count_tokens(
-        self, entry: ModelEntry, capacity: Capacity, messages: list[BaseMessage]
+        self, entry: ModelEntry, capacity: Capacity, messages: list[BaseMessage], tools: Tools
     ) -> int | None:
         """The tokens by the server's own count; None when it has no tokenizer or does not answer."""
         if not capacity.counts_tokens:
             return None
         from swarm_graph.models.probe import count_tokens
 
-        text, entry = "\n".join(message.text for message in messages), await self._served(entry)
+        texts = [text_of(message) for message in messages] + ([json.dumps(tools)] if tools else [])
+        text, entry = "\n".join(texts), await self._served(entry)
         return await count_tokens(
             f"{entry.url.removesuffix('/v1')}/tokenize", text, key=api_key(entry), proxy=self._proxy(entry)
         )
 
     async def truncated_prompt_tokens(
-        self, entry: ModelEntry, messages: list[BaseMessage], tokens: int
+        self, entry: ModelEntry, messages: list[BaseMessage], tokens: int, tools: Tools = ()
     ) -> int:
         """The estimated tokens of a prompt that the server truncated silently; 0 when it read all of it.
 
@@ -246,10 +266,11 @@ class ModelPool:
             entry: The model.
             messages: The prompt.
             tokens: Prompt tokens that the server counted.
+            tools: The tools that the request offered.
         """
         if entry.api_type == "simulated":
             return 0
-        estimator, size = self._token_estimator(entry), prompt_bytes(messages)
+        estimator, size = self._token_estimator(entry), prompt_bytes(messages, tools)
         expected = estimator.at_least(size)
         if tokens >= expected:
             estimator.learn(size, tokens)
@@ -282,6 +303,22 @@ class ModelPool:
     def mark_refused(self, entry: ModelEntry, field: str) -> None:
         """Leave a field out of all further requests to a model."""
         self._refused_fields.setdefault(_model_key(entry), set()).add(field)
+
+    # --- how models call tools -------------------------------------------------------------------
+
+    async def tool_mode(self, entry: ModelEntry, find: Callable[[], Awaitable[ToolMode]]) -> ToolMode:
+        """How a model calls tools; found out once in a process, by the first role that needs it.
+
+        Args:
+            entry: The model.
+            find: Asks the model.
+        """
+        key = _model_key(entry)
+        locks = self._tool_probes.setdefault(asyncio.get_running_loop(), {})
+        async with locks.setdefault(key, asyncio.Lock()):
+            if key not in self._tool_modes:
+                self._tool_modes[key] = await find()
+        return self._tool_modes[key]
 
 
 def _model_key(entry: ModelEntry) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -11,15 +11,23 @@ from langchain_core.language_models import BaseChatModel
 
 from swarm_graph.errors import ModelError
 from swarm_graph.models.failures import is_overflow
+from swarm_graph.models.wire import IN_ANSWER
 from swarm_graph.settings import AgentParameters, ModelEntry
 
 REFUSAL_STATUS = frozenset({400, 422, 500, 501})
 """Statuses with which servers refuse a field."""
 SCHEMA = "response_format"
 """The JSON schema of an answer; Ollama calls it `format`."""
+TOOLS = "tools"
+"""The tools that an answer may call."""
 REASONING_FIELDS = frozenset({"chat_template_kwargs", "reasoning_effort", "think"})
 """The parameter `reasoning`, as it is sent."""
-SUSPECTS = (frozenset({SCHEMA}), REASONING_FIELDS, frozenset({"stream_options", "top_p", "seed"}))
+SUSPECTS = (
+    frozenset({SCHEMA}),
+    REASONING_FIELDS,
+    frozenset({"stream_options", "top_p", "seed"}),
+    frozenset({TOOLS}),
+)
 """Fields that a request can do without, those first that servers refuse most often."""
 WORDS = {
     SCHEMA: (
@@ -32,6 +40,7 @@ WORDS = {
     ),
     "chat_template_kwargs": ("chat_template_kwargs", "enable_thinking"),
     "think": ("think", "thinking"),
+    TOOLS: ("tools?", "tool_choice", "tool_calls?", "functions?", "function_call"),
 }
 """How servers name a field that they refuse, if not by its name."""
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_new_tokens", "n_predict", "num_predict")
@@ -39,16 +48,20 @@ TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_new_tokens", "n_pred
 
 
 def optional_fields(
-    entry: ModelEntry, parameters: AgentParameters, schema: dict[str, Any] | None
+    entry: ModelEntry,
+    parameters: AgentParameters,
+    schema: dict[str, Any] | None,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> frozenset[str]:
     """The fields of a request that it can do without.
 
     Args:
-        entry: The model; a supplied one takes only the schema.
+        entry: The model; a supplied one takes only the schema and the tools.
         parameters: How it samples. Fields of `extra_body` are the user's own and stay.
         schema: The JSON schema that binds the answer; None for a free answer.
+        tools: The tools that the answer may call.
     """
-    names = {SCHEMA} if schema else set()
+    names = ({SCHEMA} if schema else set()) | ({TOOLS} if tools else set())
     if entry.api_type != "simulated":
         names |= {name for name in ("seed", "top_p") if getattr(parameters, name) is not None}
         if entry.api_type == "ollama":
@@ -105,7 +118,9 @@ class FieldTrial:
         Raises:
             ModelError: No field is to blame, or all have been tried.
         """
-        if error.status not in REFUSAL_STATUS or is_overflow(error.detail):
+        # Some servers fail in the middle of an answer when they cannot parse a call.
+        fails_at_calls = error.status == IN_ANSWER and _named_field(error.detail, carried & {TOOLS})
+        if not (error.status in REFUSAL_STATUS or fails_at_calls) or is_overflow(error.detail):
             raise error
         if named := _named_field(error.detail, carried):
             self._named |= {named}
@@ -152,9 +167,12 @@ def token_limit(parameters: Mapping[str, Any]) -> int | None:
 
 
 def call_arguments(
-    model: BaseChatModel, extra_body: dict[str, Any], schema: dict[str, Any] | None
+    model: BaseChatModel,
+    extra_body: dict[str, Any],
+    schema: dict[str, Any] | None,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The keyword arguments of a call: a JSON schema for the answer, and the user's own fields.
+    """The keyword arguments of a call: a JSON schema for the answer, the user's own fields, and tools.
 
     For OpenAI's API the schema goes into `extra_body`. As a plain argument it would switch on the openai
     client's parser, which raises and discards the answer when it is cut off. Ollama takes the user's fields
@@ -164,21 +182,35 @@ def call_arguments(
         model: The model to call.
         extra_body: The user's own fields.
         schema: The JSON schema that binds the answer; None for a free answer.
+        tools: The tools that the answer may call, in OpenAI's form.
     """
+    called = _tools_of(model, tools) if tools else {}
     if model._llm_type == "chat-ollama":
         options = {"options": {**_ollama_options(model), **extra_body}} if extra_body else {}
-        return {**options, **({"format": schema} if schema else {})}
+        return {**options, **({"format": schema} if schema else {}), **called}
     if schema is None:
-        return {}
+        return called
     response_format = {
         "type": "json_schema",
         "json_schema": {"name": re.sub(r"\W", "_", schema.get("title", "answer")).lower(), "schema": schema},
     }
     if model._llm_type == "openai-chat":
         return {
-            "extra_body": {**(getattr(model, "extra_body", None) or {}), "response_format": response_format}
+            "extra_body": {**(getattr(model, "extra_body", None) or {}), "response_format": response_format},
+            **called,
         }
-    return {"response_format": response_format}
+    return {"response_format": response_format, **called}
+
+
+def _tools_of(model: BaseChatModel, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The keyword arguments that offer tools to a model: how is known to its LangChain class."""
+    bound: Any = model.bind_tools([dict(tool) for tool in tools])
+    return dict(bound.kwargs)
+
+
+def can_bind_tools(model: BaseChatModel) -> bool:
+    """Whether the LangChain class of a model can offer it tools."""
+    return type(model).bind_tools is not BaseChatModel.bind_tools
 
 
 def _ollama_options(model: BaseChatModel) -> dict[str, Any]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks, add_usage
+from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.messages.tool import ToolCallChunk
 
 from swarm_graph.models.context_window import prompt_bytes
+from swarm_graph.state import ToolCall
 from swarm_graph.text import printable
 
 COMPLETE_REASONS = (
-    "stop", "tool_calls", "function_call", "eos", "eos_token", "eos_found", "end", "end_turn", "end_of_turn",
+    "stop", "tool_calls", "tool_call", "tool_use", "function_call", "eos", "eos_token", "eos_found",
+    "end", "end_turn", "end_of_turn",
     "stop_sequence", "stop_token", "stop_string", "stop_string_found", "complete", "completed", "done",
     "finished",
 )  # fmt: skip
@@ -68,8 +71,19 @@ def as_delta(message: AIMessage) -> Delta:
         thoughts=str(message.additional_kwargs.get("reasoning_content", "")),
         reason=reason or ("" if is_part else "stop"),
         usage=message.usage_metadata,
-        tools=tuple(message.tool_call_chunks) if isinstance(message, AIMessageChunk) else (),
+        tools=_tools(message),
         has_metadata=bool(metadata) or not is_part,
+    )
+
+
+def _tools(message: AIMessage) -> tuple[ToolCallChunk, ...]:
+    if isinstance(message, AIMessageChunk):
+        return tuple(message.tool_call_chunks)
+    calls = [(call["name"], json.dumps(call["args"]), call["id"]) for call in message.tool_calls]
+    broken = [(call["name"], call["args"], call["id"]) for call in message.invalid_tool_calls]
+    return tuple(
+        ToolCallChunk(name=name, args=arguments, id=id_, index=number, type="tool_call_chunk")
+        for number, (name, arguments, id_) in enumerate([*calls, *broken])
     )
 
 
@@ -107,8 +121,8 @@ def finish_reason(deltas: Sequence[Delta]) -> str:
 
 
 def says_something(delta: Delta) -> bool:
-    """Whether a part has text or thoughts that are more than blanks."""
-    return bool(delta.text.strip() or delta.thoughts.strip())
+    """Whether a part has text or thoughts that are more than blanks, or a part of a call of a tool."""
+    return bool(delta.tools or delta.text.strip() or delta.thoughts.strip())
 
 
 class LengthBound:
@@ -130,6 +144,8 @@ class LengthBound:
     def add(self, delta: Delta) -> None:
         """Count a part of the answer."""
         said = delta.text + delta.thoughts
+        if delta.tools:
+            said += "".join(f"{part['name'] or ''}{part['args'] or ''}" for part in delta.tools)
         self._chunks += bool(said)
         self._bytes += len(said) if said.isascii() else len(said.encode(errors="replace"))
         too_many = self._chunks > self._max_chunks and self._bytes > self._long
@@ -141,7 +157,7 @@ class StreamedAnswer:
 
     Attributes:
         deltas: Its parts.
-        pieces: How many of them hold text or thoughts; servers send about one token in each.
+        pieces: How many of them hold text, thoughts or calls; servers send about one token in each.
         has_ended: Whether its end has been said, and nothing else since.
         is_too_long: Whether it is longer than it may be; the rest is not read.
     """
@@ -157,7 +173,7 @@ class StreamedAnswer:
         for delta in deltas:
             self.deltas.append(delta)
             self._bound.add(delta)
-            if delta.text or delta.thoughts:
+            if delta.text or delta.thoughts or delta.tools:
                 self.pieces += 1
             if delta.reason:
                 self.has_ended = True
@@ -175,14 +191,16 @@ class StreamedAnswer:
         """The thoughts in its parts, the first `since` left out."""
         return "".join([delta.thoughts for delta in self.deltas[since:]])
 
-    def tool_calls(self) -> list[Any]:
+    def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tools that it calls, well formed or not."""
-        tools = [list(delta.tools) for delta in self.deltas if delta.tools]
-        if not tools:
-            return []
-        parts = [AIMessageChunk(content="", tool_call_chunks=chunks) for chunks in tools]
-        whole = add_ai_message_chunks(parts[0], *parts[1:])
-        return [*whole.tool_calls, *whole.invalid_tool_calls]
+        parts = [part for delta in self.deltas for part in delta.tools]
+        if not parts:
+            return ()
+        from swarm_graph.models.tool_parts import CallParts  # roles without tools do not need it
+
+        calls = CallParts()
+        calls.add(parts)
+        return calls.read()
 
 
 def server_usage(deltas: Iterable[Delta]) -> UsageMetadata | None:

@@ -35,11 +35,15 @@ class RefusedRequest(Exception):
         self.status_code, self.body, self.response = response.status_code, body, response
 
 
+IN_ANSWER = -1
+"""Stands for the status of an error that a server reports in the middle of an answer."""
+
+
 class ErrorInStream(Exception):
     """A server reported an error inside an answer that had begun with status 200.
 
     Attributes:
-        status_code: The status that the error names while there is no text yet; else -1.
+        status_code: The status that the error names while there is no text yet; else IN_ANSWER.
         body: The server's error: its JSON, or its text.
     """
 
@@ -47,7 +51,7 @@ class ErrorInStream(Exception):
         super().__init__("the server reported an error inside its answer")
         code = body.get("code") if isinstance(body, dict) else None
         is_status = type(code) is int and 400 <= code < 600
-        self.status_code, self.body = code if is_status and not begun else -1, body
+        self.status_code, self.body = code if is_status and not begun else IN_ANSWER, body
 
 
 class UnreadableStream(Exception):

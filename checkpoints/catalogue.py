@@ -22,11 +22,13 @@ from swarm_graph.checkpoints.records import (
     CALL_COLUMNS,
     TASK_COLUMNS,
     TEST_RUN_COLUMNS,
+    TOOL_FIGURES,
     RequestUsage,
     Run,
     Session,
     Source,
     checked_call,
+    checked_tool_figures,
     json_object,
     outcome_columns,
     run_from_row,
@@ -34,12 +36,18 @@ from swarm_graph.checkpoints.records import (
     session_to_row,
     signatures_from_text,
     source_from_row,
+    tool_call_from_row,
+    with_texts,
 )
 from swarm_graph.checkpoints.sqlite_transcript import TRANSCRIPT_TABLES, SqliteTranscript
+from swarm_graph.checkpoints.steps import ToolRecord
 from swarm_graph.checkpoints.transcript import Transcript
 from swarm_graph.state import ENDED_PHASES, Evidence, SwarmState, TaskRecord, has_ended
 
-TABLES = ("sessions", "runs", "tasks", "calls", "artifacts", "test_runs", "sources", *TRANSCRIPT_TABLES)
+TABLES = (
+    "sessions", "runs", "tasks", "calls", "artifacts", "test_runs", "sources", "tool_calls", "steps",
+    *TRANSCRIPT_TABLES,
+)  # fmt: skip
 PLACES = ("place", "inputs")
 """The kinds of sources that are places; they stay when a request is begun again."""
 MIN_SESSIONS_FOR_MEDIAN, MAX_SESSIONS_FOR_MEDIAN = 3, 20
@@ -104,6 +112,8 @@ class Catalogue:
         """
         with self.database.transaction() as cursor:
             known = self.get(session.session)
+            if kind == "begin":  # of a thread with this id that was deleted
+                self.forget_approvals(session.session)
             if kind in ("begin", "follow_up"):
                 self._forget_inputs_folder(session.session)
                 sources = sources or ()
@@ -396,7 +406,7 @@ class Catalogue:
         """The model calls of a session, one row an attempt, in the order they ended; without answers."""
         rows = self._rows("calls", session_id, "rowid")
         return [
-            checked_call({name: row[name] for name in row if name not in ("key", "answer", "call")})
+            checked_call({name: row[name] for name in row if name not in ("key", "answer", "call", "tools")})
             for row in rows
         ]
 
@@ -407,11 +417,50 @@ class Catalogue:
             return [checked_call(row) for row in rows]
 
     def forget_answers(self, session_id: str) -> None:
-        """Delete the answers of a session's journal; the rows of its calls stay."""
+        """Delete what only a resume needs: answers, results of tools, steps; the figures of calls stay.
+
+        What a person has approved for the session stays, too. The calls of tools get keys that no other call
+        can have.
+        """
         with self.database.transaction() as cursor:
             cursor.execute(
-                "UPDATE calls SET answer = NULL WHERE session = ? AND answer IS NOT NULL", (session_id,)
+                "UPDATE calls SET answer = NULL, tools = NULL WHERE session = ? AND answer IS NOT NULL",
+                (session_id,),
             )
+            cursor.execute(
+                "UPDATE tool_calls SET arguments = NULL, text = NULL, "
+                "key = key || '.' || lower(hex(randomblob(8))) "
+                "WHERE session = ? AND arguments IS NOT NULL",
+                (session_id,),
+            )
+            cursor.execute("DELETE FROM steps WHERE session = ? AND iteration != 0", (session_id,))
+
+    def forget_approvals(self, session_id: str) -> None:
+        """Delete a person's recorded decisions on calls of tools, and what else turns have kept."""
+        with self.database.transaction() as cursor:
+            cursor.execute("DELETE FROM steps WHERE session = ?", (session_id,))
+
+    # --- tools -----------------------------------------------------------------------------------
+
+    def tool_figures(self, session_id: str | None = None) -> list[dict[str, Any]]:
+        """The figures of the calls of tools of a session, or of all, in the order in which they began."""
+        names = ", ".join(TOOL_FIGURES)
+        query = f"SELECT {names} FROM tool_calls WHERE session = ? OR ? IS NULL ORDER BY started_at, rowid"
+        with self.database.view():
+            return [checked_tool_figures(row) for row in self._tables.query(query, [session_id, session_id])]
+
+    def tool_calls(self, session_id: str | None = None) -> list[ToolRecord]:
+        """The calls of tools of a session, or of all, in the order in which they began.
+
+        Arguments and results that an ended session no longer keeps come from the transcript, if it has them.
+        """
+        query = "SELECT * FROM tool_calls WHERE session = ? OR ? IS NULL ORDER BY started_at, rowid"
+        with self.database.view():
+            rows = list(self._tables.query(query, [session_id, session_id]))
+        records = [tool_call_from_row(row) for row in rows]
+        forgotten = {record.session for record in records if record.missing}
+        said = {session: self.transcript.tool_texts(session) for session in forgotten}
+        return [with_texts(record, said.get(record.session, {})) for record in records]
 
     # --- test runs and files ---------------------------------------------------------------------
 

@@ -33,7 +33,12 @@ DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 ORPHAN = "thread_id NOT IN (SELECT thread_id FROM checkpoints)"
 """The condition for rows of `writes` and `channel_values` that belong to no checkpoint."""
 
-_JSON_COLUMNS = {("sessions", "config"): "{}", ("runs", "config"): None, ("runs", "input"): None}
+_JSON_COLUMNS = {
+    ("sessions", "config"): "{}",
+    ("runs", "config"): None,
+    ("runs", "input"): None,
+    ("tool_calls", "arguments"): None,
+}
 """Table and column, and the empty value that replaces damaged JSON."""
 _NOT_JSON = "{0} IS NOT :empty AND NOT coalesce(json_valid({0}), 0)"
 _MAX_FAULTS = 20

@@ -6,7 +6,7 @@ A node that runs again after a kill or a pause asks the same questions and finds
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,14 +18,14 @@ from swarm_graph.checkpoints.records import CALL_COLUMNS
 from swarm_graph.checkpoints.transcript import Texts, Transcript
 from swarm_graph.errors import AnswerError, StorageError
 from swarm_graph.events import Event
-from swarm_graph.state import Evidence, Reply, TaskRecord
+from swarm_graph.state import Evidence, Reply, TaskRecord, ToolCall
 
 MakeTexts = Callable[[], Texts]
 """Returns what was said, without secrets: finding them in a long text takes time that other calls need."""
 
 _INSERT_CALL = (
-    f"INSERT INTO calls (session, key, answer, call, {', '.join(CALL_COLUMNS)}) "
-    f"VALUES (?, ?, ?, ?{', ?' * len(CALL_COLUMNS)})"
+    f"INSERT INTO calls (session, key, answer, tools, call, {', '.join(CALL_COLUMNS)}) "
+    f"VALUES (?, ?, ?, ?, ?{', ?' * len(CALL_COLUMNS)})"
 )
 
 
@@ -51,6 +51,7 @@ class Journal:
 
     Attributes:
         ended_tasks: The tasks that have ended in this run, by id.
+        approved_tools: The tools that a person has approved for the session in this run.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Journal:
     ) -> None:
         self.catalogue, self.session_id, self.has_answers = catalogue, session_id, has_answers
         self._transcript = transcript
+        self.approved_tools: set[str] = set()
         self.ended_tasks: dict[str, TaskRecord] = {}
 
     async def find_answer(self, task: str, iteration: int, key: str) -> Reply | None:
@@ -81,6 +83,11 @@ class Journal:
     def keeps_texts(self) -> bool:
         """Whether what is asked and answered is kept for people."""
         return self._transcript is not None
+
+    @property
+    def transcript(self) -> Transcript | None:
+        """What keeps the texts; None if they are not kept."""
+        return self._transcript
 
     def begin_call(self, event: Event, texts: MakeTexts) -> BegunCall | None:
         """Record that a call begins, with its prompt, and do not wait for it; None if nothing is kept.
@@ -153,12 +160,15 @@ class Journal:
     def _find_answer(self, task: str, iteration: int, key: str) -> Reply | None:
         with self.catalogue.database.view() as cursor:
             row = cursor.execute(
-                "SELECT answer, outcome, input_tokens, output_tokens, call FROM calls "
+                "SELECT answer, outcome, input_tokens, output_tokens, call, tools FROM calls "
                 "WHERE session = ? AND task = ? AND iteration = ? AND key = ? AND answer IS NOT NULL "
                 "ORDER BY rowid DESC LIMIT 1",
                 (self.session_id, task, iteration, key),
             ).fetchone()
-        return Reply(row[0], row[1] == "truncated", row[2], row[3], call=row[4]) if row else None
+        tool_calls = _tool_calls(row[5]) if row else None
+        if tool_calls is None:
+            return None
+        return Reply(row[0], row[1] == "truncated", row[2], row[3], call=row[4], tool_calls=tool_calls)
 
     def _begin_call(self, begun: BegunCall, transcript: Transcript, event: Event, texts: MakeTexts) -> None:
         begun.number = None  # a group of works that fails is done again
@@ -194,7 +204,8 @@ class Journal:
         columns = [call.get(name) for name in CALL_COLUMNS]
         with self.catalogue.database.transaction() as cursor:
             answer = reply.text if reply else None
-            cursor.execute(_INSERT_CALL, (self.session_id, key, answer, number, *columns))
+            tools = _tools_column(reply.tool_calls) if reply else None
+            cursor.execute(_INSERT_CALL, (self.session_id, key, answer, tools, number, *columns))
             with_it()
 
     def _fail_task(self, task: TaskRecord, error: Exception) -> None:
@@ -203,9 +214,23 @@ class Journal:
             if isinstance(error, AnswerError):
                 which = f" AND key IN ({', '.join('?' * len(error.keys))})" if error.keys else ""
                 cursor.execute(
-                    f"UPDATE calls SET answer = NULL WHERE session = ? AND task = ? AND iteration = ?{which}",
+                    "UPDATE calls SET answer = NULL, tools = NULL "
+                    f"WHERE session = ? AND task = ? AND iteration = ?{which}",
                     (self.session_id, task["task_id"], task["iteration"], *error.keys),
                 )
+
+
+def _tools_column(calls: Sequence[ToolCall]) -> str | None:
+    return json.dumps(calls) if calls else None
+
+
+def _tool_calls(column: str | None) -> tuple[ToolCall, ...] | None:
+    """The tools that an answer calls; None if the column, which may be somebody else's, cannot be read."""
+    try:
+        calls = tuple(ToolCall(*call) for call in json.loads(column or "[]"))
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return calls if all(isinstance(call.arguments, dict) for call in calls) else None
 
 
 def question_key(question: Any) -> str:

@@ -7,15 +7,17 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from swarm_graph.checkpoints.steps import ToolRecord
+from swarm_graph.checkpoints.transcript import ToolKey, ToolTexts
 from swarm_graph.errors import StorageError
-from swarm_graph.state import KINDS, Kind, SwarmState
-from swarm_graph.text import local_time
+from swarm_graph.state import KINDS, Kind, SwarmState, ToolResult
+from swarm_graph.text import local_time, without_lone_surrogates
 
 R = TypeVar("R")
 
@@ -28,6 +30,15 @@ CALL_COLUMNS = (
     "queued_s", "first_token_s", "seconds", "input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens",
     "estimated", "cost", "error", "repair", "prompt_tokens_evaluated",
 )  # fmt: skip
+TOOL_CALL_COLUMNS = (
+    "session", "node", "role", "task", "iteration", "number", "key", "tool", "server", "arguments",
+    "decision", "remark", "started_at", "outcome", "text", "characters", "seconds",
+)  # fmt: skip
+TOOL_FIGURES = tuple(
+    name for name in TOOL_CALL_COLUMNS if name not in ("session", "key", "arguments", "remark", "text")
+)
+"""The columns without what was said."""
+FORGOTTEN = "arguments and results are kept until a session ends; features.keep_prompts keeps them longer"
 TEST_RUN_COLUMNS = (
     "outcome", "reason", "exit_code", "passed", "failed", "errored", "skipped", "sandbox", "seconds",
 )  # fmt: skip
@@ -213,10 +224,49 @@ def checked_call(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+def checked_tool_figures(row: dict[str, Any]) -> dict[str, Any]:
+    """The columns TOOL_FIGURES of a call of a tool. Raises StorageError for values that we do not write."""
+    numbers = ("iteration", "number", "started_at", "characters", "seconds")
+    for name, value in row.items():
+        if not isinstance(value, (*((int, float) if name in numbers else (str,)), type(None))):
+            raise _foreign(f"a wrong value in the column '{name}' of a call of a tool")
+    return row
+
+
 _NUMBERS = (
     "time", "queued_s", "first_token_s", "seconds", "iteration", "attempt", "input_tokens", "output_tokens",
     "reasoning_tokens", "cut_tokens", "cost", "prompt_tokens_evaluated",
 )  # fmt: skip
+
+
+def tool_call_to_row(record: ToolRecord) -> dict[str, Any]:
+    """The row of the table `tool_calls` for a call of a tool."""
+    row = {name: value for name, value in vars(record).items() if name not in ("result", "missing")}
+    result: dict[str, Any] = record.result._asdict() if record.result else dict.fromkeys(ToolResult._fields)
+    if record.result:
+        result["text"] = without_lone_surrogates(record.result.text)
+    return {**row, "arguments": json.dumps(dict(record.arguments), default=str), **result}
+
+
+def tool_call_from_row(row: Mapping[str, Any]) -> ToolRecord:
+    """The call of a row of the table `tool_calls`. Raises StorageError if we would not write such a row."""
+    values = {name: row[name] for name in TOOL_CALL_COLUMNS if name not in ToolResult._fields}
+    values["arguments"] = {} if row["arguments"] is None else json_object(row["arguments"])
+    values["missing"] = FORGOTTEN if row["arguments"] is None else ""
+    if row["outcome"] is not None:
+        values["result"] = {**{name: row[name] for name in ToolResult._fields}, "text": row["text"] or ""}
+    return checked(ToolRecord, values)
+
+
+def with_texts(record: ToolRecord, said: Mapping[ToolKey, ToolTexts]) -> ToolRecord:
+    """A call of a tool with what the transcript has of it, if its own row no longer has that."""
+    texts = said.get(ToolKey(record.key.partition(".")[0], record.started_at))
+    if not record.missing or texts is None:
+        return record
+    if not texts.arguments:
+        return replace(record, missing=texts.missing or record.missing)
+    result = record.result and record.result._replace(text=texts.result)
+    return replace(record, arguments=json_object(texts.arguments), result=result, missing="")
 
 
 def session_to_row(session: Session) -> dict[str, Any]:

@@ -123,9 +123,25 @@ def evaluated_tokens(database: Database) -> None:
     database.table("calls").add_column("prompt_tokens_evaluated", int)
 
 
+def tool_calls(database: Database) -> None:
+    """The tools that an answer calls, the calls of tools with their results, and what else a turn keeps."""
+    database.table("calls").add_column("tools", str)
+    words = dict.fromkeys(("session", "node", "role", "task"), str)
+    call = dict.fromkeys(("key", "tool", "server", "arguments", "decision", "remark", "outcome", "text"), str)
+    counts = dict.fromkeys(("iteration", "number", "characters"), int)
+    database.table("tool_calls").create(
+        {**words, **call, **counts, "started_at": float, "seconds": float},
+        pk=("session", "task", "iteration", "key"),
+    )
+    database.table("steps").create(
+        {"session": str, "task": str, "iteration": int, "name": str, "value": str},
+        pk=("session", "task", "iteration", "name"),
+    )
+
+
 STEPS = (
     sessions_and_calls, values_by_version, runs_tasks_artifacts, journal, test_runs, costs_and_outcomes,
-    estimates, signatures, sources, transcript, evaluated_tokens,
+    estimates, signatures, sources, transcript, evaluated_tokens, tool_calls,
 )  # fmt: skip
 
 MIGRATIONS = Migrations("swarm_graph")

@@ -22,6 +22,7 @@ from pathlib import Path
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.database import MEMORY
 from swarm_graph.checkpoints.records import Session
+from swarm_graph.checkpoints.secret_file import make_secret_file, secret_file_problem
 
 KEY_BYTES = 32
 _PURPOSE = "swarm_graph session 1"
@@ -204,7 +205,7 @@ def _read_key(path: Path) -> bytes:
     if path.is_symlink():
         raise UnusableKey(f"your key '{path}' is a link; remove it, and the next run makes a new key")
     with os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
-        if problem := _problem(os.fstat(file.fileno())):
+        if problem := secret_file_problem(os.fstat(file.fileno())):
             raise UnusableKey(f"your key '{path}' {problem}; remove it, and the next run makes a new key")
         key = file.read(KEY_BYTES + 1)
     if len(key) != KEY_BYTES:
@@ -212,29 +213,6 @@ def _read_key(path: Path) -> bytes:
     return key
 
 
-def _problem(status: os.stat_result) -> str:
-    """Why a key is not the user's secret; empty if it is."""
-    if not stat.S_ISREG(status.st_mode):
-        return "is not a regular file"
-    if os.name == "nt":
-        return ""
-    if status.st_uid != os.geteuid():
-        return "belongs to another user"
-    return "can be read by other users" if status.st_mode & 0o077 else ""
-
-
 def _made_key(path: Path) -> bytes:
-    """A new key, made whole or not at all; of several processes that try at once, one wins."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}-{secrets.token_hex(8)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink()
+    make_secret_file(path, secrets.token_bytes(KEY_BYTES))
     return _read_key(path)

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
@@ -19,6 +20,8 @@ from swarm_graph.checkpoints.transcript import (
     Call,
     Message,
     Texts,
+    ToolKey,
+    ToolTexts,
     bounded,
 )
 from swarm_graph.events import Event
@@ -75,7 +78,7 @@ class SqliteTranscript:
         """The texts as an event keeps them: those of the prompt by their ids."""
         prompt = [[message.role, self._text_id(cursor, session, message.text)] for message in texts.prompt]
         parameters = texts.parameters and self._text_id(cursor, session, texts.parameters)
-        own = {"thoughts": texts.thoughts, "answer": texts.answer, "tool_calls": texts.tool_calls}
+        own = {name: getattr(texts, name) for name in Texts._fields if name not in ("prompt", "parameters")}
         kept = {
             "prompt": prompt,
             "parameters": parameters,
@@ -139,6 +142,25 @@ class SqliteTranscript:
             # Events belong to one call: a changed file could make every call read all of them.
             yield self._call(figures, by_call.pop(call, []) if call else [], text_of)
 
+    def tool_texts(self, session_id: str) -> dict[ToolKey, ToolTexts]:
+        """See `transcript.Transcript`. Reading stops where a changed file holds more than a prompt may."""
+        query = (
+            "SELECT id FROM events WHERE session = ? AND kind IN ('tool_started', 'tool_ended') ORDER BY id"
+        )
+        with self._database.view() as cursor:
+            events = [number for (number,) in cursor.execute(query, (session_id,))]
+        found: dict[ToolKey, ToolTexts] = {}
+        left = _MAX_SAID
+        for number in events:
+            with suppress(_Damaged), self._database.view() as cursor:
+                row = cursor.execute("SELECT data FROM events WHERE id = ?", (number,)).fetchone()
+                key, texts = _tool_texts(_object(_unpacked(row and row[0])))
+                left -= len(texts.arguments) + len(texts.result) + _LEAST_OF_MESSAGE
+                if left < 0:
+                    break
+                found[key] = texts
+        return found
+
     def _call(self, figures: dict[str, Any], events: list[int], text_of: _TextOf) -> Call:
         """A call with what its events say. Each call is read in a view of its own."""
         try:
@@ -191,6 +213,20 @@ def _texts(found: dict[str, Any], text_of: _TextOf) -> dict[str, Any]:
     if "tool_calls" in found:
         texts["tool_calls"] = [_object(tool) for tool in _list(_json(found["tool_calls"]))]
     return texts
+
+
+def _tool_texts(found: dict[str, Any]) -> tuple[ToolKey, ToolTexts]:
+    """The call of a tool that an event belongs to, and the texts of the event."""
+    data = _object(found.get("data"))
+    key, started_at = data.get("key"), data.get("started_at")
+    texts = ToolTexts(found.get("arguments", ""), found.get("result", ""), FULL if found.get("full") else "")
+    if not (isinstance(key, str) and isinstance(started_at, (int, float))):
+        raise _Damaged
+    if not all(isinstance(text, str) for text in texts):
+        raise _Damaged
+    if texts.arguments:
+        _object(_json(texts.arguments))
+    return ToolKey(key, started_at), texts
 
 
 def _messages(pairs: list[Any], text_of: _TextOf) -> Iterator[Message]:

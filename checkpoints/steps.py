@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ class ToolRecord:
         remark: The person's remark with a rejection.
         started_at: Seconds since the epoch.
         result: What came of it; None while it runs, or if its process was killed.
+        missing: Why there are no arguments and no text of the result; empty if there are.
     """
 
     session: str
@@ -44,6 +45,12 @@ class ToolRecord:
     remark: str = ""
     started_at: float = 0.0
     result: ToolResult | None = None
+    missing: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The call as JSON-like data."""
+        result = self.result._asdict() if self.result else None
+        return {**vars(self), "arguments": dict(self.arguments), "result": result}
 
 
 class Steps(Protocol):
@@ -67,6 +74,9 @@ class Steps(Protocol):
     async def keep_reply(self, key: str, reply: Reply) -> None:
         """Commit an answer, unless the call journal has it."""
 
+    async def forget_replies(self, keys: Sequence[str]) -> None:
+        """Forget answers that cannot be used, unless the call journal has them: a resume asks again."""
+
     async def find_call(self, key: str) -> ToolRecord | None:
         """The record of a call; without a result, it had begun when its process was killed."""
 
@@ -74,7 +84,7 @@ class Steps(Protocol):
         """Commit the record of a call when it begins and, with its result, when it has ended."""
 
     async def is_approved(self, tool: str) -> bool:
-        """Whether a person has approved all calls of a tool for the session."""
+        """Whether a person has approved all calls of a tool (see `decisions.tool_name`) for the session."""
 
     async def approve_for_session(self, tool: str) -> None:
         """Commit that a person has approved all calls of a tool for the session."""
@@ -97,6 +107,9 @@ class NoSteps:
     async def keep_reply(self, key: str, reply: Reply) -> None:
         pass
 
+    async def forget_replies(self, keys: Sequence[str]) -> None:
+        pass
+
     async def find_call(self, key: str) -> None:
         return None
 
@@ -108,3 +121,8 @@ class NoSteps:
 
     async def approve_for_session(self, tool: str) -> None:
         pass
+
+
+def approval_of(tool: str) -> str:
+    """The name under which the approval of a tool for the whole session is kept."""
+    return f"approved:{tool}"

@@ -38,6 +38,8 @@ class Texts(NamedTuple):
         thoughts: What a reasoning model thought, if its server sends thoughts apart from the answer.
         answer: The answer as it came, markup and thoughts included; a part of it if the call failed.
         tool_calls: The tool calls in the answer, as JSON; empty if there are none.
+        arguments: The arguments of a call of a tool, as JSON.
+        result: The result of a call of a tool.
     """
 
     prompt: Sequence[Message] = ()
@@ -45,9 +47,32 @@ class Texts(NamedTuple):
     thoughts: str = ""
     answer: str = ""
     tool_calls: str = ""
+    arguments: str = ""
+    result: str = ""
 
 
 NO_TEXTS = Texts()
+
+
+class ToolKey(NamedTuple):
+    """What tells the calls of tools in a session apart: the key of the call, and when it began."""
+
+    key: str
+    started_at: float
+
+
+class ToolTexts(NamedTuple):
+    """What the transcript has of a call of a tool.
+
+    Attributes:
+        arguments: The arguments, as JSON; empty if they are not kept.
+        result: The result; empty if there is none, or it is not kept.
+        missing: Why they are not kept; empty if they are.
+    """
+
+    arguments: str = ""
+    result: str = ""
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +109,8 @@ class Call:
         schema: The JSON schema that the server was given for the answer; None if it was given none.
         thoughts: What a reasoning model thought, if its server sends thoughts apart from the answer.
         answer: The answer as it came; what had arrived of it, if the call did not end.
-        tool_calls: The tools that the answer calls, as LangChain has them.
+        tool_calls: The tools that the answer calls: `name`, `arguments`, `id`, and `problem` if the arguments
+            cannot be read.
         problem: Why the answer could not be used as it was; empty if it could.
         note: What was mended or left out when the answer was read; empty if nothing was.
         missing: Why there are no texts; empty if there are.
@@ -161,6 +187,9 @@ class Transcript(Protocol):
             session_id: The session.
             matching: The values that `role`, `node` or `task` must have.
         """
+
+    def tool_texts(self, session_id: str) -> dict[ToolKey, ToolTexts]:
+        """The arguments and results of the calls of tools of a session."""
 
     def forget(self, session_id: str) -> int:
         """Delete the transcript of a session; the figures of its calls stay. Returns the number of events."""

@@ -100,6 +100,8 @@ def counts(path: Path) -> dict[str, int]:
         "artifacts",
         "test_runs",
         "sources",
+        "tool_calls",
+        "steps",
         "events",
         "texts",
     )

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
+from urllib.parse import quote
 
 MAX_DEPTH = 64
 """Levels of nesting in JSON-like data; far below the depth at which Python's parsers and writers fail."""
@@ -84,6 +85,22 @@ def printable(text: str) -> str:
     return "".join(char for char in text if char in "\n\t" or char.isprintable())
 
 
+def longer_fence(text: str) -> str:
+    """A Markdown fence that is longer than any in a text."""
+    longest = max((len(run) for run in re.findall(r"^ {0,3}(`{3,})", text, flags=re.MULTILINE)), default=2)
+    return "`" * (longest + 1)
+
+
+def cut_note(shown: int, characters: int) -> str:
+    """The line that stands where a text was cut: how much of it is shown."""
+    return f"[cut: {shown} of {characters} characters shown]"
+
+
+def visible(line: str) -> str:
+    """A line in which characters that nobody would see, such as those of a direction, are escaped."""
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
+
+
 def without_loops(text: str) -> str:
     """A text in which each phrase or line that a model repeats over and over stands once, with the number.
 
@@ -138,6 +155,12 @@ def without_lone_surrogates(text: str) -> str:
     Models' answers hold them when a server cuts an escaped emoji in two; files and SQLite reject them.
     """
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def file_name(session_id: str) -> str:
+    """A session id as a file name. Thread ids of graphs may hold any character, as in `a/b`; it is quoted."""
+    name = quote(session_id, safe="")
+    return name if name.strip(".") else name.replace(".", "%2E")  # "." and ".." are folders
 
 
 def to_json(document: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from swarm_graph.sandbox.process import probe
@@ -20,6 +20,13 @@ SHARED_MEMORY_BYTES = 16 << 20
 NOBODY = "65534"
 SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 READABLE_PATHS = ("/usr", "/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
+
+NAMESPACES = (
+    *("--die-with-parent", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
+    *("--unshare-cgroup-try", "--new-session"),
+)
+UNPRIVILEGED = ("--unshare-user", "--disable-userns", "--cap-drop", "ALL")
+READ_ONLY = ("--remount-ro", "/", "--remount-ro", "/dev")
 
 
 class Bubblewrap:
@@ -57,17 +64,41 @@ class Bubblewrap:
         self, inner: list[str], interpreter: Interpreter, limits: Limits, host_folder: str
     ) -> list[str]:
         bwrap = shutil.which("bwrap") or "bwrap"
-        mounts = [*_system(), *_writable(limits), *_readable(interpreter), "--remount-ro", "/"]
-        mounts += ["--remount-ro", "/dev"]
-        namespaces = ["--die-with-parent", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
-        namespaces += ["--unshare-cgroup-try", "--new-session", "--clearenv", *_environment()]
-        unprivileged = ["--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
+        mounts = [*_system(), *_writable(limits), *_readable(interpreter.folders), *READ_ONLY]
+        namespaces = [*NAMESPACES, "--clearenv", *_environment()]
+        unprivileged = [*UNPRIVILEGED]
         if not is_root():
             return [bwrap, *namespaces, *unprivileged, *mounts, "--chdir", "/tmp", "--", *inner]
         change_user = [shutil.which("setpriv") or "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}"]
         change_user += ["--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--"]
         second = [bwrap, "--die-with-parent", *unprivileged, "--dev-bind", "/", "/", "--chdir", "/tmp", "--"]
         return [bwrap, *namespaces, *mounts, "--", *change_user, *second, *inner]
+
+
+def server_command(
+    inner: list[str],
+    *,
+    writable: Sequence[str],
+    readable: Sequence[str],
+    folder: str,
+) -> list[str]:
+    """The command that runs a program of the user's in a sandbox with some of the host's folders.
+
+    It runs as the user who starts it, also as root, because it may write that user's folders; it has no
+    capability. Its memory, processes and time are not limited, and no system call is filtered. It gets the
+    environment of bubblewrap, except for its home.
+
+    Args:
+        inner: The program with its arguments.
+        writable: Folders of the host that it may read and write.
+        readable: Folders of the host that it may only read.
+        folder: Where it starts.
+    """
+    mounts = [*_system(), "--perms", "1777", "--tmpfs", "/tmp", *_readable(readable)]
+    for path in writable:
+        mounts += [*_parents(path), "--bind", path, path]
+    command = [shutil.which("bwrap") or "bwrap", *NAMESPACES, *UNPRIVILEGED, "--setenv", "HOME", "/tmp"]
+    return [*command, *mounts, *READ_ONLY, "--chdir", folder, "--", *inner]
 
 
 def is_root() -> bool:
@@ -91,11 +122,15 @@ def _writable(limits: Limits) -> Iterator[str]:
         yield from ("--size", str(size), "--perms", "1777", "--tmpfs", folder)
 
 
-def _readable(interpreter: Interpreter) -> Iterator[str]:
-    for folder in interpreter.folders:
-        for parent in reversed(Path(folder).parents[:-1]):
-            yield from ("--perms", "0755", "--dir", str(parent))
+def _readable(folders: Iterable[str]) -> Iterator[str]:
+    for folder in folders:
+        yield from _parents(folder)
         yield from ("--ro-bind", folder, folder)
+
+
+def _parents(folder: str) -> Iterator[str]:
+    for parent in reversed(Path(folder).parents[:-1]):
+        yield from ("--perms", "0755", "--dir", str(parent))
 
 
 def _environment() -> Iterator[str]:

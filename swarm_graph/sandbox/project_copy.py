@@ -75,7 +75,7 @@ class ProjectCopy:
     @property
     def problem(self) -> str:
         """Why it cannot be copied; empty if it can."""
-        if odd := next((path for path in self.files if not _is_safe(path)), ""):
+        if odd := next((path for path in self.files if not is_safe(path)), ""):
             return f"the repository has the path '{printable(odd)}', which git itself would not write"
         if self.size > MAX_BYTES:
             return (
@@ -102,7 +102,7 @@ class ProjectCopy:
         file = TemporaryFile()  # noqa: SIM115 - the caller closes it
         with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive:
             for path, content in self._contents():
-                _add(archive, path, self.files[path].mode, content)
+                add_file(archive, path, self.files[path].mode, content)
         file.seek(0)
         return file
 
@@ -136,12 +136,14 @@ def pieces(file: IO[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _is_safe(path: str) -> bool:
+def is_safe(path: str) -> bool:
+    """Whether a path stays in the folder of the copy, and out of git's own."""
     parts = path.split("/")
     return not {"", ".", ".."} & set(parts) and not any(part.lower() == ".git" for part in parts)
 
 
-def _add(archive: tarfile.TarFile, path: str, mode: str, content: bytes) -> None:
+def add_file(archive: tarfile.TarFile, path: str, mode: str, content: bytes) -> None:
+    """Add a file or link, its mode as in git; the content of a link is its target."""
     member = tarfile.TarInfo(path)
     if mode == LINK:
         member.type, member.linkname = tarfile.SYMTYPE, content.decode(errors="surrogateescape")

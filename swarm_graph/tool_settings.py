@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -22,6 +24,9 @@ BUILT_IN = ("project", "sandbox", "memory", "tools")
 REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 """How a setting names an environment variable: `${NAME}`."""
 _SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential", re.IGNORECASE)
+_SECRET_OPTION = re.compile(r"(--?[\w-]*(?:key|token|secret|passwd|password))(=.+)?", re.IGNORECASE)
+"""A command's option for a secret: with its value, as in `--api-key=VALUE`, or before it."""
+_PASSWORD_IN_URL = re.compile(r"//[^/\s:@]*:[^/\s@]+@")
 
 
 class ToolLimits(Settings):
@@ -64,10 +69,16 @@ class McpServer(Settings):
     start_seconds: PositiveNumber = Field(30.0, description="Seconds for its start.")
     disabled: bool = Field(False, description="Leave the server out.")
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what the server is and may do: all settings but those that only say when it is asked."""
+        settings = self.model_dump(mode="json", exclude={"allow", "start_seconds", "disabled"})
+        return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
     @field_validator("url")
     @classmethod
     def _http_url(cls, url: str | None) -> str | None:
-        return validated_url(url, "http://127.0.0.1:8000/mcp") or None if url else None
+        return validated_url(url, "http://127.0.0.1:8000/mcp", "token_env") or None if url else None
 
     @field_validator("token_env")
     @classmethod
@@ -80,9 +91,22 @@ class McpServer(Settings):
     @classmethod
     def _no_secrets(cls, env: dict[str, str]) -> dict[str, str]:
         for name, value in env.items():
-            if _SECRET_NAME.search(name) and value and not REFERENCE.search(value):
+            is_secret = _SECRET_NAME.search(name) or _PASSWORD_IN_URL.search(value)
+            if is_secret and value and not REFERENCE.search(value):
                 raise ValueError(f"expected ${{{name}}} as the value of {name}, not a key itself")
         return env
+
+    @field_validator("args")
+    @classmethod
+    def _no_secret_arguments(cls, args: list[str]) -> list[str]:
+        """Other programs see the arguments of a process, and sessions save them."""
+        for arg, after in zip(args, [*args, "-"][1:], strict=True):
+            option = _SECRET_OPTION.fullmatch(arg)
+            value = (option[2] or ("" if after.startswith("-") else after)) if option else ""
+            if not REFERENCE.search(value or arg) and (value or _PASSWORD_IN_URL.search(arg)):
+                what = option[1] if option else "a URL with a password"
+                raise ValueError(f"expected an environment variable as ${{NAME}} in {what}, not a key itself")
+        return args
 
     @field_validator("folders", "readable")
     @classmethod

@@ -283,6 +283,10 @@ def entry(**more: Any) -> dict[str, Any]:
     return {"model_config": {"single_model": {"url": "http://localhost:1/v1", "model": "m", **more}}}
 
 
+def server(**more: Any) -> dict[str, Any]:
+    return {"mcp_servers": {"plant": {"command": "plant-server", **more}}}
+
+
 WRONG: list[tuple[Any, str]] = [
     ({"workflow": 3}, r"workflow: 3 is not allowed: "),
     (
@@ -398,6 +402,13 @@ def test_a_url_that_holds_no_key_is_accepted(url: str) -> None:
 SECRETS = [
     entry(url="http://me:sk-secret@h/v1"),
     entry(api_key_env="sk-secret"),
+    server(env={"API_KEY": "sk-secret"}),
+    server(env={"DATABASE": "postgres://me:sk-secret@host/plant"}),
+    server(args=["--api-key", "sk-secret"]),
+    server(args=["serve", "--token=sk-secret"]),
+    server(args=["postgres://me:sk-secret@host/plant"]),
+    {"mcp_servers": {"plant": {"url": "http://me:sk-secret@host/mcp"}}},
+    {"mcp_servers": {"plant": {"url": "http://host/mcp", "token_env": "sk-secret"}}},
     entry(api_key="sk-secret"),
     {"proxy": "http://me:sk-secret@h:1"},
 ]
@@ -405,9 +416,28 @@ SECRETS = [
 
 @pytest.mark.parametrize("data", SECRETS)
 def test_a_secret_is_refused_and_not_shown(data: Any) -> None:
-    with pytest.raises(ConfigError, match=r"expected no password|expected the name|'api_key_env'") as caught:
+    expected = r"expected (no password|the name|an environment variable|\$\{\w+\} as)|'api_key_env'"
+    with pytest.raises(ConfigError, match=expected) as caught:
         load_config(data, environ={})
     assert "sk-secret" not in str(caught.value)
+
+
+def test_an_mcp_server_gets_its_secrets_from_the_environment() -> None:
+    args = ["--api-key", "${KEY}", "--token=${KEY}", "postgres://me:${KEY}@host/plant", "--max-tokens", "5"]
+    env = {"API_KEY": "${KEY}", "DATABASE": "postgres://me:${KEY}@host/plant", "TZ": "Asia/Vientiane"}
+    saved = load_config(server(args=args, env=env), environ={"KEY": "sk-secret"}).redacted()
+    assert saved == server(args=args, env=env)
+
+
+def test_paths_of_mcp_servers_are_relative_to_the_config_file(tmp_path: Path) -> None:
+    paths = {"cwd": "data", "sandbox": True, "folders": ["shared"], "readable": ["/etc/plant", "tags"]}
+    (tmp_path / "config.json").write_text(json.dumps(server(command="./tools/tags.py", **paths)))
+    found = load_config(tmp_path / "config.json", environ={}).mcp_servers["plant"]
+    assert found.command == f"{tmp_path}/data/tools/tags.py"
+    assert found.cwd == f"{tmp_path}/data"
+    assert (found.folders, found.readable) == ([f"{tmp_path}/shared"], ["/etc/plant", f"{tmp_path}/tags"])
+    (tmp_path / "config.json").write_text(json.dumps(server()))
+    assert load_config(tmp_path / "config.json", environ={}).mcp_servers["plant"].command == "plant-server"
 
 
 @pytest.mark.parametrize(("data", "message"), WRONG)

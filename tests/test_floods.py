@@ -88,6 +88,10 @@ def test_settings_that_differ_are_said_in_words() -> None:
     assert settings_in_words(["model_config.mode", *single]) == (
         "the models (mode); the model (url, model, api_type and 2 more)"
     )
+    tools = ["tools.coder", "tools.tester", "tool_limits.calls", "mcp_servers.time.env.TZ", "mcp_servers.git"]
+    assert settings_in_words([*tools, "approve"]) == (
+        "the tools of coder, tester; tool_limits (calls); the MCP servers time, git (env.TZ); approve"
+    )
     assert settings_in_words(["what it recorded cannot be read"]) == "what it recorded cannot be read"
 
 

@@ -3,8 +3,8 @@
 Every session runs against a model server with latency, is killed (SIGKILL) at random moments, and goes on
 until it has ended. A third of them meet a server where every fifth call fails, another third one that dies
 and comes back. Ends with 1 when a file differs from an uninterrupted run's, when an answer that had been
-delivered 50 ms before a kill, or committed, was asked for again, or when a database is damaged or does not
-know that a session has ended.
+delivered 50 ms before a kill, or committed, was asked for again, when a committed call of a tool was made
+again, or when a database is damaged or does not know that a session has ended.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.driver import CustomSession, Session, Worker
+from chaos.driver import CustomSession, Session, ToolSession, Worker
 from chaos.model_server import ModelServer
 from chaos.tasks import random_tasks
 
-WORKFLOWS = ("standard", "full", "review_only", "custom")
+WORKFLOWS = ("standard", "full", "review_only", "custom", "tools")
 FAULTS = ("none", "failing calls", "server restarts")
 MARGIN_S = 0.05
 LONGEST_S = 1.0
@@ -52,14 +52,15 @@ class Score:
 def attack(score: Score, worker: Worker, folder: Path, number: int, seed: int) -> None:
     """One session from its beginning to its end, killed on the way."""
     dice = random.Random(seed * 1_000_000 + number)
-    workflow, fault = WORKFLOWS[number % 4], FAULTS[number // 4 % 3]
-    with ModelServer(latency=0) as server:
+    workflow, fault = WORKFLOWS[number % 5], FAULTS[number // 5 % 3]
+    calls = 2 if workflow == "tools" else 0
+    with ModelServer(latency=0, tool_calls=calls) as server:
         (folder / "unbroken").mkdir()
         session = begun(folder / "unbroken", workflow, number, server)
         session.finish(worker)
         expected = session.outcome()
     failing = 0.2 if fault == "failing calls" else 0.0
-    with ModelServer(latency=0.05, failing=failing, seed=number) as server:
+    with ModelServer(latency=0.05, failing=failing, seed=number, tool_calls=calls) as server:
         session = begun(folder, workflow, number, server)
         for _ in range(KILLS_A_SESSION):
             restart = threading.Timer(dice.uniform(0, LONGEST_S), restarted, [server])
@@ -82,6 +83,8 @@ def attack(score: Score, worker: Worker, folder: Path, number: int, seed: int) -
             score.wrong.append(f"{folder}: {len(again)} answers were asked for again though committed")
         if fault == "none" and (again := session.asked_again(MARGIN_S)):
             score.wrong.append(f"{folder}: {len(again)} answers were asked for again")
+        if isinstance(session, ToolSession) and (again := session.made_again()):
+            score.wrong.append(f"{folder}: {len(again)} calls of tools were made again though committed")
         if session.outcome() != expected:
             score.wrong.append(f"{folder}: the files differ")
         if session.phases() != ["complete"]:
@@ -90,6 +93,9 @@ def attack(score: Score, worker: Worker, folder: Path, number: int, seed: int) -
 
 def begun(folder: Path, workflow: str, number: int, server: ModelServer) -> Session:
     """The session of a number; of the custom workflow on a graph of its own."""
+    if workflow == "tools":
+        request = f"x = {number}"
+        return ToolSession(folder, "review_only", request, server, tools=("reviewer",), idle_timeout=0.5)
     if workflow != "custom":
         return Session(folder, workflow, f"Request {number}: a queue.", server, idle_timeout=0.5)
     dice = random.Random(number)

@@ -132,6 +132,7 @@ def test_every_role_has_a_prompt_and_every_prompt_a_use() -> None:
         template.JOIN,
         template.CITE,
         template.QUESTION,
+        *template.OF_TOOLS,
         *(template.FOCUS + focus for focus in FOCUSES),
     }
     assert template.names() == sorted(known)

@@ -28,6 +28,7 @@ class Stage:
     seconds: dict[str, float] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)
     adds: dict[str, list[Job]] = field(default_factory=dict)
+    waiting: set[str] = field(default_factory=set)
     now: float = 0.0
     began: dict[str, float] = field(default_factory=dict)
     ended: dict[str, float] = field(default_factory=dict)
@@ -41,14 +42,14 @@ class Stage:
     async def _play(self, cap: int, width: int, prefer_loaded: bool) -> None:
         alarms: list[tuple[float, int, asyncio.Event]] = []
 
-        async def begin(name: str) -> Iterable[Job]:
+        async def begin(name: str) -> Iterable[Job] | None:
             self.began[name] = self.now
             self.peak = max(self.peak, len(self.began) - len(self.ended))
             rings = asyncio.Event()
             heapq.heappush(alarms, (self.now + self.seconds.get(name, 1.0), len(self.began), rings))
             await rings.wait()
             self.ended[name] = self.now
-            return self.adds.get(name, [])
+            return None if name in self.waiting else self.adds.get(name, [])
 
         def admit(name: str) -> bool:
             return name not in self.skipped
@@ -114,6 +115,18 @@ def test_a_skipped_task_ends_at_once_and_takes_no_place() -> None:
     ]
     stage = Stage(jobs, skipped={f"s{n}" for n in range(5000)})
     assert stage.play() == ["a", "z"]
+
+
+def test_dependents_of_a_task_that_has_not_finished_wait_and_all_others_run() -> None:
+    jobs = [
+        job("a", 0),
+        job("b", 1, "a"),
+        job("c", 2, "b"),
+        job("d", 3),
+        job("e", 4, "d"),
+        job("f", 5, "a", "e"),
+    ]
+    assert Stage(jobs, waiting={"a"}).play() == ["a", "d", "e"]
 
 
 def test_dependents_of_a_task_wait_for_the_tasks_it_adds() -> None:

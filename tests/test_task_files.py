@@ -407,6 +407,11 @@ def test_the_dry_run_of_a_graph() -> None:
     assert "1. a (architect, priority 5, adds tasks)" in text
     assert "3. c (coder, priority 5) after b when b.result == 'x'" in text
     assert "1 of the tasks add tasks" in text
+    with_tools = config.model_copy(update={"tools": {"coder": ["project.*"]}})
+    (note,) = dry_run(graph, with_tools).notes
+    assert note.startswith("2 tasks may call tools (12 calls each at most)")
+    assert note.endswith(": b, c")
+    assert result.notes == []
     drawing = task_mermaid(graph)
     assert 't1["a<br/>architect"];' in drawing
     assert "t2 -->|\"b.result == 'x'\"| t3;" in drawing

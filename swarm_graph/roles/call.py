@@ -21,11 +21,13 @@ from langchain_core.runnables import RunnableConfig
 
 from swarm_graph.aio import set_deadline
 from swarm_graph.checkpoints.journal import BegunCall, question_key
+from swarm_graph.checkpoints.steps import NoSteps, Steps
 from swarm_graph.checkpoints.transcript import NO_TEXTS, Message, Texts
 from swarm_graph.config import without_secrets
 from swarm_graph.errors import ModelError
 from swarm_graph.events import Event, Kind
 from swarm_graph.models.answer import deltas_of
+from swarm_graph.models.context_window import text_of
 from swarm_graph.models.failures import explain
 from swarm_graph.models.keys import secrets_of
 from swarm_graph.models.masking import MaskedStream, masked
@@ -46,10 +48,12 @@ from swarm_graph.models.stream import (
 from swarm_graph.roles.emitter import Emitter
 from swarm_graph.roles.run import RunContext
 from swarm_graph.settings import ModelEntry
-from swarm_graph.state import Reply
+from swarm_graph.state import Reply, ToolCall
 from swarm_graph.text import without_lone_surrogates
 
 log = logging.getLogger("swarm_graph.calls")
+
+NO_STEPS = NoSteps()
 
 TOKEN_EVENT_S = 0.2
 """A `tokens` event is emitted no more often than this."""
@@ -57,6 +61,8 @@ BACKOFF_S, MAX_BACKOFF_S = 0.5, 20.0
 """The first and the longest pause before a retry; the first is also the range of the random part."""
 CHECK = "`swarm-graph doctor` checks it"
 """The cure for a server that does not end its answers as it should."""
+CUT_CALL = "it was cut off at the limit of the answer: write less"
+"""The problem of a call that the end of its answer has cut."""
 LOADING_PAUSE_S, MAX_LOADING_PAUSE_S = 0.2, 2.0
 """The first and the longest pause while a server loads its model; each pause is longer by the first."""
 
@@ -77,6 +83,7 @@ class ModelCall:
         is_repair: Whether it is the repair question after an answer that could not be read.
         may_omit_finish_reason: Whether an answer without any response metadata is complete.
         final_statuses: HTTP statuses after which this call is not retried.
+        steps: Keep the answer where there is no journal, in a turn with tools.
     """
 
     entry: ModelEntry
@@ -90,6 +97,7 @@ class ModelCall:
     is_repair: bool = False
     may_omit_finish_reason: bool = False
     final_statuses: AbstractSet[int] = frozenset()
+    steps: Steps = NO_STEPS
 
     @property
     def node(self) -> str:
@@ -106,10 +114,18 @@ class ModelCall:
         """
         origin, journal = self.emit.origin, self.run.journal
         key = question_key(
-            [self.parameters, arguments, [(message.type, message.text) for message in messages]]
+            [self.parameters, arguments, [(message.type, text_of(message)) for message in messages]]
         )
         if journal and (answered := await journal.find_answer(origin.task, origin.iteration, key)):
             return replace(answered, key=key)
+        if kept := await self.steps.find_reply(key):
+            return replace(kept, key=key)
+        reply = await self._asked(messages, key, arguments)
+        await self.steps.keep_reply(key, reply)
+        return reply
+
+    async def _asked(self, messages: list[BaseMessage], key: str, arguments: dict[str, Any]) -> Reply:
+        """The model's answer, after as many attempts as its patience allows."""
         number, patience = 1, _Patience(self.entry)
         while True:
             try:
@@ -134,7 +150,7 @@ class ModelCall:
             self.run.stop.check()
             self.run.budget.begin_call()
             attempt = _Attempt(self, key, number, time.monotonic() - queued_at, messages)
-            self._debug("asks", *(message.text for message in messages))
+            self._debug("asks", *map(text_of, messages))
             try:
                 reply = await self._stream(messages, arguments, attempt)
             except asyncio.CancelledError:
@@ -147,7 +163,7 @@ class ModelCall:
                 failure = explain(error, self.node, self.entry, self.secrets)
                 await attempt.end("failed", error=str(failure))
                 raise failure from self._shown_cause(error)
-            self._debug("is answered", reply.text)
+            self._debug("is answered", reply.text, *map(str, reply.tool_calls))
             call = await attempt.end("truncated" if reply.truncated else "answered", reply=reply)
             return replace(reply, call=call, key=key)
 
@@ -217,7 +233,10 @@ class ModelCall:
             what = f"ended the answer with '{reason}' instead of 'stop'; {CHECK}"
             raise self._error(what, retryable=False)
         text = answer.text()
-        only_thoughts = not text.strip() and bool(answer.thoughts())
+        calls = tuple(self._without_keys(call) for call in answer.tool_calls())
+        if calls and reason == "length" and (calls[-1].problem or not calls[-1].arguments):
+            calls = (*calls[:-1], calls[-1]._replace(problem=CUT_CALL))
+        only_thoughts = not text.strip() and not calls and bool(answer.thoughts())
         return Reply(
             text=without_lone_surrogates(masked(text, self.secrets)),
             truncated=reason == "length",
@@ -226,7 +245,18 @@ class ModelCall:
             reasoning_tokens=usage["output_tokens"] if only_thoughts else reasoning_tokens(usage),
             cached_tokens=cached_tokens(usage) if counted else None,
             estimated=not counted,
+            tool_calls=calls,
         )
+
+    def _without_keys(self, call: ToolCall) -> ToolCall:
+        """A call without API keys: whatever it is given to, it must not get one."""
+        said = json.dumps([call.name, call.arguments, call.id], ensure_ascii=False)
+        if (clean := masked(said, self.secrets)) == said:
+            return call
+        try:
+            return ToolCall(*json.loads(clean))
+        except ValueError:  # an escape that the mask has cut in two
+            return call._replace(arguments={}, problem="it repeats an API key")
 
     def _reason(self, answer: StreamedAnswer) -> str:
         """Why an answer has ended; empty if it has not."""
@@ -240,7 +270,7 @@ class ModelCall:
     def question_texts(self, messages: Sequence[BaseMessage]) -> Texts:
         """The prompt and the parameters as the transcript keeps them, without secrets."""
         secrets = self.secrets
-        prompt = [Message(message.type, _without_keys(message.text, secrets)) for message in messages]
+        prompt = [Message(message.type, _without_keys(text_of(message), secrets)) for message in messages]
         given = {name: value for name, value in self.parameters.items() if value not in (None, {})}
         parameters = {**without_secrets(given), "schema": self.schema}
         return Texts(prompt, parameters=masked(json.dumps(parameters, default=str), secrets))
@@ -380,7 +410,7 @@ class _Attempt:
         return Texts(
             thoughts=without_lone_surrogates(masked(self.answer.thoughts(), secrets)),
             answer=reply.text if reply else without_lone_surrogates(masked(self.answer.text(), secrets)),
-            tool_calls=masked(json.dumps(tools, default=str), secrets) if tools else "",
+            tool_calls=masked(json.dumps([call._asdict() for call in tools]), secrets) if tools else "",
         )
 
     def _event(self, kind: Kind, **data: Any) -> Event:

@@ -12,6 +12,7 @@ from swarm_graph.errors import UnreadableAnswer
 from swarm_graph.roles.edit_blocks import lines_of_edits
 from swarm_graph.roles.fences import FILE_KEY, NAMED_FILE, Block, parse
 from swarm_graph.roles.path_lines import path_lines
+from swarm_graph.text import longer_fence
 
 _PATH = re.compile(r"[\w.@+\[\]-]+(?:[\\/][\w.@+\[\]-]+)*")
 _FILE_NAME = re.compile(r".*\.(?:[a-z]\w*|[A-Z]+)|Makefile|Dockerfile|LICENSE")
@@ -221,12 +222,6 @@ def project_path(path: str) -> str:
 def fenced(files: dict[str, str]) -> str:
     """Files as Markdown: each in a fenced block with its path and a fence longer than any in the file."""
     return "\n\n".join(_fenced_block(path, text) for path, text in files.items())
-
-
-def longer_fence(text: str) -> str:
-    """A fence that is longer than any in a text."""
-    longest = max((len(run) for run in re.findall(r"^ {0,3}(`{3,})", text, flags=re.MULTILINE)), default=2)
-    return "`" * (longest + 1)
 
 
 def language_of(path: str) -> str:

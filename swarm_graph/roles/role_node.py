@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -21,13 +21,17 @@ from swarm_graph.roles.chat_markup import FinalMessage
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import GRAVE, findings_text
+from swarm_graph.roles.question import LEFT_OUT, NONE, PromptVersions, Question
 from swarm_graph.roles.registry import role_source
 from swarm_graph.roles.repository_context import SIZES, RepositoryContext, Sizes, read_context
 from swarm_graph.roles.role import Answered, Role
-from swarm_graph.roles.run import current_run
-from swarm_graph.roles.turn import LEFT_OUT, NONE, PromptVersions, Question, Turn
+from swarm_graph.roles.run import RunContext, current_run, part_of_run
+from swarm_graph.roles.turn import Turn
 from swarm_graph.roles.views import views
 from swarm_graph.state import CHANGE, SwarmState, TaskRecord, TaskStatus, end_phase
+
+if TYPE_CHECKING:
+    from swarm_graph.roles.workplace import ToolPrompts, Workplace
 
 A = TypeVar("A")
 NOTHING: Mapping[str, str] = {}
@@ -99,25 +103,35 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             self.prompt_names.append(template.FOCUS + focus)
             self.fixed[template.FOCUS_HOLE] = roles.prompt_text(template.FOCUS + focus).strip()
         self.fixed["packages"] = bindings.config.execution.packages_text
+        self.tool_prompts: ToolPrompts | None = None
+        if bindings.has_tools(role.role):
+            from swarm_graph.roles.workplace import ToolPrompts  # roles without tools do not need it
+
+            self.tool_prompts = ToolPrompts.of(roles)
+            self.prompt_names += template.OF_TOOLS
         self.parameters = roles.parameters(role.role)
 
     def invoke(self, input: SwarmState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
-        return aio.run(self._take_turn(input, config or {}))
+        return aio.run(self._take_turn(input, config or {}, in_own_loop=True))
 
     async def ainvoke(
         self, input: SwarmState, config: RunnableConfig | None = None, **_: Any
     ) -> dict[str, Any]:
         return await self._take_turn(input, config or {})
 
-    async def _take_turn(self, state: SwarmState, config: RunnableConfig) -> dict[str, Any]:
+    async def _take_turn(
+        self, state: SwarmState, config: RunnableConfig, *, in_own_loop: bool = False
+    ) -> dict[str, Any]:
         """Ask the model; returns what changes in the state."""
         run = current_run(self.bindings.config)
         iteration = state.get("iteration", 0) + (1 if self.role.opens_round else 0)
         session = str(config["configurable"].get("thread_id", ""))
         # Rounds count from 1: the roles before the first coder belong to round 1 as well.
         origin = Origin(session, self.name, str(self.role.role), self.task_id, max(iteration, 1))
-        turn = Turn(self.bindings, run, Emitter(origin, get_runtime().stream_writer), config)
-        async with run.branch():
+        emit = Emitter(origin, get_runtime().stream_writer)
+        workplace = self._workplace(state, run, origin, config, in_own_loop=in_own_loop)
+        turn = Turn(self.bindings, run, emit, config, workplace)
+        async with part_of_run(run), run.branch():
             started_at = turn.clock()
 
             def record(status: TaskStatus, note: str = "") -> TaskRecord:
@@ -136,6 +150,30 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         if self.ends:
             update["phase"] = end_phase(state)
         return update
+
+    def _workplace(
+        self,
+        state: SwarmState,
+        run: RunContext,
+        origin: Origin,
+        config: RunnableConfig,
+        *,
+        in_own_loop: bool,
+    ) -> Workplace | None:
+        """Where the tools of the role work; None for a role without tools."""
+        if self.tool_prompts is None:
+            return None
+        from swarm_graph.roles.approval import Person
+        from swarm_graph.roles.project_files import project_of_state
+        from swarm_graph.roles.steps_of import steps_of
+        from swarm_graph.roles.workplace import Workplace
+
+        return Workplace(
+            project=lambda: project_of_state(state),
+            steps=steps_of(run, origin, config, in_own_loop=in_own_loop),
+            ask_person=Person().ask,
+            prompts=self.tool_prompts,
+        )
 
     async def _changes(self, answered: Answered[A]) -> dict[str, Any]:
         if repository_of(answered.state):  # its files are read

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.runtime import get_runtime
 
+from swarm_graph.checkpoints.database import MEMORY
 from swarm_graph.checkpoints.journal import Journal
 from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.checkpoints.records import Source
@@ -19,13 +21,14 @@ from swarm_graph.errors import ModelError, Stopped, SwarmError
 from swarm_graph.models.budget import Budget
 from swarm_graph.models.keys import keys_of
 from swarm_graph.models.slots import Slots
-from swarm_graph.state import SwarmContext
+from swarm_graph.state import SwarmContext, ToolDecision
 
 if TYPE_CHECKING:
-    from swarm_graph.tools.mcp_servers import McpServers as ToolServers
+    from swarm_graph.tools.mcp_servers import McpServers
 
 SIBLING_GRACE_S = 0.02
 """How long a failed branch waits for LangGraph to save what its last sibling returned."""
+NO_DECISIONS: Mapping[str, ToolDecision] = {}
 
 
 class StopFlag:
@@ -72,9 +75,10 @@ class RunContext:
         budget: What the calls of this run may still use.
         is_own: Whether the user began the session, or has trusted it.
         places: Where the files of the session are now.
+        decisions: What a person has decided about calls of tools when the run began, by the name of the call.
         stop: Set to stop the run.
         failure: Why tasks of a custom session failed in this run.
-        keys: The API keys of all configured models, which no text may repeat.
+        keys: The API keys of all configured models, and those of MCP servers: no text may repeat them.
     """
 
     def __init__(
@@ -87,8 +91,9 @@ class RunContext:
         budget: Budget | None = None,
         is_own: bool = True,
         places: Places = UNMOVED,
+        decisions: Mapping[str, ToolDecision] = NO_DECISIONS,
     ) -> None:
-        self.is_own = is_own
+        self.is_own, self.decisions = is_own, decisions
         self.overrides = overrides or SwarmContext()
         self.slots = Slots(config.workflow.parallel)
         self.saver, self.journal = saver, journal
@@ -97,17 +102,36 @@ class RunContext:
         self.stop = overrides.stop if isinstance(overrides, RunOptions) else StopFlag()
         self.failure: ModelError | None = None
         self.keys = keys_of(config.entries)
-        self._tool_servers: ToolServers | None = None
+        if config.mcp_servers:
+            from swarm_graph.tools.mcp_variables import secrets_of  # runs without servers do not need it
+
+            self.keys += secrets_of(config.mcp_servers.values())
+        self._tool_servers: McpServers | None = None
         self._working = 0
         self._idle = asyncio.Event()
 
-    def tool_servers(self, config: SwarmConfig) -> ToolServers:
+    def tool_servers(self, config: SwarmConfig) -> McpServers:
         """The connections to the MCP servers of the configuration; each is made when it is first needed."""
         if self._tool_servers is None:
             from swarm_graph.tools.mcp_servers import McpServers  # runs without tools do not need it
 
-            self._tool_servers = McpServers(config.mcp_servers, config.tool_limits)
+            self._tool_servers = McpServers(
+                config.mcp_servers,
+                config.tool_limits,
+                proxy=config.proxy,
+                secrets=self.keys,
+                logs=self._log_folder,
+            )
         return self._tool_servers
+
+    @property
+    def _log_folder(self) -> Path | None:
+        """Where the session's MCP servers keep their logs: beside its database."""
+        if self.journal is None or str(self.journal.catalogue.database.path) == MEMORY:
+            return None
+        from swarm_graph.tools.mcp_log import log_folder
+
+        return log_folder(self.journal.catalogue.database.file.parent, self.journal.session_id)
 
     @property
     def has_servers(self) -> bool:
@@ -170,3 +194,13 @@ def current_run(config: SwarmConfig) -> RunContext:
     """The context of the run that the calling node is part of; a new one for a node invoked by itself."""
     context: Any = get_runtime().context
     return context if isinstance(context, RunContext) else RunContext(config, context)
+
+
+@asynccontextmanager
+async def part_of_run(run: RunContext) -> AsyncIterator[None]:
+    """Hold a node's run; that of a node invoked by itself is closed when the node ends."""
+    try:
+        yield
+    finally:
+        if run is not get_runtime().context:
+            await run.close()

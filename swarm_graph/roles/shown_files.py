@@ -9,8 +9,9 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from swarm_graph.errors import UnreadableAnswer
-from swarm_graph.roles.file_blocks import fenced, language_of, longer_fence, project_path
+from swarm_graph.roles.file_blocks import fenced, language_of, project_path
 from swarm_graph.roles.numbered_diff import lines_of
+from swarm_graph.text import longer_fence
 
 MAX_FILES = 20
 """The most files in a prompt; files that the chooser ranks lower seldom matter."""

@@ -5,101 +5,85 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from shlex import quote
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
 
 from swarm_graph.errors import AnswerError, ModelError, OverBudget, Stopped, TruncatedAnswer, UnreadableAnswer
-from swarm_graph.models.context_window import room_for_answer
+from swarm_graph.models.context_window import Tools, room_for_answer
 from swarm_graph.models.endpoint import ConfiguredEndpoint, Endpoint, SuppliedEndpoint
 from swarm_graph.models.failures import is_overflow
 from swarm_graph.models.pool import PromptSize
 from swarm_graph.models.request import (
     REFUSAL_STATUS,
     SCHEMA,
+    TOOLS,
     FieldTrial,
     call_arguments,
     optional_fields,
     token_limit,
 )
 from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate
-from swarm_graph.prompts.template import Prompt
 from swarm_graph.roles.answers import Reading
 from swarm_graph.roles.bindings import Bindings
-from swarm_graph.roles.call import ModelCall
-from swarm_graph.roles.chat_markup import FinalMessage, final_message
+from swarm_graph.roles.call import NO_STEPS, ModelCall
+from swarm_graph.roles.chat_markup import final_message
 from swarm_graph.roles.emitter import Emitter
+from swarm_graph.roles.question import NONE, Answer, PromptVersions, Question, ToolsRefused
 from swarm_graph.roles.run import RunContext
 from swarm_graph.settings import EMBEDDED, AgentParameters, ModelEntry
 from swarm_graph.state import CHANGE, Reply, SwarmContext, TaskRecord
 
+if TYPE_CHECKING:
+    from swarm_graph.checkpoints.steps import ToolRecord
+    from swarm_graph.roles.workplace import Workplace
+    from swarm_graph.tools.tool import Tool
+
 A = TypeVar("A")
-PromptVersions = Iterable[tuple[list[BaseMessage], str]]
-"""Versions of a prompt, the longest first, each with a note that says what it leaves out (empty: nothing)."""
+NO_TOOLS: Tools = ()
 
 log = logging.getLogger("swarm_graph")
 
-NONE = "(none)"
-"""What a prompt shows for an empty value."""
-LEFT_OUT = "(left out for lack of context)"
-"""What a prompt shows in the place of data that does not fit."""
 QUOTED_CHARACTERS = (2000, 200)
 """How much of an unreadable answer the repair question quotes; the smaller number for a small context."""
-
-
-@dataclass(frozen=True)
-class Question(Generic[A]):
-    """A question to a model, and how its answer is read.
-
-    Attributes:
-        messages: The complete prompt.
-        entry: Returns the configured model; called only when no model was supplied.
-        parameters: How the model samples.
-        read: Reads the final message of an answer; raises UnreadableAnswer.
-        repair: The prompt of the repair question.
-        schema: The JSON schema of a typed answer, for servers that enforce one.
-        substitute: Makes the answer to use when the model's stays unreadable. Without it, or when it returns
-            None, the task fails.
-        shorter: Returns shorter and shorter prompts for a small context.
-        note: What `messages` leaves out, for people; empty if nothing.
-        subject: What of its task it is about, for errors, such as `part 2 of 5 (p. 4-8)`; empty for all.
-        cure: What helps when the prompt does not fit, besides a larger context.
-    """
-
-    messages: list[BaseMessage]
-    entry: Callable[[], ModelEntry]
-    parameters: AgentParameters
-    read: Callable[[FinalMessage], Reading[A]]
-    repair: Prompt
-    schema: dict[str, Any] | None = None
-    substitute: Callable[[Reply], A | None] | None = None
-    shorter: Callable[[], PromptVersions] = tuple
-    note: str = ""
-    subject: str = ""
-    cure: str = "ask for less"
-
-
-class Answer(NamedTuple, Generic[A]):
-    """An answer that was read. `note` says for people what was unusual about it; empty if nothing was."""
-
-    value: A
-    note: str
 
 
 class Turn:
     """One turn of a role: in one run of a session, for one task."""
 
-    def __init__(self, bindings: Bindings, run: RunContext, emit: Emitter, config: RunnableConfig) -> None:
+    def __init__(
+        self,
+        bindings: Bindings,
+        run: RunContext,
+        emit: Emitter,
+        config: RunnableConfig,
+        workplace: Workplace | None = None,
+    ) -> None:
+        """Begin a turn.
+
+        Args:
+            bindings: The configuration and the models of the graph.
+            run: The run that the turn belongs to.
+            emit: Emits the events of the turn.
+            config: LangGraph's configuration of the node.
+            workplace: Where its tools work; None for a role without tools.
+        """
         self.bindings, self.run, self.emit, self.config = bindings, run, emit, config
+        self.workplace = workplace
         self.clock = run.overrides.clock or time.time
-        self._notes: list[str] = []
+        self.notes: list[str] = []
+        """What was unusual, for people."""
+        self.made_calls: dict[str, ToolRecord] = {}
+        """The calls of tools that have ended, by key: a fallback that makes one again gets its result."""
+        self._role_tools: list[Tool] | None = None
 
     @asynccontextmanager
     async def task(self, task_type: str, failed: Callable[[Exception], TaskRecord]) -> AsyncIterator[None]:
@@ -115,9 +99,13 @@ class Turn:
         except (Stopped, OverBudget):
             self.emit("task_stopped")
             raise
+        except GraphBubbleUp:  # it waits for a person, and runs again
+            raise
         except Exception as error:
             if self.run.journal:
                 await self.run.journal.fail_task(failed(error), error)
+            elif self.workplace and isinstance(error, AnswerError):
+                await self.workplace.steps.forget_replies(error.keys)
             self.emit("task_failed", task_type=task_type, error=str(error))
             raise
 
@@ -129,48 +117,65 @@ class Turn:
 
         Raises:
             AnswerError: There is an answer, but it cannot be used.
-            ModelError: There is no answer.
+            ModelError: There is no answer, or a tool of the role cannot be used.
         """
+        tools = await self._tools() if self.workplace else []
         supplied = supplied_model(self.run.overrides, self.emit.origin.role)
         models = self.bindings.models
         if supplied is not None:
-            return await self._ask(question, SuppliedEndpoint(models, supplied))
+            return await self._ask(question, SuppliedEndpoint(models, supplied), tools)
         first = question.entry()
         *others, last = [first, *self.bindings.config.fallbacks_of(first)]
         for entry in others:
             if why := models.outage(entry):
-                self._notes.append(f"{entry.label} is down ({why}), its fallback was asked")
+                self.notes.append(f"{entry.label} is down ({why}), its fallback was asked")
                 continue
             try:
-                return await self._ask(question, await self._endpoint(entry))
+                return await self._ask(question, await self._endpoint(entry), tools)
             except ModelError as error:
                 if error.retryable:
                     models.mark_down(entry, str(error))
-                self._notes.append(f"{entry.label} failed ({error}), its fallback was asked")
-                log.info("session %s, %s", self.emit.origin.session, self._notes[-1])
+                self.notes.append(f"{entry.label} failed ({error}), its fallback was asked")
+                log.info("session %s, %s", self.emit.origin.session, self.notes[-1])
         # The last one is asked even while it is marked as down: there is nothing left to fall back on.
-        return await self._ask(question, await self._endpoint(last))
+        return await self._ask(question, await self._endpoint(last), tools)
 
     async def prompt_size(self, question: Question[Any]) -> PromptSize | None:
         """The size of a prompt for the model that is asked first; None when its context is unknown."""
         if supplied_model(self.run.overrides, self.emit.origin.role) is not None:
             return None
         endpoint = await self._endpoint(question.entry())
-        return await endpoint.prompt_size(question.messages, question.parameters)
+        messages, functions = question.messages, NO_TOOLS
+        if self.workplace and (tools := await self._tools()):
+            from swarm_graph.roles.tool_loop import told_of_tools
+
+            told, functions = told_of_tools(tools, self.bindings.config.tool_limits, self.workplace)
+            messages = [*messages, HumanMessage(told)]
+        return await endpoint.prompt_size(messages, question.parameters, functions)
 
     async def _endpoint(self, entry: ModelEntry) -> Endpoint:
         models = self.bindings.models
         return ConfiguredEndpoint(models, await models.answered(entry), self.emit.origin.session)
 
-    async def _ask(self, question: Question[A], endpoint: Endpoint) -> Answer[A]:
-        """The answer of one model, after at most one repair question."""
+    async def _tools(self) -> list[Tool]:
+        from swarm_graph.tools.role_tools import tools_of  # roles without tools do not need it
+
+        assert self.workplace
+        if self._role_tools is None:
+            role, config = self.emit.origin.role, self.bindings.config
+            own, project = self.bindings.tools.get(role, ()), self.workplace.project
+            servers = partial(self.run.tool_servers, config)
+            self._role_tools = await tools_of(role, config, own, project, servers)
+        return self._role_tools
+
+    async def _ask(self, question: Question[A], endpoint: Endpoint, tools: list[Tool]) -> Answer[A]:
+        """The answer of one model, after its calls of tools and at most one repair question."""
         template = await endpoint.chat_template()
-        versions = chain([(question.messages, question.note)], question.shorter())
-        messages = await self._fitting(question, endpoint, versions)
-        reply = await self._reply(question, endpoint, messages)
+        messages, reply = await self._first_reply(question, endpoint, template, tools)
         doubtful: Reading[A] | None = None
         keys = [reply.key]
         try:
+            await self._check_no_call(question, reply, tools)
             reading = await self._read(question, reply, template)
             if not reading.doubt:
                 return Answer(reading.answer, self._note(reading.note))
@@ -181,6 +186,7 @@ class Turn:
         try:
             reply = await self._repaired(question, endpoint, messages, reply, problem.question)
             keys.append(reply.key)
+            await self._check_no_call(question, reply, tools, is_repair=True)
             reading = await self._read(question, reply, template, is_repair=True)
             taken = f"taken although {reading.doubt}" if reading.doubt else ""
             return Answer(reading.answer, self._note("repaired", reading.note, taken))
@@ -197,6 +203,19 @@ class Turn:
         if substitute is None:
             raise self._unusable(question, problem, asked, keys) from problem
         return Answer(substitute, self._note(f"unreadable: {problem} ({asked})"))
+
+    async def _first_reply(
+        self, question: Question[A], endpoint: Endpoint, template: ChatTemplate, tools: list[Tool]
+    ) -> tuple[list[BaseMessage], Reply]:
+        """The prompt, with what was looked up for it, and the reply."""
+        if self.workplace and tools:
+            from swarm_graph.roles.tool_loop import ToolLoop  # roles without tools do not need it
+
+            found = await ToolLoop(self, question, endpoint, tools, self.workplace, template).run()
+            return found.messages, found.reply or await self.reply(question, endpoint, found.messages)
+        versions = chain([(question.messages, question.note)], question.shorter())
+        messages = await self._fitting(question, endpoint, versions)
+        return messages, await self.reply(question, endpoint, messages)
 
     async def _read(
         self, question: Question[A], reply: Reply, template: ChatTemplate, *, is_repair: bool = False
@@ -215,6 +234,20 @@ class Turn:
         elif reading.doubt or reading.note:
             await self._report(reply, reading.doubt, reading.note, is_repair=is_repair)
         return reading
+
+    async def _check_no_call(
+        self, question: Question[Any], reply: Reply, tools: Sequence[Tool], *, is_repair: bool = False
+    ) -> None:
+        """Raises UnreadableAnswer for a free answer that only calls tools, after the last call."""
+        if not tools or question.schema or reply.truncated:
+            return
+        from swarm_graph.tools.written_calls import is_call  # roles without tools do not need it
+
+        names = {name: tool.name for tool in tools for name in (tool.name, tool.wire_name)}
+        if is_call(reply.text, names, {tool.name: tool.argument_names for tool in tools}):
+            problem = "the answer is a call of a tool, and no tool can be called any more"
+            await self._report(reply, problem, is_repair=is_repair)
+            raise UnreadableAnswer(problem)
 
     async def _report(self, reply: Reply, problem: str, note: str = "", *, is_repair: bool = False) -> None:
         """Emit and record what was wrong or odd in a reply."""
@@ -236,10 +269,10 @@ class Turn:
         quotes = (KNOWN.break_up(reply.text[:length]) or NONE for length in QUOTED_CHARACTERS)
         repairs = (([*messages, AIMessage(quote), HumanMessage(repair)], "") for quote in quotes)
         messages = await self._fitting(question, endpoint, repairs)
-        return await self._reply(question, endpoint, messages, is_repair=True)
+        return await self.reply(question, endpoint, messages, is_repair=True)
 
     def _note(self, *more: str) -> str:
-        return "; ".join(filter(None, [*self._notes, *more]))
+        return "; ".join(filter(None, [*self.notes, *more]))
 
     def _named(self, question: Question[Any]) -> str:
         """The node, and what of its task a question is about."""
@@ -271,13 +304,17 @@ class Turn:
             size = await endpoint.prompt_size(messages, parameters)
             if size is None or size.tokens <= size.room:
                 if note:
-                    self._notes.append(note)
+                    self.notes.append(note)
                 return messages
         assert size is not None
+        raise self.too_long(question, endpoint, size)
+
+    def too_long(self, question: Question[Any], endpoint: Endpoint, size: PromptSize) -> ModelError:
+        """The error of a prompt that does not fit into the context."""
         entry, node = endpoint.entry, self.emit.origin.node
-        answer = room_for_answer(parameters.max_tokens)
+        answer = room_for_answer(question.parameters.max_tokens)
         option = "num_ctx" if entry.api_type in ("ollama", EMBEDDED) else "its server's context"
-        raise ModelError(
+        return ModelError(
             f"{self._named(question)}: {entry.label} at {entry.server} has a context of "
             f"{size.room + answer} tokens, too small for this prompt of about {size.tokens} and {answer} for "
             f"the answer; raise {option} or {question.cure}",
@@ -285,15 +322,28 @@ class Turn:
             detail="the prompt exceeds the context size",
         )
 
-    async def _reply(
+    async def reply(
         self,
         question: Question[Any],
         endpoint: Endpoint,
         messages: list[BaseMessage],
         *,
         is_repair: bool = False,
+        tools: Tools = (),
     ) -> Reply:
-        """The reply of a model. An optional field that its server refuses is left out from then on."""
+        """The reply of a model. An optional field that its server refuses is left out from then on.
+
+        Args:
+            question: The question; its schema binds the reply.
+            endpoint: The model.
+            messages: The prompt.
+            is_repair: Whether it is the repair question.
+            tools: The tools that the reply may call by the server's API, in OpenAI's form.
+
+        Raises:
+            ModelError: There is no reply.
+            ToolsRefused: The server refuses requests with tools.
+        """
         entry, parameters = endpoint.entry, question.parameters
         trial = FieldTrial(retried=entry.retries > 0)
         while True:
@@ -302,26 +352,32 @@ class Turn:
             call = await self._call(
                 question, endpoint, left_out, schema, is_repair=is_repair, is_trial=trial.is_running
             )
-            arguments = call_arguments(call.model, parameters.extra_body, schema)
+            arguments = call_arguments(call.model, parameters.extra_body, schema, tools)
             try:
                 reply = await call(messages, **arguments)
             except ModelError as error:
-                trial.learn(error, optional_fields(entry, parameters, schema) - left_out)
+                trial.learn(error, optional_fields(entry, parameters, schema, tools) - left_out)
+                if TOOLS in trial.left_out:
+                    endpoint.refuse(TOOLS)
+                    self.notes.append(f"asked without tools in requests, which {entry.server} refuses")
+                    raise ToolsRefused from error
                 continue
             for field in trial.refused:
                 endpoint.refuse(field)
             if blamed := ", ".join(sorted(trial.refused)):
-                self._notes.append(f"asked without {blamed}, which {entry.server} refuses")
+                self.notes.append(f"asked without {blamed}, which {entry.server} refuses")
             if innocent := ", ".join(sorted(trial.left_out - trial.refused)):
-                self._notes.append(f"asked once without {innocent} to find that out")
+                self.notes.append(f"asked once without {innocent} to find that out")
             if not reply.estimated:
-                await self._check_uncut(endpoint, messages, reply)
+                await self._check_uncut(endpoint, messages, reply, tools)
             return reply
 
-    async def _check_uncut(self, endpoint: Endpoint, messages: list[BaseMessage], reply: Reply) -> None:
+    async def _check_uncut(
+        self, endpoint: Endpoint, messages: list[BaseMessage], reply: Reply, tools: Tools
+    ) -> None:
         """Raises ModelError when the server cut the prompt without an error."""
         entry, node = endpoint.entry, self.emit.origin.node
-        if size := await endpoint.cut_prompt(messages, reply.input_tokens):
+        if size := await endpoint.cut_prompt(messages, reply.input_tokens, tools):
             await self._report(reply, f"the server has read only {reply.input_tokens} tokens of the prompt")
             raise ModelError(
                 f"{node}: {entry.label} at {entry.server} has read only {reply.input_tokens} tokens of a "
@@ -362,6 +418,7 @@ class Turn:
             is_repair=is_repair,
             may_omit_finish_reason=endpoint.may_omit_finish_reason,
             final_statuses=REFUSAL_STATUS if is_trial else frozenset(),
+            steps=self.workplace.steps if self.workplace else NO_STEPS,
         )
 
 

@@ -15,7 +15,8 @@ from swarm_graph.errors import ModelError, UnreadableAnswer
 from swarm_graph.models.failures import is_overflow
 from swarm_graph.roles.answers import read_typed
 from swarm_graph.roles.emitter import Emitter
-from swarm_graph.roles.turn import Question, Turn
+from swarm_graph.roles.question import Question
+from swarm_graph.roles.turn import Turn
 from swarm_graph.tasks.joined_values import joined_values, schema_of
 from swarm_graph.tasks.part_questions import PartQuestions, size_beside_answer
 from swarm_graph.tasks.prompting import Outcome

@@ -15,7 +15,7 @@ from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.models.pool import PromptSize
 from swarm_graph.roles.bindings import Bindings
-from swarm_graph.roles.turn import Question
+from swarm_graph.roles.question import Question
 from swarm_graph.settings import EMBEDDED
 from swarm_graph.tasks.affinity import Job
 from swarm_graph.tasks.dependencies import waits_for
@@ -48,7 +48,8 @@ class DryRun:
         output_tokens: The upper limit; None where a task's model has none.
         expanding: How many tasks add tasks.
         failing: What is wrong with the tasks that would fail at once, such as a broken document.
-        notes: What was assumed or left out when their files were read, such as an encoding.
+        notes: What was assumed or left out when their files were read, such as an encoding, and what the
+            numbers leave out.
     """
 
     order: list[str]
@@ -93,7 +94,11 @@ def dry_run(graph: Mapping[str, TaskSpec], config: SwarmConfig, request: str = "
         output_tokens=None if None in limits else sum(limit for limit in limits if limit),
         expanding=sum(spec.expands for spec in graph.values()),
         failing=[asked.failure for asked in prompts.values() if asked.failure],
-        notes=[*_undecided_note(undecided), *(note for asked in prompts.values() for note in asked.notes)],
+        notes=[
+            *_undecided_note(undecided),
+            *_tools_note(graph, config),
+            *(note for asked in prompts.values() for note in asked.notes),
+        ],
     )
 
 
@@ -115,6 +120,16 @@ def _undecided_note(names: Sequence[str]) -> list[str]:
     return [
         f"{format_count(len(names), 'task')} may be split (split: auto); into how many parts is not known "
         f"before the model's server says its context: {first_names(names)}"
+    ]
+
+
+def _tools_note(graph: Mapping[str, TaskSpec], config: SwarmConfig) -> list[str]:
+    names = [name for name, spec in graph.items() if config.tools.get(spec.assigned_role)]
+    if not names:
+        return []
+    return [
+        f"{format_count(len(names), 'task')} may call tools ({config.tool_limits.calls} calls each at most); "
+        f"the model is asked again after each, which is not counted here: {first_names(names)}"
     ]
 
 

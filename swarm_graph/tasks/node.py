@@ -4,6 +4,9 @@ A task starts the moment its last dependency is finished (see `scheduler`), whic
 not allow. Its record is saved in a thread of its own, named by its id. When no task can run any more, the
 node returns all records. After a kill, a new run loads the finished tasks from their threads by id, so it
 cannot confuse the results of two tasks. Failed tasks run again when the session is resumed.
+
+A task that waits for a person's decision about the call of a tool is put aside: its dependents wait, all
+other tasks run. Then the node asks the person about all such calls at once, and the tasks run again.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextvars import copy_context
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
@@ -22,11 +26,12 @@ from langgraph.runtime import get_runtime
 from swarm_graph import aio
 from swarm_graph.checkpoints.task_threads import TaskThreads
 from swarm_graph.errors import ConfigError, InputError, ModelError, SwarmError
+from swarm_graph.roles.approval import Person, WaitsForPerson, read_decision
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.emitter import Emitter, Origin
-from swarm_graph.roles.run import RunContext, current_run
+from swarm_graph.roles.run import RunContext, current_run, part_of_run
 from swarm_graph.roles.turn import Turn, supplied_model
-from swarm_graph.state import SwarmState, TaskRecord, TaskStatus
+from swarm_graph.state import SwarmState, TaskRecord, TaskStatus, ToolDecision
 from swarm_graph.tasks.affinity import Job
 from swarm_graph.tasks.asking import Asking
 from swarm_graph.tasks.citations import unknown_places
@@ -40,8 +45,12 @@ from swarm_graph.tasks.scheduler import Scheduler
 from swarm_graph.tasks.spec import TaskSpec, pending_record
 from swarm_graph.tasks.task_run import config_in_tasks, run_task
 
+if TYPE_CHECKING:
+    from swarm_graph.roles.workplace import ToolPrompts, Workplace
+
 TASKS = "tasks"
 """The name of the node."""
+NO_TEXTS: Mapping[str, str] = {}
 
 
 class CustomState(SwarmState, total=False):
@@ -85,13 +94,16 @@ class _Pass:
         self._node_context, self._stream_writer = copy_context(), get_runtime().stream_writer
         self._task_config = config_in_tasks(config, self._write)
         self._session = str(config["configurable"].get("thread_id", ""))
-        self._threads = self._task_threads(state.get("children", ""), in_own_loop=in_own_loop)
+        self._request = state.get("children", "")
+        self._threads = self._task_threads(self._request, in_own_loop=in_own_loop)
         self._records = {name: without_failure(record) for name, record in state["tasks"].items()}
         self._specs = {
             name: TaskSpec.model_validate(record["spec"]) for name, record in self._records.items()
         }
         self._added = added_ids(self._records)
         self._changed: dict[str, TaskRecord] = {}
+        self._waiting: dict[str, Mapping[str, Any]] = {}
+        self._decisions: dict[str, ToolDecision] = {**self._run.decisions}
         # A task of the request has a rank of one number; a task that was added has its parent's and one more.
         initial = sum(len(record["rank"]) == 1 for record in self._records.values())
         self._limit = TaskLimit(bindings.config.workflow.max_tasks, set(self._records), initial)
@@ -100,6 +112,7 @@ class _Pass:
         request = state.get("request", "")
         self._prompts = TaskPrompts(bindings, request, self._limit, self._run.places, folder)
         self._server_slots: dict[str, int] = {}
+        self._in_own_loop = in_own_loop
 
     def _task_threads(self, request: str, *, in_own_loop: bool) -> TaskThreads | None:
         saver, journal = self._run.saver, self._run.journal
@@ -114,20 +127,38 @@ class _Pass:
         LangGraph drops the update of a node that raises. So a pass with failed tasks returns its records,
         they are saved, and `next_step` sends the graph here again only to raise.
         """
+        async with part_of_run(self._run):
+            return await self._update()
+
+    async def _update(self) -> dict[str, Any]:
         if self._run.failure:
             raise self._run.failure
-        cap = self._bindings.config.workflow.parallel
-        scheduler = Scheduler(
-            cap, lambda server: self._server_slots.get(server, cap), self._start, self._admit
-        )
         await self._load_finished()
-        open_tasks = self._pending()
-        counts = {"tasks": len(self._records), "done": len(self._records) - len(open_tasks)}
+        counts = {"tasks": len(self._records), "done": len(self._records) - len(self._pending())}
         Emitter(Origin(self._session, TASKS), self._write)("graph_started", **counts)
-        await scheduler.run([self._job(name) for name in open_tasks])
+        await self._run_pending()
+        person = Person()
+        while pauses := [self._waiting[name] for name in self._records if name in self._waiting]:
+            self._decisions |= person.decide(pauses)
+            self._waiting.clear()
+            await self._run_pending()
         self._run.failure = failure_of(self._records)
         phase = "running" if self._run.failure else "complete"
         return {"tasks": self._changed, "phase": phase}
+
+    async def _run_pending(self) -> None:
+        """Run all tasks that can run, with those whose dependencies they are."""
+        cap = self._bindings.config.workflow.parallel
+        slots = self._server_slots
+        scheduler = Scheduler(cap, lambda server: slots.get(server, cap), self._start, self._admit)
+        await scheduler.run([self._job(name) for name in self._pending()])
+
+    async def _ask_person(self, pause: Mapping[str, Any]) -> ToolDecision:
+        """A person's decision about a call of a task. Raises WaitsForPerson if there is none yet."""
+        try:
+            return read_decision(self._decisions[pause["call"]], pause)
+        except (KeyError, InputError) as missing:
+            raise WaitsForPerson(pause) from missing
 
     def _pending(self) -> list[str]:
         return [name for name, record in self._records.items() if record["status"] == TaskStatus.PENDING]
@@ -178,8 +209,8 @@ class _Pass:
         self._emitter(name)("task_skipped", task_type=self._specs[name].task_type, **reason)
         return False
 
-    async def _start(self, name: str) -> Iterable[Job]:
-        """Run a task and save its record; returns the tasks that it adds."""
+    async def _start(self, name: str) -> Iterable[Job] | None:
+        """Run a task and save its record; returns the tasks that it adds, None if it waits for a person."""
         try:
             record = await run_task(name, self._ask, self._task_config)
             if self._threads:
@@ -187,6 +218,9 @@ class _Pass:
         except (ModelError, InputError, ConfigError) as error:
             self._put_failed(name, str(error))  # its turn has emitted the failure
             return []
+        except WaitsForPerson as waits:
+            self._waiting[name] = waits.pause
+            return None
         except (SwarmError, GraphBubbleUp):  # a stop, a spent budget, a broken database: they end the run
             raise
         except Exception as error:  # from a supplied model or saver: the other tasks go on
@@ -210,7 +244,7 @@ class _Pass:
             self._run.stop.check()
             files = await asyncio.to_thread(self._prompts.read_files, spec) if spec.files else NO_FILES
             questions = PartQuestions(self._prompts, spec, self._results_for(name), files)
-            asking = Asking(questions, lambda: self._turn(name), self._emitter(name))
+            asking = Asking(questions, lambda: self._turn(name, files.texts), self._emitter(name))
             limit = await self._part_limit(questions)
             outcome = await (asking.whole() if limit is None else asking.parts(limit))
         note = "; ".join(
@@ -225,8 +259,38 @@ class _Pass:
             changes["note"] = note
         return updated(TaskStatus.COMPLETED, **changes)
 
-    def _turn(self, name: str) -> Turn:
-        return Turn(self._bindings, self._run, self._emitter(name), self._config)
+    def _turn(self, name: str, texts: Mapping[str, str] = NO_TEXTS) -> Turn:
+        """A turn for a task.
+
+        Args:
+            name: The task.
+            texts: The texts of its files, which its tools may read.
+        """
+        emit = self._emitter(name)
+        return Turn(self._bindings, self._run, emit, self._config, self._workplace(emit.origin, texts))
+
+    def _workplace(self, origin: Origin, texts: Mapping[str, str]) -> Workplace | None:
+        """Where the tools of a task's role work; None for a role without tools."""
+        if not self._bindings.has_tools(origin.role):
+            return None
+        from swarm_graph.roles.project_files import project_of_files
+        from swarm_graph.roles.steps_of import steps_of
+        from swarm_graph.roles.workplace import Workplace
+
+        return Workplace(
+            project=lambda: project_of_files(texts),
+            steps=steps_of(
+                self._run, origin, self._config, in_own_loop=self._in_own_loop, request=self._request
+            ),
+            ask_person=self._ask_person,
+            prompts=self._tool_prompts,
+        )
+
+    @cached_property
+    def _tool_prompts(self) -> ToolPrompts:
+        from swarm_graph.roles.workplace import ToolPrompts
+
+        return ToolPrompts.of(self._bindings.roles)
 
     async def _part_limit(self, questions: PartQuestions) -> int | None:
         """The most characters of the parts in which a task asks about its files; None if it asks about all.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from swarm_graph.errors import InputError
 from swarm_graph.models.context_window import MAX_TOKENS_PER_BYTE, prompt_bytes, room_for_answer
 from swarm_graph.models.pool import PromptSize
-from swarm_graph.roles.turn import Question
+from swarm_graph.roles.question import Question
 from swarm_graph.state import TaskRecord
 from swarm_graph.tasks.file_texts import Piece, TaskFiles
 from swarm_graph.tasks.prompting import Outcome, TaskPrompts

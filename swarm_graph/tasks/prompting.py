@@ -20,9 +20,9 @@ from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.chat_markup import FinalMessage
 from swarm_graph.roles.file_blocks import Files, fenced
 from swarm_graph.roles.findings import review_text
+from swarm_graph.roles.question import NONE, Question
 from swarm_graph.roles.registry import role_source
 from swarm_graph.roles.role import Answered, Role
-from swarm_graph.roles.turn import NONE, Question
 from swarm_graph.state import Reply, Review, TaskRecord
 from swarm_graph.tasks.expansion import Expansion, TaskLimit, added_tasks, expansion_form
 from swarm_graph.tasks.file_texts import NO_FILES, TaskFiles, read_task_files, refuse_files_outside

@@ -13,8 +13,11 @@ from itertools import islice
 
 from swarm_graph.tasks.affinity import LOOK_AHEAD_JOBS, Job, LookAhead, ServerQueue
 
-Start = Callable[[str], Awaitable[Iterable[Job]]]
-"""Called to run a task; returns the tasks that it adds. Raises only errors that end the whole run."""
+Start = Callable[[str], Awaitable[Iterable[Job] | None]]
+"""Called to run a task; returns the tasks that it adds, or None if it has not finished.
+
+The dependents of a task that has not finished keep waiting. Raises only errors that end the whole run.
+"""
 Admit = Callable[[str], bool]
 """Called when the dependencies of a task are finished; False skips the task."""
 
@@ -43,10 +46,10 @@ class Scheduler:
         self._queues: dict[str, ServerQueue] = {}
         self._look_ahead = LookAhead(self._first_dependents, self._open_dependencies.__getitem__)
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._outcomes: asyncio.Queue[tuple[str, Iterable[Job] | BaseException]] = asyncio.Queue()
+        self._outcomes: asyncio.Queue[tuple[str, Iterable[Job] | BaseException | None]] = asyncio.Queue()
 
     async def run(self, jobs: Iterable[Job]) -> None:
-        """Run until every task is finished or skipped. A cancellation cancels the running tasks.
+        """Run until no other task can start. A cancellation cancels the running tasks.
 
         Args:
             jobs: The tasks to start with; a dependency that is not among them never finishes.
@@ -65,7 +68,7 @@ class Scheduler:
                 self._queues[job.server].running -= 1
                 if isinstance(outcome, BaseException):
                     failure = failure or outcome
-                elif failure is None:
+                elif failure is None and outcome is not None:
                     self._add_children(name, outcome)
                     self._admit_or_skip(self._finish(name))
                 if failure is None:
@@ -134,7 +137,7 @@ class Scheduler:
             )
 
     async def _run_job(self, name: str) -> None:
-        outcome: Iterable[Job] | BaseException
+        outcome: Iterable[Job] | BaseException | None
         try:
             outcome = await self._start(name)
         except BaseException as error:

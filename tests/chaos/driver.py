@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -18,13 +19,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
+from langgraph.checkpoint.sqlite import SqliteSaver
+
 from chaos.model_server import ModelServer
 
 TESTS = Path(__file__).parents[1]
 VOLATILE = {
     "completed_at", "created_at", "total_calls", "avg_response_time", "model_seconds", "queued_seconds",
     "seconds", "p50_seconds", "p95_seconds", "first_token_seconds", "tokens_per_second",
-    "success_rate", "cut_tokens",
+    "success_rate", "cut_tokens", "tool_seconds",
 }  # fmt: skip
 
 
@@ -255,6 +258,76 @@ class CustomSession(Session):
         return len(self.rows(query)) == tasks
 
 
+@dataclass
+class ToolSession(Session):
+    """A session whose roles call a tool that adds a line to a file, in that order.
+
+    `tools`: the roles that have it. `tasks`: those of a custom session. `saver`: which of LangGraph's own
+    keeps it, `sqlite` or `async`; empty for ours. `by_mcp`: the tool is that of an MCP server.
+    """
+
+    tools: tuple[str, ...] = ()
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    saver: str = ""
+    by_mcp: bool = False
+    found: list[tuple[set[str], Counter[str]]] = field(default_factory=list)
+    """At each kill: the calls whose results the database held, and how often each call had been made."""
+
+    def _killed(self, code: int) -> bool:
+        killed = super()._killed(code)
+        self.found.append((self.kept_calls(), self.made()))
+        return killed
+
+    def made_again(self) -> list[str]:
+        """Calls that were made again although a kill had found their results in the database."""
+        now = self.made()
+        return [call for kept, made in self.found for call in kept if now[call] > made[call]]
+
+    def job(self, die_at: int = 0) -> dict[str, Any]:
+        job = super().job(die_at)
+        job["config"]["model_config"]["single_model"]["tool_calls"] = "native"
+        job["awaits"] = False
+        if self.by_mcp:
+            program = [str(TESTS / "chaos" / "note_server.py"), str(self.folder / "made")]
+            server = {"command": sys.executable, "args": program, "allow": ["note"]}
+            job["config"] |= {
+                "mcp_servers": {"notes": server},
+                "tools": {role: ["notes.*"] for role in self.tools},
+            }
+        else:
+            job["tools"] = self.tools
+        return (
+            job
+            | ({"tasks": self.tasks} if self.tasks else {})
+            | ({"saver": self.saver} if self.saver else {})
+        )
+
+    def made(self) -> Counter[str]:
+        """How often each call was made."""
+        made = self.folder / "made"
+        return Counter(made.read_text().split() if made.is_file() else ())
+
+    def kept_calls(self) -> set[str]:
+        """The calls whose results the database holds."""
+        if not self.saver:
+            rows = self.rows("SELECT text FROM tool_calls WHERE outcome = 'answered' AND text NOT NULL")
+            return {row["text"].removeprefix("noted ") for row in rows}
+        path = self.folder / ".swarm" / "swarm.db"
+        if not path.is_file():
+            return set()
+        with SqliteSaver.from_conn_string(str(path)) as saver:
+            steps = [saved.checkpoint["channel_values"].get("step") for saved in saver.list(None)]
+        calls = [step for step in steps if isinstance(step, dict) and step.get("outcome") == "answered"]
+        return {call["text"].removeprefix("noted ") for call in calls}
+
+    def outcome(self) -> dict[str, Any]:
+        """What must be the same, but for the notes on calls that a kill cut off."""
+        state = self.folder / "state.json"
+        found = steady(json.loads(state.read_text())) if state.is_file() else self.files()
+        said: dict[str, Any] = json.loads(MADE_AGAIN.sub("", json.dumps(found)))
+        return said
+
+
 def _nap(seconds: float) -> float:
     """Sleeps; by how much longer than asked."""
     began = time.monotonic()
@@ -277,6 +350,9 @@ def _lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+MADE_AGAIN = re.compile(r"call \d+, of [\w.]+, had begun when an earlier run ended, and was made again; ")
 
 
 def steady(value: Any) -> Any:

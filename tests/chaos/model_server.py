@@ -41,7 +41,8 @@ class ModelServer:
 
     `latency`: seconds for an answer, spread over it. `failing`: the share of questions that fail, by `seed`.
     `malformed`: the share of first answers that are broken off; they follow from the messages, too.
-    `held`: every answer waits for its `release`.
+    `held`: every answer waits for its `release`. `tool_calls`: how many calls of a tool come before the
+    answer to a question that offers one; the third repeats the second.
     """
 
     def __init__(
@@ -52,9 +53,10 @@ class ModelServer:
         malformed: float = 0.0,
         seed: int = 0,
         held: bool = False,
+        tool_calls: int = 0,
     ) -> None:
         self.latency, self.failing, self.malformed, self.seed = latency, failing, malformed, seed
-        self.held = held
+        self.held, self.tool_calls = held, tool_calls
         self.asked: list[Asked] = []
         self.in_flight: list[Asked] = []
         self.port = 0
@@ -172,6 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
         elif fault in ("500", "503", "429"):
             self._error(int(fault))
+        elif "tools" in body and calls_in(body) < self.server.model.tool_calls:
+            self._call(body, asked)
         else:
             text = answer(body, asked.key)
             first = len(body["messages"]) == 2
@@ -191,11 +195,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.close()
         self.close_connection = True
 
-    def _answer(self, text: str, asked: Asked, fault: str | None) -> None:
+    def _begin(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+
+    def _call(self, body: dict[str, Any], asked: Asked) -> None:
+        self._begin()
+        arguments = json.dumps({"text": asked.key})
+        if calls_in(body) == 2:
+            (call,) = body["messages"][-2]["tool_calls"]
+            arguments = call["function"]["arguments"]
+        function = {"name": body["tools"][0]["function"]["name"], "arguments": arguments}
+        call = {"index": 0, "id": f"call-{asked.key}", "type": "function", "function": function}
+        self._event({"choices": [{"index": 0, "delta": {"role": "assistant", "tool_calls": [call]}}]})
+        self._end("tool_calls", json.dumps(call), asked)
+
+    def _answer(self, text: str, asked: Asked, fault: str | None) -> None:
+        self._begin()
         pieces = [text[start : start + 80] for start in range(0, len(text), 80)]
         for number, piece in enumerate(pieces):
             time.sleep(self.server.model.latency / len(pieces))
@@ -208,8 +226,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reset()
                 return
             self._event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": piece}}]})
+        self._end("stop", text, asked)
+
+    def _end(self, reason: str, text: str, asked: Asked) -> None:
         self.server.model.land(asked)
-        self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
         self._event({"choices": [], "usage": _usage(text)})
         self._chunk(b"data: [DONE]\n\n")
         self.wfile.write(b"0\r\n\r\n")
@@ -226,6 +247,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _usage(text: str) -> dict[str, int]:
     return {"prompt_tokens": 7, "completion_tokens": len(text) // 4, "total_tokens": 7 + len(text) // 4}
+
+
+def calls_in(body: dict[str, Any]) -> int:
+    """How many results of tools a question holds."""
+    return sum(message["role"] == "tool" for message in body["messages"])
 
 
 def answer(body: dict[str, Any], key: str) -> str:

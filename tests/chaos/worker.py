@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import StructuredTool
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from swarm_graph import SwarmContext, SwarmCoordinator, build_graph, open_checkpointer
 from swarm_graph.checkpoints import database
@@ -112,33 +115,69 @@ def run(job: dict[str, Any]) -> int:
     if "repo" in job["config"]:
         points.watch_git()
     folder = Path(job["folder"])
-    state = _run_tasks(job, folder) if "tasks" in job else _run_workflow(job, folder)
+    state = _run_graph(job, folder) if job.keys() & {"tasks", "saver"} else _run_workflow(job, folder)
     (folder / "points").write_text(str(points.passed))
     return 0 if state["phase"] == "complete" else 1
+
+
+def _tools(job: dict[str, Any], folder: Path) -> dict[str, list[Any]]:
+    """A tool for each role of the job: it adds a line to the file `made`, which the disk has when it ends."""
+
+    def note(text: str) -> str:
+        """Note a text."""
+        with (folder / "made").open("a") as file:
+            file.write(f"{text}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return f"noted {text}"
+
+    return {role: [StructuredTool.from_function(note)] for role in job.get("tools", ())}
 
 
 def _run_workflow(job: dict[str, Any], folder: Path) -> Any:
     # With a clock that stands still the commits of a session are the same, too.
     context = SwarmContext(clock=lambda: 1000.0) if "repo" in job["config"] else None
     swarm = SwarmCoordinator(
-        job["config"], data_dir=folder / ".swarm", output=folder / "output", context=context
+        job["config"],
+        data_dir=folder / ".swarm",
+        output=folder / "output",
+        context=context,
+        tools=_tools(job, folder),
     )
     if get_session(folder / ".swarm", job["session"]):
         return swarm.resume(job["session"])
     return swarm.run_workflow(job["request"], job["workflow"], session_id=job["session"])
 
 
-def _run_tasks(job: dict[str, Any], folder: Path) -> Any:
-    """A custom session, on the graph itself; its final state goes to a file."""
-    thread: RunnableConfig = {"configurable": {"thread_id": job["session"]}}
-    with open_checkpointer(folder / ".swarm" / "swarm.db") as saver:
-        graph = build_graph("custom", config=job["config"], checkpointer=saver)
-        given: Any = {"request": job["request"], "tasks": job["tasks"]}
-        if saver.catalogue.get(job["session"]):
-            given = None
-        state = asyncio.run(graph.ainvoke(given, thread)) if job["awaits"] else graph.invoke(given, thread)
+def _run_graph(job: dict[str, Any], folder: Path) -> Any:
+    """A session on the graph itself, with any saver; its final state goes to a file."""
+    path = folder / ".swarm" / "swarm.db"
+    path.parent.mkdir(exist_ok=True)
+    if job.get("saver") == "async":
+        state = asyncio.run(_run_in_loop(job, folder, path))
+    else:
+        opened: Any = SqliteSaver.from_conn_string(str(path)) if "saver" in job else open_checkpointer(path)
+        with opened as saver:
+            graph, given, thread = _graph(job, folder, saver)
+            known = saver.get_tuple(thread) if "saver" in job else saver.catalogue.get(job["session"])
+            given = None if known else given
+            state = (
+                asyncio.run(graph.ainvoke(given, thread)) if job["awaits"] else graph.invoke(given, thread)
+            )
     (folder / "state.json").write_text(json.dumps(state))
     return state
+
+
+async def _run_in_loop(job: dict[str, Any], folder: Path, path: Path) -> Any:
+    async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
+        graph, given, thread = _graph(job, folder, saver)
+        return await graph.ainvoke(None if await saver.aget_tuple(thread) else given, thread)
+
+
+def _graph(job: dict[str, Any], folder: Path, saver: Any) -> tuple[Any, Any, RunnableConfig]:
+    graph = build_graph(job["workflow"], config=job["config"], checkpointer=saver, tools=_tools(job, folder))
+    given = {"request": job["request"], **({"tasks": job["tasks"]} if "tasks" in job else {})}
+    return graph, given, {"configurable": {"thread_id": job["session"]}}
 
 
 def crowd(job: dict[str, Any]) -> int:

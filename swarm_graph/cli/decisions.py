@@ -14,7 +14,7 @@ from swarm_graph.cli.console import say
 from swarm_graph.cli.keyboard import Back, Keyboard
 from swarm_graph.cli.options import SessionOptions
 from swarm_graph.errors import InputError
-from swarm_graph.state import DOCUMENT
+from swarm_graph.state import DATABASE, DOCUMENT
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.records import Session
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 PAUSE_HELP = """approve   go on
 edit      change it first, in your editor
 reject    say what is wrong; that becomes an open finding
+/back or /quit leaves the session waiting."""
+CALL_HELP = """approve   make this call
+session   make this call, and every other of this tool in this session, without asking
+edit      change the arguments first, in your editor
+reject    do not make it, and tell the model why
 /back or /quit leaves the session waiting."""
 EDITS_HELP = """as-before   go on with what the session began with
 anew        ask again what depended on the edited files
@@ -45,7 +50,84 @@ def decide_pauses(coordinator: SwarmCoordinator) -> dict[str, Decision] | None:
         return None
 
 
+def named_decision(
+    answer: Decision, only: str | None, data_dir: str | Path, session_id: str
+) -> Decision | Mapping[str, Decision]:
+    """The answer of a command for what waits now, by the ids of the pauses; says which calls it decides.
+
+    So it decides nothing that begins to wait later, because somebody else has answered meanwhile.
+
+    Args:
+        answer: The answer.
+        only: The node or the call that it is for; None: all that wait.
+        data_dir: The folder of the database.
+        session_id: The session.
+
+    Raises:
+        InputError: Nothing waits at the node or the call.
+    """
+    from swarm_graph.checkpoints.saver import open_checkpointer
+    from swarm_graph.reports.tool_lines import tool_call
+    from swarm_graph.workflows.pauses import waiting_pauses
+
+    with open_checkpointer(Path(data_dir) / DATABASE) as saver:
+        waiting = waiting_pauses(saver.get_tuple({"configurable": {"thread_id": session_id}}))
+    chosen = [pause for pause in waiting if only in (None, pause.node) or only in pause.names]
+    if waiting and not chosen:
+        places = ", ".join(pause.place for pause in waiting)
+        raise InputError(f"nothing waits at {only!r}, only {places}")
+    if only is None and isinstance(answer, Mapping) and "edit" in answer and len(chosen) > 1:
+        return answer  # for code and tests at once, but for one call only
+    word = answer if isinstance(answer, str) else next(iter(answer))
+    for pause in chosen:
+        if pause.call:
+            call = tool_call(pause.value["tool"], pause.value["arguments"])
+            say(f"note: {word}, in {pause.node}: {call}")
+    return {pause.id: answer for pause in chosen}
+
+
 def _decide(keyboard: Keyboard, pause: Pause, coordinator: SwarmCoordinator) -> Decision:
+    return _decide_call(keyboard, pause) if pause.call else _decide_pause(keyboard, pause, coordinator)
+
+
+def _decide_call(keyboard: Keyboard, pause: Pause) -> Decision:
+    from swarm_graph.reports.terminal import call_text
+
+    choices = ("approve", "session", "edit", "reject")
+    while True:
+        click.echo(call_text(pause))
+        keyboard.drop_typed()  # before this call was shown
+        # No default: an empty line approves nothing.
+        choice = keyboard.choose(
+            f"Call it ({', '.join(choices)})", {name: name for name in choices}, "", CALL_HELP
+        )
+        if choice == "approve":
+            return "approve"
+        if choice == "session":
+            return {"approve": "session"}
+        if choice == "edit":
+            if edited := _edited_call(keyboard, pause):
+                return edited
+        elif problem := keyboard.line("What is wrong", help="One line; empty: back to the choice."):
+            return {"reject": problem}
+
+
+def _edited_call(keyboard: Keyboard, pause: Pause) -> Decision | None:
+    """The call with the arguments as the person's editor leaves them; None if they were not saved."""
+    from swarm_graph.roles.approval import read_decision
+    from swarm_graph.text import to_json
+
+    text: str | None = to_json(pause.value["arguments"])
+    while (text := click.edit(text, extension=".json")) is not None:
+        try:
+            return read_decision({"edit": text}, pause.to_dict())
+        except InputError as error:
+            say(str(error))
+            keyboard.line("Enter opens the editor again", help="Leave the editor without saving to go back.")
+    return None
+
+
+def _decide_pause(keyboard: Keyboard, pause: Pause, coordinator: SwarmCoordinator) -> Decision:
     from swarm_graph.reports.terminal import pause_text
     from swarm_graph.text import printable
 
@@ -54,6 +136,7 @@ def _decide(keyboard: Keyboard, pause: Pause, coordinator: SwarmCoordinator) -> 
     question = f"Waiting {pause.place} ({', '.join(choices)})"
     while True:
         click.echo(printable(pause_text(pause, coordinator.roles, makes_document)))
+        keyboard.drop_typed()
         choice = keyboard.choose(question, {name: name for name in choices}, "approve", PAUSE_HELP)
         if choice == "approve":
             return "approve"

@@ -67,6 +67,8 @@ class _Reader(Protocol):
 
     def text(self, prompt: str) -> str: ...
 
+    def drop_typed(self) -> None: ...
+
 
 class Keyboard:
     """Asks the person at the terminal."""
@@ -137,6 +139,7 @@ class Keyboard:
             import termios
 
             termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+        self._reader.drop_typed()
 
     def _read(self, read: Callable[[], str]) -> str:
         try:
@@ -191,6 +194,9 @@ class _PlainReader:
                 self._add_line(lines)
         return "\n".join(lines)
 
+    def drop_typed(self) -> None:
+        """Nothing: the terminal passes one line at a time, and keeps the others."""
+
     def _add_line(self, lines: list[str]) -> None:
         try:
             line = self.line("", remember=False)
@@ -233,6 +239,13 @@ class _Editor:
 
     def text(self, prompt: str) -> str:
         return self._prompt(self._texts, prompt, many_lines=True)
+
+    def drop_typed(self) -> None:
+        """Drop the keys that were read together with the end of the last answer."""
+        from prompt_toolkit.input.typeahead import clear_typeahead
+
+        for session in (self._answers, self._texts):
+            clear_typeahead(session.app.input)
 
     def _prompt(self, session: PromptSession[str], prompt: str, *, many_lines: bool) -> str:
         self._many_lines = many_lines

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from swarm_graph.cli.batch import dry_run_option, run_tasks
-from swarm_graph.cli.decisions import decide_after_edits
+from swarm_graph.cli.decisions import decide_after_edits, named_decision
 from swarm_graph.cli.display import Display
 from swarm_graph.cli.inputs import read_inputs
 from swarm_graph.cli.options import (
@@ -145,12 +145,25 @@ def _task_graph(
     epilog="Example: swarm-graph resume 20231205_143022_4f2a",
 )
 @click.argument("session", required=False)
-@click.option("--approve", is_flag=True, help="Answer a pause: continue.")
+@click.option("--approve", is_flag=True, help="Answer a pause: continue; make the call of a tool.")
 @click.option(
-    "--edit", metavar="FILE", help="Answer a pause: continue with this text, or with a JSON object of keys."
+    "--approve-session",
+    is_flag=True,
+    help="Make the call of a tool, and every other of this tool in the session, without asking.",
 )
-@click.option("--reject", metavar="TEXT", help="Answer a pause: TEXT becomes an open finding.")
-@click.option("--only", metavar="NODE", help="Answer only the pause at this node; default: all pauses.")
+@click.option(
+    "--edit",
+    metavar="FILE",
+    help="Answer a pause: continue with this text, or with a JSON object of keys or arguments.",
+)
+@click.option(
+    "--reject",
+    metavar="TEXT",
+    help="Answer a pause: TEXT becomes an open finding, or what the tool's caller is told.",
+)
+@click.option(
+    "--only", metavar="NAME", help="Answer only the pause at this node, or this call; default: all pauses."
+)
 @click.option("--inputs", metavar="DIR", help="The folder that now holds the input files of a batch.")
 @click.option("--as-before", is_flag=True, help="After edits: go on with the recorded prompts and tasks.")
 @click.option("--anew", is_flag=True, help="After edits: ask again what depended on them.")
@@ -159,6 +172,7 @@ def _task_graph(
 def resume(
     session: str | None,
     approve: bool,
+    approve_session: bool,
     edit: str | None,
     reject: str | None,
     only: str | None,
@@ -177,11 +191,12 @@ def resume(
     """
     from swarm_graph.sessions.ids import find_session
 
-    decision = given_decision(approve, edit, reject, only)
+    answer = given_decision(approve, edit, reject, only, approve_session=approve_session)
     found = find_session(Path(options.data_dir), session)
     display = Display(options)
     coordinator = resuming_coordinator(options, found, display)
     as_before, anew = decide_after_edits(coordinator.edits(found), as_before, anew, options)
+    decision = named_decision(answer, only, options.data_dir, found.session) if answer else None
 
     async def work(coordinator: SwarmCoordinator) -> SwarmResult:
         return await coordinator.aresume(
@@ -191,7 +206,9 @@ def resume(
     run_session(coordinator, display, work, require_approval=require_approval)
 
 
-def given_decision(approve: bool, edit: str | None, reject: str | None, only: str | None) -> Decision | None:
+def given_decision(
+    approve: bool, edit: str | None, reject: str | None, only: str | None, *, approve_session: bool = False
+) -> Decision | None:
     """The answer to a pause that the options give; None when they give none.
 
     Raises:
@@ -200,6 +217,8 @@ def given_decision(approve: bool, edit: str | None, reject: str | None, only: st
     answers: dict[str, Decision] = {}
     if approve:
         answers["--approve"] = "approve"
+    if approve_session:
+        answers["--approve-session"] = {"approve": "session"}
     if edit is not None:
         answers["--edit"] = {"edit": read_edit(edit)}
     if reject is not None:
@@ -208,8 +227,7 @@ def given_decision(approve: bool, edit: str | None, reject: str | None, only: st
         raise InputError(f"{' and '.join(answers)} are two answers; give one")
     if only and not answers:
         raise InputError("--only needs an answer: --approve, --edit FILE or --reject TEXT")
-    decision = next(iter(answers.values()), None)
-    return {only: decision} if only and decision else decision
+    return next(iter(answers.values()), None)
 
 
 def whole_request(request: str | None, inputs: tuple[str, ...], options: SessionOptions) -> str:

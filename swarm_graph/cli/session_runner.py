@@ -62,7 +62,7 @@ def new_coordinator(options: SessionOptions, display: Display | None = None) -> 
     config = new_config(options)
     if config.repo:
         tell_of_repository(config.repo, options.data_dir)
-    _prepare_imports(config)
+    prepare_imports(config)
     from swarm_graph.sessions.coordinator import SwarmCoordinator
 
     return SwarmCoordinator(
@@ -74,7 +74,7 @@ def new_coordinator(options: SessionOptions, display: Display | None = None) -> 
     )
 
 
-def _prepare_imports(config: SwarmConfig) -> None:
+def prepare_imports(config: SwarmConfig) -> None:
     """Call before LangChain is imported."""
     if not config.features.langsmith:
         from swarm_graph.cli.without_langsmith import leave_out_langsmith
@@ -115,7 +115,7 @@ def resuming_coordinator(
         resume = _resume_config(options, trust(data_dir, session), only)
     if resume.changed:
         say(f"note: the session began with other settings: {settings_in_words(resume.changed)}")
-    _prepare_imports(resume.config)
+    prepare_imports(resume.config)
     from swarm_graph.sessions.coordinator import SwarmCoordinator
 
     return SwarmCoordinator(
@@ -229,7 +229,9 @@ def ending(coordinator: SwarmCoordinator, *, require_approval: bool = False) -> 
 
     phase, resume = coordinator.state.get("phase"), resume_command(coordinator)
     if phase == "paused":
-        answer = f"waiting for a person; answer with `{resume} --approve` (or --edit FILE, --reject TEXT)"
+        calls = any(pause.call for pause in coordinator.pauses)
+        others = f"{'--approve-session, ' if calls else ''}--edit FILE, --reject TEXT"
+        answer = f"waiting for a person; answer with `{resume} --approve` (or {others})"
         return Ending(EXIT_PAUSED, answer)
     if phase == "failed":
         command = failed_call_command(coordinator, program())

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from swarm_graph.checkpoints.records import Session
     from swarm_graph.checkpoints.saver import SwarmSaver
     from swarm_graph.roles.registry import Roles
+    from swarm_graph.workflows.pauses import Pause
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -152,7 +153,7 @@ def report(path: str | None, session: str | None, html: bool, data_dir: str) -> 
     An HTML page is one file that needs no network.
     """
     from swarm_graph.reports.manager import SwarmManager
-    from swarm_graph.sessions.output import file_name
+    from swarm_graph.text import file_name
 
     manager = SwarmManager(data_dir=data_dir)
     if session:
@@ -255,7 +256,8 @@ def show(session: str | None, at: str | None, findings: str | None, data_dir: st
     with open_catalogue(Path(data_dir)) as catalogue:
         found = session_to_read(catalogue, session)
         if at is None and findings is None:
-            account = session_account(catalogue, found, _change_state(found, data_dir))
+            pauses = _pauses(found, data_dir)
+            account = session_account(catalogue, found, _change_state(found, data_dir), pauses)
             print_result(account, session_account_text(account), as_json)
             return
 
@@ -435,7 +437,7 @@ def cleanup(
     """
     from swarm_graph.checkpoints.retention import clean_up
     from swarm_graph.reports.listing import cleanup_text
-    from swarm_graph.sessions.apply import remove_change
+    from swarm_graph.sessions.removal import remove_belongings
 
     age = seconds(older_than) if older_than is not None else None
     if keep is None:
@@ -449,7 +451,7 @@ def cleanup(
             history=history,
             calls_only=calls,
             dry_run=dry_run,
-            before_removal=remove_change,
+            before_removal=remove_belongings,
         )
     if calls and not cleaned.forgotten:
         cure = f": the newest {keep} stay as they are; --keep 0 keeps none" if keep else ""
@@ -473,6 +475,16 @@ def _change_state(session: Session, data_dir: str) -> Mapping[str, Any]:
 
     with _saver(data_dir) as saver:
         return state_of(saver, session.session)
+
+
+def _pauses(session: Session, data_dir: str) -> list[Pause]:
+    """The pauses at which a session waits for a person."""
+    if session.phase != "paused":
+        return []
+    from swarm_graph.sessions.history import pauses_of
+
+    with _saver(data_dir) as saver:
+        return pauses_of(saver, session)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from swarm_graph.checkpoints.decisions import forget_decisions
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.signatures import is_own, key_problem, sign
 from swarm_graph.config import SwarmConfig, load_config, saved_values, settings_of_any
@@ -26,17 +27,26 @@ MAX_VALUE_CHARACTERS = 100
 _GRAVE = (
     "unsafe",
     "command",
+    "args",
+    "env",
+    "cwd",
     "python",
+    "folders",
     "readable",
     "image",
     "sandbox",
     "mode",
     "url",
+    "token_env",
     "api_key_env",
     "proxy",
     "script",
+    "allow",
+    "approve",
+    "tools",
 )
-"""The settings that a person must see, the gravest first: programs, then servers and keys, then files."""
+"""The settings that a person must see, the gravest first: programs and what they are given, then servers and
+keys, then files, then what models may do without a person."""
 
 
 CODE = ("roles", "workflows", "code_dir")
@@ -60,8 +70,9 @@ class RecordedSetting(NamedTuple):
         """Its place among the others: the lowest for the gravest."""
         if self.path.partition(".")[0] in CODE:
             return -1
-        name = self.path.rpartition(".")[2]
-        return _GRAVE.index(name) if name in _GRAVE else len(_GRAVE)
+        # Names that people choose may follow: mcp_servers.NAME.env.VARIABLE.
+        names = [name for name in self.path.split(".") if name in _GRAVE]
+        return min(map(_GRAVE.index, names), default=len(_GRAVE))
 
 
 def is_trusted(data_dir: Path, session: Session) -> bool:
@@ -73,7 +84,8 @@ def is_trusted(data_dir: Path, session: Session) -> bool:
 def trust(data_dir: Path, session: Session) -> Session:
     """Make a session the user's own, with the settings that it recorded; returns it as it is then.
 
-    The config file that it names is forgotten: the user agreed to the settings, not to that file.
+    The config file that it names is forgotten: the user agreed to the settings, not to that file. So are the
+    approvals of tools: nobody has asked the user about them.
 
     Args:
         data_dir: The folder of the database.
@@ -88,6 +100,7 @@ def trust(data_dir: Path, session: Session) -> Session:
             raise InputError(f"session '{session.session}' has changed meanwhile; look at it again")
         if not is_own(catalogue, known):
             catalogue.forget_config_file(session.session)
+            forget_decisions(catalogue, session.session)
             sign(catalogue, session.session)
         return catalogue.get(session.session) or session
 

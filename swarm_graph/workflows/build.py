@@ -80,6 +80,10 @@ def new_builder(
         _switch_off_langsmith()
     bindings = Bindings(config, texts or {}, tools or {})
     bindings.roles.load()
+    if config.tools or tools:
+        from swarm_graph.tools.role_tools import check_names  # graphs without tools do not need it
+
+        check_names(config, tools or {})
     if workflow in config.workflows:
         return _own_workflow(workflow, bindings)
     graph = GraphBuilder(bindings, CustomState if workflow == "custom" else SwarmState)

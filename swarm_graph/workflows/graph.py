@@ -24,6 +24,7 @@ from swarm_graph.workflows import schemas
 from swarm_graph.workflows.admission import inside_run, open_runs, openings
 from swarm_graph.workflows.drawing import workflow_svg
 from swarm_graph.workflows.opening import Prepared, Repositories, open_run, prepare, with_recorded_paths
+from swarm_graph.workflows.pauses import Answer, decisions_of
 from swarm_graph.workflows.recording import RunRecorder, manual_edit
 from swarm_graph.workflows.thread import CallThread, call_thread, state_config
 
@@ -41,10 +42,11 @@ OTHER_RESULTS = ("stream_mode", "output_keys", "version")
 
 
 class _Opened(NamedTuple):
-    """An opened run: the input for LangGraph, and the context for the nodes."""
+    """An opened run: the input for LangGraph, the context for the nodes, a person's answers to commit."""
 
     input: Any
     run: RunContext
+    answers: Sequence[Answer]
 
 
 class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]):
@@ -282,7 +284,11 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             recorder.forget_begin()
         saver = thread.saver if thread.is_session else None
         saved = saver.get_tuple(thread.checkpoint) if saver else None
-        return self._open(prepared, thread, saved, recorder, options)
+        opened = self._open(prepared, thread, saved, recorder, options)
+        if saver and saved:
+            for answer in opened.answers:
+                saver.put_writes(saved.config, *answer.write())
+        return opened
 
     async def _aopened(
         self, prepared: Prepared, thread: CallThread, recorder: RunRecorder | None, options: RunOptions
@@ -293,8 +299,13 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         saver = thread.saver if thread.is_session else None
         saved = await saver.aget_tuple(thread.checkpoint) if saver else None
         if self.makes_change:  # git runs
-            return await asyncio.to_thread(self._open, prepared, thread, saved, None, options)
-        return self._open(prepared, thread, saved, None, options)
+            opened = await asyncio.to_thread(self._open, prepared, thread, saved, None, options)
+        else:
+            opened = self._open(prepared, thread, saved, None, options)
+        if saver and saved:
+            for answer in opened.answers:
+                await saver.aput_writes(saved.config, *answer.write())
+        return opened
 
     def _open(
         self,
@@ -323,7 +334,10 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         )
         settings, saver = self.bindings.config, thread.saver
         if recorder is None or opening.kind is None:
-            return _Opened(opening.input, RunContext(settings, options, saver=saver, places=places))
+            run = RunContext(
+                settings, options, saver=saver, places=places, decisions=decisions_of(opening.answers)
+            )
+            return _Opened(opening.input, run, opening.answers)
         journal, budget = recorder.begin(opening, self.name, settings, options, saved)
         run = RunContext(
             settings,
@@ -333,8 +347,10 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             budget=budget,
             places=recorder.places,  # the first run of a session records its place
             is_own=recorder.is_own,
+            decisions=decisions_of(opening.answers),
         )
-        return _Opened(opening.input, run)
+        answers = opening.answers if run.is_own else [answer.alone() for answer in opening.answers]
+        return _Opened(opening.input, run, answers)
 
     def _repositories(self, thread: CallThread, recorder: RunRecorder | None) -> Repositories:
         """What finds the repository of the session."""

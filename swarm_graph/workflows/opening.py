@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -25,7 +25,7 @@ from swarm_graph.tasks.node import TASKS
 from swarm_graph.tasks.prompting import check_tasks
 from swarm_graph.tasks.spec import TaskSpec, pending_record, task_specs, with_absolute_paths, with_paths
 from swarm_graph.text import check_json_like
-from swarm_graph.workflows.pauses import resume_values, waiting_pauses
+from swarm_graph.workflows.pauses import Answer, answers, resume_values, waiting_pauses
 
 START_CHANNEL = "__start__"
 """LangGraph's channel with the input that no node has taken yet."""
@@ -58,11 +58,13 @@ class Opening:
         kind: What the catalogue records; None when the run is not recorded: an ended session is only read.
         request: The new request, with tasks if it is custom; None for a resume.
         input: The input for LangGraph.
+        answers: A person's answers, to be committed before anything runs.
     """
 
     kind: RunKind | None
     request: dict[str, Any] | None
     input: Any
+    answers: Sequence[Answer] = ()
 
 
 class Repositories(Protocol):
@@ -212,15 +214,13 @@ def open_run(
         anew = anew or request is not None
     kind: RunKind = "resume" if resumed or anew or request is None else "follow_up" if saved else "begin"
     is_recorded = given is not None or unfinished or replay or left_open
-    return Opening(
-        kind=("replay" if replay else kind) if is_recorded else None,
-        request=request,
-        input=_answer(given, session, saved, roles)
-        if isinstance(given, Command)
-        else _new_input(
-            request, saved, nodes, roles, opens_round=opens_round, before=before() if anew else None
-        ),
-    )
+    recorded_kind = ("replay" if replay else kind) if is_recorded else None
+    if isinstance(given, Command):
+        command = _answer(given, session, saved, roles)
+        return Opening(recorded_kind, request, *_split(command, saved, replay=replay))
+    state = before() if anew else None
+    new_input = _new_input(request, saved, nodes, roles, opens_round=opens_round, before=state)
+    return Opening(recorded_kind, request, new_input)
 
 
 def _with_moved_repository(
@@ -308,6 +308,20 @@ def _answer(given: Command[Any], session: str, saved: CheckpointTuple | None, ro
         raise InputError(f"session '{session}' does not wait for a person; resume it without an answer")
     state = cast("SwarmState", {**saved.checkpoint["channel_values"], **_given_repository(given)})
     return replace(given, resume=resume_values(given.resume, pauses, state, roles))
+
+
+def _split(
+    command: Command[Any], saved: CheckpointTuple | None, *, replay: bool
+) -> tuple[Any, Sequence[Answer]]:
+    """The input for LangGraph without a person's answers, and the answers.
+
+    LangGraph commits several answers only with what their nodes return; a kill before that would lose them.
+    It takes them from a checkpoint that holds them, unless it replays from an earlier one.
+    """
+    if command.resume is None or replay:
+        return command, ()
+    rest = replace(command, resume=None)
+    return (rest if rest.update or rest.goto else None), answers(command.resume, saved)
 
 
 def _given_repository(given: Command[Any]) -> dict[str, Any]:

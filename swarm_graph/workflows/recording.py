@@ -13,6 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
 from swarm_graph.checkpoints.catalogue import Catalogue
+from swarm_graph.checkpoints.decisions import forget_decisions
 from swarm_graph.checkpoints.journal import Journal
 from swarm_graph.checkpoints.locks import SessionLock, lock_session
 from swarm_graph.checkpoints.places import Places
@@ -128,6 +129,8 @@ class RunRecorder:
             )
             if self.is_own:
                 sign(self._catalogue, self._session_id)
+            elif opening.kind != "begin":
+                forget_decisions(self._catalogue, self._session_id)
         resumed = opening.kind == "resume"
         transcript = self._catalogue.transcript if config.features.keep_prompts else None
         self._journal = Journal(self._catalogue, self._session_id, has_answers=resumed, transcript=transcript)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.saver import open_checkpointer
+    from swarm_graph.checkpoints.steps import ToolRecord
     from swarm_graph.checkpoints.transcript import Call
     from swarm_graph.config import SwarmConfig, load_config
     from swarm_graph.errors import SwarmError
@@ -52,6 +53,7 @@ __all__ = [
     "SwarmState",
     "Task",
     "TaskStatus",
+    "ToolRecord",
     "WorkflowName",
     "build_graph",
     "is_done",
@@ -79,6 +81,7 @@ _HOMES = {
     "SwarmState": "state",
     "Task": "state",
     "TaskStatus": "state",
+    "ToolRecord": "checkpoints.steps",
     "WorkflowName": "state",
     "build_graph": "workflows.build",
     "is_done": "workflows.verdict",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +17,9 @@ from swarm_graph.errors import InputError
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.catalogue import Catalogue
     from swarm_graph.checkpoints.records import Session
+    from swarm_graph.checkpoints.steps import ToolRecord
     from swarm_graph.checkpoints.transcript import Call
+    from swarm_graph.reports.call_log import LoggedCall
 
 
 class Selection(NamedTuple):
@@ -36,9 +38,24 @@ class Selection(NamedTuple):
         return {name: value for name, value in named.items() if value is not None}
 
     def calls(self, catalogue: Catalogue, session: Session) -> Iterator[Call]:
-        """Yield the selected calls of a session; `last` is left to the caller."""
+        """Yield the selected calls of models; `last` is left to the caller."""
         found = catalogue.transcript.calls(session.session, self.matching)
         return filter(_has_failed(catalogue, session), found) if self.failed else found
+
+    def with_tools(self, catalogue: Catalogue, session: Session) -> Iterator[LoggedCall]:
+        """Yield the selected calls of models and of tools."""
+        from swarm_graph.reports.call_log import in_order
+
+        tools = (tool for tool in catalogue.tool_calls(session.session) if self._selects(tool))
+        return in_order(self.calls(catalogue, session), tools)
+
+    def _selects(self, tool: ToolRecord) -> bool:
+        from swarm_graph.sessions.metrics import FAILED_TOOLS
+
+        failed = tool.result is not None and tool.result.outcome in FAILED_TOOLS
+        return (failed or not self.failed) and all(
+            getattr(tool, name) == value for name, value in self.matching.items()
+        )
 
 
 def _has_failed(catalogue: Catalogue, session: Session) -> Callable[[Call], bool]:
@@ -61,9 +78,7 @@ def _has_failed(catalogue: Catalogue, session: Session) -> Callable[[Call], bool
 @click.option("--failed", is_flag=True, help="Only calls without an answer that could be used.")
 @click.option("--full", is_flag=True, help="Show every text as a whole.")
 @click.option("--raw", is_flag=True, help="Print the exact text of the answers, and nothing else.")
-@click.option(
-    "--grep", "wanted", metavar="TEXT", help="Search prompts, thoughts and answers; a regular expression."
-)
+@click.option("--grep", "wanted", metavar="TEXT", help="Search all texts of calls; a regular expression.")
 @click.option("--all", "everywhere", is_flag=True, help="With --grep: search all sessions.")
 @data_option
 @json_option
@@ -84,7 +99,7 @@ def log(
     """Show what the calls of SESSION (default: the newest) were asked, and what they answered.
 
     Works while the session runs. A call is shown with its prompt, thoughts and answer, and with what could
-    not be read in it; long texts are shortened.
+    not be read in it; a call of a tool with its arguments and its result. Long texts are shortened.
     """
     from swarm_graph.sessions.ids import open_catalogue, session_to_read
 
@@ -97,15 +112,15 @@ def log(
             return
         (shown,) = sessions
         calls = [*selection.calls(catalogue, shown)]
-        if not calls:
+        logged = calls[-1:] if last else [*selection.with_tools(catalogue, shown)]
+        if not logged:
             _explain_nothing(catalogue, shown, selection)
-        calls = calls[-1:] if last else calls
         if raw:
-            _print_raw(calls)
+            _print_raw(calls[-1:] if last else calls)
         elif as_json:
-            print_result([call.to_dict() for call in calls], "", as_json=True)
-        elif calls:
-            _print_log(catalogue, shown, calls, full)
+            _print_json(logged)
+        elif logged:
+            _print_log(catalogue, shown, logged, full)
 
 
 def _check(
@@ -156,13 +171,22 @@ def _print_raw(calls: list[Call]) -> None:
     sys.stdout.write(text)
 
 
-def _print_log(catalogue: Catalogue, session: Session, calls: list[Call], full: bool) -> None:
+def _print_json(calls: Sequence[LoggedCall]) -> None:
+    from swarm_graph.reports.call_log import call_dict
+
+    print_result([call_dict(call) for call in calls], "", as_json=True)
+
+
+def _print_log(catalogue: Catalogue, session: Session, calls: Sequence[LoggedCall], full: bool) -> None:
+    from swarm_graph.checkpoints.steps import ToolRecord
     from swarm_graph.reports.call_log import log_lines
     from swarm_graph.reports.listing import current_phase
     from swarm_graph.text import format_count, printable
 
     phase = current_phase(catalogue, session)
-    title = f"Session {session.session} ({session.workflow}): {phase}, {format_count(len(calls), 'call')}"
+    tools = sum(isinstance(call, ToolRecord) for call in calls)
+    counts = [format_count(len(calls) - tools, "call"), format_count(tools, "tool call") if tools else ""]
+    title = f"Session {session.session} ({session.workflow}): {', '.join(filter(None, [phase, *counts]))}"
     for line in log_lines(title, calls, full=full, running=phase == "running"):
         text = printable(line.text)
         click.echo(click.style(text, dim=True) if line.dim and text else text)
@@ -174,7 +198,7 @@ def _search(
     from swarm_graph.reports.call_log import search
 
     pattern = _pattern(wanted)
-    calls = (call for session in sessions for call in selection.calls(catalogue, session))
+    calls = (call for session in sessions for call in selection.with_tools(catalogue, session))
     found = [*search(pattern, calls)]
     if not found and len(sessions) == 1 and not any(selection.calls(catalogue, sessions[0])):
         _explain_nothing(catalogue, sessions[0], selection)

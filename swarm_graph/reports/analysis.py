@@ -18,12 +18,14 @@ from swarm_graph.state import DOCUMENT, Kind
 FIGURES = (
     "workflow", "simulated", "phase", "approved", "rounds", "seconds", "calls", "failed_calls",
     "input_tokens", "prompt_tokens_evaluated", "output_tokens", "first_token_seconds", "tokens_per_second",
-    "cost", "open_findings", "test_runs", "model_swaps",
+    "cost", "tool_calls", "failed_tool_calls", "tool_seconds", "open_findings", "test_runs", "model_swaps",
 )  # fmt: skip
 """The rows of a comparison, in this order; `Analysis.figures` has a value for each."""
 
+_OF_TOOLS = ("tool_calls", "failed_tool_calls", "tool_seconds")
 _SUMMED_OVER_ROLES = (
-    "total_calls", "successful_calls", "cancelled_calls", "input_tokens", "output_tokens", "cost"
+    "total_calls", "successful_calls", "cancelled_calls", "input_tokens", "output_tokens", "cost",
+    *_OF_TOOLS,
 )  # fmt: skip
 
 
@@ -84,6 +86,7 @@ class Analysis:
             "first_token_seconds": self.simulated,
             "prompt_tokens_evaluated": figures["prompt_tokens_evaluated"] is None,
             "cost": not figures["cost"],
+            **dict.fromkeys(_OF_TOOLS, not figures["tool_calls"]),
         }
         names = {"test_runs": "document checks"} if self.kind == DOCUMENT else {}
         return {
@@ -112,6 +115,7 @@ class Analysis:
             "first_token_seconds": self._first_token_seconds(),
             "tokens_per_second": total["output_tokens"] / model_seconds if model_seconds else 0.0,
             "cost": total["cost"],
+            **{name: total[name] for name in _OF_TOOLS},
             "open_findings": sum(self.findings.values()),
             "test_runs": ", ".join(f"{count} {outcome}" for outcome, count in self.tests["outcomes"].items()),
             "model_swaps": self.model_swaps,
@@ -144,7 +148,7 @@ def analysis(catalogue: Catalogue, session: Session) -> Analysis:
         findings=session.findings or {},
         tasks={status.lower(): statuses.count(status) for status in dict.fromkeys(statuses)},
         tests=test_summary(run for run in catalogue.test_runs(name) if run["kind"] == "run"),
-        agents=summary(calls),
+        agents=summary(calls, catalogue.tool_figures(name)),
         model_swaps=swaps(calls),
         no_sample=_no_sample(catalogue, session),
         error=next((run.error for run in reversed(catalogue.runs(name))), ""),

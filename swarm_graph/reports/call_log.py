@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from heapq import merge
 from textwrap import wrap
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+from swarm_graph.checkpoints.steps import ToolRecord
 from swarm_graph.checkpoints.transcript import Call, Message
+from swarm_graph.reports.tool_lines import asked_call, tool_decision, tool_figures, tool_outcome
 from swarm_graph.text import format_count, local_time
 
 WIDTH = 74
@@ -33,18 +37,22 @@ class Line(NamedTuple):
     dim: bool = False
 
 
+LoggedCall: TypeAlias = Call | ToolRecord
+"""A call of a model, or of a tool."""
+
+
 class Found(NamedTuple):
     """A line that a search has found.
 
     Attributes:
         call: The call that said it.
-        part: `prompt (system)`, `thoughts`, `answer`, …
+        part: `prompt (system)`, `thoughts`, `answer`, of a tool `arguments` or `result`.
         number: The line of that text, from 1.
         text: The whole line.
         start: Where the match begins in it.
     """
 
-    call: Call
+    call: LoggedCall
     part: str
     number: int
     text: str
@@ -52,7 +60,8 @@ class Found(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """The line as JSON-like data, with the place of its call."""
-        names = ("session", "node", "role", "task", "iteration", "attempt", "repair")
+        own = ("attempt", "repair") if isinstance(self.call, Call) else ("number", "tool")
+        names = ("session", "node", "role", "task", "iteration", *own)
         place = {name: getattr(self.call, name) for name in names}
         return {**place, "part": self.part, "line": self.number, "text": self.text}
 
@@ -67,7 +76,17 @@ class Found(NamedTuple):
         return f"{before}{cut}{after}"
 
 
-def log_lines(title: str, calls: Iterable[Call], *, full: bool, running: bool) -> Iterator[Line]:
+def in_order(calls: Iterable[Call], tools: Iterable[ToolRecord]) -> Iterator[LoggedCall]:
+    """Yield the calls of models and of tools in the order in which they began."""
+    return merge(calls, tools, key=lambda call: call.started_at)
+
+
+def call_dict(call: LoggedCall) -> dict[str, Any]:
+    """A call as JSON-like data; `kind` is `model` or `tool`."""
+    return {"kind": "model" if isinstance(call, Call) else "tool", **call.to_dict()}
+
+
+def log_lines(title: str, calls: Iterable[LoggedCall], *, full: bool, running: bool) -> Iterator[Line]:
     """Yield the calls of a session for people, a block each.
 
     Args:
@@ -81,18 +100,25 @@ def log_lines(title: str, calls: Iterable[Call], *, full: bool, running: bool) -
     shortened = False
     for call in calls:
         yield Line("")
-        for line in _call_lines(call, seen, full=full, running=running):
+        if isinstance(call, ToolRecord):
+            lines = _tool_lines(call, full=full, running=running)
+        else:
+            lines = _call_lines(call, seen, full=full, running=running)
+        for line in lines:
             shortened = shortened or (line.dim and line.text.endswith((HIDDEN, AS_ABOVE)))
             yield line
-        seen.update(call.prompt)
+        if isinstance(call, Call):
+            seen.update(call.prompt)
     if shortened:
         yield Line("")
         yield Line(SHORTENED, dim=True)
 
 
-def place_of(call: Call) -> str:
+def place_of(call: LoggedCall) -> str:
     """Where and when a call was made: "coder, round 1, attempt 2, repair question"."""
     role = f" ({call.role})" if call.role not in ("", call.node) else ""
+    if isinstance(call, ToolRecord):
+        return f"{call.node}{role}, round {call.iteration}, tool {call.tool}"
     attempt = f", attempt {call.attempt}" if call.attempt > 1 else ""
     repair = ", repair question" if call.repair else ""
     return f"{call.node}{role}, round {call.iteration}{attempt}{repair}"
@@ -144,10 +170,25 @@ def _call_lines(call: Call, seen: AbstractSet[Message], *, full: bool, running: 
     yield from _part("thoughts", call.thoughts, None if full else THOUGHT_LINES, dim=True)
     yield from _part("answer", call.answer, None if full else ANSWER_LINES)
     for tool in call.tool_calls:
-        yield from _indented(f"tool call: {tool.get('name')} {tool.get('args')}")
+        yield from _indented(f"tool call: {asked_call(tool)}")
     for name, text in (("problem", call.problem), ("note", call.note), ("error", call.error)):
         if text:
             yield from _indented(f"{name}: {text}")
+    if call.missing:
+        yield from _indented(f"({call.missing})", dim=True)
+
+
+def _tool_lines(call: ToolRecord, *, full: bool, running: bool) -> Iterator[Line]:
+    yield Line(f"── {place_of(call)}: {tool_outcome(call, running=running)}")
+    began = f"began {local_time(call.started_at)}"
+    yield from _indented("; ".join(filter(None, [call.server, began, tool_figures(call)])), dim=True)
+    if decision := tool_decision(call):
+        yield from _indented(f"a person: {decision}")
+    most = None if full else ANSWER_LINES
+    if call.arguments:
+        arguments = json.dumps(dict(call.arguments), indent=2, ensure_ascii=False, default=str)
+        yield from _part("arguments", arguments, most)
+    yield from _part("result", call.result.text if call.result else "", most)
     if call.missing:
         yield from _indented(f"({call.missing})", dim=True)
 
@@ -177,10 +218,18 @@ def _wrapped(line: str) -> list[str]:
     return wrap(line, WIDTH, replace_whitespace=False)
 
 
-def search(pattern: re.Pattern[str], calls: Iterable[Call]) -> Iterator[Found]:
-    """Yield the lines of prompts, thoughts and answers that match; a repeated message is searched once."""
+def search(pattern: re.Pattern[str], calls: Iterable[LoggedCall]) -> Iterator[Found]:
+    """Yield the lines that match of prompts, thoughts and answers, and of arguments and results of tools.
+
+    A repeated message is searched once.
+    """
     searched: set[tuple[str, Message]] = set()
     for call in calls:
+        if isinstance(call, ToolRecord):
+            arguments = json.dumps(dict(call.arguments), ensure_ascii=False, default=str)
+            for part, text in (("arguments", arguments), ("result", call.result.text if call.result else "")):
+                yield from _matches(pattern, call, part, text)
+            continue
         new = [message for message in call.prompt if (call.session, message) not in searched]
         searched.update((call.session, message) for message in new)
         texts = [(f"prompt ({message.role})", message.text) for message in new]
@@ -188,7 +237,7 @@ def search(pattern: re.Pattern[str], calls: Iterable[Call]) -> Iterator[Found]:
             yield from _matches(pattern, call, part, text)
 
 
-def _matches(pattern: re.Pattern[str], call: Call, part: str, text: str) -> Iterator[Found]:
+def _matches(pattern: re.Pattern[str], call: LoggedCall, part: str, text: str) -> Iterator[Found]:
     for number, line in enumerate(text.split("\n"), 1):
         if match := pattern.search(line):
             yield Found(call, part, number, line, match.start())

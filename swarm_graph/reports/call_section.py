@@ -9,6 +9,7 @@ from itertools import islice
 from swarm_graph.checkpoints.transcript import Call, Message
 from swarm_graph.html import escaped
 from swarm_graph.reports.call_log import AS_ABOVE, figures_of, model_of, outcome_of, place_of
+from swarm_graph.reports.tool_lines import asked_call
 from swarm_graph.text import format_count
 
 MAX_CALLS, MAX_CHARACTERS = 300, 20_000
@@ -56,7 +57,7 @@ def _parts(call: Call, seen: AbstractSet[Message], command: str) -> Iterator[str
     if call.answer:
         yield f"<p>answer</p>{_text(call.answer, command)}"
     for tool in call.tool_calls:
-        yield f"<p>tool call: {escaped(str(tool.get('name')))} {escaped(str(tool.get('args')))}</p>"
+        yield f"<p>tool call: {escaped(asked_call(tool))}</p>"
     for name, text in (("problem", call.problem), ("note", call.note), ("error", call.error)):
         yield f"<p>{name}: {escaped(text)}</p>" if text else ""
     yield f"<p>{escaped(call.missing)}</p>" if call.missing else ""

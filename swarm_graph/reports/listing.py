@@ -14,7 +14,7 @@ from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import evidence_line
 from swarm_graph.sessions.artifacts import files_text, notes_text, reviews_text
 from swarm_graph.sessions.change_summary import SHORT_ID, made_commits
-from swarm_graph.sessions.metrics import summary
+from swarm_graph.sessions.metrics import FAILED_TOOLS, summary
 from swarm_graph.state import CHANGE, DOCUMENT, Repository, SwarmState, TaskStatus, verdict_word
 from swarm_graph.text import (
     cost_cell,
@@ -22,6 +22,7 @@ from swarm_graph.text import (
     cut,
     format_count,
     local_time,
+    printable,
     text_table,
     without_empty_columns,
     without_loops,
@@ -30,6 +31,7 @@ from swarm_graph.text import (
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.retention import Cleanup
     from swarm_graph.sessions.history import Moment
+    from swarm_graph.workflows.pauses import Pause
 
 MAX_REQUEST_CHARACTERS = 60
 MAX_TASKS = 40
@@ -95,7 +97,10 @@ def _workflow_label(row: Mapping[str, Any]) -> str:
 
 
 def session_account(
-    catalogue: Catalogue, session: Session, state: Mapping[str, Any] | None = None
+    catalogue: Catalogue,
+    session: Session,
+    state: Mapping[str, Any] | None = None,
+    pauses: Sequence[Pause] = (),
 ) -> dict[str, Any]:
     """Everything in the catalogue about one session, as `sessions show --json` prints it.
 
@@ -103,20 +108,24 @@ def session_account(
         catalogue: The catalogue.
         session: The session.
         state: Its last state, which says what it did to a repository.
+        pauses: Where it waits for a person.
     """
     state = state or {}
     runs = [
         {**vars(run), "changed": changed_settings(session.config, run.config or session.config)}
         for run in catalogue.runs(session.session)
     ]
+    tools = catalogue.tool_figures(session.session)
     return {
         **vars(session),
         "kind": session.kind,
         "phase": current_phase(catalogue, session),
         "verdict": _verdict(session, catalogue.test_outcomes().get(session.session)),
+        "pauses": [{**pause.to_dict(), "place": pause.place} for pause in pauses],
         "runs": runs,
         "tasks": catalogue.tasks(session.session),
-        "metrics": summary(catalogue.calls(session.session)),
+        "metrics": summary(catalogue.calls(session.session), tools),
+        "tool_calls": tools,
         "test_runs": catalogue.test_runs(session.session),
         **({"repository": state["repo"], "commits": made_commits(state)} if state.get("repo") else {}),
     }
@@ -132,10 +141,11 @@ def session_account_text(account: Mapping[str, Any]) -> str:
     ]
     if account["parent"]:
         lines.append(f"Forked from {account['parent']} at checkpoint {account['parent_checkpoint']}")
+    lines += [f"Waits for a person {printable(pause['place'])}" for pause in account["pauses"]]
     lines += _repository_line(account)
     lines += [f"Files in {account['output']}"] if account["output"] else []
     lines += ["", "Runs:", *map(_run_line, account["runs"])]
-    tables = (_task_table(account), _call_table(account), _test_run_table(account))
+    tables = (_task_table(account), _call_table(account), _tool_table(account), _test_run_table(account))
     return "\n".join(["\n".join(lines) + "\n", *filter(None, tables)])
 
 
@@ -196,6 +206,26 @@ def _call_table(account: Mapping[str, Any]) -> str:
         for role, figures in account["metrics"].items()
     ]
     heads = ("role", "calls", "tokens in", "evaluated", "out", "cost")
+    return text_table(*without_empty_columns(heads, rows)) if rows else ""
+
+
+def _tool_table(account: Mapping[str, Any]) -> str:
+    """The calls of tools, added up by role and tool."""
+    by_tool: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for call in account["tool_calls"]:
+        by_tool.setdefault((call["role"], call["tool"]), []).append(call)
+    rows = [
+        (
+            role,
+            tool,
+            str(len(calls)),
+            str(sum(call["outcome"] in FAILED_TOOLS for call in calls) or ""),
+            str(sum(call["outcome"] is None for call in calls) or ""),
+            f"{sum(call['seconds'] or 0.0 for call in calls):.1f}",
+        )
+        for (role, tool), calls in by_tool.items()
+    ]
+    heads = ("role", "tool", "calls", "failed", "no end", "seconds")
     return text_table(*without_empty_columns(heads, rows)) if rows else ""
 
 

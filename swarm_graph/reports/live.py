@@ -32,6 +32,10 @@ MIN_COLUMN_WIDTH = 50
 GAP = 2
 """Cells between two of them, and left of each row."""
 
+OF_RUNNING_NODES = (
+    "part_started", "call_started", "tokens", "call_ended", "tool_started", "tool_waiting", "tool_ended"
+)  # fmt: skip
+"""The events that a RunningNode takes."""
 _MARKS = {"task_ended": ("✓", "green"), "task_failed": ("✗", "red"), "task_stopped": ("■", "yellow")}
 _TEST_MARKS = {"passed": ("✓", "green"), "not_run": ("-", "yellow")}
 
@@ -73,7 +77,7 @@ class SessionView:
                 self._running[event.node] = RunningNode(event.node)
             case "tests_started":
                 self._running[event.node] = RunningNode(event.node, asks_model=False)
-            case "part_started" | "call_started" | "tokens" | "call_ended" if event.node in self._running:
+            case _ if event.kind in OF_RUNNING_NODES and event.node in self._running:
                 self._running[event.node].on_event(event)
             case "task_ended" | "task_failed" | "task_stopped":
                 return self._end_task(event)

@@ -21,10 +21,12 @@ from swarm_graph.reports.comparison import Comparison, compare
 from swarm_graph.reports.listing import session_account, session_account_text
 from swarm_graph.reports.overview import Overview, overview
 from swarm_graph.reports.pages import overview_page, session_page
-from swarm_graph.sessions.apply import remove_change, state_of
+from swarm_graph.sessions.apply import state_of
 from swarm_graph.sessions.change_summary import diff_text
+from swarm_graph.sessions.history import pauses_of
 from swarm_graph.sessions.ids import database_path
 from swarm_graph.sessions.output import write_file
+from swarm_graph.sessions.removal import remove_belongings
 from swarm_graph.sessions.resume import config_to_read, roles_to_read
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR, OwnWorkflow, SwarmState
 from swarm_graph.tasks.dry_run import MAX_DRAWN_TASKS
@@ -72,7 +74,8 @@ class SwarmManager:
         with self._saver() as saver:
             row = self._find(saver, session)
             if not quiet:
-                account = session_account(saver.catalogue, row, state_of(saver, row.session))
+                state, pauses = state_of(saver, row.session), pauses_of(saver, row)
+                account = session_account(saver.catalogue, row, state, pauses)
                 sys.stdout.write(printable(session_account_text(account)))
             return analysis(saver.catalogue, row)
 
@@ -138,7 +141,7 @@ class SwarmManager:
         """Write an HTML page about one session and return the session's figures.
 
         The page is one file that needs no network. It has a timeline of the calls, tokens by role, findings
-        by round, the graph, and what each call was asked and answered.
+        by round, the graph, what each call was asked and answered, and the calls of tools.
 
         Raises:
             InputError: There is no such session, or the file name does not end in .html.
@@ -155,7 +158,8 @@ class SwarmManager:
             transcript = saver.catalogue.transcript.calls(row.session)
             roles, drawing = roles_to_read(row, trusted=trusted), _drawing(row, state, trusted)
             diff = _diff(state) if trusted else ""
-            page = session_page(analyzed, calls, state, roles, drawing, transcript, diff)
+            tools = saver.catalogue.tool_calls(row.session)
+            page = session_page(analyzed, calls, state, roles, drawing, transcript, diff, tools)
         write_file(path.parent, path.name, page)
         return analyzed
 
@@ -172,7 +176,7 @@ class SwarmManager:
         age_s = None if older_than_days is None else older_than_days * SECONDS_PER_DAY
         with self._saver() as saver:
             return clean_up(
-                saver, older_than_s=age_s, keep=keep, dry_run=dry_run, before_removal=remove_change
+                saver, older_than_s=age_s, keep=keep, dry_run=dry_run, before_removal=remove_belongings
             )
 
     @contextmanager

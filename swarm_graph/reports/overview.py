@@ -19,7 +19,18 @@ from swarm_graph.text import cost_cell, local_time, text_table, without_empty_co
 
 MAX_LATEST_SESSIONS = 20
 WORKFLOW_HEADS = ("workflow", "sessions", "approved", "phases", "rounds (mean)", "seconds (mean)")
-ROLE_HEADS = ("role", "calls", "answered", "tokens in", "out", "p50 s", "p95 s", "tokens/s", "cost")
+ROLE_HEADS = (
+    "role",
+    "calls",
+    "answered",
+    "tokens in",
+    "out",
+    "p50 s",
+    "p95 s",
+    "tokens/s",
+    "cost",
+    "tool calls",
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,7 @@ class Overview:
                 f"{figures['p95_seconds']:.1f}",
                 f"{self.rates[role]:.1f}" if role in self.rates else "",
                 cost_cell(figures["cost"]),
+                str(figures["tool_calls"] or ""),
             )
             for role, figures in self.roles.items()
         ]
@@ -130,7 +142,7 @@ def overview(catalogue: Catalogue) -> Overview:
             workflow: _workflow_figures(catalogue, group, seconds)
             for workflow, group in sorted(by_workflow.items())
         },
-        roles=summary(calls),
+        roles=summary(calls, catalogue.tool_figures()),
         rates=measured_rates(summary(call for call in calls if call["server"] != "simulated")),
         findings=dict(findings),
         latest=session_rows(catalogue, sessions[:MAX_LATEST_SESSIONS]),

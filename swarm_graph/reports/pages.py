@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from swarm_graph.checkpoints.steps import ToolRecord
 from swarm_graph.checkpoints.transcript import Call
 from swarm_graph.html import escaped, html_table
 from swarm_graph.reports.analysis import Analysis
 from swarm_graph.reports.call_section import calls_section
 from swarm_graph.reports.charts import timeline, token_bars
 from swarm_graph.reports.overview import WORKFLOW_HEADS, Overview
+from swarm_graph.reports.tool_lines import tools_table
 from swarm_graph.roles.answered_document import DOCUMENT_FILE
 from swarm_graph.roles.findings import SEVERITIES, finding_line, judge
 from swarm_graph.roles.registry import Roles
@@ -67,6 +69,7 @@ def session_page(
     graph: str,
     transcript: Iterable[Call],
     diff: str = "",
+    tools: Sequence[ToolRecord] = (),
 ) -> str:
     """The page of one session: figures, timeline, tokens by role, findings by round, graph, calls.
 
@@ -78,9 +81,11 @@ def session_page(
         graph: The drawing of its graph, as HTML or SVG.
         transcript: What the calls were asked and what they answered.
         diff: What the session changed in a repository, as a unified diff.
+        tools: The calls of tools.
     """
     outcome = ", ".join(filter(None, [analyzed.phase, verdict_word(analyzed.approved, analyzed.phase)]))
     about = f"Session {analyzed.session} ({analyzed.workflow}): {outcome}"
+    log = f"swarm-graph log {analyzed.session}"
     parts = [
         f"<h1>{escaped(about)}</h1>",
         SIMULATED_HTML if analyzed.simulated else "",
@@ -99,7 +104,8 @@ def session_page(
         "<h2>The graph</h2>",
         f'<div class="wide">{graph}</div>',
         "<h2>Calls</h2>",
-        calls_section(transcript, f"swarm-graph log {analyzed.session}"),
+        calls_section(transcript, log),
+        *(["<h2>Calls of tools</h2>", tools_table(tools, log)] if tools else []),
     ]
     return _page(f"Session {analyzed.session}", parts)
 

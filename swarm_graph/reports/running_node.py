@@ -10,6 +10,7 @@ from rich.text import Text
 from swarm_graph.events import Event
 from swarm_graph.models.shared_server import starts_server
 from swarm_graph.reports.streamed import StreamedText
+from swarm_graph.reports.tool_lines import tool_call
 from swarm_graph.text import format_count, printable
 
 TURN, LOADING = "waits for its turn", "loading model"
@@ -30,12 +31,15 @@ class RunningNode:
         self._attempt_started = self._started
         self._is_repair = self._is_loading = self._is_simulated = False
         self._waits_for = TURN
-        self._part = ""
+        self._part = self._tool = ""
+        self._tools = 0
         self._text, self._thoughts = StreamedText(), StreamedText()
 
     def on_event(self, event: Event) -> None:
-        """Take in a part_started, call_started, tokens or call_ended event."""
-        if event.kind == "part_started":
+        """Take in an event of a part, of a call of the model, or of a call of a tool."""
+        if event.kind.startswith("tool_"):
+            self._take_tool(event)
+        elif event.kind == "part_started":
             self._start_part(event)
         elif event.kind == "call_started":
             self._start_attempt(event)
@@ -51,10 +55,23 @@ class RunningNode:
         self._part = f", part {number} of {parts} ({place})" if number else f", joins {parts} parts"
         self._attempts = 0
 
+    def _take_tool(self, event: Event) -> None:
+        call = tool_call(event.data["tool"], event.data["arguments"])
+        if event.kind == "tool_started":
+            self._tools += 1
+        self._tool = {"tool_started": f" calls {call}", "tool_waiting": f" may call {call}?"}.get(
+            event.kind, ""
+        )
+        waits = {"tool_started": "", "tool_waiting": "waits for a person"}
+        self._waits_for = waits.get(event.kind, f"{event.data['tool']}: {event.data.get('outcome')}")
+        self._attempt_started, self._attempts = time.monotonic(), 0
+        self._text, self._thoughts = StreamedText(), StreamedText()
+
     def _start_attempt(self, event: Event) -> None:
         self._attempts += not self._is_loading  # a server that loads its model has not tried to answer yet
         self._is_repair = event.data.get("repair", False)
         self._is_simulated = event.data.get("server") == "simulated"
+        self._tool = ""
         self._attempt_started, self._tokens = time.monotonic(), 0
         if not self._is_loading:
             self._waits_for = "waits for the first token"
@@ -78,6 +95,9 @@ class RunningNode:
         attempt = f", attempt {self._attempts}" if self._attempts > 1 else ""
         repair = ", repair" if self._is_repair else ""
         seconds = time.monotonic() - (self._started if self._is_loading else self._attempt_started)
+        if self._tool:
+            waits = f", {self._waits_for}" if self._waits_for else ""
+            return f"{printable(self.name + self._part)}{self._tool}: {seconds:.0f} s{waits}"
         return f"{printable(self.name + self._part)}{attempt}{repair}: {self._figures(seconds)}"
 
     def _figures(self, seconds: float) -> str:
@@ -94,6 +114,7 @@ class RunningNode:
         """The node's seconds from start to end, and the tokens of all its attempts."""
         seconds = f"{time.monotonic() - self._started:.0f} s"
         tokens = self._earlier_tokens + self._tokens
+        seconds += f", {format_count(self._tools, 'tool call')}" if self._tools else ""
         if not tokens:
             return seconds
         attempts = f" in {self._attempts} attempts" if self._attempts > 1 and not self._part else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from swarm_graph.config import config_path
 from swarm_graph.roles.answered_document import DOCUMENT_FILE
+from swarm_graph.roles.approval import TOOL
 from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import finding_line
 from swarm_graph.roles.registry import Roles
@@ -29,6 +31,7 @@ from swarm_graph.text import (
     printable,
     shortened,
     to_json,
+    visible,
     without_loops,
 )
 from swarm_graph.workflows.pauses import Pause
@@ -58,7 +61,7 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
     """
     lines = _simulation_notice(coordinator)
     roles, is_document = coordinator.roles, coordinator.state.get("kind") == DOCUMENT
-    questions = [pause_text(pause, roles, is_document) for pause in coordinator.pauses]
+    questions = [_question(pause, roles, is_document) for pause in coordinator.pauses]
     pauses = [line for question in questions for line in ("", question, "")]
     lines += [
         *_document_line(coordinator),
@@ -155,6 +158,12 @@ def _unfinished_task_lines(coordinator: SwarmCoordinator) -> list[str]:
     return [*lines, *more]
 
 
+def _question(pause: Pause, roles: Roles, is_document: bool) -> str:
+    """The question of a pause for a person who answers with a command."""
+    alone = f"\n(--only {pause.short_call} answers this call alone)" if pause.call else ""
+    return f"{pause_text(pause, roles, is_document)}{alone}"
+
+
 def pause_text(pause: Pause, roles: Roles, is_document: bool = False) -> str:
     """The question of a pause, with the artifact that a person may edit.
 
@@ -163,6 +172,8 @@ def pause_text(pause: Pause, roles: Roles, is_document: bool = False) -> str:
         roles: The roles of the session.
         is_document: Whether the session makes a document.
     """
+    if pause.when == TOOL:
+        return call_text(pause)
     if not pause.edits:
         return f"Waiting {pause.place}: approve it, or reject it with a remark."
     value = pause.value
@@ -170,6 +181,32 @@ def pause_text(pause: Pause, roles: Roles, is_document: bool = False) -> str:
     artifact = text if isinstance(text, str) else to_json(text).rstrip()
     what = "document" if is_document and pause.edits == "code" else pause.edits
     return f"Waiting {pause.place}; its {what}:\n{indent(artifact or '(none)', '  ')}"
+
+
+def call_text(pause: Pause) -> str:
+    """The question of a pause about the call of a tool: its arguments, and what its server says of it."""
+    value = pause.value
+    lines = [f"Waiting {pause.place}; its arguments:"]
+    lines += [
+        line for name, argument in value["arguments"].items() for line in _argument_lines(name, argument)
+    ]
+    lines += [] if value["arguments"] else ["  (none)"]
+    if value["server"]:
+        mark = "marks it as read-only" if value["read_only"] else "does not mark it as read-only"
+        lines.append(f"The MCP server {value['server']} {mark}. It says of it:")
+    else:
+        lines.append("The tool says of itself:")
+    said = value["description"].strip() or "(nothing)"
+    return "\n".join([*lines, *(f"  | {visible(line)}" for line in said.splitlines())])
+
+
+def _argument_lines(name: str, argument: Any) -> list[str]:
+    """An argument as JSON; text of several lines as a block, so that a person can read it."""
+    shown = visible(json.dumps(name, ensure_ascii=False)[1:-1])
+    if isinstance(argument, str) and "\n" in argument:
+        return [f"  {shown}:", *(f"    | {visible(line)}" for line in argument.split("\n"))]
+    first, *others = to_json(argument).rstrip().split("\n")
+    return [f"  {shown}: {visible(first)}", *(f"  {visible(line)}" for line in others)]
 
 
 def _reason(error: str, name: str) -> str:
@@ -304,10 +341,11 @@ def _shown_folder(output: Output) -> Path:
 def _figures_line(coordinator: SwarmCoordinator) -> str:
     metrics = coordinator.get_metrics_summary()
     roles = metrics["agents"].values()
-    calls, sent, received, estimated, answered, cost = (
+    calls, sent, received, estimated, answered, cost, tools = (
         sum(role[figure] for role in roles)
         for figure in (
-            "total_calls", "input_tokens", "output_tokens", "estimated_calls", "successful_calls", "cost"
+            "total_calls", "input_tokens", "output_tokens", "estimated_calls", "successful_calls", "cost",
+            "tool_calls",
         )
     )  # fmt: skip
     note = f" ({format_count(estimated, 'call')} estimated)" if estimated else ""
@@ -319,7 +357,8 @@ def _figures_line(coordinator: SwarmCoordinator) -> str:
     evaluated = total_evaluated(roles)
     cached = "" if evaluated is None else f" ({evaluated} evaluated)"
     tokens = f"{sent} tokens in{cached}, {received} tokens out"
-    return f"{format_count(calls, 'call')}, {tokens}{note}{cost_text}{swaps_text}"
+    tools_text = f", {format_count(tools, 'tool call')}" if tools else ""
+    return f"{format_count(calls, 'call')}, {tokens}{note}{cost_text}{swaps_text}{tools_text}"
 
 
 def _next_step(coordinator: SwarmCoordinator, program: str) -> list[str]:

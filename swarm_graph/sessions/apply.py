@@ -20,9 +20,9 @@ from swarm_graph.repository.files import RepositoryFiles
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.patch import patch
 from swarm_graph.repository.worktree import remove_worktree, worktree_folder
-from swarm_graph.sessions.output import file_name
 from swarm_graph.settings import RepositorySettings
 from swarm_graph.state import ChangeState, Repository, changed_texts
+from swarm_graph.text import file_name
 from swarm_graph.workflows.repository import find_again
 
 APPLIED = "applied"

@@ -6,6 +6,7 @@ Its names and parameters are those of the old coordinator; MIGRATION.md compares
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,14 +18,15 @@ from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.places import UNMOVED
 from swarm_graph.checkpoints.records import Session, Source, TaskFileKind, new_session_id
 from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.checkpoints.steps import ToolRecord
 from swarm_graph.checkpoints.transcript import Call
 from swarm_graph.config import SwarmConfig, config_path, load_config, repository_settings
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.events import Event
 from swarm_graph.models.keys import check_model
+from swarm_graph.roles.question import Answer
 from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.run import RunOptions
-from swarm_graph.roles.turn import Answer
 from swarm_graph.sessions.fingerprints import (
     Edits,
     check_decided,
@@ -37,6 +39,7 @@ from swarm_graph.sessions.fingerprints import (
     updated_sources,
 )
 from swarm_graph.sessions.gitignore import keep_out_of_git
+from swarm_graph.sessions.history import pauses_of
 from swarm_graph.sessions.ids import (
     find_session,
     get_session,
@@ -46,9 +49,9 @@ from swarm_graph.sessions.ids import (
 )
 from swarm_graph.sessions.logs import log_event, log_to_stderr
 from swarm_graph.sessions.new_request import check_new_request, check_repository, with_kind_of_request
-from swarm_graph.sessions.output import Output, file_name, make_folder, write_file
+from swarm_graph.sessions.output import Output, make_folder, write_file
 from swarm_graph.sessions.questions import Subject, answer_question
-from swarm_graph.sessions.resume import ResumeConfig, resume_config
+from swarm_graph.sessions.resume import ResumeConfig, missing_tools, resume_config
 from swarm_graph.sessions.run import OnEvent, SessionRun
 from swarm_graph.sessions.store import SessionStore, open_store
 from swarm_graph.sessions.summary_html import NO_SESSION_HTML, session_html
@@ -72,7 +75,7 @@ from swarm_graph.state import (
     with_every_key,
 )
 from swarm_graph.tasks.spec import TaskSpec, names_repository, task_specs, with_paths
-from swarm_graph.text import to_json
+from swarm_graph.text import file_name, printable, to_json
 from swarm_graph.workflows.build import new_builder
 from swarm_graph.workflows.builder import GraphBuilder
 from swarm_graph.workflows.check_document import check_evidence
@@ -279,7 +282,9 @@ class SwarmCoordinator:
         Args:
             session_id: The session; default the newest one that has not ended.
             decision: The answer to the pauses at which it waits for a person: `"approve"`, `{"edit": ...}` or
-                `{"reject": remark}`. Without one the session keeps waiting (phase `paused`).
+                `{"reject": remark}`; about the call of a tool also `{"approve": "session"}`. One for all
+                pauses, or an object keyed by nodes or ids of pauses. Without one the session keeps waiting
+                (phase `paused`).
             trust_session: Take a session that somebody else began for the user's own: read the files that its
                 tasks name, write into the folder that it recorded, and, if this coordinator has no
                 configuration, use the servers, programs and keys that it recorded.
@@ -324,6 +329,7 @@ class SwarmCoordinator:
             resume = self._resume_config(session, () if ended else GROUPS)
             self.config, self.config_file = resume.config, resume.origin
         if not ended:
+            self._tell_missing_tools(session)
             as_before = as_before or session.session == self._as_before  # as in the run before a pause
             if inputs is not None:
                 with open_catalogue(self.data_dir) as catalogue:
@@ -339,6 +345,23 @@ class SwarmCoordinator:
             with open_catalogue(self.data_dir) as catalogue:
                 sources = updated_sources(catalogue, session, edits)
         return await self._start(builder, session.workflow, session.session, session, prepared, sources)
+
+    def _tell_missing_tools(self, session: Session) -> None:
+        """Warn of functions that the session calls as tools, and that this program does not give to it."""
+        with open_catalogue(self.data_dir) as catalogue:
+            calls = catalogue.tool_calls(session.session)
+        waiting: list[Pause] = []
+        if session.phase == "paused":
+            with open_checkpointer(self.data_dir / DATABASE) as saver:
+                waiting = pauses_of(saver, session)
+        missing = missing_tools(calls, waiting, self._tools)
+        if missing:
+            named = printable(", ".join(f"{tool} ({role})" for role, tool in missing))
+            warnings.warn(
+                f"session '{session.session}' calls functions of a program that this one does not give to "
+                f"its roles: {named}; its roles go on without them (in Python tools=… gives them)",
+                stacklevel=3,
+            )
 
     def edits(self, session: Session) -> Edits:
         """What was edited since a session began that has not ended."""
@@ -639,7 +662,7 @@ class SwarmCoordinator:
 
     @property
     def calls_in_flight(self) -> int:
-        """How many model calls run now."""
+        """How many calls of models and tools run now."""
         return self._run.tracker.calls_in_flight
 
     @property
@@ -676,6 +699,22 @@ class SwarmCoordinator:
         with open_catalogue(self.data_dir) as catalogue:
             session = session_to_read(catalogue, session_id or self.session_id or None)
             return [*catalogue.transcript.calls(session.session)]
+
+    def tool_calls(self, session_id: str | None = None) -> list[ToolRecord]:
+        """The calls of tools of a session, in the order in which they began.
+
+        Each has its role, arguments, result, time, and what a person decided. Of an ended session only the
+        figures are left if `features.keep_prompts` is off; `missing` says so.
+
+        Args:
+            session_id: As for `calls`.
+
+        Raises:
+            InputError: There is no such session, or no session is kept (`features.enable_checkpointing`).
+        """
+        with open_catalogue(self.data_dir) as catalogue:
+            session = session_to_read(catalogue, session_id or self.session_id or None)
+            return catalogue.tool_calls(session.session)
 
     def get_metrics_summary(self) -> dict[str, Any]:
         """The figures of the session.

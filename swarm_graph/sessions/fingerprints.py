@@ -104,6 +104,8 @@ def new_sources(
     nodes = [node.runnable for node in builder.nodes.values()]
     names = [name for node in nodes if isinstance(node, RoleNode) for name in node.prompt_names]
     names += [name for spec in specs for name in prompt_names(spec)]
+    if any(builder.bindings.has_tools(spec.assigned_role) for spec in specs):
+        names += template.OF_TOOLS
     roles = builder.bindings.roles
     known = [
         name for name in dict.fromkeys(names) if not name.startswith(role_source("")) or name in roles.files
@@ -227,6 +229,7 @@ def _sources_of(task: Mapping[str, Any], spec: TaskSpec | None) -> list[tuple[st
         names = [task["role"], role_source(task["role"]), focus]
         names += [template.PREAMBLE, template.REPAIR, template.TYPED]
         files = []
+    names += template.OF_TOOLS  # recorded only where the role has tools
     return [*(("prompt", name) for name in names), *(("input", name) for name in files)]
 
 

@@ -21,6 +21,7 @@ from swarm_graph.sessions.resume import config_to_read, roles_to_read
 from swarm_graph.state import OwnWorkflow, SwarmState, has_ended
 from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.edits import state_value
+from swarm_graph.workflows.pauses import Pause, waiting_pauses
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,12 @@ def find_moment(history: list[Moment], name: str) -> Moment:
         f"no checkpoint '{name}'; expected a number from 0 to {len(history) - 1}, a checkpoint id, "
         f"or a node that came next: {nodes}"
     )
+
+
+def pauses_of(saver: SwarmSaver, session: Session) -> list[Pause]:
+    """The pauses at which a session waits for a person."""
+    thread: RunnableConfig = {"configurable": {"thread_id": session.session}}
+    return waiting_pauses(saver.get_tuple(thread)) if session.phase == "paused" else []
 
 
 def works_from(nodes: Iterable[str], roles: Roles) -> str:

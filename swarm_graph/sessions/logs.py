@@ -19,11 +19,16 @@ from swarm_graph.text import printable
 
 log = logging.getLogger("swarm_graph")
 
-LEVELS = {"tokens": logging.DEBUG, "call_started": logging.DEBUG, "task_added": logging.DEBUG}
+LEVELS = {
+    "tokens": logging.DEBUG,
+    "call_started": logging.DEBUG,
+    "task_added": logging.DEBUG,
+    "tool_started": logging.DEBUG,
+}
 """The levels of events by kind; all others are INFO. No event is a WARNING, because Python prints warnings to
 stderr even if the program has not set up logging."""
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(message)s"
-UNLOGGED_DATA = ("record", "output", "text", "thoughts")
+UNLOGGED_DATA = ("record", "output", "text", "thoughts", "arguments")
 """Data of events that is not logged: what models wrote and what tests printed."""
 
 

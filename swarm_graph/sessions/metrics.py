@@ -8,6 +8,8 @@ from typing import Any
 
 from swarm_graph.events import Event
 
+FAILED_TOOLS = ("failed", "timed_out", "wrong_arguments", "unknown_tool")
+"""The outcomes of calls of tools that failed; one that a person rejects, or that repeats another, did not."""
 TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens")
 
 
@@ -24,11 +26,20 @@ def call_row(event: Event) -> dict[str, Any]:
     }
 
 
-def summary(calls: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def tool_row(event: Event) -> dict[str, Any]:
+    """A `tool_ended` event as one flat row, in the form that the catalogue returns."""
+    data = {name: event.data[name] for name in ("number", "tool", "server", "outcome", "seconds")}
+    return {"node": event.node, "role": event.role, "task": event.task, "iteration": event.iteration, **data}
+
+
+def summary(
+    calls: Iterable[Mapping[str, Any]], tools: Iterable[Mapping[str, Any]] = ()
+) -> dict[str, dict[str, Any]]:
     """The figures of each role, sorted by role.
 
     Args:
         calls: Rows of calls (`call_row`).
+        tools: Rows of calls of tools (`tool_row`).
 
     Returns:
         For each role:
@@ -48,11 +59,24 @@ def summary(calls: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         - tokens_per_second: output tokens per model second
         - estimated_calls: successful calls for which the server counted no tokens
         - cost: in the currency of the configured prices
+        - tool_calls, failed_tool_calls, tool_seconds: the calls of tools that have ended
     """
     by_role: dict[str, list[Mapping[str, Any]]] = {}
     for call in calls:
         by_role.setdefault(call["role"], []).append(call)
-    return {role: _figures(role_calls) for role, role_calls in sorted(by_role.items())}
+    ended = [tool for tool in tools if tool["outcome"]]
+    return {
+        role: _figures(role_calls) | _tool_figures([tool for tool in ended if tool["role"] == role])
+        for role, role_calls in sorted(by_role.items())
+    }
+
+
+def _tool_figures(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "tool_calls": len(tools),
+        "failed_tool_calls": sum(tool["outcome"] in FAILED_TOOLS for tool in tools),
+        "tool_seconds": sum(tool["seconds"] for tool in tools),
+    }
 
 
 def _figures(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
-from urllib.parse import quote
 
 from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.errors import InputError, StorageError
@@ -21,16 +20,23 @@ from swarm_graph.sessions.change_summary import PATCH_FILE, STAT_FILE
 from swarm_graph.sessions.findings_files import FINDINGS_FILES, findings_files
 from swarm_graph.state import SwarmState, TaskRecord
 from swarm_graph.tasks.results import RESULTS_DIR, result_file, result_files, result_text
-from swarm_graph.text import to_json
+from swarm_graph.text import file_name, to_json
 
 PROJECT_DIR = "project"
 """The folder in the output folder that holds the project's files."""
 
 
-def file_name(session_id: str) -> str:
-    """A session id as a file name. Thread ids of graphs may hold any character, as in `a/b`; it is quoted."""
-    name = quote(session_id, safe="")
-    return name if name.strip(".") else name.replace(".", "%2E")  # "." and ".." are folders
+def session_files(state: SwarmState, roles: Roles, places: Places = UNMOVED) -> dict[str, str]:
+    """The files of a state, path to text: all but the state JSON and the patch of a change.
+
+    Args:
+        state: The state.
+        roles: The roles of the session.
+        places: Where its input files are now.
+    """
+    texts = {**text_files(state, roles), **findings_files(state), **result_files(state, roles, places)}
+    project = {f"{PROJECT_DIR}/{path}": text for path, text in project_files(state, roles).items()}
+    return {**texts, **project}
 
 
 class Ledger(Protocol):
@@ -119,12 +125,11 @@ class Output:
         Raises:
             StorageError: A file cannot be written or deleted.
         """
-        project = {f"{PROJECT_DIR}/{path}": text for path, text in project_files(state, self._roles).items()}
+        files = session_files(state, self._roles, self._places)
         existing = [path for path in self._existing() if path.startswith(f"{PROJECT_DIR}/")]
-        if deleted := [path for path in existing if path not in project]:
+        if deleted := [path for path in existing if path not in files]:
             self._delete(deleted)  # first, because a file may have become a folder, or a folder a file
-        texts = {**text_files(state, self._roles), **findings_files(state)}
-        self._write({**texts, **result_files(state, self._roles, self._places), **project})
+        self._write(files)
 
     def write_change(self, files: Mapping[str, bytes]) -> None:
         """Write the patch of a session that changes a repository, and its statistics."""

@@ -17,9 +17,10 @@ from swarm_graph.roles.answers import Reading, read
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.file_blocks import fenced
+from swarm_graph.roles.question import LEFT_OUT, NONE, Answer, Question
 from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.run import RunContext
-from swarm_graph.roles.turn import LEFT_OUT, NONE, Answer, Question, Turn
+from swarm_graph.roles.turn import Turn
 from swarm_graph.sessions.artifacts import notes_text, project_files, reviews_text
 from swarm_graph.sessions.run import OnEvent
 from swarm_graph.state import AgentRole, SwarmContext, SwarmState, Task

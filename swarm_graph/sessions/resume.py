@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import SwarmConfig, changed_settings, config_path, load_config, settings_of_any
@@ -14,6 +14,13 @@ from swarm_graph.sessions.trust import GROUPS, SERVERS, foreign_settings, refuse
 from swarm_graph.settings import RepositorySettings
 from swarm_graph.shorthand import SHORTHAND
 from swarm_graph.state import CHANGE
+from swarm_graph.tools.names import BUILT_IN_TOOLS, FIND
+from swarm_graph.workflows.pauses import Pause
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+    from swarm_graph.checkpoints.steps import ToolRecord
 
 
 class ResumeConfig(NamedTuple):
@@ -127,6 +134,36 @@ def _for(
         config = config.simulated()
     config = config.with_graph_of(session.config)
     return ResumeConfig(config, origin, changed_settings(session.config, config.redacted()))
+
+
+def missing_tools(
+    calls: Iterable[ToolRecord], waiting: Iterable[Pause], given: Mapping[str, Sequence[BaseTool]]
+) -> list[tuple[str, str]]:
+    """The functions of a program that a session calls as tools, and that its roles do not have any more.
+
+    Args:
+        calls: The session's calls of tools.
+        waiting: The pauses at which it waits for a person.
+        given: The functions that the present program gives, by role.
+
+    Returns:
+        Pairs of role and tool.
+    """
+    has = {(role, tool.name) for role, tools in given.items() for tool in tools}
+    called = [
+        (call.role, call.tool, call.server)
+        for call in calls
+        if call.result is None or call.result.outcome != "unknown_tool"
+    ]
+    called += [
+        (pause.role, pause.value["tool"], pause.value["server"]) for pause in waiting if pause.when == "tool"
+    ]
+    functions = {
+        (role, tool): None
+        for role, tool, server in called
+        if not server and tool not in (*BUILT_IN_TOOLS, FIND)
+    }
+    return [pair for pair in functions if pair not in has]
 
 
 def roles_to_read(session: Session, *, trusted: bool) -> Roles:

@@ -93,7 +93,7 @@ class SessionRun:
             InputError: The graph refused the input before it ran.
             SwarmError: An error that no phase records, such as StorageError.
         """
-        before = await asyncio.gather(store.state(), store.calls(), store.test_runs())
+        before = await asyncio.gather(store.state(), store.calls(), store.test_runs(), store.tools())
         self.tracker = SessionTracker(graph.name, graph.bindings.roles, graph.channels, *before)
         self._has_rounds = graph.opens_round or TASKS in graph.nodes
         self._silent_nodes = graph.silent_nodes
@@ -180,7 +180,7 @@ class SessionRun:
             workflow_id=self.session_id,
             workflow=self.workflow,
             simulated=self._config.is_simulated,
-            pauses=[vars(pause) for pause in self.pauses],
+            pauses=[pause.to_dict() for pause in self.pauses],
             metrics=metrics["agents"],
             test_metrics=metrics["tests"],
             files=self.files.files() if self.files else [],

@@ -67,6 +67,13 @@ class SessionStore:
             return []
         return await self.saver.database.run(self.saver.catalogue.test_runs, self.session_id)
 
+    async def tools(self) -> list[dict[str, Any]]:
+        """The calls of tools that ended in earlier runs, a row each."""
+        if self.saver is None:
+            return []
+        rows = await self.saver.database.run(self.saver.catalogue.tool_figures, self.session_id)
+        return [row for row in rows if row["outcome"]]
+
     async def usual_seconds(self, workflow: str, config: SwarmConfig) -> float | None:
         """The usual seconds of a session of this workflow and models; None after too few sessions."""
         if self.saver is None:

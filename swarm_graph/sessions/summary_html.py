@@ -30,12 +30,13 @@ def roles_table(agents: Mapping[str, Mapping[str, Any]], rates: Mapping[str, flo
             role, figures["total_calls"], f"{figures['success_rate']:.0%}", figures["p50_seconds"],
             figures["p95_seconds"], figures["first_token_seconds"], figures["queued_seconds"],
             count_cell(figures["prompt_tokens_evaluated"]), rates.get(role, ""), cost_cell(figures["cost"]),
+            figures["tool_calls"] or "", figures["failed_tool_calls"] or "",
         )
         for role, figures in agents.items()
     ]  # fmt: skip
     heads = (
         "role", "calls", "answered", "p50 s", "p95 s", "first token s", "queued s",
-        "prompt tokens evaluated", "tokens/s", "cost",
+        "prompt tokens evaluated", "tokens/s", "cost", "tool calls", "tools failed",
     )  # fmt: skip
     return html_table(*without_empty_columns(heads, rows))
 

@@ -1,8 +1,9 @@
-"""OpenTelemetry spans of sessions, nodes and model calls.
+"""OpenTelemetry spans of sessions, nodes, and calls of models and tools.
 
 Spans go to `features.otlp_endpoint` and nowhere else: endpoints and proxies of the environment are ignored,
-and no redirect is followed. Without an endpoint nothing is sent. Spans hold no prompt and no answer. Names
-and attributes follow the conventions for generative AI: opentelemetry.io/docs/specs/semconv/gen-ai.
+and no redirect is followed. Without an endpoint nothing is sent. Spans hold no prompt, no answer, and nothing
+that a tool was given or returned. Names and attributes follow the conventions for generative AI:
+opentelemetry.io/docs/specs/semconv/gen-ai.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class _Spans:
         self._session: Span | None = None
         self._nodes: dict[str, Span] = {}
         self._calls: dict[str, Span] = {}
+        self._tools: dict[str, Span] = {}
 
     def on_event(self, event: Event) -> None:
         match event.kind:
@@ -77,6 +79,10 @@ class _Spans:
                 self._begin_call(event)
             case "call_ended" if event.node in self._calls:
                 self._end_call(self._calls.pop(event.node), event)
+            case "tool_started":
+                self._begin_tool(event)
+            case "tool_ended":
+                self._end_tool(event)
 
     def _begin_node(self, event: Event) -> None:
         role = event.role or event.node
@@ -118,9 +124,29 @@ class _Spans:
             span.set_attribute("error.type", data["outcome"])
         self._end(span, event, data["error"])
 
+    def _begin_tool(self, event: Event) -> None:
+        tool = event.data["tool"]
+        attributes = {"gen_ai.tool.name": tool, "swarm_graph.node": event.node}
+        if event.data["server"]:
+            attributes["swarm_graph.mcp_server"] = event.data["server"]
+        parent = self._nodes.get(event.node, self._session)
+        span = self._begin(f"execute_tool {tool}", event, parent, "execute_tool", attributes)
+        self._tools[event.node] = span
+
+    def _end_tool(self, event: Event) -> None:
+        span = self._tools.pop(event.node, None)
+        if span is None:  # it was refused before it began
+            return
+        outcome = event.data["outcome"]
+        span.set_attribute("swarm_graph.outcome", outcome)
+        if outcome != "answered":
+            span.set_attribute("error.type", outcome)
+        self._end(span, event, None if outcome == "answered" else outcome)
+
     def _end_session(self, event: Event) -> None:
-        for span in (*self._calls.values(), *self._nodes.values()):
+        for span in (*self._tools.values(), *self._calls.values(), *self._nodes.values()):
             self._end(span, event, None)
+        self._tools.clear()
         self._calls.clear()
         self._nodes.clear()
         if self._session:

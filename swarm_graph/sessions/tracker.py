@@ -17,6 +17,7 @@ from swarm_graph.sessions.metrics import (
     swaps,
     test_run_row,
     test_summary,
+    tool_row,
 )
 from swarm_graph.sessions.state_json import failed_task, finished_task
 from swarm_graph.sessions.store import Position
@@ -41,7 +42,7 @@ class SessionTracker:
         state: Its state, with the updates of nodes that ended while their siblings still run.
         calls: A row for each model call, earlier runs included.
         test_runs: A row for each test run, earlier runs included.
-        calls_in_flight: How many model calls run now.
+        tools: A row for each call of a tool that has ended, earlier runs included.
         unreadable: The nodes with an answer that could not be used, even after the repair question.
     """
 
@@ -53,6 +54,7 @@ class SessionTracker:
         state: SwarmState | None = None,
         calls: list[dict[str, Any]] | None = None,
         test_runs: list[dict[str, Any]] | None = None,
+        tools: list[dict[str, Any]] | None = None,
     ) -> None:
         """Start from what earlier runs left.
 
@@ -63,13 +65,19 @@ class SessionTracker:
             state: The latest state.
             calls: The rows of earlier calls.
             test_runs: The rows of earlier test runs.
+            tools: The rows of earlier calls of tools.
         """
         self.workflow, self.state = workflow, state or {}
-        self.calls, self.test_runs = calls or [], test_runs or []
-        self.calls_in_flight = 0
+        self.calls, self.test_runs, self.tools = calls or [], test_runs or [], tools or []
+        self._model_calls, self._tool_calls = 0, set[tuple[Any, ...]]()
         self.unreadable: dict[str, None] = {}
         self._channels, self.roles = channels or {}, roles
         self._failed: dict[str, Task] = {}
+
+    @property
+    def calls_in_flight(self) -> int:
+        """How many calls of models and tools run now."""
+        return self._model_calls + len(self._tool_calls)
 
     # --- following -------------------------------------------------------------------------------
 
@@ -100,10 +108,15 @@ class SessionTracker:
     def on_event(self, event: Event) -> None:
         """Take an event of a node."""
         if event.kind == "call_started":
-            self.calls_in_flight += 1
+            self._model_calls += 1
         elif event.kind == "call_ended":
-            self.calls_in_flight -= 1
+            self._model_calls -= 1
             self.calls.append(call_row(event))
+        elif event.kind == "tool_started":
+            self._tool_calls.add(_place(event))
+        elif event.kind == "tool_ended":
+            self._tool_calls.discard(_place(event))  # one that was refused has not begun
+            self.tools.append(tool_row(event))
         elif event.kind == "answer_read":
             if event.data["problem"] and event.data["repair"]:
                 self.unreadable[event.node] = None
@@ -167,7 +180,12 @@ class SessionTracker:
     def metrics(self) -> dict[str, Any]:
         """The figures of the session; see `SwarmCoordinator.get_metrics_summary`."""
         return {
-            "agents": summary(self.calls),
+            "agents": summary(self.calls, self.tools),
             "tests": test_summary(self.test_runs),
             "model_swaps": swaps(self.calls),
         }
+
+
+def _place(event: Event) -> tuple[Any, ...]:
+    """What tells a call of a tool from others that run at once."""
+    return event.node, event.task, event.iteration, event.data["number"]

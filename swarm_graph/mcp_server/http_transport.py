@@ -1,0 +1,149 @@
+"""MCP over streamable HTTP on this machine's loopback interface, for clients that present the token."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from mcp.server import Server
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from swarm_graph.errors import InputError
+from swarm_graph.mcp_server.settings import MAX_MESSAGE_BYTES
+
+PATH = "/mcp"
+MAX_CONNECTIONS = 64
+
+
+class Guard:
+    """Refuses requests from web pages, under other names, and without the token, before anything reads them.
+
+    Args:
+        app: What serves the requests that pass.
+        token: The token.
+        security: The names under which the server may be called; no origin is allowed.
+    """
+
+    def __init__(self, app: ASGIApp, token: str, security: TransportSecuritySettings) -> None:
+        self._app, self._token = app, token.encode()
+        self._names = TransportSecurityMiddleware(security)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            request = Request(scope)
+            if refusal := await self._names.validate_request(request) or self._refusal(request):
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, request: Request) -> Response | None:
+        """The answer to a request without the right token; None if it may pass.
+
+        Wrong tokens lock nobody out: guesses cannot hit a long token, but they would keep its owner out.
+        """
+        given = request.headers.getlist("authorization")
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        if scheme.lower() == "bearer" and secrets.compare_digest(token.encode(), self._token):
+            return None
+        return PlainTextResponse("a token is needed\n", 401, {"WWW-Authenticate": "Bearer"})
+
+
+class _Server(uvicorn.Server):
+    """Without uvicorn's own handlers of signals."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the caller, who stops the sessions first."""
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on the loopback interface.
+
+    Args:
+        host: A loopback address, or localhost.
+        port: The port; 0 for any free one.
+
+    Raises:
+        InputError: The address is not one of this machine alone, or the port is taken.
+    """
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        address = None
+    if address is None or not address.is_loopback:
+        raise InputError(
+            f"--host {host!r} is not of this machine alone; the server listens on 127.0.0.1 or ::1 only "
+            "(from elsewhere: ssh -L)"
+        )
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((str(address), port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f"cannot listen on {address} port {port}: {error.strerror}; name another --port"
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The URL of the server on a socket."""
+    return f"http://{_authority(listener)}{PATH}"
+
+
+def _authority(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def serve_http(server: Server[Any], listener: socket.socket, token: str) -> None:
+    """Serve clients until this is cancelled.
+
+    Args:
+        server: The server.
+        listener: Where it listens.
+        token: What clients must present.
+    """
+    port = listener.getsockname()[1]
+    hosts = dict.fromkeys((_authority(listener), f"localhost:{port}"))
+    security = TransportSecuritySettings(allowed_hosts=[*hosts], allowed_origins=[])
+    app = server.streamable_http_app(
+        streamable_http_path=PATH,
+        stateless_http=True,
+        transport_security=security,
+        max_request_body_size=MAX_MESSAGE_BYTES,
+    )
+    config = uvicorn.Config(
+        Guard(app, token, security),
+        http="h11",
+        ws="none",
+        loop="none",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=1,
+    )
+    web = _Server(config)
+    serving = asyncio.ensure_future(web.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        web.should_exit = True
+        await serving
+        raise

@@ -1,0 +1,191 @@
+"""The MCP server: its tools and resources, and its life from the first request to the last session's stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import mcp_types as types
+from mcp.server import Server
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+
+from swarm_graph import __version__
+from swarm_graph.errors import SwarmError
+from swarm_graph.mcp_server.arguments import read_arguments
+from swarm_graph.mcp_server.background import BackgroundSessions
+from swarm_graph.mcp_server.http_transport import serve_http
+from swarm_graph.mcp_server.resources import TEMPLATES, listed_resources, read_resource
+from swarm_graph.mcp_server.settings import ServerSettings
+from swarm_graph.mcp_server.stdio_transport import serve_stdio
+from swarm_graph.mcp_server.tools import SessionTools, ToolEntry, tool_entries
+from swarm_graph.sessions.coordinator import SwarmCoordinator
+from swarm_graph.sessions.run import OnEvent
+from swarm_graph.text import cut, printable
+
+NAME = "swarm-graph"
+INSTRUCTIONS = (
+    "Agent roles turn a request into reviewed code, tests and docs, or a document. `start` begins a session "
+    "and returns at once; `wait` returns when it ends or needs a person; `result` has its outcome and files. "
+    "Sessions take minutes."
+)
+Say = Callable[[str], None]
+"""Prints a line for the operator; never on stdout."""
+Context = ServerRequestContext[Any, Any]
+
+
+def new_server(settings: ServerSettings, background: BackgroundSessions) -> Server[Any]:
+    """An MCP server with the tools and resources that the settings allow."""
+    entries = {entry.name: entry for entry in tool_entries(settings)}
+    tools = SessionTools(settings, background)
+
+    async def list_tools(_: Context, __: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=[_as_mcp(entry) for entry in entries.values()])
+
+    async def call_tool(context: Context, given: types.CallToolRequestParams) -> types.CallToolResult:
+        entry = entries.get(given.name)
+        if entry is None:
+            return _failure(f"there is no tool {cut(given.name, 80)!r}; there are {', '.join(entries)}")
+        try:
+            arguments = read_arguments(entry.arguments, given.arguments)
+            result = await getattr(tools, entry.name)(arguments, partial(_report, context))
+        except Exception as error:
+            return _failure(_text_of(error, settings))
+        return types.CallToolResult(content=[_content(json.dumps(result))], structured_content=result)
+
+    async def list_resources(
+        _: Context, __: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
+        return types.ListResourcesResult(resources=[*await listed_resources(settings.data_dir)])
+
+    async def list_templates(
+        _: Context, __: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(resource_templates=TEMPLATES)
+
+    async def read(_: Context, given: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        try:
+            return types.ReadResourceResult(contents=[await read_resource(settings.data_dir, given.uri)])
+        except Exception as error:
+            raise MCPError(code=types.INVALID_PARAMS, message=_text_of(error, settings)) from error
+
+    return Server(
+        NAME,
+        version=__version__,
+        instructions=INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_resources=list_resources,
+        on_list_resource_templates=list_templates,
+        on_read_resource=read,
+    )
+
+
+def _as_mcp(entry: ToolEntry) -> types.Tool:
+    schema = entry.arguments.model_json_schema()
+    schema = {key: value for key, value in schema.items() if key not in ("title", "description")}
+    return types.Tool(
+        name=entry.name,
+        description=entry.description,
+        input_schema=schema,
+        annotations=types.ToolAnnotations(
+            read_only_hint=entry.read_only,
+            destructive_hint=entry.destructive,
+            idempotent_hint=entry.idempotent,
+            open_world_hint=entry.open_world,
+        ),
+    )
+
+
+async def _report(context: Context, step: int, text: str) -> None:
+    """Send a progress notification, if the client asked for them."""
+    await context.session.report_progress(float(step), message=printable(text))
+
+
+def _content(text: str) -> types.TextContent:
+    return types.TextContent(type="text", text=text)
+
+
+def _failure(message: str) -> types.CallToolResult:
+    return types.CallToolResult(content=[_content(message)], is_error=True)
+
+
+def _text_of(error: Exception, settings: ServerSettings) -> str:
+    """An error as one line for clients."""
+    if not isinstance(error, SwarmError):
+        logging.getLogger(__name__).error("unexpected error", exc_info=error)
+        return f"unexpected {type(error).__name__}; the server's stderr says more"
+    return settings.shown(str(error))
+
+
+# --- its life ------------------------------------------------------------------------------------
+
+
+async def serve(
+    settings: ServerSettings, say: Say, listener: socket.socket | None = None, token: str = ""
+) -> int | None:
+    """Serve until the client leaves or a signal comes, then stop the sessions; they can be resumed.
+
+    Args:
+        settings: What clients may do.
+        say: Prints a line for the operator.
+        listener: The socket of an HTTP server; None to serve stdin and stdout.
+        token: What clients of the HTTP server must present.
+
+    Returns:
+        The number of the signal that ended it; None if the client left.
+    """
+    if not os.environ.get("SWARM_DEBUG"):
+        logging.getLogger("mcp").setLevel(logging.CRITICAL)  # it logs what strangers send
+
+    def new_coordinator(on_event: OnEvent, diff: str) -> SwarmCoordinator:
+        return SwarmCoordinator(
+            settings.config_of(diff),
+            data_dir=settings.data_dir,
+            output_dir=settings.output_dir,
+            on_event=on_event,
+            config_origin=settings.config_file,
+        )
+
+    background = BackgroundSessions(new_coordinator, settings.max_sessions, say)
+    server = new_server(settings, background)
+    serving = serve_stdio(server) if listener is None else serve_http(server, listener, token)
+    return await _until_stopped(serving, background, say, settings.config.workflow.grace_period)
+
+
+async def _until_stopped(
+    serving: Awaitable[None], background: BackgroundSessions, say: Say, grace_s: float
+) -> int | None:
+    """Serve until the end; then stop the sessions. Another signal cancels their calls in flight."""
+    task, loop, received = asyncio.ensure_future(serving), asyncio.get_running_loop(), list[int]()
+
+    def stop(number: int) -> None:
+        received.append(number)
+        task.cancel()
+        if task.done() or len(received) > 1:
+            background.cancel_calls()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt
+            loop.add_signal_handler(number, stop, number)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not received:
+            raise
+    finally:
+        if background.count:
+            say(
+                f"stopping {background.count} running: calls in flight get {grace_s:g} s to end, a second "
+                "signal stops now; `swarm-graph resume ID` goes on"
+            )
+        await background.close()
+    return received[0] if received else None

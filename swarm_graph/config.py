@@ -103,7 +103,9 @@ class SwarmConfig(Settings):
     )
     tool_limits: ToolLimits = ToolLimits()
     mcp_servers: dict[ServerName, McpServer] = Field(
-        {}, description="MCP servers by name; their tools are `NAME.TOOL`."
+        {},
+        description="MCP servers by name; their tools are `NAME.TOOL`.",
+        json_schema_extra={"additionalProperties": False},
     )
     approve: list[ToolPattern] = Field(
         [], description="Tools whose calls wait for a person, by name or glob (files.write*)."
@@ -428,9 +430,9 @@ def _resolve_paths(file: Path, data: dict[str, Any]) -> None:
     if data.get("roles") or data.get("workflows"):
         data["code_dir"] = str(here / str(data.get("code_dir") or ""))
     _resolve_models(here, data)
+    _resolve_servers(here, data.get("mcp_servers"))
     if isinstance(repo := data.get("repo"), dict) and isinstance(path := repo.get("path"), str) and path:
         repo["path"] = absolute_file(path, here)
-    _resolve_servers(here, data.get("mcp_servers"))
     if isinstance(roles := data.get("roles"), Mapping):
         data["roles"] = {
             name: str(here / role) if isinstance(role, str) and is_yaml(role) else role
@@ -439,12 +441,15 @@ def _resolve_paths(file: Path, data: dict[str, Any]) -> None:
 
 
 def _resolve_servers(here: Path, servers: Any) -> None:
-    """Make the folders of MCP servers absolute."""
+    """Make the paths of MCP servers absolute; a command without a `/` is looked for in PATH."""
     for server in servers.values() if isinstance(servers, Mapping) else ():
         if not isinstance(server, dict):
             continue
+        start = here
         if isinstance(folder := server.get("cwd"), str):
-            server["cwd"] = absolute_file(folder, here)
+            server["cwd"] = str(start := Path(absolute_file(folder, here)))
+        if isinstance(command := server.get("command"), str) and "/" in command:
+            server["command"] = absolute_file(command, start)
         for name in ("folders", "readable"):
             if isinstance(folders := server.get(name), list):
                 server[name] = [absolute_file(one, here) if isinstance(one, str) else one for one in folders]
@@ -534,6 +539,10 @@ def _named_parts(path: str) -> tuple[str, str, str]:
             return "the models", "", ".".join(rest)
         case ["agent_parameters", owner, *rest]:
             return "the parameters of", owner, ".".join(rest)
+        case ["tools", owner]:
+            return "the tools of", owner, ""
+        case ["mcp_servers", owner, *rest]:
+            return "the MCP servers", owner, ".".join(rest)
         case ["prompts_dir"]:
             return "the prompts", "", ""
         case [group, *rest]:

@@ -176,8 +176,8 @@ def first_problem(error: ValidationError) -> Problem:
     value = errors[path][0]["input"]
     # A key in the place of a variable's name, or in a URL, must not reach a terminal or a log.
     is_url = path[-1:] in (("url",), ("proxy",), ("otlp_endpoint",))
-    is_variable = path[-1:] in (("api_key_env",), ("token_env",)) or "env" in path
-    may_be_secret = is_variable or bool(set("@?#;%" if is_url else "@") & set(str(value)))
+    may_hold_secret = path[-1:] in (("api_key_env",), ("token_env",), ("args",)) or "env" in path
+    may_be_secret = may_hold_secret or bool(set("@?#;%" if is_url else "@") & set(str(value)))
     quoted = "" if isinstance(value, dict) or may_be_secret else f"{_shortened(value)} is not allowed: "
     others = sum(path[: len(other)] != other for other in errors)
     return Problem(path, f"{quoted}{message}" + (f" (and {others} more)" if others else ""))

@@ -59,6 +59,8 @@ OFFERED: dict[str, tuple[str, list[str]]] = {
     "files of an argument": ("batch p", ["file"]),
     "folders": ("run --output ", ["dir"]),
     "shells": ("completion z", ["zsh"]),
+    "built-in tools": ("tools try project.", ["project.list", "project.read", "project.search"]),
+    "commands of tools": ("tools ", ["list", "show", "try"]),
     "no request": ("run ", []),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,41 @@ def test_doctor_asks_through_the_configured_proxy(llama: Llama, tmp_path: Path) 
     assert "not reachable" in failed(examined(tmp_path, settings))[0][0]
     checks = examined(tmp_path, one("http://models.invalid/v1") | {"proxy": llama.root})
     assert not any("not reachable" in text for text, _ in failed(checks))
+
+
+def test_without_the_package_mcp_its_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mcp_types", None)
+    checks = examined(tmp_path, {**SIMULATED, "mcp_servers": {"time": {"command": "mcp-server-time"}}})
+    (found,) = (check for check in checks if check.name == "MCP server time")
+    assert found.text == "MCP servers need the package mcp: `pip install 'mcp>=2.3'`"
+    assert found.cure == 'do that, or set "disabled": true in mcp_servers.time'
+
+
+@pytest.mark.slow
+def test_mcp_servers_are_started_and_the_names_of_tools_checked(tmp_path: Path) -> None:
+    time = {"command": str(Path(sys.executable).parent / "mcp-server-time")}
+    servers = {
+        "time": time,
+        "idle": time,
+        "gone": {"command": "no-such-mcp-server"},
+        "keyless": {**time, "env": {"TIME_KEY": "${NO_SUCH_VARIABLE}"}},
+        "off": {"command": "no-such-mcp-server", "disabled": True},
+    }
+    tools = {"coder": ["time.get_current_time", "time.nope", "gone.*", "off.*"]}
+    approve = ["time.get", "TIME.Get_*", "time__convert_time", "gone.x", "off__x"]
+    checks = examined(tmp_path, {**SIMULATED, "mcp_servers": servers, "tools": tools, "approve": approve})
+    of_servers = {check.name: check for check in checks if check.name.startswith("MCP server ")}
+    assert {name.rpartition(" ")[2]: check.ok for name, check in of_servers.items()} == {
+        "time": True, "idle": None, "gone": False, "keyless": False, "off": True,
+    }  # fmt: skip
+    assert "without a sandbox: it may do what you may do" in of_servers["MCP server time"].text
+    assert "no-such-mcp-server" in of_servers["MCP server gone"].text
+    assert "NO_SUCH_VARIABLE" in of_servers["MCP server keyless"].text
+    assert all(check.cure for check in of_servers.values() if not check.ok)
+    assert [(check.ok, check.text) for check in checks if check.name == "tools"] == [
+        (False, "tools.coder: time.nope is the name of no tool"),
+        (None, "approve: time.get is the name of no tool"),
+    ]
 
 
 def test_the_largest_context_of_all_roles_is_that_of_the_model(tmp_path: Path) -> None:

@@ -32,13 +32,18 @@ def test_a_real_server_is_measured(llama: Llama) -> None:
     with CountingProxy(llama.root) as proxy:
         checks = measured(proxy.url)
         assert len(proxy.calls) >= 1 + 1 + 2 + 1
-        assert {body["max_tokens"] for body in proxy.calls.bodies} == {64, 512}
+        assert {body["max_tokens"] for body in proxy.calls.bodies} == {64, 512, 1024}
+        assert sum("tools" in body for body in proxy.calls.bodies) >= 1
         assert [body.get("id_slot") for body in proxy.calls.bodies].count(0) == 5
     text = told(checks)
     assert "tokens per second: " in text
     assert " with 1 at once, " in text
     assert "calls at once are worth it" in text or "it seems busy" in text
     assert "a JSON schema binds its answers" in text
+    assert (
+        'calls of a tool: by its server\'s API 0 of 2, as a bound action 2 of 2; "tool_calls": "action"'
+        in text
+    )
     assert {check.name for check in checks} == {"measured tiny"}
 
 

@@ -126,6 +126,7 @@ def _completer(parameter: click.Parameter) -> Complete | None:
     }  # fmt: skip
     by_metavar: dict[str, Complete] = {
         "FILE": _files, "INPUT": _files, "DIR": _folders, "SESSION": _sessions, "ROLE": _roles,
+        "TOOL": _tools,
     }  # fmt: skip
     return by_metavar.get(metavar) or by_name.get(parameter.name)
 
@@ -156,6 +157,12 @@ def _workflows(_: click.Context, incomplete: str) -> Iterable[CompletionItem]:
 
 def _roles(_: click.Context, incomplete: str) -> Iterable[CompletionItem]:
     return (CompletionItem(name) for name in AgentRole if name.startswith(incomplete))
+
+
+def _tools(_: click.Context, incomplete: str) -> Iterable[CompletionItem]:
+    from swarm_graph.tools.names import BUILT_IN_TOOLS
+
+    return (CompletionItem(name) for name in BUILT_IN_TOOLS if name.startswith(incomplete))
 
 
 def _sessions(context: click.Context, incomplete: str) -> Iterable[CompletionItem]:

@@ -20,11 +20,13 @@ from swarm_graph.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, d
 from swarm_graph.cli.inputs import inputs
 from swarm_graph.cli.interactive import interactive
 from swarm_graph.cli.log import log
+from swarm_graph.cli.mcp import mcp
 from swarm_graph.cli.one_model import NO_MODEL
 from swarm_graph.cli.options import config_option
 from swarm_graph.cli.run import WORKFLOW_HELP, resume, run
 from swarm_graph.cli.sessions import sessions
 from swarm_graph.cli.setup import doctor, init
+from swarm_graph.cli.tools import tools
 from swarm_graph.cli.verify import verify
 from swarm_graph.errors import InputError, NoModel, SwarmError
 
@@ -124,6 +126,8 @@ for command in (
     apply,
     log,
     verify,
+    tools,
+    mcp,
     init,
     doctor,
     completion,

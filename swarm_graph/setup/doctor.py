@@ -43,6 +43,7 @@ async def examine(
         _check_python(),
         *(await check_servers(config) if servers is None else servers),
         *_check_prompts(config),
+        *await _check_tools(config),
         *_check_repository(config),
         *_check_execution(config.execution),
         _check_folder("data folder", data_dir),
@@ -72,6 +73,15 @@ def _check_prompts(config: SwarmConfig) -> Iterator[Check]:
             yield Check("prompts", True, f"{config.prompts_dir} replaces or adds {names}{makes}")
     except ConfigError as error:
         yield failed_check("prompts", str(error))
+
+
+async def _check_tools(config: SwarmConfig) -> list[Check]:
+    """Whether the MCP servers start, and have the tools that roles are given."""
+    if not (config.tools or config.mcp_servers):
+        return []
+    from swarm_graph.setup.tool_checks import check_tools  # most configurations have no tools
+
+    return await check_tools(config)
 
 
 def _check_repository(config: SwarmConfig) -> Iterator[Check]:

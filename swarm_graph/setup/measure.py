@@ -5,29 +5,34 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError, ModelError, UnreadableAnswer
 from swarm_graph.models.answer import deltas_of
 from swarm_graph.models.failures import explain
 from swarm_graph.models.keys import secrets_of
-from swarm_graph.models.pool import ModelPool
-from swarm_graph.models.request import call_arguments
+from swarm_graph.models.pool import ModelPool, ToolMode
+from swarm_graph.models.request import REFUSAL_STATUS, call_arguments
 from swarm_graph.models.stream import StreamedAnswer, finish_reason, is_plausible, server_usage
 from swarm_graph.roles.answers import read_typed
 from swarm_graph.roles.chat_markup import final_message
 from swarm_graph.settings import AgentParameters, ModelEntry
 from swarm_graph.setup.checks import Check
+from swarm_graph.state import Reply
+from swarm_graph.tools.tool_probe import MODES, Probe, probe
 
 ANSWER_TOKENS = 64
 """`max_tokens` of a plain call."""
 TYPED_ANSWER_TOKENS = 512
 """`max_tokens` of a call with a JSON schema, with room for thoughts before the answer."""
+TOOL_ANSWER_TOKENS, TOOL_TRIES = 1024, 3
+"""`max_tokens` of a question about tools, and how many there are for each way of calling."""
 MAX_CONCURRENCY = 16
 MIN_SPEEDUP = 1.15
 """Twice the concurrent calls must raise the tokens per second by this factor, or they only queue up."""
@@ -74,6 +79,7 @@ class Measurement:
         repeats: The rates of equal measurements, by the number of concurrent calls.
         token_s: Seconds between the tokens of a single call.
         fan_out: What calls that begin alike took; None on a server without slots to choose among.
+        tools: How it calls tools; None if that was not measured.
     """
 
     context: int | None
@@ -86,6 +92,7 @@ class Measurement:
     repeats: dict[int, list[float]] = field(default_factory=dict)
     token_s: float = 0.0
     fan_out: FanOut | None = None
+    tools: Probe | None = None
 
     @property
     def doubt(self) -> str:
@@ -179,6 +186,7 @@ async def _measure_model(pool: ModelPool, entry: ModelEntry) -> Measurement:
             break
         concurrency *= 2
     measurement.enforces_schema = await _enforces_schema(pool, entry)
+    measurement.tools = await probe(partial(ask_once, pool, entry), TOOL_TRIES, MODES)
     if capacity.numbered_slots > 1 and capacity.slots > 1:
         lines = min(BEGINNING_LINES, ((capacity.context or 2**15) - ANSWER_TOKENS) // 32)
         all_slots = await _fan_out_s(pool, entry, lines, min(FAN_OUT, capacity.slots))
@@ -222,18 +230,12 @@ async def _call(
 ) -> _Answer:
     """Call a model without queue and retries. ModelError when the call fails."""
     max_tokens = TYPED_ANSWER_TOKENS if schema else ANSWER_TOKENS
-    model = await pool.chat(entry, AgentParameters(max_tokens=max_tokens, extra_body=body or {}))
-    answer = StreamedAnswer(None)
+    parameters = AgentParameters(max_tokens=max_tokens, extra_body=body or {})
     began, first_token_s = time.monotonic(), 0.0
-    try:
-        async with asyncio.timeout(min(entry.timeout, CALL_TIMEOUT_S)):
-            arguments = call_arguments(model, {}, schema)
-            async for deltas in deltas_of(model, [HumanMessage(question)], {}, **arguments):
-                answer.add(deltas)
-                if answer.pieces:
-                    first_token_s = first_token_s or time.monotonic() - began
-    except Exception as error:
-        raise explain(error, "measure", entry, secrets_of(entry, {})) from error
+    answer = StreamedAnswer(None)
+    async for _ in _parts(pool, entry, parameters, [HumanMessage(question)], answer, schema):
+        if answer.pieces:
+            first_token_s = first_token_s or time.monotonic() - began
     seconds, reason = time.monotonic() - began, finish_reason(answer.deltas)
     if not reason:
         problem = f"measure: {entry.label} at {entry.server} cut the answer off before its end"
@@ -249,6 +251,69 @@ async def _call(
         usage=counted,
         seconds=seconds,
         thinks=text != answer.text() or bool(answer.thoughts()),
+    )
+
+
+async def _parts(
+    pool: ModelPool,
+    entry: ModelEntry,
+    parameters: AgentParameters,
+    messages: list[BaseMessage],
+    answer: StreamedAnswer,
+    schema: Any = None,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> AsyncIterator[None]:
+    """Add the parts of an answer to it as they arrive. ModelError when the call fails."""
+    model = await pool.chat(entry, parameters)
+    try:
+        async with asyncio.timeout(min(entry.timeout, CALL_TIMEOUT_S)):
+            arguments = call_arguments(model, {}, schema, tools)
+            async for deltas in deltas_of(model, messages, {}, **arguments):
+                answer.add(deltas)
+                yield
+    except Exception as error:
+        raise explain(error, "measure", entry, secrets_of(entry, {})) from error
+
+
+async def ask_once(
+    pool: ModelPool,
+    entry: ModelEntry,
+    messages: list[BaseMessage],
+    schema: Mapping[str, Any] | None = None,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> Reply | None:
+    """A model's answer to one question about tools, as `tool_probe.Ask` wants it.
+
+    Args:
+        pool: The models.
+        entry: The model.
+        messages: The question.
+        schema: The schema that binds the answer.
+        tools: The tools that are offered, in OpenAI's form.
+
+    Returns:
+        The answer; None if the server refuses such a request.
+
+    Raises:
+        ModelError: The call fails in another way.
+    """
+    parameters = AgentParameters(max_tokens=TOOL_ANSWER_TOKENS, temperature=0)
+    answer = StreamedAnswer(None)
+    try:
+        async for _ in _parts(pool, entry, parameters, messages, answer, schema, tools):
+            pass
+    except ModelError as error:
+        if error.status in REFUSAL_STATUS:
+            return None
+        raise
+    text = answer.text()
+    return Reply(
+        text=text if schema is None else final_message(text).text,
+        truncated=finish_reason(answer.deltas) == "length",
+        input_tokens=0,
+        output_tokens=answer.pieces,
+        estimated=True,
+        tool_calls=answer.tool_calls(),
     )
 
 
@@ -285,6 +350,8 @@ def _checks(config: SwarmConfig, entry: ModelEntry, measurement: Measurement) ->
     if not measurement.usage:
         yield Check(name, None, "its server counts no tokens", "token figures of its calls are estimates")
     yield _check_schema(name, measurement)
+    if measurement.tools:
+        yield _check_tools(name, entry, measurement.tools)
     if measurement.thinks:
         text = "it thinks before it answers, and its thoughts count towards max_tokens"
         yield Check(name, None, text, 'give its roles more "max_tokens", or "reasoning": false')
@@ -332,3 +399,24 @@ def _check_schema(name: str, measurement: Measurement) -> Check:
         return Check(name, None, text)
     cure = "typed answers depend on the prompt; prefer a server that enforces schemas for reviews"
     return Check(name, None, "a JSON schema does not bind its answers", cure)
+
+
+WAYS: Mapping[ToolMode, str] = {
+    "native": "by its server's API",
+    "action": "as a bound action",
+    "text": "as text",
+}
+
+
+def _check_tools(name: str, entry: ModelEntry, found: Probe) -> Check:
+    """How the model calls tools, and the setting that follows."""
+    ways = [
+        f"{WAYS[mode]} {'refused' if mode in found.refused else f'{made} of {found.asked[mode]}'}"
+        for mode, made in found.made.items()
+    ]
+    text = f"calls of a tool: {', '.join(ways)}"
+    if not found.made.get(found.mode):
+        return Check(name, None, text, "give its roles no tools, or another model")
+    if entry.tool_calls in ("auto", found.mode):
+        return Check(name, True, f'{text}; "tool_calls": "{found.mode}" saves the question')
+    return Check(name, None, text, f'set "tool_calls": "{found.mode}"')

@@ -100,7 +100,7 @@ def settings_page() -> str:
     return "\n".join(parts)
 
 
-NAMES = {"agent_parameters": "ROLE", "multi_model": "NAME"}
+NAMES = {"agent_parameters": "ROLE", "multi_model": "NAME", "mcp_servers": "NAME"}
 """What stands in a path for the keys that people choose."""
 TOP = "The file"
 
@@ -121,7 +121,8 @@ def _groups(
 def _object(one: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The group of settings that a key holds, or holds by name."""
     values = one.get("additionalProperties")
-    for held in (one, values if isinstance(values, Mapping) else {}, *one.get("anyOf", ())):
+    by_pattern = one.get("patternProperties", {}).values()  # the names have a form of their own
+    for held in (one, values if isinstance(values, Mapping) else {}, *by_pattern, *one.get("anyOf", ())):
         group = SCHEMA["$defs"].get(held.get("$ref", "").rpartition("/")[2], {})
         if "properties" in group:
             found: Mapping[str, Any] = group

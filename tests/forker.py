@@ -24,7 +24,7 @@ from typing import Any
 import swarm_graph
 from swarm_graph.__main__ import main
 
-PROGRAMS = ("swarm_graph.sandbox.inside", "swarm_graph.sandbox.reporter")
+PROGRAMS = tuple(f"swarm_graph.sandbox.{name}" for name in ("inside", "inside_snippet", "reporter"))
 """Modules that run when they are imported."""
 NEEDED_LATER = (
     "click._textwrap",

@@ -45,6 +45,8 @@ VARIES = [
     (r"\bprocess \d+ on [^\s,]+", "process 4711 on my-pc"),
     (r"\bdatabase: [\d.]+ MB\b", "database: 0.40 MB"),
     (r"\b[\d.]+ MB after\b", "0.30 MB after"),
+    (r"[^\s;]*/mcp-logs/", "/tmp/swarm-graph-1000-servers/mcp-logs/"),
+    (r"(?<=answered after )\d+\.\d\d s", "0.05 s"),
     (r"\b\d+(\.\d+)? [GM]B free\b", "120 GB free"),
     (r"\bsandbox: (bubblewrap|landlock)\b", "sandbox: bubblewrap"),
     (r"\b[0-9a-f]{12}\b(?=[,.]|$)", "1a2b3c4d5e6f"),

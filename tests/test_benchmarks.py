@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import sys
@@ -30,6 +31,14 @@ def test_one_session_of_each_way_ends() -> None:
     assert {name: len(figures.wall) for name, figures in measured.items()} == dict.fromkeys(
         overhead.CONTENDERS, 1
     )
+
+
+@pytest.mark.parametrize("saver", ["ours", "langgraphs"])
+def test_a_call_of_a_tool_costs_a_few_commits(saver: str, tmp_path: Path) -> None:
+    """Its begin, its end, and the answer that makes it; our saver may commit some of them together."""
+    overhead = importlib.import_module("tool_overhead")
+    [without], [with_calls] = asyncio.run(overhead.measured(getattr(overhead, saver), tmp_path, 4, 1))
+    assert 2 * 4 <= with_calls.commits - without.commits <= 4 * 4 + 2
 
 
 def test_the_server_finds_the_role_of_every_prompt() -> None:

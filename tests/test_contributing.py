@@ -67,7 +67,14 @@ def run(folder: Path, code: str) -> Any:
 
 @pytest.mark.parametrize(
     "title",
-    ["Add a role", "Add a workflow", "Add a server type", "Add a kind of document", "Add a test command"],
+    [
+        "Add a role",
+        "Add a workflow",
+        "Add a server type",
+        "Add a kind of document",
+        "Add a test command",
+        "Add a built-in tool",
+    ],
 )
 def test_a_recipe_is_short(title: str) -> None:
     code = [text for kind, _, text in recipe(title) if kind != "markdown"]
@@ -163,6 +170,23 @@ from swarm_graph.repository.test_commands import find_test_command
 print(json.dumps(find_test_command({"deno.json": "{}"}).text))
 """
     assert run(copy, code) == "deno test"
+
+
+def test_a_built_in_tool_is_added(copy: Path) -> None:
+    apply("Add a built-in tool", copy)
+    (copy / "pump.py").write_text("x = 1\n" * 1500)
+    code = """
+from click.testing import CliRunner
+from swarm_graph.cli.main import swarm_graph
+from swarm_graph.tools.names import BUILT_IN_TOOLS
+listed = CliRunner().invoke(swarm_graph, ["tools", "list", "--json"])
+call = ["tools", "try", "project.count", "glob=*.py", "--input", "pump.py"]
+print(json.dumps([
+    [tool["tool"] for tool in json.loads(listed.output)["tools"]] == [*BUILT_IN_TOOLS],
+    CliRunner().invoke(swarm_graph, call).stdout,
+]))
+"""
+    assert run(copy, code) == [True, "1,500 lines\n"]
 
 
 def test_the_map_is_that_of_the_house() -> None:

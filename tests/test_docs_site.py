@@ -203,11 +203,14 @@ FOLLOWED_ELSEWHERE = {
     "repositories.md",
     "embedded-models.md",
     "document-formats.md",
+    "mcp-server.md",
+    "tools.md",
+    "mcp.md",
     "reference/commands.md",
 }
 """Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, test_log_docs,
 test_own_roles_docs, test_repository_docs, test_embedded, test_document_docs, test_document_tasks,
-and above."""
+test_mcp_docs, test_tools_docs, and above."""
 FOLLOWED_HERE = {
     "documents.md",
     "first-hour.md",

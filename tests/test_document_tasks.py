@@ -24,7 +24,7 @@ from swarm_graph.models.context_window import prompt_bytes
 from swarm_graph.models.invented import Ask
 from swarm_graph.models.pool import PromptSize
 from swarm_graph.roles.bindings import Bindings
-from swarm_graph.roles.turn import Question
+from swarm_graph.roles.question import Question
 from swarm_graph.tasks.citations import unknown_places
 from swarm_graph.tasks.dry_run import dry_run, dry_run_text
 from swarm_graph.tasks.expansion import TaskLimit

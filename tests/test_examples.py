@@ -15,3 +15,13 @@ def test_hello_swarm_runs_to_its_pause_and_resumes(tmp_path: Path) -> None:
     assert lines[3].startswith("the design: ")
     assert lines[4] == "approved: True in round 2"
     assert lines[5].startswith("--- src/")
+
+
+def test_a_role_calls_tools_of_the_program_and_a_person_approves_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", str(FOLDER / "tools.py")]
+    for _ in range(2):  # the second run finds the database of the first
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines() == [
+            "waits: open_work_order {'tag': 'FALL-103', 'text': 'Check the trip at 12.5 m3/h.'}",
+            "P_101A_LOW_FLOW = 12.5  # m3/h, FALL-103, work order 4711",
+        ]

@@ -22,6 +22,7 @@ from swarm_graph.state import WORKFLOWS, empty_state
 
 ROOT = Path(__file__).parents[1]
 KEYS = empty_state().keys()
+NOTE_SERVER = ROOT / "tests" / "chaos" / "note_server.py"
 
 
 class Server(NamedTuple):
@@ -198,3 +199,32 @@ def test_nothing_was_sent_and_nothing_blocked(server: Server) -> None:
     server.outside.settimeout(0)
     with pytest.raises(BlockingIOError):
         server.outside.accept()
+
+
+@pytest.mark.slow
+def test_a_call_of_an_mcp_server_waits_for_a_person(server: Server) -> None:
+    noted, script = server.folder / "noted", server.folder / "script.md"
+    call = '<tool_call>{"name": "notes__note", "arguments": {"text": "served"}}</tool_call>'
+    design = "One file holds a ring of slots, guarded by one lock. " * 10
+    script.write_text(f"<!-- architect 1 -->\n{design}\n{call}\n")
+    simulated = {"model": "simulated", "api_type": "simulated", "simulation": {"script": str(script)}}
+    server.configure(
+        model_config={"single_model": simulated},
+        mcp_servers={"notes": {"command": sys.executable, "args": [str(NOTE_SERVER), str(noted)]}},
+        tools={"architect": ["project.*", "notes.*"]},
+        tool_limits={"calls": 1},
+        workflow={"max_iterations": 1},
+    )
+    thread = server.http.post("/threads", json={}).json()["thread_id"]
+    run = {"assistant_id": "standard"}
+    waiting = server.http.post(
+        f"/threads/{thread}/runs/wait", json={**run, "input": {"request": "Create a queue"}}
+    ).json()
+    (pause,) = waiting["__interrupt__"][0]["value"]["pauses"]
+    assert (pause["value"]["tool"], pause["value"]["arguments"]) == ("notes.note", {"text": "served"})
+    assert not noted.exists()
+    ended = server.http.post(
+        f"/threads/{thread}/runs/wait", json={**run, "command": {"resume": "approve"}}
+    ).json()
+    assert ended["phase"] == "complete"
+    assert noted.read_text() == "served\n"

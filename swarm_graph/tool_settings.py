@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from swarm_graph.settings import Integer, PositiveNumber, Settings, absolute_file, validated_url
 
-ToolPattern = Annotated[str, Field(pattern=r"^[A-Za-z_*?][\w*?.-]{0,127}$")]
+ToolPattern = Annotated[str, Field(pattern=r"^[A-Za-z_*?][\w*?.-]*$", max_length=128)]
 """The name of a tool, such as `project.read`, or a glob over names, such as `project.*`."""
 
 ServerName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]

@@ -530,3 +530,14 @@ def test_a_server_that_cannot_be_used_is_refused_without_its_secret(
 def test_what_is_no_configuration_is_refused(source: Any) -> None:
     with pytest.raises(ConfigError, match="expected a config file, a dict or a SwarmConfig, found "):
         load_config(source)
+
+
+@pytest.mark.parametrize("name", ["a" * 128, "größe", "files.*", "*", "_a"])
+def test_names_of_tools_are_accepted(name: str) -> None:
+    assert load_config({"approve": [name]}, environ={}).approve == [name]
+
+
+@pytest.mark.parametrize("name", ["a" * 129, "", ".a", "1a", "a b", "a\n", "größe!"])
+def test_what_is_no_name_of_a_tool_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="approve"):
+        load_config({"approve": [name]}, environ={})

@@ -64,12 +64,12 @@ def main() -> None:
     walls = {name: statistics.median(wall for wall, _ in taken) for name, taken in measured.items()}
     cpus = {name: statistics.median(cpu for _, cpu in taken) for name, taken in measured.items()}
     for name in commands:
-        other = name.replace("swarm-graph", "before:")
-        ratio = f", {walls[name] / walls[other]:.2f} of before, CPU {cpus[name] / cpus[other]:.2f}"
+        other, ratio = name.replace("swarm-graph", "before:"), ""
+        if other in walls and other != name:
+            ratio = f", {walls[name] / walls[other]:.2f} of before, CPU {cpus[name] / cpus[other]:.2f}"
         print(
             f"{name:<27} {walls[name]:.3f} s, CPU {cpus[name]:.3f} s"
-            f" = {walls[name] / walls[IMPORT]:.2f} of the import"
-            + (ratio if other in walls and other != name else "")
+            f" = {walls[name] / walls[IMPORT]:.2f} of the import{ratio}"
         )
 
 

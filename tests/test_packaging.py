@@ -22,6 +22,7 @@ ROOMS = (
     "repository",
     "sandbox",
     "tools",
+    "memory",
     "roles",
     "tasks",
     "workflows",
@@ -124,11 +125,12 @@ def test_the_lock_of_an_extra_is_a_part_of_the_dev_lock(extra: str) -> None:
     }
 
 
-def test_no_installation_brings_the_weights_of_the_tests() -> None:
-    """They take 98 MB, and their package depends on one that takes 20 minutes to compile."""
-    (pin,) = pins("requirements-models.txt")
+@pytest.mark.parametrize("weights", ["requirements-models.txt", "requirements-embeddings.txt"])
+def test_no_installation_brings_the_weights_of_the_tests(weights: str) -> None:
+    """They take 95 MB each, and the package of one depends on one that takes 20 minutes to compile."""
+    (pin,) = pins(weights)
     name = pin.split("==")[0]
-    for lock in {*LOCKS, "pyproject.toml"} - {"requirements-models.txt"}:
+    for lock in {*LOCKS, "pyproject.toml"} - {weights}:
         assert name not in (ROOT / lock).read_text(encoding="utf-8"), lock
 
 

@@ -19,7 +19,7 @@ import sqlite_utils
 
 from swarm_graph.checkpoints.group_commit import GroupFailed, Work, WorkQueue, hand_over
 from swarm_graph.checkpoints.inspection import distrust, refuse_foreign
-from swarm_graph.checkpoints.schema import applied_steps, migrate
+from swarm_graph.checkpoints.schema import add_memory, applied_steps, migrate
 from swarm_graph.errors import StorageError
 
 P = ParamSpec("P")
@@ -235,6 +235,23 @@ class Database:
                 _raise_as_storage_error(error, self.path)
             finally:
                 self._worker = before
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the file has the tables of memory."""
+        with self.view() as cursor:
+            found = cursor.execute("SELECT 1 FROM sqlite_schema WHERE name = 'memory_items'")
+            return found.fetchone() is not None
+
+    def add_memory(self) -> None:
+        """Add the tables of memory if the file has none.
+
+        Raises:
+            StorageError: They cannot be added, or SQLite has no FTS5.
+        """
+        if not self.has_memory:
+            with self.transaction():
+                add_memory(self.tables)
 
     def vacuum(self) -> None:
         """Give the space of deleted rows back to the disk."""

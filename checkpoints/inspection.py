@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import sqlite_utils
 
-from swarm_graph.checkpoints.schema import MIGRATIONS, STEPS, applied_steps
+from swarm_graph.checkpoints.schema import MEMORY_STEPS, MIGRATIONS, STEPS, applied_steps
 from swarm_graph.errors import StorageError
 from swarm_graph.text import printable
 
@@ -103,7 +103,8 @@ def refuse_foreign(database: sqlite_utils.Database, path: str) -> None:
 def _is_known(found: SchemaObject) -> bool:
     if found.type == "index" and not found.tokens:  # of a primary key: it has no statement
         return found.name.startswith("sqlite_autoindex_")
-    return found in _known_objects() or found in _installed_langgraph_objects()
+    known = (_known_objects, _memory_objects, _installed_langgraph_objects)  # the cheapest first
+    return any(found in objects() for objects in known)
 
 
 def _objects(connection: sqlite3.Connection) -> Iterator[SchemaObject]:
@@ -140,6 +141,18 @@ def _known_objects() -> frozenset[SchemaObject]:
     for sql in _SQLITE_TABLES:
         name = sql.removeprefix("CREATE TABLE ").partition("(")[0]
         known.add(SchemaObject("table", name, name, _tokens(sql)))
+    return frozenset(known)
+
+
+@cache
+def _memory_objects() -> frozenset[SchemaObject]:
+    """Everything that memory has ever made, with the tables that FTS5 makes behind its own."""
+    known: set[SchemaObject] = set()
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        database = sqlite_utils.Database(connection, execute_plugins=False)
+        for step in MEMORY_STEPS:
+            step(database)
+            known.update(_objects(connection))
     return frozenset(known)
 
 

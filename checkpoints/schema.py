@@ -1,5 +1,7 @@
 """The tables beside LangGraph's own, as a list of migration steps; opening an older file upgrades it.
 
+The tables of memory come by a step of their own, when memory is first used: a file without memory has none.
+
 Append a step for every change. Never edit or rename a released step: a file records its steps by name.
 """
 
@@ -144,9 +146,46 @@ STEPS = (
     estimates, signatures, sources, transcript, evaluated_tokens, tool_calls,
 )  # fmt: skip
 
-MIGRATIONS = Migrations("swarm_graph")
+
+def memory(database: Database) -> None:
+    """The tables of memory: items of the store, the texts by which they are found, vectors of texts.
+
+    `memory_index` holds the text of each row of `memory_texts`, under its id. A vector belongs to a text's
+    digest and an embedding model, so a text that several items have is embedded once.
+    """
+    database.execute(
+        """CREATE TABLE memory_items (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, key TEXT NOT NULL,
+            value TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL,
+            ttl REAL, expires_at REAL, UNIQUE (namespace, key))"""
+    )
+    database.execute(
+        """CREATE TABLE memory_texts (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, item INTEGER NOT NULL, path TEXT NOT NULL,
+            digest BLOB NOT NULL)"""
+    )
+    database.execute("CREATE INDEX idx_memory_texts_item ON memory_texts (item)")
+    database.execute("CREATE INDEX idx_memory_texts_digest ON memory_texts (digest)")
+    database.execute(
+        """CREATE TABLE memory_vectors (
+            model TEXT NOT NULL, digest BLOB NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (model, digest))"""
+    )
+    database.execute("CREATE TABLE memory_version (id INTEGER PRIMARY KEY, version INTEGER NOT NULL)")
+    database.execute(
+        """CREATE VIRTUAL TABLE memory_index
+        USING fts5(text, tokenize='porter unicode61 remove_diacritics 2')"""
+    )
+
+
+MEMORY_STEPS = (memory,)
+"""The steps of files that hold memory; see `add_memory`."""
+
+MIGRATIONS, MEMORY_MIGRATIONS = Migrations("swarm_graph"), Migrations("swarm_graph")
+"""Both record their steps under one name, so that an older version refuses a file with memory as newer."""
 for step in STEPS:
     MIGRATIONS()(step)
+for step in MEMORY_STEPS:
+    MEMORY_MIGRATIONS()(step)
 
 
 def applied_steps(database: Database, path: str) -> list[str]:
@@ -160,7 +199,7 @@ def applied_steps(database: Database, path: str) -> list[str]:
         StorageError: A newer version wrote the file.
     """
     applied = [migration.name for migration in MIGRATIONS.applied(database)]
-    if newer := set(applied) - {step.__name__ for step in STEPS}:
+    if newer := set(applied) - {step.__name__ for step in (*STEPS, *MEMORY_STEPS)}:
         raise StorageError(
             f"cannot use the database {path!r}: a newer swarm_graph wrote it "
             f"(it has {', '.join(sorted(newer))}); update swarm_graph, or name another file"
@@ -178,5 +217,13 @@ def migrate(database: Database, path: str) -> None:
     Raises:
         StorageError: A newer version wrote the file.
     """
-    if len(applied_steps(database, path)) < len(STEPS):
+    applied = {*applied_steps(database, path)}
+    if any(step.__name__ not in applied for step in STEPS):
         MIGRATIONS.apply(database)
+    if MEMORY_STEPS[0].__name__ in applied and any(step.__name__ not in applied for step in MEMORY_STEPS):
+        MEMORY_MIGRATIONS.apply(database)
+
+
+def add_memory(database: Database) -> None:
+    """Add the tables of memory to a file that has none, inside the caller's transaction."""
+    MEMORY_MIGRATIONS.apply(database)

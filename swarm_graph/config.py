@@ -29,6 +29,7 @@ from swarm_graph.config_source import (
     unknown_name,
 )
 from swarm_graph.errors import KIND_WITH_REPOSITORY, ConfigError, NoModel
+from swarm_graph.memory_settings import MemorySettings
 from swarm_graph.names import (
     ROLE_NAMES_FOR_EDITORS,
     OwnRoles,
@@ -109,6 +110,9 @@ class SwarmConfig(Settings):
     )
     approve: list[ToolPattern] = Field(
         [], description="Tools whose calls wait for a person, by name or glob (files.write*)."
+    )
+    memory: MemorySettings | None = Field(
+        None, description="What the swarm remembers across sessions; default: nothing."
     )
     prompts_dir: str | None = Field(
         None,
@@ -431,6 +435,7 @@ def _resolve_paths(file: Path, data: dict[str, Any]) -> None:
         data["code_dir"] = str(here / str(data.get("code_dir") or ""))
     _resolve_models(here, data)
     _resolve_servers(here, data.get("mcp_servers"))
+    _resolve_memory(here, data.get("memory"))
     if isinstance(repo := data.get("repo"), dict) and isinstance(path := repo.get("path"), str) and path:
         repo["path"] = absolute_file(path, here)
     if isinstance(roles := data.get("roles"), Mapping):
@@ -453,6 +458,16 @@ def _resolve_servers(here: Path, servers: Any) -> None:
         for name in ("folders", "readable"):
             if isinstance(folders := server.get(name), list):
                 server[name] = [absolute_file(one, here) if isinstance(one, str) else one for one in folders]
+
+
+def _resolve_memory(here: Path, memory: Any) -> None:
+    """Make the paths of memory absolute: those of an embedding model and of a vector store."""
+    memory = memory if isinstance(memory, Mapping) else {}
+    model, vectors = memory.get("embeddings"), memory.get("vector_store")
+    if isinstance(model, dict) and model.get("api_type") == EMBEDDED and isinstance(model.get("model"), str):
+        model["model"] = absolute_file(model["model"], here)
+    if isinstance(vectors, dict) and isinstance(path := vectors.get("path"), str) and path:
+        vectors["path"] = absolute_file(path, here)
 
 
 def _resolve_models(here: Path, data: dict[str, Any]) -> None:

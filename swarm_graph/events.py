@@ -18,6 +18,7 @@ Kind = Literal[
     "graph_started",
     "task_started",
     "part_started",
+    "recalled",
     "call_started",
     "tokens",
     "call_ended",
@@ -34,6 +35,7 @@ Kind = Literal[
     "tests_ended",
     "verdict",
     "committed",
+    "remembered",
     "node_ended",
 ]
 
@@ -61,6 +63,8 @@ class Event:
             - task_started: task_type
             - part_started, only if the files of a task are split: parts (number), part (from 1; 0 when the
               answers for all parts are joined), place (in the files, such as `p. 4-7`)
+            - recalled, when a role has searched memory: passages (number), characters, sources (of each
+              passage, as in "P-101.pdf, p. 4"), note (what limited the search or left passages out)
             - call_started: attempt, repair (the repair question after an unreadable answer), model, server,
               queued_s
             - tokens: output_tokens so far (estimated), text and thoughts since the previous `tokens` event
@@ -85,6 +89,8 @@ class Event:
             - verdict: approved, findings (number), exit_code (of the tests)
             - committed, only of sessions that change a repository: commit (its id), branch, files (number),
               added, deleted (numbers of lines), note (files that are not in the worktree, and why)
+            - remembered, when a session ends with something worth keeping: kept (number of memories), offered
+              (number that wait for a person), note
             - node_ended, only for nodes of a user's own workflow that have no other events: functions, pauses
     """
 

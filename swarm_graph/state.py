@@ -343,6 +343,44 @@ class ChangeState(SwarmState, total=False):
     """The ids of the session's commits, oldest first; appended by `commit`."""
 
 
+class RecalledPassage(TypedDict):
+    """A passage from memory, as a prompt has shown it."""
+
+    id: str
+    """The id of its memory, as `swarm-graph memory show` takes it."""
+    source: str
+    """The document, or the session that it comes from."""
+    place: str
+    """Where in the document: pages, sections or lines; empty if it has none."""
+    text: str
+
+
+class Recalled(TypedDict):
+    """What one task has recalled from memory."""
+
+    node: str
+    role: str
+    task: str
+    iteration: int
+    passages: list[RecalledPassage]
+    """Best first; those that did not fit into the prompt are left out."""
+    note: str
+    """What limited the search or left passages out; empty if nothing did."""
+
+
+def recalled_again(old: list[Recalled], new: list[Recalled]) -> list[Recalled]:
+    """Reducer of `recalled`: append; a task that runs again in its round replaces what it has recalled."""
+    again = {(one["task"], one["iteration"]) for one in new}
+    return [*(one for one in old if (one["task"], one["iteration"]) not in again), *new]
+
+
+class MemoryState(TypedDict, total=False):
+    """The key that the state has in addition when roles recall from memory."""
+
+    recalled: Annotated[list[Recalled], recalled_again]
+    """What each task has recalled from memory, in order; appended by the roles of `memory.recall`."""
+
+
 CHANGE_KEYS = ("code", "tests", "documentation")
 """The keys of a ChangeState that hold changed files."""
 
@@ -388,6 +426,8 @@ class SwarmResult(TypedDict):
     wanted: NotRequired[list[str]]
     baseline: NotRequired[Evidence | None]
     commits: NotRequired[list[str]]
+    recalled: NotRequired[list[Recalled]]
+    """Only if roles recall from memory; see `MemoryState`."""
     __interrupt__: NotRequired[list[Any]]
     """LangGraph's interrupts, if `invoke` returns because the session waits for a person."""
 

@@ -18,6 +18,7 @@ ROOMS = (
     "inputs",
     "repository",
     "sandbox",
+    "memory",
     "tools",
     "roles",
     "nodes",

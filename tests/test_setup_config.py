@@ -137,7 +137,9 @@ def test_on_a_terminal_it_asks_first(answer: str, is_there: bool, tmp_path: Path
 def test_the_example_has_every_key_in_its_place() -> None:
     schema, example = config_schema(), read_json5(file := ROOT / "config.example.json")
     shown_in_comment = re.search(r'"repo": null.*(\{.*\})', file.read_text())
+    vectors_in_comment = re.search(r'// "vector_store": (\{.+\}),', file.read_text())
     assert shown_in_comment
+    assert vectors_in_comment
     models = example["model_config"]
     entries = [models["single_model"], *models["multi_model"].values()]
     places: dict[str, list[dict[str, Any]]] = {
@@ -156,6 +158,9 @@ def test_the_example_has_every_key_in_its_place() -> None:
         "ToolLimits": [example["tool_limits"]],
         "McpServer": list(example["mcp_servers"].values()),
         "RepositorySettings": [json.loads(shown_in_comment[1])],
+        "MemorySettings": [example["memory"]],
+        "EmbeddingModel": [example["memory"]["embeddings"]],
+        "VectorStoreSettings": [json.loads(vectors_in_comment[1])],
     }
     groups = {name: group for name, group in schema["$defs"].items() if "properties" in group}
     groups["SwarmConfig"] = schema

@@ -1,0 +1,1 @@
+"""What the swarm remembers across sessions: documents, and what sessions have verified."""

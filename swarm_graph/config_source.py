@@ -206,10 +206,15 @@ def closest_match(name: str, names: Iterable[object]) -> str | None:
     """The valid name that a misspelled or shortened one most likely means, for "did you mean"; or None.
 
     Args:
-        name: As a person wrote it; case and underscores do not matter.
+        name: As a person wrote it; case and punctuation do not matter.
         names: The valid names.
     """
-    valid = [str(one) for one in names]
-    letters = re.sub(r"[\W_]", "", name.lower())
-    begun = [one for one in valid if len(letters) > 3 and one.replace("_", "").startswith(letters)]
-    return next(iter([*difflib.get_close_matches(name.lower(), valid, n=1, cutoff=0.8), *begun]), None)
+    valid = {str(one).lower(): str(one) for one in names}
+    letters = _letters(name)
+    begun = [one for one in valid if len(letters) > 3 and _letters(one).startswith(letters)]
+    near = [*difflib.get_close_matches(name.lower(), valid, n=1, cutoff=0.8), *begun]
+    return valid[near[0]] if near else None
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())

@@ -97,6 +97,9 @@ def name_problems(data: Mapping[str, Any]) -> Iterator[NameProblem]:
         for name in _keys(data, group):
             if name not in roles:
                 yield NameProblem((group,), unknown_name("role", name, roles))
+    for name in _keys(data.get("memory"), "recall"):
+        if name not in roles:
+            yield NameProblem(("memory", "recall"), unknown_name("role", name, roles))
     models = data.get("model_config", data.get("models"))
     for name in _keys(models, "multi_model"):
         meant = closest_match(name, roles)

@@ -16,11 +16,11 @@ from support import config
 from test_cli import swarm
 
 from swarm_graph.errors import InputError
+from swarm_graph.inputs.find_files import find_inputs
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.state import AgentRole
 from swarm_graph.tasks.expansion import TaskLimit
 from swarm_graph.tasks.files import batch_tasks
-from swarm_graph.tasks.inputs import find_inputs
 from swarm_graph.tasks.prompting import TaskPrompts
 from swarm_graph.tasks.results import csv_table
 from swarm_graph.tasks.spec import TaskSpec

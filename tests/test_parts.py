@@ -97,7 +97,7 @@ def test_sections_stay_whole_and_are_named_by_number_or_title() -> None:
     assert [part.place for part in parts] == [
         "section Procedure",
         "sections 4.1-4.1.1",
-        "sections 4.2-Annex",
+        "sections 4.2 to Annex",
     ]
     assert parts[1].context == f"{REPEATED}# Procedure\n{CONTINUED}"
 
@@ -137,3 +137,13 @@ def test_a_long_document_is_cut_in_linear_time() -> None:
 
     assert "".join(part.text for part in parts) == text
     assert len(parts) < 2 * len(text) / 4000
+
+
+def test_pages_apart_begin_a_part_each() -> None:
+    text = "Cover\n\n[page 1]\n\nOpen V-1.\n\n[page 2]\n\n" + "Close V-2. " * 30 + "\n\n[page 3]\n\nEnd.\n"
+
+    parts = split(text, 200, pages_apart=True)
+
+    assert "".join(part.text for part in parts) == text
+    assert [part.place for part in parts] == ["lines 1-2", "p. 1", "p. 2", "p. 2", "p. 3"]
+    assert [part.text for part in split("", 10, pages_apart=True)] == [""]

@@ -23,6 +23,9 @@ SUFFIXES = {
 }  # fmt: skip
 """The kinds of documents that are read, by suffix."""
 
+TABLES, JSON_LINES = (".csv", ".tsv"), (".jsonl", ".ndjson")
+"""The suffixes of files whose lines are rows."""
+
 CURES = {
     ".doc": "save it as .docx",
     ".xls": "save it as .xlsx",

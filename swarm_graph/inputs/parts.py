@@ -52,7 +52,7 @@ class Part:
         return self.context + self.text
 
 
-def split(text: str, limit: int) -> list[Part]:
+def split(text: str, limit: int, *, pages_apart: bool = False) -> list[Part]:
     """The parts of a document.
 
     It is cut between pages, slides and sheets; one that is too long, between its headings; a section that is
@@ -61,11 +61,12 @@ def split(text: str, limit: int) -> list[Part]:
     Args:
         text: The document, as `read_document` returns it, or any Markdown or plain text.
         limit: The most characters of a part together with its context, at least 1.
+        pages_apart: Whether each page, slide and sheet begins a part; by default a part holds as many as fit.
 
     Returns:
         The parts in their order; their texts joined are the text. It is one part if it fits.
     """
-    return _Cutter(text, limit).parts()
+    return _Cutter(text, limit).parts(pages_apart)
 
 
 def marks(text: str) -> dict[str, list[str]]:
@@ -85,9 +86,11 @@ class _Cutter:
         self._parts: list[Part] = []
         self._begin(0)
 
-    def parts(self) -> list[Part]:
-        self._add(0, len(self._text), level=0)
-        self._close()
+    def parts(self, pages_apart: bool) -> list[Part]:
+        whole = (0, len(self._text))
+        for unit in self._units(*whole, 0) if pages_apart else [whole]:
+            self._add(*unit, level=0)
+            self._close()
         return self._parts
 
     def _begin(self, start: int) -> None:
@@ -262,7 +265,8 @@ class _Outline:
         path = [] if begins else [line for line in self._above(start) if line.level]
         found = [*path[-1:], *inside]
         titles = dict.fromkeys(_title(line) for line in (*found[:1], *found[-1:]))
-        return f"section{'s' * (len(titles) > 1)} {'-'.join(titles)}" if titles else ""
+        between = "-" if all(_NUMBER.fullmatch(title) for title in titles) else " to "
+        return f"section{'s' * (len(titles) > 1)} {between.join(titles)}" if titles else ""
 
     def _numbers(self, start: int, end: int) -> str:
         first = self._text.count("\n", 0, start) + 1

@@ -11,14 +11,14 @@ from typing import Any
 
 from swarm_graph.config_source import closest_match
 from swarm_graph.errors import InputError
+from swarm_graph.inputs.find_files import find_inputs, shown
+from swarm_graph.inputs.kinds import JSON_LINES, TABLES
 from swarm_graph.prompts import template
 from swarm_graph.roles.json_objects import unique_keys
 from swarm_graph.state import AgentRole
-from swarm_graph.tasks.inputs import find_inputs, shown
 from swarm_graph.tasks.prompting import HOLES
-from swarm_graph.tasks.rows import JSON_LINES, read_text, rows_of
+from swarm_graph.tasks.rows import read_text, rows_of
 from swarm_graph.tasks.spec import REPOSITORY, TaskSpec, task_specs, with_absolute_paths, with_paths
-from swarm_graph.tasks.tables import TABLES
 
 TASK_COLUMNS = [name for name in TaskSpec.model_fields if name != "source_file"]
 """The columns of a table of tasks that are fields; `batch` sets the other one."""

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from swarm_graph.errors import InputError
+from swarm_graph.inputs.kinds import JSON_LINES, TABLES
 from swarm_graph.roles.json_objects import unique_keys
-from swarm_graph.tasks.tables import TABLES, table_rows
-
-JSON_LINES = (".jsonl", ".ndjson")
+from swarm_graph.tasks.tables import table_rows
 
 
 def rows_of(path: Path, delimiter: str | None = None) -> list[dict[str, Any]] | None:

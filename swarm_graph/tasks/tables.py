@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from swarm_graph.errors import InputError
 
-TABLES = (".csv", ".tsv")
 DELIMITERS = ("\t", ";", ",", "|")
 NO_DELIMITER = "\x1f"
 """A character that separates nothing: each line of a table with one column is one cell."""

@@ -1,4 +1,4 @@
-"""The inputs of a batch: the files that they name, and a note of what lies beside these and is left out."""
+"""The files that names, folders and patterns stand for, and a note of what is left out beside them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from shlex import quote
 from typing import NamedTuple
 
 from swarm_graph.errors import InputError
-from swarm_graph.tasks.rows import JSON_LINES
-from swarm_graph.tasks.tables import TABLES
+from swarm_graph.inputs.kinds import JSON_LINES, TABLES
 from swarm_graph.text import first_names, format_count
 
 
 class LeftOut(NamedTuple):
-    """Something in the place of an input that becomes no task."""
+    """Something in the place of an input that is not read."""
 
     kind: str
     name: str
@@ -27,7 +26,7 @@ class LeftOut(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What the inputs of a batch come to."""
+    """The files that inputs stand for."""
 
     files: list[Path]
     left_out: list[LeftOut]
@@ -169,7 +168,7 @@ def _pattern(folder: Path, *parts: str) -> str:
 
 
 def _kind(path: Path) -> str:
-    """What a path is that no task can read; empty for a file that one can."""
+    """What a path is that cannot be read; empty for a file that can."""
     try:
         status = path.stat()
     except OSError:

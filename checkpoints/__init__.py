@@ -1,1 +1,1 @@
-"""One SQLite file: checkpoints, catalogue of sessions, call journal, transcript, and locks of sessions."""
+"""One SQLite file: checkpoints, catalogue, call journal, transcript, memory, and locks of sessions."""

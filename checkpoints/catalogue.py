@@ -40,7 +40,7 @@ from swarm_graph.checkpoints.records import (
     with_texts,
 )
 from swarm_graph.checkpoints.sqlite_transcript import TRANSCRIPT_TABLES, SqliteTranscript
-from swarm_graph.checkpoints.steps import ToolRecord
+from swarm_graph.checkpoints.steps import RECALLED, ToolRecord
 from swarm_graph.checkpoints.transcript import Transcript
 from swarm_graph.state import ENDED_PHASES, Evidence, SwarmState, TaskRecord, has_ended
 
@@ -419,8 +419,8 @@ class Catalogue:
     def forget_answers(self, session_id: str) -> None:
         """Delete what only a resume needs: answers, results of tools, steps; the figures of calls stay.
 
-        What a person has approved for the session stays, too. The calls of tools get keys that no other call
-        can have.
+        What a person has approved for the session stays, and what turns have recalled from memory: forks need
+        it. The calls of tools get keys that no other call can have.
         """
         with self.database.transaction() as cursor:
             cursor.execute(
@@ -433,7 +433,27 @@ class Catalogue:
                 "WHERE session = ? AND arguments IS NOT NULL",
                 (session_id,),
             )
-            cursor.execute("DELETE FROM steps WHERE session = ? AND iteration != 0", (session_id,))
+            cursor.execute(
+                "DELETE FROM steps WHERE session = ? AND iteration != 0 AND substr(name, 1, ?) != ?",
+                (session_id, len(RECALLED), RECALLED),
+            )
+
+    def copy_recalled(self, session_id: str, fork: str) -> None:
+        """Record for a fork what the turns of its session have recalled from memory."""
+        with self.database.transaction() as cursor:
+            cursor.execute(
+                "INSERT OR REPLACE INTO steps SELECT ?, task, iteration, name, value FROM steps "
+                "WHERE session = ? AND substr(name, 1, ?) = ?",
+                (fork, session_id, len(RECALLED), RECALLED),
+            )
+
+    def forget_recalled(self, session_id: str) -> None:
+        """Delete what turns have recalled from memory: a session without its past has no forks."""
+        with self.database.transaction() as cursor:
+            cursor.execute(
+                "DELETE FROM steps WHERE session = ? AND substr(name, 1, ?) = ?",
+                (session_id, len(RECALLED), RECALLED),
+            )
 
     def forget_approvals(self, session_id: str) -> None:
         """Delete a person's recorded decisions on calls of tools, and what else turns have kept."""
@@ -490,6 +510,12 @@ class Catalogue:
     def test_runs(self, session_id: str) -> list[dict[str, Any]]:
         """The test runs of a session, oldest first."""
         return self._rows("test_runs", session_id, "time")
+
+    def has_value(self, session_id: str, key: str) -> bool:
+        """Whether a checkpoint of a session holds a list, object or long text under a key of the state."""
+        query = "SELECT 1 FROM channel_values WHERE thread_id = ? AND channel = ? LIMIT 1"
+        with self.database.view() as cursor:
+            return cursor.execute(query, (session_id, key)).fetchone() is not None
 
     def test_outcomes(self) -> dict[str, str]:
         """The outcome of the latest test run of each session that has one; verifications do not count."""

@@ -50,6 +50,14 @@ _CURES = {
     sqlite3.SQLITE_IOERR: "the disk reports an error; check its space and health, then resume",
     sqlite3.SQLITE_BUSY: f"another program held its lock for {BUSY_TIMEOUT_S} s; end that program and resume",
 }
+_SIGNS_OF_DAMAGE = ("invalid fts5 file format", "Could not decode to UTF-8", "no such table: memory_")
+"""How the messages of other errors begin that mean a damaged file."""
+_CURES_BY_TEXT = {
+    "no such module: fts5": "the SQLite of this Python has no FTS5, which memory needs; use another Python, "
+    "or go without memory",
+    "closed database": "it is closed; open it again, or use it before its `with` block ends",
+}
+"""The cures of errors that have no code of their own."""
 
 
 class Database:
@@ -439,4 +447,8 @@ def _raise_as_storage_error(error: Exception, path: str | Path) -> NoReturn:
     if isinstance(error, sqlite3.IntegrityError) or not isinstance(error, sqlite3.Error):
         raise error
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes keep the primary one below
-    raise StorageError(f"cannot use the database {str(path)!r}: {_CURES.get(code, error)}") from error
+    if str(error).startswith(_SIGNS_OF_DAMAGE):
+        code = sqlite3.SQLITE_CORRUPT
+    by_text = (cure for text, cure in _CURES_BY_TEXT.items() if text in str(error))
+    cure = next(by_text, _CURES.get(code, error))
+    raise StorageError(f"cannot use the database {str(path)!r}: {cure}") from error

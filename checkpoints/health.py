@@ -17,6 +17,7 @@ from langgraph.constants import START
 
 from swarm_graph.checkpoints.database import BUSY_TIMEOUT_S, Database, refuse_links_beside, storage_errors
 from swarm_graph.checkpoints.inspection import refuse_foreign
+from swarm_graph.checkpoints.memory_health import memory_problems
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.schema import migrate
 from swarm_graph.errors import StorageError
@@ -42,6 +43,8 @@ _JSON_COLUMNS = {
 """Table and column, and the empty value that replaces damaged JSON."""
 _NOT_JSON = "{0} IS NOT :empty AND NOT coalesce(json_valid({0}), 0)"
 _MAX_FAULTS = 20
+OF_INDEX = "inverted index for FTS5"
+"""In what newer versions of SQLite say of the index of memory, which `memory_health.py` checks in all."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def check_database(path: Path) -> Health:
             problems = [*_damaged_json(saver)]
             reset_damaged_json(saver)  # the catalogue of the copy is read next, which parses the JSON
             problems += [*_unreadable(saver), *_without_checkpoint(saver), *_orphans(saver)]
+            problems += map(Problem, memory_problems(saver.database))
             return Health(len(saver.catalogue.sessions()), problems)
 
 
@@ -138,17 +142,21 @@ def copy_pages(source: sqlite3.Connection, target: Path) -> None:
 
 
 def file_faults(path: Path) -> list[str]:
-    """What SQLite finds wrong with a file's pages, indices and texts, one line a fault."""
+    """What SQLite finds wrong with a file's pages, indices and texts, one line a fault.
+
+    The index of memory is left out: it can be made anew (`memory_health.py`).
+    """
     with closing(sqlite3.connect(path)) as connection:
         try:
             rows = connection.execute(f"PRAGMA integrity_check({_MAX_FAULTS})").fetchall()
-            tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-            for (table,) in tables:  # integrity_check does not decode texts; reading every row does
+            query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage"  # no virtual ones
+            for (table,) in connection.execute(query).fetchall():
+                # integrity_check does not decode texts; reading every row does.
                 deque(connection.execute(f'SELECT * FROM "{table}"'), maxlen=0)
         except DAMAGE as error:
             return [ascii(str(error))]
     lines = [line for (text,) in rows for line in text.splitlines()]
-    return [line for line in lines if line != "ok" and not line.startswith("***")]
+    return [line for line in lines if line != "ok" and not line.startswith("***") and OF_INDEX not in line]
 
 
 def _refuse_newer(copy: Path, path: Path) -> None:

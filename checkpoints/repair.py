@@ -24,6 +24,7 @@ from swarm_graph.checkpoints.health import (
     thread_ids,
 )
 from swarm_graph.checkpoints.locks import is_running
+from swarm_graph.checkpoints.memory_health import mend_memory
 from swarm_graph.checkpoints.salvage import Repair, rebuild
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import SessionInUse, StorageError
@@ -55,7 +56,8 @@ def repair_database(path: Path) -> Repair:
         original.executescript("PRAGMA locking_mode=EXCLUSIVE; BEGIN IMMEDIATE; COMMIT")
         repaired = Path(folder) / "copy.db"
         copy_pages(original, repaired)
-        if file_faults(repaired) and not _reindex(repaired):
+        is_whole = not file_faults(repaired) or _reindex(repaired)
+        if not (is_whole and _mend_memory(repaired, repair)):
             repaired = Path(folder) / "rebuilt.db"
             rebuild(original, repaired, repair)
             if not any(repair.kept_rows.values()):
@@ -63,6 +65,7 @@ def repair_database(path: Path) -> Repair:
                     f"nothing in '{path}' can be read; it is unchanged; move it away: "
                     "the next run creates a new one"
                 )
+            _mend_memory(repaired, repair)
         with SwarmSaver(Database(repaired)) as saver:
             _repair_sessions(saver, repair)
         repair.original = _keep_original(original, path)
@@ -103,6 +106,19 @@ def _reindex(path: Path) -> bool:
     with closing(sqlite3.connect(path)) as connection, suppress(*DAMAGE):
         connection.execute("REINDEX")
     return not file_faults(path)
+
+
+def _mend_memory(path: Path, repair: Repair) -> bool:
+    """Mend the tables of memory if they are damaged; return False if that is not possible in this file."""
+    try:
+        with Database(path) as database:
+            deleted = mend_memory(database)
+    except StorageError:
+        return False
+    repair.memory_mended = deleted is not None
+    for table, count in (deleted or {}).items():
+        repair.lose(table, count)
+    return True
 
 
 def _repair_sessions(saver: SwarmSaver, repair: Repair) -> None:

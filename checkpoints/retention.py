@@ -132,6 +132,7 @@ def compact(saver: SwarmSaver, session_id: str, history: History = "all") -> Non
             f"DELETE FROM writes WHERE thread_id = :session AND checkpoint_id < ({latest})", values
         )
         if history == "last":
+            saver.catalogue.forget_recalled(session_id)
             cursor.execute(
                 f"DELETE FROM checkpoints WHERE thread_id = :session AND checkpoint_id < ({latest})", values
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.health import DAMAGE
+from swarm_graph.checkpoints.memory_health import INDEX, ITEMS, MADE_ANEW
 from swarm_graph.checkpoints.saver import SwarmSaver
 
 _LEAPS = [2**power for power in range(17)]
@@ -30,6 +31,7 @@ class Repair:
         lost_rows: The number of lost rows, by table; None if it is unknown. Undamaged tables are left out.
         rolled_back: Ids of the sessions that lost their last checkpoints.
         orphan_rows: The number of deleted rows that belonged to no session.
+        memory_mended: Whether the texts and the index of memory were made anew.
     """
 
     original: Path | None = None
@@ -40,10 +42,19 @@ class Repair:
     lost_rows: dict[str, int | None] = field(default_factory=dict)
     rolled_back: list[str] = field(default_factory=list)
     orphan_rows: int = 0
+    memory_mended: bool = False
+
+    def lose(self, table: str, rows: int) -> None:
+        """Count rows that were saved at first, and had to be deleted."""
+        if rows:
+            known = self.lost_rows.get(table, 0)
+            self.lost_rows[table] = None if known is None else known + rows
+            if table in self.kept_rows:
+                self.kept_rows[table] -= rows
 
 
 def rebuild(source: sqlite3.Connection, target: Path, repair: Repair) -> None:
-    """Build a new file from all rows that can be read.
+    """Build a new file from all rows that can be read; `memory_health.mend_memory` then fills memory's index.
 
     Args:
         source: The damaged database.
@@ -52,14 +63,25 @@ def rebuild(source: sqlite3.Connection, target: Path, repair: Repair) -> None:
     """
     repair.rebuilt = True
     with SwarmSaver(Database(target)) as saver, saver.transaction() as cursor:
+        if any(_until_damage(source, "SELECT 1 FROM sqlite_schema WHERE name = ?", ITEMS)):
+            saver.database.add_memory()
         for table in saver.database.tables.table_names():
-            if not table.startswith(("_", "sqlite_")):
+            if not table.startswith(("_", "sqlite_", INDEX)) and not _is_missing(source, table):
                 _copy_table(source, cursor, table, repair)
+        for table in MADE_ANEW:
+            repair.lost_rows.pop(table, None)
         # An id may survive in the damaged table's index, or in a run, although its row is lost.
         known = {name for (name,) in _until_damage(source, "SELECT session FROM sessions")}
         known |= {name for (name,) in cursor.execute("SELECT session FROM runs")}
         kept = {name for (name,) in cursor.execute("SELECT session FROM sessions")}
         repair.lost_sessions = sorted(known - kept, key=str)
+
+
+def _is_missing(source: sqlite3.Connection, table: str) -> bool:
+    """Whether a table was never made, as those of sessions in a file that holds memory only."""
+    return not next(_until_damage(source, "SELECT count(*) FROM sqlite_schema WHERE name = ?", table), (1,))[
+        0
+    ]
 
 
 def _copy_table(source: sqlite3.Connection, cursor: sqlite3.Cursor, table: str, repair: Repair) -> None:

@@ -147,34 +147,39 @@ STEPS = (
 )  # fmt: skip
 
 
+MEMORY_INDEX = """CREATE VIRTUAL TABLE memory_index USING fts5(scope, text,
+    content='memory_texts', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2')"""
+"""The words of the texts of memory; `memory_tables.py` fills it."""
+
+
 def memory(database: Database) -> None:
     """The tables of memory: items of the store, the texts by which they are found, vectors of texts.
 
-    `memory_index` holds the text of each row of `memory_texts`, under its id. A vector belongs to a text's
+    `memory_index` holds the words of each row of `memory_texts`, under its id. A vector belongs to a text's
     digest and an embedding model, so a text that several items have is embedded once.
     """
     database.execute(
         """CREATE TABLE memory_items (
             id INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, key TEXT NOT NULL,
-            value TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL,
+            value TEXT NOT NULL, fields TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL,
             ttl REAL, expires_at REAL, UNIQUE (namespace, key))"""
+    )
+    database.execute(
+        "CREATE INDEX idx_memory_items_expires ON memory_items (expires_at) WHERE expires_at IS NOT NULL"
     )
     database.execute(
         """CREATE TABLE memory_texts (
             id INTEGER PRIMARY KEY AUTOINCREMENT, item INTEGER NOT NULL, path TEXT NOT NULL,
-            digest BLOB NOT NULL)"""
+            digest BLOB NOT NULL, scope TEXT NOT NULL, text TEXT NOT NULL)"""
     )
     database.execute("CREATE INDEX idx_memory_texts_item ON memory_texts (item)")
     database.execute("CREATE INDEX idx_memory_texts_digest ON memory_texts (digest)")
     database.execute(
         """CREATE TABLE memory_vectors (
-            model TEXT NOT NULL, digest BLOB NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (model, digest))"""
+            model TEXT NOT NULL, digest BLOB NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (digest, model))"""
     )
     database.execute("CREATE TABLE memory_version (id INTEGER PRIMARY KEY, version INTEGER NOT NULL)")
-    database.execute(
-        """CREATE VIRTUAL TABLE memory_index
-        USING fts5(text, tokenize='porter unicode61 remove_diacritics 2')"""
-    )
+    database.execute(MEMORY_INDEX)
 
 
 MEMORY_STEPS = (memory,)

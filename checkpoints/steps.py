@@ -123,6 +123,10 @@ class NoSteps:
         pass
 
 
+RECALLED = "recalled:"
+"""How the names of steps begin that hold what a turn has recalled from memory; forks take them along."""
+
+
 def approval_of(tool: str) -> str:
     """The name under which the approval of a tool for the whole session is kept."""
     return f"approved:{tool}"

@@ -32,6 +32,7 @@ class ThreadSteps:
         task: str,
         *,
         in_own_loop: bool = False,
+        is_again: bool = True,
     ) -> None:
         """Set where the threads lie.
 
@@ -41,12 +42,14 @@ class ThreadSteps:
             scope: What tells the execution of a node from others, and is the same when it runs again.
             task: The task's id.
             in_own_loop: See `ValueThreads`.
+            is_again: Whether the turn may have run before; otherwise it finds no values of its own.
         """
+        self._is_again = is_again
         self._turn = ValueThreads(saver, session_id, _PLACE, scope, task, in_own_loop=in_own_loop)
         self._session = ValueThreads(saver, session_id, _PLACE, in_own_loop=in_own_loop)
 
     async def find(self, name: str) -> Any:
-        return await self._turn.find("value", name, channel=_STEP)
+        return await self._turn.find("value", name, channel=_STEP) if self._is_again else None
 
     async def keep(self, name: str, value: Any) -> None:
         await self._turn.keep("value", name, channel=_STEP, value=value)

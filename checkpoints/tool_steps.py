@@ -48,6 +48,7 @@ class JournalSteps:
         *,
         is_own: bool = True,
         mask: Callable[[str], str] = str,
+        is_again: bool | None = None,
     ) -> None:
         """Set whose steps they are.
 
@@ -57,12 +58,14 @@ class JournalSteps:
             iteration: The round.
             is_own: Whether the user began the session, or has trusted it.
             mask: Returns a text without secrets.
+            is_again: Whether the turn may have run before; default: as the journal says, in a resume.
         """
         self._journal, self._database = journal, journal.catalogue.database
+        self._is_again = journal.has_answers if is_again is None else is_again
         self._turn, self._is_own, self._mask = (journal.session_id, task, iteration), is_own, mask
 
     async def find(self, name: str) -> Any:
-        if not (self._journal.has_answers and self._is_own):
+        if not (self._is_again and self._is_own):
             return None
         return await self._database.run(self._find, *self._turn, name)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextvars
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from swarm_graph.errors import InputError
 
@@ -52,6 +53,41 @@ def set_deadline(timeout: asyncio.Timeout, when: float) -> None:
     of LangGraph hold the graph, its models, and so the server of an embedded one.
     """
     Context().run(timeout.reschedule, when)
+
+
+async def in_daemon_thread(work: Callable[[], T], name: str) -> T:
+    """What blocking work returns. Its thread is a daemon: a stuck one holds up neither the loop nor the exit.
+
+    Args:
+        work: The work; it sees the caller's context variables.
+        name: What works, as a message calls it: `the tool`.
+
+    Raises:
+        RuntimeError: The work tried to end the program.
+    """
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    ended: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if not ended.done():
+            ended.set_result((value, error))
+
+    def call() -> None:
+        value, problem = None, None
+        try:
+            value = context.run(work)
+        except BaseException as error:  # also SystemExit: nobody else waits for this thread
+            problem = error
+        with suppress(RuntimeError):  # the run is over, and its loop closed
+            loop.call_soon_threadsafe(settle, value, problem)
+
+    threading.Thread(target=call, name=f"swarm_graph: {name}", daemon=True).start()
+    result, error = await ended
+    if isinstance(error, Exception):
+        raise error
+    if error is not None:
+        raise RuntimeError(f"{name} tried to end the program") from error
+    return cast("T", result)
 
 
 def refuse_to_wait() -> None:

@@ -144,6 +144,11 @@ def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit].rstrip()}… ({len(text):,} characters in all)"
 
 
+def in_one_line(text: str) -> str:
+    """A text without line breaks, and with U+FFFD for what is no Unicode."""
+    return without_lone_surrogates(" ".join(text.splitlines()))
+
+
 def cut(text: str, limit: int) -> str:
     """A text of at most `limit` characters; of a longer one the beginning and an ellipsis."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
@@ -193,6 +198,11 @@ def format_change(files: int, added: int, deleted: int) -> str:
     return f"{format_count(files, 'file')}, +{added} \N{MINUS SIGN}{deleted}"
 
 
+def citation(source: str, place: str) -> str:
+    """A source with the place in it, if there is one: "P-101.pdf, p. 4"."""
+    return f"{source}, {place}" if place else source
+
+
 def first_names(names: Sequence[str]) -> str:
     """The first three names, and the number of the others: "a, b, c and 4 more"."""
     more = len(names) - MAX_NAMES
@@ -210,7 +220,7 @@ def local_time(seconds: float) -> str:
     """
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-    except (OverflowError, ValueError, OSError):  # as from a database that somebody changed
+    except (OverflowError, ValueError, OSError, TypeError):  # as from a database that somebody changed
         return "?"
 
 

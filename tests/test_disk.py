@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 import shutil
 import subprocess
@@ -48,6 +49,18 @@ def test_a_file_that_may_not_grow_is_one_line_and_the_rest_is_kept(largest_file:
         done = swarm(*RUN, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "(full): approved" in done.stdout
+
+
+@pytest.mark.slow
+def test_documents_added_before_the_disk_was_full_are_kept_and_counted(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"d{number:02}.md").write_text(f"Pump P-{number} draws vapour. " * 300)
+    failed = swarm("memory", "add", "d*.md", cwd=tmp_path, largest_file=500_000)
+    assert failed.returncode == 1
+    assert failed.stderr.count("\n") == 1
+    (added,) = re.findall(r"; before that (\d+) added; the same command goes on\n$", failed.stderr)
+    done = swarm("memory", "add", "d*.md", cwd=tmp_path)
+    assert done.stdout.endswith(f"{added} unchanged, {12 - int(added)} added\n")
 
 
 @pytest.mark.parametrize("in_loop", [False, True])

@@ -569,9 +569,9 @@ def test_a_closed_saver_says_so(path: Path) -> None:
     with saver:
         pass
     saver.close()
-    with pytest.raises(StorageError, match="closed database"):
+    with pytest.raises(StorageError, match="it is closed; open it again"):
         saver.get_tuple(thread("t"))
-    with pytest.raises(StorageError, match="closed database"):
+    with pytest.raises(StorageError, match="it is closed; open it again"):
         asyncio.run(saver.aget_tuple(thread("t")))
 
 

@@ -17,6 +17,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from support import SIMULATED, Crew, config, thread
 
 from swarm_graph import SwarmCoordinator
+from swarm_graph.checkpoints import inspection, schema
 from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import open_checkpointer
@@ -220,6 +221,36 @@ def test_a_file_of_a_later_version_is_refused_and_left_as_it_is(tmp_path: Path) 
     with pytest.raises(StorageError, match=r"swarm\.db'.*\(it has colours\); update swarm_graph") as refused:
         open_checkpointer(path)
     assert "\n" not in str(refused.value)
+    assert digests(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", [0, 1, len(STEPS)])
+def test_a_file_of_every_version_gets_memory_when_it_is_first_used(number: int, tmp_path: Path) -> None:
+    path, new = of_step(tmp_path / "swarm.db", number), tmp_path / "new.db"
+    for file in (path, new):
+        with Database(file) as database:
+            assert not database.has_memory
+            database.add_memory()
+            database.add_memory()
+            assert database.has_memory
+    assert tables(path) == tables(new)
+    assert indexed(path) == indexed(new)
+    if number:
+        check_rows(path)
+
+
+def test_an_older_version_refuses_a_file_with_memory_and_leaves_it_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows the steps in STEPS, and what they make."""
+    path = tmp_path / "swarm.db"
+    with Database(path) as database:
+        database.add_memory()
+    before = digests(tmp_path)
+    monkeypatch.setattr(schema, "MEMORY_STEPS", ())
+    monkeypatch.setattr(inspection, "_memory_objects", frozenset)
+    with pytest.raises(StorageError, match=r"a newer swarm_graph wrote it \(it has memory\)"):
+        Database(path)
     assert digests(tmp_path) == before
 
 

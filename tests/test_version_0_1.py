@@ -20,6 +20,7 @@ from support import sandbox
 
 from swarm_graph import SwarmManager, load_config
 from swarm_graph.cli.main import swarm_graph
+from swarm_graph.memory.store import open_store
 
 OLD = Path(__file__).parent / "data" / "version_0_1"
 TOLD = json.loads((OLD / "told.json").read_text(encoding="utf-8"))
@@ -232,6 +233,15 @@ def test_a_follow_up_works_from_what_was_done(folder: Path) -> None:
     assert {"clarifier", "architect", "coder", *REVIEWS} == {node for node, _ in asked}
     assert calls(said(folder, "sessions", "show", "parser")) == calls(TOLD["show"]["parser"]) + len(asked)
     assert len(said(folder, "sessions", "history", "parser")) > len(TOLD["history"]["parser"])
+
+
+def test_its_database_takes_memory_and_keeps_its_sessions(folder: Path) -> None:
+    with open_store(folder / "data" / "swarm.db") as store:
+        assert store.search((), query="pump") == []
+        store.put(("plant",), "P-101", {"text": "The pump delivers 5.5 bar."})
+        assert [item.key for item in store.search((), query="pump")] == ["P-101"]
+    assert [row["session"] for row in said(folder, "sessions", "list")] == SESSIONS
+    assert swarm(folder, "doctor", "--database").stdout.startswith("ok ")
 
 
 def test_its_tests_run_again(folder: Path) -> None:

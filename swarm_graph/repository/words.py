@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD = re.compile(r"[^\W_]+")
 _ENDINGS = ("ing", "ed", "es", "s")
-_STOP_WORDS = frozenset({
+STOP_WORDS = frozenset({
     "a", "all", "also", "an", "and", "any", "are", "as", "at", "be", "by", "can", "did", "do", "does",
     "for", "from", "had", "has", "have", "he", "how", "i", "if", "in", "into", "is", "it", "its", "may",
     "more", "must", "no", "not", "of", "on", "one", "only", "or", "other", "out", "she", "so", "some",
@@ -29,7 +29,7 @@ def spaced(text: str) -> str:
 def words(text: str) -> list[str]:
     """The words of a text in lower case, parts of identifiers included, without those that say nothing."""
     found = (word.lower() for word in _WORD.findall(spaced(text)))
-    return [word for word in found if len(word) > 1 and word not in _STOP_WORDS]
+    return [word for word in found if len(word) > 1 and word not in STOP_WORDS]
 
 
 def stems(text: str) -> list[str]:

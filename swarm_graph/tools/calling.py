@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool
@@ -15,6 +13,7 @@ from langchain_core.tools import Tool as LangChainTool
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
+from swarm_graph.aio import in_daemon_thread
 from swarm_graph.errors import SwarmError
 from swarm_graph.prompts.chat_template import KNOWN
 from swarm_graph.state import ToolOutcome, ToolResult
@@ -92,7 +91,11 @@ class _TimedOut(Exception):
 async def _in_time(tool: BaseTool, arguments: Mapping[str, Any], seconds: float) -> Any:
     """What a tool returns. A call that does not even end when it is cancelled is left to itself."""
     is_synchronous = type(tool)._arun in _RUN_IN_THREADS and getattr(tool, "coroutine", None) is None
-    work = _in_thread(tool, dict(arguments)) if is_synchronous else tool.ainvoke(dict(arguments))
+    work = (
+        in_daemon_thread(partial(tool.invoke, dict(arguments)), "the tool")
+        if is_synchronous
+        else tool.ainvoke(dict(arguments))
+    )
     call = asyncio.ensure_future(work)
     call.add_done_callback(_retrieve)
     try:
@@ -109,33 +112,6 @@ async def _in_time(tool: BaseTool, arguments: Mapping[str, Any], seconds: float)
 
 _RUN_IN_THREADS = (BaseTool._arun, StructuredTool._arun, LangChainTool._arun)
 """What `ainvoke` runs for a tool that is a plain function."""
-
-
-async def _in_thread(tool: BaseTool, arguments: dict[str, Any]) -> Any:
-    """What a synchronous tool returns. Its thread is a daemon: a stuck one holds up neither run nor exit."""
-    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
-    ended: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
-
-    def settle(value: Any, error: BaseException | None) -> None:
-        if not ended.done():
-            ended.set_result((value, error))
-
-    def work() -> None:
-        value, problem = None, None
-        try:
-            value = context.run(tool.invoke, arguments)
-        except BaseException as error:  # also SystemExit: nobody else waits for this thread
-            problem = error
-        with suppress(RuntimeError):  # the run is over, and its loop closed
-            loop.call_soon_threadsafe(settle, value, problem)
-
-    threading.Thread(target=work, name=f"tool {tool.name}", daemon=True).start()
-    value, error = await ended
-    if isinstance(error, Exception):
-        raise error
-    if error is not None:
-        raise RuntimeError("the tool tried to end the program") from error
-    return value
 
 
 def _retrieve(call: asyncio.Future[Any]) -> None:

@@ -14,6 +14,8 @@
     ├── RepositoryError        1   git failed, or a change does not fit the repository
     └── ModelError             1   a call to a model server failed for good
         ├── AnswerError        1   the server answered, but the answer cannot be used
+        ├── EmbeddingError     1   the embedding model cannot be asked, or has no vector for a text
+        │   └── VectorStoreError 1 the vector store cannot be used
         └── ToolError          1   an MCP server, or a tool that a role is given, cannot be used
 
 Every message is one line: what is wrong, with the value quoted; what was expected; what to do.
@@ -197,6 +199,31 @@ class AnswerError(ModelError):
     def __init__(self, message: str, *, node: str = "", keys: Sequence[str] = ()) -> None:
         super().__init__(message, node=node)
         self.keys = tuple(keys)
+
+
+class EmbeddingError(ModelError):
+    """The embedding model cannot be asked, or has no vector for a text; search by text goes on.
+
+    Attributes:
+        vectors: Of the texts that it was asked about, in their order; None for a text without one. Empty when
+            none was made.
+        of_texts: The model answers, but not for some of the texts.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        vectors: Sequence[list[float] | None] = (),
+        of_texts: bool = False,
+        **facts: Any,
+    ) -> None:
+        super().__init__(message, **facts)
+        self.vectors, self.of_texts = list(vectors), of_texts
+
+
+class VectorStoreError(EmbeddingError):
+    """The vector store cannot be used; search by text goes on, and the vectors are kept in the database."""
 
 
 class ToolError(ModelError):

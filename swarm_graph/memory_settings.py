@@ -13,10 +13,11 @@ from swarm_graph.settings import EMBEDDED, Integer, ModelEntry, PositiveNumber, 
 VECTOR_STORES = {
     "langchain_chroma.Chroma": "chroma",
     "langchain_community.vectorstores.FAISS": "faiss",
-    "langchain_qdrant.QdrantVectorStore": "qdrant",
     "langchain_postgres.PGVectorStore": "pgvector",
 }
 """The vector stores that the configuration may name, by import path, and the extra that installs each."""
+_PLACES = {"chroma": "path", "pgvector": "url_env"}
+"""The setting that says where its vectors lie, by extra; FAISS has them in memory."""
 
 
 class EmbeddingModel(Settings):
@@ -59,9 +60,10 @@ class VectorStoreSettings(Settings):
     """A LangChain vector store that finds passages by meaning, in place of our own vectors."""
 
     class_: str = Field(alias="class", description="Its import path: " + ", ".join(VECTOR_STORES) + ".")
-    path: str | None = Field(None, description="Its folder; default: beside the database.")
+    path: str | None = Field(None, description="Chroma's folder; default: beside the database.")
     url_env: str | None = Field(
-        None, description="Name of the environment variable with the address of its server."
+        None,
+        description="Name of the environment variable with the address of pgvector's PostgreSQL server.",
     )
 
     @model_validator(mode="before")
@@ -76,6 +78,12 @@ class VectorStoreSettings(Settings):
     def _is_known(self) -> Self:
         if self.class_ not in VECTOR_STORES:
             raise ValueError(f"unknown vector store {self.class_!r}; known: {', '.join(VECTOR_STORES)}")
+        place = _PLACES.get(VECTOR_STORES[self.class_])
+        for setting in ("path", "url_env"):
+            if setting != place and getattr(self, setting):
+                raise ValueError(f"expected no {setting}: {self.class_} does not use it")
+        if place == "url_env" and not self.url_env:
+            raise ValueError(f"expected url_env: {self.class_} is on a server")
         return self
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import warm
 from click.testing import CliRunner
+from servers.canned_embeddings import CannedEmbeddings
 from servers.llama import Llama, running_llama
 from servers.ollama_front import OllamaFront
 from support import SIMULATED, dead_port, write_config
@@ -18,6 +19,7 @@ from test_servers_probe import LISTED, OLLAMA, serving
 
 from swarm_graph.cli.setup import doctor
 from swarm_graph.config import load_config
+from swarm_graph.memory.swarm_memory import SwarmMemory
 from swarm_graph.setup.checks import Check, checks_text
 from swarm_graph.setup.doctor import examine
 
@@ -223,3 +225,70 @@ def test_a_config_that_does_not_load_ends_with_one_line_and_2(tmp_path: Path) ->
     assert (ended.returncode, ended.stdout) == (2, "")
     assert len(ended.stderr.splitlines()) == 1
     assert "workflow.max_iterations" in ended.stderr
+
+
+def test_memory_says_what_there_is_to_recall(tmp_path: Path) -> None:
+    def memory() -> tuple[bool | None, str]:
+        settings = {**SIMULATED, "memory": {"recall": {"architect": 4}}}
+        [check] = [check for check in examined(tmp_path, settings) if check.name == "memory"]
+        return check.ok, check.text
+
+    ok, text = memory()
+    assert (ok, text.startswith("nothing is remembered in ")) == (None, True)
+    database = tmp_path / ".swarm" / "swarm.db"
+    assert not database.exists()
+    (tmp_path / "P-7.md").write_text("Vent the casing.")
+    with SwarmMemory(database) as opened:
+        opened.add(tmp_path / "P-7.md")
+    assert memory() == (
+        True, f"1 document and 0 experiences in '{tmp_path / '.swarm'}'; recalled by architect (4)"
+    )  # fmt: skip
+    database.write_bytes(b"no database" * 99)
+    assert memory()[0] is False
+
+
+def test_the_embedding_model_is_asked_once(tmp_path: Path) -> None:
+    with CannedEmbeddings() as server:
+        settings = one("http://127.0.0.1:9/v1") | {
+            "memory": {"embeddings": server.settings(model="e5-small")}
+        }
+        [check] = [check for check in examined(tmp_path, settings) if "embedding" in check.name]
+        assert check.ok
+        assert check.name == "embedding model e5-small"
+        assert f"at {server.root}, vectors of 64 numbers, " in check.text
+        assert check.text.endswith("'query: ' before questions, 'passage: ' before passages")
+        assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "cure"),
+    [
+        (404, "does not know this model", "name one that it has: nomic-embed-text, all-minilm"),
+        (401, "refused the key", "set api_key_env"),
+        (501, "answered 501: start it with --embeddings", "start the server, with an embedding model"),
+    ],
+)
+def test_an_embedding_model_that_makes_no_vectors_fails(
+    tmp_path: Path, status: int, text: str, cure: str
+) -> None:
+    with CannedEmbeddings(lambda _: (status, {"error": "start it with --embeddings"})) as server:
+        server.pages["/v1/models"] = {
+            "data": [{"id": "nomic-embed-text"}, {"id": "all-minilm"}, {"id": "llama"}]
+        }
+        memory = {"embeddings": server.settings()}
+        [check] = [check for check in examined(tmp_path, {"memory": memory}) if "embedding" in check.name]
+        assert check.ok is False
+        assert text in check.text
+        assert check.cure.startswith(cure)
+
+
+def test_an_embedding_model_that_cannot_be_asked_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = {"embeddings": {"url": f"http://127.0.0.1:{dead_port()}/v1", "model": "m"}}
+    assert any("start the server" in cure for _, cure in failed(examined(tmp_path, {"memory": memory})))
+    memory = {"embeddings": {"model": str(tmp_path / "gone.gguf"), "api_type": "llamacpp"}}
+    assert any("cannot read the model" in text for text, _ in failed(examined(tmp_path, {"memory": memory})))
+    monkeypatch.setattr("swarm_graph.setup.memory_checks.find_spec", lambda _: None)
+    cures = [cure for text, cure in failed(examined(tmp_path, {"memory": memory})) if "numpy" in text]
+    assert cures

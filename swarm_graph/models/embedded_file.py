@@ -23,6 +23,8 @@ from swarm_graph.text import printable, without_lone_surrogates
 MISSING = "to serve a GGUF file, install llama.cpp: `pip install xllamacpp`"
 NUM_CTX = 16384
 """Tokens of one call unless configured, if the model was trained for as many."""
+EMBEDDING_CTX = 2048
+"""Tokens of one text for an embedding model, if it was trained for as many; memory grows with the square."""
 SLOTS = 1
 """Calls share the beginning of their prompts: of 1,782 tokens four reviews in turn evaluate 476.
 
@@ -60,6 +62,22 @@ def with_defaults(config: SwarmConfig, entry: ModelEntry) -> ModelEntry:
             "num_ctx": num_ctx,
             "slots": entry.slots or SLOTS,
             "threads": entry.threads or _default_threads(),
+        }
+    )
+
+
+def with_embedding_defaults(entry: ModelEntry) -> ModelEntry:
+    """An embedding model with all settings of its server, as `with_defaults` for a model that chats.
+
+    Raises:
+        ConfigError: The file cannot be served.
+    """
+    header = usable_file(entry)
+    return entry.model_copy(
+        update={
+            "num_ctx": min(header.context or EMBEDDING_CTX, EMBEDDING_CTX),
+            "slots": SLOTS,
+            "threads": _default_threads(),
         }
     )
 

@@ -183,6 +183,8 @@ def _parameters(xllamacpp: Any, settings: dict[str, Any]) -> Any:
     if settings["gpu_layers"] is not None:
         params.n_gpu_layers = settings["gpu_layers"]
     params.embedding, params.cache_ram_mib = settings["embedding"], settings["cache_mib"]
+    if settings["embedding"]:  # llama.cpp takes a text to embed in one step only
+        params.n_batch = params.n_ubatch = settings["num_ctx"]
     params.n_threads_http = HTTP_THREADS
     params.use_jinja = params.offline = True
     params.warmup = params.ui = params.fit_params = params.endpoint_slots = False

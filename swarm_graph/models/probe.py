@@ -46,6 +46,7 @@ class ServerInfo:
         reachable: Whether a server answered; `kind` is "unknown" when it is not a model server.
         error: Why the server is not usable; empty when it is.
         models: Names of the models that can chat.
+        embedding_models: Names of the models that only make vectors, as far as it says so.
         context: Tokens of one request, for all models; None when the server does not say.
         slots: Concurrent requests; None when the server does not say.
         loaded: Ollama's models in memory, each with its share in VRAM.
@@ -61,6 +62,7 @@ class ServerInfo:
     error: str = ""
     version: str = ""
     models: tuple[str, ...] = ()
+    embedding_models: tuple[str, ...] = ()
     context: int | None = None
     slots: int | None = None
     loaded: tuple[str, ...] = ()
@@ -125,6 +127,7 @@ def _without_key(info: ServerInfo, key: str | None) -> ServerInfo:
         error=masked(info.error, secrets),
         version=masked(info.version, secrets),
         models=tuple(masked(model, secrets) for model in info.models),
+        embedding_models=tuple(masked(model, secrets) for model in info.embedding_models),
         loaded=tuple(masked(model, secrets) for model in info.loaded),
     )
 
@@ -245,7 +248,8 @@ async def _ollama(client: _Client, base: str, model: str) -> ServerInfo:
         kind="ollama",
         reachable=True,
         version=_text(version.get("version", "")),
-        models=_chat_models(installed, "name"),
+        models=_models(installed, "name", chat=True),
+        embedding_models=_models(installed, "name", chat=False),
         contexts=_contexts((model.get("name"), model.get("context_length")) for model in in_memory),
         trained_contexts=_contexts(
             (model.get("name"), _group(model, "details").get("context_length")) for model in installed
@@ -271,13 +275,20 @@ async def _openai(client: _Client, base: str, info: ServerInfo, listing: dict[st
     if slots is None and _objects(studio, "data"):
         entries = _objects(studio, "data")
         contexts = _contexts((entry.get("id"), entry.get("loaded_context_length")) for entry in entries)
-        return replace(info, kind="lm-studio", models=_chat_models(entries, "id"), contexts=contexts)
+        return replace(
+            info,
+            kind="lm-studio",
+            models=_models(entries, "id", chat=True),
+            embedding_models=_models(entries, "id", chat=False),
+            contexts=contexts,
+        )
     entries = _objects(listing, "data")
     return replace(
         info,
         kind="llama.cpp" if slots else "openai-compatible",
         version=_text(props.get("build_info", "")),
-        models=_chat_models(entries, "id"),
+        models=_models(entries, "id", chat=True),
+        embedding_models=_models(entries, "id", chat=False),
         context=_count(_group(props, "default_generation_settings").get("n_ctx")),
         contexts=_contexts(
             (entry.get("id"), _group(entry, "meta").get("n_ctx") or entry.get("max_model_len"))
@@ -319,20 +330,22 @@ def _text(value: Any) -> str:
     return "".join(char if char.isprintable() else " " for char in str(value)).strip()[:200]
 
 
-def _chat_models(entries: list[dict[str, Any]], key: str) -> tuple[str, ...]:
-    """The names of models that can chat.
+def _models(entries: list[dict[str, Any]], key: str, *, chat: bool) -> tuple[str, ...]:
+    """The names of models that can chat, or of those that cannot.
 
     Names with control characters are skipped, because names end up in files and on the terminal.
     """
-    by_name = {name: entry for entry in entries if isinstance(name := entry.get(key), str)}
-    return tuple(name for name, entry in by_name.items() if name.isprintable() and _can_chat(name, entry))
+    by_name = {name: entry for entry in entries if isinstance(name := entry.get(key), str) and name}
+    return tuple(
+        name for name, entry in by_name.items() if name.isprintable() and _can_chat(name, entry) == chat
+    )
 
 
 def _can_chat(name: str, entry: dict[str, Any]) -> bool:
     """False for an embedding model, as far as Ollama, LM Studio or its name say so."""
     if entry.get("type") == "embeddings" or entry.get("capabilities") == ["embedding"]:
         return False
-    return bool(name) and not any(word in name.lower() for word in EMBEDDING_WORDS)
+    return not any(word in name.lower() for word in EMBEDDING_WORDS)
 
 
 def _contexts(pairs: Iterable[tuple[Any, Any]]) -> dict[str, int]:

@@ -7,10 +7,17 @@ from pathlib import Path
 from shlex import quote
 
 from swarm_graph.checkpoints.health import check_database
+from swarm_graph.checkpoints.memory_health import ITEMS, VECTORS
 from swarm_graph.checkpoints.repair import repair_database
 from swarm_graph.checkpoints.salvage import Repair
 from swarm_graph.errors import StorageError
 from swarm_graph.setup.checks import Check, failed_check
+
+_CURES = {
+    ITEMS: "`swarm-graph memory add` reads documents again, `swarm-graph memory import` an export",
+    VECTORS: "`swarm-graph memory reindex` makes them again",
+}
+"""What brings lost rows back, by table."""
 
 
 def examine_database(path: Path, *, repair: bool = False) -> list[Check]:
@@ -44,10 +51,13 @@ def _repair_checks(repair: Repair) -> Iterator[Check]:
     yield Check("repair", True, f"{text}; the original is kept as '{repair.original}'")
     if repair.orphan_rows:
         yield Check("repair", True, f"removed {repair.orphan_rows} rows that belonged to no session")
-    for table, rows in repair.kept_rows.items():
-        lost = repair.lost_rows.get(table, 0)
-        if lost != 0:
-            yield Check("repair", None, f"{table}: kept {rows} rows, lost {lost or 'an unknown number'}")
+    if repair.memory_mended:
+        yield Check("repair", True, "the index of memory was made anew from its items")
+    for table, lost in repair.lost_rows.items():
+        kept = f"kept {repair.kept_rows[table]} rows, " if repair.rebuilt else ""
+        yield Check(
+            "repair", None, f"{table}: {kept}lost {lost or 'an unknown number'}", _CURES.get(table, "")
+        )
     for session_id in repair.lost_sessions:
         yield Check("repair", None, f"session {session_id!r} is lost", "its output folder, if any, stays")
     for session_id in repair.rolled_back:

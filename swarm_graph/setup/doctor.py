@@ -20,8 +20,8 @@ from swarm_graph.sandbox.protocol import Sandbox
 from swarm_graph.settings import Execution
 from swarm_graph.setup.checks import Check, failed_check
 from swarm_graph.setup.server_checks import check_servers
-from swarm_graph.state import DOCUMENT, OwnWorkflow
-from swarm_graph.workflows.build import build_graph, with_declared_kind
+from swarm_graph.state import DOCUMENT
+from swarm_graph.workflows.build import new_builder, with_declared_kind
 
 PACKAGES = ("langgraph", "langchain-core", "langchain-openai", "langchain-ollama")
 """Packages with a version that explains most problems."""
@@ -32,6 +32,8 @@ async def examine(
     config: SwarmConfig, *, data_dir: Path, output_dir: Path, servers: list[Check] | None = None
 ) -> list[Check]:
     """All checks, in the order in which a person would do them. No prompt is sent, no file stays.
+
+    An embedding model gets two sentences of ours: only its vectors tell whether it can be used.
 
     Args:
         config: The loaded configuration.
@@ -44,6 +46,7 @@ async def examine(
         *(await check_servers(config) if servers is None else servers),
         *_check_prompts(config),
         *await _check_tools(config),
+        *await _check_memory(config, data_dir),
         *_check_repository(config),
         *_check_execution(config.execution),
         _check_folder("data folder", data_dir),
@@ -62,7 +65,7 @@ def _check_prompts(config: SwarmConfig) -> Iterator[Check]:
     try:
         for workflow in config.workflow_names:
             if workflow != "custom" or not config.workflow.pauses:  # a task graph has no pauses
-                build_graph(OwnWorkflow(workflow), config=config)
+                new_builder(workflow, config).build(workflow)
         for what, own in (("own roles", config.roles), ("own workflows", config.workflows)):
             if own:
                 yield Check(what, True, ", ".join(own))
@@ -82,6 +85,15 @@ async def _check_tools(config: SwarmConfig) -> list[Check]:
     from swarm_graph.setup.tool_checks import check_tools  # most configurations have no tools
 
     return await check_tools(config)
+
+
+async def _check_memory(config: SwarmConfig, data_dir: Path) -> list[Check]:
+    """Whether there is something to recall, and the embedding model makes vectors."""
+    if not config.memory:
+        return []
+    from swarm_graph.setup.memory_checks import check_content, check_memory  # most configurations have none
+
+    return [*await check_content(config.memory, data_dir), *await check_memory(config)]
 
 
 def _check_repository(config: SwarmConfig) -> Iterator[Check]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from gguf import GGUFWriter, TokenType
+from gguf import GGUFWriter, PoolingType, TokenType
 from numpy.typing import NDArray
 
 CONTEXT = 32768
@@ -56,11 +56,18 @@ class Vocabulary(NamedTuple):
         return [TokenType.NORMAL] * self.end_of_text + [TokenType.CONTROL] * 3
 
 
-def write_tiny_model(path: Path, *, seed: int = 0, context: int = CONTEXT, tensors_per_file: int = 0) -> Path:
-    """Write the model as a GGUF file of 150 kB, or as several ones."""
+def write_tiny_model(
+    path: Path, *, seed: int = 0, context: int = CONTEXT, tensors_per_file: int = 0, embeds: bool = False
+) -> Path:
+    """Write the model as a GGUF file of 150 kB, or as several ones.
+
+    One that embeds gives each text the mean of its tokens' vectors: texts with the same words are similar.
+    """
     words = vocabulary()
     writer = GGUFWriter(path, "llama", split_max_tensors=tensors_per_file)
     _describe(writer, words, context)
+    if embeds:
+        writer.add_pooling_type(PoolingType.MEAN)
     for name, weights in _weights(words, np.random.default_rng(seed)).items():
         writer.add_tensor(f"{name}.weight", np.ascontiguousarray(weights, dtype=np.float32))
     writer.write_header_to_file()

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from swarm_graph.errors import SwarmError
     from swarm_graph.inputs.document import Document
     from swarm_graph.inputs.read_document import read_document
+    from swarm_graph.memory.passage import Passage
+    from swarm_graph.memory.store import open_store
+    from swarm_graph.memory.swarm_memory import SwarmMemory
     from swarm_graph.reports.manager import SwarmManager
     from swarm_graph.reports.notebook import NotebookProgress
     from swarm_graph.roles.file_blocks import Files
@@ -43,12 +46,14 @@ __all__ = [
     "GraphBuilder",
     "NotebookProgress",
     "OwnWorkflow",
+    "Passage",
     "Role",
     "SwarmConfig",
     "SwarmContext",
     "SwarmCoordinator",
     "SwarmError",
     "SwarmManager",
+    "SwarmMemory",
     "SwarmResult",
     "SwarmState",
     "Task",
@@ -59,6 +64,7 @@ __all__ = [
     "is_done",
     "load_config",
     "open_checkpointer",
+    "open_store",
     "read_document",
 ]
 
@@ -71,12 +77,14 @@ _HOMES = {
     "GraphBuilder": "workflows.builder",
     "NotebookProgress": "reports.notebook",
     "OwnWorkflow": "state",
+    "Passage": "memory.passage",
     "Role": "roles.role",
     "SwarmConfig": "config",
     "SwarmContext": "state",
     "SwarmCoordinator": "sessions.coordinator",
     "SwarmError": "errors",
     "SwarmManager": "reports.manager",
+    "SwarmMemory": "memory.swarm_memory",
     "SwarmResult": "state",
     "SwarmState": "state",
     "Task": "state",
@@ -87,6 +95,7 @@ _HOMES = {
     "is_done": "workflows.verdict",
     "load_config": "config",
     "open_checkpointer": "checkpoints.saver",
+    "open_store": "memory.store",
     "read_document": "inputs.read_document",
 }
 

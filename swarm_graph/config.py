@@ -9,6 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,7 +62,7 @@ from swarm_graph.settings import Execution as Execution
 from swarm_graph.shorthand import SHORTHAND, names_file, one_model
 from swarm_graph.state import CHANGE, WORKFLOWS, AgentRole, Kind
 from swarm_graph.text import first_names
-from swarm_graph.tool_settings import BUILT_IN, McpServer, ServerName, ToolLimits, ToolPattern
+from swarm_graph.tool_settings import BUILT_IN, MEMORY_TOOL, McpServer, ServerName, ToolLimits, ToolPattern
 
 GRAPH_SETTINGS = ("kind", "reviewers", "pause_before", "pause_after")
 """The settings in `workflow` that decide which nodes a graph has."""
@@ -183,6 +184,24 @@ class SwarmConfig(Settings):
     def workflow_names(self) -> list[str]:
         """The names of all workflows: the built-in ones, then those of `workflows`."""
         return [*WORKFLOWS, *self.workflows]
+
+    @property
+    def uses_memory(self) -> bool:
+        """Whether sessions read or write memory: roles recall, search it, or what they verify is kept."""
+        if self.memory is None:
+            return False
+        searches = any(fnmatchcase(MEMORY_TOOL, one) for tools in self.tools.values() for one in tools)
+        return bool(self.memory.recall) or self.memory.remember != "off" or searches
+
+    def without_memory(self) -> SwarmConfig:
+        """A copy whose sessions neither read nor write memory; the same one if there is none."""
+        if self.memory is None:
+            return self
+        tools = {
+            role: [one for one in patterns if one.partition(".")[0] != "memory"]
+            for role, patterns in self.tools.items()
+        }
+        return self.model_copy(update={"memory": None, "tools": tools})
 
     def model_for(self, role: str, name: str | None = None) -> ModelEntry:
         """The model of a role.
@@ -556,6 +575,12 @@ def _named_parts(path: str) -> tuple[str, str, str]:
             return "the parameters of", owner, ".".join(rest)
         case ["tools", owner]:
             return "the tools of", owner, ""
+        case ["memory", "recall", owner]:
+            return "what is recalled by", owner, ""
+        case ["memory", "embeddings", *rest]:
+            return "the embedding model", "", ".".join(rest)
+        case ["memory", "vector_store", *rest]:
+            return "the vector store", "", ".".join(rest)
         case ["mcp_servers", owner, *rest]:
             return "the MCP servers", owner, ".".join(rest)
         case ["prompts_dir"]:

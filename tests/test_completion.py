@@ -30,6 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for session in ("queue-1", "stack"):
         done = warm.run("run", "x", "--workflow", "review_only", "--session", session, cwd=folder)
         assert done.returncode == 0
+    (folder / "P-7.md").write_text("Close V-1.")
+    assert warm.run("memory", "add", "P-7.md", cwd=folder).returncode == 0
     return folder
 
 
@@ -59,6 +61,8 @@ OFFERED: dict[str, tuple[str, list[str]]] = {
     "files of an argument": ("batch p", ["file"]),
     "folders": ("run --output ", ["dir"]),
     "shells": ("completion z", ["zsh"]),
+    "memories": ("memory show ", ["75a329ead0"]),
+    "memories to forget": ("memory forget 75", ["75a329ead0"]),
     "built-in tools": ("tools try project.", ["project.list", "project.read", "project.search"]),
     "commands of tools": ("tools ", ["list", "show", "try"]),
     "no request": ("run ", []),

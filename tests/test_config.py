@@ -306,6 +306,10 @@ WRONG: list[tuple[Any, str]] = [
     ({"features": {"enable_checkpoint": True}}, r"did you mean 'enable_checkpointing'"),
     ({"agent_parameters": {"coder": {"max_token": 3}}}, r"agent_parameters.coder.max_token: .*'max_tokens'"),
     ({"agent_parameters": {"cook": {}}}, r"unknown role 'cook'; known roles: architect"),
+    (
+        {"memory": {"recall": {"architekt": 4}}},
+        r"memory\.recall: unknown role 'architekt'; did you mean 'architect'",
+    ),
     ({"agent_parameters": {"coder": {"top_p": 0}}}, r"agent_parameters.coder.top_p: 0 is not allowed"),
     ({"agent_parameters": {"coder": {"temperature": float("nan")}}}, r"agent_parameters.coder.temperature"),
     (

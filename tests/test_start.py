@@ -52,6 +52,7 @@ def test_a_simulated_run_and_a_list_load_only_what_they_use(tmp_path: Path) -> N
     modules = loaded("run", "--simulate", "Create a FIFO queue", cwd=tmp_path)
     assert {"langgraph.pregel", "sqlite_utils.db"} <= modules
     assert not modules & (MODEL_CLIENTS | NUMBERS | LANGSMITH)
+    assert not [name for name in modules if name.startswith("swarm_graph.memory.")]
     modules = loaded("sessions", "list", cwd=tmp_path)
     assert "sqlite_utils.db" in modules
     assert not modules & (MODEL_CLIENTS | NUMBERS | LANGSMITH | {"langgraph", "langchain_core"})

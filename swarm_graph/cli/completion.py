@@ -19,6 +19,7 @@ PROGRAM = "swarm-graph"
 VARIABLE = "_SWARM_GRAPH_COMPLETE"
 """When this variable is set, click prints completions in place of running a command."""
 SHELLS = ("bash", "zsh", "fish")
+_MEMORY_ID = re.compile("[0-9a-f]{10}")
 _UNSAFE = re.compile(r"[^A-Za-z_, ]")
 COMPINIT = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }"
 
@@ -120,13 +121,13 @@ def _completer(parameter: click.Parameter) -> Complete | None:
     """What completes the values of a parameter; None if click does, or nothing can."""
     if not isinstance(parameter.type, click.types.StringParamType):
         return None
-    metavar = (parameter.metavar or "").rstrip(".")
+    metavar = (parameter.metavar or "").rstrip(".").strip("[]")
     by_name: dict[str | None, Complete] = {
         "workflow": _workflows, "data_dir": _folders, "session": _sessions, "model": _files,
     }  # fmt: skip
     by_metavar: dict[str, Complete] = {
         "FILE": _files, "INPUT": _files, "DIR": _folders, "SESSION": _sessions, "ROLE": _roles,
-        "TOOL": _tools,
+        "TOOL": _tools, "MEMORY": _memories,
     }  # fmt: skip
     return by_metavar.get(metavar) or by_name.get(parameter.name)
 
@@ -160,16 +161,30 @@ def _roles(_: click.Context, incomplete: str) -> Iterable[CompletionItem]:
 
 
 def _tools(_: click.Context, incomplete: str) -> Iterable[CompletionItem]:
+    from swarm_graph.tool_settings import MEMORY_TOOL
     from swarm_graph.tools.names import BUILT_IN_TOOLS
 
-    return (CompletionItem(name) for name in BUILT_IN_TOOLS if name.startswith(incomplete))
+    names = (*BUILT_IN_TOOLS, MEMORY_TOOL)
+    return (CompletionItem(name) for name in names if name.startswith(incomplete))
+
+
+def _memories(context: click.Context, incomplete: str) -> Iterable[CompletionItem]:
+    from swarm_graph.checkpoints.session_names import memory_names
+
+    for name in memory_names(_database(context)):
+        if name.id.startswith(incomplete) and _MEMORY_ID.fullmatch(name.id):
+            yield CompletionItem(name.id, help=_UNSAFE.sub("", name.source))
+
+
+def _database(context: click.Context) -> Path:
+    given: Any = context.params.get("data_dir") or os.environ.get("SWARM_DATA_DIR") or DATA_DIR
+    return Path(given) / DATABASE
 
 
 def _sessions(context: click.Context, incomplete: str) -> Iterable[CompletionItem]:
     from swarm_graph.checkpoints.session_names import session_names
 
-    given: Any = context.params.get("data_dir") or os.environ.get("SWARM_DATA_DIR") or DATA_DIR
-    for name in session_names(Path(given) / DATABASE):
+    for name in session_names(_database(context)):
         # A received database may hold ids that a shell would take for commands.
         if name.session.startswith(incomplete) and SESSION_ID.fullmatch(name.session):
             yield CompletionItem(name.session, help=_UNSAFE.sub("", f"{name.workflow}, {name.phase}"))

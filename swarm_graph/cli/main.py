@@ -21,6 +21,8 @@ from swarm_graph.cli.inputs import inputs
 from swarm_graph.cli.interactive import interactive
 from swarm_graph.cli.log import log
 from swarm_graph.cli.mcp import mcp
+from swarm_graph.cli.memory import memory
+from swarm_graph.cli.memory_offers import accept, offers, reject
 from swarm_graph.cli.one_model import NO_MODEL
 from swarm_graph.cli.options import config_option
 from swarm_graph.cli.run import WORKFLOW_HELP, resume, run
@@ -116,6 +118,8 @@ def swarm_graph(context: click.Context) -> None:
             click.echo(context.get_help())
 
 
+for command in (offers, accept, reject):
+    memory.add_command(command)
 for command in (
     run,
     resume,
@@ -127,6 +131,7 @@ for command in (
     log,
     verify,
     tools,
+    memory,
     mcp,
     init,
     doctor,
@@ -137,10 +142,9 @@ for command in (
 
 def _drawing(workflow: str, config_file: str | None, form: str) -> bytes:
     from swarm_graph.config import load_config
-    from swarm_graph.state import OwnWorkflow
-    from swarm_graph.workflows.build import build_graph
+    from swarm_graph.workflows.build import new_builder
 
-    graph = build_graph(OwnWorkflow(workflow), config=load_config(config_file))
+    graph = new_builder(workflow, load_config(config_file)).build(workflow)
     return graph.svg().encode() if form == "svg" else _from_mermaid(graph.get_graph().draw_mermaid(), form)
 
 

@@ -64,6 +64,9 @@ key_option: Option = click.option(
 )
 MODEL_OPTIONS = (url_option, model_option, api_type_option, key_option)
 """The options that name one model for all roles; `cli/one_model.py` finds it."""
+no_memory_option: Option = click.option(
+    "--no-memory", is_flag=True, help="Recall nothing from memory, and keep nothing in it."
+)
 log_option: Option = click.option(
     "--log-file",
     metavar="FILE",
@@ -140,6 +143,7 @@ class SessionOptions:
     model: str = ""
     api_type: str = ""
     api_key_env: str = ""
+    no_memory: bool = False
     repo: str = ""
     base: str = ""
     only_files: tuple[str, ...] = ()
@@ -169,6 +173,7 @@ def session_options(*options: Option) -> Option:
 _ALL = (
     config_option,
     *MODEL_OPTIONS,
+    no_memory_option,
     data_option,
     output_option,
     simulate_option,

@@ -18,6 +18,8 @@ OFFERS = ("swarm", "offers")
 """What sessions have verified and a person has not decided about, by kind; never recalled."""
 CANDIDATES = ("swarm", "candidates")
 """Findings that one session alone has had; never recalled."""
+REMEMBERED = ("swarm", "remembered")
+"""Which requests of sessions are done with, so that a resume remembers nothing twice; never recalled."""
 
-COLLECTION = "documents"
-"""The collection of documents that are added without a name."""
+ID_DIGITS = 10
+"""The keys of documents and experiences are as many hexadecimal digits; people use them as ids."""

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from langgraph.store.base import Item
+
+from swarm_graph.text import citation, in_one_line, without_lone_surrogates
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,25 @@ class Passage:
     @property
     def citation(self) -> str:
         """The source with its place, as in `P-101.pdf, p. 4`."""
-        return ", ".join(filter(None, [self.source, self.place]))
+        return citation(self.source, self.place)
 
     def to_value(self) -> dict[str, Any]:
         """The passage as the value of an item in a LangGraph store."""
         return {"text": self.text, "source": self.source, "place": self.place}
+
+    @classmethod
+    def of_item(cls, item: Item) -> Self:
+        """A passage from an item of a store. Its value may be anybody's: what is no text is empty."""
+        return cls(
+            id=in_one_line(item.key),
+            text=without_lone_surrogates(_text(item, "text")),
+            source=in_one_line(_text(item, "source")),
+            place=in_one_line(_text(item, "place")),
+            collection=in_one_line(item.namespace[-1]),
+            score=getattr(item, "score", None),
+        )
+
+
+def _text(item: Item, name: str) -> str:
+    found = item.value.get(name)
+    return found if isinstance(found, str) else ""

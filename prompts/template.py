@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from string import Template
 from typing import NamedTuple
+from unicodedata import normalize
 
 from swarm_graph.config_source import closest_match, read_json5
 from swarm_graph.errors import ConfigError
@@ -23,6 +24,8 @@ EXPAND = "expand"
 PART = "part"
 JOIN = "join"
 CITE = "cite"
+RECALL = "recall"
+"""What a role is told about the passages that it recalls from memory."""
 QUESTION = "question"
 TOOLS = "tools"
 """What a role with tools is told, if its model calls them by its server's API."""
@@ -38,9 +41,13 @@ FOCUS = "review_"
 """The beginning of the name of a reviewer's focus, such as `review_style`."""
 FOCUS_HOLE = "focus"
 """The hole for a focus, which is no data."""
+MEMORY_HOLE = "memory"
+"""The hole and the tag of passages from memory; a prompt that places none gets them below its data."""
+RECALLED_HOLE = "recalled_passages"
+"""The hole of passages that a prompt does not place itself: data of a user's may be called `memory`, too."""
 OF_TOOLS = (TOOLS, TOOLS_ACTION, TOOLS_TEXT, TOOLS_END)
 """The prompts that only roles with tools use."""
-WITHOUT_DATA = (REPAIR, TYPED, EXPAND, PREAMBLE, PART, JOIN, CITE, *OF_TOOLS)
+WITHOUT_DATA = (REPAIR, TYPED, EXPAND, PREAMBLE, PART, JOIN, CITE, RECALL, *OF_TOOLS)
 """Prompts without data; a line `---` in them is text."""
 
 PACK_FILE = "pack.json"
@@ -55,7 +62,14 @@ _QUOTED = re.compile(r"<([a-z_]+)>.*?</\1>", re.DOTALL)
 _TAG = re.compile(r"(?<=<)/?([a-z_]+)(?=>)")
 _PREFIXES = ("", *(f"{kind}/" for kind in KINDS if kind != "code"))
 """Where a folder of prompts has files: those of one kind of session are in a subfolder."""
-_ANY_TAG = re.compile(r"<[\s/]*(\w+)[\s/]*>")
+_ANY_TAG = re.compile(
+    r"<(?:[^\w<>/]*/[^\w<>]*(\w+)|[^\w<>/]*(\w+)(?:[^\w<>]*|-[0-9a-f]+[^\w<>]*|\s+[\w:.-]+\s*=[^<>]*)>)"
+)
+"""What a model may read as a tag, however it is written: `</ Code/>`, `</code x="1">`, `</code-0123>`."""
+_HIDDEN = re.compile(
+    "[\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
+)
+"""Characters that nobody sees."""
 NO_VALUES: Mapping[str, object] = {}
 NO_TEXTS: Mapping[str, str] = {}
 
@@ -116,6 +130,39 @@ class Prompt:
         unquoted = Holes(_QUOTED.sub("", self.data.template)).get_identifiers()
         return not unquoted and {*self.instructions.get_identifiers()} <= {FOCUS_HOLE}
 
+    def with_memory(self, taken: Collection[str] = ()) -> Prompt:
+        """The prompt with a block for passages from memory, below its data, unless it has a hole for them.
+
+        What roles share stands above the block: their prompts still begin alike.
+
+        Args:
+            taken: The holes that have another meaning.
+        """
+        if MEMORY_HOLE in self.holes and MEMORY_HOLE not in taken:
+            return self
+        data, closing = _without_closing(self.data.template)
+        block = f"<{MEMORY_HOLE}>\n${RECALLED_HOLE}\n</{MEMORY_HOLE}>"
+        return replace(self, data=Holes(_joined(data, block, closing)))
+
+    def with_passages(
+        self, values: Mapping[str, str], memory: str, none: str, taken: Collection[str] = ()
+    ) -> tuple[Prompt, Mapping[str, str]]:
+        """The prompt with a place for passages from memory, and the values of its holes with them.
+
+        Without passages both are as they are, unless the prompt has a hole for them.
+
+        Args:
+            values: The values of its other holes.
+            memory: The passages as text; empty if there are none.
+            none: What a hole for passages shows if there are none.
+            taken: The holes that have another meaning.
+        """
+        if memory:
+            values = {**values, RECALLED_HOLE: memory}
+        if MEMORY_HOLE in self.holes:
+            values = {MEMORY_HOLE: memory or none, **values}
+        return self.with_memory(taken) if memory else self, values
+
     def render(self, values: Mapping[str, str]) -> Filled:
         """The prompt with values in its holes.
 
@@ -131,7 +178,7 @@ class Prompt:
         """
         parts = [self.instructions.template, *_without_closing(self.data.template)]
         tags = {tag.lower() for tag in _TAG.findall(self.data.template)}
-        if any(tag.lower() in tags for value in values.values() for tag in _ANY_TAG.findall(value)):
+        if any(tag in tags for value in values.values() for tag in _tags_in(value)):
             number = sha256("\0".join(values.values()).encode(errors="replace")).hexdigest()[:12]
 
             def numbered(tag: re.Match[str]) -> str:
@@ -160,6 +207,12 @@ class Prompt:
         if not self.quotes_data:
             return instructions, filled.data_part
         return preamble, _joined(filled.data, instructions, filled.closing)
+
+
+def _tags_in(value: str) -> Iterator[str]:
+    """The names of all that a model may read as a tag."""
+    seen = value if value.isascii() else _HIDDEN.sub("", normalize("NFKC", value))
+    return ((tag[1] or tag[2]).lower() for tag in _ANY_TAG.finditer(seen))
 
 
 def _without_closing(data: str) -> tuple[str, str]:

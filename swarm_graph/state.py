@@ -62,6 +62,8 @@ SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """The ids of sessions that we start. A thread of LangGraph may have any other id."""
 OUTPUT_DIR = "swarm-output"
 """The default folder in which each session gets a folder for its files."""
+COLLECTION = "documents"
+"""The collection in memory of documents that are added without a name."""
 
 
 class TaskStatus(StrEnum):
@@ -200,6 +202,8 @@ class TaskRecord(TypedDict):
     """The tasks that a custom task added, in the form of `spec`."""
     error: NotRequired[str]
     """Why the task failed, or which failure skipped it."""
+    recalled: NotRequired[Recalled]
+    """What a custom task has recalled from memory, in its own thread only: the state has it in `recalled`."""
 
 
 @dataclass

@@ -21,6 +21,9 @@ ServerName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]
 BUILT_IN = ("project", "sandbox", "memory", "tools")
 """The first parts of the names of built-in tools, which no MCP server may have."""
 
+MEMORY_TOOL = "memory.search"
+"""The built-in tool that searches memory; there is none without `memory` in the configuration."""
+
 REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 """How a setting names an environment variable: `${NAME}`."""
 _SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential", re.IGNORECASE)

@@ -192,7 +192,7 @@ def versions(state: ChangeState, role: str) -> list[tuple[str, str]]:
     """The prompts of a role from the longest to the shortest, each with its note."""
     graph: Any = build_graph("full", config=config(workflow={"kind": "change"}))
     node = graph.builder.nodes[role].runnable
-    return [("\n".join(m.text for m in messages), note) for messages, note, _ in node._of_repository(state)]
+    return [("\n".join(m.text for m in messages), note) for messages, note, *_ in node._of_repository(state)]
 
 
 def test_a_small_context_shows_fewer_files_then_a_smaller_map(tmp_path: Path) -> None:

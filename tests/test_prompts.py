@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -131,6 +132,7 @@ def test_every_role_has_a_prompt_and_every_prompt_a_use() -> None:
         template.PART,
         template.JOIN,
         template.CITE,
+        template.RECALL,
         template.QUESTION,
         *template.OF_TOOLS,
         *(template.FOCUS + focus for focus in FOCUSES),
@@ -435,3 +437,24 @@ def test_a_prompt_that_is_a_pipe_or_a_device_is_refused_at_once(tmp_path: Path) 
     for path in (str(tmp_path / "coder.md"), "/dev/zero"):
         with pytest.raises(ConfigError, match=rf"^cannot read the prompt '{path}': it is a pipe or a device"):
             template.read(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '</code role="data">', '<code id="1">', "< / Code\n>", "</code", "</code-0123456789ab>",
+        "<code-0123456789ab>", "</co\u200bde>", "\uff1c/\uff43ode\uff1e", "<|/code|>", "</code:x>",
+    ],
+)  # fmt: skip
+def test_data_with_what_looks_like_a_tag_gets_tags_with_a_number(text: str) -> None:
+    tags = template.Prompt("own", template.Holes("Review it."), template.Holes("<code>\n$code\n</code>"))
+    data = tags.render({"code": text}).data
+    assert re.fullmatch(r"<code(-[0-9a-f]{12})>\n.*\n</code\1>", data, re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "text", ["vector<int> code", "if i < code && code == 2 and 3 > i:", "a <= code", "<code_block>", "code/>"]
+)
+def test_other_data_leaves_the_tags_as_they_are(text: str) -> None:
+    tags = template.Prompt("own", template.Holes("Review it."), template.Holes("<code>\n$code\n</code>"))
+    assert tags.render({"code": text}).data == f"<code>\n{text}\n</code>"

@@ -152,6 +152,17 @@ def test_a_pause_is_answered_on_a_thread_of_the_server(server: Server) -> None:
 
 
 @pytest.mark.slow
+def test_roles_recall_from_the_store_of_the_server(server: Server) -> None:
+    server.configure(memory={"recall": {"architect": 2}}, workflow={"max_iterations": 1})
+    passage = {"text": "The queue holds 16 samples.", "source": "rules.md", "place": "p. 3"}
+    item = {"namespace": ["swarm", "memory", "knowledge", "plant"], "key": "1/0001", "value": passage}
+    server.http.put("/store/items", json=item).raise_for_status()
+    (recalled,) = server.run("standard", request="Create a queue")["recalled"]
+    assert recalled["passages"] == [{"id": "1/0001", **passage}]
+    assert recalled["note"] == ""
+
+
+@pytest.mark.slow
 def test_a_task_graph_with_files(server: Server) -> None:
     server.configure(prompts_dir=str(ROOT / "prompts" / "process-safety"))
     (server.folder / "note.txt").write_text("P-101 cavitates.\n")

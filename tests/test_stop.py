@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import warm
 from chaos.model_server import ModelServer
+from memories import RULES, recalled, remember_in
+from servers.canned_embeddings import Answer, CannedEmbeddings, embedded
 from support import Crew, config, thread
 
-from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
+from swarm_graph import SwarmCoordinator, SwarmMemory, build_graph, open_checkpointer
 from swarm_graph.errors import Stopped
 from swarm_graph.events import Event
 from swarm_graph.roles.run import RunOptions, StopFlag
@@ -90,6 +92,35 @@ def test_stop_ends_a_run_between_two_calls(tmp_path: Path) -> None:
     swarm.on_event = None
     assert swarm.resume()["phase"] == "complete"
     assert crew.asked.count("architect") == 1
+
+
+def test_a_stop_does_not_wait_for_memory(tmp_path: Path) -> None:
+    """A search of memory is no call that costs anything: it is given up, and made anew by a resume."""
+    folder = tmp_path / ".swarm"
+    remember_in(folder)
+
+    def script(texts: list[str]) -> Answer:
+        if not server.closing.is_set():
+            swarm.stop()
+        server.closing.wait()
+        return embedded(texts)
+
+    with CannedEmbeddings() as server:
+        memory = {"recall": {"architect": 2}, "embeddings": server.settings()}
+        with SwarmMemory(folder / "swarm.db", memory=memory) as opened:
+            assert opened.reindex() == len(RULES)
+        server.script = script
+        crew = Crew()
+        swarm = SwarmCoordinator(
+            config(memory=memory), data_dir=folder, output=tmp_path / "out", context=crew.context
+        )
+        assert swarm.run_workflow("Write the valve command")["phase"] == "cancelled"
+        assert crew.asked == ["clarifier"]
+        server.script = embedded
+        state = swarm.resume()
+    assert (state["phase"], crew.asked.count("clarifier")) == ("complete", 1)
+    assert recalled(state, "architect")[0] == "rules.md"
+    assert {one["note"] for one in state["recalled"]} == {""}
 
 
 def test_a_stopped_run_of_the_graph_raises_and_can_be_resumed(tmp_path: Path) -> None:

@@ -36,6 +36,11 @@ class Bindings:
         object.__setattr__(self, "models", ModelPool(self.config))
         object.__setattr__(self, "roles", Roles(self.config, self.texts))
 
+    def recalled_by(self, role: str) -> int:
+        """How many passages from memory the prompts of a role show."""
+        memory = self.config.memory
+        return memory.recall.get(role, 0) if memory else 0
+
     def has_tools(self, role: str) -> bool:
         """Whether a role may call tools."""
         return bool(self.config.tools.get(role) or self.tools.get(role))

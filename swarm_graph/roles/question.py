@@ -41,6 +41,7 @@ class Question(Generic[A]):
         note: What `messages` leaves out, for people; empty if nothing.
         subject: What of its task it is about, for errors, such as `part 2 of 5 (p. 4-8)`; empty for all.
         cure: What helps when the prompt does not fit, besides a larger context.
+        on_fit: Called when a version of the prompt fits, before the model is asked.
     """
 
     messages: list[BaseMessage]
@@ -54,6 +55,7 @@ class Question(Generic[A]):
     note: str = ""
     subject: str = ""
     cure: str = "ask for less"
+    on_fit: Callable[[], None] = lambda: None
 
 
 class Answer(NamedTuple, Generic[A]):

@@ -84,7 +84,7 @@ class Roles:
             ConfigError: One of them cannot be used.
         """
         for name, role in self.own.items():
-            self.prompt(name, *role.reads)
+            self.prompt(name, *role.reads, template.MEMORY_HOLE)
 
     def find(self, name: str) -> Role[Any] | None:
         """The role of a name; None if this configuration has none, as for a session from elsewhere."""

@@ -327,6 +327,18 @@ def _documents(written: list[str], documents: list[str], ranked: list[str]) -> l
     return [*dict.fromkeys([*of_change, *first[:2], *fitting, *first, *documents])]
 
 
+def judged_texts(state: SwarmState) -> Mapping[str, str]:
+    """The files that a review judges, whole: path to text. It may read a repository: call it in a thread.
+
+    Raises:
+        RepositoryError: The repository cannot be read.
+    """
+    repo = repository_of(state)
+    if repo and repo["compared_with"]:
+        return repository_files(repo).read_many(_reviewed_paths(repo))
+    return changed_texts(state)
+
+
 def view(name: str, state: SwarmState) -> str:
     """One view at its usual size; empty without a repository."""
     context = read_context(state)

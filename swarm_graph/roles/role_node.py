@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -23,7 +24,7 @@ from swarm_graph.roles.file_blocks import fenced
 from swarm_graph.roles.findings import GRAVE, findings_text
 from swarm_graph.roles.question import LEFT_OUT, NONE, PromptVersions, Question
 from swarm_graph.roles.registry import role_source
-from swarm_graph.roles.repository_context import SIZES, RepositoryContext, Sizes, read_context
+from swarm_graph.roles.repository_context import SIZES, RepositoryContext, Sizes, judged_texts, read_context
 from swarm_graph.roles.role import Answered, Role
 from swarm_graph.roles.run import RunContext, current_run, part_of_run
 from swarm_graph.roles.turn import Turn
@@ -31,6 +32,7 @@ from swarm_graph.roles.views import views
 from swarm_graph.state import CHANGE, SwarmState, TaskRecord, TaskStatus, end_phase
 
 if TYPE_CHECKING:
+    from swarm_graph.roles.recollection import Recaller, Recollection
     from swarm_graph.roles.workplace import ToolPrompts, Workplace
 
 A = TypeVar("A")
@@ -44,11 +46,13 @@ class RepositoryPrompt(NamedTuple):
         messages: The prompt.
         note: What it leaves out, for people.
         shown: The paths of the files in it, and whether all of each is.
+        prompt: Returns the prompt with more in it, by the arguments of `RoleNode.messages`.
     """
 
     messages: list[BaseMessage]
     note: str
     shown: dict[str, bool]
+    prompt: Callable[..., list[BaseMessage]]
 
 
 class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
@@ -85,8 +89,9 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             ConfigError: A prompt is missing or has a hole that nothing fills.
         """
         self.bindings, self.role, self.name, self.task_id, self.ends = bindings, role, name, task_id, ends
-        holes = role.reads + ((template.FOCUS_HOLE,) if focus else ())
         roles = bindings.roles
+        self.recalls = bindings.recalled_by(role.role)
+        holes = dict.fromkeys([*role.reads, *([template.FOCUS_HOLE] if focus else []), template.MEMORY_HOLE])
         self.prompt = roles.prompt(role.role, *holes)
         self.repair = roles.prompt(template.REPAIR, "problem")
         self.preamble = roles.preamble
@@ -109,6 +114,10 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
 
             self.tool_prompts = ToolPrompts.of(roles)
             self.prompt_names += template.OF_TOOLS
+        self.told_of_memory = ""
+        if self.recalls:
+            self.told_of_memory = roles.prompt(template.RECALL).instructions.substitute()
+            self.prompt_names.append(template.RECALL)
         self.parameters = roles.parameters(role.role)
 
     def invoke(self, input: SwarmState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
@@ -138,13 +147,17 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
                 return self._record(state, origin.iteration, started_at, turn.clock(), status, note)
 
             async with turn.task(self.role.task_type, lambda _: record(TaskStatus.FAILED)):
-                answer, note = await turn.ask(await self._question(state))
+                recollection = await self._recall(state, run, emit, config, in_own_loop=in_own_loop)
+                turn.notes += filter(None, [recollection.note if recollection else ""])
+                answer, note = await turn.ask(await self._question(state, recollection))
             completed = record(TaskStatus.COMPLETED, note)
             if run.journal:
                 run.journal.end_task(completed)
             turn.emit("task_ended", note=note)
         update = await self._changes(Answered(answer, self.name, iteration, state))
         update["tasks"] = {self.task_id: completed}
+        if recollection:
+            update["recalled"] = [recollection.record()]
         if self.role.opens_round:
             update["iteration"] = iteration
         if self.ends:
@@ -168,33 +181,85 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         from swarm_graph.roles.steps_of import steps_of
         from swarm_graph.roles.workplace import Workplace
 
+        has_memory = self.bindings.config.memory is not None
+        recaller = self._recaller(run, config, in_own_loop=in_own_loop) if has_memory else None
         return Workplace(
             project=lambda: project_of_state(state),
             steps=steps_of(run, origin, config, in_own_loop=in_own_loop),
             ask_person=Person().ask,
             prompts=self.tool_prompts,
+            memory=recaller.search if recaller else None,
         )
+
+    def _recaller(self, run: RunContext, config: RunnableConfig, *, in_own_loop: bool) -> Recaller:
+        from swarm_graph.roles.recollection import Recaller  # roles without memory do not need it
+
+        return Recaller(run, config, in_own_loop)
+
+    async def _recall(
+        self,
+        state: SwarmState,
+        run: RunContext,
+        emit: Emitter,
+        config: RunnableConfig,
+        *,
+        in_own_loop: bool,
+    ) -> Recollection | None:
+        """What the role recalls from memory; None if it recalls nothing."""
+        if not self.recalls:
+            return None
+        from swarm_graph.roles.recollection import query_of_role
+
+        judged = await asyncio.to_thread(judged_texts, state) if self.role.form == "reviews" else None
+        query = query_of_role(state, self.role.reads, judged)
+        recaller = self._recaller(run, config, in_own_loop=in_own_loop)
+        return await recaller.recall(query, self.recalls, emit)
 
     async def _changes(self, answered: Answered[A]) -> dict[str, Any]:
         if repository_of(answered.state):  # its files are read
             return await asyncio.to_thread(self.role.changes, answered)
         return self.role.changes(answered)
 
-    async def _question(self, state: SwarmState) -> Question[A]:
+    async def _question(self, state: SwarmState, recollection: Recollection | None) -> Question[A]:
         if repository_of(state):
-            return self._about_repository(state, await asyncio.to_thread(self._of_repository, state))
-        return self._asking(
+            versions = await asyncio.to_thread(self._of_repository, state)
+            question = self._about_repository(state, versions)
+            return self._recalling(question, versions[0].prompt, recollection)
+        question = self._asking(
             self.messages(state),
             lambda message: self.role.read(message, state),
             lambda: ((messages, _left_out(what)) for messages, what in self._shorter(state)),
         )
+        return self._recalling(question, partial(self.messages, state), recollection)
+
+    def _recalling(
+        self,
+        question: Question[A],
+        prompt: Callable[..., list[BaseMessage]],
+        recollection: Recollection | None,
+    ) -> Question[A]:
+        """A question whose prompt shows what was recalled, if the role recalls.
+
+        Args:
+            question: The question without passages.
+            prompt: Returns its prompt; `memory` are the passages.
+            recollection: What was recalled; None if the role recalls nothing.
+        """
+        if recollection is None:
+            return question
+        return recollection.shown_in(question, lambda text: prompt(memory=text))
 
     def _about_repository(self, state: SwarmState, versions: list[RepositoryPrompt]) -> Question[A]:
         """The question with these versions of its prompt, the longest first."""
         first, *shorter = versions
         sent = first  # the last version that was tried is the one that fits
 
-        def others() -> Iterator[tuple[list[BaseMessage], str]]:
+        def others() -> PromptVersions:
+            nonlocal sent
+            sent = first  # another model may have more room than the one before
+            return tried()
+
+        def tried() -> PromptVersions:
             nonlocal sent
             for sent in shorter:
                 yield sent.messages, sent.note
@@ -222,7 +287,11 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         )
 
     def messages(
-        self, state: SwarmState, omitted: str = "", given: Mapping[str, str] = NOTHING
+        self,
+        state: SwarmState,
+        omitted: str = "",
+        given: Mapping[str, str] = NOTHING,
+        memory: str = "",
     ) -> list[BaseMessage]:
         """The prompt of the role.
 
@@ -230,6 +299,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
             state: The state that the prompt shows.
             omitted: A line below the code that names the files that were left out.
             given: Texts of keys and views that are known already.
+            memory: Passages from memory.
         """
         roles = self.bindings.roles
         values = {
@@ -238,7 +308,10 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         } | self.fixed
         if omitted:
             values["code"] = f"{values['code']}\n\n{omitted}"
-        system, user = self.prompt.messages(values, self.preamble, self.form)
+        prompt, shown = self.prompt.with_passages(values, memory, NONE, self.role.reads)
+        told = self.told_of_memory if memory else ""
+        form = "\n\n".join(filter(None, [told, self.form]))
+        system, user = prompt.messages(shown, self.preamble, form)
         return [SystemMessage(system), HumanMessage(user)]
 
     def _shorter(self, state: SwarmState) -> Iterator[tuple[list[BaseMessage], str]]:
@@ -306,7 +379,8 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         cut = [f"a part of {key}" for key in shown if key != "files" and given[key] != whole[key]]
         count = context.note(sizes) if "files" in shown else ""
         note = "; ".join(filter(None, [count, _left_out(", ".join([*left_out, *cut]))]))
-        return RepositoryPrompt(self.messages(state, given=given), note, context.seen(sizes, shown))
+        prompt = partial(self.messages, state, given=given)
+        return RepositoryPrompt(prompt(), note, context.seen(sizes, shown), prompt)
 
     def _record(
         self,

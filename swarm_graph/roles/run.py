@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.runtime import get_runtime
+from langgraph.store.base import BaseStore
 
 from swarm_graph.checkpoints.database import MEMORY
 from swarm_graph.checkpoints.journal import Journal
@@ -26,8 +27,12 @@ from swarm_graph.state import SwarmContext, ToolDecision
 if TYPE_CHECKING:
     from swarm_graph.tools.mcp_servers import McpServers
 
+T = TypeVar("T")
+
 SIBLING_GRACE_S = 0.02
 """How long a failed branch waits for LangGraph to save what its last sibling returned."""
+STOP_POLL_S = 0.1
+"""How often work that may be given up looks whether the run is to stop."""
 NO_DECISIONS: Mapping[str, ToolDecision] = {}
 
 
@@ -45,6 +50,17 @@ class StopFlag:
         """Raises Stopped once the stop was requested."""
         if self._is_set:
             raise Stopped("stopped; what had been finished is kept")
+
+    async def unless_set(self, work: Awaitable[T]) -> T:
+        """The result of work, which is cancelled when the stop is requested. Raises Stopped then."""
+        doing = asyncio.ensure_future(work)
+        try:
+            while not doing.done():
+                self.check()
+                await asyncio.wait({doing}, timeout=STOP_POLL_S)
+            return doing.result()
+        finally:
+            doing.cancel()
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,8 @@ class RunContext:
         journal: The call journal, when the checkpointer is ours.
         budget: What the calls of this run may still use.
         is_own: Whether the user began the session, or has trusted it.
+        is_new: Whether the run works on a new request; it finds nothing that an earlier one has recalled.
+        store: The store that the graph was built with; None if it takes that of a graph around it.
         places: Where the files of the session are now.
         decisions: What a person has decided about calls of tools when the run began, by the name of the call.
         stop: Set to stop the run.
@@ -90,13 +108,15 @@ class RunContext:
         journal: Journal | None = None,
         budget: Budget | None = None,
         is_own: bool = True,
+        is_new: bool = True,
+        store: BaseStore | None = None,
         places: Places = UNMOVED,
         decisions: Mapping[str, ToolDecision] = NO_DECISIONS,
     ) -> None:
-        self.is_own, self.decisions = is_own, decisions
+        self.is_own, self.is_new, self.decisions = is_own, is_new, decisions
         self.overrides = overrides or SwarmContext()
         self.slots = Slots(config.workflow.parallel)
-        self.saver, self.journal = saver, journal
+        self.saver, self.journal, self.store = saver, journal, store
         self.budget = budget or Budget(config.limits)
         self.places = places
         self.stop = overrides.stop if isinstance(overrides, RunOptions) else StopFlag()

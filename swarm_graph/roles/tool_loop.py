@@ -253,6 +253,7 @@ class ToolLoop(Generic[A]):
             form = prompts.action if mode == "action" else prompts.text
             told = form.substitute(calls=calls, tools=tools_prompt(offered))
             messages = await self._fitting(lambda prompt: self._said.plain(_below(prompt, told)))
+        self.question.on_fit()
         question = replace(self.question, schema=schema)
         return await self.turn.reply(question, self.endpoint, messages, tools=functions)
 

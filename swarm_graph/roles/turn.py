@@ -165,7 +165,8 @@ class Turn:
             role, config = self.emit.origin.role, self.bindings.config
             own, project = self.bindings.tools.get(role, ()), self.workplace.project
             servers = partial(self.run.tool_servers, config)
-            self._role_tools = await tools_of(role, config, own, project, servers)
+            memory = self.workplace.memory
+            self._role_tools = await tools_of(role, config, own, project, servers, memory)
         return self._role_tools
 
     async def _ask(self, question: Question[A], endpoint: Endpoint, tools: list[Tool]) -> Answer[A]:
@@ -215,6 +216,7 @@ class Turn:
             return found.messages, found.reply or await self.reply(question, endpoint, found.messages)
         versions = chain([(question.messages, question.note)], question.shorter())
         messages = await self._fitting(question, endpoint, versions)
+        question.on_fit()
         return messages, await self.reply(question, endpoint, messages)
 
     async def _read(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from swarm_graph.checkpoints.steps import Steps
 from swarm_graph.prompts import template
@@ -10,6 +11,9 @@ from swarm_graph.prompts.template import Holes
 from swarm_graph.roles.approval import AskPerson
 from swarm_graph.roles.registry import Roles
 from swarm_graph.tools.tool import GetProject
+
+if TYPE_CHECKING:
+    from swarm_graph.tools.memory import SearchMemory
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,11 @@ class Workplace:
         steps: What the turn has done so far.
         ask_person: Asks a person about a call.
         prompts: The prompts about tools.
+        memory: Searches the memory of the graph; None if it has none.
     """
 
     project: GetProject
     steps: Steps
     ask_person: AskPerson
     prompts: ToolPrompts
+    memory: SearchMemory | None = None

@@ -31,7 +31,7 @@ from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.run import RunContext, current_run, part_of_run
 from swarm_graph.roles.turn import Turn, supplied_model
-from swarm_graph.state import SwarmState, TaskRecord, TaskStatus, ToolDecision
+from swarm_graph.state import Recalled, SwarmState, TaskRecord, TaskStatus, ToolDecision
 from swarm_graph.tasks.affinity import Job
 from swarm_graph.tasks.asking import Asking
 from swarm_graph.tasks.citations import unknown_places
@@ -46,6 +46,7 @@ from swarm_graph.tasks.spec import TaskSpec, pending_record
 from swarm_graph.tasks.task_run import config_in_tasks, run_task
 
 if TYPE_CHECKING:
+    from swarm_graph.roles.recollection import Recaller, Recollection
     from swarm_graph.roles.workplace import ToolPrompts, Workplace
 
 TASKS = "tasks"
@@ -92,6 +93,7 @@ class _Pass:
         self._bindings, self._config = bindings, config
         self._run: RunContext = current_run(bindings.config)
         self._node_context, self._stream_writer = copy_context(), get_runtime().stream_writer
+        self._recalled: list[Recalled] = []
         self._task_config = config_in_tasks(config, self._write)
         self._session = str(config["configurable"].get("thread_id", ""))
         self._request = state.get("children", "")
@@ -144,7 +146,8 @@ class _Pass:
             await self._run_pending()
         self._run.failure = failure_of(self._records)
         phase = "running" if self._run.failure else "complete"
-        return {"tasks": self._changed, "phase": phase}
+        recalled = {"recalled": self._recalled} if self._recalled else {}
+        return {"tasks": self._changed, "phase": phase, **recalled}
 
     async def _run_pending(self) -> None:
         """Run all tasks that can run, with those whose dependencies they are."""
@@ -243,12 +246,21 @@ class _Pass:
         async with turn.task(spec.task_type, lambda error: updated(TaskStatus.FAILED, error=str(error))):
             self._run.stop.check()
             files = await asyncio.to_thread(self._prompts.read_files, spec) if spec.files else NO_FILES
-            questions = PartQuestions(self._prompts, spec, self._results_for(name), files)
+            recollection = await self._recall(spec, files.texts)
+            questions = PartQuestions(self._prompts, spec, self._results_for(name), files, recollection)
             asking = Asking(questions, lambda: self._turn(name, files.texts), self._emitter(name))
             limit = await self._part_limit(questions)
             outcome = await (asking.whole() if limit is None else asking.parts(limit))
         note = "; ".join(
-            filter(None, [*files.notes, *asking.notes, unknown_places(outcome.result, files.marks)])
+            filter(
+                None,
+                [
+                    *files.notes,
+                    recollection.note if recollection else "",
+                    *asking.notes,
+                    unknown_places(outcome.result, files.marks),
+                ],
+            )
         )
         changes: dict[str, Any] = {"result": outcome.result}
         if outcome.value is not None:
@@ -257,7 +269,19 @@ class _Pass:
             changes["added"] = [added.to_dict() for added in outcome.adds]
         if note:
             changes["note"] = note
+        if recollection:
+            changes["recalled"] = recollection.record()
         return updated(TaskStatus.COMPLETED, **changes)
+
+    async def _recall(self, spec: TaskSpec, files: Mapping[str, str]) -> Recollection | None:
+        """What a task recalls from memory, for all parts of its files; None if its role recalls nothing."""
+        limit = self._bindings.recalled_by(spec.assigned_role)
+        if not limit:
+            return None
+        from swarm_graph.roles.recollection import query_of_task
+
+        query = query_of_task(self._prompts.request, spec.description, spec.metadata, files)
+        return await self._recaller.recall(query, limit, self._emitter(spec.task_id))
 
     def _turn(self, name: str, texts: Mapping[str, str] = NO_TEXTS) -> Turn:
         """A turn for a task.
@@ -284,7 +308,15 @@ class _Pass:
             ),
             ask_person=self._ask_person,
             prompts=self._tool_prompts,
+            memory=self._recaller.search if self._bindings.config.memory else None,
         )
+
+    @cached_property
+    def _recaller(self) -> Recaller:
+        """Searches the memory of the graph for the tasks."""
+        from swarm_graph.roles.recollection import Recaller  # graphs without memory do not need it
+
+        return Recaller(self._run, self._config, self._in_own_loop, self._request)
 
     @cached_property
     def _tool_prompts(self) -> ToolPrompts:
@@ -331,6 +363,9 @@ class _Pass:
 
     def _finish(self, record: TaskRecord, *, kept: bool = False) -> list[str]:
         """Take over the record of a finished task; returns the names of the tasks that it adds."""
+        record = cast("TaskRecord", {**record})
+        if recalled := record.pop("recalled", None):
+            self._recalled.append(recalled)
         self._put(record)
         emit = self._emitter(record["task_id"])
         emit("task_ended", note=record.get("note", ""), record=record, kept=kept)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from swarm_graph.errors import InputError
 from swarm_graph.models.context_window import MAX_TOKENS_PER_BYTE, prompt_bytes, room_for_answer
@@ -34,6 +35,10 @@ class PartQuestion(NamedTuple):
     question: Question[Outcome]
 
 
+if TYPE_CHECKING:
+    from swarm_graph.roles.recollection import Recollection
+
+
 @dataclass(frozen=True)
 class PartQuestions:
     """Builds the questions of one task.
@@ -43,16 +48,21 @@ class PartQuestions:
         spec: The task.
         results: The completed tasks that it depends on, by id.
         files: Its files.
+        recollection: What the task has recalled from memory; None if it recalls nothing.
     """
 
     prompts: TaskPrompts
     spec: TaskSpec
     results: Mapping[str, TaskRecord]
     files: TaskFiles
+    recollection: Recollection | None = None
 
     def whole(self) -> Question[Outcome]:
         """The question about the files as they are."""
-        return self.prompts.question(self.spec, self.results, self.files)
+        return self._question(self.spec, self.files)
+
+    def _question(self, spec: TaskSpec, files: TaskFiles, more: str = "") -> Question[Outcome]:
+        return self.prompts.question(spec, self.results, files, more, self.recollection)
 
     def parts(self, limit: int) -> list[PartQuestion]:
         """The questions for the parts of the files.
@@ -67,7 +77,7 @@ class PartQuestions:
         place = self.files.place(pieces)
         files = replace(self.files, texts={piece.file: piece.part.shown for piece in pieces})
         more = self.prompts.part_instructions(number, count, place)
-        question = self.prompts.question(self.spec, self.results, files, more)
+        question = self._question(self.spec, files, more)
         return PartQuestion(place, replace(question, subject=f"part {number} of {count} ({place})"))
 
     def join(self, answers: Mapping[str, str], spec: TaskSpec) -> Question[Outcome]:
@@ -78,7 +88,7 @@ class PartQuestions:
             spec: The task, or the same one with another form of the answer.
         """
         files = TaskFiles(texts={**answers})
-        question = self.prompts.question(spec, self.results, files, self.prompts.join_instructions())
+        question = self._question(spec, files, self.prompts.join_instructions())
         return replace(question, subject=f"the joining of {len(answers)} answers", cure="ask for less")
 
     async def limit(self, size_of: SizeOf) -> int | None:
@@ -93,10 +103,20 @@ class PartQuestions:
         if isinstance(split, int):
             limit = int(split * self.files.characters / self.files.estimated_tokens)
             return limit if self.files.characters > limit else None
-        whole = self.whole()
-        size = await size_beside_answer(whole, size_of)
+        alone = replace(self, recollection=None)  # files are not split to make room for passages
+        size = await size_beside_answer(alone.whole(), size_of)
         if size is None or size.tokens <= size.room:
             return None
+        if self.recollection:
+            with suppress(InputError):  # the passages fill the context
+                return await self._limit_to_fit(size_of)
+        return await alone._limit_to_fit(size_of)
+
+    async def _limit_to_fit(self, size_of: SizeOf) -> int:
+        """The most characters of a part with which each one fits. Raises InputError if there is no room."""
+        whole = self.whole()
+        size = await size_beside_answer(whole, size_of)
+        assert size is not None
         return await self._fitting(self._first_limit(whole, size), size_of, size.room)
 
     async def is_undecided(self, size_of: SizeOf) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
@@ -28,9 +29,14 @@ from swarm_graph.tasks.expansion import Expansion, TaskLimit, added_tasks, expan
 from swarm_graph.tasks.file_texts import NO_FILES, TaskFiles, read_task_files, refuse_files_outside
 from swarm_graph.tasks.spec import TaskSpec
 
+if TYPE_CHECKING:
+    from swarm_graph.roles.recollection import Recollection
+
 FOCUS = "general"
 """The focus of a reviewer of a custom task."""
-HOLES = ("role", "request", "description", "metadata", "results", "files", "source_file", "packages")
+HOLES = (
+    "role", "request", "description", "metadata", "results", "files", "source_file", "packages", "memory"
+)  # fmt: skip
 """The holes of a task's own prompt, besides the keys of its metadata, which win over these."""
 
 
@@ -108,6 +114,7 @@ class TaskPrompts:
         results: Mapping[str, TaskRecord],
         files: TaskFiles,
         more: str = "",
+        recollection: Recollection | None = None,
     ) -> Question[Outcome]:
         """The question of a task.
 
@@ -116,6 +123,7 @@ class TaskPrompts:
             results: The completed tasks that it depends on, by id.
             files: Its files.
             more: Instructions besides those of the task.
+            recollection: What the task has recalled from memory; None if it recalls nothing.
 
         Raises:
             InputError: It may not add any task.
@@ -125,7 +133,7 @@ class TaskPrompts:
             self.limit.check(spec.task_id)
         schema = spec.answer or (self._expansion.model_json_schema() if spec.expands else None)
         role_form = not (spec.prompt or schema)
-        return Question(
+        question = Question(
             messages=self.messages(spec, results, files, more),
             entry=lambda: self.config.model_for(spec.assigned_role, spec.model),
             parameters=self.roles.parameters(spec.assigned_role, spec.parameters),
@@ -135,6 +143,10 @@ class TaskPrompts:
             substitute=_substitute(spec, role) if role_form else None,
             cure=_cure(spec),
         )
+        if recollection is None:
+            return question
+        prompt = partial(self.messages, spec, results, files, more)
+        return recollection.shown_in(question, prompt)
 
     def messages(
         self,
@@ -142,6 +154,7 @@ class TaskPrompts:
         results: Mapping[str, TaskRecord],
         files: TaskFiles = NO_FILES,
         more: str = "",
+        memory: str = "",
     ) -> list[BaseMessage]:
         """The prompt of a task; see `question`.
 
@@ -161,15 +174,17 @@ class TaskPrompts:
         task = self.prompt(template.TASK, *HOLES)
         if spec.prompt:
             data = {key: _text(value) for key, value in spec.metadata.items()}
-            own = self.prompt(spec.prompt, *holes_of(spec)).render({**values, **data})
-            system, user = own.instructions, own.data_part or task.render(values).data_part
+            prompt = self.prompt(spec.prompt, *holes_of(spec))
+            own = _filled(prompt, {**values, **data}, memory if prompt.data.template else "", data)
+            system, user = own.instructions, own.data_part or _filled(task, values, memory).data_part
         else:
-            shared = task.render(values)
+            shared = _filled(task, values, memory)
             system, user = f"{self._role_system(spec, values)}\n\n{shared.instructions}", shared.data_part
         if schema := spec.answer or self._schema_of_role(spec):
             typed = self.prompt(template.TYPED, "schema").instructions
             system += "\n\n" + typed.substitute(schema=json.dumps(schema, ensure_ascii=False))
-        system = "\n\n".join(filter(None, [system, self._how_to_cite(files), more]))
+        told = self.prompt(template.RECALL).instructions.substitute() if memory else ""
+        system = "\n\n".join(filter(None, [system, self._how_to_cite(files), more, told]))
         return [SystemMessage(system), HumanMessage(user)]
 
     def _how_to_cite(self, files: TaskFiles) -> str:
@@ -209,7 +224,8 @@ class TaskPrompts:
         if spec.answer:
             return f"You are the {role.role} of a team with nine roles."
         elsewhere = dict.fromkeys(role.reads, NONE)
-        own = self.prompt(role.role, *role.reads, "focus").instructions
+        elsewhere.setdefault(template.MEMORY_HOLE, NONE)
+        own = self.prompt(role.role, *elsewhere, "focus").instructions
         return own.substitute({**elsewhere, **values, "focus": self._focus})
 
     def _reader(self, spec: TaskSpec, role: Role[Any]) -> Callable[[FinalMessage], Reading[Outcome]]:
@@ -231,6 +247,21 @@ class TaskPrompts:
     def _expand(self, spec: TaskSpec, answer: Expansion) -> Outcome:
         tasks = added_tasks(spec, answer, self.limit, self.roles)
         return Outcome(answer.plan or "\n".join(task.description for task in tasks), adds=tasks)
+
+
+def _filled(
+    prompt: template.Prompt, values: Mapping[str, str], memory: str, taken: Collection[str] = ()
+) -> template.Filled:
+    """A prompt with values in its holes and with passages from memory, if there are any.
+
+    Args:
+        prompt: The prompt.
+        values: The values.
+        memory: The passages as text.
+        taken: The holes that have another meaning.
+    """
+    prompt, values = prompt.with_passages(values, memory, NONE, taken)
+    return prompt.render(values)
 
 
 def holes_of(spec: TaskSpec) -> tuple[str, ...]:
@@ -307,9 +338,14 @@ def _has_documents(files: list[str]) -> bool:
     return any(map(is_document_file, files))
 
 
-def prompt_names(spec: TaskSpec) -> list[str]:
-    """The names of the prompts that a task uses."""
-    names = [template.TASK, template.REPAIR]
+def prompt_names(spec: TaskSpec, *, recalls: bool = True) -> list[str]:
+    """The names of the prompts that a task uses.
+
+    Args:
+        spec: The task.
+        recalls: Whether its role recalls from memory.
+    """
+    names = [template.TASK, template.REPAIR, *([template.RECALL] if recalls else [])]
     if spec.expands or spec.prompt:
         names.append(spec.prompt or template.EXPAND)
     elif not spec.answer:

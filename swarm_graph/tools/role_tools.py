@@ -14,12 +14,13 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from swarm_graph.config import SwarmConfig
 from swarm_graph.config_source import closest_match, unknown_name
 from swarm_graph.errors import ConfigError
-from swarm_graph.tool_settings import McpServer
+from swarm_graph.tool_settings import MEMORY_TOOL, McpServer
 from swarm_graph.tools.names import matches, may_mean
 from swarm_graph.tools.tool import GetProject, Project, Tool
 
 if TYPE_CHECKING:
     from swarm_graph.tools.mcp_servers import McpServers
+    from swarm_graph.tools.memory import SearchMemory
 
 GetServers = Callable[[], "McpServers"]
 
@@ -30,6 +31,7 @@ async def tools_of(
     own: Sequence[BaseTool],
     project: GetProject,
     servers: GetServers,
+    memory: SearchMemory | None = None,
 ) -> list[Tool]:
     """The tools of a role, in the order in which they are offered.
 
@@ -39,13 +41,14 @@ async def tools_of(
         own: LangChain tools of the user's own for the role.
         project: Returns the files of the session.
         servers: Returns the connections to the MCP servers; called only if the role needs one.
+        memory: Searches the memory of the graph; None if it has none.
 
     Raises:
         ToolError: An MCP server cannot be started or reached.
     """
     found = {tool.name: tool for tool in map(_own_tool, own)}
     patterns = config.tools.get(role, [])
-    built_in = built_in_tools(project, config) if patterns else []
+    built_in = built_in_tools(project, config, memory) if patterns else []
     of_servers: dict[str, list[Tool]] = {}
     for pattern in patterns:
         for name in _servers_of(pattern, config.mcp_servers):
@@ -101,6 +104,8 @@ def _check_pattern(setting: str, pattern: str, config: SwarmConfig) -> None:
         pattern, config.mcp_servers, disabled=True
     ):
         return
+    if fnmatchcase(MEMORY_TOOL, pattern):
+        raise ConfigError(f"{setting}: '{pattern}' needs memory; add \"memory\": {{}} to the configuration")
     groups = {name.partition(".")[0] for name in names}
     group, dot, _ = pattern.partition(".")
     if group in groups and dot:
@@ -136,21 +141,29 @@ def _servers_of(pattern: str, servers: Mapping[str, McpServer], *, disabled: boo
     ]
 
 
-def built_in_tools(project: GetProject, config: SwarmConfig) -> list[Tool]:
-    """Every built-in tool.
+def built_in_tools(
+    project: GetProject, config: SwarmConfig, memory: SearchMemory | None = None
+) -> list[Tool]:
+    """Every built-in tool; the one that searches memory only if memory is configured.
 
     Args:
         project: Returns the files of the session.
         config: The configuration.
+        memory: Searches the memory of the graph; None if it has none, or only names are asked for.
     """
     from swarm_graph.tools.project import project_tools
     from swarm_graph.tools.snippet import sandbox_tools
 
     characters = config.tool_limits.characters
-    return [
+    tools = [
         *project_tools(project, characters),
         *sandbox_tools(project, config.execution, characters),
     ]
+    if config.memory is not None:
+        from swarm_graph.tools.memory import memory_tool  # it is of no use without memory
+
+        tools.append(memory_tool(memory))
+    return tools
 
 
 def _no_project() -> Project:

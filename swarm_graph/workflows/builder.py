@@ -8,6 +8,7 @@ from typing import Any
 from langchain_core.runnables import Runnable
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
+from langgraph.store.base import BaseStore
 
 from swarm_graph.errors import ConfigError
 from swarm_graph.nodes.reviewer import reviewer
@@ -15,7 +16,7 @@ from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.role import Role
 from swarm_graph.roles.role_node import RoleNode
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, RUN_TESTS
-from swarm_graph.state import CHANGE, DOCUMENT, ChangeState, SwarmContext, SwarmState
+from swarm_graph.state import CHANGE, DOCUMENT, ChangeState, MemoryState, SwarmContext, SwarmState
 from swarm_graph.workflows.check_document import CheckDocumentNode
 from swarm_graph.workflows.commit import COMMIT, COMMIT_LAST, CommitNode
 from swarm_graph.workflows.graph import SwarmGraph
@@ -49,7 +50,12 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
     """
 
     def __init__(
-        self, bindings: Bindings, state: type[SwarmState] = SwarmState, *, completes: bool = False
+        self,
+        bindings: Bindings,
+        state: type[SwarmState] = SwarmState,
+        *,
+        completes: bool = False,
+        recalls: bool = False,
     ) -> None:
         """Start an empty graph.
 
@@ -58,6 +64,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
             state: A state with keys that callers do not see.
             completes: Whether the workflow is complete when it reaches END; else its function says with
                 `ends` after which nodes it is.
+            recalls: Whether the state holds what roles have recalled from memory, even if none recalls now.
         """
         self.settings = bindings.config.workflow
         self.makes_change = self.settings.kind == CHANGE
@@ -66,6 +73,9 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         super().__init__(state, SwarmContext, output_schema=SwarmState)
         if state is ChangeState:
             self.show(state)
+        memory = bindings.config.memory
+        if recalls or (memory and memory.recall):
+            self.show(MemoryState)
         self.bindings = bindings
         self.max_iterations = self.settings.max_iterations
         self.makes_document = self.settings.kind == DOCUMENT
@@ -249,12 +259,23 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         """Check an input before anything is written; see `SwarmGraph.prepare`."""
         return prepare(given, self.nodes, self.bindings, context)
 
-    def build(self, name: str, checkpointer: BaseCheckpointSaver[Any] | None = None) -> SwarmGraph:
-        """The compiled graph, with our rules for sessions."""
+    def build(
+        self,
+        name: str,
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+        store: BaseStore | None = None,
+    ) -> SwarmGraph:
+        """The compiled graph, with our rules for sessions.
+
+        Args:
+            name: Its name.
+            checkpointer: Any LangGraph checkpointer.
+            store: What its nodes recall from; see `store_of`.
+        """
         self._add_connections()
         if self._completes:
             self._complete_at_end()
-        compiled: Any = self.compile(checkpointer, name=name)
+        compiled: Any = self.compile(checkpointer, store=store, name=name)
         # `compile` has no hook for the class that it returns. SwarmGraph adds only methods, so this is safe.
         compiled.__class__ = SwarmGraph
         graph: SwarmGraph = compiled

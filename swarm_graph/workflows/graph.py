@@ -333,9 +333,16 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             repositories=self._repositories(thread, recorder) if self.makes_change else None,
         )
         settings, saver = self.bindings.config, thread.saver
+        is_new = opening.kind in ("begin", "follow_up")
         if recorder is None or opening.kind is None:
             run = RunContext(
-                settings, options, saver=saver, places=places, decisions=decisions_of(opening.answers)
+                settings,
+                options,
+                saver=saver,
+                is_new=is_new,
+                store=self.store,
+                places=places,
+                decisions=decisions_of(opening.answers),
             )
             return _Opened(opening.input, run, opening.answers)
         journal, budget = recorder.begin(opening, self.name, settings, options, saved)
@@ -347,6 +354,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             budget=budget,
             places=recorder.places,  # the first run of a session records its place
             is_own=recorder.is_own,
+            is_new=is_new,
+            store=self.store,
             decisions=decisions_of(opening.answers),
         )
         answers = opening.answers if run.is_own else [answer.alone() for answer in opening.answers]

@@ -220,6 +220,8 @@ def open_run(
         return Opening(recorded_kind, request, *_split(command, saved, replay=replay))
     state = before() if anew else None
     new_input = _new_input(request, saved, nodes, roles, opens_round=opens_round, before=state)
+    if new_input is not None and "recalled" in channels:
+        new_input["recalled"] = {"__overwrite__": []}
     return Opening(recorded_kind, request, new_input)
 
 
@@ -284,7 +286,7 @@ def _check_shape(session: str, saved: CheckpointTuple, channels: Collection[str]
     if missing := [name for name in saved.checkpoint["channel_values"] if name not in channels]:
         raise InputError(
             f"session '{session}' began in a graph of another shape ({', '.join(missing)}); build it "
-            "with the workflow, reviewers and pauses that the session began with"
+            "with the workflow, reviewers, pauses and memory that the session began with"
         )
 
 

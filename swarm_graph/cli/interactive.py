@@ -21,6 +21,7 @@ from swarm_graph.cli.options import (
     config_option,
     data_option,
     kind_option,
+    no_memory_option,
     prompts_option,
     repo_option,
     session_options,
@@ -59,7 +60,14 @@ MAX_EARLIER = 9
     epilog="Example: swarm-graph interactive --simulate",
 )
 @session_options(
-    config_option, *MODEL_OPTIONS, data_option, prompts_option, kind_option, repo_option, simulate_option
+    config_option,
+    *MODEL_OPTIONS,
+    no_memory_option,
+    data_option,
+    prompts_option,
+    kind_option,
+    repo_option,
+    simulate_option,
 )
 def interactive(options: SessionOptions) -> None:
     """Choose a workflow from a menu, type the request, and go on talking about the result.

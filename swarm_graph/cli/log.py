@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from swarm_graph.checkpoints.steps import ToolRecord
     from swarm_graph.checkpoints.transcript import Call
     from swarm_graph.reports.call_log import LoggedCall
+    from swarm_graph.state import Recalled
 
 
 class Selection(NamedTuple):
@@ -187,9 +188,21 @@ def _print_log(catalogue: Catalogue, session: Session, calls: Sequence[LoggedCal
     tools = sum(isinstance(call, ToolRecord) for call in calls)
     counts = [format_count(len(calls) - tools, "call"), format_count(tools, "tool call") if tools else ""]
     title = f"Session {session.session} ({session.workflow}): {', '.join(filter(None, [phase, *counts]))}"
-    for line in log_lines(title, calls, full=full, running=phase == "running"):
+    recalled = _recalled(catalogue, session)
+    for line in log_lines(title, calls, full=full, running=phase == "running", recalled=recalled):
         text = printable(line.text)
         click.echo(click.style(text, dim=True) if line.dim and text else text)
+
+
+def _recalled(catalogue: Catalogue, session: Session) -> list[Recalled]:
+    """What the session has recalled from memory; of one that recalls nothing the state is not even read."""
+    if not catalogue.has_value(session.session, "recalled"):
+        return []
+    from swarm_graph.checkpoints.saver import SwarmSaver
+    from swarm_graph.reports.recalled_lines import recalled_of
+    from swarm_graph.sessions.apply import state_of
+
+    return recalled_of(state_of(SwarmSaver(catalogue.database), session.session))
 
 
 def _search(

@@ -18,6 +18,7 @@ from swarm_graph.cli.options import (
     data_option,
     kind_option,
     log_option,
+    no_memory_option,
     prompts_option,
     session_options,
     simulate_option,
@@ -102,6 +103,7 @@ class _Access(NamedTuple):
 @session_options(
     config_option,
     *MODEL_OPTIONS,
+    no_memory_option,
     data_option,
     simulate_option,
     prompts_option,

@@ -52,6 +52,8 @@ def new_config(options: SessionOptions) -> SwarmConfig:
     if options.kind:
         config = config.with_kind(options.kind)
     config = with_given_repository(config, options)
+    if options.no_memory:
+        config = config.without_memory()
     return config.simulated() if options.simulate else config
 
 
@@ -131,7 +133,7 @@ def _resume_config(options: SessionOptions, session: Session, only: str) -> Resu
     from swarm_graph.sessions.resume import resume_config
     from swarm_graph.sessions.trust import is_trusted
 
-    return resume_config(
+    found = resume_config(
         session,
         options.config_file,
         trusted=is_trusted(Path(options.data_dir), session),
@@ -141,6 +143,7 @@ def _resume_config(options: SessionOptions, session: Session, only: str) -> Resu
         uses={only} if only else _used_groups(options, session),
         own_models=partial(with_given_model, options=options) if given_model(options) else None,
     )
+    return found.without_memory() if options.no_memory else found
 
 
 def _used_groups(options: SessionOptions, session: Session) -> AbstractSet[str]:
@@ -208,6 +211,10 @@ def run_to_end(
             require_approval=require_approval,
         )
     print_session(coordinator, options)
+    if coordinator.remembered:
+        from swarm_graph.cli.remembered import say_remembered
+
+        say_remembered(coordinator, options)
     return ending(coordinator, require_approval=require_approval)
 
 

@@ -31,6 +31,7 @@ from swarm_graph.errors import InputError, SwarmError
 from swarm_graph.state import CHANGE, DATA_DIR, Phase, SwarmState
 
 if TYPE_CHECKING:
+    from swarm_graph.checkpoints.catalogue import Catalogue
     from swarm_graph.checkpoints.records import Session
     from swarm_graph.checkpoints.saver import SwarmSaver
     from swarm_graph.roles.registry import Roles
@@ -257,7 +258,7 @@ def show(session: str | None, at: str | None, findings: str | None, data_dir: st
         found = session_to_read(catalogue, session)
         if at is None and findings is None:
             pauses = _pauses(found, data_dir)
-            account = session_account(catalogue, found, _change_state(found, data_dir), pauses)
+            account = session_account(catalogue, found, _state_to_show(catalogue, found), pauses)
             print_result(account, session_account_text(account), as_json)
             return
 
@@ -467,14 +468,14 @@ def seconds(age: str) -> float:
     return float(given[1]) * SECONDS[given[2]]
 
 
-def _change_state(session: Session, data_dir: str) -> Mapping[str, Any]:
-    """The last state of a session that works on a repository; empty for any other."""
-    if session.kind != CHANGE:
+def _state_to_show(catalogue: Catalogue, session: Session) -> Mapping[str, Any]:
+    """The last state of a session that works on a repository or recalls from memory; empty for any other."""
+    if session.kind != CHANGE and not catalogue.has_value(session.session, "recalled"):
         return {}
+    from swarm_graph.checkpoints.saver import SwarmSaver
     from swarm_graph.sessions.apply import state_of
 
-    with _saver(data_dir) as saver:
-        return state_of(saver, session.session)
+    return state_of(SwarmSaver(catalogue.database), session.session)
 
 
 def _pauses(session: Session, data_dir: str) -> list[Pause]:

@@ -261,6 +261,7 @@ def try_(
     failed, 2 for wrong arguments, 4 when the person refused it.
     """
     from swarm_graph.models.keys import keys_of
+    from swarm_graph.tool_settings import MEMORY_TOOL
     from swarm_graph.tools.calling import call_tool
     from swarm_graph.tools.overview import find_tool, no_files
 
@@ -271,6 +272,8 @@ def try_(
         listed = await find_tool(config, servers, project, name)
         if listed.tool.name.startswith("project.") and not (files or config.repo):
             no_files()
+        if listed.tool.name == MEMORY_TOOL:
+            raise InputError("`swarm-graph memory search QUESTION` shows what this tool finds")
         given = read_arguments(arguments, listed.tool.schema)
         if listed.approval and not yes:
             _ask(listed, given, options)

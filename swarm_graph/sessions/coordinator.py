@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,9 +52,9 @@ from swarm_graph.sessions.logs import log_event, log_to_stderr
 from swarm_graph.sessions.new_request import check_new_request, check_repository, with_kind_of_request
 from swarm_graph.sessions.output import Output, make_folder, write_file
 from swarm_graph.sessions.questions import Subject, answer_question
-from swarm_graph.sessions.resume import ResumeConfig, missing_tools, resume_config
+from swarm_graph.sessions.resume import ResumeConfig, has_recalled, missing_tools, resume_config
 from swarm_graph.sessions.run import OnEvent, SessionRun
-from swarm_graph.sessions.store import SessionStore, open_store
+from swarm_graph.sessions.store import SessionStore, open_session_store
 from swarm_graph.sessions.summary_html import NO_SESSION_HTML, session_html
 from swarm_graph.sessions.tracing import span_observer
 from swarm_graph.sessions.trust import GROUPS, is_trusted, trust
@@ -76,7 +77,7 @@ from swarm_graph.state import (
 )
 from swarm_graph.tasks.spec import TaskSpec, names_repository, task_specs, with_paths
 from swarm_graph.text import file_name, printable, to_json
-from swarm_graph.workflows.build import new_builder
+from swarm_graph.workflows.build import check_store, new_builder, store_of
 from swarm_graph.workflows.builder import GraphBuilder
 from swarm_graph.workflows.check_document import check_evidence
 from swarm_graph.workflows.opening import Prepared
@@ -85,6 +86,9 @@ from swarm_graph.workflows.run_tests import run_in_thread
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
+    from langgraph.store.base import BaseStore
+
+    from swarm_graph.memory.experience import Remembered
 
 
 class SwarmCoordinator:
@@ -109,6 +113,7 @@ class SwarmCoordinator:
         config_origin: str | None = None,
         repo: str | Path | Mapping[str, Any] | RepositorySettings | None = None,
         tools: Mapping[str, Sequence[BaseTool]] | None = None,
+        store: BaseStore | None = None,
     ) -> None:
         """Load the configuration.
 
@@ -125,10 +130,14 @@ class SwarmCoordinator:
                 `repo` in the configuration, whose place it takes. For a resume: where it lies now.
             tools: LangChain tools that roles may call, by role, as for `build_graph`. They are not recorded:
                 a resume in another program needs them again.
+            store: Any LangGraph store that roles recall from (`memory`), as for `build_graph`; default: the
+                memory in the session database.
 
         Raises:
             ConfigError: The configuration, or `repo`, cannot be used.
+            InputError: The store is none of LangGraph's.
         """
+        check_store(store)
         self.config, self._repo = load_config(config_file), repository_settings(repo)
         if self._repo:
             self.config = self.config.with_repo(self._repo)
@@ -139,7 +148,7 @@ class SwarmCoordinator:
             log_to_stderr()
         self.data_dir, self.output_dir, self.output = Path(data_dir), Path(output_dir), output
         self.context, self.on_event = context, on_event
-        self._tools = tools or {}
+        self._tools, self._store = tools or {}, store
         self._span_observer = span_observer(self.config)
         self._tasks: dict[str, TaskSpec] = {}
         self._made_from: list[Source] = []
@@ -336,7 +345,9 @@ class SwarmCoordinator:
                     move_inputs(catalogue, session, inputs)
             edits, texts = self._decided_edits(session, as_before=as_before, anew=anew)
         self._as_before = session.session if as_before else ""
-        builder = self._new_builder(session.workflow, texts, asks_models=not ended)
+        builder = self._new_builder(
+            session.workflow, texts, asks_models=not ended, recalls=has_recalled(session)
+        )
         answer: Any = None if decision is None else Command(resume=decision)
         prepared, sources = builder.prepare(answer, self.context), None
         if anew and edits.open:
@@ -500,9 +511,26 @@ class SwarmCoordinator:
         if not self.session_id:
             raise InputError("there is no session to ask about; run_workflow begins one, resume takes one up")
         subject = Subject(self.session_id, self.workflow, self._run.state, self.completed_tasks, self.roles)
-        return await answer_question(
-            question, subject, self.config, context=self.context, earlier=earlier, on_event=on_event
-        )
+        with self._memory() as store:
+            return await answer_question(
+                question,
+                subject,
+                self.config,
+                context=self.context,
+                earlier=earlier,
+                on_event=on_event,
+                store=store,
+            )
+
+    @contextmanager
+    def _memory(self) -> Iterator[BaseStore | None]:
+        """The store that roles recall from outside of a run; None if they recall nothing."""
+        memory = self.config.memory
+        if self._store is not None or not (memory and memory.recall):
+            yield self._store
+            return
+        with open_checkpointer(self.data_dir / DATABASE) as saver:
+            yield store_of(self.config, saver)
 
     def check(self, workflow: str) -> None:
         """Raises ConfigError or SandboxError when a workflow cannot run. No server is asked."""
@@ -519,6 +547,7 @@ class SwarmCoordinator:
         config: SwarmConfig | None = None,
         *,
         asks_models: bool = True,
+        recalls: bool = False,
     ) -> GraphBuilder:
         """The graph of a workflow, not yet compiled.
 
@@ -526,14 +555,21 @@ class SwarmCoordinator:
             workflow: The workflow.
             texts: Texts of prompts in place of those of the configuration.
             asks_models: Whether its roles will ask models, and so need them.
+            recalls: Whether the state holds what roles have recalled from memory, even if none recalls now.
 
         Raises:
-            ConfigError: A role has no usable model, or pauses have no database to wait in.
+            ConfigError: A role has no usable model, or pauses or memory have no database.
         """
-        builder = new_builder(workflow, config or self.config, texts, self._tools)
+        config = config or self.config
+        builder = new_builder(workflow, config, texts, self._tools, recalls=recalls)
         # A context may supply the models. If it does not, the first call reports what is missing.
         for role in builder.roles if self.context is None and asks_models else ():
             check_model(self.config.model_for(role))
+        if config.uses_memory and self._store is None and not config.features.enable_checkpointing:
+            raise ConfigError(
+                "memory needs features.enable_checkpointing: it lies in the database; or give a store of "
+                "your own (in Python store=...), or leave memory out"
+            )
         if self.config.workflow.pauses and not self.config.features.enable_checkpointing:
             raise ConfigError(
                 "workflow.pause_before and pause_after need features.enable_checkpointing: "
@@ -558,15 +594,18 @@ class SwarmCoordinator:
         make_folder(folder)
         self._keep_out_of_git(prepared)
         checkpointing = self.config.features.enable_checkpointing
-        with open_store(self.data_dir, session_id, checkpointing=checkpointing) as store:
-            catalogue = store.saver.catalogue if store.saver else None
+        with open_session_store(self.data_dir, session_id, checkpointing=checkpointing) as session_store:
+            catalogue = session_store.saver.catalogue if session_store.saver else None
             places = catalogue.places(session_id) if catalogue else UNMOVED
             files = Output(folder, session_id, builder.bindings.roles, catalogue, places)
             if self.output:
                 files.check_free()
-            graph = builder.build(workflow, store.saver)
+            memory = self._store
+            if memory is None:
+                memory = store_of(builder.bindings.config, session_store.saver)
+            graph = builder.build(workflow, session_store.saver, memory)
             self._run = SessionRun(self.config, self._emit, session_id, options, files)
-            await self._run.follow(graph, store, prepared)
+            await self._run.follow(graph, session_store, prepared)
         return self.state
 
     def _folder(self, session_id: str, session: Session | None) -> Path:
@@ -651,6 +690,11 @@ class SwarmCoordinator:
         return self._run.stopped_by
 
     @property
+    def remembered(self) -> Remembered | None:
+        """What the latest run has kept or offered for memory; None if `memory.remember` is off."""
+        return self._run.remembered
+
+    @property
     def files(self) -> Output | None:
         """The output folder of the latest session; None before the first one."""
         return self._run.files
@@ -721,7 +765,8 @@ class SwarmCoordinator:
 
         Returns:
             `session`, `workflow`, `agents` (the figures of each role, see `metrics.summary`), `tests` (of the
-            test runs), and `model_swaps` (how often a server was asked for another model than before).
+            test runs), and `model_swaps` (how often a server was asked for another model than before); if
+            roles have recalled from memory, `recalled` (see `metrics.recalled_summary`).
         """
         metrics = self._run.tracker.metrics()
         return {"session": self.session_id, "workflow": self.workflow, **metrics}

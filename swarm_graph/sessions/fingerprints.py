@@ -103,7 +103,10 @@ def new_sources(
     """
     nodes = [node.runnable for node in builder.nodes.values()]
     names = [name for node in nodes if isinstance(node, RoleNode) for name in node.prompt_names]
-    names += [name for spec in specs for name in prompt_names(spec)]
+    recalled_by = builder.bindings.recalled_by
+    names += [
+        name for spec in specs for name in prompt_names(spec, recalls=bool(recalled_by(spec.assigned_role)))
+    ]
     if any(builder.bindings.has_tools(spec.assigned_role) for spec in specs):
         names += template.OF_TOOLS
     roles = builder.bindings.roles
@@ -229,7 +232,7 @@ def _sources_of(task: Mapping[str, Any], spec: TaskSpec | None) -> list[tuple[st
         names = [task["role"], role_source(task["role"]), focus]
         names += [template.PREAMBLE, template.REPAIR, template.TYPED]
         files = []
-    names += template.OF_TOOLS  # recorded only where the role has tools
+    names += [template.RECALL, *template.OF_TOOLS]  # recorded only where the role recalls, or has tools
     return [*(("prompt", name) for name in names), *(("input", name) for name in files)]
 
 

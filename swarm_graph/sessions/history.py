@@ -17,9 +17,9 @@ from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own, sign
 from swarm_graph.errors import InputError
 from swarm_graph.roles.registry import Roles
-from swarm_graph.sessions.resume import config_to_read, roles_to_read
-from swarm_graph.state import OwnWorkflow, SwarmState, has_ended
-from swarm_graph.workflows.build import build_graph
+from swarm_graph.sessions.resume import config_to_read, has_recalled, roles_to_read
+from swarm_graph.state import SwarmState, has_ended
+from swarm_graph.workflows.build import new_builder
 from swarm_graph.workflows.edits import state_value
 from swarm_graph.workflows.pauses import Pause, waiting_pauses
 
@@ -60,7 +60,8 @@ def moments(saver: SwarmSaver, session: Session) -> list[Moment]:
         ConfigError: The configuration of the session cannot be used any more, as when its prompts are gone.
     """
     config = config_to_read(session, trusted=is_own(saver.catalogue, session))
-    graph = build_graph(OwnWorkflow(session.workflow), config=config, checkpointer=saver)
+    builder = new_builder(session.workflow, config, recalls=has_recalled(session))
+    graph = builder.build(session.workflow, saver)
     thread: RunnableConfig = {"configurable": {"thread_id": session.session}}
     history: list[Moment] = []
     done: tuple[str, ...] = ()
@@ -163,6 +164,7 @@ def fork(
         saver.catalogue.copy_sources(session.session, session_id)
         saver.catalogue.add(forked)
         if is_own(saver.catalogue, session):
+            saver.catalogue.copy_recalled(session.session, session_id)
             sign(saver.catalogue, session_id)
     return forked
 

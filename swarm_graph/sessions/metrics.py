@@ -7,6 +7,7 @@ from math import ceil
 from typing import Any
 
 from swarm_graph.events import Event
+from swarm_graph.state import Recalled
 
 FAILED_TOOLS = ("failed", "timed_out", "wrong_arguments", "unknown_tool")
 """The outcomes of calls of tools that failed; one that a person rejects, or that repeats another, did not."""
@@ -103,6 +104,13 @@ def _figures(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "estimated_calls": sum(bool(call["estimated"]) for call in successful),
         "cost": sum(call["cost"] for call in calls),
     }
+
+
+def recalled_summary(recalled: Iterable[Recalled]) -> dict[str, int]:
+    """The number of `searches` of memory, and the `passages` and `characters` that prompts have shown."""
+    by_task = [[len(passage["text"]) for passage in one["passages"]] for one in recalled]
+    sizes = [size for task in by_task for size in task]
+    return {"searches": len(by_task), "passages": len(sizes), "characters": sum(sizes)}
 
 
 def known_sum(counts: Iterable[int | None]) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from langgraph.store.base import BaseStore
 
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import InputError
@@ -28,6 +29,8 @@ from swarm_graph.state import AgentRole, SwarmContext, SwarmState, Task
 HOLES = ("request", "outcome", "notes", "files", "reviews", "results", "earlier", "question")
 LEAST_NEEDED = ("earlier", "results", "reviews", "files", "notes")
 """What a prompt for a small context leaves out, in this order."""
+MAX_QUERY = 3000
+"""Characters of a question and its request by which memory is searched."""
 EXPLAINERS = (AgentRole.ARCHITECT, AgentRole.CODER, AgentRole.REVIEWER, AgentRole.DOCUMENTER)
 """The roles whose model is asked: the first of them that worked in the session."""
 
@@ -86,6 +89,7 @@ async def answer_question(
     context: SwarmContext | None = None,
     earlier: Sequence[tuple[str, str]] = (),
     on_event: OnEvent | None = None,
+    store: BaseStore | None = None,
 ) -> Answer[str]:
     """Ask a model about a session. Neither the question nor the answer is recorded.
 
@@ -96,6 +100,7 @@ async def answer_question(
         context: Models, temperature or clock that override the configuration.
         earlier: Earlier questions about the session with their answers.
         on_event: Called with the events of the call; those of kind `tokens` have the answer as it arrives.
+        store: What the role whose model answers recalls from, if it does in sessions.
 
     Raises:
         InputError: The question is empty.
@@ -114,24 +119,39 @@ async def answer_question(
     origin = Origin(
         subject.session, QUESTION_NODE, str(role), iteration=max(subject.state.get("iteration", 0), 1)
     )
-    turn = Turn(Bindings(config), RunContext(config, context), Emitter(origin, write), {})
-    prompt = roles.prompt(template.QUESTION, *HOLES)
+    bindings, run, emit = Bindings(config), RunContext(config, context, store=store), Emitter(origin, write)
+    turn = Turn(bindings, run, emit, {})
+    prompt = roles.prompt(template.QUESTION, *HOLES, template.MEMORY_HOLE)
     asked = "\n\n".join(f"Question: {text}\nAnswer: {answer}" for text, answer in earlier)
     values = {**subject.values(), "earlier": asked, "question": question}
-    return await turn.ask(
-        Question(
-            messages=_messages(prompt, values, roles.preamble),
-            entry=lambda: config.model_for(role),
-            parameters=roles.parameters(role),
-            read=lambda message: Reading(read(message, str)),
-            repair=roles.prompt(template.REPAIR, "problem"),
-            shorter=lambda: _shorter(prompt, values, roles.preamble),
-        )
+    asking = Question(
+        messages=_messages(prompt, values, roles.preamble),
+        entry=lambda: config.model_for(role),
+        parameters=roles.parameters(role),
+        read=lambda message: Reading(read(message, str)),
+        repair=roles.prompt(template.REPAIR, "problem"),
+        shorter=lambda: _shorter(prompt, values, roles.preamble),
     )
+    if limit := bindings.recalled_by(role):
+        from swarm_graph.roles.recollection import Recaller, Recollection  # most questions need no memory
+
+        query = f"{question}\n{values['request']}"[:MAX_QUERY]
+        found = await Recaller(run, {}, in_own_loop=True).search(query, limit)
+        turn.notes += filter(None, [found.note])
+        told = roles.prompt(template.RECALL).instructions.substitute()
+        recollection = Recollection(found.passages, found.note, emit)
+        asking = recollection.shown_in(
+            asking, lambda memory: _messages(prompt, values, roles.preamble, memory, told)
+        )
+    return await turn.ask(asking)
 
 
-def _messages(prompt: template.Prompt, values: Mapping[str, str], preamble: str) -> list[BaseMessage]:
-    system, user = prompt.messages({name: text or NONE for name, text in values.items()}, preamble)
+def _messages(
+    prompt: template.Prompt, values: Mapping[str, str], preamble: str, memory: str = "", told: str = ""
+) -> list[BaseMessage]:
+    values = {name: text or NONE for name, text in values.items()}
+    prompt, values = prompt.with_passages(values, memory, NONE)
+    system, user = prompt.messages(values, preamble, told if memory else "")
     return [SystemMessage(system), HumanMessage(user)]
 
 

@@ -14,6 +14,7 @@ from swarm_graph.sessions.trust import GROUPS, SERVERS, foreign_settings, refuse
 from swarm_graph.settings import RepositorySettings
 from swarm_graph.shorthand import SHORTHAND
 from swarm_graph.state import CHANGE
+from swarm_graph.tool_settings import MEMORY_TOOL
 from swarm_graph.tools.names import BUILT_IN_TOOLS, FIND
 from swarm_graph.workflows.pauses import Pause
 
@@ -35,6 +36,11 @@ class ResumeConfig(NamedTuple):
     config: SwarmConfig
     origin: str
     changed: list[str]
+
+    def without_memory(self) -> ResumeConfig:
+        """The same, for a session that from now on neither reads nor writes memory."""
+        changed = [path for path in self.changed if path.partition(".")[0] != "memory"]
+        return self._replace(config=self.config.without_memory(), changed=changed)
 
 
 def resume_config(
@@ -101,7 +107,9 @@ def _configured(
         began_with = Path(session.config_file)
         is_there = session.config_file and began_with.is_file()
         file = began_with if is_there else session.config
-        return _for(session, file, session.config_file, *given, recorded=_recorded_overrides(session))
+        found = _for(session, file, session.config_file, *given, recorded=_recorded_overrides(session))
+        began_without_memory = session.config.get("memory", ...) is None  # with --no-memory
+        return found.without_memory() if began_without_memory else found
     own = config_path(None)
     harmless = _for(session, settings_of_any(session.config), "", *given)
     is_harmless = not foreign_settings(session.config, harmless.config, uses or GROUPS)
@@ -161,9 +169,15 @@ def missing_tools(
     functions = {
         (role, tool): None
         for role, tool, server in called
-        if not server and tool not in (*BUILT_IN_TOOLS, FIND)
+        if not server and tool not in (*BUILT_IN_TOOLS, MEMORY_TOOL, FIND)
     }
     return [pair for pair in functions if pair not in has]
+
+
+def has_recalled(session: Session) -> bool:
+    """Whether the roles of a session recalled from memory when it was recorded; its state tells what."""
+    memory = session.config.get("memory")
+    return isinstance(memory, Mapping) and bool(memory.get("recall"))
 
 
 def roles_to_read(session: Session, *, trusted: bool) -> Roles:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import InputError, ModelError, OverBudget, Stopped
@@ -20,11 +20,14 @@ from swarm_graph.sessions.output import Output
 from swarm_graph.sessions.state_json import state_document
 from swarm_graph.sessions.store import SessionStore
 from swarm_graph.sessions.tracker import SessionTracker
-from swarm_graph.state import SwarmState
+from swarm_graph.state import SwarmState, has_ended
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.opening import Prepared
 from swarm_graph.workflows.pauses import Pause
+
+if TYPE_CHECKING:
+    from swarm_graph.memory.experience import Remembered
 
 OnEvent = Callable[[Event], None]
 
@@ -39,6 +42,7 @@ class SessionRun:
         tracker: The session's state, calls, test runs and tasks.
         pauses: The pauses at which the session waits for a person.
         stopped_by: The limit that stopped the run, in words; empty if none did.
+        remembered: What this run has kept or offered for memory; None if nothing.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class SessionRun:
         self.tracker = SessionTracker("", Roles())
         self.pauses: list[Pause] = []
         self.stopped_by = ""
+        self.remembered: Remembered | None = None
         self._config, self._emit, self._has_rounds = config, emit, True
         self._silent_nodes: list[str] = []
         self._patched: list[str] = []
@@ -106,6 +111,8 @@ class SessionRun:
                     await self._write_change()
             self.pauses = await store.pauses()
             phase = "paused" if self.pauses else self.state["phase"]
+            if has_ended(phase):
+                await self._remember(graph, store)
         except ModelError as error:
             phase = "failed"
             log.info("session %s failed: %s", self.session_id, error)
@@ -125,6 +132,33 @@ class SessionRun:
                 self.tracker.end(phase)
                 self._write_files()
                 self._emit_end(phase)
+
+    async def _remember(self, graph: SwarmGraph, store: SessionStore) -> None:
+        """Keep or offer what the session has verified, as `memory.remember` says. It fails no session."""
+        memory = self._config.memory
+        if memory is None or memory.remember == "off" or graph.store is None:
+            return
+        from swarm_graph.sessions.remembering import remember_session  # most sessions remember nothing
+
+        self.remembered = await remember_session(
+            self.session_id,
+            self.state,
+            self._config,
+            saver=store.saver,
+            store=graph.store,
+            clock=self.options.clock,
+            configured=self._roles_of_configured_models(),
+        )
+        if any(self.remembered):
+            kept, offered, note = self.remembered
+            self._emit_session_event("remembered", kept=len(kept), offered=len(offered), note=note)
+
+    def _roles_of_configured_models(self) -> set[str]:
+        """The roles that asked models of the configuration, not those that a program gave for this run."""
+        given, asked = self.options.model, {str(row["role"]) for row in self.tracker.calls}
+        if given is None:
+            return asked
+        return asked - {*given} if isinstance(given, Mapping) else set()
 
     def _stream(
         self, graph: SwarmGraph, store: SessionStore, prepared: Prepared

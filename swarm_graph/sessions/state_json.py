@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from swarm_graph.events import Event
 from swarm_graph.roles.answered_document import DOCUMENT_FILE
@@ -86,6 +86,7 @@ def state_document(state: SwarmState, tasks: Sequence[Task], roles: Roles, **ses
         **_change(state),
         "findings": state.get("findings", []),
         "context": _context(tasks, records),
+        **{key: value for key, value in cast("Mapping[str, Any]", state).items() if key == "recalled"},
         "pauses": session["pauses"],
         "completed_tasks": [_task_row(task, records.get(task.task_id)) for task in tasks],
         "evidence": [

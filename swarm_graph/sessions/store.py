@@ -122,7 +122,7 @@ class SessionStore:
 
 
 @contextmanager
-def open_store(data_dir: Path, session_id: str, *, checkpointing: bool) -> Iterator[SessionStore]:
+def open_session_store(data_dir: Path, session_id: str, *, checkpointing: bool) -> Iterator[SessionStore]:
     """Open the store of a session.
 
     Args:

@@ -75,6 +75,12 @@ class _Spans:
             case "task_ended" | "task_failed" | "task_stopped" | "tests_ended" if event.node in self._nodes:
                 error = event.data.get("error") if event.kind == "task_failed" else None
                 self._end(self._nodes.pop(event.node), event, error)
+            case "recalled" if event.node in self._nodes:
+                figures = {name: event.data[name] for name in ("passages", "characters")}
+                self._nodes[event.node].add_event("recalled", figures, _nanoseconds(event.time))
+            case "remembered" if self._session:
+                figures = {name: event.data[name] for name in ("kept", "offered")}
+                self._session.add_event("remembered", figures, _nanoseconds(event.time))
             case "call_started":
                 self._begin_call(event)
             case "call_ended" if event.node in self._calls:

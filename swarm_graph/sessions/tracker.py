@@ -13,6 +13,7 @@ from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.sessions.metrics import (
     call_row,
     is_same_test_run,
+    recalled_summary,
     summary,
     swaps,
     test_run_row,
@@ -179,10 +180,12 @@ class SessionTracker:
 
     def metrics(self) -> dict[str, Any]:
         """The figures of the session; see `SwarmCoordinator.get_metrics_summary`."""
+        recalled = cast("Mapping[str, Any]", self.state).get("recalled")
         return {
             "agents": summary(self.calls, self.tools),
             "tests": test_summary(self.test_runs),
             "model_swaps": swaps(self.calls),
+            **({"recalled": recalled_summary(recalled)} if recalled else {}),
         }
 
 

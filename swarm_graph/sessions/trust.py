@@ -31,6 +31,7 @@ _GRAVE = (
     "env",
     "cwd",
     "python",
+    "vector_store",
     "folders",
     "readable",
     "image",
@@ -44,9 +45,10 @@ _GRAVE = (
     "allow",
     "approve",
     "tools",
+    "remember",
 )
-"""The settings that a person must see, the gravest first: programs and what they are given, then servers and
-keys, then files, then what models may do without a person."""
+"""The settings that a person must see, the gravest first: programs and what they are given, code that is
+loaded, then servers and keys, then files, then what models may do, or leave behind, without a person."""
 
 
 CODE = ("roles", "workflows", "code_dir")

@@ -35,6 +35,11 @@ def html_table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return f'<div class="wide">{table}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def folded(title: str, body: str) -> str:
+    """HTML that is hidden below a title until a reader opens it; the title is escaped, the body is not."""
+    return f"<details><summary>{escaped(title)}</summary>{body}</details>"
+
+
 def _cell(value: Any, label: str) -> str:
     if isinstance(value, bool) or value is None:
         return f"<td{LEFT}{label}>{ {True: 'yes', False: 'no', None: '-'}[value] }</td>"

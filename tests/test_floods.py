@@ -92,6 +92,16 @@ def test_settings_that_differ_are_said_in_words() -> None:
     assert settings_in_words([*tools, "approve"]) == (
         "the tools of coder, tester; tool_limits (calls); the MCP servers time, git (env.TZ); approve"
     )
+    memory = [
+        "memory.recall.coder",
+        "memory.recall.tester",
+        "memory.embeddings.url",
+        "memory.embeddings.model",
+    ]
+    assert settings_in_words([*memory, "memory.vector_store.path", "memory.remember"]) == (
+        "what is recalled by coder, tester; the embedding model (url, model); the vector store (path); "
+        "memory (remember)"
+    )
     assert settings_in_words(["what it recorded cannot be read"]) == "what it recorded cannot be read"
 
 

@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 from support import Crew, config
 
 from swarm_graph import NotebookProgress, SwarmCoordinator, SwarmManager, build_graph
+from swarm_graph.events import Event
 
 pytestmark = [
     pytest.mark.usefixtures("jupyter"),
@@ -118,6 +119,19 @@ def test_sessions_and_figures_are_tables_of_text(tmp_path: Path) -> None:
         assert '<td style="text-align: left">rounds</td>' in made._repr_html_()
     assert "Swarm report" in manager.generate_report(tmp_path / "report.txt")._repr_html_()
     assert "<script" not in page
+
+
+def test_a_cell_shows_what_was_recalled_and_remembered_as_text(published: list[dict[str, Any]]) -> None:
+    progress = NotebookProgress()
+    ended = {"workflow": "standard", "phase": "complete", "approved": True}
+    recalled = {"passages": 1, "characters": 9, "sources": ["<b>x</b>[bold].md, p. 1"], "note": ""}
+    progress(Event("recalled", 0.0, "s", "architect", data=recalled))
+    progress(Event("remembered", 0.0, "s", "", data={"kept": 2, "offered": 1, "note": ""}))
+    progress(Event("session_ended", 0.0, "s", "", data=ended))
+    last = published[-1]["data"]["text/html"]
+    assert "architect recalled 1 passage (9 characters): &lt;b&gt;x&lt;/b&gt;[bold].md, p. 1" in last
+    assert "2 kept in memory; 1 offered for memory" in last
+    assert "<b>" not in last
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the kernel's own sockets

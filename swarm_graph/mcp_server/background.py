@@ -62,6 +62,8 @@ class Progress:
             self._note(event, f"{event.node} {'is done' if event.kind in ENDED else 'stopped'}")
         elif event.kind == "tool_started":
             self._note(event, f"{event.node} calls {event.data['tool']}")
+        elif event.kind == "recalled":
+            self._note(event, f"{event.node} recalled {format_count(event.data['passages'], 'passage')}")
 
     def _note(self, event: Event, what: str) -> None:
         self.steps += 1

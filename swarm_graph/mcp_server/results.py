@@ -11,6 +11,7 @@ from urllib.parse import quote
 from swarm_graph.checkpoints.signatures import is_own
 from swarm_graph.errors import InputError, SwarmError
 from swarm_graph.mcp_server.status import Stored, stored_session
+from swarm_graph.reports.recalled_lines import recalled_lines
 from swarm_graph.roles.answered_document import DOCUMENT_FILE
 from swarm_graph.roles.findings import finding_line
 from swarm_graph.sandbox.evidence import evidence_line
@@ -117,6 +118,7 @@ def session_report(stored: Stored, files: list[str]) -> str:
         *_change_lines(state),
         *_section("Request", [shortened(session.request, MAX_REQUEST_CHARACTERS)]),
         *_finding_lines(state),
+        *_section("Recalled from memory", [f"- {line}" for line in recalled_lines(state)]),
         *_section("Files", [f"- {path}" for path in files[:MAX_FILES]]),
         *([f"- … and {len(files) - MAX_FILES} more"] if len(files) > MAX_FILES else []),
     ]

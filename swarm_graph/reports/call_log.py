@@ -12,7 +12,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from swarm_graph.checkpoints.steps import ToolRecord
 from swarm_graph.checkpoints.transcript import Call, Message
+from swarm_graph.reports.recalled_lines import line_of
 from swarm_graph.reports.tool_lines import asked_call, tool_decision, tool_figures, tool_outcome
+from swarm_graph.state import Recalled
 from swarm_graph.text import format_count, local_time
 
 WIDTH = 74
@@ -86,7 +88,14 @@ def call_dict(call: LoggedCall) -> dict[str, Any]:
     return {"kind": "model" if isinstance(call, Call) else "tool", **call.to_dict()}
 
 
-def log_lines(title: str, calls: Iterable[LoggedCall], *, full: bool, running: bool) -> Iterator[Line]:
+def log_lines(
+    title: str,
+    calls: Iterable[LoggedCall],
+    *,
+    full: bool,
+    running: bool,
+    recalled: Iterable[Recalled] = (),
+) -> Iterator[Line]:
     """Yield the calls of a session for people, a block each.
 
     Args:
@@ -94,8 +103,10 @@ def log_lines(title: str, calls: Iterable[LoggedCall], *, full: bool, running: b
         calls: The calls.
         full: Show every text as a whole.
         running: Whether the session runs, so that an open call may still get its answer.
+        recalled: What its tasks have recalled from memory; the first call of each task names the sources.
     """
     yield Line(title)
+    from_memory = {(one["task"], one["iteration"]): line_of(one) for one in recalled}
     seen: set[Message] = set()
     shortened = False
     for call in calls:
@@ -103,7 +114,8 @@ def log_lines(title: str, calls: Iterable[LoggedCall], *, full: bool, running: b
         if isinstance(call, ToolRecord):
             lines = _tool_lines(call, full=full, running=running)
         else:
-            lines = _call_lines(call, seen, full=full, running=running)
+            sources = from_memory.pop((call.task, call.iteration), "")
+            lines = _call_lines(call, seen, sources, full=full, running=running)
         for line in lines:
             shortened = shortened or (line.dim and line.text.endswith((HIDDEN, AS_ABOVE)))
             yield line
@@ -154,13 +166,16 @@ def figures_of(call: Call) -> str:
     return "; ".join(parts)
 
 
-def _call_lines(call: Call, seen: AbstractSet[Message], *, full: bool, running: bool) -> Iterator[Line]:
+def _call_lines(
+    call: Call, seen: AbstractSet[Message], sources: str, *, full: bool, running: bool
+) -> Iterator[Line]:
     yield Line(f"── {place_of(call)}: {outcome_of(call, running=running)}")
     yield from _indented(model_of(call), dim=True)
     yield from _indented(figures_of(call), dim=True)
     if call.parameters and full:
         named = ", ".join(f"{name} {value}" for name, value in call.parameters.items())
         yield from _indented(named, dim=True)
+    yield from _indented(sources)
     for message in call.prompt:
         name = f"prompt ({message.role}, {format_count(len(message.text), 'character')})"
         if message in seen and not full:

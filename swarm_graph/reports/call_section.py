@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 
 from swarm_graph.checkpoints.transcript import Call, Message
-from swarm_graph.html import escaped
+from swarm_graph.html import escaped, folded
 from swarm_graph.reports.call_log import AS_ABOVE, figures_of, model_of, outcome_of, place_of
 from swarm_graph.reports.tool_lines import asked_call
 from swarm_graph.text import format_count
@@ -38,7 +38,7 @@ def calls_section(calls: Iterable[Call], command: str) -> str:
 def _call(call: Call, seen: AbstractSet[Message], command: str) -> str:
     title = f"{place_of(call)}: {outcome_of(call, running=False)}"
     parts = "".join(_parts(call, seen, command))
-    return _folded(title, f"<p>{escaped(model_of(call))}; {escaped(figures_of(call))}</p>{parts}")
+    return folded(title, f"<p>{escaped(model_of(call))}; {escaped(figures_of(call))}</p>{parts}")
 
 
 def _parts(call: Call, seen: AbstractSet[Message], command: str) -> Iterator[str]:
@@ -50,10 +50,10 @@ def _parts(call: Call, seen: AbstractSet[Message], command: str) -> Iterator[str
             for message in call.prompt
         )
         size = format_count(sum(len(message.text) for message in call.prompt), "character")
-        yield _folded(f"prompt, {size}", "".join(messages))
+        yield folded(f"prompt, {size}", "".join(messages))
     if call.thoughts:
         size = format_count(len(call.thoughts), "character")
-        yield _folded(f"thoughts, {size}", _text(call.thoughts, command))
+        yield folded(f"thoughts, {size}", _text(call.thoughts, command))
     if call.answer:
         yield f"<p>answer</p>{_text(call.answer, command)}"
     for tool in call.tool_calls:
@@ -61,10 +61,6 @@ def _parts(call: Call, seen: AbstractSet[Message], command: str) -> Iterator[str
     for name, text in (("problem", call.problem), ("note", call.note), ("error", call.error)):
         yield f"<p>{name}: {escaped(text)}</p>" if text else ""
     yield f"<p>{escaped(call.missing)}</p>" if call.missing else ""
-
-
-def _folded(title: str, body: str) -> str:
-    return f"<details><summary>{escaped(title)}</summary>{body}</details>"
 
 
 def _text(text: str, command: str) -> str:

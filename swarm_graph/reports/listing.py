@@ -9,6 +9,7 @@ from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import changed_settings, settings_in_words
+from swarm_graph.reports.recalled_lines import recalled_lines
 from swarm_graph.roles.findings import findings_text
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import evidence_line
@@ -107,7 +108,7 @@ def session_account(
     Args:
         catalogue: The catalogue.
         session: The session.
-        state: Its last state, which says what it did to a repository.
+        state: Its last state, which says what it did to a repository, and what it has recalled from memory.
         pauses: Where it waits for a person.
     """
     state = state or {}
@@ -128,6 +129,7 @@ def session_account(
         "tool_calls": tools,
         "test_runs": catalogue.test_runs(session.session),
         **({"repository": state["repo"], "commits": made_commits(state)} if state.get("repo") else {}),
+        **({"recalled": state["recalled"]} if state.get("recalled") else {}),
     }
 
 
@@ -146,7 +148,9 @@ def session_account_text(account: Mapping[str, Any]) -> str:
     lines += [f"Files in {account['output']}"] if account["output"] else []
     lines += ["", "Runs:", *map(_run_line, account["runs"])]
     tables = (_task_table(account), _call_table(account), _tool_table(account), _test_run_table(account))
-    return "\n".join(["\n".join(lines) + "\n", *filter(None, tables)])
+    recalled = [f"  {line}\n" for line in recalled_lines(account)]
+    memory = "".join(["Recalled from memory:\n", *recalled]) if recalled else ""
+    return "\n".join(["\n".join(lines) + "\n", *filter(None, [*tables, memory])])
 
 
 def _repository_line(account: Mapping[str, Any]) -> list[str]:
@@ -270,7 +274,7 @@ def history_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def state_text(state: SwarmState, roles: Roles) -> str:
-    """A session's state as text: request, notes, files, reviews, open findings."""
+    """A session's state as text: request, notes, files, reviews, open findings, what it recalled."""
     sections = [
         ("Request", state.get("request", "")),
         ("", notes_text(state, roles)),
@@ -279,6 +283,7 @@ def state_text(state: SwarmState, roles: Roles) -> str:
         ("Documentation", files_text(state.get("documentation"))),
         ("Reviews", reviews_text(state)),
         ("Open findings", findings_text(state.get("findings", []))),
+        ("Recalled from memory", "\n".join(recalled_lines(state))),
     ]
     return "\n".join(f"# {title}\n\n{text.rstrip()}\n" if title else text for title, text in sections if text)
 

@@ -16,6 +16,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from swarm_graph.events import Event
+from swarm_graph.reports.recalled_lines import line_of_event
 from swarm_graph.reports.running_node import RunningNode
 from swarm_graph.reports.session_progress import TaskProgress, WorkflowProgress
 from swarm_graph.sandbox.evidence import evidence_line, make_evidence
@@ -87,6 +88,8 @@ class SessionView:
                 return _verdict_line(event)
             case "committed":
                 return _commit_line(event)
+            case "recalled" if self._has_room_for_lines:
+                return Text(f"  {printable(event.node)} {line_of_event(event.data)}")
         return None
 
     def _start_session(self, event: Event) -> None:
@@ -99,6 +102,11 @@ class SessionView:
                 earlier_s=event.data["seconds_before"],
             )
 
+    @property
+    def _has_room_for_lines(self) -> bool:
+        """Whether each task may have lines of its own."""
+        return self._task_progress is None or self._task_progress.tasks <= MAX_TASK_LINES
+
     def _end_tests(self, event: Event) -> Text:
         self._running.pop(event.node, None)
         evidence = make_evidence(**{"failures": [], **event.data})
@@ -109,7 +117,7 @@ class SessionView:
         node = self._running.pop(event.node, None)
         if self._task_progress and event.kind != "task_stopped":
             self._task_progress.count("kept" if event.data.get("kept") else event.kind)
-            if self._task_progress.tasks > MAX_TASK_LINES and event.kind == "task_ended":
+            if not self._has_room_for_lines and event.kind == "task_ended":
                 return None
         if node is None:
             return None

@@ -28,12 +28,12 @@ from swarm_graph.sessions.ids import database_path
 from swarm_graph.sessions.output import write_file
 from swarm_graph.sessions.removal import remove_belongings
 from swarm_graph.sessions.resume import config_to_read, roles_to_read
-from swarm_graph.state import DATA_DIR, OUTPUT_DIR, OwnWorkflow, SwarmState
+from swarm_graph.state import DATA_DIR, OUTPUT_DIR, SwarmState
 from swarm_graph.tasks.dry_run import MAX_DRAWN_TASKS
 from swarm_graph.tasks.results import csv_table, custom_tasks, json_lines, parquet_table
 from swarm_graph.tasks.spec import TaskSpec
 from swarm_graph.text import printable
-from swarm_graph.workflows.build import build_graph
+from swarm_graph.workflows.build import new_builder
 from swarm_graph.workflows.drawing import tasks_svg
 
 EXPORT_FORMATS: dict[str, Callable[[Sequence[Mapping[str, Any]]], str | bytes]] = {
@@ -211,7 +211,7 @@ def _drawing(session: Session, state: SwarmState, trusted: bool) -> str:
         return f"<p>{len(tasks)} tasks are too many for a drawing.</p>"
     try:
         config = config_to_read(session, trusted=trusted)
-        graph = None if tasks else build_graph(OwnWorkflow(session.workflow), config=config)
+        graph = None if tasks else new_builder(session.workflow, config).build(session.workflow)
     except ConfigError as error:  # its folder of prompts may be gone by now
         return f"<p>No drawing: {escaped(str(error))}</p>"
     return graph.svg() if graph else tasks_svg(tasks, "The task graph")

@@ -14,6 +14,7 @@ from rich.text import Text
 from swarm_graph.errors import InputError
 from swarm_graph.events import Event, parse_event
 from swarm_graph.reports.live import SessionView
+from swarm_graph.reports.recalled_lines import remembered_line
 from swarm_graph.state import has_ended
 
 UPDATE_INTERVAL_S = 0.2
@@ -91,7 +92,9 @@ class NotebookProgress:
 
 
 def _ending_line(event: Event) -> Text | None:
-    """How a run of a session ended, as a line; None for another event."""
+    """How a run of a session ended, or what it has kept in memory, as a line; None for another event."""
+    if event.kind == "remembered":
+        return Text(f"  {remembered_line(event.data)}")
     if event.kind != "session_ended":
         return None
     phase, verdict = event.data["phase"], ""

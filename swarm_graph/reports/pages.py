@@ -13,6 +13,7 @@ from swarm_graph.reports.analysis import Analysis
 from swarm_graph.reports.call_section import calls_section
 from swarm_graph.reports.charts import timeline, token_bars
 from swarm_graph.reports.overview import WORKFLOW_HEADS, Overview
+from swarm_graph.reports.recalled_lines import recalled_section
 from swarm_graph.reports.tool_lines import tools_table
 from swarm_graph.roles.answered_document import DOCUMENT_FILE
 from swarm_graph.roles.findings import SEVERITIES, finding_line, judge
@@ -71,7 +72,7 @@ def session_page(
     diff: str = "",
     tools: Sequence[ToolRecord] = (),
 ) -> str:
-    """The page of one session: figures, timeline, tokens by role, findings by round, graph, calls.
+    """The page of one session: figures, timeline, tokens by role, findings, graph, calls, what it recalled.
 
     Args:
         analyzed: The session's figures.
@@ -106,6 +107,7 @@ def session_page(
         "<h2>Calls</h2>",
         calls_section(transcript, log),
         *(["<h2>Calls of tools</h2>", tools_table(tools, log)] if tools else []),
+        recalled_section(state),
     ]
     return _page(f"Session {analyzed.session}", parts)
 

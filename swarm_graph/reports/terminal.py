@@ -11,6 +11,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Any, cast
 
 from swarm_graph.config import config_path
+from swarm_graph.reports.recalled_lines import recalled_in_short
 from swarm_graph.roles.answered_document import DOCUMENT_FILE
 from swarm_graph.roles.approval import TOOL
 from swarm_graph.roles.file_blocks import fenced
@@ -53,7 +54,7 @@ STATUS_ORDER = ("completed", "failed", "skipped", "running", "pending")
 
 
 def session_text(coordinator: SwarmCoordinator, program: str) -> str:
-    """The summary: document, outcome, tests, pauses, open findings, files, figures, the next step.
+    """The summary: document, outcome, tests, pauses, findings, what was recalled, files, figures, next step.
 
     Args:
         coordinator: It has begun or resumed a session.
@@ -72,6 +73,7 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
         *_finding_lines(coordinator),
         *_not_shown_lines(coordinator),
         *_change_lines(coordinator, program),
+        *recalled_in_short(coordinator.state),
         *_unreadable_lines(coordinator, program),
         *_file_lines(coordinator),
         _figures_line(coordinator),

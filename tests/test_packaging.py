@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import swarm_graph
+from swarm_graph.memory_settings import VECTOR_STORES
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -132,6 +133,27 @@ def test_no_installation_brings_the_weights_of_the_tests(weights: str) -> None:
     name = pin.split("==")[0]
     for lock in {*LOCKS, "pyproject.toml"} - {weights}:
         assert name not in (ROOT / lock).read_text(encoding="utf-8"), lock
+
+
+def test_vector_stores_have_a_lock_of_their_own_with_the_same_versions() -> None:
+    """Chroma alone takes 400 MB; the environment of the tests must not get them."""
+    ours = dict(pin.split("==") for pin in pins("requirements-dev.txt"))
+    theirs = dict(pin.split("==") for pin in pins("requirements-vector-stores.txt"))
+    assert {name: ours[name] for name in theirs if name in ours} == {
+        name: version for name, version in theirs.items() if name in ours
+    }
+    for extra in VECTOR_STORES.values():
+        needed = {
+            re.split(r"[><=]", requirement)[0] for requirement in PROJECT["optional-dependencies"][extra]
+        }
+        assert needed <= {*theirs}
+        assert not needed & {*ours}
+
+
+def test_a_lock_is_made_with_every_extra() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    extras = re.findall(r"^(?:TESTED_EXTRAS|VECTOR_STORES) = (.*)$", makefile, re.MULTILINE)
+    assert sorted(" ".join(extras).split()) == sorted(PROJECT["optional-dependencies"])
 
 
 def test_runtime_lock_holds_every_dependency() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -48,8 +49,13 @@ def test_the_install_script_is_a_shell_script_that_uses_no_index(wheelhouse: Mod
     assert "--require-hashes" in wheelhouse.INSTALL
 
 
-def test_our_wheel_is_pinned_with_its_hash(wheelhouse: ModuleType, tmp_path: Path) -> None:
+def test_our_wheel_is_built_anew_and_pinned_with_its_hash(wheelhouse: ModuleType, tmp_path: Path) -> None:
+    removed = ROOT / "build/lib/swarm_graph/removed.py"
+    removed.parent.mkdir(parents=True, exist_ok=True)
+    removed.touch()
     wheel = wheelhouse._own_wheel(tmp_path)
+    removed.unlink()
+    assert "swarm_graph/removed.py" not in zipfile.ZipFile(wheel).namelist()
     assert re.fullmatch(r"swarm_graph==\S+ --hash=sha256:[0-9a-f]{64}\n", wheelhouse._pin(wheel))
 
 

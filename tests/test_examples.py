@@ -25,3 +25,13 @@ def test_a_role_calls_tools_of_the_program_and_a_person_approves_one(tmp_path: P
             "waits: open_work_order {'tag': 'FALL-103', 'text': 'Check the trip at 12.5 m3/h.'}",
             "P_101A_LOW_FLOW = 12.5  # m3/h, FALL-103, work order 4711",
         ]
+
+
+def test_a_role_reads_the_procedure_that_fits_its_task_and_names_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", str(FOLDER / "memory.py")]
+    for _ in range(2):  # the second run finds the memory of the first
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        lines = done.stdout.splitlines()
+        assert lines[0].startswith("found: OP-110.md, section")
+        assert "A gas test is void after twenty minutes (OP-110.md, section" in done.stdout
+        assert sum(line.startswith("architect read: ") for line in lines) == 3

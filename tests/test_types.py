@@ -11,10 +11,18 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from swarm_graph.state import WORKFLOWS, ChangeState, SwarmResult, SwarmState, WorkflowName, empty_state
+from swarm_graph.state import (
+    WORKFLOWS,
+    ChangeState,
+    MemoryState,
+    SwarmResult,
+    SwarmState,
+    WorkflowName,
+    empty_state,
+)
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("first-hour", "langgraph")
+PAGES = ("first-hour", "langgraph", "memory")
 WRONG = """
 from swarm_graph import OwnWorkflow, SwarmCoordinator, build_graph
 
@@ -67,6 +75,6 @@ def test_pyright_finds_the_errors_and_no_other(programs: Path) -> None:
 def test_the_types_say_what_is_there() -> None:
     result, state = get_type_hints(SwarmResult), get_type_hints(SwarmState)
     assert result.pop("__interrupt__")
-    assert result == get_type_hints(ChangeState)
+    assert result == get_type_hints(ChangeState) | get_type_hints(MemoryState)
     assert [*empty_state()] == [*state]
     assert get_args(WorkflowName) == (*WORKFLOWS,)

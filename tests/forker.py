@@ -89,6 +89,7 @@ def work(job: dict[str, Any], status: int, *streams: int) -> None:
         os.close(stream)
     if job["new_session"] and os.isatty(0):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # a terminal of its own: Ctrl-C, Ctrl-Z, resizing, hanging up
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test` ignores it
     sys.stdin, sys.stdout, sys.stderr = (
         open(number, encoding=encoding, errors=errors, mode=mode, buffering=buffering, closefd=False)  # noqa: SIM115
         for number, mode, buffering, encoding, errors in STREAMS

@@ -282,7 +282,7 @@ def test_a_pause_is_left_and_taken_up_again(tmp_path: Path) -> None:
 
 
 def slow_coder(folder: Path) -> None:
-    entry = {"model": "s", "api_type": "simulated", "simulation": {"first_token_s": 600}}
+    entry = {"model": "s", "api_type": "simulated", "simulation": {"first_token_s": 60}}
     models = {"single_model": SIMULATED["model_config"]["single_model"], "multi_model": {"coder": entry}}
     write_config(folder, model_config={"mode": "multi", **models}, workflow={"grace_period": 0.1})
 
@@ -302,7 +302,7 @@ def test_a_closed_terminal_leaves_a_session_that_can_be_resumed(tmp_path: Path) 
         while not [*tmp_path.glob("swarm-output/*/notes.md")]:
             time.sleep(0.01)
         terminal.close()
-        assert terminal.process.wait() in (-signal.SIGHUP, 129, 1)
+        assert terminal.process.wait() == -signal.SIGHUP
     write_config(tmp_path)
     assert find_session(tmp_path / ".swarm", None).phase in ("running", "cancelled", "failed")
     done = warm.run("resume", "--json", cwd=tmp_path)

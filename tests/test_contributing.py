@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import test_architecture
+from servers.canned_embeddings import CannedEmbeddings
 from servers.counting_proxy import CountingProxy
 from servers.llama import Llama
 
@@ -74,6 +75,8 @@ def run(folder: Path, code: str) -> Any:
         "Add a kind of document",
         "Add a test command",
         "Add a built-in tool",
+        "Add a family of embedding models",
+        "Add a vector store",
     ],
 )
 def test_a_recipe_is_short(title: str) -> None:
@@ -187,6 +190,27 @@ print(json.dumps([
 ]))
 """
     assert run(copy, code) == [True, "1,500 lines\n"]
+
+
+def test_a_family_of_embedding_models_and_a_vector_store_are_added(copy: Path) -> None:
+    apply("Add a family of embedding models", copy)
+    apply("Add a vector store", copy)
+    with CannedEmbeddings() as server:
+        memory = {
+            "embeddings": server.settings(model="gte-Qwen2-1.5B-instruct"),
+            "vector_store": {"class": "langchain_core.vectorstores.InMemoryVectorStore"},
+        }
+        code = f"""
+from swarm_graph import open_store
+with open_store("swarm.db", memory={memory!r}) as store:
+    for key, text in {{"pump": "the shaft turns backwards", "valve": "it opens slowly"}}.items():
+        store.put(("plant",), key, {{"text": text}}, index=["text"])
+    print(json.dumps([[item.key for item in store.search((), query="backwards")], store.problem]))
+"""
+        assert run(copy, code) == [["pump", "valve"], ""]
+    *passages, question = [text for texts in server.asked for text in texts]
+    assert passages == ["the shaft turns backwards", "it opens slowly"]
+    assert question.startswith("Instruct: ")
 
 
 def test_the_map_is_that_of_the_house() -> None:

@@ -40,6 +40,22 @@ def litter(folder: Path) -> list[str]:
     return [str(path) for name in ("*.lock", ".swarm*") for path in (folder / ".git").rglob(name)]
 
 
+def test_a_worktree_that_git_was_killed_in_making_is_removed(tmp_path: Path) -> None:
+    """Git first writes a HEAD of zeros."""
+    folder = make_repository(tmp_path / "project", {"a.py": "x = 0\n"})
+    repo, tree = repository_of(folder), tmp_path / "data/worktrees/s"
+    rounds(repo, tree)
+    subprocess.run(["git", "-C", folder, "update-ref", "-d", f"refs/heads/{repo['branch']}"], check=True)
+    (folder / ".git/worktrees/s/HEAD").write_text(f"{'0' * 40}\n")
+    (note,) = remove_worktree(repo, "s", tree)
+    assert "somebody changed it" in note  # there are files in it
+    for path in tree.iterdir():
+        if path.name != ".git":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert remove_worktree(repo, "s", tree) == []
+    assert not tree.exists()
+
+
 def test_a_session_that_is_killed_again_and_again_makes_the_same_commits(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {f"src/{name}.py": "x = 0\n" * 50 for name in "abcdefghijklm"}
     folder = make_repository(tmp_path / "project", {**files, "gone.md": "# Gone\n"})

@@ -162,8 +162,11 @@ def remove_worktree(repo: Repository, session: str, folder: Path) -> list[str]:
 def _changed_by_hand(git: Git, entry: Path, folder: Path, tip: str) -> list[str]:
     """The files of a worktree that differ from its last commit, and those that git does not know.
 
-    Without the branch, which somebody has deleted, the worktree's index stands for the last commit.
+    Without the branch, which somebody has deleted, the worktree's index stands for the last commit. Where git
+    was killed while it made the worktree, its HEAD is all zeros, and nothing is checked out.
     """
+    if not _read(entry / "HEAD").strip("0"):
+        return [path.name for path in folder.iterdir() if path.name != ".git"]
     lines = _status(git, {"GIT_DIR": str(entry), "GIT_WORK_TREE": str(folder)})
     return [line[3:] for line in lines if tip or line[1] != " "]
 

@@ -215,6 +215,12 @@ def _unindex(cursor: sqlite3.Cursor, row: int, scope: str, text: str) -> None:
     )
 
 
+def version_of_memory(cursor: sqlite3.Cursor) -> int:
+    """How many transactions have changed memory; 0 if none has."""
+    found = cursor.execute("SELECT version FROM memory_version").fetchone()
+    return int(found[0]) if found else 0
+
+
 def bump_version(cursor: sqlite3.Cursor) -> None:
     """Tell other processes that memory has changed."""
     cursor.execute(

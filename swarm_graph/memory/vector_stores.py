@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from swarm_graph.checkpoints.database import MEMORY, Database
+from swarm_graph.checkpoints.memory_tables import version_of_memory
 from swarm_graph.errors import ConfigError, EmbeddingError, SwarmError, VectorStoreError
 from swarm_graph.memory.langchain_stores import (
     COLLECTIONS,
@@ -241,19 +242,14 @@ class LangChainVectors:
 
     def _version(self) -> int:
         with self._database.view() as cursor:
-            found = cursor.execute("SELECT version FROM memory_version").fetchone()
-        return int(found[0]) if found else 0
+            return version_of_memory(cursor)
 
     def _size(self) -> int:
         """How many numbers our vectors of this model have; 0 if there are none."""
         with self._database.view() as cursor:
             if not self._database.has_memory:
                 return 0
-            found = cursor.execute(
-                "SELECT length(vector) / 2 FROM memory_vectors WHERE model = ? LIMIT 1",
-                (self._embedder.name,),
-            ).fetchone()
-        return int(found[0]) if found else 0
+            return (self._own.stored_size(cursor) or 0) // 2
 
     def _difference(self, collection: Collection, held: set[str], seen: int, size: int) -> Difference:
         """What the collection lacks, and what it has too much.

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from swarm_graph.checkpoints.database import Database
-from swarm_graph.checkpoints.memory_tables import bump_version, digest_of
+from swarm_graph.checkpoints.memory_tables import bump_version, digest_of, version_of_memory
 from swarm_graph.errors import ConfigError, EmbeddingError
 from swarm_graph.memory.meaning import Progress, tell
 from swarm_graph.models.embeddings import Embedder, texts_refused
@@ -185,13 +185,13 @@ class OwnVectors:
 
     def _write(self, rows: Sequence[tuple[str, bytes, bytes]]) -> None:
         with self._database.transaction() as cursor:
-            size, stored = len(rows[0][2]), self._stored_size(cursor)
+            size, stored = len(rows[0][2]), self.stored_size(cursor)
             if stored not in (None, size):
                 raise self._other_model(size // 2, stored // 2)
             cursor.executemany("INSERT OR REPLACE INTO memory_vectors VALUES (?, ?, ?)", rows)
             bump_version(cursor)
 
-    def _stored_size(self, cursor: sqlite3.Cursor) -> int | None:
+    def stored_size(self, cursor: sqlite3.Cursor) -> int | None:
         """The bytes of a vector of this model; None if there is none."""
         found = cursor.execute(
             "SELECT length(vector) FROM memory_vectors WHERE model = ? LIMIT 1", (self._embedder.name,)
@@ -208,7 +208,7 @@ class OwnVectors:
         """Remove the vectors that no text has, and those of another model with the same name."""
         with self._database.transaction() as cursor:
             cursor.execute("DELETE FROM memory_vectors WHERE digest NOT IN (SELECT digest FROM memory_texts)")
-            if self._stored_size(cursor) not in (None, 2 * dimensions):
+            if self.stored_size(cursor) not in (None, 2 * dimensions):
                 cursor.execute("DELETE FROM memory_vectors WHERE model = ?", (self._embedder.name,))
             bump_version(cursor)
 
@@ -255,8 +255,7 @@ class OwnVectors:
 
     def _version(self, cursor: sqlite3.Cursor) -> tuple[int, int]:
         """How many transactions were undone, and the version of memory."""
-        found = cursor.execute("SELECT version FROM memory_version").fetchone()
-        return self._database.rollbacks, found[0] if found else 0
+        return self._database.rollbacks, version_of_memory(cursor)
 
     def _read_anew(self) -> Matrix:
         self._forget()

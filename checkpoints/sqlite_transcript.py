@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
@@ -19,6 +19,7 @@ from swarm_graph.checkpoints.transcript import (
     NO_TEXTS,
     Call,
     Message,
+    StoredEvent,
     Texts,
     ToolKey,
     ToolTexts,
@@ -141,6 +142,39 @@ class SqliteTranscript:
         for _, call, figures in sorted(rows, key=lambda row: _number(row[0])):
             # Events belong to one call: a changed file could make every call read all of them.
             yield self._call(figures, by_call.pop(call, []) if call else [], text_of)
+
+    def events(
+        self,
+        after: int = 0,
+        *,
+        session_id: str | None = None,
+        kinds: Sequence[str] = (),
+        limit: int = 1000,
+    ) -> list[StoredEvent]:
+        where, values = ["id > ?"], list[Any]([after])
+        if session_id is not None:
+            where.append("session = ?")
+            values.append(session_id)
+        if kinds:
+            where.append(f"kind IN ({', '.join('?' * len(kinds))})")
+            values += kinds
+        columns = "id, kind, time, session, node, role, task, iteration, data, call"
+        query = f"SELECT {columns} FROM events WHERE {' AND '.join(where)} ORDER BY id LIMIT ?"
+        with self._database.view() as cursor:
+            rows = cursor.execute(query, (*values, limit)).fetchall()
+        stored: list[StoredEvent] = []
+        for number, kind, time, session, node, role, task, iteration, data, call in rows:
+            with suppress(_Damaged):
+                said = _object(_object(_unpacked(data)).get("data"))
+                event = Event(kind, time, session, node, role, task, iteration, said)
+                stored.append(StoredEvent(number, event, call))
+        return stored
+
+    def latest(self, session_id: str | None = None) -> int:
+        where, values = ("", ()) if session_id is None else ("WHERE session = ?", (session_id,))
+        with self._database.view() as cursor:
+            (number,) = cursor.execute(f"SELECT max(id) FROM events {where}", values).fetchone()
+        return number or 0
 
     def tool_texts(self, session_id: str) -> dict[ToolKey, ToolTexts]:
         """See `transcript.Transcript`. Reading stops where a changed file holds more than a prompt may."""

@@ -75,6 +75,20 @@ class ToolTexts(NamedTuple):
     missing: str = ""
 
 
+class StoredEvent(NamedTuple):
+    """An event of the database.
+
+    Attributes:
+        id: Its number; it grows with every event of the database.
+        event: The event.
+        call: The id of the event that began its model call; None for other events, and for that one.
+    """
+
+    id: int
+    event: Event
+    call: int | None = None
+
+
 @dataclass(frozen=True)
 class Call:
     """One attempt of a model call: its figures, and what was said.
@@ -187,6 +201,26 @@ class Transcript(Protocol):
             session_id: The session.
             matching: The values that `role`, `node` or `task` must have.
         """
+
+    def events(
+        self,
+        after: int = 0,
+        *,
+        session_id: str | None = None,
+        kinds: Sequence[str] = (),
+        limit: int = 1000,
+    ) -> list[StoredEvent]:
+        """The events after one, in order, without their texts; what was damaged or changed is left out.
+
+        Args:
+            after: The id of the last event that is known.
+            session_id: Only events of this session; None for those of all sessions.
+            kinds: Only events of these kinds; empty for all.
+            limit: How many, at most.
+        """
+
+    def latest(self, session_id: str | None = None) -> int:
+        """The id of the latest event, of a session or of all; 0 if there is none."""
 
     def tool_texts(self, session_id: str) -> dict[ToolKey, ToolTexts]:
         """The arguments and results of the calls of tools of a session."""

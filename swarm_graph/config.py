@@ -52,6 +52,7 @@ from swarm_graph.settings import (
     RepositorySettings,
     SessionLimits,
     Settings,
+    UiSettings,
     WorkflowSettings,
     absolute_file,
     validated_url,
@@ -95,6 +96,7 @@ class SwarmConfig(Settings):
     execution: Execution = Execution()
     documents: DocumentSettings = DocumentSettings()
     features: Features = Features()
+    ui: UiSettings = UiSettings()
     repo: RepositorySettings | None = Field(
         None, description="The git repository that sessions change or review; default: none."
     )

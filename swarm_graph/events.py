@@ -15,6 +15,7 @@ VERSION = 1
 Kind = Literal[
     "session_started",
     "session_ended",
+    "pause_answered",
     "graph_started",
     "task_started",
     "part_started",
@@ -59,6 +60,9 @@ class Event:
               done (nodes that earlier runs finished in the present round)
             - session_ended: workflow, phase, approved, findings (number of open ones), output, pauses (where
               it waits for a person)
+            - pause_answered, when a person has decided at a pause: pause (its id), place (as in
+              `before coder`), decision (approved, session, edited, rejected), remark, by (who decided, and
+              where)
             - graph_started, only in custom sessions: tasks (number), done (number)
             - task_started: task_type
             - part_started, only if the files of a task are split: parts (number), part (from 1; 0 when the

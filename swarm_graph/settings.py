@@ -472,6 +472,14 @@ class Features(Settings):
         return validated_url(url, "http://127.0.0.1:4318/v1/traces") or None if url else None
 
 
+class UiSettings(Settings):
+    """What the page (`swarm-graph ui`) can show of a session."""
+
+    events: bool = Field(
+        True, description="Keep the events of a run in the database, so that a page can follow it live."
+    )
+
+
 class RepositorySettings(Settings):
     """The git repository that a session changes or reviews; it makes `workflow.kind` change."""
 
@@ -517,6 +525,7 @@ SETTINGS_OF_ANY_SESSION = (
     "limits.seconds",
     "features.execute_tests",
     "features.keep_prompts",
+    "ui.events",
 )
 """The settings that a session takes from its database, whoever wrote it: its graph's shape and its limits.
 

@@ -14,6 +14,7 @@ ROOMS = (
     "hall",
     "prompts",
     "checkpoints",
+    "serving",
     "models",
     "inputs",
     "repository",
@@ -29,6 +30,7 @@ ROOMS = (
     "reports",
     "mcp_server",
     "setup",
+    "web",
     "cli",
 )
 """The ground floor first. The hall is what stands in swarm_graph/ itself."""

@@ -34,11 +34,10 @@ from support import SIMULATED, write_config
 
 from swarm_graph.config import load_config
 from swarm_graph.errors import ConfigError
-from swarm_graph.mcp_server.background import BackgroundSessions
-from swarm_graph.mcp_server.client_token import own_token, token_file
 from swarm_graph.mcp_server.server import new_server
 from swarm_graph.mcp_server.settings import MAX_MESSAGE_BYTES, ServerSettings
-from swarm_graph.sessions.coordinator import SwarmCoordinator
+from swarm_graph.serving.client_token import own_token, token_file
+from swarm_graph.sessions.background import BackgroundSessions
 from swarm_graph.state import OUTPUT_DIR
 
 LOOKING = {"wait", "status", "result", "sessions"}
@@ -537,12 +536,7 @@ def in_process(place: Path, config: dict[str, Any] | None = None, **settings: An
         **settings,
     )
 
-    def new_coordinator(on_event: Any, diff: str) -> SwarmCoordinator:
-        return SwarmCoordinator(
-            given.config_of(diff), data_dir=given.data_dir, output_dir=given.output_dir, on_event=on_event
-        )
-
-    return new_server(given, BackgroundSessions(new_coordinator, 4, print))
+    return new_server(given, BackgroundSessions(4, print))
 
 
 WRONG_CALLS: list[tuple[str, dict[str, Any], str]] = [

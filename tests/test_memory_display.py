@@ -17,7 +17,6 @@ from test_tool_figures import STARTED, event, shown
 from swarm_graph import SwarmCoordinator, SwarmManager
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.events import event_line
-from swarm_graph.mcp_server.background import Progress
 from swarm_graph.mcp_server.results import report_of
 from swarm_graph.memory.namespaces import KNOWLEDGE
 from swarm_graph.memory.passage import Passage
@@ -25,6 +24,7 @@ from swarm_graph.memory.store import open_store
 from swarm_graph.reports.recalled_lines import MAX_FOLDED, MAX_LINES, recalled_lines, recalled_section
 from swarm_graph.reports.terminal import session_text
 from swarm_graph.roles.registry import Roles
+from swarm_graph.sessions.background import Progress
 from swarm_graph.sessions.logs import event_text
 from swarm_graph.sessions.tracing import _Spans
 from swarm_graph.sessions.tracker import SessionTracker

@@ -18,6 +18,7 @@ from swarm_graph.memory_settings import VECTOR_STORES
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ROOMS = (
+    "serving",
     "models",
     "inputs",
     "repository",
@@ -31,6 +32,7 @@ ROOMS = (
     "reports",
     "mcp_server",
     "setup",
+    "web",
     "cli",
 )
 HOMES = {

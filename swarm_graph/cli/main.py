@@ -29,6 +29,7 @@ from swarm_graph.cli.run import WORKFLOW_HELP, resume, run
 from swarm_graph.cli.sessions import sessions
 from swarm_graph.cli.setup import doctor, init
 from swarm_graph.cli.tools import tools
+from swarm_graph.cli.ui import ui
 from swarm_graph.cli.verify import verify
 from swarm_graph.errors import InputError, NoModel, SwarmError
 
@@ -131,6 +132,7 @@ for command in (
     log,
     verify,
     tools,
+    ui,
     memory,
     mcp,
     init,

@@ -136,8 +136,9 @@ def mcp(
     access = _Access(workflows, folder, max_sessions, allow_answers, read_only, output_dir)
     settings = _settings(options, access)
     try:
-        from swarm_graph.mcp_server.http_transport import listen, url_of
+        from swarm_graph.mcp_server.http_transport import url_of
         from swarm_graph.mcp_server.server import serve
+        from swarm_graph.serving.listen import listen
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in OF_THE_EXTRA:
             raise
@@ -182,7 +183,7 @@ def _settings(options: SessionOptions, access: _Access) -> ServerSettings:
 
 def _token(variable: str | None) -> str:
     """The token of clients; a line says where it is, never what it is."""
-    from swarm_graph.mcp_server.client_token import own_token, token_file, token_of_variable
+    from swarm_graph.serving.client_token import own_token, token_file, token_of_variable
 
     if variable:
         return token_of_variable(variable)

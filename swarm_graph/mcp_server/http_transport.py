@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import secrets
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from mcp.server import Server
+from mcp.server import Server as McpServer
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from swarm_graph.errors import InputError
 from swarm_graph.mcp_server.settings import MAX_MESSAGE_BYTES
+from swarm_graph.serving.listen import authority_of
+from swarm_graph.serving.server import Server
 
 PATH = "/mcp"
 MAX_CONNECTIONS = 64
@@ -57,59 +55,12 @@ class Guard:
         return PlainTextResponse("a token is needed\n", 401, {"WWW-Authenticate": "Bearer"})
 
 
-class _Server(uvicorn.Server):
-    """Without uvicorn's own handlers of signals."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the caller, who stops the sessions first."""
-        yield
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on the loopback interface.
-
-    Args:
-        host: A loopback address, or localhost.
-        port: The port; 0 for any free one.
-
-    Raises:
-        InputError: The address is not one of this machine alone, or the port is taken.
-    """
-    try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-    except ValueError:
-        address = None
-    if address is None or not address.is_loopback:
-        raise InputError(
-            f"--host {host!r} is not of this machine alone; the server listens on 127.0.0.1 or ::1 only "
-            "(from elsewhere: ssh -L)"
-        )
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((str(address), port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        raise InputError(
-            f"cannot listen on {address} port {port}: {error.strerror}; name another --port"
-        ) from error
-    return listener
-
-
 def url_of(listener: socket.socket) -> str:
     """The URL of the server on a socket."""
-    return f"http://{_authority(listener)}{PATH}"
+    return f"http://{authority_of(listener)}{PATH}"
 
 
-def _authority(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-async def serve_http(server: Server[Any], listener: socket.socket, token: str) -> None:
+async def serve_http(server: McpServer[Any], listener: socket.socket, token: str) -> None:
     """Serve clients until this is cancelled.
 
     Args:
@@ -118,7 +69,7 @@ async def serve_http(server: Server[Any], listener: socket.socket, token: str) -
         token: What clients must present.
     """
     port = listener.getsockname()[1]
-    hosts = dict.fromkeys((_authority(listener), f"localhost:{port}"))
+    hosts = dict.fromkeys((authority_of(listener), f"localhost:{port}"))
     security = TransportSecuritySettings(allowed_hosts=[*hosts], allowed_origins=[])
     app = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -139,7 +90,7 @@ async def serve_http(server: Server[Any], listener: socket.socket, token: str) -
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=1,
     )
-    web = _Server(config)
+    web = Server(config)
     serving = asyncio.ensure_future(web.serve(sockets=[listener]))
     try:
         await asyncio.shield(serving)

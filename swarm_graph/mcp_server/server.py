@@ -21,14 +21,12 @@ from mcp.shared.exceptions import MCPError
 from swarm_graph import __version__
 from swarm_graph.errors import SwarmError
 from swarm_graph.mcp_server.arguments import read_arguments
-from swarm_graph.mcp_server.background import BackgroundSessions
 from swarm_graph.mcp_server.http_transport import serve_http
 from swarm_graph.mcp_server.resources import TEMPLATES, listed_resources, read_resource
 from swarm_graph.mcp_server.settings import ServerSettings
 from swarm_graph.mcp_server.stdio_transport import serve_stdio
 from swarm_graph.mcp_server.tools import SessionTools, ToolEntry, tool_entries
-from swarm_graph.sessions.coordinator import SwarmCoordinator
-from swarm_graph.sessions.run import OnEvent
+from swarm_graph.sessions.background import BackgroundSessions
 from swarm_graph.text import cut, printable
 
 NAME = "swarm-graph"
@@ -146,16 +144,7 @@ async def serve(
     if not os.environ.get("SWARM_DEBUG"):
         logging.getLogger("mcp").setLevel(logging.CRITICAL)  # it logs what strangers send
 
-    def new_coordinator(on_event: OnEvent, diff: str) -> SwarmCoordinator:
-        return SwarmCoordinator(
-            settings.config_of(diff),
-            data_dir=settings.data_dir,
-            output_dir=settings.output_dir,
-            on_event=on_event,
-            config_origin=settings.config_file,
-        )
-
-    background = BackgroundSessions(new_coordinator, settings.max_sessions, say)
+    background = BackgroundSessions(settings.max_sessions, say)
     server = new_server(settings, background)
     serving = serve_stdio(server) if listener is None else serve_http(server, listener, token)
     return await _until_stopped(serving, background, say, settings.config.workflow.grace_period)

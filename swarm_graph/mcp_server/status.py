@@ -15,10 +15,10 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.config_source import closest_match
 from swarm_graph.errors import InputError
-from swarm_graph.mcp_server.background import Progress
 from swarm_graph.mcp_server.settings import ServerSettings
 from swarm_graph.reports.listing import session_rows
 from swarm_graph.reports.terminal import session_command
+from swarm_graph.sessions.background import Progress
 from swarm_graph.state import DATABASE, SwarmState, TaskStatus
 from swarm_graph.text import cut, local_time, printable, shortened
 from swarm_graph.workflows.pauses import Pause, waiting_pauses

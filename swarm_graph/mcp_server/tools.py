@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from swarm_graph.checkpoints.records import new_session_id
@@ -19,12 +20,14 @@ from swarm_graph.mcp_server.arguments import (
     Start,
     Wait,
 )
-from swarm_graph.mcp_server.background import BackgroundSessions, Work
 from swarm_graph.mcp_server.folder import with_inputs
 from swarm_graph.mcp_server.results import session_result
 from swarm_graph.mcp_server.settings import ServerSettings
 from swarm_graph.mcp_server.status import hides_arguments, session_list, session_status, stored_session
+from swarm_graph.sessions.background import BackgroundSessions, Work
+from swarm_graph.sessions.coordinator import SwarmCoordinator
 from swarm_graph.sessions.ids import validated_session_id
+from swarm_graph.sessions.run import OnEvent
 from swarm_graph.state import DOCUMENT, OwnWorkflow, has_ended
 from swarm_graph.workflows.pauses import Decision, Pause, waiting_pauses
 
@@ -175,9 +178,18 @@ class SessionTools:
         await self._background.cancel(given.id)
         return await self._status(given.id)
 
+    def _new_coordinator(self, diff: str, on_event: OnEvent) -> SwarmCoordinator:
+        return SwarmCoordinator(
+            self._settings.config_of(diff),
+            data_dir=self._settings.data_dir,
+            output_dir=self._settings.output_dir,
+            on_event=on_event,
+            config_origin=self._settings.config_file,
+        )
+
     async def _begin(self, session_id: str, work: Work, diff: str = "") -> dict[str, Any]:
         try:
-            await self._background.begin(session_id, work, diff)
+            await self._background.begin(session_id, work, partial(self._new_coordinator, diff))
         except NoModel as error:
             raise InputError(
                 "no model is configured; whoever runs this server names one with --config FILE, --url or "

@@ -15,8 +15,8 @@ from swarm_graph.sessions.run import OnEvent
 from swarm_graph.state import SwarmResult
 from swarm_graph.text import first_names, format_count
 
-NewCoordinator = Callable[[OnEvent, str], SwarmCoordinator]
-"""Returns a coordinator that calls a function with every event; the text is the range to review, or empty."""
+NewCoordinator = Callable[[OnEvent], SwarmCoordinator]
+"""Returns a coordinator that calls a function with every event."""
 Work = Callable[[SwarmCoordinator], Awaitable[SwarmResult]]
 """Begins or resumes a session on a coordinator."""
 
@@ -81,9 +81,9 @@ class LiveSession:
 
     task: asyncio.Task[None]
 
-    def __init__(self, new_coordinator: NewCoordinator, diff: str) -> None:
+    def __init__(self, new_coordinator: NewCoordinator) -> None:
         self.progress = Progress()
-        self._coordinator = new_coordinator(self._on_event, diff)
+        self._coordinator = new_coordinator(self._on_event)
         self.begun = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -146,13 +146,12 @@ class BackgroundSessions:
     """The sessions that run in this process, at most so many at once.
 
     Args:
-        new_coordinator: Makes the coordinator of a session.
         limit: How many may run at once.
         report: Called with a line about a session that ended with an error nobody waits for.
     """
 
-    def __init__(self, new_coordinator: NewCoordinator, limit: int, report: Callable[[str], None]) -> None:
-        self._new_coordinator, self._limit, self._report = new_coordinator, limit, report
+    def __init__(self, limit: int, report: Callable[[str], None]) -> None:
+        self._limit, self._report = limit, report
         self._live: dict[str, LiveSession] = {}
         self._errors: dict[str, str] = {}
         self._is_closing = False
@@ -170,15 +169,20 @@ class BackgroundSessions:
         """The error that ended the last run of a session in this process; empty if none did."""
         return self._errors.get(session_id, "")
 
-    async def begin(self, session_id: str, work: Work, diff: str = "") -> None:
+    async def begin(self, session_id: str, work: Work, new_coordinator: NewCoordinator) -> None:
         """Begin to work on a session; returns once a role has begun, or the work has ended.
+
+        Args:
+            session_id: The session.
+            work: Begins or resumes it.
+            new_coordinator: Makes its coordinator.
 
         Raises:
             InputError: It runs already, or too many sessions do.
             SwarmError: The work was refused before it began; nothing was changed.
         """
         self._check(session_id)
-        live = LiveSession(self._new_coordinator, diff)
+        live = LiveSession(new_coordinator)
         # A context of its own: what the request brings, such as spans, ends with the request.
         live.task = asyncio.create_task(self._work(session_id, live, work), context=Context())
         live.task.add_done_callback(lambda task: task.cancelled() or task.exception())  # somebody has seen it

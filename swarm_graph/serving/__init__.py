@@ -1,0 +1,1 @@
+"""Serving HTTP on this machine: sockets, the server, tokens of clients."""

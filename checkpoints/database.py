@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 import stat
@@ -394,26 +395,30 @@ def _resolved(path: Path) -> Path:
 
 
 def _create_file(path: Path) -> None:
+    """Create a file that is missing, and check one that is there. One that is there is never opened.
+
+    To close any handle of a file drops the process's locks on it (POSIX), also those of SQLite's connections
+    in other threads: another process would then delete the WAL that they use.
+    """
     try:
         for folder in reversed(path.parents):
             folder.mkdir(mode=0o700, exist_ok=True)
-        # A named pipe would block the open, a terminal would become the process's own.
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-        handle = os.open(path, flags, 0o600)
-        is_regular = stat.S_ISREG(os.fstat(handle).st_mode)
-        os.close(handle)
-    except IsADirectoryError as error:
-        raise StorageError(
-            f"cannot use the database {str(path)!r}: it is a folder; name a file in it"
-        ) from error
+        with suppress(FileExistsError):
+            os.close(os.open(_resolved(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        mode = path.stat().st_mode
+        if not stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     except OSError as error:
         raise StorageError(
             f"cannot use the database {str(path)!r}: {error.filename!r}: {error.strerror}; {_MAKE_WRITABLE}"
         ) from error
-    if not is_regular:
-        raise StorageError(
-            f"cannot use the database {str(path)!r}: it is a pipe or a device, not a file; name another file"
+    if not stat.S_ISREG(mode):
+        what = (
+            "a folder; name a file in it"
+            if stat.S_ISDIR(mode)
+            else "a pipe or a device, not a file; name another file"
         )
+        raise StorageError(f"cannot use the database {str(path)!r}: it is {what}")
 
 
 def refuse_links_beside(file: Path) -> None:

@@ -38,8 +38,16 @@ class SessionLock:
             else FileLock(self._file, mode=0o600, thread_local=False, fallback_to_soft=False)
         )
 
-    def acquire(self) -> None:
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody can hold it: whoever does has its file. A killed process leaves the file."""
+        return self._lock is None or not self._file.exists()
+
+    def acquire(self, timeout_s: float = ACQUIRE_TIMEOUT_S) -> None:
         """Take the lock.
+
+        Args:
+            timeout_s: How long to wait while another one has it.
 
         Raises:
             SessionInUse: Another process, thread or coroutine works on the session; the message names it.
@@ -48,7 +56,7 @@ class SessionLock:
         if self._lock is None:
             return
         try:
-            self._lock.acquire(timeout=ACQUIRE_TIMEOUT_S, poll_interval=ACQUIRE_POLL_S)
+            self._lock.acquire(timeout=timeout_s, poll_interval=ACQUIRE_POLL_S)
         except Timeout:
             raise SessionInUse(
                 f"session '{self._session_id}' is in use: {self._owner()}; wait for it to end, or stop it"
@@ -91,13 +99,17 @@ def lock_session(catalogue: Catalogue, session_id: str) -> Iterator[None]:
 
 
 def is_running(catalogue: Catalogue, session_id: str) -> bool:
-    """Whether a process, thread or coroutine works on a session at this moment.
+    """Whether a process, thread or coroutine works on a session at this moment. It never waits.
 
     Raises:
         StorageError: The lock's file cannot be written.
     """
+    lock = SessionLock(catalogue, session_id)
+    if lock.is_free:
+        return False
     try:
-        with lock_session(catalogue, session_id):
-            return False
+        lock.acquire(timeout_s=0)
     except SessionInUse:
         return True
+    lock.release()
+    return False

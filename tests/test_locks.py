@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -454,3 +455,28 @@ def test_never_two_hold_a_lock_that_comes_and_goes(saver: SwarmSaver, tmp_path: 
             done.result()
     assert (most, had) == (1, 150)
     assert locks(tmp_path) == []
+
+
+def test_to_open_a_database_again_drops_no_lock_of_sqlite(saver: SwarmSaver, tmp_path: Path) -> None:
+    """Without its locks, another process that closes the file would delete the WAL, and damage the file."""
+    file = tmp_path / "swarm.db"
+    with open_checkpointer(file):
+        pass
+    read = f"import sqlite3; c = sqlite3.connect({str(file)!r}); c.execute('SELECT * FROM runs'); c.close()"
+    subprocess.run([sys.executable, "-c", read], check=True)
+    assert file.with_name("swarm.db-wal").exists()
+    assert standard(saver).invoke(REQUEST, thread(), context=Crew().context)["phase"] == "complete"
+
+
+def test_a_first_request_is_no_follow_up_of_a_session_that_another_process_began(saver: SwarmSaver) -> None:
+    crew = Crew()
+    graph = build_graph("standard", config=config(), checkpointer=saver)
+    first = replace(graph.prepare(REQUEST, crew.context), is_first=True)
+    graph.invoke(cast("Any", first), thread(), context=crew.context)
+    asked = len(crew.asked)
+    with pytest.raises(InputError, match="begun by somebody else"):
+        graph.invoke(cast("Any", first), thread(), context=crew.context)
+    assert len(crew.asked) == asked
+    kept = saver.catalogue.get("t")
+    assert kept
+    assert kept.phase == "complete"

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.runnables import RunnableConfig
@@ -16,10 +17,21 @@ from swarm_graph import build_graph, open_checkpointer
 
 
 @asynccontextmanager
-async def opened(setting: Setting, *, callback: bool) -> AsyncIterator[Session]:
-    """Sessions, with a callback of LangChain's that does nothing, or without."""
+async def opened(setting: Setting, *, callback: bool = False, events: bool = True) -> AsyncIterator[Session]:
+    """Sessions.
+
+    Args:
+        setting: Where they run.
+        callback: With a callback of LangChain's that does nothing.
+        events: Whether the database keeps their events.
+    """
     model = {"url": setting.url, "model": "sleeper", "slots": 1024}
-    config = {"model_config": {"single_model": model}, "workflow": {"max_parallel_agents": 1024}}
+    config: dict[str, Any] = {
+        "model_config": {"single_model": model},
+        "workflow": {"max_parallel_agents": 1024},
+    }
+    if not events:
+        config["ui"] = {"events": False}
     numbers = count()
 
     async def session() -> bool:
@@ -33,5 +45,6 @@ async def opened(setting: Setting, *, callback: bool) -> AsyncIterator[Session]:
         yield session
 
 
-contender = partial(opened, callback=False)
+contender = partial(opened)
 with_callback = partial(opened, callback=True)
+without_events = partial(opened, events=False)

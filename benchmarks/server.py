@@ -24,6 +24,7 @@ from urllib.request import urlopen
 
 ROLE = re.compile(rb"You are (?:the|a) (\w+)")
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+CHUNK_END = re.compile(rb"\r\n\r\n|\n\n\r\n")
 STREAM = re.compile(rb'"stream": *true')
 
 REVIEW = json.dumps({"findings": [], "approved": True})
@@ -68,9 +69,13 @@ class Server:
 
 
 @contextmanager
-def running_server(delay: float = 0.0, pieces: int = 16) -> Iterator[Server]:
-    """A server in its own process. `delay`: seconds before an answer; `pieces`: chunks it comes in."""
-    command = [sys.executable, "-S", Path(__file__), f"--delay={delay}", f"--pieces={pieces}"]
+def running_server(delay: float = 0.0, pieces: int = 16, spread: float = 0.0) -> Iterator[Server]:
+    """A server in its own process.
+
+    `delay`: seconds before an answer; `pieces`: chunks it comes in; `spread`: seconds that these take.
+    """
+    numbers = [f"--delay={delay}", f"--pieces={pieces}", f"--spread={spread}"]
+    command = [sys.executable, "-S", Path(__file__), *numbers]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
@@ -81,8 +86,8 @@ def running_server(delay: float = 0.0, pieces: int = 16) -> Iterator[Server]:
 class Desk:
     """The prepared responses and the counts."""
 
-    def __init__(self, delay: float, pieces: int) -> None:
-        self.delay = delay
+    def __init__(self, delay: float, pieces: int, spread: float = 0.0) -> None:
+        self.delay, self.spread = delay, spread
         self.responses = {
             (role, streamed): response(text, pieces) if streamed else whole_response(text)
             for role, text in ANSWERS.items()
@@ -144,7 +149,16 @@ class Connection(asyncio.Protocol):
 
     def write(self, response: bytes) -> None:
         self.desk.in_flight -= 1
-        self.transport.write(response)
+        if self.desk.spread and b"text/event-stream" in response:
+            self.write_slowly(response)
+        else:
+            self.transport.write(response)
+
+    def write_slowly(self, response: bytes) -> None:
+        chunks, loop = CHUNK_END.split(response), asyncio.get_running_loop()
+        for number, chunk in enumerate(chunks):
+            part = chunk + (b"\r\n\r\n" if number == 0 else b"\n\n\r\n" if number < len(chunks) - 1 else b"")
+            loop.call_later(self.desk.spread * number / len(chunks), self.transport.write, part)
 
 
 def response(text: str, pieces: int) -> bytes:
@@ -183,9 +197,9 @@ def plain(body: str) -> bytes:
     return (head + body).encode()
 
 
-async def serve(delay: float, pieces: int) -> None:
+async def serve(delay: float, pieces: int, spread: float) -> None:
     """Serves on a free port until stdin is closed."""
-    desk, loop = Desk(delay, pieces), asyncio.get_running_loop()
+    desk, loop = Desk(delay, pieces, spread), asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(desk), "127.0.0.1", 0, backlog=1024)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
@@ -196,8 +210,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--pieces", type=int, default=16, help="chunks that an answer comes in")
+    parser.add_argument("--spread", type=float, default=0.0, help="seconds that these chunks take")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.delay, arguments.pieces))
+    asyncio.run(serve(arguments.delay, arguments.pieces, arguments.spread))
 
 
 if __name__ == "__main__":

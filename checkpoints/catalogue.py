@@ -169,6 +169,26 @@ class Catalogue:
             if has_ended(phase):
                 self.forget_answers(session_id)
 
+    def request_stop(self, session_id: str) -> bool:
+        """Ask the process that works on a session to stop, as `SwarmCoordinator.stop` does there.
+
+        It looks for that whenever a call begins or ends: calls in flight may finish, and no new one begins.
+
+        Returns:
+            Whether the session has a run without an end. It may have been killed: see `locks.is_running`.
+        """
+        with self.database.transaction() as cursor:
+            cursor.execute(
+                "UPDATE runs SET stop_requested = 1 WHERE session = ? AND ended_at IS NULL", (session_id,)
+            )
+            return cursor.rowcount > 0
+
+    def stop_requested(self, run: int) -> bool:
+        """Whether a process has asked the one of this run to stop."""
+        with self.database.view() as cursor:
+            query = "SELECT 1 FROM runs WHERE id = ? AND stop_requested"
+            return cursor.execute(query, (run,)).fetchone() is not None
+
     def _row_of_run(self, session: Session, known: Session | None) -> dict[str, Any]:
         """What a run changes in the row of its session; all of it for a new session."""
         if known is None:

@@ -74,24 +74,25 @@ class WorkQueue:
         self._timers: dict[asyncio.AbstractEventLoop, asyncio.TimerHandle] = {}
 
     def add(self, work: Work, *, may_wait: bool) -> None:
-        """Append work; called in an event loop.
+        """Append work.
 
         Args:
             work: The work.
-            may_wait: Whether it may wait for LINGER_S for other work. All that waits is done with the next
-                work that may not.
+            may_wait: Whether it may wait for LINGER_S for other work, where an event loop can call the thread
+                later. All that waits is done with the next work that may not.
         """
         self._waiting.append(work)
-        loop = asyncio.get_running_loop()
-        if not may_wait:
+        loop = _running_loop()
+        if loop is None or not may_wait:
             self.call()
         elif loop not in self._timers:
             self._forget_closed_loops()
             self._timers[loop] = loop.call_later(LINGER_S, self.call)
 
     def call(self) -> None:
-        """Have the thread do what waits; called in an event loop."""
-        if timer := self._timers.pop(asyncio.get_running_loop(), None):
+        """Have the thread do what waits."""
+        loop = _running_loop()
+        if loop and (timer := self._timers.pop(loop, None)):
             timer.cancel()
         if self._waiting and not self._is_called:
             self._is_called = True
@@ -122,6 +123,14 @@ class WorkQueue:
         for loop in [*self._timers]:
             if loop.is_closed():
                 self._timers.pop(loop, None)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop of this thread; None if none runs, as in a node that LangGraph runs in a thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def hand_over(works: Iterable[Work]) -> None:

@@ -1,6 +1,7 @@
 """The call journal: every answer is committed, with the record of its call, before a node uses it.
 
-A node that runs again after a kill or a pause asks the same questions and finds their answers here.
+A node that runs again after a kill or a pause asks the same questions and finds their answers here. All other
+events of a run pass through it on their way to the database, too, and nobody waits for them.
 """
 
 from __future__ import annotations
@@ -8,14 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.records import CALL_COLUMNS
-from swarm_graph.checkpoints.transcript import Texts, Transcript
+from swarm_graph.checkpoints.transcript import NO_TEXTS, Texts, Transcript
 from swarm_graph.errors import AnswerError, StorageError
 from swarm_graph.events import Event
 from swarm_graph.state import Evidence, Reply, TaskRecord, ToolCall
@@ -27,6 +28,10 @@ _INSERT_CALL = (
     f"INSERT INTO calls (session, key, answer, tools, call, {', '.join(CALL_COLUMNS)}) "
     f"VALUES (?, ?, ?, ?, ?{', ?' * len(CALL_COLUMNS)})"
 )
+_ELSEWHERE = frozenset({"record"})
+"""What events say that the database keeps in other tables."""
+_TEXTS = frozenset({"text", "thoughts", "arguments", "problem", "note"})
+"""What events say that is a text of a model, or may quote one."""
 
 
 @dataclass
@@ -47,11 +52,17 @@ class Journal:
         catalogue: The catalogue of the session's database.
         session_id: The session.
         has_answers: Whether earlier runs of the same request may have left answers.
-        transcript: Keeps what is asked and answered; None keeps nothing of it.
+        transcript: Keeps the events of calls; None keeps nothing of them.
+        keeps_texts: Whether it keeps what is asked and answered.
+        keeps_events: Whether it keeps all other events, too.
+        run: The number of the run in the catalogue; None if it is not recorded.
+        on_stop: Called in the database's thread once another process has asked the run to stop.
 
     Attributes:
         ended_tasks: The tasks that have ended in this run, by id.
         approved_tools: The tools that a person has approved for the session in this run.
+        keeps_texts: Whether what is asked and answered is kept for people.
+        keeps_events: Whether the events of the run are kept, and not only those of its calls.
     """
 
     def __init__(
@@ -61,9 +72,16 @@ class Journal:
         *,
         has_answers: bool,
         transcript: Transcript | None = None,
+        keeps_texts: bool = True,
+        keeps_events: bool = False,
+        run: int | None = None,
+        on_stop: Callable[[], None] | None = None,
     ) -> None:
         self.catalogue, self.session_id, self.has_answers = catalogue, session_id, has_answers
         self._transcript = transcript
+        self.keeps_texts = keeps_texts and transcript is not None
+        self.keeps_events = keeps_events and transcript is not None
+        self._run, self._on_stop = run, on_stop
         self.approved_tools: set[str] = set()
         self.ended_tasks: dict[str, TaskRecord] = {}
 
@@ -80,14 +98,25 @@ class Journal:
         return await self.catalogue.database.run(self._find_answer, task, iteration, key)
 
     @property
-    def keeps_texts(self) -> bool:
-        """Whether what is asked and answered is kept for people."""
-        return self._transcript is not None
-
-    @property
     def transcript(self) -> Transcript | None:
-        """What keeps the texts; None if they are not kept."""
+        """What keeps the events of calls; None if they are not kept."""
         return self._transcript
+
+    def record_event(self, event: Event) -> None:
+        """Record an event of a node, if events are kept, and do not wait for it."""
+        if self.keeps_events:
+            self.catalogue.database.start(self._append, event)
+
+    async def recorded_ends(self) -> set[tuple[str, str]]:
+        """The kind and the task of each `task_ended` and `task_added` that this request has recorded."""
+        if not (self.keeps_events and self.has_answers):
+            return set()
+        return await self.catalogue.database.run(self._recorded_ends)
+
+    def record_tokens(self, event: Event, begun: BegunCall) -> None:
+        """`record_event` for a piece of the answer of a call that `begin_call` has recorded."""
+        if self.keeps_events:
+            self.catalogue.database.start(self._append, event, begun)
 
     def begin_call(self, event: Event, texts: MakeTexts) -> BegunCall | None:
         """Record that a call begins, with its prompt, and do not wait for it; None if nothing is kept.
@@ -134,7 +163,7 @@ class Journal:
         """
         if self._transcript and call:
             with suppress(StorageError):  # the answer itself is committed, and a node is about to use it
-                await self.catalogue.database.run(self._transcript.append, event, call)
+                await self.catalogue.database.run(self._transcript.append, self._kept(event), call)
 
     async def record_test_run(self, evidence: Evidence, iteration: int) -> None:
         """Commit the evidence of a test run; the same attempt in the same round is overwritten."""
@@ -170,9 +199,37 @@ class Journal:
             return None
         return Reply(row[0], row[1] == "truncated", row[2], row[3], call=row[4], tool_calls=tool_calls)
 
+    def _append(self, event: Event, begun: BegunCall | None = None) -> None:
+        if self._transcript is None or (begun and begun.number is None):
+            return
+        self._transcript.append(self._kept(event), begun.number if begun else None)
+
+    def _kept(self, event: Event) -> Event:
+        """What is kept of an event."""
+        left_out = _ELSEWHERE if self.keeps_texts else _ELSEWHERE | _TEXTS
+        if event.session == self.session_id and left_out.isdisjoint(event.data):
+            return event
+        data = {name: value for name, value in event.data.items() if name not in left_out}
+        return replace(event, session=self.session_id, data=data)
+
+    def _recorded_ends(self) -> set[tuple[str, str]]:
+        query = """SELECT kind, task FROM events
+            WHERE session = :session AND kind IN ('task_ended', 'task_added') AND time >=
+                (SELECT max(started_at) FROM runs WHERE session = :session AND kind != 'resume')"""
+        with self.catalogue.database.view() as cursor:
+            return {*cursor.execute(query, {"session": self.session_id}).fetchall()}
+
+    def _heed_stop(self) -> None:
+        """Stop the run if another process has asked for that."""
+        if self._on_stop and self._run is not None:
+            with suppress(StorageError):
+                if self.catalogue.stop_requested(self._run):
+                    self._on_stop()
+
     def _begin_call(self, begun: BegunCall, transcript: Transcript, event: Event, texts: MakeTexts) -> None:
+        self._heed_stop()
         begun.number = None  # a group of works that fails is done again
-        begun.number = transcript.append(event, texts=texts())
+        begun.number = transcript.append(event, texts=texts() if self.keeps_texts else NO_TEXTS)
 
     def _record_call(
         self,
@@ -183,10 +240,11 @@ class Journal:
         texts: MakeTexts,
         begun: BegunCall | None,
     ) -> int | None:
+        self._heed_stop()
         insert = partial(self._insert_call, call, key, reply)
         number = begun.number if begun else None  # known: the database's thread works in order
         if self._transcript and number:
-            said = texts()
+            said = texts() if self.keeps_texts else NO_TEXTS
             with suppress(StorageError):  # as of a full disk: the answer matters more than what people read
                 insert(number, partial(self._transcript.append, event, number, said))
                 return number

@@ -107,6 +107,7 @@ class Run:
         error: Why it failed; empty if it did not.
         started_at: Seconds since the epoch.
         ended_at: Seconds since the epoch; None while it has not ended. The next run closes a killed one.
+        stop_requested: Whether a process has asked this one to stop.
     """
 
     id: int
@@ -121,6 +122,7 @@ class Run:
     error: str
     started_at: float
     ended_at: float | None
+    stop_requested: bool = False
 
     @property
     def owner(self) -> str:

@@ -121,12 +121,14 @@ def forget_calls(saver: SwarmSaver, session_id: str) -> None:
 def compact(saver: SwarmSaver, session_id: str, history: History = "all") -> None:
     """Delete what an ended session no longer needs.
 
-    That is its tasks' own threads and the writes that its checkpoints already hold; with `last` also all
-    checkpoints but the last. Its answers were deleted when it ended.
+    That is its tasks' own threads, the writes that its checkpoints already hold, and the pieces of answers
+    that are kept as a whole; with `last` also all checkpoints but the last. Its answers were deleted when it
+    ended.
     """
     latest = "SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = :session AND checkpoint_ns = ''"
     with saver.transaction() as cursor:
         saver.delete_task_threads(session_id)
+        saver.catalogue.transcript.compact(session_id)
         values = {"session": session_id}
         cursor.execute(
             f"DELETE FROM writes WHERE thread_id = :session AND checkpoint_id < ({latest})", values

@@ -198,6 +198,13 @@ class SwarmSaver(SqliteSaver):
                 values[name] = self.serde.loads_typed((type_, value))
             return saved
 
+    def latest_id(self, thread_id: str) -> str:
+        """The id of the latest checkpoint of a thread; empty if it has none."""
+        with self.cursor(transaction=False) as cursor:
+            query = "SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ''"
+            (latest,) = cursor.execute(query, (thread_id,)).fetchone()
+        return latest or ""
+
     def list(
         self,
         config: RunnableConfig | None,

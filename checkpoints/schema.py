@@ -141,9 +141,15 @@ def tool_calls(database: Database) -> None:
     )
 
 
+def stop_requests(database: Database) -> None:
+    """Whether a process has asked the one that works on a session to stop."""
+    database.table("runs").add_column("stop_requested", int, not_null_default=0)
+
+
 STEPS = (
     sessions_and_calls, values_by_version, runs_tasks_artifacts, journal, test_runs, costs_and_outcomes,
     estimates, signatures, sources, transcript, evaluated_tokens, tool_calls,
+    stop_requests,
 )  # fmt: skip
 
 

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
+from math import isfinite
 from typing import Any
 
 from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.records import CALL_COLUMNS, checked
 from swarm_graph.checkpoints.transcript import (
+    ALL_PLACES,
     MAX_CHARACTERS,
     MAX_SESSION_BYTES,
     NO_TEXTS,
@@ -36,6 +38,8 @@ NOT_KEPT = (
     "`sessions cleanup --calls` removed it, or the disk was full"
 )
 FULL = f"not kept: the transcript of the session had reached {MAX_SESSION_BYTES // 2**20} MB"
+PARTIAL = "this is what had arrived of the answer"
+"""The note of a call that has not ended, or was killed."""
 UNREADABLE = "what was kept cannot be read: the database is damaged or was changed"
 _MAX_BYTES = 32 * MAX_CHARACTERS
 """More is never unpacked from one row, whatever a received file claims."""
@@ -46,6 +50,18 @@ _LEAST_OF_MESSAGE = 1_000
 """A shorter message counts as so many characters."""
 _TEXTS_AT_HAND = 16
 """Texts that are kept unpacked while the calls of a session are read: prompts repeat."""
+_PACKED_FROM = 400
+"""Shorter data is not compressed: most events are short, and zlib takes longer than writing them."""
+_OF_CALLS = """(kind IN ('call_started', 'call_ended', 'answer_read') OR kind = 'tokens' AND call NOT IN (
+    SELECT call FROM calls WHERE calls.session = :session AND calls.call IS NOT NULL))"""
+"""Selects the events that say what was asked and answered, and pieces of an answer if its call is open."""
+_BEFORE_DATA = '{"data": '
+_SHORT_DATA = 2**12
+"""More bytes than the data of most events takes; its texts may take much more."""
+_decode = json.JSONDecoder().raw_decode
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
+_PLAIN = b"{"
+"""How data begins that is not compressed; zlib's never does."""
 _EVENT_COLUMNS = ("session", "time", "kind", "node", "role", "task", "iteration", "call", "data")
 _INSERT_EVENT = (
     f"INSERT INTO events ({', '.join(_EVENT_COLUMNS)}) VALUES (?{', ?' * (len(_EVENT_COLUMNS) - 1)})"
@@ -67,6 +83,8 @@ class SqliteTranscript:
         with self._database.transaction() as cursor:
             session, full = event.session, {"full": True}
             said: dict[str, Any] = {}
+            if event.kind == "tokens" and not self._has_room(cursor, session):
+                return 0
             if any(texts):
                 said = self._kept(cursor, session, texts) if self._has_room(cursor, session) else full
             data = _packed({"data": event.data, **said})
@@ -115,6 +133,15 @@ class SqliteTranscript:
         if session in self._bytes:
             self._bytes[session] += size
 
+    def compact(self, session_id: str) -> None:
+        ended = "SELECT call FROM events WHERE session = :session AND kind = 'call_ended'"
+        with self._database.transaction() as cursor:
+            cursor.execute(
+                f"DELETE FROM events WHERE session = :session AND kind = 'tokens' AND call IN ({ended})",
+                {"session": session_id},
+            )
+            self._bytes.pop(session_id, None)
+
     def forget(self, session_id: str) -> int:
         with self._database.transaction() as cursor:
             cursor.execute("DELETE FROM texts WHERE session = ?", (session_id,))
@@ -122,15 +149,23 @@ class SqliteTranscript:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    def calls(self, session_id: str, matching: Mapping[str, str] | None = None) -> Iterator[Call]:
+    def calls(
+        self,
+        session_id: str,
+        matching: Mapping[str, str] | None = None,
+        *,
+        places: slice = ALL_PLACES,
+        number: int | None = None,
+    ) -> Iterator[Call]:
         wanted = {name: value for name, value in (matching or {}).items() if name in FIELDS}
         where = " AND ".join(["session = :session", *(f"{name} = :{name}" for name in wanted)])
         values = {**wanted, "session": session_id}
         calls = f"SELECT call, session, {', '.join(CALL_COLUMNS)} FROM calls WHERE {where} ORDER BY rowid"
-        all_events = f"SELECT id, {', '.join(_EVENT_COLUMNS[:-1])} FROM events WHERE {where} ORDER BY id"
+        columns = ", ".join(_EVENT_COLUMNS[:-1])
+        of_calls = f"SELECT id, {columns} FROM events WHERE {where} AND {_OF_CALLS} ORDER BY id"
         with self._database.view() as cursor:
             ended = _dicts(cursor.execute(calls, values))
-            events = _dicts(cursor.execute(all_events, values))
+            events = _dicts(cursor.execute(of_calls, values))
         by_call: dict[Any, list[int]] = {}
         for event in events:
             by_call.setdefault(event["call"] or event["id"], []).append(event["id"])
@@ -138,10 +173,20 @@ class SqliteTranscript:
         begun = [event for event in events if event["kind"] == "call_started" and event["id"] not in known]
         rows = [(_began_at(row), row["call"], _figures(row)) for row in ended]
         rows += [(event["time"], event["id"], _place(event)) for event in begun]
+        rows = [row for row in rows if number in (None, row[1])]
         text_of = lru_cache(_TEXTS_AT_HAND)(self._text)
-        for _, call, figures in sorted(rows, key=lambda row: _number(row[0])):
+        for _, call, figures in sorted(rows, key=lambda row: _number(row[0]))[places]:
             # Events belong to one call: a changed file could make every call read all of them.
+            figures["number"] = call if isinstance(call, int) else 0
             yield self._call(figures, by_call.pop(call, []) if call else [], text_of)
+
+    def call_count(self, session_id: str) -> int:
+        query = """SELECT (SELECT count(*) FROM calls WHERE session = :session)
+            + (SELECT count(*) FROM events WHERE session = :session AND kind = 'call_started' AND id NOT IN
+               (SELECT call FROM calls WHERE session = :session AND call IS NOT NULL))"""
+        with self._database.view() as cursor:
+            (number,) = cursor.execute(query, {"session": session_id}).fetchone()
+        return int(number)
 
     def events(
         self,
@@ -158,23 +203,31 @@ class SqliteTranscript:
         if kinds:
             where.append(f"kind IN ({', '.join('?' * len(kinds))})")
             values += kinds
-        columns = "id, kind, time, session, node, role, task, iteration, data, call"
-        query = f"SELECT {columns} FROM events WHERE {' AND '.join(where)} ORDER BY id LIMIT ?"
-        with self._database.view() as cursor:
-            rows = cursor.execute(query, (*values, limit)).fetchall()
+        columns = "id, call, data, kind, time, session, node, role, task, iteration"
+        query = f"SELECT {columns} FROM events WHERE {' AND '.join(where)} ORDER BY id"
         stored: list[StoredEvent] = []
-        for number, kind, time, session, node, role, task, iteration, data, call in rows:
-            with suppress(_Damaged):
-                said = _object(_object(_unpacked(data)).get("data"))
-                event = Event(kind, time, session, node, role, task, iteration, said)
-                stored.append(StoredEvent(number, event, call))
+        characters = 0
+        with self._database.view() as cursor:
+            for number, call, packed, kind, *place in cursor.execute(query, values):
+                with suppress(_Damaged):
+                    said, length = _data(packed)
+                    if kind in ("tool_started", "tool_ended"):
+                        arguments = _object(_unpacked(packed)).get("arguments", "{}")
+                        said["arguments"] = _object(_json(arguments))
+                        length += len(arguments)
+                    characters += length
+                    stored.append(StoredEvent(number, _event(said, kind, *place), call and _id(call)))
+                if len(stored) >= limit or characters > _MAX_SAID:
+                    break
         return stored
 
     def latest(self, session_id: str | None = None) -> int:
-        where, values = ("", ()) if session_id is None else ("WHERE session = ?", (session_id,))
+        query = "SELECT max(id) FROM events WHERE session = ?"
+        if session_id is None:
+            query = "SELECT max(seq) FROM sqlite_sequence WHERE name = ?"
         with self._database.view() as cursor:
-            (number,) = cursor.execute(f"SELECT max(id) FROM events {where}", values).fetchone()
-        return number or 0
+            (number,) = cursor.execute(query, (session_id or "events",)).fetchone()
+        return number if isinstance(number, int) else 0
 
     def tool_texts(self, session_id: str) -> dict[ToolKey, ToolTexts]:
         """See `transcript.Transcript`. Reading stops where a changed file holds more than a prompt may."""
@@ -192,7 +245,8 @@ class SqliteTranscript:
                 left -= len(texts.arguments) + len(texts.result) + _LEAST_OF_MESSAGE
                 if left < 0:
                     break
-                found[key] = texts
+                if any(texts):  # without `features.keep_prompts` there are none
+                    found[key] = texts
         return found
 
     def _call(self, figures: dict[str, Any], events: list[int], text_of: _TextOf) -> Call:
@@ -206,11 +260,14 @@ class SqliteTranscript:
 
     def _said(self, cursor: sqlite3.Cursor, events: list[int], text_of: _TextOf) -> dict[str, Any]:
         said: dict[str, Any] = {}
+        pieces = _Pieces()
         for number in events:
             row = cursor.execute("SELECT kind, data FROM events WHERE id = ?", (number,)).fetchone()
             if row is None:  # removed since the list was read
                 return {"missing": NOT_KEPT}
             found = _object(_unpacked(row[1]))
+            if row[0] == "tokens":
+                pieces.add(_object(found.get("data")))
             if found.get("full"):
                 said["missing"] = FULL
             said |= _texts(found, text_of)
@@ -218,7 +275,9 @@ class SqliteTranscript:
                 said |= {
                     name: value for name, value in _object(found.get("data")).items() if name in _SAID[row[0]]
                 }
-        return said
+        if "prompt" not in said and "missing" not in said:
+            said["missing"] = NOT_KEPT
+        return {**pieces.said(), **said}
 
     def _text(self, number: int) -> str:
         with self._database.view() as cursor:
@@ -231,6 +290,34 @@ class SqliteTranscript:
 
 _TextOf = Callable[[int], str]
 """Returns the text with an id, of the table `texts`."""
+
+
+def _event(data: dict[str, Any], kind: Any, time: Any, session: Any, *place: Any) -> Event:
+    """The event of a row."""
+    node, role, task, iteration = place
+    words = (kind, session, node, role, task)
+    is_ours = isinstance(time, (int, float)) and isfinite(time) and isinstance(iteration, int)
+    if not is_ours or not all(isinstance(word, str) for word in words):
+        raise _Damaged
+    return Event(kind, time, session, node, role, task, iteration, data)
+
+
+def _data(packed: Any) -> tuple[dict[str, Any], int]:
+    """What an event says, and its length. Texts stand behind it, and long ones are not unpacked."""
+    try:
+        for size in (_SHORT_DATA, _MAX_BYTES):
+            is_plain = packed[:1] == _PLAIN
+            start = packed if is_plain else zlib.decompressobj().decompress(packed, size)
+            text = start[:size].decode(errors="replace")
+            if not text.startswith(_BEFORE_DATA):
+                break
+            with suppress(ValueError):
+                value, end = _decode(text, len(_BEFORE_DATA))
+                check_json_like(value)
+                return _object(value), end
+    except (zlib.error, TypeError, AttributeError, RecursionError) as error:
+        raise _Damaged from error
+    raise _Damaged
 
 
 def _texts(found: dict[str, Any], text_of: _TextOf) -> dict[str, Any]:
@@ -247,6 +334,30 @@ def _texts(found: dict[str, Any], text_of: _TextOf) -> dict[str, Any]:
     if "tool_calls" in found:
         texts["tool_calls"] = [_object(tool) for tool in _list(_json(found["tool_calls"]))]
     return texts
+
+
+class _Pieces:
+    """The pieces of an answer whose call is open: it still runs, or its process was killed."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, list[str]] = {"thoughts": [], "answer": []}
+        self._characters = 0
+
+    def add(self, data: Mapping[str, Any]) -> None:
+        """Add what an event of the kind `tokens` says."""
+        for name, text in (("thoughts", data.get("thoughts", "")), ("answer", data.get("text", ""))):
+            if not isinstance(text, str):
+                raise _Damaged
+            self._characters += len(text)
+            self._texts[name].append(text)
+        if self._characters > _MAX_SAID:
+            raise _Damaged
+
+    def said(self) -> dict[str, str]:
+        """The texts so far, with a note; empty if nothing has arrived."""
+        if not self._characters:
+            return {}
+        return {name: "".join(texts) for name, texts in self._texts.items()} | {"note": PARTIAL}
 
 
 def _tool_texts(found: dict[str, Any]) -> tuple[ToolKey, ToolTexts]:
@@ -296,11 +407,13 @@ class _Damaged(Exception):
 
 
 def _packed(value: Any) -> bytes:
-    """A value as compressed JSON, in a window that holds all of it up to 32 KB.
+    """A value as JSON; from `_PACKED_FROM` bytes on compressed, in a window that holds all of it up to 32 KB.
 
     Setting up the full window takes 0.1 ms, and most texts are short.
     """
-    data = json.dumps(value, ensure_ascii=False).encode(errors="replace")
+    data = _encoded(value).encode(errors="replace")
+    if len(data) < _PACKED_FROM and data[:1] == _PLAIN:
+        return data
     bits = min(max(len(data).bit_length(), _MIN_WINDOW_BITS), _MAX_WINDOW_BITS)
     packing = zlib.compressobj(wbits=bits, memLevel=bits - 7)  # zlib's own level for 15 bits is 8
     return packing.compress(data) + packing.flush()
@@ -308,6 +421,8 @@ def _packed(value: Any) -> bytes:
 
 def _unpacked(data: Any) -> Any:
     try:
+        if data[:1] == _PLAIN and len(data) < _MAX_BYTES:
+            return json.loads(data)
         unpacking = zlib.decompressobj()
         text = unpacking.decompress(data, _MAX_BYTES)
         if unpacking.unconsumed_tail:

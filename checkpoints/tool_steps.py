@@ -12,7 +12,7 @@ from typing import Any
 from swarm_graph.checkpoints.journal import Journal
 from swarm_graph.checkpoints.records import TOOL_CALL_COLUMNS, tool_call_from_row, tool_call_to_row
 from swarm_graph.checkpoints.steps import ToolRecord, approval_of
-from swarm_graph.checkpoints.transcript import Texts
+from swarm_graph.checkpoints.transcript import NO_TEXTS, Texts
 from swarm_graph.errors import StorageError
 from swarm_graph.events import Event
 from swarm_graph.state import Reply
@@ -142,11 +142,13 @@ class JournalSteps:
 
     def _put_call(self, record: ToolRecord) -> None:
         record = replace(record, arguments=_changed(dict(record.arguments), self._mask))
-        row, transcript = tool_call_to_row(record), self._journal.transcript
-        if transcript:
+        row, journal = tool_call_to_row(record), self._journal
+        if journal.transcript:
+            event = _event(record, with_figures=journal.keeps_events)
+            texts = _texts(record, row) if journal.keeps_texts else NO_TEXTS
             with suppress(StorageError), self._database.transaction() as cursor:
                 _put(cursor, row)
-                transcript.append(_event(record), texts=_texts(record, row))
+                journal.transcript.append(event, texts=texts)
                 return
         with self._database.transaction() as cursor:
             _put(cursor, row)
@@ -157,9 +159,18 @@ def _put(cursor: sqlite3.Cursor, row: dict[str, Any]) -> None:
     cursor.execute(_PUT_CALL, row)
 
 
-def _event(record: ToolRecord) -> Event:
+def _event(record: ToolRecord, *, with_figures: bool) -> Event:
     """What the transcript keeps of a call, besides its texts."""
-    result = record.result
+    result, figures = record.result, dict[str, Any]()
+    if with_figures:
+        figures = {"number": record.number, "tool": record.tool, "server": record.server}
+    if with_figures and result:
+        figures |= {
+            "outcome": result.outcome,
+            "characters": result.characters,
+            "decision": record.decision,
+            "seconds": result.seconds,
+        }
     return Event(
         "tool_ended" if result else "tool_started",
         record.started_at + (result.seconds if result else 0.0),
@@ -168,7 +179,7 @@ def _event(record: ToolRecord) -> Event:
         record.role,
         record.task,
         record.iteration,
-        data={"key": record.key, "started_at": record.started_at},
+        data={"key": record.key, "started_at": record.started_at, **figures},
     )
 
 

@@ -1,8 +1,8 @@
-"""The transcript of sessions: what every call was asked and what it answered, kept for people to read.
+"""The transcript of sessions: their events, with what every call was asked and what it answered.
 
-A transcript is a list of events in the order in which they were committed, each with an id that grows. The
-events of a call bring the texts that live observers do not get: the prompt, the thoughts, the answer. Only
-people read a transcript; a resume reads the call journal (`journal.py`).
+A transcript is a list of events in the order in which they happened, each with an id that grows. The events
+of a call bring the texts that live observers do not get: the prompt, the thoughts, the answer. Only people
+read a transcript; a resume reads the call journal (`journal.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ MAX_CHARACTERS = 1_000_000
 """The beginning and the end of a longer text are kept."""
 MAX_SESSION_BYTES = 256 * 2**20
 """Once the texts of a session take this much of the database, further texts of it are not kept."""
+
+ALL_PLACES = slice(None)
 
 Outcome = Literal["answered", "truncated", "failed", "cancelled", "open"]
 """How a call ended; `open` while it runs, or if its process was killed."""
@@ -128,6 +130,7 @@ class Call:
         problem: Why the answer could not be used as it was; empty if it could.
         note: What was mended or left out when the answer was read; empty if nothing was.
         missing: Why there are no texts; empty if there are.
+        number: Names it in its database: the id of the event that began it; 0 if that is not kept.
     """
 
     session: str
@@ -162,6 +165,7 @@ class Call:
     problem: str = ""
     note: str = ""
     missing: str = ""
+    number: int = 0
 
     @property
     def is_usable(self) -> bool:
@@ -178,8 +182,9 @@ class Call:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The call as JSON-like data."""
-        return {**vars(self), "prompt": [message._asdict() for message in self.prompt]}
+        """The call as JSON-like data, without its number in the database."""
+        shown = {name: value for name, value in vars(self).items() if name != "number"}
+        return {**shown, "prompt": [message._asdict() for message in self.prompt]}
 
 
 class Transcript(Protocol):
@@ -188,19 +193,34 @@ class Transcript(Protocol):
     def append(self, event: Event, call: int | None = None, texts: Texts = NO_TEXTS) -> int:
         """Append an event and return its id, which is greater than all before it.
 
+        Once a session has reached MAX_SESSION_BYTES, texts are left out, and pieces of answers are not kept;
+        the id is 0 then.
+
         Args:
             event: As live observers get it; it names its session.
             call: The id of the event that began its call; None for other events, and for that one.
             texts: What was said.
         """
 
-    def calls(self, session_id: str, matching: Mapping[str, str] | None = None) -> Iterator[Call]:
+    def calls(
+        self,
+        session_id: str,
+        matching: Mapping[str, str] | None = None,
+        *,
+        places: slice = ALL_PLACES,
+        number: int | None = None,
+    ) -> Iterator[Call]:
         """Yield the calls of a session in the order in which they began, those that still run included.
 
         Args:
             session_id: The session.
             matching: The values that `role`, `node` or `task` must have.
+            places: Only the calls at these places of the list, from 0.
+            number: Only the call with this number.
         """
+
+    def call_count(self, session_id: str) -> int:
+        """How many calls `calls` yields for a session."""
 
     def events(
         self,
@@ -220,7 +240,13 @@ class Transcript(Protocol):
         """
 
     def latest(self, session_id: str | None = None) -> int:
-        """The id of the latest event, of a session or of all; 0 if there is none."""
+        """The id of the latest event, of a session or of all; 0 if there is none.
+
+        That of all stays what it is when events are deleted.
+        """
+
+    def compact(self, session_id: str) -> None:
+        """Delete the pieces of answers of calls that have ended: the last event of a call has them all."""
 
     def tool_texts(self, session_id: str) -> dict[ToolKey, ToolTexts]:
         """The arguments and results of the calls of tools of a session."""

@@ -476,7 +476,7 @@ class UiSettings(Settings):
     """What the page (`swarm-graph ui`) can show of a session."""
 
     events: bool = Field(
-        True, description="Keep the events of a run in the database, so that a page can follow it live."
+        True, description="Keep all events of a run in the database, so that the page can follow it live."
     )
 
 

@@ -171,7 +171,7 @@ def test_tasks_of_a_graph_and_direct_calls_of_a_graph_are_kept_too(tmp_path: Pat
 
 
 def test_without_keep_prompts_no_text_is_kept(tmp_path: Path) -> None:
-    calls = run(tmp_path, Crew(), features={"keep_prompts": False})
+    calls = run(tmp_path, Crew(), features={"keep_prompts": False}, ui={"events": False})
     assert len(calls) == 6
     assert not any(call.prompt or call.answer or call.parameters for call in calls)
     assert all("features.keep_prompts was false" in call.missing for call in calls)
@@ -227,7 +227,7 @@ def test_a_key_that_a_server_repeats_is_not_in_the_log(place: str, tmp_path: Pat
     with closing(sqlite3.connect(tmp_path / ".swarm/swarm.db")) as connection:
         for table in ("events", "texts"):
             for (data,) in connection.execute(f"SELECT data FROM {table}"):
-                assert KEY.encode() not in zlib.decompress(data)
+                assert KEY.encode() not in (data if data[:1] == b"{" else zlib.decompress(data))
 
 
 def test_the_key_of_another_model_is_not_in_the_log_either(tmp_path: Path) -> None:
@@ -457,10 +457,10 @@ def test_the_page_of_a_session_folds_its_calls(folder: Path, tmp_path: Path) -> 
     SwarmManager(data_dir=folder).session_report("queue-2", tmp_path / "new.html")
     page = (tmp_path / "new.html").read_text(encoding="utf-8")
     section = page.partition("<h2>Calls</h2>")[2]
-    assert section.count("<details><summary>coder, round ") == 3
+    assert len(re.findall(r'<details id="call-\d+">\n<summary>coder, round ', section)) == 3
     assert f"<pre>{PROSE}</pre>" in section
     assert section.count("You are the coder.") == 2, "a repeated message is shown once"
-    assert section.count("<p>system: as above</p>") >= 2
+    assert section.count(">system: as above</p>") >= 2
     assert "<script" not in page
     assert "\x1b" not in page
     assert "white-space: pre-wrap" in page

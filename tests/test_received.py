@@ -918,7 +918,7 @@ def test_the_settings_of_any_session_exist_and_name_nothing_outside() -> None:
     for path in SETTINGS_OF_ANY_SESSION:
         group, name = path.split(".")
         assert name in type(getattr(SwarmConfig(), group)).model_fields
-        assert group in ("workflow", "limits", "features")
+        assert group in ("workflow", "limits", "features", "ui")
 
 
 def test_a_setting_is_the_users_own_until_it_is_listed() -> None:

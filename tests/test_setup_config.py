@@ -155,6 +155,7 @@ def test_the_example_has_every_key_in_its_place() -> None:
         "ExecutionLimits": [example["execution"]["limits"]],
         "DocumentSettings": [example["documents"]],
         "Features": [example["features"]],
+        "UiSettings": [example["ui"]],
         "ToolLimits": [example["tool_limits"]],
         "McpServer": list(example["mcp_servers"].values()),
         "RepositorySettings": [json.loads(shown_in_comment[1])],

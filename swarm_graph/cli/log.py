@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from swarm_graph.checkpoints.records import Session
     from swarm_graph.checkpoints.steps import ToolRecord
     from swarm_graph.checkpoints.transcript import Call
+    from swarm_graph.events import Event
     from swarm_graph.reports.call_log import LoggedCall
     from swarm_graph.state import Recalled
 
@@ -37,6 +38,11 @@ class Selection(NamedTuple):
         """The values that calls must have, by name."""
         named = {"role": self.role, "node": self.node, "task": self.task}
         return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def selects(self) -> bool:
+        """Whether they select some of the calls."""
+        return bool(self.matching) or self.last or self.failed
 
     def calls(self, catalogue: Catalogue, session: Session) -> Iterator[Call]:
         """Yield the selected calls of models; `last` is left to the caller."""
@@ -121,7 +127,8 @@ def log(
         elif as_json:
             _print_json(logged)
         elif logged:
-            _print_log(catalogue, shown, logged, full)
+            decisions = [] if selection.selects else _decisions(catalogue, shown)
+            _print_log(catalogue, shown, logged, full, decisions)
 
 
 def _check(
@@ -178,7 +185,19 @@ def _print_json(calls: Sequence[LoggedCall]) -> None:
     print_result([call_dict(call) for call in calls], "", as_json=True)
 
 
-def _print_log(catalogue: Catalogue, session: Session, calls: Sequence[LoggedCall], full: bool) -> None:
+def _decisions(catalogue: Catalogue, session: Session) -> list[Event]:
+    """What a person has decided at pauses, and who it was."""
+    stored = catalogue.transcript.events(session_id=session.session, kinds=["pause_answered"])
+    return [one.event for one in stored]
+
+
+def _print_log(
+    catalogue: Catalogue,
+    session: Session,
+    calls: Sequence[LoggedCall],
+    full: bool,
+    decisions: Sequence[Event],
+) -> None:
     from swarm_graph.checkpoints.steps import ToolRecord
     from swarm_graph.reports.call_log import log_lines
     from swarm_graph.reports.listing import current_phase
@@ -189,7 +208,8 @@ def _print_log(catalogue: Catalogue, session: Session, calls: Sequence[LoggedCal
     counts = [format_count(len(calls) - tools, "call"), format_count(tools, "tool call") if tools else ""]
     title = f"Session {session.session} ({session.workflow}): {', '.join(filter(None, [phase, *counts]))}"
     recalled = _recalled(catalogue, session)
-    for line in log_lines(title, calls, full=full, running=phase == "running", recalled=recalled):
+    running = phase == "running"
+    for line in log_lines(title, calls, full=full, running=running, recalled=recalled, decisions=decisions):
         text = printable(line.text)
         click.echo(click.style(text, dim=True) if line.dim and text else text)
 

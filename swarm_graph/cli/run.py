@@ -23,6 +23,7 @@ from swarm_graph.cli.options import (
     resuming_options,
 )
 from swarm_graph.cli.session_runner import (
+    THE_TERMINAL,
     new_coordinator,
     resuming_coordinator,
     run_session,
@@ -200,7 +201,12 @@ def resume(
 
     async def work(coordinator: SwarmCoordinator) -> SwarmResult:
         return await coordinator.aresume(
-            found.session, decision, as_before=as_before, anew=anew, inputs=inputs
+            found.session,
+            decision,
+            as_before=as_before,
+            anew=anew,
+            inputs=inputs,
+            decided_by=THE_TERMINAL,
         )
 
     run_session(coordinator, display, work, require_approval=require_approval)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from swarm_graph.sessions.resume import ResumeConfig
     from swarm_graph.state import SwarmResult
 
+THE_TERMINAL = "the terminal"
+"""Who decides at a pause."""
 Work = Callable[["SwarmCoordinator"], Awaitable["SwarmResult"]]
 """Runs or resumes a session on a coordinator."""
 
@@ -207,7 +209,7 @@ def run_to_end(
         return run_to_end(
             coordinator,
             display,
-            lambda coordinator: coordinator.aresume(session_id, decisions),
+            lambda coordinator: coordinator.aresume(session_id, decisions, decided_by=THE_TERMINAL),
             require_approval=require_approval,
         )
     print_session(coordinator, options)
@@ -247,6 +249,8 @@ def ending(coordinator: SwarmCoordinator, *, require_approval: bool = False) -> 
         return Ending(EXIT_FAILED, f"{failures_text(coordinator)}; {missing}")
     if phase == "over_budget":
         return Ending(EXIT_FAILED, f"{coordinator.stopped_by}; continue with `{resume}`")
+    if phase == "cancelled":  # no signal has stopped it
+        return Ending(EXIT_FAILED, f"stopped by another process; continue with `{resume}`")
     unapproved = require_approval and not coordinator.state.get("approved")
     return Ending(EXIT_NOT_APPROVED if unapproved else 0)
 

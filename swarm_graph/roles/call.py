@@ -334,12 +334,10 @@ class _Attempt:
         self.answer, self._emitted = StreamedAnswer(limit), 0
         self.finish_reason = ""
         self._text, self._thoughts = MaskedStream(call.secrets), MaskedStream(call.secrets)
-        journal = call.run.journal
-        self._journal = journal if journal and journal.keeps_texts else None
         event = self._event("call_started")
         self._begun: BegunCall | None = None
-        if self._journal:
-            self._begun = self._journal.begin_call(event, partial(call.question_texts, messages))
+        if call.run.journal:
+            self._begun = call.run.journal.begin_call(event, partial(call.question_texts, messages))
         call.emit.send(event)
 
     def add(self, deltas: Sequence[Delta]) -> None:
@@ -364,9 +362,11 @@ class _Attempt:
             without_lone_surrogates(stream.take(last=last)) for stream in (self._text, self._thoughts)
         )
         if text or thoughts or not last:
-            self._call.emit.send(
-                self._event("tokens", output_tokens=answer.pieces, text=text, thoughts=thoughts)
-            )
+            said = {"output_tokens": answer.pieces, "text": text, "thoughts": thoughts}
+            event = self._event("tokens", **said)
+            if self._call.run.journal and self._begun:
+                self._call.run.journal.record_tokens(replace(event, data=said), self._begun)
+            self._call.emit.send(event)
 
     async def end(self, outcome: str, *, reply: Reply | None = None, error: str | None = None) -> int | None:
         """Commit the attempt with its answer, then emit its end: no observer is ahead of the database.
@@ -392,13 +392,13 @@ class _Attempt:
         }
         run, number = self._call.run, None
         run.budget.end_call(input_tokens + output_tokens if reply else self.answer.pieces)
+        if self._emitted_at > self._started_at:
+            self._emit_tokens(last=True)
         event = self._event("call_ended", **columns)
         if run.journal:
             row = {**self._call.emit.origin.to_dict(), **event.data, "time": event.time}
             texts = partial(self._answer_texts, reply)
             number = await run.journal.record_call(row, self._key, reply, event, texts, self._begun)
-        if self._emitted_at > self._started_at:
-            self._emit_tokens(last=True)
         self._call.emit.send(event)
         return number
 

@@ -1,4 +1,4 @@
-"""Emitting events from a node to LangGraph's `custom` stream."""
+"""Emitting events from a node: to LangGraph's `custom` stream, and to the database."""
 
 from __future__ import annotations
 
@@ -32,18 +32,23 @@ class Emitter:
     Attributes:
         origin: What all events of the node have in common.
         write: LangGraph's stream writer, or one that stands in for it.
+        record: Records an event in the database, and does not wait for that; None if none are kept.
     """
 
     origin: Origin
     write: Callable[[Any], None]
+    record: Callable[[Event], None] | None = None
 
     def __call__(self, kind: Kind, **data: Any) -> None:
-        self.send(self.event(kind, **data))
+        event = self.event(kind, **data)
+        if self.record:
+            self.record(event)
+        self.send(event)
 
     def event(self, kind: Kind, **data: Any) -> Event:
         """An event of the node, not yet emitted."""
         return Event(kind, time.time(), **vars(self.origin), data=data)
 
     def send(self, event: Event) -> None:
-        """Emit an event."""
+        """Emit an event to live observers alone, such as one that is recorded together with its texts."""
         self.write(event.to_dict())

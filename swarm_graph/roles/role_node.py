@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
-from langgraph.runtime import get_runtime
 
 from swarm_graph import aio
 from swarm_graph.prompts import template
@@ -26,7 +25,7 @@ from swarm_graph.roles.question import LEFT_OUT, NONE, PromptVersions, Question
 from swarm_graph.roles.registry import role_source
 from swarm_graph.roles.repository_context import SIZES, RepositoryContext, Sizes, judged_texts, read_context
 from swarm_graph.roles.role import Answered, Role
-from swarm_graph.roles.run import RunContext, current_run, part_of_run
+from swarm_graph.roles.run import RunContext, current_run, node_emitter, part_of_run
 from swarm_graph.roles.turn import Turn
 from swarm_graph.roles.views import views
 from swarm_graph.state import CHANGE, SwarmState, TaskRecord, TaskStatus, end_phase
@@ -137,7 +136,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         session = str(config["configurable"].get("thread_id", ""))
         # Rounds count from 1: the roles before the first coder belong to round 1 as well.
         origin = Origin(session, self.name, str(self.role.role), self.task_id, max(iteration, 1))
-        emit = Emitter(origin, get_runtime().stream_writer)
+        emit = node_emitter(origin)
         workplace = self._workplace(state, run, origin, config, in_own_loop=in_own_loop)
         turn = Turn(self.bindings, run, emit, config, workplace)
         async with part_of_run(run), run.branch():

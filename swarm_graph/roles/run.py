@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +19,11 @@ from swarm_graph.checkpoints.places import UNMOVED, Places
 from swarm_graph.checkpoints.records import Source
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ModelError, Stopped, SwarmError
+from swarm_graph.events import Event
 from swarm_graph.models.budget import Budget
 from swarm_graph.models.keys import keys_of
 from swarm_graph.models.slots import Slots
+from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.state import SwarmContext, ToolDecision
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ SIBLING_GRACE_S = 0.02
 STOP_POLL_S = 0.1
 """How often work that may be given up looks whether the run is to stop."""
 NO_DECISIONS: Mapping[str, ToolDecision] = {}
+A_PROGRAM = "a program"
+"""Who decides at a pause, unless the caller names somebody."""
 
 
 class StopFlag:
@@ -72,12 +76,16 @@ class RunOptions(SwarmContext):
         config_file: The file of the configuration, recorded in the catalogue; empty when there is none.
         sources: What the request is made from, recorded in the catalogue; None leaves what is recorded.
         stop: Set from outside to stop the run.
+        decided_by: Who answers the pauses at which the session waits, and where.
+        on_decision: Called with the event of each answered pause, once the answers are committed.
     """
 
     output: str = ""
     config_file: str = ""
     sources: Sequence[Source] | None = None
     stop: StopFlag = field(default_factory=StopFlag)
+    decided_by: str = A_PROGRAM
+    on_decision: Callable[[Event], None] | None = None
 
 
 class RunContext:
@@ -143,6 +151,11 @@ class RunContext:
                 logs=self._log_folder,
             )
         return self._tool_servers
+
+    @property
+    def record(self) -> Callable[[Event], None] | None:
+        """Records an event of a node in the database; None if it keeps none."""
+        return self.journal.record_event if self.journal and self.journal.keeps_events else None
 
     @property
     def _log_folder(self) -> Path | None:
@@ -214,6 +227,13 @@ def current_run(config: SwarmConfig) -> RunContext:
     """The context of the run that the calling node is part of; a new one for a node invoked by itself."""
     context: Any = get_runtime().context
     return context if isinstance(context, RunContext) else RunContext(config, context)
+
+
+def node_emitter(origin: Origin) -> Emitter:
+    """Emits the events of the calling node."""
+    runtime: Any = get_runtime()
+    record = runtime.context.record if isinstance(runtime.context, RunContext) else None
+    return Emitter(origin, runtime.stream_writer, record)
 
 
 @asynccontextmanager

@@ -447,14 +447,14 @@ class ToolLoop(Generic[A]):
 
     async def _make(self, tool: Tool, record: ToolRecord, changed: str) -> ToolResult:
         await self.workplace.steps.keep_call(record)
-        self.turn.emit("tool_started", **_shown(record))
+        self.turn.emit.send(self.turn.emit.event("tool_started", **_shown(record)))
         result = await call_tool(tool, record.arguments, self._limits, self.turn.run.keys)
         return await self._end(record, result._replace(text=f"{changed}{result.text}"))
 
     async def _end(self, record: ToolRecord, result: ToolResult) -> ToolResult:
         ended = self.turn.made_calls[record.key] = replace(record, result=result)
         await self.workplace.steps.keep_call(ended)
-        self.turn.emit(
+        event = self.turn.emit.event(
             "tool_ended",
             **_shown(record),
             outcome=result.outcome,
@@ -463,6 +463,7 @@ class ToolLoop(Generic[A]):
             decision=record.decision,
             seconds=result.seconds,
         )
+        self.turn.emit.send(event)
         return result
 
 

@@ -9,6 +9,7 @@ import asyncio
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,7 +28,7 @@ from swarm_graph.events import Event
 from swarm_graph.models.keys import check_model
 from swarm_graph.roles.question import Answer
 from swarm_graph.roles.registry import Roles
-from swarm_graph.roles.run import RunOptions
+from swarm_graph.roles.run import A_PROGRAM, RunOptions
 from swarm_graph.sessions.fingerprints import (
     Edits,
     check_decided,
@@ -240,6 +241,7 @@ class SwarmCoordinator:
             prepared = builder.prepare(given, self.context)
         check_new_request(session_id, session, follow_up=follow_up)
         sources = await asyncio.to_thread(self._sources_of_request, builder, session_id, session, prepared)
+        prepared = replace(prepared, is_first=session is None)  # also if another process begins it meanwhile
         self._tasks, self._made_from = {}, []  # only now: after a refused request they are still there
         return await self._start(builder, workflow_type, session_id, session, prepared, sources)
 
@@ -285,6 +287,7 @@ class SwarmCoordinator:
         as_before: bool = False,
         anew: bool = False,
         inputs: str | Path | None = None,
+        decided_by: str = A_PROGRAM,
     ) -> SwarmResult:
         """Resume a session; returns its final state. If the session has ended, only returns its state.
 
@@ -301,6 +304,7 @@ class SwarmCoordinator:
                 that rests on it, and go on with the prompts and tasks that were recorded.
             anew: If something was edited, begin the request again; only what has changed is asked again.
             inputs: The folder that now holds the input files of the tasks.
+            decided_by: Who decides, and where; events and the log of the session name it.
 
         Raises:
             InputError: There is no such session, the decision cannot be used, or something was edited that
@@ -315,6 +319,7 @@ class SwarmCoordinator:
             as_before=as_before,
             anew=anew,
             inputs=inputs,
+            decided_by=decided_by,
         )
         return aio.run(resumed)
 
@@ -327,6 +332,7 @@ class SwarmCoordinator:
         as_before: bool = False,
         anew: bool = False,
         inputs: str | Path | None = None,
+        decided_by: str = A_PROGRAM,
     ) -> SwarmResult:
         """`resume` for asynchronous callers."""
         if anew and (as_before or decision is not None):
@@ -355,7 +361,9 @@ class SwarmCoordinator:
         elif not as_before and edits.all:
             with open_catalogue(self.data_dir) as catalogue:
                 sources = updated_sources(catalogue, session, edits)
-        return await self._start(builder, session.workflow, session.session, session, prepared, sources)
+        return await self._start(
+            builder, session.workflow, session.session, session, prepared, sources, decided_by
+        )
 
     def _tell_missing_tools(self, session: Session) -> None:
         """Warn of functions that the session calls as tools, and that this program does not give to it."""
@@ -585,10 +593,11 @@ class SwarmCoordinator:
         session: Session | None,
         prepared: Prepared,
         sources: list[Source] | None,
+        decided_by: str = A_PROGRAM,
     ) -> SwarmResult:
         """Open output folder and database, build the graph on them, and run it; returns the final state."""
         folder = self._folder(session_id, session)
-        options = self._options(folder, sources)
+        options = self._options(folder, sources, decided_by)
         # If folder or database cannot be opened, the caller sees this session, without a state.
         self._run = SessionRun(self.config, self._emit, session_id, options)
         make_folder(folder)
@@ -639,7 +648,7 @@ class SwarmCoordinator:
         """The data folder, and the output folder if the user has not named another one."""
         return [self.data_dir, *([] if self.output else [self.output_dir])]
 
-    def _options(self, folder: Path, sources: list[Source] | None) -> RunOptions:
+    def _options(self, folder: Path, sources: list[Source] | None, decided_by: str) -> RunOptions:
         context = self.context or SwarmContext()
         return RunOptions(
             context.model,
@@ -648,6 +657,7 @@ class SwarmCoordinator:
             output=str(folder.absolute()),
             config_file=self.config_file,
             sources=sources,
+            decided_by=decided_by,
         )
 
     def _emit(self, event: Event) -> None:

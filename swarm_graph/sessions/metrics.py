@@ -11,6 +11,8 @@ from swarm_graph.state import Recalled
 
 FAILED_TOOLS = ("failed", "timed_out", "wrong_arguments", "unknown_tool")
 """The outcomes of calls of tools that failed; one that a person rejects, or that repeats another, did not."""
+SIMULATED = "simulated"
+"""The server of a simulated call."""
 TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cut_tokens")
 
 
@@ -131,6 +133,11 @@ def total_evaluated(agents: Iterable[Mapping[str, Any]]) -> int | None:
 def measured_rates(agents: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Tokens per second of each role in a summary of calls of which none was simulated."""
     return {role: figures["tokens_per_second"] for role, figures in agents.items()}
+
+
+def real_calls(calls: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The calls that a model answered: a rate of simulated ones means nothing."""
+    return [call for call in calls if call["server"] != SIMULATED]
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import InputError, ModelError, OverBudget, Stopped
 from swarm_graph.events import Event, Kind, parse_event
@@ -21,7 +22,6 @@ from swarm_graph.sessions.state_json import state_document
 from swarm_graph.sessions.store import SessionStore
 from swarm_graph.sessions.tracker import SessionTracker
 from swarm_graph.state import SwarmState, has_ended
-from swarm_graph.tasks.node import TASKS
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.opening import Prepared
 from swarm_graph.workflows.pauses import Pause
@@ -62,13 +62,15 @@ class SessionRun:
             options: What LangGraph hands to the nodes.
             files: The output folder.
         """
-        self.session_id, self.options, self.files = session_id, options or RunOptions(), files
+        self.session_id, self.files = session_id, files
+        self.options = replace(options or RunOptions(), on_decision=emit)
         self.tracker = SessionTracker("", Roles())
         self.pauses: list[Pause] = []
         self.stopped_by = ""
         self.remembered: Remembered | None = None
-        self._config, self._emit, self._has_rounds = config, emit, True
+        self._config, self._emit, self._last_round = config, emit, config.workflow.max_iterations
         self._silent_nodes: list[str] = []
+        self._catalogue: Catalogue | None = None
         self._patched: list[str] = []
 
     @property
@@ -84,7 +86,7 @@ class SessionRun:
     @property
     def last_round(self) -> int:
         """The round after which the session ends, approved or not."""
-        return self._config.workflow.max_iterations if self._has_rounds else 1
+        return self._last_round
 
     async def follow(self, graph: SwarmGraph, store: SessionStore, prepared: Prepared) -> None:
         """Run the graph to its end, or to a pause, failure, limit or stop, which becomes the phase.
@@ -100,8 +102,10 @@ class SessionRun:
         """
         before = await asyncio.gather(store.state(), store.calls(), store.test_runs(), store.tools())
         self.tracker = SessionTracker(graph.name, graph.bindings.roles, graph.channels, *before)
-        self._has_rounds = graph.opens_round or TASKS in graph.nodes
+        self._last_round = graph.last_round
         self._silent_nodes = graph.silent_nodes
+        if store.saver and self._config.ui.events:
+            self._catalogue = store.saver.catalogue
         await self._emit_start(graph, store, resumes=not isinstance(prepared.given, Mapping))
         phase = "cancelled"  # also when this coroutine is cancelled
         try:
@@ -151,7 +155,8 @@ class SessionRun:
         )
         if any(self.remembered):
             kept, offered, note = self.remembered
-            self._emit_session_event("remembered", kept=len(kept), offered=len(offered), note=note)
+            said = {"kept": len(kept), "offered": len(offered), "note": note}
+            self._emit_kept(Event("remembered", time.time(), self.session_id, "", data=said))
 
     def _roles_of_configured_models(self) -> set[str]:
         """The roles that asked models of the configuration, not those that a program gave for this run."""
@@ -175,7 +180,7 @@ class SessionRun:
             self.tracker.on_updates(part)
             self._write_files()
             for node in [name for name in self._silent_nodes if name in part]:
-                self._emit(Event("node_ended", time.time(), self.session_id, node))
+                self._emit_kept(Event("node_ended", time.time(), self.session_id, node))
         elif event := parse_event(part):
             event = replace(event, session=self.session_id)
             self.tracker.on_event(event)
@@ -249,6 +254,12 @@ class SessionRun:
             output=self.options.output,
             pauses=[pause.place for pause in self.pauses],
         )
+
+    def _emit_kept(self, event: Event) -> None:
+        """Emit an event that no node emits, and record it; a graph without a coordinator does not have it."""
+        if self._catalogue:
+            self._catalogue.database.start(self._catalogue.transcript.append, event)
+        self._emit(event)
 
     def _emit_session_event(self, kind: Kind, **data: Any) -> None:
         self._emit(Event(kind, time.time(), self.session_id, "", data=data))

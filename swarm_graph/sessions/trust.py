@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.decisions import forget_decisions
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.signatures import is_own, key_problem, sign
@@ -81,6 +82,12 @@ def is_trusted(data_dir: Path, session: Session) -> bool:
     """Whether the user began a session, or has trusted it, and its recorded settings are still the same."""
     with open_catalogue(data_dir) as catalogue:
         return is_own(catalogue, session)
+
+
+def foreign_sessions(catalogue: Catalogue, ids: Iterable[str]) -> set[str]:
+    """Of some ids, those of sessions that the user has neither begun nor trusted, or that are gone."""
+    sessions = {id: catalogue.get(id) for id in {*ids}}
+    return {id for id, session in sessions.items() if not (session and is_own(catalogue, session))}
 
 
 def trust(data_dir: Path, session: Session) -> Session:

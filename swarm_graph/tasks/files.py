@@ -50,6 +50,40 @@ def read_tasks(
         InputError: The file cannot be read, or a task is invalid.
     """
     path = Path(path)
+    request, repo, specs = _tasks_in(path, roles)
+    specs = [_in_repository(spec, repo, path.parent) for spec in specs]
+    return request, [with_absolute_paths(spec, path.parent) for spec in specs]
+
+
+def received_tasks(
+    path: str | Path, roles: Collection[str], file_of: Callable[[str], Path]
+) -> tuple[str, list[TaskSpec]]:
+    """The request and the tasks of a task file that somebody sent: it names no place of this machine.
+
+    Args:
+        path: The file.
+        roles: The names of all roles.
+        file_of: Returns the file that a name in the task file stands for; raises InputError for others.
+
+    Raises:
+        InputError: The file cannot be read, a task is invalid, or it names a file that it may not.
+    """
+    request, repo, specs = _tasks_in(Path(path), roles)
+
+    def placed(name: str) -> str:
+        if not name.startswith(REPOSITORY):
+            return str(file_of(name))
+        if repo or "//" in name:
+            raise InputError(
+                f"'{name}' names a repository; a task file that is sent reads the chosen one, as repo:PATH"
+            )
+        return name
+
+    return request, [with_paths(spec, placed) for spec in specs]
+
+
+def _tasks_in(path: Path, roles: Collection[str] | None) -> tuple[str, str, list[TaskSpec]]:
+    """The request, the repository and the tasks of a task file, with paths as the file has them."""
     suffix = path.suffix.lower()
     tasks: Any = rows_of(path) if suffix in (*TABLES, *JSON_LINES) else _parsed(path)
     request = repo = ""
@@ -64,8 +98,7 @@ def read_tasks(
         specs = task_specs([_from_row(row) for row in tasks] if suffix in TABLES else tasks, roles)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    specs = [_in_repository(spec, repo, path.parent) for spec in specs]
-    return request, [with_absolute_paths(spec, path.parent) for spec in specs]
+    return request, repo, specs
 
 
 def _in_repository(spec: TaskSpec, repo: str, folder: Path) -> TaskSpec:

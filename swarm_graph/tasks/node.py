@@ -26,6 +26,7 @@ from langgraph.runtime import get_runtime
 from swarm_graph import aio
 from swarm_graph.checkpoints.task_threads import TaskThreads
 from swarm_graph.errors import ConfigError, InputError, ModelError, SwarmError
+from swarm_graph.events import Kind
 from swarm_graph.roles.approval import Person, WaitsForPerson, read_decision
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.emitter import Emitter, Origin
@@ -104,6 +105,8 @@ class _Pass:
         }
         self._added = added_ids(self._records)
         self._changed: dict[str, TaskRecord] = {}
+        self._recorded: set[tuple[str, str]] = set()
+        """The kind and the task of events that earlier runs have recorded."""
         self._waiting: dict[str, Mapping[str, Any]] = {}
         self._decisions: dict[str, ToolDecision] = {**self._run.decisions}
         # A task of the request has a rank of one number; a task that was added has its parent's and one more.
@@ -137,7 +140,7 @@ class _Pass:
             raise self._run.failure
         await self._load_finished()
         counts = {"tasks": len(self._records), "done": len(self._records) - len(self._pending())}
-        Emitter(Origin(self._session, TASKS), self._write)("graph_started", **counts)
+        Emitter(Origin(self._session, TASKS), self._write, self._run.record)("graph_started", **counts)
         await self._run_pending()
         person = Person()
         while pauses := [self._waiting[name] for name in self._records if name in self._waiting]:
@@ -173,7 +176,8 @@ class _Pass:
 
     def _emitter(self, name: str) -> Emitter:
         role = self._records[name]["role"]
-        return Emitter(Origin(self._session, name, role, task=name, iteration=1), self._write)
+        origin = Origin(self._session, name, role, task=name, iteration=1)
+        return Emitter(origin, self._write, self._run.record)
 
     # --- for the scheduler -----------------------------------------------------------------------
 
@@ -348,6 +352,8 @@ class _Pass:
 
     async def _load_finished(self) -> None:
         """Load the tasks that an earlier, killed run finished, and the tasks that they added."""
+        if self._run.journal:
+            self._recorded = await self._run.journal.recorded_ends()
         unread = deque(self._pending())
         while unread:
             if record := await self._finished_record(unread.popleft()):
@@ -367,8 +373,7 @@ class _Pass:
         if recalled := record.pop("recalled", None):
             self._recalled.append(recalled)
         self._put(record)
-        emit = self._emitter(record["task_id"])
-        emit("task_ended", note=record.get("note", ""), record=record, kept=kept)
+        self._tell(record["task_id"], "task_ended", note=record.get("note", ""), record=record, kept=kept)
         return self._add_tasks(record)
 
     def _add_tasks(self, parent: TaskRecord) -> list[str]:
@@ -381,8 +386,16 @@ class _Pass:
             self._limit.names.add(spec.task_id)
             record = pending_record(spec, [*parent["rank"], number], parent["completed_at"])
             self._put(record)
-            self._emitter(spec.task_id)("task_added", record=record)
+            self._tell(spec.task_id, "task_added", record=record)
         return names
+
+    def _tell(self, name: str, kind: Kind, **data: Any) -> None:
+        """Emit an event of a task; if an earlier run has recorded it, to live observers alone."""
+        emit = self._emitter(name)
+        if (kind, name) in self._recorded:
+            emit.send(emit.event(kind, **data))
+        else:
+            emit(kind, **data)
 
     def _put(self, record: Mapping[str, Any]) -> None:
         changed = cast("TaskRecord", record)

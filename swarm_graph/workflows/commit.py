@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from langgraph.runtime import get_runtime
 
 from swarm_graph import aio
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.roles.bindings import Bindings
-from swarm_graph.roles.emitter import Emitter, Origin
-from swarm_graph.roles.run import current_run
+from swarm_graph.roles.emitter import Origin
+from swarm_graph.roles.run import current_run, node_emitter
 from swarm_graph.state import ChangeState, Repository, changed_texts, end_phase, verdict_word
 from swarm_graph.text import format_count
 from swarm_graph.workflows.verdict import is_done
@@ -75,7 +74,7 @@ class CommitNode(Runnable[ChangeState, dict[str, Any]]):
         run = current_run(self._config)
         session = str(config["configurable"].get("thread_id", ""))
         iteration = max(state.get("iteration", 0), 1)
-        emit = Emitter(Origin(session, self.name, iteration=iteration), get_runtime().stream_writer)
+        emit = node_emitter(Origin(session, self.name, iteration=iteration))
         update: dict[str, Any] = {}
         async with run.branch():
             folder = _worktree(run.saver, state["repo"]["branch"])

@@ -8,12 +8,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from langgraph.runtime import get_runtime
 
 from swarm_graph import aio
 from swarm_graph.config import SwarmConfig
-from swarm_graph.roles.emitter import Emitter, Origin
-from swarm_graph.roles.run import current_run
+from swarm_graph.roles.emitter import Origin
+from swarm_graph.roles.run import current_run, node_emitter
 from swarm_graph.state import Evidence, Review, SwarmState
 
 _LARGE = ("failures", "results")
@@ -65,7 +64,7 @@ class EvidenceNode(Runnable[SwarmState, dict[str, Any]]):
         run = current_run(self.config)
         session = str(config["configurable"].get("thread_id", ""))
         iteration = max(state.get("iteration", 0), 1)
-        emit = Emitter(Origin(session, self.name, iteration=iteration), get_runtime().stream_writer)
+        emit = node_emitter(Origin(session, self.name, iteration=iteration))
         async with run.branch():
             emit("tests_started")
             evidence, more = await self.evidence(state, iteration)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast, overload
@@ -15,6 +16,7 @@ from langgraph.types import Command, Durability, StateSnapshot, StateUpdate
 from swarm_graph import aio
 from swarm_graph.checkpoints.places import UNMOVED
 from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.events import Event
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.run import RunContext, RunOptions, outer_context
 from swarm_graph.sandbox.evidence import RUN_TESTS
@@ -22,7 +24,7 @@ from swarm_graph.state import CHANGE, SwarmContext, SwarmResult, SwarmState, wit
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.workflows import schemas
 from swarm_graph.workflows.admission import inside_run, open_runs, openings
-from swarm_graph.workflows.drawing import workflow_svg
+from swarm_graph.workflows.drawing import States, workflow_svg
 from swarm_graph.workflows.opening import Prepared, Repositories, open_run, prepare, with_recorded_paths
 from swarm_graph.workflows.pauses import Answer, decisions_of
 from swarm_graph.workflows.recording import RunRecorder, manual_edit
@@ -47,6 +49,8 @@ class _Opened(NamedTuple):
     input: Any
     run: RunContext
     answers: Sequence[Answer]
+    decided: Sequence[Event]
+    """An event for each pause that the answers are for."""
 
 
 class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]):
@@ -113,6 +117,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         prepared = input if isinstance(input, Prepared) else self.prepare(input, options)
         with self._recorder(thread) as recorder:
             opened = self._opened(prepared, thread, recorder, options)
+            _tell(opened.decided, options)
             try:
                 yield from super().stream(
                     opened.input, thread.config, context=cast("Any", opened.run), **kwargs
@@ -131,6 +136,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
                 recorder = await stack.enter_async_context(self._recorder(thread))
                 opened = await self._aopened(prepared, thread, recorder, options)
                 stack.push_async_callback(opened.run.close)
+            _tell(opened.decided, options)
             stream: Any = super().astream(
                 opened.input, thread.config, context=cast("Any", opened.run), **kwargs
             )
@@ -161,6 +167,12 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
     def opens_round(self) -> bool:
         """Whether a role of it opens the rounds, as the coder does."""
         return bool(cast("Any", self.builder).opens_round)
+
+    @property
+    def last_round(self) -> int:
+        """The round after which a session ends, approved or not."""
+        has_rounds = self.opens_round or TASKS in self.nodes
+        return self.bindings.config.workflow.max_iterations if has_rounds else 1
 
     @property
     def silent_nodes(self) -> list[str]:
@@ -252,9 +264,14 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         """
         return {"text/plain": repr(self), "image/svg+xml": self.svg()}
 
-    def svg(self) -> str:
-        """Its drawing as SVG, without a network and without extras."""
-        return workflow_svg(self.get_graph(), f"The workflow {self.name}")
+    def svg(self, states: States | None = None) -> str:
+        """Its drawing as SVG, without a network and without extras.
+
+        Args:
+            states: The state of each node, for a page with the style sheet of reports; None for a drawing
+                that stands alone.
+        """
+        return workflow_svg(self.get_graph(), f"The workflow {self.name}", states)
 
     # --- opening a run ---------------------------------------------------------------------------
 
@@ -285,7 +302,9 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         saver = thread.saver if thread.is_session else None
         saved = saver.get_tuple(thread.checkpoint) if saver else None
         opened = self._open(prepared, thread, saved, recorder, options)
-        if saver and saved:
+        if recorder and saved and (opened.answers or opened.decided):
+            recorder.put_answers(saved, opened.answers, opened.decided)
+        elif saver and saved:
             for answer in opened.answers:
                 saver.put_writes(saved.config, *answer.write())
         return opened
@@ -334,6 +353,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         )
         settings, saver = self.bindings.config, thread.saver
         is_new = opening.kind in ("begin", "follow_up")
+        decided = [_decision_event(thread.id, options.decided_by, one) for one in opening.decided]
         if recorder is None or opening.kind is None:
             run = RunContext(
                 settings,
@@ -344,8 +364,9 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
                 places=places,
                 decisions=decisions_of(opening.answers),
             )
-            return _Opened(opening.input, run, opening.answers)
-        journal, budget = recorder.begin(opening, self.name, settings, options, saved)
+            return _Opened(opening.input, run, opening.answers, decided)
+        nodes = [name for name in self.nodes if not name.startswith("__")]
+        journal, budget = recorder.begin(opening, self.name, settings, options, saved, nodes, self.last_round)
         run = RunContext(
             settings,
             options,
@@ -359,7 +380,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             decisions=decisions_of(opening.answers),
         )
         answers = opening.answers if run.is_own else [answer.alone() for answer in opening.answers]
-        return _Opened(opening.input, run, answers)
+        return _Opened(opening.input, run, answers, decided)
 
     def _repositories(self, thread: CallThread, recorder: RunRecorder | None) -> Repositories:
         """What finds the repository of the session."""
@@ -382,6 +403,20 @@ def _completed(result: Any, options: Mapping[str, Any]) -> Any:
     return (
         with_every_key(result) if isinstance(result, dict) and not options.keys() & OTHER_RESULTS else result
     )
+
+
+def _tell(decided: Sequence[Event], options: RunOptions) -> None:
+    """Tell the caller of answered pauses, once the answers are committed."""
+    if options.on_decision:
+        for event in decided:
+            options.on_decision(event)
+
+
+def _decision_event(session: str, by: str, decided: Mapping[str, Any]) -> Event:
+    """The event of an answered pause."""
+    place = {name: decided[name] for name in ("node", "role", "iteration")}
+    said = {name: value for name, value in decided.items() if name not in place}
+    return Event("pause_answered", time.time(), session, **place, data={**said, "by": by})
 
 
 def _options(context: Context) -> RunOptions:

@@ -25,7 +25,7 @@ from swarm_graph.tasks.node import TASKS
 from swarm_graph.tasks.prompting import check_tasks
 from swarm_graph.tasks.spec import TaskSpec, pending_record, task_specs, with_absolute_paths, with_paths
 from swarm_graph.text import check_json_like
-from swarm_graph.workflows.pauses import Answer, answers, resume_values, waiting_pauses
+from swarm_graph.workflows.pauses import Answer, answers, decisions_in_words, resume_values, waiting_pauses
 
 START_CHANNEL = "__start__"
 """LangGraph's channel with the input that no node has taken yet."""
@@ -44,10 +44,12 @@ class Prepared:
         given: A request, None, or a Command.
         anew: Whether the request is the one that the session works on, to be begun again. Questions that
             have not changed find their answers in the journal.
+        is_first: Whether the request must be the first of its session: it is no follow-up.
     """
 
     given: Any
     anew: bool = False
+    is_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,14 @@ class Opening:
         request: The new request, with tasks if it is custom; None for a resume.
         input: The input for LangGraph.
         answers: A person's answers, to be committed before anything runs.
+        decided: For each pause that is answered, the data of an event that says so.
     """
 
     kind: RunKind | None
     request: dict[str, Any] | None
     input: Any
     answers: Sequence[Answer] = ()
+    decided: Sequence[Mapping[str, Any]] = ()
 
 
 class Repositories(Protocol):
@@ -149,7 +153,7 @@ def with_recorded_paths(prepared: Prepared, places: Places) -> Prepared:
     if prepared.anew or not isinstance(prepared.given, Mapping):
         return prepared
     tasks = [with_paths(spec, places.recorded).to_dict() for spec in task_specs(prepared.given["tasks"])]
-    return Prepared({**prepared.given, "tasks": tasks})
+    return replace(prepared, given={**prepared.given, "tasks": tasks})
 
 
 def open_run(
@@ -207,6 +211,8 @@ def open_run(
             f"session '{session}' has not ended; resume it with `graph.invoke(None, thread)` or "
             f"`swarm-graph resume {quote(session)}`, or use another thread_id"
         )
+    if request is not None and saved is not None and prepared.is_first:
+        raise InputError(f"session '{session}' was begun by somebody else just now; use another id")
     if repositories and request is not None:
         request["repo"] = repositories.of_request(request, saved, is_new=not resumed)
     elif repositories and saved is not None:  # also of an ended session: its patch is written again
@@ -217,7 +223,8 @@ def open_run(
     recorded_kind = ("replay" if replay else kind) if is_recorded else None
     if isinstance(given, Command):
         command = _answer(given, session, saved, roles)
-        return Opening(recorded_kind, request, *_split(command, saved, replay=replay))
+        decided = decisions_in_words(command.resume, waiting_pauses(saved)) if command.resume else ()
+        return Opening(recorded_kind, request, *_split(command, saved, replay=replay), decided)
     state = before() if anew else None
     new_input = _new_input(request, saved, nodes, roles, opens_round=opens_round, before=state)
     if new_input is not None and "recalled" in channels:

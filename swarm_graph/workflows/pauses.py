@@ -19,7 +19,7 @@ from langgraph.types import interrupt
 from swarm_graph.checkpoints.decisions import CALL, RESUME, is_named, names_calls, tool_name, without_calls
 from swarm_graph.errors import InputError
 from swarm_graph.roles.approval import FORMS as CALL_FORMS
-from swarm_graph.roles.approval import SESSION, TOOL, read_decision
+from swarm_graph.roles.approval import SESSION, TOOL, in_words, read_decision
 from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.role import Role
 from swarm_graph.state import Finding, Review, SwarmState, ToolDecision, own_review
@@ -254,6 +254,20 @@ def decisions_of(answers: Iterable[Answer]) -> dict[str, ToolDecision]:
     return {
         call: decision for one in answers if names_calls(one.answer) for call, decision in one.answer.items()
     }
+
+
+def decisions_in_words(resume: Mapping[str, Any], pauses: Iterable[Pause]) -> list[dict[str, Any]]:
+    """What `resume_values` decides at each pause, as events say it: pause, place, decision and remark."""
+    found: list[dict[str, Any]] = []
+    for pause in pauses:
+        decision = resume.get(pause.interrupt)
+        if pause.call:
+            decision = decision.get(pause.call) if isinstance(decision, Mapping) else None
+        if decision is not None:
+            remark = str(decision.get("reject", "")) if isinstance(decision, Mapping) else ""
+            said = {"pause": pause.id, "place": pause.place, "decision": in_words(decision), "remark": remark}
+            found.append({**said, "node": pause.node, "role": pause.role, "iteration": pause.iteration})
+    return found
 
 
 class _Task:

@@ -1,10 +1,10 @@
-"""Records one run of a graph: the lock of its session, its row in the catalogue, its journal."""
+"""Records one run of a graph: the lock of its session, its row in the catalogue, its journal, its events."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
@@ -23,10 +23,12 @@ from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own, sign
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import OverBudget, Stopped, StorageError
+from swarm_graph.events import Event, Kind
 from swarm_graph.models.budget import Budget
 from swarm_graph.roles.run import RunOptions
 from swarm_graph.state import SwarmState, has_ended
 from swarm_graph.workflows.opening import Opening
+from swarm_graph.workflows.pauses import Answer, waiting_pauses
 
 
 class Recording(NamedTuple):
@@ -47,6 +49,7 @@ class RunRecorder:
         self.saver, self._catalogue, self._session_id = saver, saver.catalogue, session_id
         self._lock = SessionLock(self._catalogue, session_id)
         self._run: int | None = None
+        self._workflow, self._keeps_events = "", False
         self.is_own = True
         """Whether the user began the session or has trusted it; set by `begin`."""
 
@@ -96,6 +99,8 @@ class RunRecorder:
         config: SwarmConfig,
         options: RunOptions,
         saved: CheckpointTuple | None,
+        nodes: Sequence[str],
+        last_round: int,
     ) -> Recording:
         """Record the start of the run, and open its journal.
 
@@ -105,6 +110,8 @@ class RunRecorder:
             config: Its configuration; secrets are not recorded.
             options: The output folder, the config file and the sources to record.
             saved: The checkpoint that the run starts from.
+            nodes: The nodes of the graph.
+            last_round: The round after which the session ends, approved or not.
         """
         assert opening.kind is not None
         values = saved.checkpoint["channel_values"] if saved else {}
@@ -124,18 +131,58 @@ class RunRecorder:
         )
         self.is_own = self.knows_as_own
         with self.saver.transaction():
-            self._run = self._catalogue.begin_run(
+            run = self._catalogue.begin_run(
                 session, opening.kind, opening.request, _checkpoint_id(saved), options.sources
             )
             if self.is_own:
                 sign(self._catalogue, self._session_id)
             elif opening.kind != "begin":
                 forget_decisions(self._catalogue, self._session_id)
+            self._workflow, self._keeps_events = workflow, config.ui.events
+            self._append(
+                "session_started",
+                workflow=workflow,
+                nodes=[*nodes],
+                max_iterations=last_round,
+                resumed=bool(values),
+                run=opening.kind,
+            )
+        self._run = run  # only now: a transaction that fails, as on a full disk, has begun nothing
         resumed = opening.kind == "resume"
-        transcript = self._catalogue.transcript if config.features.keep_prompts else None
-        self._journal = Journal(self._catalogue, self._session_id, has_answers=resumed, transcript=transcript)
+        keeps_texts = config.features.keep_prompts
+        self._journal = Journal(
+            self._catalogue,
+            self._session_id,
+            has_answers=resumed,
+            transcript=self._catalogue.transcript if keeps_texts or self._keeps_events else None,
+            keeps_texts=keeps_texts,
+            keeps_events=self._keeps_events,
+            run=run,
+            on_stop=options.stop.set,
+        )
         spent = self._catalogue.usage_of_request(self._session_id) if resumed else (0, 0, 0.0)
         return Recording(self._journal, Budget(config.limits, *spent))
+
+    def put_answers(
+        self, saved: CheckpointTuple, answers: Sequence[Answer], decided: Sequence[Event]
+    ) -> None:
+        """Commit a person's answers.
+
+        Args:
+            saved: The checkpoint at which the session waits for them.
+            answers: The answers.
+            decided: An event for each pause that they answer.
+        """
+        with self.saver.transaction():
+            for answer in answers:
+                self.saver.put_writes(saved.config, *answer.write())
+            for event in decided if self._keeps_events else ():
+                self._catalogue.transcript.append(event)
+
+    def _append(self, kind: Kind, **data: Any) -> None:
+        """Record an event of the whole session, in the transaction around it."""
+        if self._keeps_events:
+            self._catalogue.transcript.append(Event(kind, time.time(), self._session_id, "", data=data))
 
     def __exit__(
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
@@ -183,8 +230,19 @@ class RunRecorder:
             tasks = {**values.get("tasks", {}), **self._journal.ended_tasks}
             self._catalogue.put_tasks(self._session_id, tasks.values())
             self._catalogue.end_run(self._session_id, run, phase, error, cast("SwarmState", values))
+            self._append(
+                "session_ended",
+                workflow=self._workflow,
+                phase=phase,
+                approved=values.get("approved", False),
+                findings=len(values.get("findings", ())),
+                pauses=[pause.place for pause in waiting_pauses(saved)],
+                error=error,
+            )
             if has_ended(phase):
                 compact(self.saver, self._session_id)
+            else:
+                self._catalogue.transcript.compact(self._session_id)
 
 
 def _checkpoint_id(saved: CheckpointTuple | None) -> str:

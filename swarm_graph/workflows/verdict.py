@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any, cast
 
-from langgraph.runtime import get_runtime
-
 from swarm_graph.roles.answered_change import base_files, current_files, gone_files
-from swarm_graph.roles.emitter import Emitter, Origin
+from swarm_graph.roles.emitter import Origin
 from swarm_graph.roles.findings import SEVERITIES, comparable, judge
 from swarm_graph.roles.locations import located_reviews
+from swarm_graph.roles.run import node_emitter
 from swarm_graph.roles.syntax import syntax_problem
 from swarm_graph.sandbox.evidence import RUN_TESTS
 from swarm_graph.state import (
@@ -79,7 +78,7 @@ def verdict_node(max_iterations: int, *, ends: bool) -> Callable[..., dict[str, 
     def verdict(state: SwarmState) -> dict[str, Any]:
         approved, findings = judge(_located(reviews_of_round(state), state))
         iteration = max(state.get("iteration", 0), 1)
-        emit = Emitter(Origin("", "verdict", iteration=iteration), get_runtime().stream_writer)
+        emit = node_emitter(Origin("", "verdict", iteration=iteration))
         emit("verdict", approved=approved, findings=len(findings), exit_code=_exit_code(state, iteration))
         update: dict[str, Any] = {"approved": approved, "findings": findings, "iteration": iteration}
         if not approved and iteration < max_iterations:

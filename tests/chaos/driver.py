@@ -148,6 +148,11 @@ class Session:
         """How many answers of each task the database holds."""
         return Counter(row["task"] for row in self.rows("SELECT task FROM calls WHERE outcome = 'answered'"))
 
+    def recorded_ends(self) -> list[str]:
+        """The tasks of the events `task_ended` in the database, sorted."""
+        query = "SELECT task FROM events WHERE kind = 'task_ended' ORDER BY task"
+        return [row["task"] for row in self.rows(query)]
+
     def rows(self, query: str) -> list[sqlite3.Row]:
         path = self.folder / ".swarm" / "swarm.db"
         if not path.is_file():

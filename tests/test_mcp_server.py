@@ -269,11 +269,29 @@ def test_a_client_waits_for_a_session_of_the_command_line(tmp_path: Path) -> Non
         async with Client(in_process(tmp_path)) as client:
             await until(lambda: bool(server.asked))
             waiting = asyncio.create_task(call(client, "wait", id="s", seconds=240))
-            assert "runs in another process" in await refusal(client, "cancel", id="s")
             assert "is in use" in await refusal(client, "resume", id="s")
             server.held = False
             server.release("")
             assert (await waiting)["phase"] == "complete"
+
+    with ModelServer(latency=0, held=True) as server:
+        asking(tmp_path, server)
+        run = ("run", "Create a queue", "--session", "s")
+        with warm.Process(*run, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            asyncio.run(drive(server))
+
+
+def test_a_client_cancels_a_session_of_the_command_line(tmp_path: Path) -> None:
+    async def drive(server: ModelServer) -> None:
+        async with Client(in_process(tmp_path)) as client:
+            await until(lambda: bool(server.asked))
+            cancelled = await call(client, "cancel", id="s")
+            assert cancelled["phase"] == "running"
+            assert "another process, which was asked to stop" in cancelled["note"]
+            server.release("")
+            assert (await call(client, "wait", id="s", seconds=240))["phase"] == "cancelled"
+            assert len(server.asked) == 1
+            assert "does not run" in await refusal(client, "cancel", id="s")
 
     with ModelServer(latency=0, held=True) as server:
         asking(tmp_path, server)

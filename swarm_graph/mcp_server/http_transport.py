@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import socket
 from typing import Any
@@ -90,11 +89,4 @@ async def serve_http(server: McpServer[Any], listener: socket.socket, token: str
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=1,
     )
-    web = Server(config)
-    serving = asyncio.ensure_future(web.serve(sockets=[listener]))
-    try:
-        await asyncio.shield(serving)
-    except asyncio.CancelledError:
-        web.should_exit = True
-        await serving
-        raise
+    await Server(config).serve_on(listener)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from swarm_graph.checkpoints.signatures import is_own
-from swarm_graph.errors import InputError, SwarmError
+from swarm_graph.errors import InputError
 from swarm_graph.mcp_server.status import Stored, stored_session
 from swarm_graph.reports.recalled_lines import recalled_lines
-from swarm_graph.roles.answered_document import DOCUMENT_FILE
 from swarm_graph.roles.findings import finding_line
 from swarm_graph.sandbox.evidence import evidence_line
-from swarm_graph.sessions.change_summary import PATCH_FILE, change_files, made_commits
+from swarm_graph.sessions.change_summary import made_commits
 from swarm_graph.sessions.findings_files import findings_rows
-from swarm_graph.sessions.output import PROJECT_DIR, session_files
-from swarm_graph.sessions.resume import roles_to_read
+from swarm_graph.sessions.stored_files import stored_files
 from swarm_graph.text import cut, cut_note, printable, shortened
 
 MAX_FINDINGS, MAX_FINDING_CHARACTERS = 50, 600
@@ -32,23 +28,8 @@ ROOT = "swarm://session/"
 
 
 def files_of(stored: Stored) -> dict[str, str]:
-    """The files of a session, path to text, the most wanted first; made from its state, as they were."""
-    trusted = is_own(stored.saver.catalogue, stored.session)
-    roles = roles_to_read(stored.session, trusted=trusted)
-    files: dict[str, str] = {}
-    if trusted:  # git runs in the folder that the session names
-        with suppress(SwarmError):
-            files = {name: data.decode(errors="replace") for name, data in change_files(stored.state).items()}
-    places = stored.saver.catalogue.places(stored.session.session)
-    files |= session_files(stored.state, roles, places)
-    return dict(sorted(files.items(), key=lambda item: (_rank(item[0]), item[0])))
-
-
-def _rank(path: str) -> int:
-    """The place of a file among the others: the result itself comes before what was said about it."""
-    if path in (DOCUMENT_FILE, PATCH_FILE):
-        return 0
-    return 1 if path.startswith(f"{PROJECT_DIR}/") else 2
+    """The files of a session, path to text, the most wanted first."""
+    return stored_files(stored.saver, stored.session, stored.state)
 
 
 def session_result(data_dir: Path, session_id: str, max_characters: int) -> dict[str, Any]:

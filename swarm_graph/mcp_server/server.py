@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
-import signal
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,6 +24,7 @@ from swarm_graph.mcp_server.settings import ServerSettings
 from swarm_graph.mcp_server.stdio_transport import serve_stdio
 from swarm_graph.mcp_server.tools import SessionTools, ToolEntry, tool_entries
 from swarm_graph.sessions.background import BackgroundSessions
+from swarm_graph.sessions.until_stopped import until_stopped
 from swarm_graph.text import cut, printable
 
 NAME = "swarm-graph"
@@ -147,34 +145,4 @@ async def serve(
     background = BackgroundSessions(settings.max_sessions, say)
     server = new_server(settings, background)
     serving = serve_stdio(server) if listener is None else serve_http(server, listener, token)
-    return await _until_stopped(serving, background, say, settings.config.workflow.grace_period)
-
-
-async def _until_stopped(
-    serving: Awaitable[None], background: BackgroundSessions, say: Say, grace_s: float
-) -> int | None:
-    """Serve until the end; then stop the sessions. Another signal cancels their calls in flight."""
-    task, loop, received = asyncio.ensure_future(serving), asyncio.get_running_loop(), list[int]()
-
-    def stop(number: int) -> None:
-        received.append(number)
-        task.cancel()
-        if task.done() or len(received) > 1:
-            background.cancel_calls()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt
-            loop.add_signal_handler(number, stop, number)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not received:
-            raise
-    finally:
-        if background.count:
-            say(
-                f"stopping {background.count} running: calls in flight get {grace_s:g} s to end, a second "
-                "signal stops now; `swarm-graph resume ID` goes on"
-            )
-        await background.close()
-    return received[0] if received else None
+    return await until_stopped(serving, background, say, settings.config.workflow.grace_period)

@@ -20,17 +20,19 @@ from swarm_graph.mcp_server.arguments import (
     Start,
     Wait,
 )
-from swarm_graph.mcp_server.folder import with_inputs
 from swarm_graph.mcp_server.results import session_result
 from swarm_graph.mcp_server.settings import ServerSettings
 from swarm_graph.mcp_server.status import hides_arguments, session_list, session_status, stored_session
 from swarm_graph.sessions.background import BackgroundSessions, Work
 from swarm_graph.sessions.coordinator import SwarmCoordinator
-from swarm_graph.sessions.ids import validated_session_id
+from swarm_graph.sessions.ids import open_catalogue, validated_session_id
+from swarm_graph.sessions.input_files import WholeRequest, files_in, with_inputs
 from swarm_graph.sessions.run import OnEvent
 from swarm_graph.state import DOCUMENT, OwnWorkflow, has_ended
 from swarm_graph.workflows.pauses import Decision, Pause, waiting_pauses
 
+AN_MCP_CLIENT = "an MCP client"
+"""Who decides at a pause."""
 POLL_S = 1.0
 """How often the database is asked about a session that another process runs."""
 
@@ -103,14 +105,7 @@ class SessionTools:
         session_id = validated_session_id(given.session) if given.session else new_session_id()
         config = self._settings.config
         kind = given.kind or config.workflow.kind
-        whole = await asyncio.to_thread(
-            with_inputs,
-            given.request,
-            given.inputs,
-            self._settings.folder,
-            config.documents,
-            is_code=kind != DOCUMENT,
-        )
+        whole = await asyncio.to_thread(self._whole_request, given, is_code=kind != DOCUMENT)
         if not whole.request:
             raise InputError("the request is empty; say what to build, write or review")
         status = await self._begin(
@@ -125,6 +120,10 @@ class SessionTools:
             given.diff,
         )
         return {**status, **({"notes": whole.notes} if whole.notes else {})}
+
+    def _whole_request(self, given: Start, *, is_code: bool) -> WholeRequest:
+        files = files_in(self._settings.folder, given.inputs)
+        return with_inputs(given.request, files, self._settings.config.documents, is_code=is_code)
 
     def _allowed(self, workflow: str | None) -> str:
         allowed = self._settings.workflows
@@ -157,7 +156,10 @@ class SessionTools:
                 f"them here; a person decides in a terminal: `swarm-graph resume {given.id}`"
             )
         decision = {pause.id: _decision(given)}
-        return await self._begin(given.id, lambda coordinator: coordinator.aresume(given.id, decision))
+        return await self._begin(
+            given.id,
+            lambda coordinator: coordinator.aresume(given.id, decision, decided_by=AN_MCP_CLIENT),
+        )
 
     def _open_pauses(self, session_id: str) -> list[Pause]:
         with stored_session(self._settings.data_dir, session_id) as stored:
@@ -169,14 +171,18 @@ class SessionTools:
             raise InputError(f"session '{session_id}' runs; `wait` returns when it needs you or ends")
 
     async def cancel(self, given: OneSession, _: Report) -> dict[str, Any]:
-        """Stop a session; calls in flight may end first."""
-        if self._background.live(given.id) is None:
-            phase = (await self._status(given.id))["phase"]
-            if phase == "running":
-                raise InputError(f"session '{given.id}' runs in another process; stop it there")
-            raise InputError(f"session '{given.id}' does not run; its phase is {phase}")
-        await self._background.cancel(given.id)
-        return await self._status(given.id)
+        """Stop a session; calls in flight may end first. Another process stops its own a moment later."""
+        if self._background.live(given.id):
+            await self._background.cancel(given.id)
+            return await self._status(given.id)
+        status = await self._status(given.id)
+        if status["phase"] != "running" or not await asyncio.to_thread(self._request_stop, given.id):
+            raise InputError(f"session '{given.id}' does not run; its phase is {status['phase']}")
+        return {**status, "note": "it runs in another process, which was asked to stop; `wait` returns then"}
+
+    def _request_stop(self, session_id: str) -> bool:
+        with open_catalogue(self._settings.data_dir) as catalogue:
+            return catalogue.request_stop(session_id)
 
     def _new_coordinator(self, diff: str, on_event: OnEvent) -> SwarmCoordinator:
         return SwarmCoordinator(

@@ -82,6 +82,19 @@ def apply_to_tree(files: RepositoryFiles, record: Path) -> Applied:
     """
     git = files.base.git
     finish_undo(git, record)
+    return _perform(git, planned_writes(files), record)
+
+
+def planned_writes(files: RepositoryFiles) -> list[Write]:
+    """What `apply_to_tree` would write.
+
+    Args:
+        files: The files of the session; its repository has the user's folder.
+
+    Raises:
+        RepositoryError: A file does not fit, or has uncommitted changes.
+    """
+    git = files.base.git
     head = Snapshot(git, git.commit_of("HEAD"))
     plan, problems = [], []
     for path, ours in _session_files(files).items():
@@ -90,7 +103,7 @@ def apply_to_tree(files: RepositoryFiles, record: Path) -> Applied:
         except Conflict as conflict:
             problems.append(f"'{path}': {conflict}")
     _refuse(git, problems)
-    return _perform(git, [write for write in plan if not is_same(write.before, write.after)], record)
+    return [write for write in plan if not is_same(write.before, write.after)]
 
 
 def merge_into_branch(repo: Repository, record: Path) -> Applied:

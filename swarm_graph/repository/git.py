@@ -200,12 +200,15 @@ class Git:
 
     def commit_of(self, revision: str) -> str:
         """The full id of the commit that a revision names. Raises InputError if there is none."""
+        problem = InputError(
+            f"the repository '{self.folder}' has no commit '{revision}'; name a branch, a tag or the id of a "
+            "commit"
+        )
+        if "\0" in revision:  # no argument of a program holds one
+            raise problem
         found = self.try_run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
         if found.exit_code:
-            raise InputError(
-                f"the repository '{self.folder}' has no commit '{revision}'; name a branch, a tag or the id "
-                "of a commit"
-            )
+            raise problem
         return found.stdout.decode().strip()
 
     def _settings(self, git_dir: str) -> dict[str, str]:

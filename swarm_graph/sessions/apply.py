@@ -15,7 +15,14 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own
 from swarm_graph.errors import InputError, StorageError, SwarmError
-from swarm_graph.repository.apply import Applied, apply_to_tree, merge_into_branch, undo
+from swarm_graph.repository.apply import (
+    Applied,
+    Write,
+    apply_to_tree,
+    merge_into_branch,
+    planned_writes,
+    undo,
+)
 from swarm_graph.repository.files import RepositoryFiles
 from swarm_graph.repository.git import Git
 from swarm_graph.repository.patch import patch
@@ -52,8 +59,25 @@ class Change:
             return merge_into_branch(self.repo, self.record) if merge else self._apply_to_tree()
 
     def _apply_to_tree(self) -> Applied:
-        files = RepositoryFiles(self.repo, changed_texts(self.state), self.state.get("deleted") or ())
-        return apply_to_tree(files, self.record)
+        return apply_to_tree(self._files, self.record)
+
+    @property
+    def _files(self) -> RepositoryFiles:
+        return RepositoryFiles(self.repo, changed_texts(self.state), self.state.get("deleted") or ())
+
+    def planned(self) -> list[Write]:
+        """What `apply` would write into the user's working tree; nothing is written. Raises SwarmError."""
+        return planned_writes(self._files)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the session has changed no file."""
+        return not (changed_texts(self.state) or self.state.get("deleted"))
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether there is an `apply` to take back."""
+        return self.record.is_file()
 
     def undo(self) -> Applied:
         """Take the last `apply` back. Raises SwarmError."""

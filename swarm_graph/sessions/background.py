@@ -22,6 +22,8 @@ Work = Callable[[SwarmCoordinator], Awaitable[SwarmResult]]
 
 STARTED = ("task_started", "tests_started")
 ENDED = ("task_ended", "tests_ended", "node_ended")
+AROUND = ("session_started", "session_ended")
+"""With only these, nothing has begun: a request may be refused after the first."""
 STOPPED = ("task_failed", "task_stopped", "task_skipped")
 
 
@@ -102,7 +104,7 @@ class LiveSession:
     def _on_event(self, event: Event) -> None:
         steps = self.progress.steps
         self.progress.on_event(event)
-        if event.kind != "session_started":  # a request may still be refused after that
+        if event.kind not in AROUND:
             self.begun.set()
         if self.progress.steps > steps:
             self._wake()
@@ -155,6 +157,7 @@ class BackgroundSessions:
         self._live: dict[str, LiveSession] = {}
         self._errors: dict[str, str] = {}
         self._is_closing = False
+        self._ending: set[asyncio.Task[None]] = set()
 
     def live(self, session_id: str) -> LiveSession | None:
         """A session that runs in this process; None if it does not."""
@@ -199,12 +202,12 @@ class BackgroundSessions:
         if self._is_closing:
             raise InputError("the server ends; start it again")
         if session_id in self._live:
-            raise InputError(f"session '{session_id}' runs already; `status` says how far it is")
+            raise InputError(f"session '{session_id}' runs already")
         if len(self._live) >= self._limit:
             count = format_count(len(self._live), "session")
             raise InputError(
                 f"{count} ({first_names([*self._live])}) run already, and the server allows {self._limit}; "
-                "wait for one to end, or cancel one"
+                "wait for one to end, or stop one"
             )
 
     async def _work(self, session_id: str, live: LiveSession, work: Work) -> None:
@@ -223,6 +226,17 @@ class BackgroundSessions:
         """Stop a session that runs in this process, and return when it has ended."""
         if live := self._live.get(session_id):
             await live.end()
+
+    def stop(self, session_id: str) -> bool:
+        """Stop a session if it runs in this process, without waiting for its end; returns whether it does."""
+        live = self._live.get(session_id)
+        if live is None:
+            return False
+        live.stop()
+        ending = asyncio.create_task(live.end())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        return True
 
     async def close(self) -> None:
         """Stop all sessions, and return when they have ended. They can be resumed."""

@@ -20,6 +20,11 @@ MAX_NAMES = 3
 MIN_REPEATS, MIN_REPEATED_CHARACTERS, MAX_PHRASE_WORDS = 4, 40, 60
 """What counts as a model's loop: how often, how much text in all, and how long the repeated phrase may be."""
 
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0d\uffa0\U0001d159\U000e0100-\U000e01ef]"
+    "|(?<![\u00a9\u00ae\u203c-\u3299\U0001f000-\U0001faff])[\ufe0e\ufe0f]"
+)
+"""Characters that Unicode counts as printable and nobody sees; not those that choose the look of a symbol."""
 _LOOP_IN_WORD = re.compile(r"(?P<unit>(?=\W{0,19}\w).{1,20}?)(?P=unit){9,}")
 
 
@@ -82,6 +87,8 @@ def printable(text: str) -> str:
 
     Newlines and tabs stay.
     """
+    if all(line.isprintable() for line in text.replace("\t", " ").split("\n")):
+        return text
     return "".join(char for char in text if char in "\n\t" or char.isprintable())
 
 
@@ -98,7 +105,19 @@ def cut_note(shown: int, characters: int) -> str:
 
 def visible(line: str) -> str:
     """A line in which characters that nobody would see, such as those of a direction, are escaped."""
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
+    if line.isascii() and line.isprintable():
+        return line
+    line = _UNSEEN.sub(lambda found: _escaped(found[0]), line)
+    return line if line.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in line)
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character)[1:-1]
+
+
+def visible_text(text: str) -> str:
+    """A text whose lines are `visible`."""
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def without_loops(text: str) -> str:
@@ -222,6 +241,18 @@ def local_time(seconds: float) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     except (OverflowError, ValueError, OSError, TypeError):  # as from a database that somebody changed
         return "?"
+
+
+def duration(seconds: float) -> str:
+    """A stretch of time for people: `0.4 s`, `12 s`, `4 min 5 s`, `2 h 3 min`, `3 d 4 h`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size:,} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{whole} s"
 
 
 def without_empty_columns(

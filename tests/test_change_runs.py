@@ -527,8 +527,8 @@ def test_the_report_shows_the_diff_as_text(repo: Path, tmp_path: Path) -> None:
     coordinator(tmp_path, repo, crew(coder=code)).run_workflow("Add a page", session_id="s")
     SwarmManager(data_dir=tmp_path / "data").session_report("s", tmp_path / "s.html")
     page = (tmp_path / "s.html").read_text()
-    assert "<h2>The change: branch swarm/s in " in page
-    assert "+&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<h2>Change</h2>\n<p>Branch <code>swarm/s</code> in " in page
+    assert '<span class="sign">+</span>&lt;script&gt;alert(1)&lt;/script&gt;' in page
     assert "<script>alert(1)" not in page
     shutil.rmtree(repo)
     SwarmManager(data_dir=tmp_path / "data").session_report("s", tmp_path / "s.html")

@@ -66,6 +66,8 @@ def test_resolve_names_the_commit_in_full(repo: Path) -> None:
 
 
 def test_what_cannot_be_resolved_is_refused(repo: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no commit 'a\\x00b'"):
+        resolve(RepositorySettings(path=str(repo), base="a\0b"))
     with pytest.raises(InputError, match="has no commit 'no-such'"):
         resolve(RepositorySettings(path=str(repo), base="no-such"))
     with pytest.raises(InputError, match="is not a folder"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -259,7 +260,7 @@ def test_the_document_is_named_first_and_no_file_is_called_code_or_tests(tmp_pat
     report = tmp_path / "s.html"
     warm.run("sessions", "report", str(report), "--session", "s", cwd=tmp_path, text=True)
     page = report.read_text(encoding="utf-8")
-    assert "The document: generated_document.md" in page
+    assert re.search(r'<details id="file-1" open>\s*<summary>generated_document.md ', page)
     assert "document checks" in page
     assert "test runs" not in page
     account = warm.run("sessions", "show", "s", cwd=tmp_path, text=True).stdout

@@ -24,7 +24,7 @@ from swarm_graph.tasks.dependencies import checked_graph
 from swarm_graph.tasks.spec import TaskSpec, task_specs
 from swarm_graph.workflows.build import build_graph
 from swarm_graph.workflows.drawing import draw_png, tasks_svg
-from swarm_graph.workflows.layout import Edge, Layout, Size, arrange
+from swarm_graph.workflows.layout import TOTAL_WIDTH, Edge, Layout, Size, arrange
 
 SVG = "{http://www.w3.org/2000/svg}"
 PAUSES = {"pause_before": ["coder", "documenter"], "pause_after": ["coder", "reviewer"]}
@@ -115,6 +115,14 @@ def test_a_box_without_edges_stays_near_the_others() -> None:
     layout = arranged(chain("a", "b"), "alone")
     check_apart(layout, dict.fromkeys(layout.boxes, BOX))
     assert layout.size.width < 4 * BOX.width
+
+
+def test_parts_that_no_edge_connects_stand_side_by_side_as_far_as_there_is_room() -> None:
+    layout = arranged([edge for number in range(40) for edge in chain(f"a{number}", f"b{number}")])
+    check_apart(layout, dict.fromkeys(layout.boxes, BOX))
+    assert layout.boxes["a0"].y == layout.boxes["a1"].y < layout.boxes["a39"].y
+    assert layout.size.width <= TOTAL_WIDTH
+    assert all(route.points[0].x == route.points[-1].x for route in layout.routes), "a part moves as a whole"
 
 
 def test_an_empty_graph_has_a_drawing() -> None:

@@ -17,7 +17,7 @@ from swarm_graph.checkpoints.repair import repair_database
 from swarm_graph.errors import StorageError, SwarmError
 from swarm_graph.memory.namespaces import EXPERIENCE, KNOWLEDGE, MEMORY, OFFERS
 from swarm_graph.memory.recall import from_record
-from swarm_graph.reports.recalled_lines import recalled_in_short, recalled_lines, recalled_section
+from swarm_graph.reports.recalled_lines import recalled_in_short, recalled_lines, recalled_of
 
 LARGE, DEEP = "9" * 400, '{"a":' * 5000 + "1" + "}" * 5000
 
@@ -163,4 +163,4 @@ def test_a_state_of_somebody_else_shows_what_tasks_have_recalled_and_no_other_va
     (line,) = recalled_lines({"recalled": [*odd, sound]})
     assert line == "coder, round 1: recalled 1 passage (11 characters): P-7.md, p. 1"
     assert recalled_in_short({"recalled": odd}) == recalled_in_short({"recalled": "odd"}) == []
-    assert recalled_section({"recalled": odd}) == ""
+    assert recalled_of({"recalled": odd}) == []

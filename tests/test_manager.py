@@ -23,7 +23,6 @@ from swarm_graph import AgentRole, SwarmCoordinator, SwarmManager, Task
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.cli.sessions import menu
 from swarm_graph.errors import InputError
-from swarm_graph.reports.charts import timeline
 from swarm_graph.reports.comparison import unified_diff
 from swarm_graph.reports.terminal import session_text
 from swarm_graph.text import format_cost
@@ -163,14 +162,9 @@ def test_every_report_names_simulated_answers_and_failures(tmp_path: Path) -> No
         r"^simulated +yes +no$", swarm_in(tmp_path, "compare", "none", "partly").stdout, re.MULTILINE
     )
     manager.session_report("partly", tmp_path / "partly.html")
-    assert "Its last run ended early: architect: m at " in (tmp_path / "partly.html").read_text()
-
-
-def test_a_timeline_counts_the_calls_that_it_omits() -> None:
-    call = {"seconds": 1.0, "queued_s": 0.0, "iteration": 1, "outcome": "answered"}
-    page = timeline([{**call, "node": f"t{number}", "time": float(number)} for number in range(81)])
-    assert page.endswith(" … and 21 more of 81 calls</p>")
-    assert "more of" not in timeline([{**call, "node": "t", "time": 1.0}])
+    page = (tmp_path / "partly.html").read_text()
+    assert "Its last run ended early: architect: m at " in page
+    assert "tokens a second" not in page, "a rate of simulated models means nothing"
 
 
 @pytest.mark.parametrize(
@@ -269,8 +263,8 @@ def test_a_page_does_not_need_the_prompts_of_its_session(tmp_path: Path) -> None
     shutil.rmtree(own)
     SwarmManager(data_dir=tmp_path).session_report("s", tmp_path / "s.html")
     page = (tmp_path / "s.html").read_text()
-    assert "<p>No drawing: prompts_dir " in page
-    assert "Tokens per role" in page
+    assert "No drawing: prompts_dir " in page
+    assert "Tokens and time of each role" in page
 
 
 def test_the_commands(folder: Path, tmp_path: Path) -> None:
@@ -327,7 +321,9 @@ def test_the_diff_of_two_trees() -> None:
 
 # --- HTML ----------------------------------------------------------------------------------------
 
-REFERENCE = re.compile(r"""(?:src|href|action)\s*=|url\((?!["']?#)|@import|https?://(?!www\.w3\.org/)""")
+REFERENCE = re.compile(
+    r"""(?:src|action)\s*=|href=(?!"#)|url\((?!["']?#)|@import|https?://(?!www\.w3\.org/)"""
+)
 
 
 def test_a_session_page_needs_no_network(manager: SwarmManager, tmp_path: Path) -> None:
@@ -336,26 +332,17 @@ def test_a_session_page_needs_no_network(manager: SwarmManager, tmp_path: Path) 
     page = (tmp_path / "two.html").read_text()
     HTMLParser().feed(page)
     assert not REFERENCE.search(page)
-    assert "Session two (standard): complete, approved" in page
-    assert page.count("<rect") >= 2 * 10 + 2 * 4
+    assert "<h1>two</h1>" in page
+    assert 'data-node="coder" data-state="done"' in page
     assert "round 2" in page
     assert "It fails." in page
-    assert "clarifier" in page
 
 
 def test_a_page_fits_on_a_narrow_screen(manager: SwarmManager, tmp_path: Path) -> None:
     manager.session_report("one", tmp_path / "one.html")
     page = (tmp_path / "one.html").read_text()
-    charts = re.findall(r'<svg class="chart" [^>]*>', page)
-    assert len(charts) == 2
-    assert all(' width="100%" ' in chart for chart in charts)
-    assert "<h3>Round 1: changes wanted, 1 major</h3>" in page
-    assert re.search(r"<ol><li>\[major\] .*It fails", page), "each finding is a line of its own"
-    assert '<td style="text-align: left">coder</td>' not in page, "cells of wide tables name their columns"
-    assert (
-        '<td style="text-align: left" data-label="role">coder</td><td class="number" data-label="calls">'
-        in page
-    )
+    assert '<td class="number" data-label="calls">' in page, "cells of wide tables name their columns"
+    assert not re.search(r'<svg (?![^>]*viewBox)[^>]*width="\d', page), "charts are as wide as their box"
     assert "white-space: pre-wrap" in page
 
 
@@ -379,9 +366,9 @@ def test_pages_of_a_task_graph_and_of_all_sessions(folder: Path, tmp_path: Path)
     coordinator.run_workflow("", "custom", session_id="tasks")
     SwarmManager(data_dir=tmp_path).session_report("tasks", tmp_path / "tasks.html")
     page = (tmp_path / "tasks.html").read_text()
-    assert "<h1>Session tasks (custom): complete</h1>" in page
-    assert "T2" in page
-    assert "No reviews." in page
+    assert "<h1>tasks</h1>" in page
+    assert 'data-node="T2" data-state="done"' in page
+    assert "<h2>Rounds</h2>" not in page
     assert swarm(folder, "report", str(tmp_path / "all.html")).exit_code == 0
     assert "<h2>Workflows</h2>" in (tmp_path / "all.html").read_text()
     assert swarm(folder, "report", str(tmp_path / "one.html"), "--session", "one").exit_code == 0

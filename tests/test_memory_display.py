@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
@@ -15,20 +16,24 @@ from support import Crew, config
 from test_tool_figures import STARTED, event, shown
 
 from swarm_graph import SwarmCoordinator, SwarmManager
+from swarm_graph.checkpoints.records import Session
+from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.events import event_line
 from swarm_graph.mcp_server.results import report_of
 from swarm_graph.memory.namespaces import KNOWLEDGE
 from swarm_graph.memory.passage import Passage
 from swarm_graph.memory.store import open_store
-from swarm_graph.reports.recalled_lines import MAX_FOLDED, MAX_LINES, recalled_lines, recalled_section
+from swarm_graph.reports.recalled_lines import MAX_FOLDED, MAX_LINES, recalled_lines
+from swarm_graph.reports.session_report import SessionReport
+from swarm_graph.reports.templates import new_environment
 from swarm_graph.reports.terminal import session_text
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.background import Progress
 from swarm_graph.sessions.logs import event_text
 from swarm_graph.sessions.tracing import _Spans
 from swarm_graph.sessions.tracker import SessionTracker
-from swarm_graph.state import Recalled, RecalledPassage
+from swarm_graph.state import Recalled, RecalledPassage, SwarmState
 
 RECALLED = {
     "passages": 5, "characters": 2100,
@@ -41,6 +46,15 @@ LINE = (
 )
 REMEMBERED = {"kept": 2, "offered": 1, "note": ""}
 HOSTILE = "\x1b[2J[bold]<script>\u202eevil</script>\n✓ coder: approved\r"
+
+
+def page_of(state: dict[str, Any]) -> str:
+    """The part of a report that shows what a session has recalled."""
+    session = Session("s", "standard", "a", {}, "complete", 0.0, 0.0)
+    with open_checkpointer(":memory:") as saver:
+        report = SessionReport(saver, session)
+        report.state = cast("SwarmState", state)
+        return new_environment().get_template("parts/recalled.html").render(report=report)
 
 
 def recalled(node: str = "architect", source: str = "P-101.pdf", text: str = "Keep the level.") -> Recalled:
@@ -72,29 +86,26 @@ def test_names_of_documents_draw_nothing() -> None:
     state = {"recalled": [recalled(source=HOSTILE, text=HOSTILE)]}
     (text,) = recalled_lines(state)
     assert text.isprintable()
-    page = recalled_section(state)
+    page = page_of(state)
     assert "<script" not in page
     assert "\x1b" not in page
     assert "&lt;script&gt;evil&lt;/script&gt;" in page
 
 
 def test_a_page_shows_each_passage_below_its_citation() -> None:
-    page = recalled_section({"recalled": [recalled(text="Keep <i>the</i> level.")]})
-    assert page == (
-        "<h2>Recalled from memory</h2>\n<details><summary>architect, round 1: recalled 1 passage "
-        "(22 characters): P-101.pdf, p. 4</summary><p>P-101.pdf, p. 4</p>"
-        "<pre>Keep &lt;i&gt;the&lt;/i&gt; level.</pre></details>"
-    )
-    assert recalled_section({}) == ""
+    page = page_of({"recalled": [recalled(text="Keep <i>the</i> level.")]})
+    title, citation, text = re.findall(r"<(?:summary|p|pre)[^>]*>(.*?)</(?:summary|p|pre)>", page)
+    assert title == "architect, round 1: recalled 1 passage (22 characters): P-101.pdf, p. 4"
+    assert (citation, text) == ("P-101.pdf, p. 4", "Keep &lt;i&gt;the&lt;/i&gt; level.")
 
 
 def test_of_many_tasks_the_first_are_shown_and_the_others_counted() -> None:
     state = {"recalled": [recalled(f"node{number}") for number in range(400)]}
     assert len(recalled_lines(state)) == MAX_LINES + 1
     assert recalled_lines(state)[-1] == f"… and {400 - MAX_LINES} more tasks"
-    page = recalled_section(state)
-    assert page.count("<details>") == MAX_FOLDED
-    assert page.endswith(f"<p>… and {400 - MAX_FOLDED} more tasks</p>")
+    page = page_of(state)
+    assert page.count("<details") == MAX_FOLDED
+    assert f"… and {400 - MAX_FOLDED} more tasks</p>" in page
 
 
 def test_figures_count_what_was_recalled() -> None:
@@ -195,10 +206,10 @@ def test_the_page_of_a_session_has_the_passages_as_data(folder: Path, tmp_path: 
     manager = SwarmManager(data_dir=folder / ".swarm")
     manager.session_report("s", tmp_path / "s.html")
     page = (tmp_path / "s.html").read_text(encoding="utf-8")
-    assert "<pre>Build queues with 10 entries.</pre>" in page.split("<h2>Recalled from memory</h2>")[1]
+    assert ">Build queues with 10 entries.</pre>" in page.split("<h2>Recalled from memory</h2>")[1]
     assert not [mark for mark in ("<script", "\x1b", "\u202e") if mark in page]
     manager.session_report("plain", tmp_path / "plain.html")
-    assert "ecalled" not in (tmp_path / "plain.html").read_text(encoding="utf-8")
+    assert "part-recalled" not in (tmp_path / "plain.html").read_text(encoding="utf-8")
 
 
 def test_summary_figures_and_state_of_a_resumed_session_tell_what_it_recalled(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,14 @@ def test_sessions_and_figures_are_tables_of_text(tmp_path: Path) -> None:
     assert "src/a.py</td>" in page
     assert "&lt;script&gt;alert(1)" in page
     for made in (manager.analyze_session("one"), manager.compare_sessions("one", "two")):
-        assert '<td style="text-align: left">rounds</td>' in made._repr_html_()
-    assert "Swarm report" in manager.generate_report(tmp_path / "report.txt")._repr_html_()
-    assert "<script" not in page
+        assert re.search("<(dt|th scope=.row.)>rounds</", made._repr_html_())
+    overview = manager.generate_report(tmp_path / "report.txt")._repr_html_()
+    assert "Swarm report" in overview
+    assert overview.startswith('<div class="swarm-graph"><style>.swarm-graph {'), (
+        "rules reach only the output"
+    )
+    assert ":root" not in overview
+    assert "<script" not in page + overview
 
 
 def test_a_cell_shows_what_was_recalled_and_remembered_as_text(published: list[dict[str, Any]]) -> None:

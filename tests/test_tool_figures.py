@@ -279,7 +279,7 @@ def test_a_page_lists_calls_of_tools_as_data(folder: Path, tmp_path: Path) -> No
     manager = SwarmManager(data_dir=folder / ".swarm")
     manager.session_report("s", tmp_path / "s.html")
     page = (tmp_path / "s.html").read_text(encoding="utf-8")
-    section = page.split("<h2>Calls of tools</h2>")[1]
+    section = page.split("<h2>Tool calls</h2>")[1]
     for shown in (
         "project.read",
         "time.now",
@@ -290,7 +290,7 @@ def test_a_page_lists_calls_of_tools_as_data(folder: Path, tmp_path: Path) -> No
         assert shown in section
     assert "<script>" not in page
     manager.session_report("plain", tmp_path / "plain.html")
-    assert "Calls of tools" not in (tmp_path / "plain.html").read_text(encoding="utf-8")
+    assert "<h2>Calls of tools" not in (tmp_path / "plain.html").read_text(encoding="utf-8")
 
 
 def test_the_coordinator_lists_calls_of_tools(folder: Path) -> None:

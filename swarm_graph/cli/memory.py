@@ -40,8 +40,6 @@ ADDED_HEADS = ("document", "id", "", "passages")
 PROGRESS_S = 5.0
 MAX_EXPERIENCE = 80
 """Characters of an experience in a list."""
-UNSHOWN = ("digest", "session")
-"""Details of an experience that only the program needs, or that its source says."""
 
 memory_options: Option = session_options(config_option, data_option, json_option)
 """The options of the commands of memory."""
@@ -331,23 +329,13 @@ def _passage_json(passage: Passage) -> dict[str, Any]:
 
 
 def _memory_text(found: Memory) -> str:
-    from swarm_graph.text import in_one_line, local_time
+    from swarm_graph.reports.memory_facts import facts, is_edited
+    from swarm_graph.text import in_one_line
 
     lines = [f"{found.source}: {found.id} in {found.collection}"]
-    if document := found.document:
-        lines += [f"file: {document.path}"] if document.path else []
-        lines += [f"imported from: {document.imported_from}"] if document.imported_from else []
-        lines += [f"read: {local_time(document.read_at)}", *(f"note: {note}" for note in document.notes)]
-    edited = {*(found.document.edited if found.document else ())}
-    for key, value in found.details.items():
-        if value and key not in UNSHOWN:
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            lines.append(f"{key}: {local_time(value) if key in ('time', 'edited') else shown}")
-    lines = [in_one_line(line) for line in lines]
+    lines += [in_one_line(f"{name}: {value}") for name, value in facts(found)]
     for passage in found.passages:
-        number = passage.id.rpartition("/")[2]
-        is_edited = found.is_document and number.isdecimal() and int(number) in edited
-        place = f"{passage.id}  {passage.place}{' (edited)' if is_edited else ''}".rstrip()
+        place = f"{passage.id}  {passage.place}{' (edited)' if is_edited(found, passage) else ''}".rstrip()
         lines += ["", place, _indented(passage.text).rstrip("\n")]
     return "\n".join(lines) + "\n"
 

@@ -41,14 +41,12 @@ def offers(options: SessionOptions) -> None:
 def _foreign(memory: SwarmMemory, offers: Sequence[Offer]) -> list[str]:
     """The ids of the offers whose sessions the user has neither begun nor trusted."""
     from swarm_graph.checkpoints.catalogue import Catalogue
-    from swarm_graph.checkpoints.signatures import is_own
     from swarm_graph.memory.store import SwarmStore
+    from swarm_graph.sessions.trust import foreign_sessions
 
     assert isinstance(memory.store, SwarmStore)
-    catalogue = Catalogue(memory.store.database)
-    sessions = {name: catalogue.get(name) for name in {offer.session for offer in offers}}
-    own = {name for name, session in sessions.items() if session and is_own(catalogue, session)}
-    return [offer.id for offer in offers if offer.session not in own]
+    foreign = foreign_sessions(Catalogue(memory.store.database), {offer.session for offer in offers})
+    return [offer.id for offer in offers if offer.session in foreign]
 
 
 @click.command(short_help="Keep offers as memories.", epilog="Example: swarm-graph memory accept 31b5076fe0")

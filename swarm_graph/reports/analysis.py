@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import changed_settings, settings_in_words
-from swarm_graph.html import html_table
 from swarm_graph.reports.listing import current_phase
+from swarm_graph.reports.role_figures import RoleRow, role_rows
 from swarm_graph.sessions.metrics import measured_rates, summary, swaps, test_summary, total_evaluated
-from swarm_graph.sessions.summary_html import SIMULATED_HTML, roles_table
 from swarm_graph.state import DOCUMENT, Kind
 
 FIGURES = (
@@ -66,12 +65,14 @@ class Analysis:
     error: str
 
     def _repr_html_(self) -> str:
-        parts = [
-            SIMULATED_HTML if self.simulated else "",
-            html_table(("session", self.session), self.figures_to_show().items()),
-            roles_table(self.agents, self.rates),
-        ]
-        return "".join(parts)
+        from swarm_graph.reports.templates import notebook_html
+
+        return notebook_html("analysis.html", analyzed=self)
+
+    @property
+    def role_rows(self) -> list[RoleRow]:
+        """The figures of each role, for a table with bars."""
+        return role_rows(self.agents, self.rates)
 
     @property
     def rates(self) -> dict[str, float]:
@@ -129,10 +130,18 @@ class Analysis:
         return seconds / total if total else 0.0
 
 
-def analysis(catalogue: Catalogue, session: Session) -> Analysis:
-    """The figures of a session, from the catalogue alone: its checkpoints are not read."""
+def analysis(
+    catalogue: Catalogue, session: Session, calls: Sequence[Mapping[str, Any]] | None = None
+) -> Analysis:
+    """The figures of a session, from the catalogue alone: its checkpoints are not read.
+
+    Args:
+        catalogue: The catalogue.
+        session: The session.
+        calls: The rows of its calls, if they are read already.
+    """
     name = session.session
-    calls = catalogue.calls(name)
+    calls = catalogue.calls(name) if calls is None else calls
     statuses = [task["status"] for task in catalogue.tasks(name)]
     return Analysis(
         session=name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from heapq import merge
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from swarm_graph.checkpoints.steps import ToolRecord
 from swarm_graph.checkpoints.transcript import Call, Message
+from swarm_graph.events import Event
 from swarm_graph.reports.recalled_lines import line_of
 from swarm_graph.reports.tool_lines import asked_call, tool_decision, tool_figures, tool_outcome
 from swarm_graph.state import Recalled
@@ -30,6 +32,9 @@ OUTCOMES = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
+
+
+_DECISION = ("place", "decision", "by", "remark")
 
 
 class Line(NamedTuple):
@@ -95,6 +100,7 @@ def log_lines(
     full: bool,
     running: bool,
     recalled: Iterable[Recalled] = (),
+    decisions: Iterable[Event] = (),
 ) -> Iterator[Line]:
     """Yield the calls of a session for people, a block each.
 
@@ -104,12 +110,16 @@ def log_lines(
         full: Show every text as a whole.
         running: Whether the session runs, so that an open call may still get its answer.
         recalled: What its tasks have recalled from memory; the first call of each task names the sources.
+        decisions: The events `pause_answered` to show between the calls.
     """
     yield Line(title)
+    answered = deque(decisions)
     from_memory = {(one["task"], one["iteration"]): line_of(one) for one in recalled}
     seen: set[Message] = set()
     shortened = False
     for call in calls:
+        while answered and answered[0].time <= call.started_at:
+            yield from _decision_lines(answered.popleft())
         yield Line("")
         if isinstance(call, ToolRecord):
             lines = _tool_lines(call, full=full, running=running)
@@ -121,9 +131,18 @@ def log_lines(
             yield line
         if isinstance(call, Call):
             seen.update(call.prompt)
+    for event in answered:
+        yield from _decision_lines(event)
     if shortened:
         yield Line("")
         yield Line(SHORTENED, dim=True)
+
+
+def _decision_lines(event: Event) -> Iterator[Line]:
+    place, decision, by, remark = (str(event.data.get(name, "")) for name in _DECISION)
+    yield Line("")
+    yield Line(f"── {place}: {decision} by {by}")
+    yield from _part("remark", remark, ANSWER_LINES)
 
 
 def place_of(call: LoggedCall) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own
 from swarm_graph.config import changed_settings, settings_in_words
 from swarm_graph.errors import InputError
-from swarm_graph.html import escaped, html_table
 from swarm_graph.reports.analysis import FIGURES, Analysis, analysis
 from swarm_graph.reports.config_comparison import ConfigComparison, compare_configs
 from swarm_graph.roles.findings import SEVERITIES
@@ -20,6 +19,9 @@ from swarm_graph.sessions.artifacts import project_files
 from swarm_graph.sessions.resume import roles_to_read
 from swarm_graph.state import SwarmState
 from swarm_graph.text import cost_cell, first_names, text_table
+
+if TYPE_CHECKING:
+    from swarm_graph.reports.file_diffs import Change
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Comparison:
         changes: For each session but the first: the files that differ from the first session's, with the
             number of lines added and removed.
         contests: The first session's configuration against each of the others.
+        diffs: For each session but the first: the same changes of files, for a page.
     """
 
     sessions: list[Analysis]
@@ -41,6 +44,7 @@ class Comparison:
     code: dict[str, str]
     changes: dict[str, dict[str, tuple[int, int]]]
     contests: list[ConfigComparison]
+    diffs: dict[str, Change] = field(default_factory=dict, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as `sessions compare --json` prints it."""
@@ -52,23 +56,27 @@ class Comparison:
         }
 
     def _repr_html_(self) -> str:
-        contests = "".join(f"<p>{escaped(contest.text())}</p>" for contest in self.contests)
-        return html_table(self._heads(), self._rows()) + contests
+        from swarm_graph.reports.templates import notebook_html
 
-    def _heads(self) -> tuple[str, ...]:
-        return ("", *(one.session for one in self.sessions))
+        return notebook_html("parts/comparison.html", comparison=self)
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        """A row for each figure and for each severity, a column for each session."""
+    @property
+    def figures(self) -> list[tuple[str, list[str]]]:
+        """For each figure and each severity its name, and its value for each session."""
         columns = [one.figures_to_show() for one in self.sessions]
         columns = [{**column, "cost": cost_cell(column.get("cost", 0.0))} for column in columns]
         names = [name.replace("_", " ") for name in FIGURES]
         shown = [name for name in names if any(column.get(name, "") != "" for column in columns)]
-        rows = [(name, *(_cell(column.get(name)) for column in columns)) for name in shown]
+        rows = [(name, [figure_cell(column.get(name)) for column in columns]) for name in shown]
         return rows + [
-            (f"{severity} findings", *(str(one.findings.get(severity, 0)) for one in self.sessions))
+            (f"{severity} findings", [str(one.findings.get(severity, 0)) for one in self.sessions])
             for severity in SEVERITIES
         ]
+
+    @property
+    def setting_words(self) -> dict[str, str]:
+        """For each session but the first: the settings that differ from the first session's, in words."""
+        return {session: settings_in_words(names) or "none" for session, names in self.settings.items()}
 
     def text(self, *, diff: bool = False) -> str:
         """The comparison as text: a table with a column for each session, then the differences.
@@ -76,10 +84,10 @@ class Comparison:
         Args:
             diff: Whether to show how the files differ; otherwise they are only named.
         """
-        parts = [text_table(self._heads(), self._rows())]
+        heads = ("", *(one.session for one in self.sessions))
+        parts = [text_table(heads, [(name, *values) for name, values in self.figures])]
         first = self.sessions[0].session
-        for session, names in self.settings.items():
-            differing = settings_in_words(names) or "none"
+        for session, differing in self.setting_words.items():
             parts.append(f"\nSettings of {session} that differ from {first}'s: {differing}\n")
         parts += [
             f"\n{one.session} is no sample of its configuration: {one.no_sample}\n"
@@ -105,11 +113,13 @@ def compare(saver: SwarmSaver, sessions: Sequence[Session]) -> Comparison:
     Raises:
         InputError: There are fewer than two different sessions.
     """
+    from swarm_graph.reports.file_diffs import change_between  # it loads Pygments
+
     sessions = list({session.session: session for session in sessions}.values())
     if len(sessions) < 2:
         raise InputError("a comparison needs two sessions or more")
     first, *others = sessions
-    files = {session.session: _files(saver, session) for session in sessions}
+    files = {session.session: files_of(saver, session) for session in sessions}
     analyses = [analysis(saver.catalogue, session) for session in sessions]
     configs = [session.config for session in sessions]
     return Comparison(
@@ -120,10 +130,12 @@ def compare(saver: SwarmSaver, sessions: Sequence[Session]) -> Comparison:
             other.session: changed_files(files[first.session], files[other.session]) for other in others
         },
         contests=compare_configs(list(zip(analyses, configs, strict=True))),
+        diffs={other.session: change_between(files[first.session], files[other.session]) for other in others},
     )
 
 
-def _files(saver: SwarmSaver, session: Session) -> dict[str, str]:
+def files_of(saver: SwarmSaver, session: Session) -> dict[str, str]:
+    """The files of a session's result, path to text."""
     saved = saver.get_tuple({"configurable": {"thread_id": session.session}})
     if saved is None:
         return {}
@@ -154,7 +166,8 @@ def _diffs(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, list[str
     return {path: lines for path, lines in diffs.items() if lines}
 
 
-def _cell(value: Any) -> str:
+def figure_cell(value: Any) -> str:
+    """A figure in a table."""
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):

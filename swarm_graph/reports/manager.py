@@ -7,34 +7,25 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.retention import Cleanup, clean_up
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
-from swarm_graph.checkpoints.signatures import is_own
-from swarm_graph.checkpoints.transcript import Call
-from swarm_graph.errors import ConfigError, InputError, SwarmError
-from swarm_graph.html import escaped
+from swarm_graph.checkpoints.transcript import Call, StoredEvent
+from swarm_graph.errors import InputError
 from swarm_graph.reports.analysis import Analysis, analysis, export_rows
 from swarm_graph.reports.comparison import Comparison, compare
 from swarm_graph.reports.listing import session_account, session_account_text
 from swarm_graph.reports.overview import Overview, overview
-from swarm_graph.reports.pages import overview_page, session_page
 from swarm_graph.sessions.apply import state_of
-from swarm_graph.sessions.change_summary import diff_text
 from swarm_graph.sessions.history import pauses_of
 from swarm_graph.sessions.ids import database_path
 from swarm_graph.sessions.output import write_file
 from swarm_graph.sessions.removal import remove_belongings
-from swarm_graph.sessions.resume import config_to_read, roles_to_read
-from swarm_graph.state import DATA_DIR, OUTPUT_DIR, SwarmState
-from swarm_graph.tasks.dry_run import MAX_DRAWN_TASKS
-from swarm_graph.tasks.results import csv_table, custom_tasks, json_lines, parquet_table
-from swarm_graph.tasks.spec import TaskSpec
+from swarm_graph.state import DATA_DIR, OUTPUT_DIR
+from swarm_graph.tasks.results import csv_table, json_lines, parquet_table
 from swarm_graph.text import printable
-from swarm_graph.workflows.build import new_builder
-from swarm_graph.workflows.drawing import tasks_svg
 
 EXPORT_FORMATS: dict[str, Callable[[Sequence[Mapping[str, Any]]], str | bytes]] = {
     ".csv": csv_table,
@@ -88,6 +79,21 @@ class SwarmManager:
         with self._saver() as saver:
             return [*saver.catalogue.transcript.calls(self._find(saver, session).session)]
 
+    def events(self, session: str | Path, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
+        """The events of a session that the database has, in order; of a session that runs, those so far.
+
+        Args:
+            session: The session.
+            after: The id of the last event that is known.
+            limit: How many, at most.
+
+        Raises:
+            InputError: There is no such session.
+        """
+        with self._saver() as saver:
+            found = self._find(saver, session)
+            return saver.catalogue.transcript.events(after, session_id=found.session, limit=limit)
+
     def compare_sessions(self, *sessions: str | Path, quiet: bool = False) -> Comparison:
         """Print two or more sessions side by side, unless `quiet`, and return the comparison.
 
@@ -130,38 +136,36 @@ class SwarmManager:
             InputError: The file name has another ending.
             StorageError: The file cannot be written.
         """
+        from swarm_graph.reports.templates import file_html
+
         path = _report_path(path, ".txt", ".html")
         with self._saver() as saver:
             figures = overview(saver.catalogue)
-        text = overview_page(figures) if path.suffix == ".html" else printable(figures.text())
+        is_page = path.suffix == ".html"
+        text = file_html("overview.html", overview=figures) if is_page else printable(figures.text())
         write_file(path.parent, path.name, text)
         return figures
 
     def session_report(self, session: str | Path, path: str | Path = "session.html") -> Analysis:
         """Write an HTML page about one session and return the session's figures.
 
-        The page is one file that needs no network. It has a timeline of the calls, tokens by role, findings
-        by round, the graph, what each call was asked and answered, and the calls of tools.
+        The page is one file that needs no network. It has the session's figures, where its time went, the
+        graph drawn, each finding beside its code, what changed from round to round, the timeline, and what
+        each call was asked and answered.
 
         Raises:
             InputError: There is no such session, or the file name does not end in .html.
             StorageError: The file cannot be written.
         """
+        from swarm_graph.reports.session_report import SessionReport, report_html
+
         path = _report_path(path, ".html")
         with self._saver() as saver:
             row = self._find(saver, session)
-            saved = saver.get_tuple({"configurable": {"thread_id": row.session}})
-            state = cast("SwarmState", saved.checkpoint["channel_values"] if saved else {})
-            analyzed = analysis(saver.catalogue, row)
-            calls = saver.catalogue.calls(row.session)
-            trusted = is_own(saver.catalogue, row)
-            transcript = saver.catalogue.transcript.calls(row.session)
-            roles, drawing = roles_to_read(row, trusted=trusted), _drawing(row, state, trusted)
-            diff = _diff(state) if trusted else ""
-            tools = saver.catalogue.tool_calls(row.session)
-            page = session_page(analyzed, calls, state, roles, drawing, transcript, diff, tools)
+            report = SessionReport(saver, row)
+            page = report_html(report)
         write_file(path.parent, path.name, page)
-        return analyzed
+        return report.analysis
 
     def cleanup(
         self, *, older_than_days: float | None = None, keep: int = 10, dry_run: bool = False
@@ -199,30 +203,6 @@ def _report_path(path: str | Path, *endings: str) -> Path:
     if path.suffix not in endings:
         raise InputError(f"cannot write a page to '{path}': its name ends in {' or '.join(endings)}")
     return path
-
-
-def _drawing(session: Session, state: SwarmState, trusted: bool) -> str:
-    """The graph of a session as SVG."""
-    tasks = {
-        task["task_id"]: TaskSpec.model_validate(task["spec"])
-        for task in custom_tasks(state.get("tasks", {}))
-    }
-    if len(tasks) > MAX_DRAWN_TASKS:
-        return f"<p>{len(tasks)} tasks are too many for a drawing.</p>"
-    try:
-        config = config_to_read(session, trusted=trusted)
-        graph = None if tasks else new_builder(session.workflow, config).build(session.workflow)
-    except ConfigError as error:  # its folder of prompts may be gone by now
-        return f"<p>No drawing: {escaped(str(error))}</p>"
-    return graph.svg() if graph else tasks_svg(tasks, "The task graph")
-
-
-def _diff(state: SwarmState) -> str:
-    """What the session changed in its repository; why there is no diff, if the repository is gone."""
-    try:
-        return diff_text(state)
-    except SwarmError as error:
-        return str(error)
 
 
 def _session_in(path: Path) -> str:

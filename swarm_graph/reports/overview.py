@@ -10,10 +10,10 @@ from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.html import escaped
 from swarm_graph.reports.listing import current_phase, session_rows, session_table
+from swarm_graph.reports.role_figures import RoleRow, role_rows
 from swarm_graph.roles.findings import SEVERITIES
-from swarm_graph.sessions.metrics import measured_rates, summary
+from swarm_graph.sessions.metrics import measured_rates, real_calls, summary
 from swarm_graph.state import has_ended
 from swarm_graph.text import cost_cell, local_time, text_table, without_empty_columns
 
@@ -80,22 +80,45 @@ class Overview:
     latest: list[dict[str, Any]]
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escaped(self.text())}</pre>"
+        from swarm_graph.reports.templates import notebook_html
+
+        return notebook_html("parts/overview.html", overview=self)
+
+    @property
+    def sessions(self) -> int:
+        """The number of sessions."""
+        return sum(figures.sessions for figures in self.workflows.values())
+
+    @property
+    def workflow_heads(self) -> tuple[str, ...]:
+        """The heads of the columns of `workflow_rows`."""
+        return WORKFLOW_HEADS
+
+    @property
+    def role_figures(self) -> list[RoleRow]:
+        """The figures of each role, for a table with bars."""
+        return role_rows(self.roles, self.rates)
+
+    @property
+    def open_findings(self) -> dict[str, int]:
+        """The number of open findings of each severity."""
+        return {severity: self.findings.get(severity, 0) for severity in SEVERITIES}
 
     def text(self) -> str:
         """The report as text."""
-        count = sum(figures.sessions for figures in self.workflows.values())
-        findings = ", ".join(f"{self.findings.get(severity, 0)} {severity}" for severity in SEVERITIES)
+        findings = ", ".join(f"{number} {severity}" for severity, number in self.open_findings.items())
         parts = [
-            f"Swarm report, {local_time(self.made_at)}: {count} sessions in {self.database}\n",
-            text_table(WORKFLOW_HEADS, self._workflow_rows()),
+            f"Swarm report, {local_time(self.made_at)}: {self.sessions} sessions in {self.database}\n",
+            text_table(WORKFLOW_HEADS, self.workflow_rows),
             text_table(*without_empty_columns(ROLE_HEADS, self._role_rows())),
             f"Open findings: {findings}\n",
             f"The latest {len(self.latest)} sessions:\n{session_table(self.latest)}",
         ]
         return "\n".join(parts)
 
-    def _workflow_rows(self) -> list[tuple[str, ...]]:
+    @property
+    def workflow_rows(self) -> list[tuple[str, ...]]:
+        """A row for each workflow."""
         return [
             (
                 name,
@@ -143,7 +166,7 @@ def overview(catalogue: Catalogue) -> Overview:
             for workflow, group in sorted(by_workflow.items())
         },
         roles=summary(calls, catalogue.tool_figures()),
-        rates=measured_rates(summary(call for call in calls if call["server"] != "simulated")),
+        rates=measured_rates(summary(real_calls(calls))),
         findings=dict(findings),
         latest=session_rows(catalogue, sessions[:MAX_LATEST_SESSIONS]),
     )

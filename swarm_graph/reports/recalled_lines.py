@@ -1,11 +1,10 @@
-"""What roles have recalled from memory, as text: a line for each task, and a section for a page."""
+"""What roles have recalled from memory, as text: a line for each task, and all passages for a page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
-from swarm_graph.html import escaped, folded
 from swarm_graph.state import Recalled, RecalledPassage
 from swarm_graph.text import MAX_NAMES, citation, cut, first_names, format_count, printable
 
@@ -106,25 +105,26 @@ def _more(recalled: Sequence[Recalled], shown: Sequence[str]) -> list[str]:
     return [f"… and {format_count(more, 'more task')}"] if more else []
 
 
-def recalled_section(state: Mapping[str, object]) -> str:
-    """A section of a page, with its heading: for each task, folded, what it has recalled, with all texts.
+class ShownPassage(NamedTuple):
+    """A passage for a page: where it is from, and its text."""
 
-    Empty if nothing was recalled.
-    """
-    recalled = recalled_of(state)
-    tasks = [
-        folded(f"{one['node']}, round {one['iteration']}: {line_of(one)}", _passages(one["passages"]))
-        for one in recalled[:MAX_FOLDED]
+    source: str
+    text: str
+
+
+class ShownRecalled(NamedTuple):
+    """What a task has recalled, for a page: a line about it, and the passages with their whole texts."""
+
+    title: str
+    passages: list[ShownPassage]
+
+
+def shown_recalled(recalled: Recalled) -> ShownRecalled:
+    """What a task has recalled, for a page."""
+    passages = [
+        ShownPassage(citation(one["source"], one["place"]), one["text"]) for one in recalled["passages"]
     ]
-    rest = [f"<p>{more}</p>" for more in _more(recalled, tasks)]
-    return "\n".join(["<h2>Recalled from memory</h2>", *tasks, *rest]) if tasks else ""
-
-
-def _passages(passages: Iterable[RecalledPassage]) -> str:
-    return "".join(
-        f"<p>{escaped(citation(one['source'], one['place']))}</p><pre>{escaped(one['text'])}</pre>"
-        for one in passages
-    )
+    return ShownRecalled(f"{recalled['node']}, round {recalled['iteration']}: {line_of(recalled)}", passages)
 
 
 def remembered_line(data: Mapping[str, Any]) -> str:

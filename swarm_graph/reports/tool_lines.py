@@ -1,19 +1,16 @@
-"""The calls of tools as text: a call in one line, what came of it, and a table for a page."""
+"""The calls of tools as text: a call in one line, and what came of it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from swarm_graph.checkpoints.steps import ToolRecord
-from swarm_graph.html import escaped, html_table
 from swarm_graph.text import cut, format_count, printable
 
 MAX_CALL_CHARACTERS, MAX_VALUE_CHARACTERS = 70, 40
 """Characters of a call in one line, and of one of its arguments."""
-MAX_ROWS, MAX_CELL_CHARACTERS = 300, 400
-"""Rows of the table of a page, and characters of the arguments in it."""
 DECISIONS = {
     "approved": "approved",
     "session": "approved for the session",
@@ -57,32 +54,3 @@ def tool_figures(call: ToolRecord) -> str:
     if call.result is None:
         return ""
     return f"{call.result.seconds:.1f} s, {format_count(call.result.characters, 'character')}"
-
-
-def tools_table(calls: Sequence[ToolRecord], command: str) -> str:
-    """The calls of a session as a table for a page.
-
-    Args:
-        calls: The calls.
-        command: The command that shows all of them, for what is left out.
-    """
-    rows = [
-        (
-            call.node,
-            call.iteration,
-            call.tool,
-            call.missing or cut(_value_of_all(call.arguments), MAX_CELL_CHARACTERS),
-            tool_outcome(call, running=False),
-            tool_decision(call),
-            f"{call.result.seconds:.1f}" if call.result else "",
-        )
-        for call in calls[:MAX_ROWS]
-    ]
-    heads = ("node", "round", "tool", "arguments", "outcome", "decision", "seconds")
-    more = len(calls) - len(rows)
-    rest = f"<p>{more} more calls are left out: {escaped(command)} shows all.</p>" if more else ""
-    return html_table(heads, rows) + rest
-
-
-def _value_of_all(arguments: Mapping[str, Any]) -> str:
-    return json.dumps(dict(arguments), ensure_ascii=False, default=str)

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 ROW_WIDTH = 560.0
 """Boxes that would make a row wider than this go into the next row."""
+TOTAL_WIDTH = 1100.0
+"""Parts that would make the drawing wider than this go below the others."""
 ROW_GAP, BOX_GAP, LANE_GAP, MARGIN = 46.0, 18.0, 16.0, 12.0
 """Between rows, between boxes, beside the lane of an edge that leads upward, around the drawing."""
 STUB = 13.0
@@ -79,12 +81,60 @@ Item = str | Way
 
 
 def arrange(sizes: Mapping[str, Size], edges: Sequence[Edge]) -> Layout:
-    """The layout of a graph.
+    """The layout of a graph. Parts that no edge connects stand side by side, or below each other.
 
     Args:
         sizes: The size of each box by its name; boxes that come first are placed first.
         edges: The edges; an edge may lead back to where it begins.
     """
+    part_of = _parts(sizes, edges)
+    boxes: dict[str, Point] = {}
+    routes: dict[int, Route] = {}
+    corner, lower, right = Point(0, 0), 0.0, 0.0
+    for part in dict.fromkeys(part_of.values()):
+        numbers = [number for number, edge in enumerate(edges) if part_of[edge.start] == part]
+        own_sizes = {name: size for name, size in sizes.items() if part_of[name] == part}
+        own = _arranged(own_sizes, [edges[number] for number in numbers])
+        if corner.x and corner.x + own.size.width > TOTAL_WIDTH:
+            corner = Point(0, lower)
+        boxes |= {name: _moved(point, corner) for name, point in own.boxes.items()}
+        routes |= {
+            number: route._replace(
+                points=[_moved(point, corner) for point in route.points], label=_moved(route.label, corner)
+            )
+            for number, route in zip(numbers, own.routes, strict=True)
+        }
+        lower = max(lower, corner.y + own.size.height)
+        corner = Point(corner.x + own.size.width, corner.y)
+        right = max(right, corner.x)
+    in_order = {name: boxes[name] for name in sizes}
+    return Layout(in_order, [routes[number] for number in range(len(edges))], Size(right, lower))
+
+
+def _moved(point: Point, corner: Point) -> Point:
+    return Point(point.x + corner.x, point.y + corner.y)
+
+
+def _parts(names: Iterable[str], edges: Sequence[Edge]) -> dict[str, str]:
+    """The first box of the part that each box belongs to. Boxes without edges make one part."""
+    near: dict[str, list[str]] = defaultdict(list)
+    for edge in edges:
+        near[edge.start].append(edge.end)
+        near[edge.end].append(edge.start)
+    alone = next((name for name in names if not near[name]), "")
+    part_of: dict[str, str] = {}
+    for name in names:
+        reached = [name]
+        while reached:
+            one = reached.pop()
+            if one not in part_of:
+                part_of[one] = name if near[name] else alone
+                reached += near[one]
+    return part_of
+
+
+def _arranged(sizes: Mapping[str, Size], edges: Sequence[Edge]) -> Layout:
+    """The layout of a graph of one part."""
     upward = _upward_edges(sizes, edges)
     downward = [edge for edge in edges if edge not in upward]
     row_of = _rows(sizes, downward, {edge.start for edge in upward} | {edge.end for edge in upward})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from swarm_graph.config import SwarmConfig
-from swarm_graph.errors import ConfigError
+from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR
+from swarm_graph.web.origins import NO_ORIGINS, Origins
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,7 @@ class PageSettings:
         repositories: The repositories that a run can change, the first is the default.
         max_sessions: Sessions that run at once in this process.
         read_only: Whether users may only look.
-        hosts: The names under which the page may be called, each with its port; of the header Host.
-        is_https: Whether browsers reach the page over TLS, its own or that of a proxy.
+        origins: The addresses under which the page may be called.
     """
 
     configs: Mapping[str, SwarmConfig]
@@ -35,12 +35,13 @@ class PageSettings:
     repositories: tuple[Path, ...] = ()
     max_sessions: int = 4
     read_only: bool = False
-    hosts: frozenset[str] = field(default_factory=frozenset)
-    is_https: bool = False
+    origins: Origins = NO_ORIGINS
 
     def __post_init__(self) -> None:
-        """Raises ConfigError when no session could be kept."""
+        """Raises ConfigError or InputError when nothing could work with them."""
         if not all(config.features.enable_checkpointing for config in self.configs.values()):
             raise ConfigError(
                 "the page needs features.enable_checkpointing: it shows what the database holds"
             )
+        if self.folder is not None and not self.folder.is_dir():
+            raise InputError(f"--folder '{self.folder}' is no folder; name the one with the input files")

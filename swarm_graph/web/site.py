@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from starlette.requests import Request
 
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
+from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.errors import InputError
 from swarm_graph.sessions.background import BackgroundSessions
 from swarm_graph.state import DATABASE
 from swarm_graph.text import cut
+from swarm_graph.web.checkups import Checkups
+from swarm_graph.web.database_pool import DatabasePool
+from swarm_graph.web.follower import Follower
 from swarm_graph.web.login import Login
+from swarm_graph.web.notes import Remarks
+from swarm_graph.web.open_streams import Streams
+from swarm_graph.web.part_cache import PartCache
 from swarm_graph.web.settings import PageSettings
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Say = Callable[[str], None]
+"""Prints a line for the operator."""
 
 
 class NotFound(InputError):
@@ -33,10 +43,28 @@ class Site:
         settings: What the operator allows.
         login: Tokens, cookies and CSRF tokens.
         background: The sessions that run in this process.
+        say: Prints a line for the operator.
+        checkups: The last results of the doctor's checks.
+        follower: Reads the events of all sessions for the streams.
+        streams: The streams that are open.
+        parts: Parts of pages as they were rendered last.
+        remarks: What was assumed or left out when sessions began.
     """
 
-    def __init__(self, settings: PageSettings, login: Login, background: BackgroundSessions) -> None:
-        self.settings, self.login, self.background = settings, login, background
+    def __init__(
+        self, settings: PageSettings, login: Login, background: BackgroundSessions, say: Say = lambda _: None
+    ) -> None:
+        self.settings, self.login, self.background, self.say = settings, login, background, say
+        self.checkups = Checkups()
+        file = settings.data_dir / DATABASE
+        self._databases, self.follower = DatabasePool(file), Follower(file)
+        self.streams, self.parts, self.remarks = Streams(), PartCache(), Remarks()
+
+    def report(self, error: Exception) -> None:
+        """Tell the operator of an error in our code; SWARM_DEBUG shows where it is."""
+        self.say(f"unexpected {type(error).__name__}: {error}; SWARM_DEBUG=1 shows where")
+        if os.environ.get("SWARM_DEBUG"):
+            traceback.print_exception(error)
 
     async def read(
         self, look: Callable[Concatenate[SwarmSaver | None, P], R], *args: P.args, **options: P.kwargs
@@ -49,15 +77,9 @@ class Site:
 
         return await asyncio.to_thread(looked)
 
-    @contextmanager
-    def open(self) -> Iterator[SwarmSaver | None]:
-        """Open the database; None if no session ever ran."""
-        file = self.settings.data_dir / DATABASE
-        if not file.is_file():
-            yield None
-            return
-        with open_checkpointer(file) as saver:
-            yield saver
+    def open(self) -> AbstractContextManager[SwarmSaver | None]:
+        """Lend the open database; None if no session ever ran."""
+        return self._databases.lent()
 
 
 def site_of(request: Request) -> Site:

@@ -1,35 +1,56 @@
-"""A session: its page, its parts, its files."""
+"""A session: its page, its parts, its title."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from swarm_graph.checkpoints.saver import SwarmSaver
-from swarm_graph.reports.session_report import PARTS, SessionReport
-from swarm_graph.web.pages import page, show
-from swarm_graph.web.site import NotFound, found_session
-
-
-def _report(saver: SwarmSaver | None, session_id: str) -> dict[str, Any]:
-    session = found_session(saver, session_id)
-    assert saver is not None
-    return {"report": SessionReport(saver, session), "parts": PARTS}
+from swarm_graph.web.pages import page, respond
+from swarm_graph.web.session_view import FRAGMENT_HEADER, SessionView, ShownPart, all_parts, view_of
+from swarm_graph.web.site import NotFound, site_of
 
 
 async def show_session(request: Request) -> Response:
     """The page of a session."""
-    return await show(request, "session.html", _report, request.path_params["id"])
+
+    def shown(saver: SwarmSaver | None) -> Response:
+        view = view_of(request, saver)
+        return _respond(request, view, [view.shown(name) for name in view.names])
+
+    return await site_of(request).read(shown)
 
 
 async def show_part(request: Request) -> Response:
-    """A part of the page, anew."""
+    """A part of the page: alone for the script, as a page of its own for a reader without one."""
     name = request.path_params["part"]
-    if name not in PARTS:
+    if name not in all_parts():
         raise NotFound("a session has no such part")
-    return await show(request, f"parts/{name}.html", _report, request.path_params["id"])
+
+    def shown(saver: SwarmSaver | None) -> Response:
+        view = view_of(request, saver)
+        if FRAGMENT_HEADER in request.headers:
+            return HTMLResponse(view.part(name))
+        return _respond(request, view, [view.shown(name, whole=True)])
+
+    return await site_of(request).read(shown)
 
 
-routes = [page("/sessions/{id}", show_session), page("/sessions/{id}/parts/{part}", show_part)]
+async def show_title(request: Request) -> Response:
+    """The title of the page: a page in a background tab asks for nothing else."""
+
+    def shown(saver: SwarmSaver | None) -> Response:
+        return PlainTextResponse(view_of(request, saver).title)
+
+    return await site_of(request).read(shown)
+
+
+def _respond(request: Request, view: SessionView, parts: list[ShownPart]) -> Response:
+    return respond(request, "session.html", view=view, report=view.report, page=view.page, parts=parts)
+
+
+routes = [
+    page("/sessions/{id}", show_session),
+    page("/sessions/{id}/title", show_title),
+    page("/sessions/{id}/parts/{part}", show_part),
+]

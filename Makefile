@@ -1,5 +1,5 @@
 # The two that everybody needs are `make demo` and `make test`: Python 3.11 or newer, git and make suffice.
-.PHONY: help demo demo-real check test test-vector-stores docs docs-build picture wheelhouse soak bench lock
+.PHONY: help demo demo-real check test test-vector-stores docs docs-build picture screenshots wheelhouse soak bench lock
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -23,7 +23,8 @@ help:
 	@echo "make test   check format, style and types, and run all tests (some minutes)"
 	@echo "make test-vector-stores   run the tests of Chroma, FAISS and pgvector (800 MB in .venv; some minutes)"
 	@echo "make docs   build the documentation and serve it on this machine (docs-build: only build it)"
-	@echo "make picture   record the terminal of the README again"
+	@echo "make picture   record the terminal of the README and the pictures of the page again (needs Chromium)"
+	@echo "make screenshots   take pictures of every page of the browser into build/screenshots (needs chromium)"
 	@echo "make wheelhouse EXTRAS=sandbox   collect all wheels for a machine without a network"
 	@echo "make soak   kill sessions 500 times and compare what comes out (some minutes)"
 	@echo "make bench  measure start-up, fan-out, prompt sizes, sandboxes, task graphs and overhead (20 minutes)"
@@ -78,6 +79,10 @@ docs-build: .venv/dev
 
 picture: .venv/dev
 	$(BIN)/python docs/terminal_picture.py
+	$(BIN)/python docs/page_picture.py
+
+screenshots: .venv/dev
+	@$(BIN)/python tests/page_screenshots.py build/screenshots
 
 EXTRAS ?= sandbox
 PLATFORM ?=

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["servers.fixtures", "chaos.fixtures"]
+# Keep the key that signs sessions, and outlines, out of the home folder, for processes of tests, too: the
+# modules that start processes copy the environment when they are imported, as plugins that follow.
+_OWN_DATA = tempfile.mkdtemp(prefix="swarm-graph-tests-")
+_CACHES = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+os.environ.setdefault("PIP_CACHE_DIR", str(_CACHES / "pip"))
+os.environ.update(XDG_DATA_HOME=_OWN_DATA, XDG_CACHE_HOME=f"{_OWN_DATA}/cache")
+pytest_plugins = ["servers.fixtures", "servers.browser", "chaos.fixtures"]
 
 
 @pytest.fixture(scope="session")
@@ -22,10 +28,5 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the key that signs sessions, and outlines, out of the home folder, for processes of tests, too."""
-    folder = tempfile.mkdtemp(prefix="swarm-graph-tests-")
-    os.environ["XDG_DATA_HOME"] = folder
-    caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    os.environ.setdefault("PIP_CACHE_DIR", str(caches / "pip"))
-    os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    """Remove the folder of the tests at the end."""
+    config.add_cleanup(lambda: shutil.rmtree(_OWN_DATA, ignore_errors=True))

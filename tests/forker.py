@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import pkgutil
+import select
 import signal
 import socket
 import sys
@@ -69,15 +70,26 @@ def serve(jobs: socket.socket) -> None:
 
 
 def supervise(job: dict[str, Any], status: int, *streams: int) -> None:
-    """Run the job in a process of its own; report its pid and its exit code."""
+    """Run the job in a process of its own; report its pid and its exit code.
+
+    If the tests are killed, nobody reads the pipe any more, and the process is killed, too.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     process = get_context("fork").Process(target=work, args=(job, status, *streams))
     process.start()
     for stream in streams:
         os.close(stream)
     os.write(status, f"{process.pid}\n".encode())
+    assert process.pid
+    ended = os.pidfd_open(process.pid)
+    events = select.poll()
+    events.register(status, 0)  # tells of the end of its reader
+    events.register(ended, select.POLLIN)
+    if status in dict(events.poll()):
+        process.kill()
     process.join()
-    os.write(status, f"{process.exitcode}\n".encode())
+    with suppress(BrokenPipeError):
+        os.write(status, f"{process.exitcode}\n".encode())
 
 
 def work(job: dict[str, Any], status: int, *streams: int) -> None:

@@ -9,8 +9,11 @@ import tomllib
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
+from warm import ENVIRONMENT
 
 import swarm_graph
 from swarm_graph.memory_settings import VECTOR_STORES
@@ -35,6 +38,8 @@ ROOMS = (
     "web",
     "cli",
 )
+OF_PAGES = {".css", ".html", ".js", ".svg"}
+"""What reports and pages are made of."""
 HOMES = {
     "swarm_graph": "swarm_graph",
     **{f"swarm_graph/{room}": f"swarm_graph/{room}" for room in ROOMS},
@@ -79,6 +84,8 @@ def test_wheel_holds_the_tree_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     prompts = (path for path in (ROOT / "prompts").rglob("*") if path.suffix in {".md", ".json"})
     in_folders = (path.relative_to(ROOT / "prompts") for path in prompts if path.parent.name != "prompts")
     tree |= {f"swarm_graph/prompts/{path.as_posix()}" for path in in_folders}
+    pages = (path for room in ("reports", "web") for path in (ROOT / "swarm_graph" / room).rglob("*"))
+    tree |= {path.relative_to(ROOT).as_posix() for path in pages if path.suffix in OF_PAGES}
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == tree
 
 
@@ -97,6 +104,35 @@ def test_installed_wheel_is_one_import_name(wheel: zipfile.ZipFile, tmp_path: Pa
         check=True,
     )
     assert [Path(line).parent.parent for line in done.stdout.splitlines()] == [tmp_path / "swarm_graph"] * 3
+
+
+def test_installed_wheel_shows_the_page(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path)
+    environment = ENVIRONMENT | {"PYTHONPATH": str(tmp_path)}
+    program = [sys.executable, "-m", "swarm_graph"]
+    subprocess.run(
+        [*program, "run", "--simulate", "--session", "stack", "Create a stack"],
+        env=environment, cwd=tmp_path, capture_output=True, check=True,
+    )  # fmt: skip
+    with (
+        subprocess.Popen(
+            [*program, "ui", "--no-browser", "--port", "0"],
+            env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        ) as page,
+        httpx.Client(follow_redirects=True, trust_env=False) as client,
+    ):  # fmt: skip
+        try:
+            assert page.stderr
+            address = urlsplit(page.stderr.readline().split("open ")[1].split()[0])
+            client.base_url = f"{address.scheme}://{address.netloc}"
+            client.headers["origin"] = str(client.base_url).rstrip("/")
+            assert client.post("/login", data={"token": address.fragment}).status_code == 200
+            shown = client.get("/sessions/stack").raise_for_status().text
+            assert "Create a stack" in shown
+            for path in re.findall(r'(?:href|src)="(/static/[^"]+)"', shown):
+                assert client.get(path).raise_for_status().content
+        finally:
+            page.terminate()
 
 
 def test_one_version() -> None:

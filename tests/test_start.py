@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import warm
 
 from swarm_graph.cli.without_langsmith import CHECKED
@@ -30,6 +31,7 @@ MODEL_CLIENTS = {
     "httpx_aiohttp",
 }
 NUMBERS = {"numpy", "pandas"}
+OF_PAGES = {"jinja2", "multipart", "pygments.formatters.html", "starlette", "uvicorn"}
 LANGSMITH = {"langsmith.client", "langsmith.run_trees", "langsmith.run_helpers", "langsmith.schemas"}
 
 
@@ -51,11 +53,17 @@ def loaded(*arguments: str, cwd: Path) -> set[str]:
 def test_a_simulated_run_and_a_list_load_only_what_they_use(tmp_path: Path) -> None:
     modules = loaded("run", "--simulate", "Create a FIFO queue", cwd=tmp_path)
     assert {"langgraph.pregel", "sqlite_utils.db"} <= modules
-    assert not modules & (MODEL_CLIENTS | NUMBERS | LANGSMITH)
+    assert not modules & (MODEL_CLIENTS | NUMBERS | LANGSMITH | OF_PAGES)
     assert not [name for name in modules if name.startswith("swarm_graph.memory.")]
     modules = loaded("sessions", "list", cwd=tmp_path)
     assert "sqlite_utils.db" in modules
-    assert not modules & (MODEL_CLIENTS | NUMBERS | LANGSMITH | {"langgraph", "langchain_core"})
+    assert not modules & (MODEL_CLIENTS | NUMBERS | LANGSMITH | OF_PAGES | {"langgraph", "langchain_core"})
+
+
+@pytest.mark.parametrize("command", ["run", "ui"])
+def test_help_loads_nothing_of_the_page(command: str, tmp_path: Path) -> None:
+    modules = loaded(command, "--help", cwd=tmp_path)
+    assert not modules & (OF_PAGES | {"langgraph", "langchain_core", "asyncio", "subprocess", "hashlib"})
 
 
 def test_langsmith_is_loaded_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import test_architecture
 from servers.canned_embeddings import CannedEmbeddings
@@ -19,7 +20,7 @@ from servers.llama import Llama
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```(diff|python|markdown) (\S+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(diff|python|markdown|html) (\S+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SIMULATED = {"model_config": {"single_model": {"model": "m", "api_type": "simulated"}}}
 MOST_LINES = 30
 
@@ -77,10 +78,12 @@ def run(folder: Path, code: str) -> Any:
         "Add a built-in tool",
         "Add a family of embedding models",
         "Add a vector store",
+        "Add a part of a session's report",
+        "Add a page",
     ],
 )
 def test_a_recipe_is_short(title: str) -> None:
-    code = [text for kind, _, text in recipe(title) if kind != "markdown"]
+    code = [text for kind, _, text in recipe(title) if kind not in ("markdown", "html")]
     added = [
         line
         for text in code
@@ -211,6 +214,32 @@ with open_store("swarm.db", memory={memory!r}) as store:
     *passages, question = [text for texts in server.asked for text in texts]
     assert passages == ["the shaft turns backwards", "it opens slowly"]
     assert question.startswith("Instruct: ")
+
+
+def test_a_part_of_a_report_and_a_page_are_added(copy: Path) -> None:
+    apply("Add a part of a session's report", copy)
+    apply("Add a page", copy)
+    code = f"""
+from pathlib import Path
+from swarm_graph import SwarmCoordinator, SwarmManager
+SwarmCoordinator({SIMULATED!r} | {{"execution": {{"mode": "off"}}}}).run_workflow("Build it", session_id="s")
+SwarmManager().session_report("s", "s.html")
+print(json.dumps(Path("s.html").read_text().partition("<h2>The design</h2>")[2][:200]))
+"""
+    design = run(copy, code).partition("</pre>")[0]
+    assert len(design) > 10
+    words = [sys.executable, "-m", "swarm_graph", "ui", "--simulate", "--no-browser", "--port", "0"]
+    with subprocess.Popen(words, cwd=copy, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr
+            (address,) = re.findall(r"open (\S+)", server.stderr.readline())
+            with httpx.Client(base_url=address.partition("/login")[0], follow_redirects=True) as client:
+                origin = {"origin": str(client.base_url).rstrip("/")}
+                client.post("/login", data={"token": address.partition("#")[2]}, headers=origin)
+                assert "<li>complete: 1</li>" in client.get("/totals").text
+                assert design in client.get("/sessions/s/parts/design").text
+        finally:
+            server.kill()
 
 
 def test_the_map_is_that_of_the_house() -> None:

@@ -208,11 +208,12 @@ FOLLOWED_ELSEWHERE = {
     "tools.md",
     "mcp.md",
     "vector-stores.md",
+    "ui.md",
     "reference/commands.md",
 }
 """Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, test_log_docs,
 test_own_roles_docs, test_repository_docs, test_embedded, test_document_docs, test_document_tasks,
-test_mcp_docs, test_tools_docs, test_vector_store_settings, and above."""
+test_mcp_docs, test_tools_docs, test_ui_docs, test_vector_store_settings, and above."""
 FOLLOWED_HERE = {
     "documents.md",
     "first-hour.md",

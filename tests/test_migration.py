@@ -23,7 +23,8 @@ from swarm_graph.config import config_schema, load_config
 
 pytestmark = pytest.mark.slow
 
-PAGE = (Path(__file__).parents[1] / "MIGRATION.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "MIGRATION.md").read_text(encoding="utf-8")
 IMPORT = "from swarm_graph import AgentRole, SwarmCoordinator, SwarmManager, Task, TaskStatus\n"
 
 
@@ -139,7 +140,10 @@ def test_roadmap_names_what_is_there() -> None:
         assert hasattr(swarm_graph, name)
     for name in re.findall(r"`(\w+)`", told["Cost optimization (token usage tracking)"]):
         assert f'"{name}"' in json.dumps(config_schema())
-    assert len(told) == 4
+    pages = re.findall(r"\((docs/[^)]+)\)", " ".join(told.values()))
+    assert pages
+    assert [page for page in pages if not (ROOT / page).is_file()] == []
+    assert [name for name, where in told.items() if where == "not available"] == ["Automatic model selection"]
 
 
 def test_the_import_of_the_page_is_the_one_that_is_tested() -> None:

@@ -6,7 +6,6 @@ import secrets
 import socket
 from typing import Any
 
-import uvicorn
 from mcp.server import Server as McpServer
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from starlette.requests import Request
@@ -76,17 +75,5 @@ async def serve_http(server: McpServer[Any], listener: socket.socket, token: str
         transport_security=security,
         max_request_body_size=MAX_MESSAGE_BYTES,
     )
-    config = uvicorn.Config(
-        Guard(app, token, security),
-        http="h11",
-        ws="none",
-        loop="none",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=1,
-    )
-    await Server(config).serve_on(listener)
+    web = Server(Guard(app, token, security), http="h11", lifespan="on", limit_concurrency=MAX_CONNECTIONS)
+    await web.serve_on(listener)

@@ -6,12 +6,36 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
 
 class Server(uvicorn.Server):
-    """Without uvicorn's own handlers of signals."""
+    """Without uvicorn's own handlers of signals, logs and websockets.
+
+    Args:
+        app: What serves the requests.
+        options: Further options of `uvicorn.Config`.
+    """
+
+    def __init__(self, app: ASGIApp, **options: Any) -> None:
+        given: Any = app  # uvicorn and starlette declare applications differently
+        config = uvicorn.Config(
+            given,
+            ws="none",
+            loop="none",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+            **options,
+        )
+        super().__init__(config)
 
     async def serve_on(self, listener: socket.socket, end_streams: Callable[[], None] = lambda: None) -> None:
         """Serve until this is cancelled; answers that are being sent get a second to end.

@@ -100,8 +100,7 @@ async def _resumed(
 
 
 def _waits(saver: SwarmSaver | None, session_id: str) -> bool:
-    session = found_session(saver, session_id)
-    return saver is not None and bool(pauses_of(saver, session))
+    return bool(pauses_of(*found_session(saver, session_id)))
 
 
 async def stop(request: Request, session_id: str, _: FormData) -> Response:
@@ -114,8 +113,7 @@ async def stop(request: Request, session_id: str, _: FormData) -> Response:
 
 
 def _ask_to_stop(saver: SwarmSaver | None, session_id: str) -> None:
-    session = found_session(saver, session_id)
-    assert saver is not None
+    saver, session = found_session(saver, session_id)
     phase = current_phase(saver.catalogue, session)
     if phase != "running":
         raise InputError(f"session '{session_id}' does not run; its phase is {phase}")
@@ -129,8 +127,7 @@ def _ask_to_stop(saver: SwarmSaver | None, session_id: str) -> None:
 
 
 def _moments(saver: SwarmSaver | None, session_id: str) -> dict[str, Any]:
-    session = found_session(saver, session_id)
-    assert saver is not None
+    saver, session = found_session(saver, session_id)
     found = moments(saver, session)[::-1]
     return {
         "session_id": session_id,
@@ -157,8 +154,7 @@ async def fork_session(request: Request, session_id: str, form: FormData) -> Res
 
 def _fork(saver: SwarmSaver | None, session_id: str, new_id: str, *, moment: str, request: str) -> bool:
     """Fork a session; returns whether the fork has something left to do."""
-    session = found_session(saver, session_id)
-    assert saver is not None
+    saver, session = found_session(saver, session_id)
     if not moment:
         raise InputError("choose the moment that the fork starts from")
     chosen = find_moment(moments(saver, session), moment)
@@ -172,8 +168,7 @@ def _fork(saver: SwarmSaver | None, session_id: str, new_id: str, *, moment: str
 
 
 def _change(saver: SwarmSaver | None, session_id: str) -> Change:
-    session = found_session(saver, session_id)
-    assert saver is not None
+    saver, session = found_session(saver, session_id)
     return change_of(saver, session, None)
 
 

@@ -25,7 +25,7 @@ MAX_QUESTION = 200
 def _compared(saver: SwarmSaver | None, ids: list[str], question: str) -> dict[str, Any]:
     """The comparison if there are two sessions; one line if there is one, or too many."""
     chosen = list(dict.fromkeys(ids))
-    sessions = [found_session(saver, id) for id in chosen[: MAX_COMPARED + 1]]
+    sessions = [found_session(saver, id)[1] for id in chosen[: MAX_COMPARED + 1]]
     values: dict[str, Any] = {"exists": saver is not None, "chosen": chosen, "question": question}
     if saver is None:
         return values | {"comparison": None, "problem": ""}

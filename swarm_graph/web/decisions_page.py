@@ -69,14 +69,14 @@ class Edited(InputError):
 
 def _waiting(saver: SwarmSaver | None) -> dict[str, Any]:
     names = paused_sessions(saver.catalogue, MAX_SESSIONS + 1) if saver else []
-    found = [_of_session(saver, name) for name in names[:MAX_SESSIONS] if saver]
+    found = [_of_session(saver, name) for name in names[:MAX_SESSIONS]]
     return {"waiting": [one for one in found if one.decisions], "is_cut": len(names) > MAX_SESSIONS}
 
 
 def _of_session(
-    saver: SwarmSaver, session_id: str, typed: Mapping[str, Mapping[str, str]] | None = None
+    saver: SwarmSaver | None, session_id: str, typed: Mapping[str, Mapping[str, str]] | None = None
 ) -> Waiting:
-    session = found_session(saver, session_id)
+    saver, session = found_session(saver, session_id)
     views = [DecisionView(pause, (typed or {}).get(pause.id)) for pause in pauses_of(saver, session)]
     return Waiting(session, session_address(session_id), views)
 
@@ -144,8 +144,7 @@ async def _answered(
 
 
 def _open_view(saver: SwarmSaver | None, session_id: str, pause: str) -> DecisionView | None:
-    session = found_session(saver, session_id)
-    assert saver is not None
+    saver, session = found_session(saver, session_id)
     return next((DecisionView(one) for one in pauses_of(saver, session) if one.id == pause), None)
 
 
@@ -177,8 +176,7 @@ def _still_waits(saver: SwarmSaver | None, session_id: str, pause: str) -> bool:
 
 
 def _found_first(saver: SwarmSaver | None, session_id: str, pause: str) -> str:
-    session = found_session(saver, session_id)
-    assert saver is not None
+    saver, session = found_session(saver, session_id)
     answers = saver.catalogue.transcript.events(
         session_id=session_id, kinds=("pause_answered",), limit=MAX_ANSWERS
     )
@@ -205,8 +203,6 @@ async def _again(request: Request, session_id: str, given: Mapping[str, str], er
     pause = given.get("pause", "")
 
     def rendered(saver: SwarmSaver | None) -> Response:
-        found_session(saver, session_id)
-        assert saver is not None
         waiting = _of_session(saver, session_id, {pause: kept})
         status = 409 if isinstance(error, Decided) else 400
         edited = isinstance(error, Edited)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
-
-import uvicorn
+from typing import NamedTuple
 
 from swarm_graph.errors import InputError
 from swarm_graph.serving.server import Server
@@ -65,22 +63,14 @@ def _no_password() -> str:
 def new_server(site: Site, endpoint: Endpoint) -> Server:
     """The server of a site."""
     connections = Connections(HEADERS, endpoint.tls, has_proxy=bool(site.settings.origins.proxied))
-    config = uvicorn.Config(
+    return Server(
         new_app(site),
-        http=cast("Any", connections.new),
-        ws="none",
-        loop="none",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        server_header=False,
+        http=connections.new,
         lifespan="off",
         proxy_headers=False,
         backlog=BACKLOG,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-        timeout_graceful_shutdown=1,
     )
-    return Server(config)
 
 
 async def serve(

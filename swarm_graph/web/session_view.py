@@ -100,8 +100,7 @@ class SessionView:
     def __init__(
         self, site: Site, saver: SwarmSaver | None, session_id: str, csrf: str, first_call: int = 0
     ) -> None:
-        self.session = found_session(saver, session_id)
-        assert saver is not None
+        saver, self.session = found_session(saver, session_id)
         self._site, self._saver, self._csrf = site, saver, csrf
         self.after = saver.catalogue.transcript.latest(session_id)
         self.checkpoint = saver.latest_id(session_id)

@@ -115,8 +115,7 @@ async def resumable(site: Site, session_id: str) -> Resumable:
 
 def _resumable(site: Site, session_id: str) -> Resumable:
     with site.open() as saver:
-        session = found_session(saver, session_id)
-        assert saver is not None
+        saver, session = found_session(saver, session_id)
         phase, trusted = current_phase(saver.catalogue, session), is_own(saver.catalogue, session)
     if phase == "running":
         raise InputError(f"session '{session_id}' runs in another process")

@@ -87,13 +87,13 @@ def site_of(request: Request) -> Site:
     return cast("Site", request.app.state.site)
 
 
-def found_session(saver: SwarmSaver | None, session_id: str) -> Session:
-    """A session of the database.
+def found_session(saver: SwarmSaver | None, session_id: str) -> tuple[SwarmSaver, Session]:
+    """The open database, and a session of it.
 
     Raises:
         NotFound: There is no such session.
     """
     session = saver.catalogue.get(session_id) if saver else None
-    if session is None:
+    if saver is None or session is None:
         raise NotFound(f"there is no session {cut(session_id, 80)!r}; the list shows all")
-    return session
+    return saver, session

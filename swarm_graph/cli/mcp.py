@@ -18,13 +18,14 @@ from swarm_graph.cli.options import (
     data_option,
     kind_option,
     log_option,
+    max_sessions_option,
     no_memory_option,
+    output_dir_option,
     prompts_option,
     session_options,
     simulate_option,
 )
 from swarm_graph.errors import ConfigError, InputError
-from swarm_graph.state import OUTPUT_DIR
 
 if TYPE_CHECKING:
     from swarm_graph.mcp_server.settings import ServerSettings
@@ -79,27 +80,14 @@ class _Access(NamedTuple):
     help="A workflow that clients may start; repeatable. Default: all but task graphs.",
 )
 @click.option("--folder", metavar="DIR", help="Clients may add files of this folder to a request.")
-@click.option(
-    "--max-sessions",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    metavar="N",
-    help="Sessions that run at once.",
-)
+@max_sessions_option
 @click.option(
     "--allow-answers",
     is_flag=True,
     help="Clients may answer pauses: you vouch that a person decides there.",
 )
 @click.option("--read-only", is_flag=True, help="Clients may look at sessions, and start none.")
-@click.option(
-    "--output-dir",
-    default=OUTPUT_DIR,
-    show_default=True,
-    metavar="DIR",
-    help="The folder in which each session gets a folder.",
-)
+@output_dir_option
 @session_options(
     config_option,
     *MODEL_OPTIONS,

@@ -30,6 +30,21 @@ data_option: Option = click.option(
     show_default=True,
     help="The folder of the session database.",
 )
+output_dir_option: Option = click.option(
+    "--output-dir",
+    default=OUTPUT_DIR,
+    show_default=True,
+    metavar="DIR",
+    help="The folder in which each session gets a folder.",
+)
+max_sessions_option: Option = click.option(
+    "--max-sessions",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Sessions that run at once.",
+)
 simulate_option: Option = click.option(
     "--simulate", is_flag=True, help="Contact no server; every answer is made up."
 )

@@ -16,12 +16,13 @@ from swarm_graph.cli.options import (
     SessionOptions,
     data_option,
     log_option,
+    max_sessions_option,
     no_memory_option,
+    output_dir_option,
     session_options,
     simulate_option,
 )
 from swarm_graph.errors import ConfigError, InputError
-from swarm_graph.state import OUTPUT_DIR
 
 if TYPE_CHECKING:
     from swarm_graph.config import SwarmConfig
@@ -62,21 +63,8 @@ OF_THE_EXTRA = ("multipart", "python_multipart", "starlette", "uvicorn")
     metavar="DIR",
     help="A git repository that a run may change or read; repeatable.",
 )
-@click.option(
-    "--max-sessions",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    metavar="N",
-    help="Sessions that run at once.",
-)
-@click.option(
-    "--output-dir",
-    default=OUTPUT_DIR,
-    show_default=True,
-    metavar="DIR",
-    help="The folder in which each session gets a folder.",
-)
+@max_sessions_option
+@output_dir_option
 @click.option(
     "--token-env", metavar="NAME", help="The variable with the token; default: a new token each time."
 )

@@ -177,7 +177,7 @@ endef
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-config \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" pyproject.toml
 
-TESTED_EXTRAS = documents draw embedded mcp memory otel parquet sandbox ui
+TESTED_EXTRAS = documents draw embedded eval mcp memory otel parquet sandbox ui
 VECTOR_STORES = chroma faiss pgvector
 
 lock:

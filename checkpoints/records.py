@@ -64,6 +64,7 @@ class Session:
         approved: The outcome of the last run; None for a task graph, and before the first run has ended.
         iteration: The last round of the last run.
         findings: The number of open findings of the last run, by severity.
+        experiment: The id of the experiment that it is a trial of; empty if it is none.
     """
 
     session: str
@@ -81,6 +82,7 @@ class Session:
     approved: bool | None = None
     iteration: int | None = None
     findings: dict[str, int] | None = None
+    experiment: str = ""
 
     @property
     def kind(self) -> Kind:

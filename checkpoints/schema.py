@@ -146,10 +146,33 @@ def stop_requests(database: Database) -> None:
     database.table("runs").add_column("stop_requested", int, not_null_default=0)
 
 
+def experiments(database: Database) -> None:
+    """Experiments and their trials, the experiment of a session, and speeds that doctor has measured."""
+    database.execute(
+        """CREATE TABLE experiments (
+            experiment TEXT PRIMARY KEY, kind TEXT NOT NULL, plan TEXT NOT NULL, created_at REAL NOT NULL,
+            ended_at REAL, ending TEXT NOT NULL DEFAULT '')"""
+    )
+    database.execute(
+        """CREATE TABLE trials (
+            experiment TEXT NOT NULL, number INTEGER NOT NULL, arm TEXT NOT NULL, suite TEXT NOT NULL,
+            "case" TEXT NOT NULL, session TEXT NOT NULL, solved INTEGER, score TEXT, calls INTEGER NOT NULL,
+            input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cost REAL NOT NULL,
+            seconds REAL NOT NULL, phase TEXT NOT NULL, error TEXT NOT NULL, judged_at REAL,
+            PRIMARY KEY (experiment, number))"""
+    )
+    database.execute(
+        """CREATE TABLE speeds (
+            server TEXT NOT NULL, model TEXT NOT NULL, first_token_s REAL NOT NULL, token_s REAL NOT NULL,
+            load_s REAL, measured_at REAL NOT NULL, PRIMARY KEY (server, model))"""
+    )
+    database.table("sessions").add_column("experiment", str, not_null_default="")
+
+
 STEPS = (
     sessions_and_calls, values_by_version, runs_tasks_artifacts, journal, test_runs, costs_and_outcomes,
     estimates, signatures, sources, transcript, evaluated_tokens, tool_calls,
-    stop_requests,
+    stop_requests, experiments,
 )  # fmt: skip
 
 

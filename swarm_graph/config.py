@@ -65,7 +65,7 @@ from swarm_graph.state import CHANGE, WORKFLOWS, AgentRole, Kind
 from swarm_graph.text import first_names
 from swarm_graph.tool_settings import BUILT_IN, MEMORY_TOOL, McpServer, ServerName, ToolLimits, ToolPattern
 
-GRAPH_SETTINGS = ("kind", "reviewers", "pause_before", "pause_after")
+GRAPH_SETTINGS = ("kind", "reviewers", "candidates", "pause_before", "pause_after")
 """The settings in `workflow` that decide which nodes a graph has."""
 
 SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential", re.IGNORECASE)

@@ -112,6 +112,13 @@ class Simulation(Settings):
     failure_rate: Fraction = Field(0.0, description="Share of calls that fail as if the server refused them.")
     malformed_rate: Fraction = Field(0.0, description="Share of typed answers that are broken JSON.")
     script: str | None = Field(None, description="Path of a script file with the answers of each role.")
+    skill: Fraction | None = Field(
+        None,
+        description="Share of known questions that it answers right, for experiments; needs `answers`.",
+    )
+    answers: str | None = Field(
+        None, description="Path of a file with right and wrong answers; `swarm-graph eval` makes one."
+    )
 
 
 class Prices(Settings):
@@ -325,6 +332,16 @@ class AgentParameters(Settings):
     )
 
 
+class Candidate(Settings):
+    """How one of several candidates of the coder is made."""
+
+    model: str | None = Field(None, description="An entry of multi_model; default: the coder's model.")
+    temperature: Number | None = Field(None, ge=0, le=2, description="Default: the coder's temperature.")
+
+
+MAX_CANDIDATES = 32
+
+
 class WorkflowSettings(Settings):
     """How the rounds, reviewers and pauses of a workflow run."""
 
@@ -344,6 +361,11 @@ class WorkflowSettings(Settings):
     verbose_logging: bool = Field(False, description="Log every step to stderr.")
     reviewers: list[ReviewFocus] | dict[ReviewedWorkflow, list[ReviewFocus]] | None = Field(
         None, description="Focuses: correctness, security, performance, style or your own (review_NAME.md)."
+    )
+    candidates: Annotated[Integer, Field(ge=1, le=MAX_CANDIDATES)] | list[Candidate] = Field(
+        1,
+        description="How many coders write side by side; tests that are written before choose one. A number, "
+        'or a model and a temperature each: [{"model": "a", "temperature": 0.2}, …].',
     )
     pause_before: list[RoleName] = Field([], description="Pause for a person before these roles.")
     pause_after: list[RoleName] = Field([], description="Pause for a person after these roles.")
@@ -373,6 +395,12 @@ class WorkflowSettings(Settings):
     def parallel(self) -> int:
         """Maximum number of model calls of one session at once."""
         return self.max_parallel_agents if self.enable_parallel else 1
+
+    @property
+    def coders(self) -> list[Candidate]:
+        """How each candidate of the coder is made; empty if there is only one."""
+        made = self.candidates if isinstance(self.candidates, list) else [Candidate()] * self.candidates
+        return made if len(made) > 1 else []
 
     def focuses(self, workflow: str) -> list[str] | None:
         """The configured focuses of a workflow's reviewers; None: the workflow's default."""

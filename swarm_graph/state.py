@@ -36,11 +36,12 @@ WORKFLOWS = {
     "standard": "swarm_graph.workflows.builtin:standard",
     "full": "swarm_graph.workflows.builtin:full",
     "review_only": "swarm_graph.workflows.builtin:review_only",
+    "single": "swarm_graph.workflows.builtin:single",
     "custom": "swarm_graph.workflows.builtin:custom",
 }
 """The function that builds each workflow: it takes a GraphBuilder, and places and connects its nodes."""
 
-WorkflowName = Literal["standard", "full", "review_only", "custom"]
+WorkflowName = Literal["standard", "full", "review_only", "single", "custom"]
 """The names of the built-in workflows, for type checkers: they find `build_graph("fulll")`."""
 
 OwnWorkflow = NewType("OwnWorkflow", str)

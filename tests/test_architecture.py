@@ -28,6 +28,7 @@ ROOMS = (
     "testing",
     "sessions",
     "reports",
+    "experiments",
     "mcp_server",
     "setup",
     "web",

@@ -33,6 +33,7 @@ ROOMS = (
     "workflows",
     "sessions",
     "reports",
+    "experiments",
     "mcp_server",
     "setup",
     "web",

@@ -85,6 +85,12 @@ def review_only(graph: GraphBuilder) -> None:
     graph.connect("verdict", END)
 
 
+def single(graph: GraphBuilder) -> None:
+    """coder → end. One call of one model, to compare the other workflows with."""
+    graph.connect(START, graph.place(coder, ends=True))
+    graph.connect("coder", END)
+
+
 def custom(graph: GraphBuilder) -> None:
     """The user's task graph, in one node: tasks → *some failed*: tasks, which raises the failure | end."""
     if graph.settings.pauses:

@@ -1,0 +1,156 @@
+"""The tables of experiments: their plans, and their trials with the scores."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from swarm_graph.checkpoints.database import Database
+
+ExperimentKind = Literal["eval", "ab"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment in the database.
+
+    Attributes:
+        experiment: Its id.
+        kind: `eval` or `ab`.
+        plan: What was decided before it began, as plain data; it holds no secret and no hidden test.
+        created_at: Seconds since the epoch.
+        ended_at: Seconds since the epoch; None while trials are missing.
+        ending: Why it ended, for people; empty while it has not.
+    """
+
+    experiment: str
+    kind: ExperimentKind
+    plan: dict[str, Any]
+    created_at: float
+    ended_at: float | None = None
+    ending: str = ""
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One case in one arm.
+
+    Attributes:
+        experiment: The id of the experiment.
+        number: Its place in the order of the experiment, from 1.
+        arm: The name of the arm.
+        suite: The name of the case's suite.
+        case: The name of the case.
+        session: The id of its session.
+        solved: Whether the case is solved; None while it is not judged.
+        score: The whole score as plain data; None while it is not judged.
+        calls: Model calls of its session, failed ones included.
+        input_tokens: Of all its calls.
+        output_tokens: Of all its calls.
+        cost: Of all its calls, in the currency of `prices`.
+        seconds: Working time of its session, summed over its runs.
+        phase: The phase in which its session ended.
+        error: Why its session has failed; empty if it has not.
+        judged_at: Seconds since the epoch; None while it is not judged.
+    """
+
+    experiment: str
+    number: int
+    arm: str
+    suite: str
+    case: str
+    session: str
+    solved: bool | None = None
+    score: dict[str, Any] | None = None
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    seconds: float = 0.0
+    phase: str = ""
+    error: str = ""
+    judged_at: float | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens."""
+        return self.input_tokens + self.output_tokens
+
+
+_TRIAL = tuple(TrialRow.__dataclass_fields__)
+_COLUMNS = ", ".join(f'"{name}"' for name in _TRIAL)
+_PUT_TRIAL = f"INSERT OR REPLACE INTO trials ({_COLUMNS}) VALUES ({', '.join('?' * len(_TRIAL))})"
+
+
+class Experiments:
+    """The tables `experiments` and `trials`. Every method raises StorageError for a database's error."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def begin(self, experiment: Experiment, trials: Sequence[TrialRow]) -> None:
+        """Record an experiment with all its trials, before any of them runs."""
+        with self.database.transaction() as cursor:
+            cursor.execute(
+                "INSERT INTO experiments (experiment, kind, plan, created_at) VALUES (?, ?, ?, ?)",
+                (experiment.experiment, experiment.kind, json.dumps(experiment.plan), experiment.created_at),
+            )
+            cursor.executemany(_PUT_TRIAL, [_values(trial) for trial in trials])
+
+    def get(self, experiment: str) -> Experiment | None:
+        """An experiment by its id; None if there is none."""
+        rows = self._experiments("WHERE experiment = ?", (experiment,))
+        return rows[0] if rows else None
+
+    def all(self) -> list[Experiment]:
+        """All experiments, the newest first."""
+        return self._experiments("ORDER BY created_at DESC, experiment DESC", ())
+
+    def trials(self, experiment: str) -> list[TrialRow]:
+        """The trials of an experiment, in its order."""
+        with self.database.view() as cursor:
+            rows = cursor.execute(
+                f"SELECT {_COLUMNS} FROM trials WHERE experiment = ? ORDER BY number", (experiment,)
+            ).fetchall()
+        return [_trial(row) for row in rows]
+
+    def judge(self, trial: TrialRow) -> None:
+        """Record a judged trial."""
+        with self.database.transaction() as cursor:
+            cursor.execute(_PUT_TRIAL, _values(trial))
+
+    def end(self, experiment: str, ending: str) -> None:
+        """Record that an experiment has ended, and why."""
+        with self.database.transaction() as cursor:
+            cursor.execute(
+                "UPDATE experiments SET ended_at = ?, ending = ? WHERE experiment = ?",
+                (time.time(), ending, experiment),
+            )
+
+    def _experiments(self, where: str, values: tuple[Any, ...]) -> list[Experiment]:
+        with self.database.view() as cursor:
+            rows = cursor.execute(
+                f"SELECT experiment, kind, plan, created_at, ended_at, ending FROM experiments {where}",
+                values,
+            ).fetchall()
+        return [Experiment(row[0], row[1], json.loads(row[2]), *row[3:]) for row in rows]
+
+
+def _values(trial: TrialRow) -> tuple[Any, ...]:
+    values = {name: getattr(trial, name) for name in _TRIAL}
+    return tuple({**values, "score": json.dumps(trial.score) if trial.score is not None else None}.values())
+
+
+def _trial(row: Sequence[Any]) -> TrialRow:
+    values: Mapping[str, Any] = dict(zip(_TRIAL, row, strict=True))
+    solved, score = values["solved"], values["score"]
+    return TrialRow(
+        **{
+            **values,
+            "solved": None if solved is None else bool(solved),
+            "score": None if score is None else json.loads(score),
+        }
+    )

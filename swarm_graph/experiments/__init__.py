@@ -1,0 +1,1 @@
+"""Experiments: measure a swarm on cases with hidden tests, and compare two configurations."""

@@ -171,6 +171,7 @@ class ModelError(SwarmError):
         detail: The server's own error message.
         retry_after: Seconds to wait before the next call, as the server asked; 0 when it did not ask.
         loading: The server is still loading the model.
+        outage: No question would be answered now: the server is not reached, or refuses the key or the model.
     """
 
     def __init__(
@@ -183,10 +184,11 @@ class ModelError(SwarmError):
         detail: str = "",
         retry_after: float = 0.0,
         loading: bool = False,
+        outage: bool = False,
     ) -> None:
         super().__init__(message)
         self.node, self.retryable, self.status, self.detail = node, retryable, status, detail
-        self.retry_after, self.loading = retry_after, loading
+        self.retry_after, self.loading, self.outage = retry_after, loading, outage
 
 
 class AnswerError(ModelError):

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from swarm_graph.names import OwnName, RoleName
 from swarm_graph.state import WORKFLOWS, Kind
@@ -281,6 +290,52 @@ class ModelEntry(Settings):
         return f"{parts.scheme}://{parts.netloc.lower()}" if self.url else "simulated"
 
 
+class AnyOf(Settings):
+    """Several models for one role; each session chooses one of them by what was measured."""
+
+    any_of: list[str] = Field(
+        min_length=2, description="Other entries of multi_model; without evidence the first one is asked."
+    )
+    chosen: str | None = Field(
+        None, description="The entry that is asked, whatever was measured; sessions record it."
+    )
+    reason: str = Field("", description="Why it was chosen, as sessions record it.")
+
+    @field_validator("any_of")
+    @classmethod
+    def _unique(cls, names: list[str]) -> list[str]:
+        if double := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"expected each entry once, and {double!r} is named {names.count(double)} times")
+        return names
+
+    @model_validator(mode="after")
+    def _chosen_of_these(self) -> Self:
+        if self.chosen is not None and self.chosen not in self.any_of:
+            raise ValueError(
+                f"chosen is {self.chosen!r}, which any_of does not name: {', '.join(self.any_of)}"
+            )
+        return self
+
+    @property
+    def entry(self) -> str:
+        """The name of the entry that is asked: the chosen one, or the first."""
+        return self.chosen or self.any_of[0]
+
+
+OF_MODEL, OF_CHOICE = "model-entry", "any-of-entry"
+"""What pydantic adds to the path of an error in an entry of multi_model; `first_problem` removes it."""
+
+
+def _form_of_entry(value: Any) -> str:
+    has_choice = isinstance(value, AnyOf) or (isinstance(value, Mapping) and "any_of" in value)
+    return OF_CHOICE if has_choice else OF_MODEL
+
+
+NamedModel = Annotated[
+    Annotated[ModelEntry, Tag(OF_MODEL)] | Annotated[AnyOf, Tag(OF_CHOICE)], Discriminator(_form_of_entry)
+]
+
+
 class Models(Settings):
     """The models of the roles (`model_config` in the file)."""
 
@@ -290,16 +345,50 @@ class Models(Settings):
     single_model: ModelEntry | None = Field(
         None, description="For all roles; in multi mode for roles without an entry."
     )
-    multi_model: dict[str, ModelEntry] = Field(
-        {}, description="By role; entries with other names serve tasks and fallbacks."
+    multi_model: dict[str, NamedModel] = Field(
+        {},
+        description="By role; entries with other names serve tasks and fallbacks. A role may name several: "
+        '{"any_of": ["a", "b"]}.',
     )
+
+    @property
+    def named(self) -> dict[str, ModelEntry]:
+        """The entries of multi_model that are models, by name."""
+        return {name: entry for name, entry in self.multi_model.items() if isinstance(entry, ModelEntry)}
+
+    @property
+    def choices(self) -> dict[str, AnyOf]:
+        """The entries of multi_model that name several models, by role."""
+        return {name: entry for name, entry in self.multi_model.items() if isinstance(entry, AnyOf)}
+
+    def entry_of(self, name: str) -> ModelEntry | None:
+        """An entry of multi_model, or the one that is asked of several; None if there is none."""
+        entry = self.multi_model.get(name)
+        return self.named[entry.entry] if isinstance(entry, AnyOf) else entry
 
     @model_validator(mode="after")
     def _knows_fallbacks(self) -> Self:
-        for entry in [self.single_model, *self.multi_model.values()]:
+        named = self.named
+        for entry in [self.single_model, *named.values()]:
             for name in entry.fallbacks if entry else ():
-                if name not in self.multi_model:
+                if name not in named:
                     raise ValueError(f"unknown fallback {name!r}; expected entries of multi_model")
+        return self
+
+    @model_validator(mode="after")
+    def _knows_choices(self) -> Self:
+        for role, choice in self.choices.items():
+            for name in choice.any_of:
+                if name in self.choices:
+                    raise ValueError(
+                        f"multi_model.{role}.any_of names {name!r}, which names several models itself; "
+                        "expected entries with one model"
+                    )
+                if name not in self.multi_model:
+                    others = ", ".join(self.named) or "none"
+                    raise ValueError(
+                        f"multi_model.{role}.any_of: unknown entry {name!r}; entries of multi_model: {others}"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -545,6 +634,7 @@ SETTINGS_OF_ANY_SESSION = (
     "workflow.max_tasks",
     "workflow.kind",
     "workflow.reviewers",
+    "workflow.candidates",
     "workflow.pause_before",
     "workflow.pause_after",
     "workflow.grace_period",

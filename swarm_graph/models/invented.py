@@ -16,7 +16,7 @@ from swarm_graph.models.invented_document import invent_for_document
 from swarm_graph.state import CHANGE, DOCUMENT, REVIEW_ROLES, AgentRole
 
 
-def dice_for(seed: int, ask: Ask) -> random.Random:
+def dice_for(seed: int | str, ask: Ask) -> random.Random:
     """A random generator that depends on the seed and the question, and on nothing else."""
     text = f"{seed}|{ask.role}|{ask.node}|{ask.iteration}|{ask.attempt}|{ask.prompt}"
     return random.Random(hashlib.sha256(text.encode()).digest())

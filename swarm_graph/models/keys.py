@@ -31,8 +31,9 @@ def check_model(entry: ModelEntry) -> None:
     """Check a model's settings without contacting its server.
 
     Raises:
-        ConfigError: `init`'s placeholder is still there, the API key is not set, or the script of a simulated
-            model cannot be read, or an embedded model cannot be served or does not chat.
+        ConfigError: `init`'s placeholder is still there, the API key is not set, or the script or the known
+            answers of a simulated model cannot be used, or an embedded model cannot be served or does not
+            chat.
     """
     if entry.model == MODEL_PLACEHOLDER:
         raise ConfigError(
@@ -46,9 +47,11 @@ def check_model(entry: ModelEntry) -> None:
         usable_file(entry)
         check_chats(entry)
     if entry.api_type == "simulated":
+        from swarm_graph.models.known_answers import known_answers_of
         from swarm_graph.models.simulated_script import load_script
 
         load_script(entry.simulation.script)
+        known_answers_of(entry.simulation)
 
 
 def check_chats(entry: ModelEntry) -> None:

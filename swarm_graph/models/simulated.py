@@ -1,7 +1,8 @@
 """The simulated model: scripted or invented answers for demos, notebooks and load tests, marked as simulated.
 
 An answer depends only on seed, role, node, round, attempt and messages. So runs repeat exactly, and any
-number of sessions can share a model.
+number of sessions can share a model. With a skill it answers the questions of an experiment right with that
+probability; whether it does depends on its name, too, so that two models make different mistakes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pydantic import Field
 
 from swarm_graph.models.ask import Ask
 from swarm_graph.models.invented import dice_for, invent_answer
+from swarm_graph.models.known_answers import KnownAnswers, known_answers_of
 from swarm_graph.models.simulated_script import Script, load_script
 from swarm_graph.settings import ModelEntry, Simulation
 
@@ -31,11 +33,12 @@ Play = Callable[[Ask], str | Exception | None]
 
 
 class SimulatedChatModel(BaseChatModel):
-    """A LangChain chat model without a server. Answers come from `play`, else the script, else are invented.
+    """A LangChain chat model without a server. Answers come from `play`, else the known answers of its skill,
+    else the script, else are invented.
 
     Attributes:
         model_name: The name in the metadata of its answers.
-        simulation: Seed, speed, failure rates and script.
+        simulation: Seed, speed, failure rates, skill and script.
         play: A function that answers first; not serialised.
     """
 
@@ -48,16 +51,21 @@ class SimulatedChatModel(BaseChatModel):
         """The simulated model for an entry.
 
         Raises:
-            ConfigError: Its script cannot be read.
+            ConfigError: Its script or its known answers cannot be read.
         """
         model = cls(model_name=entry.model, simulation=entry.simulation)
-        _ = model.script  # so that an unreadable script fails here, not in the first call
+        _ = model.script, model.known  # so that an unreadable file fails here, not in the first call
         return model
 
     @cached_property
     def script(self) -> Script:
         """The script in `simulation`, or the demo."""
         return load_script(self.simulation.script)
+
+    @cached_property
+    def known(self) -> KnownAnswers | None:
+        """The known answers in `simulation`; None without a skill."""
+        return known_answers_of(self.simulation)
 
     @property
     def _llm_type(self) -> str:
@@ -80,12 +88,22 @@ class SimulatedChatModel(BaseChatModel):
         answer = self.play(ask) if self.play else None
         if isinstance(answer, Exception):
             raise answer
+        if answer is None:
+            answer = self._known_answer(ask)
         if answer is None and (self.simulation.script or ask.kind == "code"):  # the demo writes a program
             answer = self.script.answer(ask)
         if answer is None:
             answer = invent_answer(ask, dice_for(self.simulation.seed, ask))
         broken = "response_format" in arguments and dice.random() < self.simulation.malformed_rate
         return answer[: len(answer) // 2] if broken else answer
+
+    def _known_answer(self, ask: Ask) -> str | None:
+        """A right or a wrong answer, if the question is known."""
+        known = self.known.find(ask) if self.known else None
+        skill = self.simulation.skill
+        if known is None or skill is None:
+            return None
+        return known.answer(skill, dice_for(f"{self.simulation.seed}|{self.model_name}", ask))
 
     def _message(self, messages: list[BaseMessage], answer: str) -> AIMessage:
         length = sum(len(message.text) for message in messages)
@@ -148,6 +166,6 @@ def chat_model(entry: ModelEntry, *_: Any) -> BaseChatModel:
     """A simulated model for an entry, as `SERVER_TYPES` requires.
 
     Raises:
-        ConfigError: Its script cannot be read.
+        ConfigError: Its script or its known answers cannot be read.
     """
     return SimulatedChatModel.of(entry)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator
 
+from swarm_graph.prompts.template import TESTS_FIRST
 from swarm_graph.roles.answered_change import (
     OptionalFiles,
     base_files,
@@ -134,3 +135,17 @@ tester = replace(
         state=ChangeState,
     ),
 )
+
+
+def no_tests(_reply: Reply) -> Files:
+    """Without tests the candidates are still compared: by what they agree on."""
+    return Files()
+
+
+tests_first = replace(
+    _program,
+    reads=("request", "requirements", "code", "design", "broken_tests", "packages"),
+    prompt=TESTS_FIRST,
+    substitute=no_tests,
+)
+"""The tester that writes before there is code, for several candidates."""

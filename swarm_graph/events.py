@@ -15,6 +15,7 @@ VERSION = 1
 Kind = Literal[
     "session_started",
     "session_ended",
+    "models_chosen",
     "pause_answered",
     "graph_started",
     "task_started",
@@ -34,6 +35,7 @@ Kind = Literal[
     "task_stopped",
     "tests_started",
     "tests_ended",
+    "candidate_chosen",
     "verdict",
     "committed",
     "remembered",
@@ -60,6 +62,8 @@ class Event:
               done (nodes that earlier runs finished in the present round)
             - session_ended: workflow, phase, approved, findings (number of open ones), output, pauses (where
               it waits for a person)
+            - models_chosen, when roles may have several models: models (by role: entry and reason), tasks (of
+              a task graph that explores: the entry of each task that was drawn for it)
             - pause_answered, when a person has decided at a pause: pause (its id), place (as in
               `before coder`), decision (approved, session, edited, rejected), remark, by (who decided, and
               where)
@@ -90,12 +94,15 @@ class Event:
             - task_added: record
             - task_skipped: task_type, and error or note
             - tests_ended: the evidence of the test run without its failures
+            - candidate_chosen, only with several candidates of the coder: number, candidates (how many there
+              are), reason
             - verdict: approved, findings (number), exit_code (of the tests)
             - committed, only of sessions that change a repository: commit (its id), branch, files (number),
               added, deleted (numbers of lines), note (files that are not in the worktree, and why)
             - remembered, when a session ends with something worth keeping: kept (number of memories), offered
               (number that wait for a person), note
-            - node_ended, only for nodes of a user's own workflow that have no other events: functions, pauses
+            - node_ended, only for nodes of a user's workflow that have no other events: functions, pauses;
+              and for the node `coder` where it begins several candidates
     """
 
     kind: Kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, TypeAlias, TypeVar, cast
@@ -59,6 +59,7 @@ DATA_DIR = ".swarm"
 """The default folder of the session database."""
 DATABASE = "swarm.db"
 """The file name of the database in that folder."""
+_CODER = re.compile(r"coder(?:_[0-9]+)?")
 SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """The ids of sessions that we start. A thread of LangGraph may have any other id."""
 OUTPUT_DIR = "swarm-output"
@@ -142,7 +143,8 @@ class Evidence(TypedDict):
     rests_on: NotRequired[str]
     """Of a repository's own tests: their command, and what the outcome rests on."""
     results: NotRequired[dict[str, list[str]]]
-    """Of a repository's own tests before the change: the names by result (passed, failed, …)."""
+    """The names of the tests by result (passed, failed, …): of a repository's own before the change, and of
+    the tests of a candidate."""
     by_report: NotRequired[bool]
     """Whether the test runner reported these results; otherwise the command's output names them."""
     ended: NotRequired[bool]
@@ -386,6 +388,43 @@ class MemoryState(TypedDict, total=False):
     """What each task has recalled from memory, in order; appended by the roles of `memory.recall`."""
 
 
+class CandidateRecord(TypedDict):
+    """One of several candidates of the coder: its code, and what the tests said about it."""
+
+    number: int
+    """From 1."""
+    node: str
+    iteration: int
+    """The round."""
+    model: str
+    """The label of the model that was asked; empty where the caller supplied one."""
+    temperature: float | None
+    code: dict[str, str]
+    """Path to text, the complete files."""
+    error: str
+    """Why it has no code; empty if it has."""
+    results: dict[str, list[str]]
+    """The names of the tests by result (passed, failed, errored, skipped); empty where none ran."""
+    group: int
+    """The place of its group among those with equal results, from 1 for the best; 0 before the choice."""
+    chosen: bool
+    reason: str
+    """Of the chosen one: why."""
+
+
+def candidates_again(old: list[CandidateRecord], new: list[CandidateRecord]) -> list[CandidateRecord]:
+    """Reducer of `candidates`: a record replaces the earlier one of its number."""
+    records = {record["number"]: record for record in [*old, *new]}
+    return [records[number] for number in sorted(records)]
+
+
+class CandidatesState(TypedDict, total=False):
+    """The key that the state has in addition when several candidates of the coder are made."""
+
+    candidates: Annotated[list[CandidateRecord], candidates_again]
+    """The candidates of the latest round; written by their nodes, judged by `choose`."""
+
+
 CHANGE_KEYS = ("code", "tests", "documentation")
 """The keys of a ChangeState that hold changed files."""
 
@@ -433,6 +472,8 @@ class SwarmResult(TypedDict):
     commits: NotRequired[list[str]]
     recalled: NotRequired[list[Recalled]]
     """Only if roles recall from memory; see `MemoryState`."""
+    candidates: NotRequired[list[CandidateRecord]]
+    """Only if there are several candidates of the coder; see `CandidatesState`."""
     __interrupt__: NotRequired[list[Any]]
     """LangGraph's interrupts, if `invoke` returns because the session waits for a person."""
 
@@ -465,6 +506,22 @@ def empty_state() -> SwarmResult:
 def with_every_key(state: Mapping[str, Any]) -> SwarmResult:
     """A state with every key: sessions of earlier versions, and those that never began, lack some."""
     return cast("SwarmResult", {**empty_state(), **state})
+
+
+def candidate_name(number: int) -> str:
+    """The name of the node of a candidate of the coder."""
+    return f"coder_{number}"
+
+
+def begins_round(node: str) -> bool:
+    """Whether a node begins a round: the coder, or one of its candidates."""
+    return bool(_CODER.fullmatch(node))
+
+
+def before_rounds(nodes: Sequence[str]) -> list[str]:
+    """The nodes that run once: those in front of the coder, in the order of a graph; none without a coder."""
+    first = next((place for place, node in enumerate(nodes) if begins_round(node)), 0)
+    return list(nodes[:first])
 
 
 def has_ended(phase: str) -> bool:

@@ -134,6 +134,7 @@ def test_every_role_has_a_prompt_and_every_prompt_a_use() -> None:
         template.CITE,
         template.RECALL,
         template.QUESTION,
+        template.TESTS_FIRST,
         *template.OF_TOOLS,
         *(template.FOCUS + focus for focus in FOCUSES),
     }

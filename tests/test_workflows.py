@@ -39,6 +39,15 @@ def test_drawing_of_a_change_is_the_golden_one(workflow: Workflow) -> None:
     assert drawing == golden.read_text()
 
 
+@pytest.mark.parametrize("workflow", ["single", "full"])
+def test_drawing_with_candidates_is_the_golden_one(workflow: Workflow) -> None:
+    drawing = build_graph(workflow, config=config(workflow={"candidates": 3})).get_graph().draw_mermaid()
+    golden = GOLDEN / f"{workflow}_candidates.mmd"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(drawing)
+    assert drawing == golden.read_text()
+
+
 def test_standard_asks_everyone_once_when_all_approve() -> None:
     crew = Crew()
     state = build_graph("standard", config=config()).invoke(REQUEST, context=crew.context)

@@ -27,6 +27,10 @@ async def review_only() -> SwarmGraph:
     return await _built("review_only")
 
 
+async def single() -> SwarmGraph:
+    return await _built("single")
+
+
 async def custom() -> SwarmGraph:
     return await _built("custom")
 

@@ -64,7 +64,7 @@ class Role(Generic[A]):
         state: The state with the keys that it writes, where SwarmState lacks them; an own role may leave out
             the key `writes`.
         prompt: For an own role: the text of its prompt, a path that ends in .md, or the name of a prompt in
-            `prompts_dir`; default the role's name.
+            `prompts_dir`; for one of the nine: the name of a prompt. Default the role's name.
         temperature: For an own role: the default of this sampling parameter.
         max_tokens: For an own role: the default length of its answers, in tokens.
         notes_title: The heading of its result in `notes.md`; empty where the result is not shown there.

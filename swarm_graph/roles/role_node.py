@@ -28,7 +28,7 @@ from swarm_graph.roles.role import Answered, Role
 from swarm_graph.roles.run import RunContext, current_run, node_emitter, part_of_run
 from swarm_graph.roles.turn import Turn
 from swarm_graph.roles.views import views
-from swarm_graph.state import CHANGE, SwarmState, TaskRecord, TaskStatus, end_phase
+from swarm_graph.state import CHANGE, AgentRole, SwarmState, TaskRecord, TaskStatus, end_phase
 
 if TYPE_CHECKING:
     from swarm_graph.roles.recollection import Recaller, Recollection
@@ -60,9 +60,11 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
     Attributes:
         name: The name of the node.
         prompt_names: The names of the prompts that it uses.
+        model: The entry of multi_model that it asks; None: the role's model.
     """
 
     name: str
+    model: str | None = None
 
     def __init__(
         self,
@@ -91,10 +93,11 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         roles = bindings.roles
         self.recalls = bindings.recalled_by(role.role)
         holes = dict.fromkeys([*role.reads, *([template.FOCUS_HOLE] if focus else []), template.MEMORY_HOLE])
-        self.prompt = roles.prompt(role.role, *holes)
+        prompt = role.prompt if role.role in list(AgentRole) and role.prompt else str(role.role)
+        self.prompt = roles.prompt(prompt, *holes)
         self.repair = roles.prompt(template.REPAIR, "problem")
         self.preamble = roles.preamble
-        self.prompt_names = [str(role.role), template.PREAMBLE, template.REPAIR]
+        self.prompt_names = [prompt, template.PREAMBLE, template.REPAIR]
         self.fixed = {}
         self.form = ""
         if schema := roles.shown_schema(role):
@@ -276,7 +279,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
     ) -> Question[A]:
         return Question(
             messages=messages,
-            entry=lambda: self.bindings.config.model_for(self.role.role),
+            entry=lambda: current_run(self.bindings.config).config.model_for(self.role.role, self.model),
             parameters=self.parameters,
             read=read,
             repair=self.repair,

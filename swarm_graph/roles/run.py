@@ -76,22 +76,30 @@ class RunOptions(SwarmContext):
         config_file: The file of the configuration, recorded in the catalogue; empty when there is none.
         sources: What the request is made from, recorded in the catalogue; None leaves what is recorded.
         stop: Set from outside to stop the run.
+        explore: Whether models that a role may have are drawn, where none is chosen yet.
+        drawn: The tasks of a task graph that explore, each with its entry of multi_model.
         decided_by: Who answers the pauses at which the session waits, and where.
-        on_decision: Called with the event of each answered pause, once the answers are committed.
+        on_decision: Called with the event of the chosen models and of each answered pause, once they are
+            committed.
+        experiment: The experiment that the session is a trial of, recorded in the catalogue; empty if none.
     """
 
     output: str = ""
     config_file: str = ""
     sources: Sequence[Source] | None = None
     stop: StopFlag = field(default_factory=StopFlag)
+    explore: bool = False
+    drawn: Mapping[str, str] = field(default_factory=dict)
     decided_by: str = A_PROGRAM
     on_decision: Callable[[Event], None] | None = None
+    experiment: str = ""
 
 
 class RunContext:
     """Context shared by all nodes of a run: call limit, budget, journal, stop flag.
 
     Attributes:
+        config: The configuration, with the models that the session has chosen.
         overrides: What the caller overrides for this run.
         slots: Limits the calls of this run that are in flight at once.
         saver: The graph's checkpointer, if it has one.
@@ -121,6 +129,7 @@ class RunContext:
         places: Places = UNMOVED,
         decisions: Mapping[str, ToolDecision] = NO_DECISIONS,
     ) -> None:
+        self.config = config
         self.is_own, self.is_new, self.decisions = is_own, is_new, decisions
         self.overrides = overrides or SwarmContext()
         self.slots = Slots(config.workflow.parallel)

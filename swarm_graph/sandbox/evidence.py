@@ -9,6 +9,8 @@ from swarm_graph.state import Evidence, Finding, Outcome, SwarmState, own_review
 
 RUN_TESTS = "run_tests"
 """The node that runs the tests."""
+CHOOSE = "choose"
+"""The node that chooses among candidates of the coder."""
 CHECK_DOCUMENT = "check_document"
 """The node that checks a document, in place of `run_tests`."""
 TEXT_ONLY = "none, only text was checked"

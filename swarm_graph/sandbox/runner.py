@@ -24,6 +24,8 @@ def run_tests(
     tests: Mapping[str, str],
     settings: Execution,
     cancelled: threading.Event | None = None,
+    *,
+    with_results: bool = False,
 ) -> Evidence:
     """Run a project's tests on its code and return the evidence.
 
@@ -34,6 +36,7 @@ def run_tests(
         tests: Path to text; a test file replaces a file of the code with the same path.
         settings: The section `execution` of the config.
         cancelled: Stops the test run when another thread sets it.
+        with_results: Whether the evidence names each test by its result; those of pytest only.
 
     Raises:
         SandboxError: The tests could not be started, or `settings.mode` is required and they cannot be run.
@@ -44,7 +47,7 @@ def run_tests(
     sandbox, reason = sandbox_for_tests(settings)
     if sandbox is None:
         return make_evidence("not_run", reason=reason)
-    return _TestRun(code, tests, settings, sandbox).run(cancelled)
+    return _TestRun(code, tests, settings, sandbox, with_results=with_results).run(cancelled)
 
 
 def check_execution(settings: Execution, *, needs_pytest: bool = True) -> None:
@@ -76,9 +79,15 @@ class _TestRun:
     """One test run: its project, its sandbox, and the key that signs its test log."""
 
     def __init__(
-        self, code: Mapping[str, str], tests: Mapping[str, str], settings: Execution, sandbox: Sandbox
+        self,
+        code: Mapping[str, str],
+        tests: Mapping[str, str],
+        settings: Execution,
+        sandbox: Sandbox,
+        *,
+        with_results: bool = False,
     ) -> None:
-        self.settings, self.sandbox = settings, sandbox
+        self.settings, self.sandbox, self.with_results = settings, sandbox, with_results
         self.limits = limits_of(settings.limits)
         self.key = secrets.token_bytes(32)
         self.job: dict[str, Any] = {
@@ -131,7 +140,10 @@ class _TestRun:
         if self.settings.command:
             return _command_evidence(finished, fields, output)
         test_log = TestLog(entries, genuine=genuine, has_code=self._has_code())
-        return _pytest_evidence(test_log, finished, fields, output)
+        evidence = _pytest_evidence(test_log, finished, fields, output)
+        if self.with_results and evidence["outcome"] not in ("tampered", "not_run"):
+            evidence["results"] = test_log.results()
+        return evidence
 
 
 def _command_evidence(finished: Finished, fields: Mapping[str, Any], output: str) -> Evidence:

@@ -96,6 +96,15 @@ class TestLog:
         counts = {name: results.count(name) for name in ("passed", "failed", "errored", "skipped")}
         return {**counts, "errored": counts["errored"] + len(self._unusable_files)}
 
+    def results(self) -> dict[str, list[str]]:
+        """The names of the tests by result; one that passed only if its end was seen."""
+        seen = {entry["test"] for entry in self.all("judged")}
+        found: dict[str, list[str]] = {}
+        for test, result in self._results.items():
+            if result != "passed" or test in seen:
+                found.setdefault(result, []).append(test)
+        return found
+
     def judge(self, finished: Finished) -> TestRunOutcome:
         """The outcome of the test run, and the reason for it.
 

@@ -9,6 +9,7 @@ from swarm_graph.roles.findings import findings_text, review_text
 from swarm_graph.roles.registry import Roles
 from swarm_graph.roles.role import Role
 from swarm_graph.sandbox.evidence import evidence_line, latest_evidence
+from swarm_graph.sessions.candidates import candidates_line, candidates_of
 from swarm_graph.state import DOCUMENT, SwarmState, TaskRecord, own_review
 from swarm_graph.tasks.results import written_files
 from swarm_graph.text import to_json
@@ -82,9 +83,10 @@ def reviews_text(state: SwarmState) -> str:
         parts.append(f"{what}: {evidence_line(evidence)}")
     if unseen := not_shown(state):
         parts.append("\n".join(["Not shown to the reviewers:", *(f"  {one}" for one in unseen)]))
-    parts.append(
-        f"Approved: {'yes' if state.get('approved') else 'no'}, after round {reviews[-1]['iteration']}"
-    )
+    if choice := candidates_line(state):
+        parts.append(choice)
+    verdict = {True: "yes", None: "nobody has reviewed it"}.get(state.get("approved"), "no")
+    parts.append(f"Approved: {verdict}, after round {reviews[-1]['iteration']}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -113,4 +115,6 @@ def result_of(record: TaskRecord, state: SwarmState, roles: Roles) -> str:
         review = own_review(record["node"], state)
         return review_text(review) if review else ""
     value = state.get(role.writes)
+    if own := [one for one in candidates_of(state) if one["node"] == record["node"]]:
+        value = own[0]["code"]
     return fenced(value or {}) if role.form == "files" else _text(value)  # type: ignore[arg-type]

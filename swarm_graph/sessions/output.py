@@ -16,6 +16,7 @@ from swarm_graph.errors import InputError, StorageError
 from swarm_graph.roles.answered_document import DOCUMENT_FILE
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.artifacts import project_files, text_files
+from swarm_graph.sessions.candidates import CANDIDATES_DIR, candidate_files
 from swarm_graph.sessions.change_summary import PATCH_FILE, STAT_FILE
 from swarm_graph.sessions.findings_files import FINDINGS_FILES, findings_files
 from swarm_graph.state import SwarmState, TaskRecord
@@ -36,7 +37,7 @@ def session_files(state: SwarmState, roles: Roles, places: Places = UNMOVED) -> 
     """
     texts = {**text_files(state, roles), **findings_files(state), **result_files(state, roles, places)}
     project = {f"{PROJECT_DIR}/{path}": text for path, text in project_files(state, roles).items()}
-    return {**texts, **project}
+    return {**texts, **project, **candidate_files(state)}
 
 
 class Ledger(Protocol):
@@ -64,13 +65,14 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-def _artifact_names(roles: Roles) -> list[str]:
+def _artifact_names(roles: Roles, *, with_candidates: bool) -> list[str]:
     """The files and folders that a session may write into its output folder, besides its state JSON."""
     text_files = dict.fromkeys(role.text_file for role in roles.all() if role.text_file)
     tables = ("results.csv", "results.jsonl")
     change = (PATCH_FILE, STAT_FILE)
     return [
         PROJECT_DIR,
+        *([CANDIDATES_DIR] if with_candidates else []),
         DOCUMENT_FILE,
         RESULTS_DIR,
         *tables,
@@ -109,24 +111,33 @@ class Output:
         self._written: dict[str, str | bytes] = {}
         self._earlier: set[str] | None = None
 
-    def check_free(self) -> None:
-        """Raises InputError when the session would overwrite files that no session wrote."""
+    def check_free(self, *, with_candidates: bool = False) -> None:
+        """Raises InputError when the session would overwrite files that no session wrote.
+
+        Args:
+            with_candidates: Whether it may write candidates.
+        """
         if self.ledger is None or self.ledger.wrote_into(self._recorded_folder):
             return
-        if taken := [name for name in _artifact_names(self._roles) if (self.folder / name).exists()]:
+        if taken := [
+            name
+            for name in _artifact_names(self._roles, with_candidates=with_candidates)
+            if (self.folder / name).exists()
+        ]:
             raise InputError(
                 f"the output folder '{self.folder}' holds '{taken[0]}', which no session of this database "
                 "wrote; name another folder, or move it away"
             )
 
     def update(self, state: SwarmState) -> None:
-        """Write the files of a state, and delete the project's files that are no longer in it.
+        """Write the files of a state, and delete those of the project and of candidates that are gone.
 
         Raises:
             StorageError: A file cannot be written or deleted.
         """
         files = session_files(state, self._roles, self._places)
-        existing = [path for path in self._existing() if path.startswith(f"{PROJECT_DIR}/")]
+        folders = (f"{PROJECT_DIR}/", f"{CANDIDATES_DIR}/")
+        existing = [path for path in self._existing() if path.startswith(folders)]
         if deleted := [path for path in existing if path not in files]:
             self._delete(deleted)  # first, because a file may have become a folder, or a folder a file
         self._write(files)

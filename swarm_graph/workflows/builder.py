@@ -12,19 +12,37 @@ from langgraph.store.base import BaseStore
 
 from swarm_graph.errors import ConfigError
 from swarm_graph.nodes.reviewer import reviewer
+from swarm_graph.nodes.tester import tests_first
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.role import Role
 from swarm_graph.roles.role_node import RoleNode
-from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, RUN_TESTS
-from swarm_graph.state import CHANGE, DOCUMENT, ChangeState, MemoryState, SwarmContext, SwarmState
+from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, CHOOSE, RUN_TESTS
+from swarm_graph.state import (
+    CHANGE,
+    DOCUMENT,
+    CandidatesState,
+    ChangeState,
+    MemoryState,
+    SwarmContext,
+    SwarmState,
+)
+from swarm_graph.workflows.candidate_node import BeginCandidates, CandidateNode, check_candidates
 from swarm_graph.workflows.check_document import CheckDocumentNode
+from swarm_graph.workflows.choose import ChooseNode, after_tester, pause_after_choice
+from swarm_graph.workflows.choose import next_step as next_step_of_choice
 from swarm_graph.workflows.commit import COMMIT, COMMIT_LAST, CommitNode
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.in_loop import InLoop
 from swarm_graph.workflows.opening import Prepared, prepare
 from swarm_graph.workflows.pauses import pause_node
 from swarm_graph.workflows.run_tests import RunTestsNode, next_step
-from swarm_graph.workflows.verdict import complete, complete_own, reviews_of_round, verdict_node
+from swarm_graph.workflows.verdict import (
+    complete,
+    complete_own,
+    complete_unreviewed,
+    reviews_of_round,
+    verdict_node,
+)
 
 Choose = Callable[[Any], Hashable | list[Hashable]]
 """Returns the label, or the labels, of the next nodes for a state."""
@@ -85,6 +103,10 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         self.opens_round = False
         """Whether a role of it opens the rounds, as the coder does."""
         self._completes = completes
+        self.has_rounds = True
+        """Whether the coder may be asked again."""
+        self.candidates: list[str] = []
+        """The nodes of several candidates of the coder."""
         self._edges: list[tuple[str, str]] = []
 
     # --- for workflows ---------------------------------------------------------------------------
@@ -108,24 +130,80 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
             ConfigError: There is no such role, or the name is taken.
         """
         role = self.bindings.roles.placed(role)
+        if role.role == "coder" and self.settings.coders:
+            raise ConfigError("workflow.candidates: place the coder with graph.place_coder()")
         name = name or str(role.role)
         self._check_new(name, role)
         # Several reviewers need several task ids: review_style → T004_review_style.
         verb = f"{role.verb}{name.removeprefix('review')}" if focus and name != "reviewer" else role.verb
-        self.roles.append(role.role)
-        task_id = f"T{len(self.roles):03d}_{verb}"
+        task_id = self._task_id(role, verb)
         node = RoleNode(self.bindings, role, name, task_id, focus, ends=ends and not self._completes)
+        self._add_turn(role, name, node)
+        before, after = self._add_pauses(role, name)
+        if before:
+            self.add_edge(before, name)
+        if after:
+            self.add_edge(name, after)
+        return name
+
+    def _task_id(self, role: Role[Any], verb: str) -> str:
+        self.roles.append(role.role)
+        return f"T{len(self.roles):03d}_{verb}"
+
+    def _add_turn(self, role: Role[Any], name: str, node: RoleNode[Any]) -> None:
+        """Add the node of a role."""
         self.add_node(name, node, input_schema=self.bindings.roles.state_of(role))
         self.show(self.bindings.roles.state_of(role))
         self.opens_round = self.opens_round or role.opens_round
         self.writes_files = self.writes_files or role.form == "files"
+
+    def _add_pauses(self, role: Role[Any], name: str) -> tuple[str, str]:
+        """Add the configured pauses before and after a role; returns their names, empty for none."""
+        before = after = ""
         if role.role in self.settings.pause_before:
-            self.add_node(f"before_{name}", InLoop(pause_node("before", name, role, self.bindings.roles)))
-            self.add_edge(f"before_{name}", name)
+            before = f"before_{name}"
+            self.add_node(before, InLoop(pause_node("before", name, role, self.bindings.roles)))
         if role.role in self.settings.pause_after:
-            self.add_node(f"after_{name}", InLoop(pause_node("after", name, role, self.bindings.roles)))
-            self.add_edge(name, f"after_{name}")
-        return name
+            after = f"after_{name}"
+            pause = pause_node("after", name, role, self.bindings.roles)
+            if name == "coder" and self.candidates:
+                pause = pause_after_choice(pause, self.bindings.config.execution)
+            self.add_node(after, InLoop(pause))
+        return before, after
+
+    def place_coder(self) -> str:
+        """Add the coder; if `workflow.candidates` asks for several, the tester, the candidates, and a choice.
+
+        Then the node `coder` begins the candidates, and what follows it follows the choice.
+
+        Returns:
+            The node to which the first edge leads: the coder, or the tester, whose tests come first.
+
+        Raises:
+            ConfigError: Several candidates cannot be made here.
+        """
+        if not self.settings.coders:
+            return self.place("coder")
+        check_candidates(self.bindings)
+        self.show(CandidatesState)
+        self.place(tests_first)
+        coder = self.bindings.roles.placed("coder")
+        self.add_node("coder", BeginCandidates())
+        for number, candidate in enumerate(self.settings.coders, 1):
+            task_id = self._task_id(coder, f"{coder.verb}_{number}")
+            node = CandidateNode(self.bindings, coder, number, candidate, task_id)
+            self.candidates.append(node.name)
+            self._add_turn(coder, node.name, node)
+            self.add_edge("coder", node.name)
+        self.add_node(CHOOSE, ChooseNode(self.bindings.config))
+        self.add_edge(self.candidates, CHOOSE)
+        before, after = self._add_pauses(coder, "coder")
+        if before:
+            self.add_edge(before, "coder")
+        if after:
+            self._edges.append((CHOOSE, after))
+        self.branch("tester", after_tester, {"write": "coder", "judge": CHOOSE})
+        return "tester"
 
     def show(self, state: type[Any]) -> None:
         """Make the keys of a state part of the result, such as those that a function of yours writes.
@@ -174,6 +252,17 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         for name in names:
             self.connect(name, END)
 
+    def end_unreviewed(self, node: str) -> None:
+        """End after a node whose work nobody reviews: it may be refused, but it is never approved."""
+        self.has_rounds = self._exit(node) == f"after_{node}"  # a person may send it back
+        if self.makes_change:
+            self.add_node(COMMIT_LAST, CommitNode(self.bindings, COMMIT_LAST))
+            self.connect(node, COMMIT_LAST)
+            node = COMMIT_LAST
+        self.add_node(COMPLETE, InLoop(complete_unreviewed))
+        self.connect(node, COMPLETE)
+        self.connect(COMPLETE, END)
+
     def _join(self, names: list[str], join: str, node: Runnable[Any, dict[str, Any]]) -> str:
         """Add a node that runs when all these have ended; returns its name."""
         self.add_node(join, node)
@@ -221,6 +310,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         rounds = self.max_iterations if max_iterations is None else max_iterations
         ends = ends and not self._completes
         commits = self.makes_change and self.writes_files
+        run_tests = run_tests and not self.candidates  # their tests have run when one was chosen
         if run_tests and self.makes_document:
             self.connect("tester", self.check_document())
             reviews, run_tests = [*reviews, CHECK_DOCUMENT], False
@@ -249,7 +339,7 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
     @property
     def silent_nodes(self) -> list[str]:
         """The nodes of a workflow of the user's own that emit no event themselves: functions, pauses."""
-        ours = (RoleNode, RunTestsNode, CheckDocumentNode, CommitNode)
+        ours = (RoleNode, RunTestsNode, CheckDocumentNode, BeginCandidates, ChooseNode, CommitNode)
         nodes = self.nodes.items() if self._completes else ()
         return [name for name, node in nodes if name != "verdict" and not isinstance(node.runnable, ours)]
 
@@ -287,10 +377,16 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         The edges that leave `after_coder` become one conditional edge: LangGraph would follow plain edges
         after a rejection as well, and the reviewers would judge code that a person has rejected.
         """
-        after_coder = [end for start, end in self._edges if start == "after_coder"]
+        after_coder, chosen = (
+            [end for start, end in self._edges if start == source] for source in ("after_coder", CHOOSE)
+        )
         for start, end in self._edges:
-            if start != "after_coder":
+            if start not in ("after_coder", CHOOSE):
                 self.add_edge(start, end)
+        if chosen:
+            steps: dict[Hashable, str] = {"rewrite": self._entrance("tester"), "failed": "coder"}
+            path = InLoop(lambda state: chosen if (step := next_step_of_choice(state)) == "chosen" else step)
+            self.add_conditional_edges(CHOOSE, path, {**steps, **{end: end for end in chosen}})
         if after_coder:
             coder = self._entrance("coder")
             targets: dict[Hashable, str] = {"rejected": coder, **{end: end for end in after_coder}}
@@ -355,8 +451,13 @@ class GraphBuilder(StateGraph[SwarmState, SwarmContext, SwarmState, SwarmState])
         return before if (before := f"before_{name}") in self.nodes else name
 
     def _exit(self, name: str) -> str:
-        """The pause after a node where there is one, or after the verdict its commit, else the node."""
+        """The pause after a node where there is one, or after the verdict its commit, else the node.
+
+        After several candidates of the coder it is their choice.
+        """
         self._check_known(name)
         if name == "verdict" and COMMIT in self.nodes:
             return COMMIT
-        return after if (after := f"after_{name}") in self.nodes else name
+        if (after := f"after_{name}") in self.nodes:
+            return after
+        return CHOOSE if name == "coder" and self.candidates else name

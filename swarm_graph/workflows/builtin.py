@@ -1,4 +1,9 @@
-"""The shapes of the built-in workflows: all their edges, and nothing else."""
+"""The shapes of the built-in workflows: all their edges, and nothing else.
+
+Where they say coder, `workflow.candidates` may ask for several:
+tester → [coder_1, coder_2, …] → choose → *the tests are broken*: tester | what follows the coder.
+The tester writes its tests once, before there is code; no other one runs later.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,6 @@ from langgraph.graph import END, START
 from swarm_graph.errors import ConfigError
 from swarm_graph.nodes.architect import architect
 from swarm_graph.nodes.clarifier import clarifier
-from swarm_graph.nodes.coder import coder
 from swarm_graph.nodes.debugger import debugger
 from swarm_graph.nodes.documenter import documenter
 from swarm_graph.nodes.optimizer import optimizer
@@ -31,10 +35,10 @@ def standard(graph: GraphBuilder) -> None:
     coder → check_document, or tester → check_document. A change is always tested: coder → run_tests, or
     tester → run_tests; and verdict → commit.
     """
-    with_tester = graph.bindings.config.features.execute_tests
+    with_tester = graph.bindings.config.features.execute_tests and not graph.settings.coders
     graph.connect(START, graph.place(clarifier))
     graph.connect("clarifier", graph.place(architect))
-    graph.connect("architect", graph.place(coder))
+    graph.connect("architect", graph.place_coder())
     reviews = graph.reviewers("standard", *(DOCUMENT_FOCUSES if graph.makes_document else CODE_FOCUSES))
     for name in [*reviews, *([graph.place(tester)] if with_tester else [])]:
         graph.connect("coder", name)
@@ -58,11 +62,12 @@ def full(graph: GraphBuilder) -> None:
     """
     graph.connect(START, graph.place(clarifier))
     graph.connect("clarifier", graph.place(architect))
-    graph.connect("architect", graph.place(coder))
+    graph.connect("architect", graph.place_coder())
     configured = graph.settings.focuses("full")
     reviews = graph.reviewers("full") if configured else [graph.place(reviewer, "reviewer", "general")]
     reviews.append(graph.place(security))
-    for name in [*reviews, graph.place(tester)]:
+    with_tester = not graph.candidates
+    for name in [*reviews, *([graph.place(tester)] if with_tester else [])]:
         graph.connect("coder", name)
     graph.verdict(reviews, graph.max_iterations, ends=False, run_tests=True)
     graph.connect(graph.place(debugger), "coder")
@@ -87,8 +92,8 @@ def review_only(graph: GraphBuilder) -> None:
 
 def single(graph: GraphBuilder) -> None:
     """coder → end. One call of one model, to compare the other workflows with."""
-    graph.connect(START, graph.place(coder, ends=True))
-    graph.connect("coder", END)
+    graph.connect(START, graph.place_coder())
+    graph.end_unreviewed("coder")
 
 
 def custom(graph: GraphBuilder) -> None:

@@ -44,6 +44,10 @@ class EvidenceNode(Runnable[SwarmState, dict[str, Any]]):
     def __init__(self, config: SwarmConfig) -> None:
         self.config = config
 
+    def iteration(self, state: SwarmState) -> int:
+        """The round that it judges."""
+        return max(state.get("iteration", 0), 1)
+
     @abstractmethod
     async def evidence(self, state: SwarmState, iteration: int) -> Found:
         """The evidence about a state in this round."""
@@ -63,7 +67,7 @@ class EvidenceNode(Runnable[SwarmState, dict[str, Any]]):
     async def _run(self, state: SwarmState, config: RunnableConfig) -> dict[str, Any]:
         run = current_run(self.config)
         session = str(config["configurable"].get("thread_id", ""))
-        iteration = max(state.get("iteration", 0), 1)
+        iteration = self.iteration(state)
         emit = node_emitter(Origin(session, self.name, iteration=iteration))
         async with run.branch():
             emit("tests_started")

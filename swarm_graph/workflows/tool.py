@@ -26,6 +26,7 @@ DESCRIPTIONS = {
     "code. Returns the verdict, the open findings and the files.",
     "review_only": "Reviews code for correctness, security, performance and style. The request is the code. "
     "Returns the verdict and the findings.",
+    "single": "Writes software in one step, without design, tests or review. Returns the files.",
 }
 """What the built-in workflows do, for the model that chooses a tool."""
 Graph: TypeAlias = CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]

@@ -148,6 +148,14 @@ def complete_own(state: SwarmState) -> dict[str, Any]:
     return complete(state) if reviews_of_round(state) else {"approved": None, "phase": end_phase(state)}
 
 
+def complete_unreviewed(state: SwarmState) -> dict[str, Any]:
+    """The node that ends a workflow without reviewers: tests, parsers and people may refuse, none approve."""
+    reviews = reviews_of_round(state)
+    findings = judge(_located(reviews, state))[1]
+    refused = any(review["approved"] is False for review in reviews)
+    return {"approved": False if refused else None, "findings": findings, "phase": end_phase(state)}
+
+
 def complete(state: SwarmState) -> dict[str, Any]:
     """The node that ends a workflow whose last roles have pauses: a rejection there revokes the approval."""
     approved, findings = judge(_located(reviews_of_round(state), state))

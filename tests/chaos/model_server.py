@@ -1,5 +1,7 @@
 """A model server that answers late and always the same: an OpenAI API whose answers follow from the messages.
 
+With a seed they follow from that, too.
+
 It knows when each answer was fully delivered, so a test can say which ones must never be asked for again.
 """
 
@@ -162,7 +164,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        key = sha256(json.dumps(body["messages"]).encode()).hexdigest()[:16]
+        asks = [body["messages"], body["seed"]] if "seed" in body else body["messages"]
+        key = sha256(json.dumps(asks).encode()).hexdigest()[:16]
         asked, fault = self.server.model.ask(key, task_of(body), len(body["messages"]) // 4)
         try:
             self._respond(body, asked, fault)

@@ -15,17 +15,19 @@ import secrets
 import stat
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.database import MEMORY
-from swarm_graph.checkpoints.records import Session
+from swarm_graph.checkpoints.records import Session, json_object, signatures_from_text
 from swarm_graph.checkpoints.secret_file import make_secret_file, secret_file_problem
+from swarm_graph.errors import StorageError
 
 KEY_BYTES = 32
-_PURPOSE = "swarm_graph session 1"
+_PURPOSE, _PURPOSE_OF_PLAN = "swarm_graph session 1", "swarm_graph experiment 1"
 
 _SIGNED_HERE: set[str] = set()
 """What this process has signed: without a usable key it still knows its own sessions."""
@@ -77,20 +79,29 @@ def is_own(catalogue: Catalogue, session: Session) -> bool:
     """Whether this user began a session, or has trusted it, and its recorded settings are still the same."""
     if str(catalogue.database.path) == MEMORY:
         return True
-    texts = _texts(catalogue, session)
-    if any(text in _SIGNED_HERE for text in texts):
-        return True
-    try:
-        key = _find_key()
-    except (UnusableKey, OSError):
-        return False
-    signed = catalogue.signatures(session.session).get(_name(key), [])
-    expected = [_sign(key, text) for text in texts]
-    return any(_are_equal(*pair) for pair in zip(signed, expected, strict=False))  # one per place
+    return _are_signed(_texts(catalogue, session), catalogue.signatures(session.session), _key_or_none())
 
 
-def _are_equal(found: str, expected: str) -> bool:
-    return hmac.compare_digest(found.encode(errors="replace"), expected.encode())
+def own_sessions(catalogue: Catalogue, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The recorded settings of the sessions, of these, that are the user's own (`is_own`), by id.
+
+    It looks at many sessions at once, so a session with a row that we would not write is simply none of them.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    places, key = _places(catalogue), _key_or_none()
+    is_memory = str(catalogue.database.path) == MEMORY
+    for id, config, config_file, output, simulated, folder, signatures in catalogue.signed_rows(ids):
+        with suppress(StorageError, TypeError):
+            settings = json_object(config)
+            signed = [settings, config_file, output, bool(simulated), folder or ""]
+            texts, by_key = _session_texts(places, id, signed), signatures_from_text(signatures)
+            if is_memory or _are_signed(texts, by_key, key):
+                found[id] = settings
+    return found
+
+
+def _are_equal(found: object, expected: str) -> bool:
+    return hmac.compare_digest(str(found).encode(errors="replace"), expected.encode())
 
 
 def sign(catalogue: Catalogue, session_id: str) -> None:
@@ -101,13 +112,82 @@ def sign(catalogue: Catalogue, session_id: str) -> None:
     session = catalogue.get(session_id)
     if session is None or str(catalogue.database.path) == MEMORY:
         return
-    texts = _texts(catalogue, session)
+    if signed := _signed(_texts(catalogue, session)):
+        catalogue.put_signatures(session_id, *signed)
+
+
+def sign_text(text: str) -> str:
+    """The signature of a text with the user's key; empty if there is no usable key.
+
+    Only this process knows such a text as the user's then.
+    """
+    signed = _signed([text])
+    return signed.signatures[0] if signed else ""
+
+
+def is_signed_text(text: str, signature: str) -> bool:
+    """Whether this user has signed a text (`sign_text`)."""
+    key = _key_or_none()
+    return _are_signed([text], {_name(key): [signature]} if key else {}, key)
+
+
+def sign_plan(catalogue: Catalogue, experiment: str, plan: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The signatures of an experiment's plan by the names of keys; empty without a usable key.
+
+    Only this process knows such a plan as the user's then.
+    """
+    signed = _signed(_texts_of_plan(catalogue, experiment, plan))
+    return {signed.key_name: signed.signatures} if signed else {}
+
+
+def is_own_plan(
+    catalogue: Catalogue, experiment: str, plan: Mapping[str, Any], signatures: Mapping[str, Sequence[str]]
+) -> bool:
+    """Whether this user has begun an experiment, and its plan is still the same."""
+    return _are_signed(_texts_of_plan(catalogue, experiment, plan), signatures, _key_or_none())
+
+
+class _Signed(NamedTuple):
+    key_name: str
+    signatures: list[str]
+
+
+def _signed(texts: Sequence[str]) -> _Signed | None:
+    """The signatures of texts; None if there is no usable key."""
     _SIGNED_HERE.update(texts)
     try:
         key = _own_key()
     except (UnusableKey, OSError):
-        return
-    catalogue.put_signatures(session_id, _name(key), [_sign(key, text) for text in texts])
+        return None
+    return _Signed(_name(key), [_sign(key, text) for text in texts])
+
+
+def _are_signed(texts: Sequence[str], signatures: Mapping[str, Sequence[str]], key: bytes | None) -> bool:
+    """Whether this user has signed one of the texts.
+
+    Args:
+        texts: One for each place of the database.
+        signatures: Their signatures by the name of a key.
+        key: The user's key; without one only what this process has signed counts.
+    """
+    if any(text in _SIGNED_HERE for text in texts):
+        return True
+    if key is None:
+        return False
+    pairs = zip(signatures.get(_name(key), []), texts, strict=False)
+    return any(_are_equal(found, _sign(key, text)) for found, text in pairs)
+
+
+def _key_or_none() -> bytes | None:
+    try:
+        return _find_key()
+    except (UnusableKey, OSError):
+        return None
+
+
+def _texts_of_plan(catalogue: Catalogue, experiment: str, plan: Mapping[str, Any]) -> list[str]:
+    encoded = json.dumps(plan, sort_keys=True)
+    return [json.dumps([_PURPOSE_OF_PLAN, place, experiment, encoded]) for place in _places(catalogue)]
 
 
 def key_problem() -> str:
@@ -146,10 +226,12 @@ def _texts(catalogue: Catalogue, session: Session) -> list[str]:
     """
     recorded, folder = catalogue.as_recorded(session), catalogue.places(session.session).then
     settings = [recorded.config, recorded.config_file, recorded.output, recorded.simulated, folder]
+    return _session_texts(_places(catalogue), session.session, settings)
+
+
+def _session_texts(places: Sequence[str], session_id: str, settings: Sequence[Any]) -> list[str]:
     encoded = json.dumps(settings, sort_keys=True)  # once: a configuration is the longest part by far
-    return [
-        f"{json.dumps([_PURPOSE, place, session.session])[:-1]}, {encoded}]" for place in _places(catalogue)
-    ]
+    return [f"{json.dumps([_PURPOSE, place, session_id])[:-1]}, {encoded}]" for place in places]
 
 
 def _sign(key: bytes, text: str) -> str:

@@ -9,6 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, cast
@@ -44,6 +45,7 @@ from swarm_graph.settings import (
     PROMPT_PACKS,
     SETTINGS_OF_ANY_SESSION,
     AgentParameters,
+    AnyOf,
     ApiType,
     DocumentSettings,
     Features,
@@ -212,13 +214,16 @@ class SwarmConfig(Settings):
             role: The role that asks.
             name: An entry of multi_model to use in place of the role's model.
 
+        Returns:
+            Of a role with several models the chosen one; the first one while none is chosen.
+
         Raises:
             ConfigError: The configuration has no such model.
         """
         models = self.models
         if name is not None:
             return self._named_model(name)
-        entry = models.multi_model.get(role) if models.mode == "multi" else None
+        entry = models.entry_of(role) if models.mode == "multi" else None
         entry = entry or models.single_model
         if entry:
             return entry
@@ -229,8 +234,8 @@ class SwarmConfig(Settings):
         raise NoModel
 
     def _named_model(self, name: str) -> ModelEntry:
-        if name in self.models.multi_model:
-            return self.models.multi_model[name]
+        if entry := self.models.entry_of(name):
+            return entry
         if self.model and self.models.single_model:  # the command line: one model, whatever tasks name
             return self.models.single_model
         names = ", ".join(self.models.multi_model) or "none"
@@ -257,8 +262,55 @@ class SwarmConfig(Settings):
     @property
     def entries(self) -> list[ModelEntry]:
         """Every configured model."""
-        entries = [self.models.single_model, *self.models.multi_model.values()]
+        entries = [self.models.single_model, *self.models.named.values()]
         return [entry for entry in entries if entry is not None]
+
+    def models_for(self, role: str) -> list[ModelEntry]:
+        """Every model that a role may have: one, or several to choose from. Raises as `model_for` does."""
+        choice = self.models.choices.get(role) if self.models.mode == "multi" else None
+        return [self.models.named[name] for name in choice.any_of] if choice else [self.model_for(role)]
+
+    @property
+    def choices(self) -> dict[str, AnyOf]:
+        """The roles that have several models to choose from, each with their names."""
+        return self.models.choices if self.models.mode == "multi" else {}
+
+    def with_choices(
+        self, chosen: Mapping[str, str], reasons: Mapping[str, str] | None = None
+    ) -> SwarmConfig:
+        """A copy in which roles with several models ask one of them.
+
+        Args:
+            chosen: The entry of multi_model by role.
+            reasons: Why, by role.
+
+        Raises:
+            ConfigError: A role has no models to choose from, or not this one.
+        """
+        entries: dict[str, ModelEntry | AnyOf] = dict(self.models.multi_model)
+        for role, name in chosen.items():
+            if (choice := self.choices.get(role)) is None:
+                roles = ", ".join(self.choices) or "none"
+                raise ConfigError(
+                    f"the role '{role}' has no models to choose from; roles with any_of: {roles}"
+                )
+            if name not in choice.any_of:
+                raise ConfigError(
+                    f"the role '{role}' cannot have the model '{name}': "
+                    f"model_config.multi_model.{role}.any_of names {', '.join(choice.any_of)}"
+                )
+            entries[role] = AnyOf(any_of=choice.any_of, chosen=name, reason=(reasons or {}).get(role, ""))
+        return self._with_named(entries) if chosen else self
+
+    def undecided(self) -> SwarmConfig:
+        """A copy in which no role with several models has chosen one."""
+        decided = {role: choice for role, choice in self.models.choices.items() if choice.chosen}
+        entries = {role: AnyOf(any_of=choice.any_of) for role, choice in decided.items()}
+        return self._with_named({**self.models.multi_model, **entries}) if entries else self
+
+    def _with_named(self, entries: Mapping[str, ModelEntry | AnyOf]) -> SwarmConfig:
+        models = self.models.model_copy(update={"multi_model": dict(entries)})
+        return self.model_copy(update={"models": models})
 
     @property
     def is_simulated(self) -> bool:
@@ -290,6 +342,15 @@ class SwarmConfig(Settings):
         )
         features = self.features.model_copy(update={"execute_tests": other.features.execute_tests})
         return self.model_copy(update={"workflow": workflow, "features": features})
+
+    def without_candidate_models(self) -> SwarmConfig:
+        """A copy in which every candidate of the coder asks the coder's model."""
+        if not isinstance(self.workflow.candidates, list):
+            return self
+        candidates = [one.model_copy(update={"model": None}) for one in self.workflow.candidates]
+        return self.model_copy(
+            update={"workflow": self.workflow.model_copy(update={"candidates": candidates})}
+        )
 
     def with_kind(self, kind: Kind) -> SwarmConfig:
         """A copy whose sessions make this, whatever its folder of prompts declares."""
@@ -326,9 +387,14 @@ class SwarmConfig(Settings):
             return self
         if entry is None or entry.api_type != "simulated":
             entry = ModelEntry(model="simulated", api_type="simulated", slots=64)
-        entries = self.models.multi_model if self.models.mode == "multi" else {}
-        remaining = {name: model for name, model in entries.items() if model.api_type == "simulated"}
-        models = Models(mode="multi" if remaining else "single", single_model=entry, multi_model=remaining)
+        entries = self.models.named if self.models.mode == "multi" else {}
+        remaining: dict[str, ModelEntry | AnyOf] = {
+            name: model for name, model in entries.items() if model.api_type == "simulated"
+        }
+        choices = {role: choice for role, choice in self.choices.items() if {*choice.any_of} <= {*remaining}}
+        models = Models(
+            mode="multi" if remaining else "single", single_model=entry, multi_model={**remaining, **choices}
+        )
         return self.model_copy(update={"models": models, **dict.fromkeys(SHORTHAND)})
 
 
@@ -405,7 +471,7 @@ def load_config(
     environ = os.environ if environ is None else environ
     lowest = read_source(source, environ)
     if not isinstance(source, Mapping):
-        _resolve_paths(Path(lowest.name), lowest.data)
+        resolve_paths(Path(lowest.name), lowest.data)
     lowest.data.pop("$schema", None)  # editors write it to find the schema
     layers = [lowest, Layer("the environment", from_environment(environ))]
     layers.append(Layer("the command line", dict(overrides or {})))
@@ -446,7 +512,7 @@ def _with_layer(data: Mapping[str, Any], layer: Layer) -> dict[str, Any]:
         raise ConfigError(one_line(f"{layer.name}: {error}")) from error
 
 
-def _resolve_paths(file: Path, data: dict[str, Any]) -> None:
+def resolve_paths(file: Path, data: dict[str, Any]) -> None:
     """Make the paths in a file absolute: they are relative to the file's folder."""
     here = file.absolute().parent
     folder = data.get("prompts_dir")
@@ -541,7 +607,11 @@ def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
         )
     except ValidationError:
         return [group for group in {**old, **new} if old.get(group) != new.get(group)]
-    return changed_keys(before, after)
+    return [path for path in changed_keys(before, after) if not _OF_CHOICE.fullmatch(path)]
+
+
+_OF_CHOICE = re.compile(r"model_config\.multi_model\..*\.(chosen|reason)")
+"""What a session records of its choice of models; no person has set it."""
 
 
 def settings_in_words(paths: Iterable[str]) -> str:
@@ -616,7 +686,9 @@ def settings_of_any(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_own_names(setting: str, value: Any) -> Any:
-    """A setting in `workflow` without the names of roles and workflows that are not built in."""
+    """A setting in `workflow` without the names of models, and of roles and workflows of the user's own."""
+    if setting == "candidates" and isinstance(value, list):
+        return [{**one, "model": None} if isinstance(one, Mapping) else one for one in value]
     if setting == "reviewers" and isinstance(value, Mapping):
         return {name: focuses for name, focuses in value.items() if name in WORKFLOWS}
     if setting.startswith("pause_") and isinstance(value, list):
@@ -631,9 +703,26 @@ def _asks_nothing(models: Mapping[str, Any]) -> bool:
     except ValidationError:
         return False
     return bool(entries) and all(
-        entry.api_type == "simulated" and entry.simulation.script is None and entry.api_key_env is None
+        entry.api_type == "simulated"
+        and (entry.simulation.script, entry.simulation.answers, entry.api_key_env) == (None, None, None)
         for entry in entries
     )
+
+
+def recorded_choices(saved: Mapping[str, Any]) -> dict[str, AnyOf]:
+    """The models that a session has chosen, by role.
+
+    Args:
+        saved: Its configuration in the file's shape.
+    """
+    models = saved.get("model_config")
+    entries = models.get("multi_model") if isinstance(models, Mapping) else None
+    found: dict[str, AnyOf] = {}
+    for role, entry in entries.items() if isinstance(entries, Mapping) else ():
+        if isinstance(entry, Mapping) and entry.get("chosen"):
+            with suppress(ValidationError):
+                found[str(role)] = AnyOf.model_validate(entry)
+    return found
 
 
 def saved_values(saved: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

@@ -153,7 +153,9 @@ def merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
-_UNION_MEMBER = re.compile(r"(?:bool|str|int|\[key\]|(?:list|dict|literal|constrained-\w+|function-\w+).*)")
+_UNION_MEMBER = re.compile(
+    r"(?:bool|str|int|\[key\]|[a-z]+(?:-[a-z]+)?-entry|(?:list|dict|literal|constrained-\w+|function-\w+).*)"
+)
 """What pydantic adds to the path of an error to name the member of a union that it tried."""
 
 

@@ -101,11 +101,14 @@ def name_problems(data: Mapping[str, Any]) -> Iterator[NameProblem]:
         if name not in roles:
             yield NameProblem(("memory", "recall"), unknown_name("role", name, roles))
     models = data.get("model_config", data.get("models"))
-    for name in _keys(models, "multi_model"):
+    for name, entry in _items(models, "multi_model"):
         meant = closest_match(name, roles)
         if meant and name not in roles and not re.match(rf"{meant}[\d_-]", name):
             path = ("model_config", "multi_model")
             yield NameProblem(path, f"unknown role {name!r}; did you mean {meant!r}?")
+        elif name not in roles and isinstance(entry, Mapping) and "any_of" in entry:
+            message = f"any_of is a choice for a role, and {unknown_name('role', name, roles)}"
+            yield NameProblem(("model_config", "multi_model", name), message)
     workflow = data.get("workflow")
     for key in ("pause_before", "pause_after"):
         for name in _strings(workflow, key):
@@ -125,8 +128,12 @@ def _reviewed(workflow: Any, workflows: list[str]) -> Iterator[NameProblem]:
 
 def _keys(group: Any, name: str) -> list[str]:
     """The keys of an object in a group; none where there is no object."""
+    return [key for key, _ in _items(group, name)]
+
+
+def _items(group: Any, name: str) -> list[tuple[str, Any]]:
     value = group.get(name) if isinstance(group, Mapping) else None
-    return [str(key) for key in value] if isinstance(value, Mapping) else []
+    return [(str(key), one) for key, one in value.items()] if isinstance(value, Mapping) else []
 
 
 def _strings(group: Any, name: str) -> list[str]:

@@ -85,7 +85,10 @@ def one_model(models: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     more = {key: value for key, value in given.items() if key not in ("url", "model")}
     entries, named = list(_entries(models)), models.get("multi_model")
     if "url" not in given and isinstance(named, Mapping) and given.get("model") in named:
-        return {**models, "mode": "single", "single_model": {**named[given["model"]], **more}}
+        entry = named[given["model"]]
+        if isinstance(entry, Mapping) and "any_of" in entry:
+            raise ValueError(f"model: {given['model']!r} is a choice of several models; name one of them")
+        return {**models, "mode": "single", "single_model": {**entry, **more}}
     if given.get("api_type") == "simulated" and "model" in given:
         return {"mode": "single", "single_model": given}
     if _is_file(given, has_server=bool(entries)):

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from support import SIMULATED
 
-from swarm_graph.config import SwarmConfig, config_schema, load_config
+from swarm_graph.config import SwarmConfig, changed_settings, config_schema, load_config
 from swarm_graph.errors import ConfigError
 from swarm_graph.models.keys import api_key
 from swarm_graph.models.pool import chat_model
@@ -341,7 +341,7 @@ WRONG += [
     ({"workflow": {"reviewers": ["Style!"]}}, r'workflow.reviewers.0: "Style!" is not allowed: .*pattern'),
     (
         {"workflow": {"reviewers": {"fll": ["style"]}}},
-        r"reviewers.fll: .*'standard', 'full' or 'review_only'$",
+        r"reviewers.fll: .*'standard', 'full', 'review_only' or 'single'$",
     ),
     ({"workflow": {"reviewers": {"full": ["style", 3]}}}, r"reviewers.full.1: 3 is not allowed: .*string$"),
     ({"agent_parameters": {"coder": 3}}, r"agent_parameters.coder: 3 is not allowed"),
@@ -368,6 +368,51 @@ WRONG += [
     ({"proxy": "proxy:3128"}, r'proxy: "proxy:3128" is not allowed: expected a URL such as'),
     ({"prompts_dir": 3}, r"prompts_dir: 3 is not allowed: .*string$"),
 ]
+
+
+def several(*names: Any, role: str = "coder", **more: Any) -> dict[str, Any]:
+    """A configuration in which a role may have several models; there are `a` and `b`."""
+    model = {"url": "http://h/v1", "model": "m"}
+    choice = {"any_of": list(names), **more}
+    return {"model_config": {"mode": "multi", "multi_model": {"a": model, "b": model, role: choice}}}
+
+
+WRONG += [
+    (several("a"), r"model_config.multi_model.coder.any_of: .*at least 2 items"),
+    (several("a", "b", "a"), r"multi_model.coder.any_of: .*expected each entry once, and 'a' is named 2 tim"),
+    (several("a", "c"), r"multi_model.coder.any_of: unknown entry 'c'; entries of multi_model: a, b$"),
+    (several("a", "coder"), r"multi_model.coder.any_of names 'coder', which names several models itself"),
+    (several("a", 3), r"model_config.multi_model.coder.any_of.1: 3 is not allowed: .*string"),
+    (several("a", "b", chosen="c"), r"multi_model.coder: chosen is 'c', which any_of does not name: a, b$"),
+    (several("a", "b", chos="a"), r"multi_model.coder.chos: unknown key; did you mean 'chosen'"),
+    (several("a", "b", role="quick"), r"multi_model.quick: any_of is a choice for a role, .*role 'quick'"),
+    ({**several("a", "b"), "model": "coder"}, r"model: 'coder' is a choice of several models; name one of"),
+    (
+        {"model_config": {"multi_model": {"a": {"model": ""}}}},
+        r'model_config.multi_model.a.model: "" is not allowed',
+    ),
+]
+
+
+def test_a_role_may_name_several_models() -> None:
+    config = load_config(several("b", "a"), environ={})
+    assert config.model_for("coder") == config.models.named["b"]
+    assert config.models_for("coder") == [config.models.named["b"], config.models.named["a"]]
+    chosen = config.with_choices({"coder": "a"}, {"coder": "3 of 4 solved"})
+    assert chosen.model_for("coder") == chosen.model_for("tester", "coder") == config.models.named["a"]
+    again = load_config(chosen.redacted(), environ={})
+    assert again.choices["coder"].reason == "3 of 4 solved"
+    assert again.undecided() == config
+    assert changed_settings(chosen.redacted(), config.redacted()) == []
+    for role, name, why in (
+        ("coder", "c", "cannot have the model 'c'.*names b, a$"),
+        ("tester", "a", "coder$"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            config.with_choices({role: name})
+    assert config.simulated().choices == {}
+
+
 KEYED_URLS = [
     "http://h/v1?key=sk-secret",
     "http://h/v1#sk-secret",

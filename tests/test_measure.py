@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from servers.faults import FaultyOllama, FaultyProxy, Plan
 from servers.llama import Llama, running_llama
 from support import SIMULATED, dead_port, write_config
 
+from swarm_graph.cli.models import models
 from swarm_graph.cli.setup import doctor
 from swarm_graph.config import load_config
 from swarm_graph.setup.checks import Check
@@ -80,6 +82,22 @@ def test_calls_that_bring_nothing_more_are_not_proposed() -> None:
     assert Measurement(None, 4, {1: 100.0, 2: 190.0, 4: 200.0}).best == 2
     assert Measurement(None, 4, {1: 100.0, 2: 101.0}).best == 1
     assert Measurement(None, 4, {1: 100.0, 2: 200.0, 4: 390.0}).best == 4
+
+
+def test_a_first_call_that_waits_longer_has_loaded_the_model() -> None:
+    assert Measurement(None, 1, loading_s=9.0, first_token_s=1.0).load_s == 8.0
+    assert Measurement(None, 1, loading_s=1.9, first_token_s=1.0).load_s is None
+    assert Measurement(None, 1, loading_s=0.4, first_token_s=0.01).load_s is None
+
+
+def test_what_doctor_measures_is_kept_for_the_choice_of_models(llama: Llama, tmp_path: Path) -> None:
+    config = write_config(tmp_path, model_config={"single_model": {"url": llama.url, "model": "tiny"}})
+    options = ["--config", str(config), "--data-dir", str(tmp_path)]
+    done = CliRunner().invoke(doctor, [*options, "--output", str(tmp_path), "--measure"])
+    shown = CliRunner().invoke(models, [*options, "--json"])
+    (rate, *others) = {row["tokens_per_s"] for row in json.loads(shown.stdout)["rows"]}
+    assert not others
+    assert (rate is None) == ("it seems busy" in done.stdout)
 
 
 @pytest.mark.parametrize(

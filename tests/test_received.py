@@ -28,6 +28,7 @@ from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.saver import PlainSerializer, open_checkpointer
 from swarm_graph.config import SwarmConfig, load_config, saved_values, settings_of_any
 from swarm_graph.errors import InputError, StorageError, UntrustedSession
+from swarm_graph.sessions.resume import resume_config
 from swarm_graph.sessions.trust import GROUPS, foreign_settings
 from swarm_graph.settings import SETTINGS_OF_ANY_SESSION
 
@@ -930,6 +931,25 @@ def test_a_setting_is_the_users_own_until_it_is_listed() -> None:
         *SETTINGS_OF_ANY_SESSION,
         *models,
     }
+
+
+def test_the_candidates_of_a_received_session_ask_no_model_that_its_sender_names(tmp_path: Path) -> None:
+    theirs = {"candidates": [{"model": "dear", "temperature": 0.2}, {"model": "dear"}]}
+    folder = sent(tmp_path, {"workflow": {**PAUSED["workflow"], **theirs}})
+    entry = SIMULATED["model_config"]["single_model"]
+    own = load_config({"model_config": {"single_model": entry, "multi_model": {"dear": entry}}})
+    with open_checkpointer(folder / ".swarm/swarm.db") as saver:
+        session = saver.catalogue.get("s")
+    assert session
+
+    def asked(*, trusted: bool) -> list[tuple[str | None, float | None]]:
+        found = resume_config(session, own, trusted=trusted).config.workflow.coders
+        return [(one.model, one.temperature) for one in found]
+
+    assert asked(trusted=False) == [(None, 0.2), (None, None)]
+    assert asked(trusted=True) == [("dear", 0.2), ("dear", None)]
+    harmless = settings_of_any(session.config)["workflow"]["candidates"]
+    assert [one["model"] for one in harmless] == [None, None]
 
 
 @pytest.mark.parametrize(

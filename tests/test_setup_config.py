@@ -138,19 +138,25 @@ def test_the_example_has_every_key_in_its_place() -> None:
     schema, example = config_schema(), read_json5(file := ROOT / "config.example.json")
     shown_in_comment = re.search(r'"repo": null.*(\{.*\})', file.read_text())
     vectors_in_comment = re.search(r'// "vector_store": (\{.+\}),', file.read_text())
+    candidates_in_comment = re.search(r'"candidates": 1,.*(\[.+\])', file.read_text())
     assert shown_in_comment
+    assert candidates_in_comment
     assert vectors_in_comment
     models = example["model_config"]
-    entries = [models["single_model"], *models["multi_model"].values()]
+    named = [*models["multi_model"].values()]
+    choices = [entry for entry in named if "any_of" in entry]
+    entries = [models["single_model"], *(entry for entry in named if entry not in choices)]
     places: dict[str, list[dict[str, Any]]] = {
         "SwarmConfig": [example],
         "Models": [models],
         "ModelEntry": entries,
+        "AnyOf": choices,
         "Simulation": [entry["simulation"] for entry in entries if "simulation" in entry],
         "AgentParameters": list(example["agent_parameters"].values()),
         "Prices": [entry["prices"] for entry in entries if "prices" in entry],
         "SessionLimits": [example["limits"]],
         "WorkflowSettings": [example["workflow"]],
+        "Candidate": json.loads(candidates_in_comment[1]),
         "Execution": [example["execution"]],
         "ExecutionLimits": [example["execution"]["limits"]],
         "DocumentSettings": [example["documents"]],

@@ -82,6 +82,13 @@ dry_run_option: Option = click.option(
 )
 @click.option("--session", metavar="ID", help="The id of the session; default: the time and four characters.")
 @click.option("--retry-failed", is_flag=True, help="Resume --session (default: the newest unfinished batch).")
+@click.option(
+    "--explore",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Let N tasks ask a model that is drawn from those of their role (any_of), to learn about them.",
+)
 @dry_run_option
 @kind_option
 @batch_options
@@ -95,6 +102,7 @@ def batch(
     split: int | str | None,
     session: str | None,
     retry_failed: bool,
+    explore: int,
     dry_run: bool,
     options: SessionOptions,
 ) -> None:
@@ -132,7 +140,7 @@ def batch(
         say(f"note: {len(empty)} of {len(specs)} documents are empty: {first_names(empty)}")
     names = dict.fromkeys(spec.source_file for spec in specs if spec.source_file)
     tables: list[tuple[TaskFileKind, str]] = [("rows", name) for name in names]
-    run_tasks("", specs, session, options, tables, dry_run=dry_run)
+    run_tasks("", specs, session, options, tables, dry_run=dry_run, explore=explore)
 
 
 def repository_copies(config: SwarmConfig, options: SessionOptions) -> RepositoryCopies:
@@ -188,7 +196,7 @@ def _retry(session_id: str | None, options: SessionOptions) -> None:
 NEW_BATCH = {
     "inputs": "INPUT", "prompt": "--prompt", "role": "--role", "answer": "--answer",
     "id_column": "--id", "delimiter": "--delimiter", "split": "--split",
-    "kind": "--kind", "dry_run": "--dry-run",
+    "kind": "--kind", "dry_run": "--dry-run", "explore": "--explore",
 }  # fmt: skip
 """The arguments and options that describe a new batch, by their parameters."""
 
@@ -208,6 +216,7 @@ def run_tasks(
     *,
     follow_up: bool = False,
     dry_run: bool = False,
+    explore: int = 0,
 ) -> None:
     """Run tasks as a custom session, or print what that would do.
 
@@ -219,6 +228,7 @@ def run_tasks(
         files: The files that the tasks come from, each with its kind.
         follow_up: Whether the tasks are a follow-up of the session.
         dry_run: Whether to print only.
+        explore: How many tasks ask a model that is drawn.
     """
     display = Display(options)
     coordinator = new_coordinator(options, display)
@@ -227,7 +237,16 @@ def run_tasks(
         copies = repository_copies(config, options)
         print_dry_run(request, list(map(copies.task, specs)), config.without_repo(), options.as_json)
         return
-    work = tasks_work(coordinator, request, specs, files, session_id, follow_up=follow_up, kind=options.kind)
+    work = tasks_work(
+        coordinator,
+        request,
+        specs,
+        files,
+        session_id,
+        follow_up=follow_up,
+        kind=options.kind,
+        explore=explore,
+    )
     run_session(coordinator, display, work)
 
 
@@ -240,6 +259,7 @@ def tasks_work(
     *,
     follow_up: bool = False,
     kind: Kind | None = None,
+    explore: int = 0,
 ) -> Work:
     """Add tasks to a coordinator; returns what runs them. See `run_tasks`."""
     for spec in specs:
@@ -249,7 +269,12 @@ def tasks_work(
 
     async def work(coordinator: SwarmCoordinator) -> SwarmResult:
         return await coordinator.arun_workflow(
-            request, "custom", session_id=session_id, follow_up=follow_up, kind=kind
+            request,
+            "custom",
+            session_id=session_id,
+            follow_up=follow_up,
+            kind=kind,
+            explore=explore,
         )
 
     return work

@@ -1,4 +1,4 @@
-"""The one model for all roles that --url, --model, --api-type and --api-key-env name."""
+"""The models that options name: one for all roles (--url, --model), or one of a role's several (--choose)."""
 
 from __future__ import annotations
 
@@ -47,3 +47,24 @@ def with_given_model(config: SwarmConfig, options: SessionOptions) -> SwarmConfi
     replaces = ", in place of the configured models" if config.entries else ""
     say(f"every role asks {found.text}{replaces}")
     return load_config(config, overrides=found.settings)
+
+
+def with_given_choices(config: SwarmConfig, options: SessionOptions) -> SwarmConfig:
+    """The configuration with the models that --choose names for roles that may have several.
+
+    Raises:
+        InputError: The option is no ROLE=ENTRY, or another one names the model of all roles.
+        ConfigError: The role has no models to choose from, or not this one.
+    """
+    if not options.choose:
+        return config
+    if given_model(options):
+        raise InputError("--choose picks one of a role's models, --url or --model names one for all roles")
+    chosen: dict[str, str] = {}
+    for text in options.choose:
+        role, sign, entry = text.partition("=")
+        if not (role and sign and entry):
+            raise InputError(f"--choose {text!r}: expected ROLE=ENTRY, as in coder=qwen3")
+        if chosen.setdefault(role, entry) != entry:
+            raise InputError(f"--choose names two models for the role '{role}': {chosen[role]} and {entry}")
+    return config.with_choices(chosen, dict.fromkeys(chosen, "as --choose says"))

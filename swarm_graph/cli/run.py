@@ -74,6 +74,9 @@ class TaskGraphInput(NamedTuple):
 @dry_run_option
 @click.option("--session", metavar="ID", help="The id of the session; default: the time and four characters.")
 @click.option("--follow-up", is_flag=True, help="Continue an ended --session with a new request.")
+@click.option(
+    "--explore", is_flag=True, help="Draw the models of roles that may have several, to learn about them."
+)
 @approval_option
 @kind_option
 @all_session_options
@@ -85,6 +88,7 @@ def run(
     dry_run: bool,
     session: str | None,
     follow_up: bool,
+    explore: bool,
     require_approval: bool,
     options: SessionOptions,
 ) -> None:
@@ -95,6 +99,8 @@ def run(
     if follow_up and not session:
         raise InputError("--follow-up needs --session ID: which session is asked for more?")
     if tasks or workflow == "custom":
+        if explore:
+            raise InputError("--explore draws the models of a session's roles; tasks have batch --explore N")
         graph = _task_graph(request, inputs, tasks, workflow, require_approval, options)
         files: list[tuple[TaskFileKind, str]] = [("tasks", graph.file)]
         run_tasks(graph.request, graph.specs, session, options, files, follow_up=follow_up, dry_run=dry_run)
@@ -114,6 +120,7 @@ def run(
             session_id=session,
             follow_up=follow_up,
             kind=options.kind,
+            explore=int(explore),
         )
 
     run_session(coordinator, display, work, require_approval=require_approval)

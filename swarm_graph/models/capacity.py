@@ -101,9 +101,9 @@ def _configured_num_ctx(config: SwarmConfig, entry: ModelEntry) -> int | None:
     configured = []
     for role in config.role_names:
         try:
-            model = config.model_for(role)
+            models = config.models_for(role)
         except ConfigError:
             continue
-        if (model.server, model.model) == (entry.server, entry.model):
+        if (entry.server, entry.model) in [(model.server, model.model) for model in models]:
             configured.append(config.parameters_for(role).num_ctx or 0)
     return max(configured, default=0) or None

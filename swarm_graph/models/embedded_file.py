@@ -87,7 +87,7 @@ def _num_ctx_of_roles(config: SwarmConfig, entry: ModelEntry) -> int:
     configured = [0]
     for role in config.role_names:
         try:
-            is_used = config.model_for(role).model == entry.model
+            is_used = entry.model in [model.model for model in config.models_for(role)]
         except ConfigError:
             continue
         configured += [config.parameters_for(role).num_ctx or 0] if is_used else []

@@ -21,6 +21,8 @@ from swarm_graph.text import printable
 
 RETRY_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
 """HTTP statuses of calls that are repeated. Every 5xx counts, 529 (overloaded) included."""
+OVERLOADED = frozenset({429, 502, 503, 504, 529})
+"""HTTP statuses that say nothing of the question: the server, or what stands before it, takes none now."""
 MAX_RETRY_AFTER_S = 120.0
 """The longest wait that a server's Retry-After header can impose."""
 OVERFLOW_PHRASES = (
@@ -73,6 +75,8 @@ class _Rule(NamedTuple):
     retryable: bool = False
     loading: bool = False
     """The call is repeated until the model's timeout, whatever its `retries`."""
+    outage: bool = False
+    """It would be the same for any other question."""
 
 
 def explain(error: Exception, node: str, entry: ModelEntry, secrets: Sequence[str] = ()) -> ModelError:
@@ -102,6 +106,7 @@ def explain(error: Exception, node: str, entry: ModelEntry, secrets: Sequence[st
         detail=failure.detail,
         retry_after=_retry_after_s(error),
         loading=rule.loading,
+        outage=rule.outage or failure.status in OVERLOADED,
     )
 
 
@@ -187,6 +192,7 @@ RULES = (
         "cannot be reached: {detail}",
         "is the server running at {server}? `swarm-graph doctor` checks it",
         retryable=True,
+        outage=True,
     ),
     _Rule(
         _is_timeout,
@@ -203,11 +209,13 @@ RULES = (
         _status_in(404),
         "does not know this model or path (404: {detail})",
         "`swarm-graph doctor` lists what it has",
+        outage=True,
     ),
     _Rule(
         _status_in(401, 403),
         "refused the key ({status}: {detail})",
         "set api_key_env to the variable that holds it",
+        outage=True,
     ),
     _Rule(
         _is_loading,
@@ -215,11 +223,13 @@ RULES = (
         "raise its timeout",
         retryable=True,
         loading=True,
+        outage=True,
     ),
     _Rule(
         _status_in(*range(300, 400)),
         "redirects to {location} ({status})",
         "nothing is sent there unless its url says so",
+        outage=True,
     ),
     _Rule(_status_in(*RETRY_STATUS), "answered {status}: {detail}", _DOCTOR, retryable=True),
     _Rule(_has_status, "answered {status}: {detail}", _DOCTOR),

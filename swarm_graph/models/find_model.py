@@ -182,7 +182,7 @@ def _settings(given: GivenModel, url: str, model: str, api_type: str) -> dict[st
 
 async def _by_name(config: SwarmConfig, given: GivenModel) -> FoundModel:
     key = {"api_key_env": given.api_key_env} if given.api_key_env else {}
-    if entry := config.models.multi_model.get(given.model):
+    if entry := config.models.entry_of(given.model):
         text = f"{entry.label} at {entry.server} (multi_model.{given.model})"
         return FoundModel({"model": given.model, **key}, text)
     entries = {entry.url: entry for entry in reversed(list(_with_server(config)))}

@@ -174,7 +174,7 @@ class SharedServer:
 
     def _error(self, reason: str) -> ModelError:
         log = f"; its log: {self._folder / 'log'}" if self._folder and (self._folder / "log").exists() else ""
-        return ModelError(f"cannot serve '{self.settings.model}': {reason}{log}")
+        return ModelError(f"cannot serve '{self.settings.model}': {reason}{log}", outage=True)
 
 
 _SERVERS: WeakValueDictionary[ServerSettings, SharedServer] = WeakValueDictionary()

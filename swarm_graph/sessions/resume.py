@@ -82,6 +82,8 @@ def resume_config(
     found = _configured(
         session, source, trusted, prompts_dir, simulate, {*uses} - ({"repo"} if repo else set())
     )
+    if not trusted:  # the shape of its graph is the session's, what it asks is the user's
+        found = found._replace(config=found.config.without_candidate_models())
     if repo:
         changed = [path for path in found.changed if path.partition(".")[0] != "repo"]
         found = found._replace(config=found.config.model_copy(update={"repo": repo}), changed=changed)
@@ -136,6 +138,8 @@ def _for(
 ) -> ResumeConfig:
     """A configuration, with what the command line gives, in the graph that a session began with."""
     config = load_config(source, overrides=recorded)
+    if isinstance(source, Mapping):  # a run takes the recorded models itself: a later one may have others
+        config = config.undecided()
     if prompts_dir:
         config = config.model_copy(update={"prompts_dir": prompts_dir})
     if simulate:

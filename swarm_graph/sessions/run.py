@@ -42,7 +42,9 @@ class SessionRun:
         tracker: The session's state, calls, test runs and tasks.
         pauses: The pauses at which the session waits for a person.
         stopped_by: The limit that stopped the run, in words; empty if none did.
+        failure: The error of a model that ended the run; None if none did.
         remembered: What this run has kept or offered for memory; None if nothing.
+        drawn: The tasks that explore in this run, each with its entry of multi_model.
     """
 
     def __init__(
@@ -63,11 +65,13 @@ class SessionRun:
             files: The output folder.
         """
         self.session_id, self.files = session_id, files
-        self.options = replace(options or RunOptions(), on_decision=emit)
+        self.options = replace(options or RunOptions(), on_decision=self._on_opening)
         self.tracker = SessionTracker("", Roles())
         self.pauses: list[Pause] = []
         self.stopped_by = ""
+        self.failure: ModelError | None = None
         self.remembered: Remembered | None = None
+        self.drawn: dict[str, str] = {}
         self._config, self._emit, self._last_round = config, emit, config.workflow.max_iterations
         self._silent_nodes: list[str] = []
         self._catalogue: Catalogue | None = None
@@ -82,6 +86,21 @@ class SessionRun:
     def workflow(self) -> str:
         """The workflow of the session."""
         return self.tracker.workflow
+
+    @property
+    def config(self) -> SwarmConfig:
+        """The configuration, with the models that the session has chosen."""
+        return self._config
+
+    def _on_opening(self, event: Event) -> None:
+        """Take an event of the run's opening."""
+        if event.kind == "models_chosen":
+            models, self.drawn = event.data["models"], event.data["tasks"]
+            chosen = {role: model["entry"] for role, model in models.items()}
+            self._config = self._config.with_choices(
+                chosen, {role: model["reason"] for role, model in models.items()}
+            )
+        self._emit(event)
 
     @property
     def last_round(self) -> int:
@@ -118,7 +137,7 @@ class SessionRun:
             if has_ended(phase):
                 await self._remember(graph, store)
         except ModelError as error:
-            phase = "failed"
+            phase, self.failure = "failed", error
             log.info("session %s failed: %s", self.session_id, error)
         except OverBudget as error:
             phase, self.stopped_by = "over_budget", str(error)

@@ -22,7 +22,7 @@ from swarm_graph.sessions.metrics import (
 )
 from swarm_graph.sessions.state_json import failed_task, finished_task
 from swarm_graph.sessions.store import Position
-from swarm_graph.state import SwarmState, Task, TaskRecord, TaskStatus
+from swarm_graph.state import SwarmState, Task, TaskRecord, TaskStatus, before_rounds
 from swarm_graph.tasks.results import FINISHED, custom_tasks
 
 STATUSES = {
@@ -128,6 +128,8 @@ class SessionTracker:
             self._on_custom_task(event)
         elif event.kind == "task_failed":
             self._failed[event.task] = failed_task(event)
+        elif event.kind == "task_ended":
+            self._failed.pop(event.task, None)
 
     def _on_custom_task(self, event: Event) -> None:
         tasks = self.state["tasks"]
@@ -152,14 +154,14 @@ class SessionTracker:
             position: Where the session stands.
         """
         iteration = max(self.state.get("iteration", 0), 1)
-        before_rounds = nodes[: nodes.index("coder")] if "coder" in nodes else []
+        run_once = before_rounds(nodes)
         done = {
             *position.ended,
             *(
                 record["node"]
                 for record in self.state.get("tasks", {}).values()
                 if record["status"] == TaskStatus.COMPLETED
-                and (record["iteration"] == iteration or record["node"] in before_rounds)
+                and (record["iteration"] == iteration or record["node"] in run_once)
             ),
         }
         reviews = self.state.get("reviews", [])

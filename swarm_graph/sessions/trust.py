@@ -43,6 +43,7 @@ _GRAVE = (
     "api_key_env",
     "proxy",
     "script",
+    "answers",
     "allow",
     "approve",
     "tools",

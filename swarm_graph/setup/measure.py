@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -41,6 +41,8 @@ STEADY = 2.0
 """Equal calls to an idle server differ by less than this factor."""
 WAIT_S = 2.0
 """Shorter waits and shorter calls say nothing about other work on the server."""
+MIN_LOAD_S = 0.5
+"""A first token that comes sooner says nothing of loading."""
 FAN_OUT = 4
 """Calls that begin alike, as of four reviewers of the same code."""
 BEGINNING_LINES = 64
@@ -80,6 +82,7 @@ class Measurement:
         token_s: Seconds between the tokens of a single call.
         fan_out: What calls that begin alike took; None on a server without slots to choose among.
         tools: How it calls tools; None if that was not measured.
+        loading_s: Seconds to the first token of the very first call, for which the server may load the model.
     """
 
     context: int | None
@@ -93,6 +96,7 @@ class Measurement:
     token_s: float = 0.0
     fan_out: FanOut | None = None
     tools: Probe | None = None
+    loading_s: float = 0.0
 
     @property
     def doubt(self) -> str:
@@ -109,6 +113,12 @@ class Measurement:
         return ""
 
     @property
+    def load_s(self) -> float | None:
+        """Seconds in which the server loaded the model for the first call; None if it had it loaded."""
+        loads = self.loading_s > max(MIN_LOAD_S, self.first_token_s * STEADY)
+        return self.loading_s - self.first_token_s if loads else None
+
+    @property
     def best(self) -> int:
         """The number of concurrent calls that is worth it."""
         best = 1
@@ -123,15 +133,27 @@ def _lasts(calls: int, rate: float) -> bool:
     return calls * ANSWER_TOKENS > rate * WAIT_S
 
 
-async def measure(config: SwarmConfig) -> list[Check]:
-    """Measure every configured model that has a server, one after the other."""
+KeepSpeed = Callable[[ModelEntry, Measurement], None]
+"""Takes the speed of a model whose server had no other work."""
+
+
+async def measure(config: SwarmConfig, keep: KeepSpeed | None = None) -> list[Check]:
+    """Measure every configured model that has a server, one after the other.
+
+    Args:
+        config: The configuration.
+        keep: Takes the speed of each.
+    """
     pool = ModelPool(config)
     entries = {(entry.server, entry.model): entry for entry in _entries_with_server(config)}
     checks: list[Check] = []
     for entry in entries.values():
         try:
             answered = await pool.answered(entry)
-            checks += _checks(config, answered, await _measure_model(pool, answered))
+            measurement = await _measure_model(pool, answered)
+            if keep and not measurement.doubt:
+                keep(entry, measurement)
+            checks += _checks(config, answered, measurement)
         except (ModelError, ConfigError) as error:
             text, _, cure = str(error).removeprefix("measure: ").rpartition("; ")
             checks.append(Check(f"measured {entry.label}", False, text, cure))
@@ -142,12 +164,13 @@ def _entries_with_server(config: SwarmConfig) -> Iterator[ModelEntry]:
     """The models of all roles and their fallbacks, except simulated ones."""
     for role in config.role_names:
         try:
-            entry = config.model_for(role)
+            entries = config.models_for(role)
         except ConfigError:
             continue
-        for candidate in (entry, *config.fallbacks_of(entry)):
-            if candidate.api_type != "simulated":
-                yield candidate
+        for entry in entries:
+            for candidate in (entry, *config.fallbacks_of(entry)):
+                if candidate.api_type != "simulated":
+                    yield candidate
 
 
 # --- the calls -----------------------------------------------------------------------------------
@@ -166,7 +189,7 @@ class _Answer:
 
 
 async def _measure_model(pool: ModelPool, entry: ModelEntry) -> Measurement:
-    await _call(pool, entry, QUESTION)  # the server may have to load the model first
+    loading = await _call(pool, entry, QUESTION)  # the server may have to load the model first
     capacity, info = await pool.capacity(entry), await pool.server_info(entry)
     first = await _call(pool, entry, QUESTION)
     measurement = Measurement(
@@ -176,6 +199,7 @@ async def _measure_model(pool: ModelPool, entry: ModelEntry) -> Measurement:
         usage=first.usage,
         thinks=first.thinks,
         token_s=(first.seconds - first.first_token_s) / max(1, first.tokens - 1),
+        loading_s=loading.first_token_s,
     )
     limit = info.slots or max(capacity.slots, pool.config.workflow.max_parallel_agents)
     rates, concurrency = measurement.rates, 1

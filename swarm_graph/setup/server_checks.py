@@ -37,6 +37,10 @@ class _Assignment(NamedTuple):
 async def check_servers(config: SwarmConfig) -> list[Check]:
     """Checks of the roles without a model, and of every configured model and its server."""
     assignments, checks = _assignments(config)
+    if config.models.choices and not (config.choices or config.model):
+        roles = ", ".join(config.models.choices)
+        text = f"any_of of {roles} has no effect: mode is single"
+        checks.append(Check("model choice", None, text, 'set "mode": "multi" in model_config'))
     infos = await asyncio.gather(*(_server_info(entry, config.proxy) for entry, _ in assignments))
     for assignment, info in zip(assignments, infos, strict=True):
         if info is not None:
@@ -51,17 +55,18 @@ def _assignments(config: SwarmConfig) -> tuple[list[_Assignment], list[Check]]:
     unassigned: dict[str, list[str]] = {}
     for role in config.role_names:
         try:
-            entry = config.model_for(role)
+            entries = config.models_for(role)
         except NoModel:
             return [], [Check("model", False, "no model is configured", NO_MODEL_CURE)]
         except ConfigError as error:
             unassigned.setdefault(str(error), []).append(str(role))
             continue
-        roles = next((roles for other, roles in assignments if other == entry), None)
-        if roles is None:
-            assignments.append(_Assignment(entry, [role]))
-        else:
-            roles.append(role)
+        for entry in entries:
+            roles = next((roles for other, roles in assignments if other == entry), None)
+            if roles is None:
+                assignments.append(_Assignment(entry, [role]))
+            else:
+                roles.append(role)
     failed = [failed_check(f"roles {', '.join(roles)}", reason) for reason, roles in unassigned.items()]
     return assignments, failed
 

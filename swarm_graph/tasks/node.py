@@ -115,7 +115,9 @@ class _Pass:
         # The tasks of somebody else's session may name any file, so only those in this folder are read.
         folder = None if self._run.is_own else Path.cwd()
         request = state.get("request", "")
-        self._prompts = TaskPrompts(bindings, request, self._limit, self._run.places, folder)
+        self._prompts = TaskPrompts(
+            bindings, request, self._limit, self._run.places, folder, config=self._run.config
+        )
         self._server_slots: dict[str, int] = {}
         self._in_own_loop = in_own_loop
 
@@ -193,7 +195,7 @@ class _Pass:
         if supplied_model(self._run.overrides, spec.assigned_role):
             return "", ""
         try:
-            entry = self._bindings.config.model_for(spec.assigned_role, spec.model)
+            entry = self._run.config.model_for(spec.assigned_role, spec.model)
         except ConfigError:  # the task fails with this error when it starts
             return "", ""
         self._server_slots[entry.server] = self._bindings.models.known_slots(entry)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from swarm_graph.checkpoints.places import UNMOVED, Places
+from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.inputs.parts import place_of
 from swarm_graph.models.keys import check_model
@@ -65,6 +66,7 @@ class TaskPrompts:
         limit: TaskLimit,
         places: Places = UNMOVED,
         only_below: Path | None = None,
+        config: SwarmConfig | None = None,
     ) -> None:
         """Read the prompts that all tasks share.
 
@@ -74,11 +76,12 @@ class TaskPrompts:
             limit: How many tasks may be added.
             places: Where the files of the session lie now.
             only_below: The folder outside of which no file that a task names is read; None: all are.
+            config: The configuration with the models that the session has chosen; default: the graph's.
 
         Raises:
             ConfigError: A prompt cannot be used.
         """
-        self.config, self.request, self.limit = bindings.config, request, limit
+        self.config, self.request, self.limit = config or bindings.config, request, limit
         self.roles = bindings.roles
         self._texts, self._places, self._only_below = bindings.texts, places, only_below
         self._prompts: dict[tuple[str, tuple[str, ...]], template.Prompt] = {}

@@ -16,18 +16,26 @@ from langgraph.types import Command, Durability, StateSnapshot, StateUpdate
 from swarm_graph import aio
 from swarm_graph.checkpoints.places import UNMOVED
 from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.config import SwarmConfig
 from swarm_graph.events import Event
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.run import RunContext, RunOptions, outer_context
-from swarm_graph.sandbox.evidence import RUN_TESTS
+from swarm_graph.sandbox.evidence import CHOOSE, RUN_TESTS
 from swarm_graph.state import CHANGE, SwarmContext, SwarmResult, SwarmState, with_every_key
 from swarm_graph.tasks.node import TASKS
 from swarm_graph.workflows import schemas
 from swarm_graph.workflows.admission import inside_run, open_runs, openings
 from swarm_graph.workflows.drawing import States, workflow_svg
-from swarm_graph.workflows.opening import Prepared, Repositories, open_run, prepare, with_recorded_paths
+from swarm_graph.workflows.opening import (
+    Opening,
+    Prepared,
+    Repositories,
+    open_run,
+    prepare,
+    with_recorded_paths,
+)
 from swarm_graph.workflows.pauses import Answer, decisions_of
-from swarm_graph.workflows.recording import RunRecorder, manual_edit
+from swarm_graph.workflows.recording import RunRecorder, manual_edit, models_chosen
 from swarm_graph.workflows.thread import CallThread, call_thread, state_config
 
 if TYPE_CHECKING:
@@ -51,6 +59,8 @@ class _Opened(NamedTuple):
     answers: Sequence[Answer]
     decided: Sequence[Event]
     """An event for each pause that the answers are for."""
+    chosen: Sequence[Event]
+    """An event that says which models were chosen, where roles may have several."""
 
 
 class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmState]):
@@ -117,7 +127,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         prepared = input if isinstance(input, Prepared) else self.prepare(input, options)
         with self._recorder(thread) as recorder:
             opened = self._opened(prepared, thread, recorder, options)
-            _tell(opened.decided, options)
+            _tell([*opened.chosen, *opened.decided], options)
             try:
                 yield from super().stream(
                     opened.input, thread.config, context=cast("Any", opened.run), **kwargs
@@ -136,7 +146,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
                 recorder = await stack.enter_async_context(self._recorder(thread))
                 opened = await self._aopened(prepared, thread, recorder, options)
                 stack.push_async_callback(opened.run.close)
-            _tell(opened.decided, options)
+            _tell([*opened.chosen, *opened.decided], options)
             stream: Any = super().astream(
                 opened.input, thread.config, context=cast("Any", opened.run), **kwargs
             )
@@ -171,7 +181,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
     @property
     def last_round(self) -> int:
         """The round after which a session ends, approved or not."""
-        has_rounds = self.opens_round or TASKS in self.nodes
+        builder = cast("Any", self.builder)
+        has_rounds = (self.opens_round and builder.has_rounds) or TASKS in self.nodes
         return self.bindings.config.workflow.max_iterations if has_rounds else 1
 
     @property
@@ -289,7 +300,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
 
     async def _prepared(self, given: Any, options: RunOptions) -> Prepared:
         """`prepare` for an event loop: where it reads files or looks for a sandbox, in a thread."""
-        if self.nodes.keys() & {RUN_TESTS, TASKS} or self.makes_change:
+        if self.nodes.keys() & {RUN_TESTS, CHOOSE, TASKS} or self.makes_change:
             return await asyncio.to_thread(self.prepare, given, options)
         return self.prepare(given, options)
 
@@ -351,7 +362,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             before=recorder.before_request if recorder else dict,
             repositories=self._repositories(thread, recorder) if self.makes_change else None,
         )
-        settings, saver = self.bindings.config, thread.saver
+        settings, saver = self._with_models(opening, thread, recorder, options), thread.saver
+        chosen = models_chosen(thread.id, settings, options.drawn)
         is_new = opening.kind in ("begin", "follow_up")
         decided = [_decision_event(thread.id, options.decided_by, one) for one in opening.decided]
         if recorder is None or opening.kind is None:
@@ -364,7 +376,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
                 places=places,
                 decisions=decisions_of(opening.answers),
             )
-            return _Opened(opening.input, run, opening.answers, decided)
+            return _Opened(opening.input, run, opening.answers, decided, chosen)
         nodes = [name for name in self.nodes if not name.startswith("__")]
         journal, budget = recorder.begin(opening, self.name, settings, options, saved, nodes, self.last_round)
         run = RunContext(
@@ -380,7 +392,21 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             decisions=decisions_of(opening.answers),
         )
         answers = opening.answers if run.is_own else [answer.alone() for answer in opening.answers]
-        return _Opened(opening.input, run, answers, decided)
+        return _Opened(opening.input, run, answers, decided, chosen)
+
+    def _with_models(
+        self, opening: Opening, thread: CallThread, recorder: RunRecorder | None, options: RunOptions
+    ) -> SwarmConfig:
+        """The configuration with a model for each role that may have several; see `session_models`."""
+        config = self.bindings.config
+        if not config.choices or opening.kind is None:
+            return config
+        from swarm_graph.workflows.session_models import session_models  # most roles have one model
+
+        roles = config.role_names if TASKS in self.nodes else cast("Any", self.builder).roles
+        return session_models(
+            config, [str(role) for role in roles], opening.kind, thread.id, recorder, explore=options.explore
+        )
 
     def _repositories(self, thread: CallThread, recorder: RunRecorder | None) -> Repositories:
         """What finds the repository of the session."""

@@ -17,7 +17,7 @@ from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import InputError, UnfinishedSession
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.registry import Roles
-from swarm_graph.sandbox.evidence import RUN_TESTS
+from swarm_graph.sandbox.evidence import CHOOSE, RUN_TESTS
 from swarm_graph.sandbox.runner import check_execution
 from swarm_graph.state import CHANGE, Kind, Repository, SwarmContext, SwarmState, empty_change, empty_state
 from swarm_graph.tasks.dependencies import checked_graph
@@ -94,7 +94,7 @@ def prepare(given: Any, nodes: Collection[str], bindings: Bindings, context: Swa
         ConfigError: A task has no usable model or prompt, or the interpreter for tests cannot be used.
         SandboxError: Tests are required, and no sandbox is possible.
     """
-    if RUN_TESTS in nodes:
+    if RUN_TESTS in nodes or CHOOSE in nodes:
         is_change = bindings.config.workflow.kind == CHANGE
         check_execution(bindings.config.execution, needs_pytest=not is_change)
     if given is None or isinstance(given, Command):
@@ -229,6 +229,8 @@ def open_run(
     new_input = _new_input(request, saved, nodes, roles, opens_round=opens_round, before=state)
     if new_input is not None and "recalled" in channels:
         new_input["recalled"] = {"__overwrite__": []}
+    if new_input is not None and "candidates" in channels:
+        new_input["candidates"] = {"__overwrite__": []}
     return Opening(recorded_kind, request, new_input)
 
 

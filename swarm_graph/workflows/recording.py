@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
@@ -21,14 +21,18 @@ from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.retention import compact
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own, sign
-from swarm_graph.config import SwarmConfig
+from swarm_graph.config import SwarmConfig, recorded_choices
 from swarm_graph.errors import OverBudget, Stopped, StorageError
 from swarm_graph.events import Event, Kind
 from swarm_graph.models.budget import Budget
 from swarm_graph.roles.run import RunOptions
+from swarm_graph.settings import AnyOf
 from swarm_graph.state import SwarmState, has_ended
 from swarm_graph.workflows.opening import Opening
 from swarm_graph.workflows.pauses import Answer, waiting_pauses
+
+if TYPE_CHECKING:
+    from swarm_graph.checkpoints.model_evidence import Evidence
 
 
 class Recording(NamedTuple):
@@ -87,6 +91,19 @@ class RunRecorder:
         saved = self.saver.get_tuple(thread) if base else None
         return saved.checkpoint["channel_values"] if saved else {}
 
+    def evidence(self) -> Evidence:
+        """What the database knows of models."""
+        from swarm_graph.checkpoints.model_evidence import read_evidence  # most roles have one model
+
+        return read_evidence(self._catalogue)
+
+    def recorded_choices(self) -> dict[str, AnyOf]:
+        """The models that the session has chosen, by role; none if somebody else began it."""
+        known = self._catalogue.get(self._session_id)
+        if known is None or not is_own(self._catalogue, known):
+            return {}
+        return recorded_choices(self._catalogue.latest_config(known))
+
     @property
     def places(self) -> Places:
         """Where the files of the session are now."""
@@ -128,6 +145,7 @@ class RunRecorder:
             output=options.output,
             simulated=config.is_simulated,
             config_file=options.config_file,
+            experiment=options.experiment,
         )
         self.is_own = self.knows_as_own
         with self.saver.transaction():
@@ -147,6 +165,8 @@ class RunRecorder:
                 resumed=bool(values),
                 run=opening.kind,
             )
+            for event in models_chosen(self._session_id, config, options.drawn) if self._keeps_events else ():
+                self._catalogue.transcript.append(event)
         self._run = run  # only now: a transaction that fails, as on a full disk, has begun nothing
         resumed = opening.kind == "resume"
         keeps_texts = config.features.keep_prompts
@@ -243,6 +263,23 @@ class RunRecorder:
                 compact(self.saver, self._session_id)
             else:
                 self._catalogue.transcript.compact(self._session_id)
+
+
+def models_chosen(session_id: str, config: SwarmConfig, drawn: Mapping[str, str]) -> list[Event]:
+    """The event that says which models were chosen; none if every role has one model.
+
+    Args:
+        session_id: The session.
+        config: Its configuration.
+        drawn: The tasks that explore, each with its entry of multi_model.
+    """
+    models = {
+        role: {"entry": choice.chosen, "reason": choice.reason}
+        for role, choice in config.choices.items()
+        if choice.chosen
+    }
+    data = {"models": models, "tasks": dict(drawn)}
+    return [Event("models_chosen", time.time(), session_id, "", data=data)] if models else []
 
 
 def _checkpoint_id(saved: CheckpointTuple | None) -> str:

@@ -25,7 +25,10 @@ from typing import Any
 import swarm_graph
 from swarm_graph.__main__ import main
 
-PROGRAMS = tuple(f"swarm_graph.sandbox.{name}" for name in ("inside", "inside_snippet", "reporter"))
+PROGRAMS = (
+    *(f"swarm_graph.sandbox.{name}" for name in ("inside", "inside_snippet", "reporter")),
+    "swarm_graph.suites.answers_inside",
+)
 """Modules that run when they are imported."""
 NEEDED_LATER = (
     "click._textwrap",

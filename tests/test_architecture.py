@@ -28,6 +28,7 @@ ROOMS = (
     "testing",
     "sessions",
     "reports",
+    "suites",
     "experiments",
     "mcp_server",
     "setup",

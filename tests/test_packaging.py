@@ -33,6 +33,7 @@ ROOMS = (
     "workflows",
     "sessions",
     "reports",
+    "suites",
     "experiments",
     "mcp_server",
     "setup",
@@ -87,6 +88,9 @@ def test_wheel_holds_the_tree_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     tree |= {f"swarm_graph/prompts/{path.as_posix()}" for path in in_folders}
     pages = (path for room in ("reports", "web") for path in (ROOT / "swarm_graph" / room).rglob("*"))
     tree |= {path.relative_to(ROOT).as_posix() for path in pages if path.suffix in OF_PAGES}
+    tree.add("swarm_graph/suites/killed_mutants.json")
+    smoke = (path for path in (ROOT / "swarm_graph/suites/smoke").rglob("*") if path.is_file())
+    tree |= {path.relative_to(ROOT).as_posix() for path in smoke if "__pycache__" not in path.parts}
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == tree
 
 

@@ -1,0 +1,1 @@
+"""Alarm logs of a plant."""

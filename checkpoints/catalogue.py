@@ -65,10 +65,10 @@ _PUT_SOURCE = (
 )
 
 # A run that was killed, or has not ended yet, counts until its latest call.
-_RUN_END = """max(started_at, coalesce(
+RUN_END = """max(started_at, coalesce(
     ended_at, (SELECT max(time) FROM calls WHERE calls.session = runs.session), started_at
 ))"""
-_WORKING_SECONDS = f"total({_RUN_END} - started_at)"
+_WORKING_SECONDS = f"total({RUN_END} - started_at)"
 
 
 class Catalogue:
@@ -122,7 +122,7 @@ class Catalogue:
                 self.put_sources(session.session, sources)
             _put(cursor, "sessions", self._row_of_run(session, known), key="session")
             cursor.execute(
-                f"UPDATE runs SET phase = 'interrupted', ended_at = {_RUN_END} "
+                f"UPDATE runs SET phase = 'interrupted', ended_at = {RUN_END} "
                 "WHERE session = ? AND ended_at IS NULL",
                 (session.session,),
             )
@@ -213,6 +213,20 @@ class Catalogue:
             (text,) = cursor.execute(query, (session_id,)).fetchone() or (None,)
         return signatures_from_text(text)
 
+    def signed_rows(self, session_ids: Sequence[str]) -> list[tuple[Any, ...]]:
+        """What is signed of each session, as recorded, and last its signatures; unchecked.
+
+        Args:
+            session_ids: The sessions; an id that does not exist has no row.
+        """
+        with self.database.view() as cursor:
+            return cursor.execute(
+                "SELECT session, config, config_file, output, simulated, (SELECT name FROM sources "
+                "WHERE sources.session = sessions.session AND kind = ? ORDER BY rowid DESC LIMIT 1), "
+                "signatures FROM sessions WHERE session IN (SELECT value FROM json_each(?))",
+                (PLACES[0], json.dumps([*session_ids])),
+            ).fetchall()
+
     def put_signatures(self, session_id: str, key: str, signatures: list[str]) -> None:
         """Record the signatures of a session with one key, by its name; those with other keys stay."""
         with self.database.transaction() as cursor:
@@ -229,17 +243,31 @@ class Catalogue:
         rows = self._sessions("session = ?", [session_id])
         return rows[0] if rows else None
 
-    def sessions(self) -> list[Session]:
-        """All sessions, most recently updated first."""
-        return self._sessions("1", [])
+    def sessions(self, experiment: str | None = None) -> list[Session]:
+        """The sessions, most recently updated first.
+
+        Args:
+            experiment: Only the trials of this experiment; empty: only sessions that are none; None: all.
+        """
+        return (
+            self._sessions("1", []) if experiment is None else self._sessions("experiment = ?", [experiment])
+        )
 
     def unfinished(self) -> list[Session]:
-        """The sessions that have not ended, most recently updated first."""
-        return self._sessions(f"phase not in ({', '.join('?' * len(ENDED_PHASES))})", list(ENDED_PHASES))
+        """The sessions that have not ended, without trials of experiments, most recently updated first."""
+        marks = ", ".join("?" * len(ENDED_PHASES))
+        return self._sessions(f"experiment = '' AND phase NOT IN ({marks})", list(ENDED_PHASES))
 
     def runs(self, session_id: str) -> list[Run]:
         """The runs of a session, oldest first."""
         return [run_from_row(row) for row in self._rows("runs", session_id, "id")]
+
+    def latest_config(self, session: Session) -> dict[str, Any]:
+        """The configuration of a session's latest run, in the file's shape."""
+        with self.database.view() as cursor:
+            query = "SELECT config FROM runs WHERE session = ? ORDER BY id DESC LIMIT 1"
+            (text,) = cursor.execute(query, (session.session,)).fetchone() or (None,)
+        return session.config if text is None else json_object(text)
 
     def pending_input(self, session_id: str, checkpoint: str) -> dict[str, Any] | None:
         """The input of a run that was killed before its first checkpoint; None if there is no such run.
@@ -387,20 +415,25 @@ class Catalogue:
     def usual_seconds(self, workflow: str, config: Mapping[str, Any]) -> float | None:
         """The median time of the latest complete sessions of a workflow with the same models.
 
+        Trials of experiments do not count: they are many, and their requests short.
+
         Args:
             workflow: Its name.
-            config: In the file's shape; only `model_config` counts.
+            config: In the file's shape; only `model_config` counts, without what roles with several models
+                have chosen.
 
         Returns:
             Seconds; None if there are fewer than MIN_SESSIONS_FOR_MEDIAN sessions.
         """
+        chosen = _paths_of_choices(config)
+        models = f"json_extract(json_remove(%s{', ?' * len(chosen)}), '$.model_config')"
         with self.database.view() as cursor:
             rows = cursor.execute(
                 f"SELECT (SELECT {_WORKING_SECONDS} FROM runs WHERE runs.session = past.session) "
-                "FROM sessions AS past WHERE workflow = ? AND phase = 'complete' "
-                "AND json_extract(config, '$.model_config') IS json_extract(?, '$.model_config') "
+                "FROM sessions AS past WHERE workflow = ? AND phase = 'complete' AND experiment = '' "
+                f"AND CASE WHEN json_valid(config) THEN {models % 'config'} IS {models % '?'} END "
                 "ORDER BY updated_at DESC LIMIT ?",
-                (workflow, json.dumps(config), MAX_SESSIONS_FOR_MEDIAN),
+                (workflow, *chosen, json.dumps(config), *chosen, MAX_SESSIONS_FOR_MEDIAN),
             ).fetchall()
         return median(seconds for (seconds,) in rows) if len(rows) >= MIN_SESSIONS_FOR_MEDIAN else None
 
@@ -602,6 +635,18 @@ def _update(cursor: sqlite3.Cursor, table: str, row: Mapping[str, Any], key: str
     """Change these columns of the row that has the key."""
     changed = ", ".join(f"{name} = :{name}" for name in row)
     cursor.execute(f"UPDATE {table} SET {changed} WHERE {key} = :{key}", row)
+
+
+def _paths_of_choices(config: Mapping[str, Any]) -> list[str]:
+    """The paths in JSON of what the roles of a configuration have chosen of several models, and why."""
+    models = config.get("model_config")
+    entries = models.get("multi_model") if isinstance(models, Mapping) else None
+    return [
+        f'$.model_config.multi_model."{role}".{name}'
+        for role, entry in (entries or {}).items()
+        if "any_of" in entry
+        for name in ("chosen", "reason")
+    ]
 
 
 def _has_paths(session: Session) -> bool:

@@ -8,7 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from swarm_graph.checkpoints.catalogue import RUN_END
 from swarm_graph.checkpoints.database import Database
+from swarm_graph.checkpoints.records import json_object
+from swarm_graph.errors import StorageError
+from swarm_graph.state import SESSION_ID
 
 ExperimentKind = Literal["eval", "ab"]
 
@@ -45,8 +49,8 @@ class TrialRow:
         suite: The name of the case's suite.
         case: The name of the case.
         session: The id of its session.
-        solved: Whether the case is solved; None while it is not judged.
-        score: The whole score as plain data; None while it is not judged.
+        solved: Whether the case is solved; None while it is not judged, and if it has no hidden tests.
+        score: The whole score as plain data; None like `solved`.
         calls: Model calls of its session, failed ones included.
         input_tokens: Of all its calls.
         output_tokens: Of all its calls.
@@ -85,6 +89,10 @@ _COLUMNS = ", ".join(f'"{name}"' for name in _TRIAL)
 _PUT_TRIAL = f"INSERT OR REPLACE INTO trials ({_COLUMNS}) VALUES ({', '.join('?' * len(_TRIAL))})"
 
 
+OPEN_TESTS = "SELECT experiment FROM experiments WHERE kind = 'ab' AND ended_at IS NULL"
+"""Selects the A/B tests that have not ended. Nothing sums up or lists what their trials have shown."""
+
+
 class Experiments:
     """The tables `experiments` and `trials`. Every method raises StorageError for a database's error."""
 
@@ -109,6 +117,11 @@ class Experiments:
         """All experiments, the newest first."""
         return self._experiments("ORDER BY created_at DESC, experiment DESC", ())
 
+    def open_tests(self) -> set[str]:
+        """The A/B tests that have not ended. What their trials have shown is not listed before."""
+        with self.database.view() as cursor:
+            return {name for (name,) in cursor.execute(OPEN_TESTS)}
+
     def trials(self, experiment: str) -> list[TrialRow]:
         """The trials of an experiment, in its order."""
         with self.database.view() as cursor:
@@ -116,6 +129,20 @@ class Experiments:
                 f"SELECT {_COLUMNS} FROM trials WHERE experiment = ? ORDER BY number", (experiment,)
             ).fetchall()
         return [_trial(row) for row in rows]
+
+    def seconds(self, experiment: str) -> float:
+        """The time in which at least one session of an experiment worked."""
+        with self.database.view() as cursor:
+            runs = cursor.execute(
+                f"SELECT started_at, {RUN_END} FROM runs JOIN sessions USING (session) "
+                "WHERE experiment = ? ORDER BY started_at",
+                (experiment,),
+            ).fetchall()
+        total, until = 0.0, 0.0
+        for begin, end in runs:
+            total += max(0.0, end - max(begin, until))
+            until = max(until, end)
+        return total
 
     def judge(self, trial: TrialRow) -> None:
         """Record a judged trial."""
@@ -136,7 +163,15 @@ class Experiments:
                 f"SELECT experiment, kind, plan, created_at, ended_at, ending FROM experiments {where}",
                 values,
             ).fetchall()
-        return [Experiment(row[0], row[1], json.loads(row[2]), *row[3:]) for row in rows]
+        return [_experiment(row) for row in rows]
+
+
+def _experiment(row: Sequence[Any]) -> Experiment:
+    """An experiment from its row. Its id names a folder, so it is checked like that of a session."""
+    name, plan = str(row[0]), json_object(row[2])
+    if not SESSION_ID.fullmatch(name):
+        raise StorageError(f"the experiment {name[:80]!r} has an id that no experiment can have")
+    return Experiment(name, row[1], plan, *row[3:])
 
 
 def _values(trial: TrialRow) -> tuple[Any, ...]:

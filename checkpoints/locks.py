@@ -23,10 +23,10 @@ ACQUIRE_TIMEOUT_S, ACQUIRE_POLL_S = 0.25, 0.02
 
 
 class SessionLock:
-    """The lock of a session: a file beside the database. A database in memory needs none."""
+    """The lock of a session, or of an experiment: a file beside the database. One in memory needs none."""
 
-    def __init__(self, catalogue: Catalogue, session_id: str) -> None:
-        self._catalogue, self._session_id = catalogue, session_id
+    def __init__(self, catalogue: Catalogue, session_id: str, what: str = "session") -> None:
+        self._catalogue, self._session_id, self._what = catalogue, session_id, what
         database = catalogue.database.file
         name = quote(session_id, safe="")
         if len(name) > MAX_NAME_CHARACTERS:
@@ -59,7 +59,8 @@ class SessionLock:
             self._lock.acquire(timeout=timeout_s, poll_interval=ACQUIRE_POLL_S)
         except Timeout:
             raise SessionInUse(
-                f"session '{self._session_id}' is in use: {self._owner()}; wait for it to end, or stop it"
+                f"{self._what} '{self._session_id}' is in use: {self._owner()}; "
+                "wait for it to end, or stop it"
             ) from None
         except OSError as error:
             too_many = error.errno in (errno.EMFILE, errno.ENFILE)
@@ -77,20 +78,27 @@ class SessionLock:
             self._lock.release()
 
     def _owner(self) -> str:
+        if self._what != "session":
+            return "another process works on it"
         runs = self._catalogue.runs(self._session_id)
         has_open_run = runs and runs[-1].ended_at is None
         return runs[-1].owner if has_open_run else "another process that has just started"
 
 
 @contextmanager
-def lock_session(catalogue: Catalogue, session_id: str) -> Iterator[None]:
-    """Hold a session's lock.
+def lock_session(catalogue: Catalogue, session_id: str, what: str = "session") -> Iterator[None]:
+    """Hold a session's lock, or that of an experiment.
+
+    Args:
+        catalogue: The catalogue of its database.
+        session_id: Its id.
+        what: What it is, for the message: `session` or `experiment`.
 
     Raises:
-        SessionInUse: Another process, thread or coroutine works on the session.
+        SessionInUse: Another process, thread or coroutine works on it.
         StorageError: The lock's file cannot be written.
     """
-    lock = SessionLock(catalogue, session_id)
+    lock = SessionLock(catalogue, session_id, what)
     lock.acquire()
     try:
         yield

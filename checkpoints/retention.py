@@ -60,7 +60,8 @@ def clean_up(
     Args:
         saver: The database.
         older_than_s: Seconds without an update after which a session is old; None removes no session.
-        keep: How many of the newest sessions stay, whatever their age.
+        keep: How many of the newest sessions stay, whatever their age. Trials of experiments do not count:
+            their scores and figures stay with the experiment.
         unfinished: Also remove old sessions that have not ended.
         history: Which checkpoints of ended sessions stay.
         calls_only: Forget what was asked and answered in the old sessions, and keep the sessions; without an
@@ -75,13 +76,14 @@ def clean_up(
     if older_than_s is None and calls_only:
         older_than_s = float("-inf")
     old_before = time.time() - older_than_s if older_than_s is not None else float("-inf")
-    for number, listed in enumerate(saver.catalogue.sessions()):
+    newest = {session.session for session in saver.catalogue.sessions(experiment="")[:keep]}
+    for listed in saver.catalogue.sessions():
         try:
             with lock_session(saver.catalogue, listed.session):
                 session = saver.catalogue.get(listed.session)  # a run may have ended since it was listed
                 ended = session is not None and has_ended(session.phase)
                 is_old = session is not None and session.updated_at < old_before
-                is_selected = is_old and number >= keep and (ended or unfinished)
+                is_selected = is_old and listed.session not in newest and (ended or unfinished)
                 if is_selected and calls_only:
                     cleanup.forgotten.append(listed.session)
                     work: Callable[[SwarmSaver, str], object] = forget_calls

@@ -8,7 +8,7 @@ from swarm_graph.checkpoints.transcript import StoredEvent
 RESTING = (
     "task_ended", "task_failed", "task_skipped", "task_stopped", "task_added", "tests_ended", "verdict",
     "committed", "remembered", "node_ended", "pause_answered", "graph_started",
-    "session_started", "session_ended",
+    "session_started", "session_ended", "models_chosen",
 )  # fmt: skip
 """The events after which a node does nothing."""
 BESIDE = ("tokens", "recalled", "part_started", "answer_read")

@@ -88,7 +88,7 @@ def _copy_table(source: sqlite3.Connection, cursor: sqlite3.Cursor, table: str, 
     query = "SELECT name FROM pragma_table_info(?)"
     in_source = {name for (name,) in _until_damage(source, query, table)}
     columns = [name for (name,) in cursor.execute(query, (table,)) if name in in_source]
-    names = ", ".join(["rowid", *columns])
+    names = ", ".join(["rowid", *(f'"{column}"' for column in columns)])
     placeholders = ", ".join("?" * (len(columns) + 1))
     damage: list[Exception] = []
     cursor.executemany(

@@ -164,7 +164,8 @@ def experiments(database: Database) -> None:
     database.execute(
         """CREATE TABLE speeds (
             server TEXT NOT NULL, model TEXT NOT NULL, first_token_s REAL NOT NULL, token_s REAL NOT NULL,
-            load_s REAL, measured_at REAL NOT NULL, PRIMARY KEY (server, model))"""
+            load_s REAL, measured_at REAL NOT NULL, signature TEXT NOT NULL DEFAULT '',
+            PRIMARY KEY (server, model))"""
     )
     database.table("sessions").add_column("experiment", str, not_null_default="")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
+from swarm_graph.checkpoints.experiments import OPEN_TESTS
 from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import checked
 from swarm_graph.state import ENDED_PHASES
@@ -26,23 +27,29 @@ VERDICTS = {
     "none": f"(approved IS NULL OR approved = 0 AND phase NOT IN ({', '.join(map(repr, ENDED_PHASES))}))",
 }
 """The verdicts by which a list can be filtered, as `verdict_word` has them."""
+ALL = "all"
+"""In place of an experiment: sessions of all, and those of none."""
 INTERRUPTED = "interrupted"
 """The phase of a session that says `running` while nobody works on it. It is never stored."""
 
 _FIELD = "CASE WHEN json_valid(config) THEN json_extract(config, '$.workflow.{}') END"
+_TELLS = f"experiment NOT IN ({OPEN_TESTS})"
+"""What the trials of an A/B test have shown is not listed before it has ended."""
 _OF_CALLS = "(SELECT total({}) FROM calls WHERE calls.session = sessions.session)"
 _ROW = f"""
-SELECT session, workflow, phase, approved, iteration, simulated, parent, created_at, updated_at,
+SELECT session, workflow, phase, iteration, simulated, parent, created_at, updated_at,
+    CASE WHEN {_TELLS} THEN approved END AS approved,
     substr(request, 1, {REQUEST_CHARACTERS + 1}) AS request,
     {_FIELD.format("kind")} AS kind,
     {_FIELD.format("max_iterations")} AS rounds,
-    CASE WHEN json_valid(findings) THEN (SELECT total(value) FROM json_each(findings)) END AS findings,
+    CASE WHEN {_TELLS} AND json_valid(findings)
+        THEN (SELECT total(value) FROM json_each(findings)) END AS findings,
     {_OF_CALLS.format("cost")} AS cost,
     {_OF_CALLS.format("input_tokens")} AS input_tokens,
     {_OF_CALLS.format("output_tokens")} AS output_tokens,
     (SELECT pid FROM runs WHERE runs.session = sessions.session ORDER BY id DESC LIMIT 1) AS pid,
     (SELECT host FROM runs WHERE runs.session = sessions.session ORDER BY id DESC LIMIT 1) AS host,
-    (SELECT outcome FROM test_runs WHERE test_runs.session = sessions.session AND kind = 'run'
+    (SELECT outcome FROM test_runs WHERE {_TELLS} AND test_runs.session = sessions.session AND kind = 'run'
         ORDER BY time DESC LIMIT 1) AS tests
 FROM sessions WHERE rowid = ?
 """
@@ -58,6 +65,7 @@ class ListQuery:
         workflow: The workflow; empty for any.
         verdict: One of VERDICTS; empty for any.
         order: One of ORDERS.
+        experiment: The experiment whose trials to list; empty: sessions that are none; `all` for all.
     """
 
     text: str = ""
@@ -65,6 +73,7 @@ class ListQuery:
     workflow: str = ""
     verdict: str = ""
     order: str = "updated"
+    experiment: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ class ListedSession:
         session: Its id.
         workflow: The name of its workflow.
         phase: As recorded; `interrupted` if it says `running` while no process works on it.
-        approved: The verdict; None without one.
+        approved: The verdict; None without one, and for trials of an A/B test that has not ended.
         iteration: The last round of the last run.
         simulated: Whether every model was simulated.
         parent: The session that it was forked from.
@@ -158,9 +167,19 @@ def workflows_and_phases(catalogue: Catalogue) -> tuple[list[str], list[str]]:
     return found[0], found[1]
 
 
+def experiments_of_sessions(catalogue: Catalogue) -> list[str]:
+    """The experiments whose trials are among the sessions, the newest first."""
+    query = "SELECT experiment FROM sessions WHERE experiment != '' GROUP BY 1 ORDER BY max(created_at) DESC"
+    with catalogue.database.view() as cursor:
+        return [str(name) for (name,) in cursor.execute(query)]
+
+
 def paused_sessions(catalogue: Catalogue, limit: int) -> list[str]:
-    """The ids of the sessions that wait, the most recently updated first."""
-    query = "SELECT session FROM sessions WHERE phase = 'paused' ORDER BY updated_at DESC, rowid DESC LIMIT ?"
+    """The ids of the sessions that wait, the most recently updated first; trials wait for nobody."""
+    query = (
+        "SELECT session FROM sessions WHERE phase = 'paused' AND experiment = '' "
+        "ORDER BY updated_at DESC, rowid DESC LIMIT ?"
+    )
     with catalogue.database.view() as cursor:
         return [str(session) for (session,) in cursor.execute(query, [limit])]
 
@@ -168,6 +187,9 @@ def paused_sessions(catalogue: Catalogue, limit: int) -> list[str]:
 def _conditions(catalogue: Catalogue, query: ListQuery) -> tuple[str, list[Any]]:
     """The condition of a list, and its values."""
     conditions, values = ["1"], []
+    if query.experiment != ALL:
+        conditions.append("experiment = ?")
+        values.append(query.experiment)
     if query.text:
         escaped = query.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         conditions.append("(session LIKE ? ESCAPE '\\' OR request LIKE ? ESCAPE '\\')")
@@ -176,7 +198,7 @@ def _conditions(catalogue: Catalogue, query: ListQuery) -> tuple[str, list[Any]]
         conditions.append("workflow = ?")
         values.append(query.workflow)
     if query.verdict in VERDICTS:
-        conditions.append(VERDICTS[query.verdict])
+        conditions += [VERDICTS[query.verdict], _TELLS]
     if query.phase in ("running", INTERRUPTED):
         alive = _alive(catalogue)
         word = "IN" if query.phase == "running" else "NOT IN"

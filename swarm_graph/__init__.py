@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from swarm_graph.checkpoints.transcript import Call
     from swarm_graph.config import SwarmConfig, load_config
     from swarm_graph.errors import SwarmError
+    from swarm_graph.experiments.ab_report import AbResult
+    from swarm_graph.experiments.compare_configs import acompare_configs, compare_configs
+    from swarm_graph.experiments.eval_report import Evaluation
+    from swarm_graph.experiments.evaluate import aevaluate, evaluate
     from swarm_graph.inputs.document import Document
     from swarm_graph.inputs.read_document import read_document
     from swarm_graph.memory.passage import Passage
@@ -38,10 +42,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AbResult",
     "AgentRole",
     "Answered",
     "Call",
     "Document",
+    "Evaluation",
     "Files",
     "GraphBuilder",
     "NotebookProgress",
@@ -60,7 +66,11 @@ __all__ = [
     "TaskStatus",
     "ToolRecord",
     "WorkflowName",
+    "acompare_configs",
+    "aevaluate",
     "build_graph",
+    "compare_configs",
+    "evaluate",
     "is_done",
     "load_config",
     "open_checkpointer",
@@ -69,10 +79,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AbResult": "experiments.ab_report",
     "AgentRole": "state",
     "Answered": "roles.role",
     "Call": "checkpoints.transcript",
     "Document": "inputs.document",
+    "Evaluation": "experiments.eval_report",
     "Files": "roles.file_blocks",
     "GraphBuilder": "workflows.builder",
     "NotebookProgress": "reports.notebook",
@@ -91,7 +103,11 @@ _HOMES = {
     "TaskStatus": "state",
     "ToolRecord": "checkpoints.steps",
     "WorkflowName": "state",
+    "acompare_configs": "experiments.compare_configs",
+    "aevaluate": "experiments.evaluate",
     "build_graph": "workflows.build",
+    "compare_configs": "experiments.compare_configs",
+    "evaluate": "experiments.evaluate",
     "is_done": "workflows.verdict",
     "load_config": "config",
     "open_checkpointer": "checkpoints.saver",

@@ -16,9 +16,9 @@ from test_start import loaded
 
 from swarm_graph import SwarmCoordinator
 
-WITHOUT_MEMORY = "16cf5d046386febff1b2cb7a0bb71a5a323b89eb07e9cf0be3511d58ccbe86ab"
+WITHOUT_MEMORY = "db2e8024dca2ccbf4ca734af063c8734c8be6c0719701e819b3f414fd90306e0"
 """The hash of `traits` of a session without memory. It changes with the schema, the kinds of events that are
-kept and the recorded settings: the last change was that all events are kept, and `runs.stop_requested`."""
+kept and the recorded settings: the last change was the tables of experiments, and `sessions.experiment`."""
 OF_LANGGRAPH = ("checkpoints", "writes")
 """Tables whose statements change with LangGraph's version."""
 

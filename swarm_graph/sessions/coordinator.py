@@ -23,7 +23,7 @@ from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.checkpoints.steps import ToolRecord
 from swarm_graph.checkpoints.transcript import Call
 from swarm_graph.config import SwarmConfig, config_path, load_config, repository_settings
-from swarm_graph.errors import ConfigError, InputError
+from swarm_graph.errors import ConfigError, InputError, ModelError
 from swarm_graph.events import Event
 from swarm_graph.models.keys import check_model
 from swarm_graph.roles.question import Answer
@@ -115,6 +115,7 @@ class SwarmCoordinator:
         repo: str | Path | Mapping[str, Any] | RepositorySettings | None = None,
         tools: Mapping[str, Sequence[BaseTool]] | None = None,
         store: BaseStore | None = None,
+        experiment: str = "",
     ) -> None:
         """Load the configuration.
 
@@ -133,6 +134,8 @@ class SwarmCoordinator:
                 a resume in another program needs them again.
             store: Any LangGraph store that roles recall from (`memory`), as for `build_graph`; default: the
                 memory in the session database.
+            experiment: The experiment whose trials the new sessions are; they are kept out of the lists and
+                figures of ordinary sessions.
 
         Raises:
             ConfigError: The configuration, or `repo`, cannot be used.
@@ -149,7 +152,7 @@ class SwarmCoordinator:
             log_to_stderr()
         self.data_dir, self.output_dir, self.output = Path(data_dir), Path(output_dir), output
         self.context, self.on_event = context, on_event
-        self._tools, self._store = tools or {}, store
+        self._tools, self._store, self._experiment = tools or {}, store, experiment
         self._span_observer = span_observer(self.config)
         self._tasks: dict[str, TaskSpec] = {}
         self._made_from: list[Source] = []
@@ -188,6 +191,7 @@ class SwarmCoordinator:
         session_id: str | None = None,
         follow_up: bool = False,
         kind: Kind | None = None,
+        explore: int = 0,
     ) -> SwarmResult:
         """Run a workflow to its end, also inside a running event loop; returns the final state.
 
@@ -201,6 +205,8 @@ class SwarmCoordinator:
             follow_up: Whether the request is a follow-up of an existing session.
             kind: What the session makes, `code`, `document` or `change`; default as configured, and `change`
                 with a repository. A follow-up makes what its session has made.
+            explore: Other than 0: the roles that may have several models (`any_of`) draw theirs instead of
+                the best known. For a custom workflow the number of tasks that do.
 
         Raises:
             InputError: The request is empty, the workflow or the kind is unknown, or the session exists (for
@@ -211,7 +217,12 @@ class SwarmCoordinator:
         """
         return aio.run(
             self.arun_workflow(
-                user_request, workflow_type, session_id=session_id, follow_up=follow_up, kind=kind
+                user_request,
+                workflow_type,
+                session_id=session_id,
+                follow_up=follow_up,
+                kind=kind,
+                explore=explore,
             )
         )
 
@@ -223,6 +234,7 @@ class SwarmCoordinator:
         session_id: str | None = None,
         follow_up: bool = False,
         kind: Kind | None = None,
+        explore: int = 0,
     ) -> SwarmResult:
         """`run_workflow` for asynchronous callers."""
         session_id = validated_session_id(session_id) if session_id else new_session_id()
@@ -233,8 +245,9 @@ class SwarmCoordinator:
             await asyncio.to_thread(self._read_from_repository, config)
             config = config.without_repo()
         check_repository(config, followed=follow_up)
+        drawn = await asyncio.to_thread(self._draw_models, config, workflow_type, explore, session_id)
         builder = self._new_builder(workflow_type, config=config)
-        given = self._request(user_request, workflow_type)
+        given = self._request(user_request, workflow_type, drawn)
         if builder.makes_change:  # git runs
             prepared = await asyncio.to_thread(self._prepare_change, builder, given)
         else:
@@ -243,7 +256,29 @@ class SwarmCoordinator:
         sources = await asyncio.to_thread(self._sources_of_request, builder, session_id, session, prepared)
         prepared = replace(prepared, is_first=session is None)  # also if another process begins it meanwhile
         self._tasks, self._made_from = {}, []  # only now: after a refused request they are still there
-        return await self._start(builder, workflow_type, session_id, session, prepared, sources)
+        draws = bool(explore) and workflow_type != "custom"
+        return await self._start(
+            builder, workflow_type, session_id, session, prepared, sources, explore=draws, drawn=drawn
+        )
+
+    def _draw_models(
+        self, config: SwarmConfig, workflow: str, explore: int, session_id: str
+    ) -> dict[str, str]:
+        """The added tasks that ask a model that is drawn, each with its entry of multi_model.
+
+        Raises:
+            InputError: No role may have several models, or too few tasks have such a role.
+        """
+        if not explore:
+            return {}
+        from swarm_graph.sessions.exploring import drawn_tasks, evidence_of  # most do not
+        from swarm_graph.workflows.session_models import NEEDS_CHOICE
+
+        if not config.choices:
+            raise InputError(NEEDS_CHOICE)  # before a session begins
+        if workflow != "custom":
+            return {}
+        return drawn_tasks(self._tasks, config, evidence_of(self.data_dir), explore, session_id)
 
     def _read_from_repository(self, config: SwarmConfig) -> None:
         """Let the added tasks read copies of the files that they name as `repo:PATH`. Raises InputError."""
@@ -267,10 +302,18 @@ class SwarmCoordinator:
         files = [source._replace(name=places.recorded(source.name)) for source in self._made_from]
         return new_sources(builder, specs, files, places)
 
-    def _request(self, request: str, workflow: str) -> dict[str, Any]:
-        """The input of the graph. Raises InputError for added tasks that the workflow does not run."""
+    def _request(self, request: str, workflow: str, drawn: Mapping[str, str]) -> dict[str, Any]:
+        """The input of the graph, with the models that were drawn for its tasks.
+
+        Raises:
+            InputError: Tasks were added that the workflow does not run.
+        """
         if workflow == "custom":
-            return {"request": request, "tasks": list(self._tasks.values())}
+            tasks = [
+                spec.model_copy(update={"model": drawn.get(name, spec.model)})
+                for name, spec in self._tasks.items()
+            ]
+            return {"request": request, "tasks": tasks}
         if self._tasks:
             raise InputError(
                 f"{len(self._tasks)} tasks were added, but the workflow '{workflow}' has its own; "
@@ -523,7 +566,7 @@ class SwarmCoordinator:
             return await answer_question(
                 question,
                 subject,
-                self.config,
+                self._run.config,
                 context=self.context,
                 earlier=earlier,
                 on_event=on_event,
@@ -572,7 +615,8 @@ class SwarmCoordinator:
         builder = new_builder(workflow, config, texts, self._tools, recalls=recalls)
         # A context may supply the models. If it does not, the first call reports what is missing.
         for role in builder.roles if self.context is None and asks_models else ():
-            check_model(self.config.model_for(role))
+            for entry in self.config.models_for(role):
+                check_model(entry)
         if config.uses_memory and self._store is None and not config.features.enable_checkpointing:
             raise ConfigError(
                 "memory needs features.enable_checkpointing: it lies in the database; or give a store of "
@@ -594,10 +638,13 @@ class SwarmCoordinator:
         prepared: Prepared,
         sources: list[Source] | None,
         decided_by: str = A_PROGRAM,
+        *,
+        explore: bool = False,
+        drawn: Mapping[str, str] | None = None,
     ) -> SwarmResult:
         """Open output folder and database, build the graph on them, and run it; returns the final state."""
         folder = self._folder(session_id, session)
-        options = self._options(folder, sources, decided_by)
+        options = replace(self._options(folder, sources, decided_by), explore=explore, drawn=drawn or {})
         # If folder or database cannot be opened, the caller sees this session, without a state.
         self._run = SessionRun(self.config, self._emit, session_id, options)
         make_folder(folder)
@@ -608,7 +655,7 @@ class SwarmCoordinator:
             places = catalogue.places(session_id) if catalogue else UNMOVED
             files = Output(folder, session_id, builder.bindings.roles, catalogue, places)
             if self.output:
-                files.check_free()
+                files.check_free(with_candidates=bool(builder.candidates))
             memory = self._store
             if memory is None:
                 memory = store_of(builder.bindings.config, session_store.saver)
@@ -658,6 +705,7 @@ class SwarmCoordinator:
             config_file=self.config_file,
             sources=sources,
             decided_by=decided_by,
+            experiment=self._experiment,
         )
 
     def _emit(self, event: Event) -> None:
@@ -690,6 +738,16 @@ class SwarmCoordinator:
         return self._run.tracker.roles
 
     @property
+    def session_config(self) -> SwarmConfig:
+        """The configuration of the latest session, with the models that it has chosen."""
+        return self._run.config
+
+    @property
+    def drawn_models(self) -> dict[str, str]:
+        """The tasks that explore in the latest run, each with its entry of multi_model."""
+        return self._run.drawn
+
+    @property
     def pauses(self) -> list[Pause]:
         """The pauses at which the latest session waits for a person."""
         return self._run.pauses
@@ -698,6 +756,11 @@ class SwarmCoordinator:
     def stopped_by(self) -> str:
         """The limit that stopped the latest session, in words; empty if none did."""
         return self._run.stopped_by
+
+    @property
+    def failure(self) -> ModelError | None:
+        """The error that ended the latest run of the session; None if none did."""
+        return self._run.failure
 
     @property
     def remembered(self) -> Remembered | None:

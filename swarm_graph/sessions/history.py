@@ -17,8 +17,9 @@ from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own, sign
 from swarm_graph.errors import InputError
 from swarm_graph.roles.registry import Roles
+from swarm_graph.sessions.candidates import candidates_of
 from swarm_graph.sessions.resume import config_to_read, has_recalled, roles_to_read
-from swarm_graph.state import SwarmState, has_ended
+from swarm_graph.state import SwarmState, begins_round, has_ended
 from swarm_graph.workflows.build import new_builder
 from swarm_graph.workflows.edits import state_value
 from swarm_graph.workflows.pauses import Pause, waiting_pauses
@@ -50,7 +51,9 @@ class Moment:
     def round(self) -> int:
         """The round of the next nodes, from 1."""
         # The coder opens a round: until it has written, the state still counts the round before.
-        return max(self.state.get("iteration", 0) + bool({"coder", "before_coder"} & {*self.next}), 1)
+        opens = any(begins_round(node.removeprefix("before_")) for node in self.next)
+        candidates = [record["iteration"] for record in candidates_of(self.state)]
+        return max([self.state.get("iteration", 0) + opens, *candidates, 1])
 
 
 def moments(saver: SwarmSaver, session: Session) -> list[Moment]:
@@ -199,6 +202,7 @@ def _forked_row(session: Session, moment: Moment, session_id: str, values: Mappi
     return replace(
         session,
         session=session_id,
+        experiment="",
         request=str(values.get("request") or session.request),
         phase=phase,
         output="",

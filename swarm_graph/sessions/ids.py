@@ -63,7 +63,7 @@ def open_catalogue(data_dir: Path) -> Iterator[Catalogue]:
 
 
 def find_session(data_dir: Path, session_id: str | None, workflow: str = "") -> Session:
-    """A session by its id, or the newest session that can be resumed.
+    """A session by its id, or the newest session that can be resumed, without trials of experiments.
 
     Args:
         data_dir: The folder of the database.
@@ -83,14 +83,14 @@ def find_session(data_dir: Path, session_id: str | None, workflow: str = "") -> 
 
 
 def session_to_read(catalogue: Catalogue, session_id: str | None) -> Session:
-    """A session by its id, or the one that was worked on last.
+    """A session by its id, or the one that was worked on last, without trials of experiments.
 
     Raises:
         InputError: There is no such session.
     """
     folder = str(catalogue.database.file.parent)
     if session_id is None:
-        sessions = catalogue.sessions()
+        sessions = catalogue.sessions(experiment="")
         if not sessions:
             raise InputError(f"no sessions in '{folder}'; run one first, or name its folder with --data-dir")
         return sessions[0]

@@ -13,7 +13,7 @@ from langgraph.graph import START
 
 from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
 from swarm_graph.config import SwarmConfig
-from swarm_graph.state import DATABASE, SwarmState
+from swarm_graph.state import DATABASE, SwarmState, before_rounds, begins_round
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.pauses import Pause, waiting_pauses
 
@@ -108,12 +108,12 @@ class SessionStore:
         if START not in ran:
             return set()
         nodes, request = list(graph.nodes), ran[START]
-        before_rounds = nodes[: nodes.index("coder")] if "coder" in nodes else []
-        this_round = max(request, ran.get("coder", request))
+        run_once = before_rounds(nodes)
+        this_round = max([request, *(ran[node] for node in nodes if begins_round(node) and node in ran)])
         return {
             node
             for node in graph.silent_nodes
-            if node in ran and ran[node] >= (request if node in before_rounds else this_round)
+            if node in ran and ran[node] >= (request if node in run_once else this_round)
         }
 
     async def pauses(self) -> list[Pause]:

@@ -191,6 +191,7 @@ def export_rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict[
             "approved": analyzed.approved,
             "rounds": analyzed.rounds,
             "simulated": analyzed.simulated,
+            "experiment": session.experiment,
             "created_at": analyzed.created_at,
             "session_seconds": analyzed.seconds,
             "open_findings": sum(analyzed.findings.values()),

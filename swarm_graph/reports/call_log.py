@@ -16,6 +16,7 @@ from swarm_graph.checkpoints.transcript import Call, Message
 from swarm_graph.events import Event
 from swarm_graph.reports.recalled_lines import line_of
 from swarm_graph.reports.tool_lines import asked_call, tool_decision, tool_figures, tool_outcome
+from swarm_graph.sessions.candidates import chosen_text
 from swarm_graph.state import Recalled
 from swarm_graph.text import format_count, local_time
 
@@ -110,7 +111,7 @@ def log_lines(
         full: Show every text as a whole.
         running: Whether the session runs, so that an open call may still get its answer.
         recalled: What its tasks have recalled from memory; the first call of each task names the sources.
-        decisions: The events `pause_answered` to show between the calls.
+        decisions: The events `pause_answered` and `candidate_chosen` to show between the calls.
     """
     yield Line(title)
     answered = deque(decisions)
@@ -139,6 +140,9 @@ def log_lines(
 
 
 def _decision_lines(event: Event) -> Iterator[Line]:
+    if event.kind == "candidate_chosen":
+        yield from (Line(""), Line(f"── round {event.iteration}: {chosen_text(event.data)}"))
+        return
     place, decision, by, remark = (str(event.data.get(name, "")) for name in _DECISION)
     yield Line("")
     yield Line(f"── {place}: {decision} by {by}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from swarm_graph.checkpoints.experiments import Experiments
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own
@@ -111,13 +112,20 @@ def compare(saver: SwarmSaver, sessions: Sequence[Session]) -> Comparison:
     """Compare the first session with each of the others. A session that is named twice counts once.
 
     Raises:
-        InputError: There are fewer than two different sessions.
+        InputError: There are fewer than two different sessions, or they are trials of an A/B test that has
+            not ended.
     """
     from swarm_graph.reports.file_diffs import change_between  # it loads Pygments
 
     sessions = list({session.session: session for session in sessions}.values())
     if len(sessions) < 2:
         raise InputError("a comparison needs two sessions or more")
+    open_tests = Experiments(saver.database).open_tests()
+    if test := next((one.experiment for one in sessions if one.experiment in open_tests), ""):
+        raise InputError(
+            f"'{test}' is an A/B test that has not ended, so its trials are not compared; "
+            f"`swarm-graph ab --resume {test}` goes on with it"
+        )
     first, *others = sessions
     files = {session.session: files_of(saver, session) for session in sessions}
     analyses = [analysis(saver.catalogue, session) for session in sessions]

@@ -196,12 +196,12 @@ def _severity_rows(analyses: Sequence[Analysis]) -> list[FigureRow]:
 def _setting_rows(configs: Sequence[Mapping[str, Any]]) -> list[SettingRow]:
     """The settings that differ, sorted by their paths."""
     paths = {path for config in configs[1:] for path in changed_settings(configs[0], config)}
-    columns = [_values(config) for config in configs]
+    columns = [setting_values(config) for config in configs]
     rows = [SettingRow(path, [_value(column, path) for column in columns]) for path in sorted(paths)]
     return [row for row in rows if any(row.values)]
 
 
-def _values(saved: Mapping[str, Any]) -> dict[str, Any]:
+def setting_values(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting by its path, defaults included; those of another version as they were saved."""
     try:
         whole: Any = SwarmConfig.model_validate(saved).model_dump(mode="json", by_alias=True)
@@ -213,12 +213,15 @@ def _values(saved: Mapping[str, Any]) -> dict[str, Any]:
 def _value(column: Mapping[str, Any], path: str) -> str:
     """The value of a setting; of a group, its settings."""
     if path in column:
-        return _shown(column[path])
+        return shown_value(column[path])
     below = {name: value for name, value in column.items() if name.startswith(f"{path}.")}
-    return ", ".join(f"{name.removeprefix(f'{path}.')} = {_shown(value)}" for name, value in below.items())
+    return ", ".join(
+        f"{name.removeprefix(f'{path}.')} = {shown_value(value)}" for name, value in below.items()
+    )
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """The value of a setting for people, shortened."""
     text = "none" if value is None else str(value)
     return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}… ({len(text):,} characters in all)"
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.records import Run, Session
 from swarm_graph.reports.analysis import Analysis
+from swarm_graph.reports.chosen_models import chosen_lines, chosen_models
 from swarm_graph.reports.listing import session_rows
 from swarm_graph.reports.terminal import session_command
 from swarm_graph.reports.time_split import (
@@ -83,6 +84,7 @@ class Header(NamedTuple):
         command: The command that goes on; empty for a session that has ended or runs.
         origin: The session that it was forked from; empty if it was not forked.
         kind: What it makes, in words; empty for code.
+        models: The models that it has chosen for roles that may have several, a line each.
         folds_request: Whether the request is too long to stand unfolded.
     """
 
@@ -95,6 +97,7 @@ class Header(NamedTuple):
     command: str
     origin: str
     kind: str
+    models: list[str]
     folds_request: bool
 
 
@@ -124,6 +127,7 @@ def header(
         command=session_command("swarm-graph", "resume", session.session, data_dir=place) if goes_on else "",
         origin=session.parent,
         kind=_kind_words(session),
+        models=chosen_lines(chosen_models(catalogue, session)),
         folds_request=_is_long(session.request),
     )
 

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
+from swarm_graph.checkpoints.experiments import Experiments
 from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import changed_settings, settings_in_words
+from swarm_graph.reports.chosen_models import chosen_lines, chosen_models
 from swarm_graph.reports.recalled_lines import recalled_lines
 from swarm_graph.roles.findings import findings_text
 from swarm_graph.roles.registry import Roles
@@ -46,16 +48,20 @@ def current_phase(catalogue: Catalogue, session: Session) -> str:
     return "running" if is_running(catalogue, session.session) else "interrupted"
 
 
-def session_rows(catalogue: Catalogue, sessions: Iterable[Session]) -> list[dict[str, Any]]:
-    """Sessions as the rows of `sessions list --json`."""
+def session_rows(catalogue: Catalogue, sessions: Sequence[Session]) -> list[dict[str, Any]]:
+    """Sessions as the rows of `sessions list --json`; trials of an open A/B test show no verdict."""
     outcomes = catalogue.test_outcomes()
+    is_with_trials = any(session.experiment for session in sessions)
+    open_tests = Experiments(catalogue.database).open_tests() if is_with_trials else ()
     return [
         {
             "session": session.session,
             "workflow": session.workflow,
             "kind": session.kind,
             "phase": current_phase(catalogue, session),
-            "verdict": _verdict(session, outcomes.get(session.session)),
+            "verdict": (
+                "" if session.experiment in open_tests else _verdict(session, outcomes.get(session.session))
+            ),
             "created_at": session.created_at,
             "updated_at": session.updated_at,
             "simulated": session.simulated,
@@ -122,6 +128,7 @@ def session_account(
         "kind": session.kind,
         "phase": current_phase(catalogue, session),
         "verdict": _verdict(session, catalogue.test_outcomes().get(session.session)),
+        **({"models": chosen} if (chosen := chosen_models(catalogue, session)) else {}),
         "pauses": [{**pause.to_dict(), "place": pause.place} for pause in pauses],
         "runs": runs,
         "tasks": catalogue.tasks(session.session),
@@ -143,6 +150,7 @@ def session_account_text(account: Mapping[str, Any]) -> str:
     ]
     if account["parent"]:
         lines.append(f"Forked from {account['parent']} at checkpoint {account['parent_checkpoint']}")
+    lines += [f"Model of {line}" for line in chosen_lines(account.get("models", {}))]
     lines += [f"Waits for a person {printable(pause['place'])}" for pause in account["pauses"]]
     lines += _repository_line(account)
     lines += [f"Files in {account['output']}"] if account["output"] else []

@@ -16,10 +16,12 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from swarm_graph.events import Event
+from swarm_graph.reports.chosen_models import chosen_lines, drawn_line
 from swarm_graph.reports.recalled_lines import line_of_event
 from swarm_graph.reports.running_node import RunningNode
 from swarm_graph.reports.session_progress import TaskProgress, WorkflowProgress
 from swarm_graph.sandbox.evidence import evidence_line, make_evidence
+from swarm_graph.sessions.candidates import chosen_text
 from swarm_graph.text import format_change, format_count, printable, without_loops
 
 MAX_TASK_LINES = 40
@@ -84,10 +86,14 @@ class SessionView:
                 return self._end_task(event)
             case "tests_ended":
                 return self._end_tests(event)
+            case "candidate_chosen":
+                return Text(f"  {printable(chosen_text(event.data))}")
             case "verdict":
                 return _verdict_line(event)
             case "committed":
                 return _commit_line(event)
+            case "models_chosen":
+                return _models_lines(event)
             case "recalled" if self._has_room_for_lines:
                 return Text(f"  {printable(event.node)} {line_of_event(event.data)}")
         return None
@@ -183,6 +189,13 @@ def _verdict_line(event: Event) -> Text:
     return Text(
         f"  round {event.iteration}: {verdict}, {format_count(event.data['findings'], 'finding')}{tests}"
     )
+
+
+def _models_lines(event: Event) -> Text:
+    lines = [f"  model of {line}" for line in chosen_lines(event.data["models"])]
+    if drawn := drawn_line(event.data["tasks"]):
+        lines.append(f"  {drawn}")
+    return Text("\n".join(lines))
 
 
 def _commit_line(event: Event) -> Text:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.retention import Cleanup, clean_up
@@ -26,6 +26,9 @@ from swarm_graph.sessions.removal import remove_belongings
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR
 from swarm_graph.tasks.results import csv_table, json_lines, parquet_table
 from swarm_graph.text import printable
+
+if TYPE_CHECKING:
+    from swarm_graph.reports.savings_report import SavingsReport
 
 EXPORT_FORMATS: dict[str, Callable[[Sequence[Mapping[str, Any]]], str | bytes]] = {
     ".csv": csv_table,
@@ -145,6 +148,40 @@ class SwarmManager:
         text = file_html("overview.html", overview=figures) if is_page else printable(figures.text())
         write_file(path.parent, path.name, text)
         return figures
+
+    def savings(self, session: str | Path | None = None) -> SavingsReport:
+        """Where the tokens of sessions went, what they bought, and what would have been cheaper.
+
+        Args:
+            session: A session; None for all but the trials of experiments.
+
+        Raises:
+            InputError: There is no such session.
+        """
+        from swarm_graph.reports.savings_report import savings
+
+        with self._saver() as saver:
+            return savings(saver, self._find(saver, session).session if session else None)
+
+    def savings_report(self, path: str | Path, session: str | Path | None = None) -> SavingsReport:
+        """Write a report about savings and return its figures.
+
+        Args:
+            path: A file name that ends in .txt or .html.
+            session: A session; None for all but the trials of experiments.
+
+        Raises:
+            InputError: The file name has another ending, or there is no such session.
+            StorageError: The file cannot be written.
+        """
+        from swarm_graph.reports.templates import file_html
+
+        path = _report_path(path, ".txt", ".html")
+        report = self.savings(session)
+        is_page = path.suffix == ".html"
+        text = file_html("savings.html", report=report) if is_page else printable(report.text())
+        write_file(path.parent, path.name, text)
+        return report
 
     def session_report(self, session: str | Path, path: str | Path = "session.html") -> Analysis:
         """Write an HTML page about one session and return the session's figures.

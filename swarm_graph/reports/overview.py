@@ -150,9 +150,10 @@ class Overview:
 
 
 def overview(catalogue: Catalogue) -> Overview:
-    """The figures of all sessions in a catalogue."""
-    sessions = catalogue.sessions()
-    seconds, calls = catalogue.working_seconds(), catalogue.all_calls()
+    """The figures of all sessions in a catalogue that are no trials of experiments."""
+    sessions = catalogue.sessions(experiment="")
+    seconds, ids = catalogue.working_seconds(), {session.session for session in sessions}
+    calls = [call for call in catalogue.all_calls() if call["session"] in ids]
     by_workflow: dict[str, list[Session]] = {}
     findings: Counter[str] = Counter()
     for session in sessions:

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from swarm_graph.events import Event
-from swarm_graph.sandbox.evidence import RUN_TESTS
+from swarm_graph.sandbox.evidence import CHOOSE, RUN_TESTS
 from swarm_graph.state import has_ended
 from swarm_graph.text import format_count
 
@@ -130,6 +130,8 @@ def _steps(nodes: Sequence[str]) -> list[str]:
     """The nodes that do work, the tests before their verdict; no pauses, no JOINS."""
     pauses = {f"{when}_{node}" for node in nodes for when in ("before", "after")}
     steps = [node for node in nodes if node not in pauses and node not in JOINS]
+    if CHOOSE in steps:  # the candidates of the coder stand for it
+        steps.remove("coder")
     if RUN_TESTS in steps:
         steps.remove(RUN_TESTS)
         steps.insert(steps.index("verdict"), RUN_TESTS)

@@ -18,6 +18,7 @@ from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own
 from swarm_graph.checkpoints.steps import ToolRecord
 from swarm_graph.reports.analysis import Analysis, analysis
+from swarm_graph.reports.candidate_rows import CandidateRow, candidate_rows
 from swarm_graph.reports.decided import Decided, decided_of
 from swarm_graph.reports.graph_view import GraphView, graph_view
 from swarm_graph.reports.header_view import Header, header
@@ -40,6 +41,7 @@ from swarm_graph.reports.shown_files import (
 from swarm_graph.reports.task_list import TaskRow, first_rows, task_rows
 from swarm_graph.reports.templates import file_html
 from swarm_graph.reports.timeline import Timeline, timeline
+from swarm_graph.sessions.candidates import candidates_line
 from swarm_graph.sessions.history import pauses_of
 from swarm_graph.sessions.metrics import measured_rates, real_calls, summary
 from swarm_graph.sessions.stored_files import stored_files
@@ -68,6 +70,7 @@ _CALL_EVENTS = ("call_started", "call_ended")
 _GRAPH_EVENTS = ("session_started", "session_ended", "pause_answered", "task_failed", "verdict")
 _ROUND_EVENTS = ("task_ended", "tests_ended", "verdict", "session_ended")
 _TASK_EVENTS = ("task_started", "task_ended", "task_failed", "task_added", "task_skipped", "session_ended")
+_CANDIDATE_EVENTS = ("task_ended", "task_failed", "candidate_chosen", "session_ended")
 _TIME_EVENTS = ("call_ended", "tests_ended", "tool_ended", "session_ended")
 _HEADER_EVENTS = (
     "session_started", "session_ended", "pause_answered", "call_ended", "tool_ended", "tests_ended",
@@ -77,6 +80,7 @@ PARTS: Mapping[str, Part] = {
     "header": Part("Session", _HEADER_EVENTS),
     "tasks": Part("Tasks", _TASK_EVENTS, lambda report: report.tasks),
     "rounds": Part("Rounds", _ROUND_EVENTS, lambda report: report.rounds),
+    "candidates": Part("Candidates", _CANDIDATE_EVENTS, lambda report: report.candidates),
     "decided": Part("Decisions", ("pause_answered",), lambda report: report.decided),
     "change": Part("Change", ("committed", "session_ended"), lambda report: report.change),
     "files": Part("Files", _ROUND_EVENTS, lambda report: report.files),
@@ -198,6 +202,16 @@ class SessionReport:
     def unreadable_reviews(self) -> int:
         """How many reviews are left out because they cannot be read."""
         return readable_reviews(self.state)[1]
+
+    @property
+    def candidates(self) -> list[CandidateRow]:
+        """The candidates of the latest round; none if there is one coder."""
+        return candidate_rows(self.state)
+
+    @property
+    def candidates_line(self) -> str:
+        """Which candidate was chosen, and why; empty before that."""
+        return candidates_line(self.state)
 
     @cached_property
     def is_running(self) -> bool:

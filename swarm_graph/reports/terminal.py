@@ -11,6 +11,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Any, cast
 
 from swarm_graph.config import config_path
+from swarm_graph.reports.chosen_models import chosen_lines, drawn_line, models_of
 from swarm_graph.reports.recalled_lines import recalled_in_short
 from swarm_graph.roles.answered_document import DOCUMENT_FILE
 from swarm_graph.roles.approval import TOOL
@@ -19,6 +20,7 @@ from swarm_graph.roles.findings import finding_line
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sandbox.evidence import CHECK_DOCUMENT, evidence_line, latest_evidence
 from swarm_graph.sessions.artifacts import not_shown
+from swarm_graph.sessions.candidates import candidates_line
 from swarm_graph.sessions.change_summary import PATCH_FILE, SHORT_ID, change_summary
 from swarm_graph.sessions.ids import open_catalogue
 from swarm_graph.sessions.metrics import total_evaluated
@@ -67,6 +69,9 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
     lines += [
         *_document_line(coordinator),
         outcome_line(coordinator),
+        *[f"Model of {line}" for line in chosen_lines(models_of(coordinator.session_config))],
+        *filter(None, [drawn_line(coordinator.drawn_models)]),
+        *filter(None, [candidates_line(coordinator.state)]),
         *_test_lines(coordinator),
         *pauses,
         *_unfinished_task_lines(coordinator),
@@ -83,11 +88,12 @@ def session_text(coordinator: SwarmCoordinator, program: str) -> str:
 
 
 def _simulation_notice(coordinator: SwarmCoordinator) -> list[str]:
-    if coordinator.config.is_simulated:
+    config = coordinator.session_config
+    if config.is_simulated:
         return [SIMULATED_TEXT, ""]
     # A model from SwarmContext answers in place of the configured ones.
     roles = [] if coordinator.context else coordinator.get_metrics_summary()["agents"]
-    simulated = [role for role in roles if coordinator.config.model_for(role).api_type == "simulated"]
+    simulated = [role for role in roles if config.model_for(role).api_type == "simulated"]
     if not simulated:
         return []
     return [f"PARTLY SIMULATED: the answers of {', '.join(simulated)} are scripted or invented.", ""]
@@ -101,10 +107,11 @@ def outcome_line(coordinator: SwarmCoordinator) -> str:
     rounds = f"round {max(state.get('iteration', 0), 1)} of {coordinator.last_round}"
     evidence = latest_evidence(state)
     untested = " by the reviewers alone" if evidence and evidence["outcome"] == "not_run" else ""
+    no_reviews = "no role has reviewed it" if evidence else "it has no reviews"
     approved, refused = f"approved in {rounds}{untested}", f"complete, NOT approved after {rounds}"
     verdict = approved if state.get("approved") else refused
     outcome = {
-        "complete": "complete; it has no reviews" if state.get("approved") is None else verdict,
+        "complete": f"complete; {no_reviews}" if state.get("approved") is None else verdict,
         "not_converged": f"NOT approved, in circles: {state.get('circling', '')}; {_saved_attempt(state)}",
         "failed": f"failed in {rounds}; finished work is kept",
         "over_budget": f"over its budget in {rounds}; finished work is kept",

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import warm
+from recorded_experiments import ab_plan, record
 from repositories import make_repository
 from support import Crew, config, write_config
 
+from swarm_graph.checkpoints.experiments import Experiments
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.state import DATA_DIR, DATABASE
 from swarm_graph.web.addresses import encoded
@@ -25,7 +27,7 @@ def session_address(session: str, rest: str = "") -> str:
     return f"/sessions/{encoded(session)}{rest}"
 
 
-APPROVED, OTHER, PAUSED, TASKS, CHANGE = "queue", "stack", "paused", "tasks", "change"
+APPROVED, OTHER, PAUSED, TASKS, CHANGE, CHOSEN = "queue", "stack", "paused", "tasks", "change", "chosen"
 """The ids of the sessions."""
 SCRIPT = '<script>window.ran=1</script><img src="x" onerror="window.ran=1">'
 """What a model, a user or a file may say; `window.ran` must stay unset."""
@@ -47,6 +49,7 @@ PAGES = {
     "session-paused": session_address(PAUSED),
     "session-tasks": session_address(TASKS),
     "session-change": session_address(CHANGE),
+    "session-candidates": session_address(CHOSEN),
     "session-hostile": session_address(HOSTILE),
     "file": session_address(APPROVED, "/files/project/src/fifo_queue.py"),
     "calls": session_address(APPROVED, "/parts/calls"),
@@ -54,6 +57,11 @@ PAGES = {
     "compare": f"/compare?session={APPROVED}&session={OTHER}",
     "memory": "/memory",
     "memory-search": "/memory?q=queue",
+    "experiments": "/experiments",
+    "experiment-eval": "/experiments/eval-1",
+    "experiment-hostile": "/experiments/eval-2",
+    "experiment-ab": "/experiments/ab-1",
+    "experiment-ab-running": "/experiments/ab-2",
     "doctor": "/doctor",
     "problem": session_address("nothing"),
 }
@@ -82,7 +90,11 @@ def fill(folder: Path) -> None:
     run(folder, "run", REQUEST, "--session", PAUSED, "--config", pausing, code=3)
     run(folder, "run", "--simulate", "--tasks", "tasks.json", "--session", TASKS)
     run(folder, "run", "Add a discount", "--simulate", "--repo", "shop", "--session", CHANGE)
+    (folder / "with-candidates").mkdir()
+    several = write_config(folder / "with-candidates", workflow={"candidates": 3})
+    run(folder, "run", REQUEST, "--workflow", "single", "--session", CHOSEN, "--config", several)
     run_hostile(folder / DATA_DIR / DATABASE)
+    keep_experiments(folder / DATA_DIR / DATABASE)
 
 
 def run(folder: Path, *arguments: str | Path, code: int = 0) -> None:
@@ -145,6 +157,25 @@ def run_hostile(database: Path) -> None:
         graph.invoke(
             {"request": request}, {"configurable": {"thread_id": HOSTILE}}, context=Crew(answers).context
         )
+
+
+def keep_experiments(database: Path) -> None:
+    """Record evaluations and A/B tests: ordinary ones, and one with many arms and hostile texts."""
+    arms, cases = ["single", "single:candidates=4", "full"], [f"case-{number}" for number in range(12)]
+    sides, others = ["a.json", "b.json"], [f"{SCRIPT} {number} {LONG[:80]}" for number in range(6)]
+    with open_checkpointer(database) as saver:
+        kept = Experiments(saver.database)
+        record(kept, "eval-1", "eval", arms=arms, cases=cases, judged=36, reason="1 of 3 hidden tests failed")
+        kept.end("eval-1", "every trial is judged")
+        record(
+            kept, "eval-2", "eval", arms=others, cases=[LONG, SCRIPT], judged=20, reason=f"{SCRIPT} {LONG}"
+        )
+        for name, texts in (("ab-1", {"differs": f"{SCRIPT} {LONG}", "source": SCRIPT}), ("ab-2", {})):
+            record(
+                kept, name, "ab", arms=sides, cases=cases, judged=16, plan=ab_plan(sides, 12, **texts),
+                reason=f"{SCRIPT} {LONG}",
+            )  # fmt: skip
+        kept.end("ab-1", f"{SCRIPT} is better")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from support import CODE, Crew, config
 
+from swarm_graph.checkpoints.experiments import Experiment, Experiments, TrialRow
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.state import DATABASE
 from swarm_graph.web import app, connections, follower, pages
@@ -91,6 +92,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             # Paths that no answer may have, as a received database may.
             odd = dict.fromkeys((f"src/{HOSTILE}.py", "../secret.txt", "/etc/passwd"), SCRIPT)
             graph.update_state(where, {"code": {**state["code"], **odd}}, as_node="coder")
+        experiments = Experiments(saver.database)
+        trial = TrialRow(SESSION, 1, HOSTILE, HOSTILE, HOSTILE, HOSTILE, error=HOSTILE, phase=HOSTILE)
+        experiments.begin(Experiment(SESSION, "eval", {}, 1.0), [trial])
+        experiments.end(SESSION, HOSTILE)
     return place
 
 

@@ -30,7 +30,7 @@ from swarm_graph.reports.comparison_view import comparison_view
 from swarm_graph.setup.checks import Check
 from swarm_graph.state import DATA_DIR, DATABASE
 from swarm_graph.web.checkups import Checkups
-from swarm_graph.web.memory_page import PAGE, rows_from
+from swarm_graph.web.rows import PAGE, rows_from
 
 SCRIPT = "<script>alert(1)</script>"
 OWN = "Nobody checks the capacity of an empty list."

@@ -20,6 +20,7 @@ from swarm_graph.web import (
     compare_page,
     decisions_page,
     doctor_page,
+    experiments_page,
     login_page,
     memory_page,
     new_page,
@@ -44,6 +45,7 @@ MODULES = (
     decisions_page,
     compare_page,
     memory_page,
+    experiments_page,
     doctor_page,
 )
 """The modules with routes."""

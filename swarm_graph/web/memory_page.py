@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
@@ -25,46 +25,14 @@ from swarm_graph.reports.memory_facts import facts, is_edited
 from swarm_graph.sessions.trust import foreign_sessions
 from swarm_graph.text import cut, format_count
 from swarm_graph.web.pages import change, page, query_number, show
+from swarm_graph.web.rows import rows_from
 from swarm_graph.web.site import NotFound, Site, site_of
 
-PAGE = 100
-"""Rows of a list on one page."""
 FOUND = 20
 """Passages that a search shows."""
 MAX_QUESTION = 2000
 _changing = threading.Lock()
 """Two users of the page do not decide about the same memory at once."""
-
-
-class Rows(NamedTuple):
-    """A page of a list.
-
-    Attributes:
-        rows: The rows on this page.
-        first: How many rows come before them.
-        total: How many rows there are.
-    """
-
-    rows: list[Any]
-    first: int
-    total: int
-
-    @property
-    def before(self) -> int:
-        """Where the page before this one begins."""
-        return max(self.first - PAGE, 0)
-
-    @property
-    def after(self) -> int:
-        """Where the next page begins; 0 if this one is the last."""
-        end = self.first + len(self.rows)
-        return end if end < self.total else 0
-
-
-def rows_from(rows: list[Any], first: int) -> Rows:
-    """The page of a list that begins with a row."""
-    first = min(max(first, 0), max(len(rows) - 1, 0)) // PAGE * PAGE
-    return Rows(rows[first : first + PAGE], first, len(rows))
 
 
 def digest_of(shown: Any) -> str:

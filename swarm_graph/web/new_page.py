@@ -34,6 +34,7 @@ WORKFLOW_LINES = {
     "standard": "clarify, design, code and review, in rounds until the reviewers approve",
     "full": "standard with security, tests that run, a debugger, an optimizer and documentation",
     "review_only": "reviewers judge the code or text in the request, or a range of commits",
+    "single": "one coder, without design and review: what a model does alone",
     "custom": "a graph of your own tasks, from a task file",
 }
 """What each workflow does, in a line."""
@@ -184,10 +185,11 @@ def _models(config: SwarmConfig) -> dict[str, list[str]]:
     models: dict[str, list[str]] = {}
     for role in config.role_names:
         try:
-            model = config.model_for(role).model
+            names = [entry.model for entry in config.models_for(role)]
         except ConfigError:
             continue
-        models.setdefault(Path(model).name if model.endswith(".gguf") else model, []).append(str(role))
+        for name in names:
+            models.setdefault(Path(name).name if name.endswith(".gguf") else name, []).append(str(role))
     return models
 
 

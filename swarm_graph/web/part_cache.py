@@ -27,20 +27,23 @@ class PartCache:
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
         self._at_work: dict[Hashable, threading.Lock] = {}
 
-    def rendered(self, key: Hashable, version: Hashable, render: Callable[[], str]) -> str:
+    def rendered(
+        self, key: Hashable, version: Hashable, render: Callable[[], str], *, max_age_s: float = MAX_AGE_S
+    ) -> str:
         """A part as HTML.
 
         Args:
-            key: The session and the part.
+            key: The session or the experiment, and the part.
             version: Changes when the part may have changed.
             render: Renders it.
+            max_age_s: How long it may be shown while its version stays the same.
         """
         with self._lock:
             at_work = self._at_work.setdefault(key, threading.Lock())
         with at_work:
             now = time.monotonic()
             kept = self._kept.get(key)
-            if kept is None or kept.version != version or now - kept.made_at > MAX_AGE_S:
+            if kept is None or kept.version != version or now - kept.made_at > max_age_s:
                 kept = _Kept(version, now, render())
                 self._keep(key, kept)
         return kept.html

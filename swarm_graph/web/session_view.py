@@ -37,7 +37,7 @@ FIRST_WHILE_RUNNING = ("header", "actions", "decisions", "graph", "writing")
 """The parts at the top of the page while the session runs; the others follow as in a report."""
 FIRST = ("header", "actions", "decisions")
 """The parts at the top of the page at any other time: what came of the session comes next."""
-OF_STATE = ("header", "decisions", "tasks", "rounds", "change", "files", "recalled")
+OF_STATE = ("header", "decisions", "tasks", "rounds", "candidates", "change", "files", "recalled")
 """The parts that show a session's state, which is committed after the events that tell of it."""
 FRAGMENT_HEADER = "x-part"
 """A request with it gets a part alone, without the page around it."""

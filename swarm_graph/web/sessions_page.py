@@ -12,11 +12,13 @@ from starlette.responses import PlainTextResponse, Response
 
 from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.session_list import (
+    ALL,
     INTERRUPTED,
     ORDERS,
     VERDICTS,
     ListedSession,
     ListQuery,
+    experiments_of_sessions,
     paused_sessions,
     session_list,
     workflows_and_phases,
@@ -139,9 +141,11 @@ def _listing(saver: SwarmSaver | None, given: QueryParams) -> dict[str, Any]:
         given.get("workflow", ""),
         given.get("verdict", ""),
         given.get("order", "") if given.get("order") in ORDERS else "updated",
+        given.get("experiment", ""),
     )
     after = saver.catalogue.transcript.latest() if saver else 0
     workflows, phases = workflows_and_phases(saver.catalogue) if saver else ([], [])
+    experiments = experiments_of_sessions(saver.catalogue) if saver else []
     listing = Listing(query, max(query_number(given, "page"), 1), 0, [])
     if saver:
         found = session_list(saver.catalogue, query, ROWS, (listing.number - 1) * ROWS)
@@ -156,6 +160,7 @@ def _listing(saver: SwarmSaver | None, given: QueryParams) -> dict[str, Any]:
         "phases": phases,
         "verdicts": [*VERDICTS],
         "orders": ORDER_NAMES,
+        "experiments": {ALL: "all sessions", **{name: name for name in experiments}} if experiments else {},
         "after": after,
     }
 

@@ -48,7 +48,7 @@ OFFERED: dict[str, tuple[str, list[str]]] = {
     "commands": ("re", ["resume"]),
     "commands of a group": ("sessions sh", ["show"]),
     "options": ("run --wor", ["--workflow"]),
-    "workflows": ("run --workflow ", ["standard", "full", "review_only", "custom"]),
+    "workflows": ("run --workflow ", ["standard", "full", "review_only", "single", "custom"]),
     "a short option": ("run -w f", ["full"]),
     "another command's workflows": ("graph --workflow r", ["review_only"]),
     "sessions": ("resume ", SESSIONS),

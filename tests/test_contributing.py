@@ -78,6 +78,7 @@ def run(folder: Path, code: str) -> Any:
         "Add a built-in tool",
         "Add a family of embedding models",
         "Add a vector store",
+        "Add a data set for experiments",
         "Add a part of a session's report",
         "Add a page",
     ],
@@ -214,6 +215,25 @@ with open_store("swarm.db", memory={memory!r}) as store:
     *passages, question = [text for texts in server.asked for text in texts]
     assert passages == ["the shaft turns backwards", "it opens slowly"]
     assert question.startswith("Instruct: ")
+
+
+def test_a_data_set_for_experiments_is_added(copy: Path) -> None:
+    apply("Add a data set for experiments", copy)
+    (copy / "katas").mkdir()
+    (copy / "katas" / "double.md").write_text("Write `double(number)` in `src/double.py`.\n")
+    (copy / "katas" / "test_double.py").write_text(
+        "from double import double\n\n\ndef test_it():\n    assert double(21) == 42\n"
+    )
+    code = """
+from swarm_graph.suites.judge import judge
+from swarm_graph.suites.load_suite import load_suite
+from swarm_graph.settings import Execution
+(case,) = load_suite("katas:katas").cases
+answers = [f"def double(number):\\n    return number {sign} 2\\n" for sign in "*+"]
+scores = [judge(case, {"src/double.py": answer}, [], Execution()) for answer in answers]
+print(json.dumps([case.id, *(score.solved for score in scores)]))
+"""
+    assert run(copy, code) == ["katas/double", True, False]
 
 
 def test_a_part_of_a_report_and_a_page_are_added(copy: Path) -> None:

@@ -198,6 +198,7 @@ FOLLOWED_ELSEWHERE = {
     "documents-as-input.md",
     "task-graphs.md",
     "when-something-goes-wrong.md",
+    "suites.md",
     "watching.md",
     "log.md",
     "own-roles.md",
@@ -209,11 +210,16 @@ FOLLOWED_ELSEWHERE = {
     "mcp.md",
     "vector-stores.md",
     "ui.md",
+    "evaluation.md",
+    "candidates.md",
+    "model-choice.md",
+    "ab-testing.md",
     "reference/commands.md",
 }
 """Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, test_log_docs,
 test_own_roles_docs, test_repository_docs, test_embedded, test_document_docs, test_document_tasks,
-test_mcp_docs, test_tools_docs, test_ui_docs, test_vector_store_settings, and above."""
+test_mcp_docs, test_tools_docs, test_ui_docs, test_vector_store_settings, test_evaluation_docs,
+test_ab_docs, and above."""
 FOLLOWED_HERE = {
     "documents.md",
     "first-hour.md",

@@ -55,8 +55,8 @@ def test_what_is_committed_is_small_and_of_no_machine(path: Path) -> None:
     assert "simulated" in notebook.cells[0].source, "it says that nothing is asked"
 
 
-def test_there_are_twelve() -> None:
-    assert [path.stem[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(1, 13)]
+def test_there_are_thirteen() -> None:
+    assert [path.stem[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(1, 14)]
 
 
 def test_a_notebook_runs_on_a_real_server(

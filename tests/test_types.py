@@ -13,6 +13,7 @@ import pytest
 
 from swarm_graph.state import (
     WORKFLOWS,
+    CandidatesState,
     ChangeState,
     MemoryState,
     SwarmResult,
@@ -75,6 +76,7 @@ def test_pyright_finds_the_errors_and_no_other(programs: Path) -> None:
 def test_the_types_say_what_is_there() -> None:
     result, state = get_type_hints(SwarmResult), get_type_hints(SwarmState)
     assert result.pop("__interrupt__")
-    assert result == get_type_hints(ChangeState) | get_type_hints(MemoryState)
+    optional = get_type_hints(MemoryState) | get_type_hints(CandidatesState)
+    assert result == get_type_hints(ChangeState) | optional
     assert [*empty_state()] == [*state]
     assert get_args(WorkflowName) == (*WORKFLOWS,)

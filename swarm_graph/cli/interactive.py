@@ -174,7 +174,7 @@ def _take_up(keyboard: Keyboard, options: SessionOptions, display: Display) -> N
 
     data_dir = Path(options.data_dir)
     with open_catalogue(data_dir) as catalogue:
-        rows = session_rows(catalogue, catalogue.sessions()[:MAX_EARLIER])
+        rows = session_rows(catalogue, catalogue.sessions(experiment="")[:MAX_EARLIER])
     if not rows:
         raise InputError(f"no sessions in '{data_dir}'; choose a workflow to begin one")
     numbered = [{**row, "session": f"{number}. {row['session']}"} for number, row in enumerate(rows, 1)]

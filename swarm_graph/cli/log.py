@@ -186,8 +186,9 @@ def _print_json(calls: Sequence[LoggedCall]) -> None:
 
 
 def _decisions(catalogue: Catalogue, session: Session) -> list[Event]:
-    """What a person has decided at pauses, and who it was."""
-    stored = catalogue.transcript.events(session_id=session.session, kinds=["pause_answered"])
+    """What a person has decided at pauses, and who it was; and which candidate was chosen, and why."""
+    kinds = ["pause_answered", "candidate_chosen"]
+    stored = catalogue.transcript.events(session_id=session.session, kinds=kinds)
     return [one.event for one in stored]
 
 

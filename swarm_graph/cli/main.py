@@ -13,16 +13,19 @@ from typing import Any, NoReturn
 import click
 
 from swarm_graph import __version__
+from swarm_graph.cli.ab import ab
 from swarm_graph.cli.apply import apply
 from swarm_graph.cli.batch import batch
 from swarm_graph.cli.completion import VARIABLE, complete_values, completion
 from swarm_graph.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, discard_stdout, end, say
+from swarm_graph.cli.eval import eval_
 from swarm_graph.cli.inputs import inputs
 from swarm_graph.cli.interactive import interactive
 from swarm_graph.cli.log import log
 from swarm_graph.cli.mcp import mcp
 from swarm_graph.cli.memory import memory
 from swarm_graph.cli.memory_offers import accept, offers, reject
+from swarm_graph.cli.models import models
 from swarm_graph.cli.one_model import NO_MODEL
 from swarm_graph.cli.options import config_option
 from swarm_graph.cli.run import WORKFLOW_HELP, resume, run
@@ -125,6 +128,8 @@ for command in (
     run,
     resume,
     batch,
+    eval_,
+    ab,
     inputs,
     interactive,
     sessions,
@@ -132,6 +137,7 @@ for command in (
     log,
     verify,
     tools,
+    models,
     ui,
     memory,
     mcp,

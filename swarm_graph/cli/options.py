@@ -30,6 +30,7 @@ data_option: Option = click.option(
     show_default=True,
     help="The folder of the session database.",
 )
+MAX_SESSIONS = 4
 output_dir_option: Option = click.option(
     "--output-dir",
     default=OUTPUT_DIR,
@@ -40,7 +41,7 @@ output_dir_option: Option = click.option(
 max_sessions_option: Option = click.option(
     "--max-sessions",
     type=click.IntRange(min=1),
-    default=4,
+    default=MAX_SESSIONS,
     show_default=True,
     metavar="N",
     help="Sessions that run at once.",
@@ -76,6 +77,12 @@ key_option: Option = click.option(
     default="",
     callback=lambda *given: _not_empty(*given),
     help="The environment variable with the API key of the server.",
+)
+choose_option: Option = click.option(
+    "--choose",
+    metavar="ROLE=ENTRY",
+    multiple=True,
+    help="The model of a role that may have several (any_of), whatever was measured; repeatable.",
 )
 MODEL_OPTIONS = (url_option, model_option, api_type_option, key_option)
 """The options that name one model for all roles; `cli/one_model.py` finds it."""
@@ -158,6 +165,7 @@ class SessionOptions:
     model: str = ""
     api_type: str = ""
     api_key_env: str = ""
+    choose: tuple[str, ...] = ()
     no_memory: bool = False
     repo: str = ""
     base: str = ""
@@ -188,6 +196,7 @@ def session_options(*options: Option) -> Option:
 _ALL = (
     config_option,
     *MODEL_OPTIONS,
+    choose_option,
     no_memory_option,
     data_option,
     output_option,

@@ -24,7 +24,7 @@ from swarm_graph.cli.console import (
 )
 from swarm_graph.cli.decisions import accepts, can_ask, decide_pauses
 from swarm_graph.cli.display import Display
-from swarm_graph.cli.one_model import given_model, with_given_model
+from swarm_graph.cli.one_model import given_model, with_given_choices, with_given_model
 from swarm_graph.cli.one_repository import moved_repository, tell_of_repository, with_given_repository
 from swarm_graph.cli.options import SessionOptions
 from swarm_graph.state import has_ended
@@ -56,7 +56,7 @@ def new_config(options: SessionOptions) -> SwarmConfig:
     config = with_given_repository(config, options)
     if options.no_memory:
         config = config.without_memory()
-    return config.simulated() if options.simulate else config
+    return with_given_choices(config.simulated() if options.simulate else config, options)
 
 
 def new_coordinator(options: SessionOptions, display: Display | None = None) -> SwarmCoordinator:
@@ -145,6 +145,7 @@ def _resume_config(options: SessionOptions, session: Session, only: str) -> Resu
         uses={only} if only else _used_groups(options, session),
         own_models=partial(with_given_model, options=options) if given_model(options) else None,
     )
+    found = found._replace(config=with_given_choices(found.config, options))
     return found.without_memory() if options.no_memory else found
 
 

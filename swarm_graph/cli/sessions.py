@@ -78,17 +78,29 @@ def sessions(context: click.Context) -> None:
     help="The order of the list.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N.")
+@click.option("--experiment", metavar="ID|all", help="List the trials of an experiment, or all sessions.")
 @data_option
 @json_option
 def list_(
-    workflow: str | None, phase: str | None, sort: str, limit: int | None, data_dir: str, as_json: bool
+    workflow: str | None,
+    phase: str | None,
+    sort: str,
+    limit: int | None,
+    experiment: str | None,
+    data_dir: str,
+    as_json: bool,
 ) -> None:
-    """List the sessions, the most recently used first."""
+    """List the sessions, the most recently used first; those of experiments only with --experiment."""
     from swarm_graph.reports.listing import session_rows, session_table
     from swarm_graph.sessions.ids import open_catalogue
+    from swarm_graph.text import format_count
 
     with open_catalogue(Path(data_dir)) as catalogue:
-        rows = session_rows(catalogue, catalogue.sessions())
+        sessions = catalogue.sessions()
+        listed = [one for one in sessions if experiment == "all" or one.experiment == (experiment or "")]
+        rows = session_rows(catalogue, listed)
+    if experiment is None and (trials := len(sessions) - len(listed)):
+        say(f"note: {format_count(trials, 'session')} of experiments left out; --experiment all lists them")
     matching = [row for row in rows if workflow in (None, row["workflow"]) and phase in (None, row["phase"])]
     if rows and not matching:
         say(f"no session matches ({len(rows)} in total); without --workflow and --phase all are listed")
@@ -147,25 +159,42 @@ def export(path: str, calls: bool, data_dir: str) -> None:
 @click.option(
     "--html", is_flag=True, help="Report all sessions as HTML, as a FILE that ends in .html also does."
 )
+@click.option(
+    "--savings",
+    is_flag=True,
+    help="Report where the tokens went, what they bought, and what would have been cheaper.",
+)
 @data_option
-def report(path: str | None, session: str | None, html: bool, data_dir: str) -> None:
+def report(path: str | None, session: str | None, html: bool, savings: bool, data_dir: str) -> None:
     """Write a report on all sessions, or on one, to FILE (default: swarm_report.txt or .html, or ID.html).
 
-    An HTML page is one file that needs no network.
+    An HTML page is one file that needs no network. With --savings and without FILE and --html, the report is
+    printed.
     """
     from swarm_graph.reports.manager import SwarmManager
-    from swarm_graph.text import file_name
+    from swarm_graph.text import file_name, printable
 
     manager = SwarmManager(data_dir=data_dir)
-    if session:
+    if savings and not (path or html):
+        click.echo(printable(manager.savings(session).text()), nl=False)
+        return
+    if savings:
+        path = path or "swarm_savings.html"
+        _check_html(path, html)
+        manager.savings_report(path, session)
+    elif session:
         path = path or f"{file_name(session)}.html"
         manager.session_report(session, path)
     else:
         path = path or f"swarm_report.{'html' if html else 'txt'}"
-        if html and not path.endswith(".html"):
-            raise InputError(f"--html writes HTML; name it '{path}.html', or leave --html out")
+        _check_html(path, html)
         manager.generate_report(path)
     say(f"wrote {path}")
+
+
+def _check_html(path: str, html: bool) -> None:
+    if html and not path.endswith(".html"):
+        raise InputError(f"--html writes HTML; name it '{path}.html', or leave --html out")
 
 
 MENU = """Sessions:
@@ -217,7 +246,7 @@ def _choose(context: click.Context, choice: str, keyboard: Keyboard, data_dir: s
         context.invoke(export, path=keyboard.line("File", "swarm_metrics.csv"), data_dir=data_dir)
     elif choice == "5":
         path = keyboard.line("File", "swarm_report.txt", "A file that ends in .html is a page.")
-        context.invoke(report, path=path, session=None, html=False, data_dir=data_dir)
+        context.invoke(report, path=path, session=None, html=False, savings=False, data_dir=data_dir)
     else:
         age = keyboard.line("Remove ended sessions not worked on for", "30d", "As in 12h, 30d or 8w.")
         context.invoke(cleanup, older_than=age, dry_run=True, data_dir=data_dir)
@@ -230,7 +259,7 @@ def _session(keyboard: Keyboard, data_dir: str) -> str:
     from swarm_graph.sessions.ids import open_catalogue
 
     with open_catalogue(Path(data_dir)) as catalogue:
-        newest = next((session.session for session in catalogue.sessions()), "")
+        newest = next((session.session for session in catalogue.sessions(experiment="")), "")
     return keyboard.line("Session", newest, "Choose 1 in the menu for the ids.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,8 +19,13 @@ from swarm_graph.cli.options import (
     session_options,
     url_option,
 )
-from swarm_graph.errors import InputError
+from swarm_graph.errors import InputError, StorageError
 from swarm_graph.state import DATA_DIR, DATABASE, OUTPUT_DIR
+
+if TYPE_CHECKING:
+    from swarm_graph.config import SwarmConfig
+    from swarm_graph.settings import ModelEntry
+    from swarm_graph.setup.checks import Check
 
 IS_URL = re.compile(
     r"\w+://|[a-zA-Z]\w+:/|:?\d+(/|$)|localhost(:|/|$)|\[?[\da-fA-F]*:[\da-fA-F:.]*:|[\w.-]+:\d+(/|$)|[\d.]+$"
@@ -62,7 +68,6 @@ def doctor(database: bool, repair: bool, measured: bool, options: SessionOptions
     from swarm_graph.setup.checks import checks_text, failed_check
     from swarm_graph.setup.database_checks import examine_database
     from swarm_graph.setup.doctor import examine
-    from swarm_graph.setup.measure import measure
     from swarm_graph.text import printable, to_json
 
     data_dir = Path(options.data_dir)
@@ -83,11 +88,34 @@ def doctor(database: bool, repair: bool, measured: bool, options: SessionOptions
             examine(config, data_dir=data_dir, output_dir=output_dir, servers=failed or None)
         )
         if measured and not failed:
-            checks += asyncio.run(measure(config))
+            checks += _measured(config, data_dir)
     text = to_json([vars(check) for check in checks]) if options.as_json else printable(checks_text(checks))
     sys.stdout.write(text)
     if any(check.ok is False for check in checks):
         sys.exit(1)
+
+
+def _measured(config: SwarmConfig, data_dir: Path) -> list[Check]:
+    """The checks of `doctor --measure`; the speeds that it finds are kept in the database, for `models`."""
+    import asyncio
+
+    from swarm_graph.checkpoints.model_evidence import put_speed
+    from swarm_graph.checkpoints.saver import open_checkpointer
+    from swarm_graph.setup.checks import Check
+    from swarm_graph.setup.measure import Measurement, measure
+
+    measured: list[tuple[ModelEntry, Measurement]] = []
+    checks = asyncio.run(measure(config, lambda *speed: measured.append(speed)))
+    if not measured:
+        return checks
+    try:
+        with open_checkpointer(data_dir / DATABASE) as saver:
+            for entry, found in measured:
+                speed = (found.first_token_s, found.token_s, found.load_s)
+                put_speed(saver.catalogue, entry.server, entry.label, *speed)
+    except StorageError as error:
+        checks.append(Check("measured speeds", None, f"are not kept: {error}"))
+    return checks
 
 
 @click.command(

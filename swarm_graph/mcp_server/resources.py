@@ -43,7 +43,7 @@ async def listed_resources(data_dir: Path) -> list[Resource]:
 
 def _listed(data_dir: Path) -> list[Resource]:
     with open_sessions(data_dir) as saver:
-        sessions = saver.catalogue.sessions()[:MAX_LISTED_SESSIONS] if saver else []
+        sessions = saver.catalogue.sessions(experiment="")[:MAX_LISTED_SESSIONS] if saver else []
     return [
         Resource(
             name=f"{session.session} {template.name}",

@@ -207,7 +207,7 @@ def session_list(data_dir: Path, limit: int, phase: str | None) -> dict[str, Any
         phase: Only sessions in this phase.
     """
     with open_sessions(data_dir) as saver:
-        sessions = saver.catalogue.sessions() if saver else []
+        sessions = saver.catalogue.sessions(experiment="") if saver else []
         rows = session_rows(saver.catalogue, sessions) if saver else []
     matching = [row for row in rows if phase in (None, row["phase"])]
     listed = [

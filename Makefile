@@ -107,6 +107,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/startup.py $(before)
 	$(BIN)/python benchmarks/prompt_bytes.py
 	$(BIN)/python benchmarks/fan_out.py
+	$(BIN)/python benchmarks/candidates.py
 	$(BIN)/python benchmarks/database_bytes.py
 	$(BIN)/python benchmarks/memory_scale.py
 	$(BIN)/python benchmarks/sandbox.py
@@ -120,6 +121,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/repository.py
 	$(BIN)/python benchmarks/retrieval.py
 	$(BIN)/python benchmarks/role_recall.py
+	$(BIN)/python benchmarks/experiment_statistics.py
 	$(BIN)/python benchmarks/profiled.py
 
 # Each stamp says: .venv has what this lock file pins. The dev lock holds the runtime lock's versions.

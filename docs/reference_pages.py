@@ -74,7 +74,7 @@ def _values(option: click.Option, context: click.Context) -> str:
 
 def _exit_codes() -> str:
     rows = {
-        0: "success; also a session that ended without approval",
+        0: "success; also a session that ended without approval, and an experiment, whatever it has shown",
         1: "a failure of a model, the disk or a budget; finished work is kept",
         2: "invalid input: an argument, a file or a setting",
         3: "the session waits for a person",
@@ -100,8 +100,8 @@ def settings_page() -> str:
     return "\n".join(parts)
 
 
-NAMES = {"agent_parameters": "ROLE", "multi_model": "NAME", "mcp_servers": "NAME"}
-"""What stands in a path for the keys that people choose."""
+NAMES = {"agent_parameters": ["ROLE"], "multi_model": ["NAME", "ROLE"], "mcp_servers": ["NAME"]}
+"""What stands in a path for the keys that people choose: one for each form that their values may have."""
 TOP = "The file"
 
 
@@ -112,22 +112,24 @@ def _groups(
     met = any(group is other for other in found.values())
     found[path or TOP] = group
     for key, one in () if met else group["properties"].items():
-        if inner := _object(one):
-            name = f".{NAMES[key]}" if key in NAMES else ""
-            _groups(f"{path}.{key}{name}".removeprefix("."), inner, found)
+        for inner, place in _objects(f"{path}.{key}".removeprefix("."), one):
+            _groups(place, inner, found)
     return found
 
 
-def _object(one: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The group of settings that a key holds, or holds by name."""
+def _objects(path: str, one: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
+    """The groups of settings that a key holds, itself, by name or in a list, each with its path."""
     values = one.get("additionalProperties")
+    values = values if isinstance(values, Mapping) else {}
     by_pattern = one.get("patternProperties", {}).values()  # the names have a form of their own
-    for held in (one, values if isinstance(values, Mapping) else {}, *by_pattern, *one.get("anyOf", ())):
-        group = SCHEMA["$defs"].get(held.get("$ref", "").rpartition("/")[2], {})
-        if "properties" in group:
-            found: Mapping[str, Any] = group
-            return found
-    return None
+    others = one.get("anyOf", ())
+    in_lists = [other["items"] for other in others if "items" in other]
+    held = (one, values, *values.get("oneOf", ()), *by_pattern, *others, *in_lists)
+    found = [SCHEMA["$defs"].get(some.get("$ref", "").rpartition("/")[2], {}) for some in held]
+    groups = [group for group in found if "properties" in group]
+    names = NAMES.get(path.rpartition(".")[2])
+    places = [f"{path}.{name}" for name in names] if names else [path]
+    return list(zip(groups, places, strict=False))
 
 
 GROUPS = _groups("", SCHEMA, {})
@@ -158,8 +160,15 @@ def _link(path: str) -> str:
 
 def _type(path: str, one: Mapping[str, Any]) -> str:
     key = path.rpartition(".")[2]
-    if _object(one):
-        return f"objects by name: {_link(f'{path}.{NAMES[key]}')}" if key in NAMES else _link(path)
+    held = [_link(place) for _, place in _objects(path, one)]
+    if held and key in NAMES:
+        return f"objects by name: {' or '.join(held)}"
+    if held and "anyOf" in one and any("items" in other for other in one["anyOf"]):
+        return " or ".join(
+            f"list of {held[0]}" if "items" in other else _type(path, other) for other in one["anyOf"]
+        )
+    if held:
+        return held[0]
     if "$ref" in one:
         return _type(path, SCHEMA["$defs"][one["$ref"].rpartition("/")[2]])
     if "anyOf" in one:
@@ -182,7 +191,7 @@ def _text(text: str | None) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "\\|").replace("][", "]\\[")
 
 
 PAGES = {"commands.md": command_pages, "settings.md": settings_page}

@@ -11,7 +11,7 @@ import atexit
 import contextvars
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeVar, cast
@@ -88,6 +88,22 @@ async def in_daemon_thread(work: Callable[[], T], name: str) -> T:
     if error is not None:
         raise RuntimeError(f"{name} tried to end the program") from error
     return cast("T", result)
+
+
+async def stopped_first(work: Awaitable[T], stop: threading.Event) -> T:
+    """The result of some work in threads. When the caller is cancelled, the work is stopped and ends first.
+
+    Args:
+        work: The work.
+        stop: Ends it early when it is set.
+    """
+    running = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.gather(running, return_exceptions=True)
+        raise
 
 
 def refuse_to_wait() -> None:

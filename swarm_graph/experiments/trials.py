@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from swarm_graph import aio
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.experiments import Experiments, TrialRow
 from swarm_graph.checkpoints.locks import lock_session
@@ -312,22 +313,9 @@ class TrialRunner:
         if case.assignment == "review" and not any(map(_is_readable, ended.state.get("reviews", []))):
             return Score(solved=False, outcome="not_run", reason="no reviewer has answered what can be read")
         cancelled = threading.Event()
-        work = asyncio.ensure_future(
-            asyncio.to_thread(
-                judge,
-                case,
-                ended.state.get("code", {}),
-                ended.state.get("findings", []),
-                self._execution,
-                cancelled,
-            )
-        )
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            cancelled.set()
-            await asyncio.gather(work, return_exceptions=True)
-            raise
+        code, findings = ended.state.get("code", {}), ended.state.get("findings", [])
+        work = asyncio.to_thread(judge, case, code, findings, self._execution, cancelled)
+        return await aio.stopped_first(work, cancelled)
 
 
 def _is_readable(review: Review) -> bool:

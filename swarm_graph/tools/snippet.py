@@ -8,6 +8,7 @@ import threading
 
 from langchain_core.tools import StructuredTool
 
+from swarm_graph import aio
 from swarm_graph.settings import Execution
 from swarm_graph.tool_settings import ToolLimits
 from swarm_graph.tools.results import bounded
@@ -53,15 +54,8 @@ def sandbox_tools(
 
     async def run(code: str, seconds: float | None = None) -> str:
         cancelled = threading.Event()
-        work = asyncio.ensure_future(
-            asyncio.to_thread(_run, project, code, execution, seconds, cancelled, characters)
-        )
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            cancelled.set()
-            await asyncio.gather(work, return_exceptions=True)
-            raise
+        work = asyncio.to_thread(_run, project, code, execution, seconds, cancelled, characters)
+        return await aio.stopped_first(work, cancelled)
 
     tool = StructuredTool.from_function(
         coroutine=run, name="sandbox.run", description=_DESCRIPTION, args_schema=_SCHEMA

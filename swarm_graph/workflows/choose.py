@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
+from swarm_graph import aio
 from swarm_graph.errors import ModelError
 from swarm_graph.roles.emitter import Origin
 from swarm_graph.roles.run import current_run, node_emitter
@@ -149,13 +150,7 @@ async def try_out(
     for record in with_code:
         if record["code"] not in codes:
             codes.append(record["code"])
-    runs = asyncio.gather(*map(run, codes))
-    try:
-        found = await asyncio.shield(runs)
-    except asyncio.CancelledError:
-        cancelled.set()
-        await asyncio.gather(runs, return_exceptions=True)
-        raise
+    found = await aio.stopped_first(asyncio.gather(*map(run, codes)), cancelled)
     return [_tried(record, found[codes.index(record["code"])]) for record in with_code]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import cast
 
+from swarm_graph import aio
 from swarm_graph.sandbox.evidence import RUN_TESTS, evidence_findings, has_broken_tests
 from swarm_graph.settings import Execution
 from swarm_graph.state import ChangeState, Evidence, Review, SwarmState, own_review
@@ -32,13 +33,7 @@ class RunTestsNode(EvidenceNode):
 async def run_in_thread(state: SwarmState, settings: Execution) -> Found:
     """Run the tests of a state in a thread. When the caller is cancelled, the run is stopped first."""
     cancelled = threading.Event()
-    work = asyncio.ensure_future(asyncio.to_thread(_run, state, settings, cancelled))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        cancelled.set()
-        await asyncio.gather(work, return_exceptions=True)
-        raise
+    return await aio.stopped_first(asyncio.to_thread(_run, state, settings, cancelled), cancelled)
 
 
 def _run(state: SwarmState, settings: Execution, cancelled: threading.Event) -> Found:

@@ -1,1 +1,1 @@
-"""One SQLite file: checkpoints, catalogue, call journal, transcript, memory, and locks of sessions."""
+"""One database, a file or a server: checkpoints, catalogue, journal, transcript, memory, locks."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from sqlite_utils.db import Database as Tables
-
-from swarm_graph.checkpoints.database import MEMORY, Database
+from swarm_graph.checkpoints.database import MEMORY
+from swarm_graph.checkpoints.database_transcript import TRANSCRIPT_TABLES, DatabaseTranscript
 from swarm_graph.checkpoints.places import UNMOVED, Places, common_folder
+from swarm_graph.checkpoints.portable_sql import among, replacement, set_aside, total
 from swarm_graph.checkpoints.records import (
     CALL_COLUMNS,
     TASK_COLUMNS,
@@ -30,6 +29,7 @@ from swarm_graph.checkpoints.records import (
     checked_call,
     checked_tool_figures,
     json_object,
+    object_or_empty,
     outcome_columns,
     run_from_row,
     session_from_row,
@@ -39,18 +39,23 @@ from swarm_graph.checkpoints.records import (
     tool_call_from_row,
     with_texts,
 )
-from swarm_graph.checkpoints.sqlite_transcript import TRANSCRIPT_TABLES, SqliteTranscript
 from swarm_graph.checkpoints.steps import RECALLED, ToolRecord
+from swarm_graph.checkpoints.storage import Cursor, Storage, dicts, session_lock
 from swarm_graph.checkpoints.transcript import Transcript
-from swarm_graph.state import ENDED_PHASES, Evidence, SwarmState, TaskRecord, has_ended
+from swarm_graph.state import ENDED_PHASES, QUEUED, Evidence, SwarmState, TaskRecord, has_ended
 
+SESSION_COLUMNS = ", ".join(field.name for field in fields(Session))
 TABLES = (
     "sessions", "runs", "tasks", "calls", "artifacts", "test_runs", "sources", "tool_calls", "steps",
     *TRANSCRIPT_TABLES,
 )  # fmt: skip
+REPLACE_STEP = replacement(("value",), key=("session", "task", "iteration", "name"))
+"""Ends an INSERT into `steps` that may find the step there."""
 PLACES = ("place", "inputs")
 """The kinds of sources that are places; they stay when a request is begun again."""
 MIN_SESSIONS_FOR_MEDIAN, MAX_SESSIONS_FOR_MEDIAN = 3, 20
+_PAGES_FOR_MEDIAN = ((0, 50), (50, 950))
+"""The complete sessions that are looked at to find them, the latest first: an offset, and how many."""
 
 _PUT_TASK = f"""
 INSERT INTO tasks ({", ".join(TASK_COLUMNS)}) VALUES (:{", :".join(TASK_COLUMNS)})
@@ -60,15 +65,18 @@ WHERE excluded.iteration >= tasks.iteration
 """
 
 _PUT_SOURCE = (
-    f"INSERT OR REPLACE INTO sources (session, {', '.join(Source._fields)}) "
-    f"VALUES (?{', ?' * len(Source._fields)})"
+    f"INSERT INTO sources (session, {', '.join(Source._fields)}) VALUES (?{', ?' * len(Source._fields)}) "
+    + replacement(Source._fields, key=("session", "kind", "name"))
 )
 
 # A run that was killed, or has not ended yet, counts until its latest call.
-RUN_END = """max(started_at, coalesce(
-    ended_at, (SELECT max(time) FROM calls WHERE calls.session = runs.session), started_at
-))"""
-_WORKING_SECONDS = f"total({RUN_END} - started_at)"
+RUN_END = """coalesce(
+    CASE WHEN ended_at < started_at THEN started_at ELSE ended_at END,
+    (SELECT max(time) FROM calls WHERE calls.session = runs.session AND time > runs.started_at),
+    started_at
+)"""
+_WORKING_SECONDS = total(f"{RUN_END} - started_at")
+_ONE_OR_ALL = "(session = :session OR CAST(:session AS TEXT) IS NULL)"
 
 
 class Catalogue:
@@ -79,13 +87,9 @@ class Catalogue:
         transcript: What was asked and answered in its sessions.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Storage) -> None:
         self.database = database
-        self.transcript: Transcript = SqliteTranscript(database)
-
-    @property
-    def _tables(self) -> Tables:
-        return self.database.tables
+        self.transcript: Transcript = DatabaseTranscript(database)
 
     # --- sessions and runs -----------------------------------------------------------------------
 
@@ -145,8 +149,8 @@ class Catalogue:
                 "started_at": session.updated_at,
                 "ended_at": None,
             }
-            _put(cursor, "runs", run)
-            return int(cursor.lastrowid or 0)
+            insert = f"INSERT INTO runs ({', '.join(run)}) VALUES (:{', :'.join(run)}) RETURNING id"
+            return int(cursor.execute(insert, run).fetchone()[0])
 
     def end_run(
         self, session_id: str, run: int, phase: str, error: str = "", state: SwarmState | None = None
@@ -164,6 +168,7 @@ class Catalogue:
         outcome = outcome_columns(state) if state else {}
         ended = {"session": session_id, "phase": phase, "updated_at": now, **outcome}
         with self.database.transaction() as cursor:
+            self.database.check_lock(session_lock(session_id))
             _update(cursor, "sessions", ended, key="session")
             _update(cursor, "runs", {"id": run, "phase": phase, "error": error, "ended_at": now}, key="id")
             if has_ended(phase):
@@ -186,7 +191,7 @@ class Catalogue:
     def stop_requested(self, run: int) -> bool:
         """Whether a process has asked the one of this run to stop."""
         with self.database.view() as cursor:
-            query = "SELECT 1 FROM runs WHERE id = ? AND stop_requested"
+            query = "SELECT 1 FROM runs WHERE id = ? AND stop_requested != 0"
             return cursor.execute(query, (run,)).fetchone() is not None
 
     def _row_of_run(self, session: Session, known: Session | None) -> dict[str, Any]:
@@ -199,8 +204,8 @@ class Catalogue:
 
     def add(self, session: Session) -> None:
         """Record a session that has no run yet, such as a fork."""
-        with self.database.transaction():
-            self._tables.table("sessions").insert(session_to_row(self.as_recorded(session)))
+        with self.database.transaction() as cursor:
+            _put(cursor, "sessions", session_to_row(self.as_recorded(session)))
 
     def as_recorded(self, session: Session) -> Session:
         """A session with its paths as they are recorded, which is where they lay when it began."""
@@ -223,8 +228,8 @@ class Catalogue:
             return cursor.execute(
                 "SELECT session, config, config_file, output, simulated, (SELECT name FROM sources "
                 "WHERE sources.session = sessions.session AND kind = ? ORDER BY rowid DESC LIMIT 1), "
-                "signatures FROM sessions WHERE session IN (SELECT value FROM json_each(?))",
-                (PLACES[0], json.dumps([*session_ids])),
+                f"signatures FROM sessions WHERE {among('session', session_ids)}",
+                (PLACES[0], *session_ids),
             ).fetchall()
 
     def put_signatures(self, session_id: str, key: str, signatures: list[str]) -> None:
@@ -235,8 +240,8 @@ class Catalogue:
 
     def forget_config_file(self, session_id: str) -> None:
         """Forget the file that a session's configuration came from; what is recorded of it stays."""
-        with self.database.transaction():
-            self._tables.table("sessions").update(session_id, {"config_file": ""})
+        with self.database.transaction() as cursor:
+            _update(cursor, "sessions", {"session": session_id, "config_file": ""}, key="session")
 
     def get(self, session_id: str) -> Session | None:
         """The session of an id; None if there is none."""
@@ -250,7 +255,9 @@ class Catalogue:
             experiment: Only the trials of this experiment; empty: only sessions that are none; None: all.
         """
         return (
-            self._sessions("1", []) if experiment is None else self._sessions("experiment = ?", [experiment])
+            self._sessions("1 = 1", [])
+            if experiment is None
+            else self._sessions("experiment = ?", [experiment])
         )
 
     def unfinished(self) -> list[Session]:
@@ -262,12 +269,24 @@ class Catalogue:
         """The runs of a session, oldest first."""
         return [run_from_row(row) for row in self._rows("runs", session_id, "id")]
 
+    def was_submitted(self, session_id: str) -> bool:
+        """Whether a session was left to workers, so that they go on with it after an answer, too."""
+        with self.database.view() as cursor:
+            query = "SELECT 1 FROM runs WHERE session = ? AND phase = ? LIMIT 1"
+            return cursor.execute(query, (session_id, QUEUED)).fetchone() is not None
+
     def latest_config(self, session: Session) -> dict[str, Any]:
         """The configuration of a session's latest run, in the file's shape."""
         with self.database.view() as cursor:
             query = "SELECT config FROM runs WHERE session = ? ORDER BY id DESC LIMIT 1"
             (text,) = cursor.execute(query, (session.session,)).fetchone() or (None,)
         return session.config if text is None else json_object(text)
+
+    def config_of_run(self, run: int) -> dict[str, Any] | None:
+        """The configuration of a run, in the file's shape; None if it is that of its session."""
+        with self.database.view() as cursor:
+            row = cursor.execute("SELECT config FROM runs WHERE id = ?", (run,)).fetchone()
+        return None if row is None or row[0] is None else json_object(row[0])
 
     def pending_input(self, session_id: str, checkpoint: str) -> dict[str, Any] | None:
         """The input of a run that was killed before its first checkpoint; None if there is no such run.
@@ -305,15 +324,14 @@ class Catalogue:
 
     def delete(self, session_id: str) -> None:
         """Delete a session from all tables; `SwarmSaver.delete_thread` deletes its checkpoints."""
-        with self.database.transaction():
-            for table in TABLES:
-                self._tables.table(table).delete_where("session = ?", [session_id])
+        with self.database.transaction() as cursor:
+            for table in (*TABLES, *self.database.own_tables):
+                cursor.execute(f"DELETE FROM {table} WHERE session = ?", (session_id,))
 
     def _sessions(self, where: str, values: list[str]) -> list[Session]:
-        with self.database.view():
-            rows = self._tables.table("sessions").rows_where(
-                where, values, order_by="updated_at desc, rowid desc"
-            )
+        query = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE {where} ORDER BY updated_at DESC, rowid DESC"
+        with self.database.view() as cursor:
+            rows = dicts(cursor.execute(query, values))
             return [self._as_present(session_from_row(row)) for row in rows]
 
     def _as_present(self, session: Session) -> Session:
@@ -342,7 +360,8 @@ class Catalogue:
         """Record that a session was made from the same as another one, its places included."""
         with self.database.transaction() as cursor:
             cursor.execute(
-                "INSERT INTO sources SELECT ?, kind, name, sha256, text FROM sources WHERE session = ?",
+                "INSERT INTO sources (session, kind, name, sha256, text) "
+                "SELECT ?, kind, name, sha256, text FROM sources WHERE session = ?",
                 (copy, session_id),
             )
 
@@ -371,15 +390,17 @@ class Catalogue:
                 "SELECT name FROM sources WHERE session = ? AND kind = 'input'", [session_id]
             )
             then = common_folder([name for (name,) in files]) if names["inputs"] else ""
-        return Places(names["place"], self._folder, names["inputs"], then)
+        if self.database.is_file:
+            return Places(names["place"], self._folder, names["inputs"], then)
+        return Places(inputs=names["inputs"], inputs_then=then)
 
     @property
     def _folder(self) -> str:
-        return str(self.database.file.parent)
+        return str(self.database.folder)
 
     def _put_place(self, session_id: str) -> None:
         """Record where the database lies, unless an earlier run of the session has done it."""
-        if str(self.database.path) != MEMORY and not self.places(session_id).then:
+        if self.database.is_file and not self.places(session_id).then:
             with self.database.transaction() as cursor:
                 cursor.execute(_PUT_SOURCE, (session_id, *Source("place", self._folder)))
 
@@ -393,7 +414,7 @@ class Catalogue:
             ).fetchone()
             since = (session_id, began or 0.0)
             calls, tokens = cursor.execute(
-                "SELECT count(*), total(input_tokens + output_tokens + cut_tokens) FROM calls "
+                f"SELECT count(*), {total('input_tokens + output_tokens + cut_tokens')} FROM calls "
                 "WHERE session = ? AND time >= ?",
                 since,
             ).fetchone()
@@ -406,9 +427,8 @@ class Catalogue:
         """Seconds of all runs together, by session; None for all sessions."""
         with self.database.view() as cursor:
             rows = cursor.execute(
-                f"SELECT session, {_WORKING_SECONDS} FROM runs "
-                "WHERE session = ? OR ? IS NULL GROUP BY session",
-                (session_id, session_id),
+                f"SELECT session, {_WORKING_SECONDS} FROM runs WHERE {_ONE_OR_ALL} GROUP BY session",
+                {"session": session_id},
             )
             return dict(rows.fetchall())
 
@@ -425,17 +445,28 @@ class Catalogue:
         Returns:
             Seconds; None if there are fewer than MIN_SESSIONS_FOR_MEDIAN sessions.
         """
-        chosen = _paths_of_choices(config)
-        models = f"json_extract(json_remove(%s{', ?' * len(chosen)}), '$.model_config')"
+        models = _models_of(json.loads(json.dumps(config)))
+        found: list[float] = []
         with self.database.view() as cursor:
-            rows = cursor.execute(
-                f"SELECT (SELECT {_WORKING_SECONDS} FROM runs WHERE runs.session = past.session) "
-                "FROM sessions AS past WHERE workflow = ? AND phase = 'complete' AND experiment = '' "
-                f"AND CASE WHEN json_valid(config) THEN {models % 'config'} IS {models % '?'} END "
-                "ORDER BY updated_at DESC LIMIT ?",
-                (workflow, *chosen, json.dumps(config), *chosen, MAX_SESSIONS_FOR_MEDIAN),
-            ).fetchall()
-        return median(seconds for (seconds,) in rows) if len(rows) >= MIN_SESSIONS_FOR_MEDIAN else None
+            for offset, limit in _PAGES_FOR_MEDIAN:
+                page = cursor.execute(
+                    "SELECT config, session FROM sessions WHERE workflow = ? AND phase = 'complete' "
+                    "AND experiment = '' ORDER BY updated_at DESC, rowid DESC LIMIT ? OFFSET ?",
+                    (workflow, limit, offset),
+                ).fetchall()
+                alike = [id for text, id in page if _models_of(object_or_empty(text)) == models]
+                found += self._working_seconds_of(cursor, alike[: MAX_SESSIONS_FOR_MEDIAN - len(found)])
+                if len(found) == MAX_SESSIONS_FOR_MEDIAN or len(page) < limit:
+                    break
+        return median(found) if len(found) >= MIN_SESSIONS_FOR_MEDIAN else None
+
+    def _working_seconds_of(self, cursor: Cursor, session_ids: Sequence[str]) -> list[float]:
+        if not session_ids:
+            return []
+        places = ", ".join("?" * len(session_ids))
+        query = f"SELECT session, {_WORKING_SECONDS} FROM runs WHERE session IN ({places}) GROUP BY session"
+        found = dict(cursor.execute(query, session_ids).fetchall())
+        return [found.get(session_id, 0.0) for session_id in session_ids]
 
     # --- tasks and calls -------------------------------------------------------------------------
 
@@ -449,6 +480,7 @@ class Catalogue:
         """
         rows = [{"note": "", "error": error, **task, "session": session_id} for task in tasks]
         with self.database.transaction() as cursor:
+            self.database.check_lock(session_lock(session_id))
             cursor.executemany(_PUT_TASK, rows)
 
     def tasks(self, session_id: str) -> list[dict[str, Any]]:
@@ -465,9 +497,9 @@ class Catalogue:
 
     def all_calls(self) -> list[dict[str, Any]]:
         """The model calls of all sessions, one row an attempt, in the order they ended; without answers."""
-        with self.database.view():
-            rows = self._tables.query(f"SELECT session, {', '.join(CALL_COLUMNS)} FROM calls ORDER BY rowid")
-            return [checked_call(row) for row in rows]
+        query = f"SELECT session, {', '.join(CALL_COLUMNS)} FROM calls ORDER BY rowid"
+        with self.database.view() as cursor:
+            return [checked_call(row) for row in dicts(cursor.execute(query))]
 
     def forget_answers(self, session_id: str) -> None:
         """Delete what only a resume needs: answers, results of tools, steps; the figures of calls stay.
@@ -481,10 +513,9 @@ class Catalogue:
                 (session_id,),
             )
             cursor.execute(
-                "UPDATE tool_calls SET arguments = NULL, text = NULL, "
-                "key = key || '.' || lower(hex(randomblob(8))) "
+                "UPDATE tool_calls SET arguments = NULL, text = NULL, key = key || ? "
                 "WHERE session = ? AND arguments IS NOT NULL",
-                (session_id,),
+                (set_aside(), session_id),
             )
             cursor.execute(
                 "DELETE FROM steps WHERE session = ? AND iteration != 0 AND substr(name, 1, ?) != ?",
@@ -495,8 +526,9 @@ class Catalogue:
         """Record for a fork what the turns of its session have recalled from memory."""
         with self.database.transaction() as cursor:
             cursor.execute(
-                "INSERT OR REPLACE INTO steps SELECT ?, task, iteration, name, value FROM steps "
-                "WHERE session = ? AND substr(name, 1, ?) = ?",
+                "INSERT INTO steps (session, task, iteration, name, value) "
+                "SELECT ?, task, iteration, name, value FROM steps "
+                f"WHERE session = ? AND substr(name, 1, ?) = ? {REPLACE_STEP}",
                 (fork, session_id, len(RECALLED), RECALLED),
             )
 
@@ -518,18 +550,19 @@ class Catalogue:
     def tool_figures(self, session_id: str | None = None) -> list[dict[str, Any]]:
         """The figures of the calls of tools of a session, or of all, in the order in which they began."""
         names = ", ".join(TOOL_FIGURES)
-        query = f"SELECT {names} FROM tool_calls WHERE session = ? OR ? IS NULL ORDER BY started_at, rowid"
-        with self.database.view():
-            return [checked_tool_figures(row) for row in self._tables.query(query, [session_id, session_id])]
+        query = f"SELECT {names} FROM tool_calls WHERE {_ONE_OR_ALL} ORDER BY started_at, rowid"
+        with self.database.view() as cursor:
+            rows = dicts(cursor.execute(query, {"session": session_id}))
+        return [checked_tool_figures(row) for row in rows]
 
     def tool_calls(self, session_id: str | None = None) -> list[ToolRecord]:
         """The calls of tools of a session, or of all, in the order in which they began.
 
         Arguments and results that an ended session no longer keeps come from the transcript, if it has them.
         """
-        query = "SELECT * FROM tool_calls WHERE session = ? OR ? IS NULL ORDER BY started_at, rowid"
-        with self.database.view():
-            rows = list(self._tables.query(query, [session_id, session_id]))
+        query = f"SELECT * FROM tool_calls WHERE {_ONE_OR_ALL} ORDER BY started_at, rowid"
+        with self.database.view() as cursor:
+            rows = dicts(cursor.execute(query, {"session": session_id}))
         records = [tool_call_from_row(row) for row in rows]
         forgotten = {record.session for record in records if record.missing}
         said = {session: self.transcript.tool_texts(session) for session in forgotten}
@@ -548,10 +581,9 @@ class Catalogue:
         """Record a test run: of a round of the session, or of `verify`."""
         columns = {name: evidence[name] for name in TEST_RUN_COLUMNS}  # type: ignore[literal-required]
         row = {"session": session_id, "kind": kind, "iteration": iteration, **columns, "attempt": attempt}
-        with self.database.transaction():
-            self._tables.table("test_runs").upsert(
-                {**row, "time": time.time()}, pk=("session", "kind", "iteration", "attempt")
-            )
+        with self.database.transaction() as cursor:
+            key = "session, kind, iteration, attempt"
+            _put(cursor, "test_runs", {**row, "time": time.time()}, key=key)
 
     def add_verification(self, session_id: str, iteration: int, evidence: Evidence) -> None:
         """Record one more test run of `verify`."""
@@ -576,24 +608,43 @@ class Catalogue:
             rows = cursor.execute("SELECT session, outcome FROM test_runs WHERE kind = 'run' ORDER BY time")
             return dict(rows.fetchall())
 
+    def recorded_folder(self, session_id: str, folder: str) -> str:
+        """The name under which the files of a session in a folder are recorded."""
+        return self.places(session_id).recorded(folder)
+
     def artifacts(self, session_id: str, folder: str) -> set[str]:
-        """The paths in a folder that a session has written, or was about to write when it was killed."""
+        """The paths in a folder that a session has written, or was about to write when it was killed.
+
+        Args:
+            session_id: The session.
+            folder: The folder, as `recorded_folder` names it.
+        """
         with self.database.view() as cursor:
-            rows = cursor.execute(
-                "SELECT path FROM artifacts WHERE session = ? AND folder = ?",
-                (session_id, self.places(session_id).recorded(folder)),
-            )
-            return {path for (path,) in rows}
+            query = "SELECT path FROM artifacts WHERE session = ? AND folder = ?"
+            return {path for (path,) in cursor.execute(query, (session_id, folder))}
 
     def wrote_into(self, folder: str) -> bool:
         """Whether any session has written into a folder."""
         with self.database.view() as cursor:
+            # Few projects move: the first row with this name tells, however many sessions there are.
+            query = "SELECT session, folder FROM artifacts WHERE folder = ? LIMIT 1"
+            if self._lie_in(folder, cursor.execute(query, (folder,)).fetchall()):
+                return True
             rows = cursor.execute("SELECT DISTINCT session, folder FROM artifacts").fetchall()
-        return any(self.places(session).present(recorded) == folder for session, recorded in rows)
+            return self._lie_in(folder, rows)
+
+    def _lie_in(self, folder: str, recorded: Iterable[tuple[str, str]]) -> bool:
+        """Whether one of the folders that sessions have recorded is a folder now."""
+        return any(self.places(session).present(name) == folder for session, name in recorded)
 
     def put_artifacts(self, session_id: str, folder: str, files: Mapping[str, str | bytes]) -> None:
-        """Record files (path to content) right before they are written."""
-        folder = self.places(session_id).recorded(folder)
+        """Record files (path to content) right before they are written.
+
+        Args:
+            session_id: The session.
+            folder: The folder, as `recorded_folder` names it.
+            files: The contents by path.
+        """
         rows = [
             {
                 "session": session_id,
@@ -610,8 +661,7 @@ class Catalogue:
                 _put(cursor, "artifacts", row, key="session, folder, path")
 
     def remove_artifacts(self, session_id: str, folder: str, paths: Iterable[str]) -> None:
-        """Delete the rows of files that were removed."""
-        folder = self.places(session_id).recorded(folder)
+        """Delete the rows of files that were removed from a folder, as `recorded_folder` names it."""
         with self.database.transaction() as cursor:
             cursor.executemany(
                 "DELETE FROM artifacts WHERE session = ? AND folder = ? AND path = ?",
@@ -619,11 +669,13 @@ class Catalogue:
             )
 
     def _rows(self, table: str, session_id: str, order: str) -> list[dict[str, Any]]:
-        with self.database.view():
-            return list(self._tables.table(table).rows_where("session = ?", [session_id], order_by=order))
+        query = f"SELECT * FROM {table} WHERE session = ? ORDER BY {order}"
+        with self.database.view() as cursor:
+            rows = dicts(cursor.execute(query, (session_id,)))
+        return [{name: row[name] for name in row if name != "rowid"} for row in rows]
 
 
-def _put(cursor: sqlite3.Cursor, table: str, row: Mapping[str, Any], key: str = "") -> None:
+def _put(cursor: Cursor, table: str, row: Mapping[str, Any], key: str = "") -> None:
     """Insert a row; with a key, change these columns of the row that has it, if there is one."""
     names = ", ".join(row)
     insert = f"INSERT INTO {table} ({names}) VALUES (:{', :'.join(row)})"
@@ -631,22 +683,25 @@ def _put(cursor: sqlite3.Cursor, table: str, row: Mapping[str, Any], key: str = 
     cursor.execute(f"{insert} ON CONFLICT ({key}) DO UPDATE SET {changed}" if key else insert, row)
 
 
-def _update(cursor: sqlite3.Cursor, table: str, row: Mapping[str, Any], key: str) -> None:
+def _update(cursor: Cursor, table: str, row: Mapping[str, Any], key: str) -> None:
     """Change these columns of the row that has the key."""
     changed = ", ".join(f"{name} = :{name}" for name in row)
     cursor.execute(f"UPDATE {table} SET {changed} WHERE {key} = :{key}", row)
 
 
-def _paths_of_choices(config: Mapping[str, Any]) -> list[str]:
-    """The paths in JSON of what the roles of a configuration have chosen of several models, and why."""
+def _models_of(config: Mapping[str, Any]) -> Any:
+    """The `model_config` of a configuration, without what roles with several models have chosen, and why."""
     models = config.get("model_config")
-    entries = models.get("multi_model") if isinstance(models, Mapping) else None
-    return [
-        f'$.model_config.multi_model."{role}".{name}'
-        for role, entry in (entries or {}).items()
-        if "any_of" in entry
-        for name in ("chosen", "reason")
-    ]
+    if not (isinstance(models, Mapping) and isinstance(entries := models.get("multi_model"), Mapping)):
+        return models
+    plain = {role: _without_choice(entry) for role, entry in entries.items()}
+    return {**models, "multi_model": plain}
+
+
+def _without_choice(entry: Any) -> Any:
+    if not (isinstance(entry, Mapping) and "any_of" in entry):
+        return entry
+    return {name: value for name, value in entry.items() if name not in ("chosen", "reason")}
 
 
 def _has_paths(session: Session) -> bool:

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import sqlite3
 import stat
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from functools import partial
 from pathlib import Path
-from typing import NoReturn, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 import sqlite_utils
 
-from swarm_graph.checkpoints.group_commit import GroupFailed, Work, WorkQueue, hand_over
+from swarm_graph.checkpoints.group_commit import Work
 from swarm_graph.checkpoints.inspection import distrust, refuse_foreign
 from swarm_graph.checkpoints.schema import add_memory, applied_steps, migrate
+from swarm_graph.checkpoints.storage import Cursor, Storage, do_each
 from swarm_graph.errors import StorageError
 
-P = ParamSpec("P")
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from swarm_graph.checkpoints.word_index import WordIndex
 
-_OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
-"""The databases of this process; a forked child prepares them for itself."""
 _INHERITED: list[sqlite3.Connection] = []
 """Connections of the parent process. A forked child must neither use nor close them, so it keeps them."""
-FORK_WAIT_S = 1.0
-"""How long a fork waits for a statement of another thread."""
-
 MEMORY = ":memory:"
 BUSY_TIMEOUT_S, BUSY_POLL_S = 30, 0.01
 BUSY_AGAIN_S = 0.1
@@ -61,20 +54,14 @@ _CURES_BY_TEXT = {
 """The cures of errors that have no code of their own."""
 
 
-class Database:
-    """The file behind `open_checkpointer`: one connection, one lock, one thread for async callers.
+class Database(Storage):
+    """A SQLite file, or one in memory; see `Storage`.
 
-    Async callers share the thread's transactions (`group_commit.py`); whoever uses the file in another thread
-    of the process sees all that they have given it to do. A forked child opens the file anew when it first
-    uses it. It has a copy of a database in memory.
-
-    A work is done again when the transaction of its group fails. So it must leave nothing behind but rows, or
-    watch `rollbacks`.
+    A forked child opens the file anew when it first uses it. It has a copy of a database in memory.
 
     Attributes:
         path: As the caller gave it.
         file: The same, absolute and without links: locks of one file must not differ by its names.
-        rollbacks: How many transactions were undone. What was counted or numbered in them may be wrong.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -88,16 +75,10 @@ class Database:
                 read-only; or it holds a view, trigger, table or index that is not ours.
         """
         self.path, self.file = path, _resolved(Path(path))
-        self._lock = threading.RLock()
-        self.rollbacks = 0
-        self._queue = WorkQueue(self._work_off)
-        self._worker: int | None = None
-        """The thread that is inside a transaction or does what waits; only that thread may rely on it."""
-        self._is_group = False
-        self._forking: set[int] = set()
-        self._is_inherited = False
+        self.is_file, self.folder = str(path) != MEMORY, self.file.parent
+        super().__init__()
         with storage_errors(path):
-            if not self._in_memory:
+            if self.is_file:
                 _create_file(Path(path))
                 refuse_links_beside(self.file)
             self._connect()
@@ -106,7 +87,6 @@ class Database:
             except BaseException:
                 self.close()
                 raise
-        _OPEN.add(self)
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -122,13 +102,9 @@ class Database:
             self._reconnect()
         return self._tables
 
-    @property
-    def _in_memory(self) -> bool:
-        return str(self.path) == MEMORY
-
     def _connect(self) -> None:
         self._connection = sqlite3.connect(
-            self.path if self._in_memory else self.file,
+            self.file if self.is_file else self.path,
             timeout=BUSY_TIMEOUT_S,
             check_same_thread=False,
             isolation_level=None,
@@ -145,43 +121,13 @@ class Database:
                 retry_while_busy(lambda: self._connection.executescript(_PRAGMAS))
                 self._is_inherited = False
 
-    # --- around a fork ---------------------------------------------------------------------------
+    def _disconnect(self) -> None:
+        self._close()
 
-    def before_fork(self) -> None:
-        """Let a statement of another thread end: the child would have SQLite's locks, but not that thread."""
-        if self._lock.acquire(timeout=FORK_WAIT_S):
-            self._forking.add(threading.get_ident())
-
-    def after_fork_in_parent(self) -> None:
-        """Let the other threads go on."""
-        if (thread := threading.get_ident()) in self._forking:
-            self._forking.remove(thread)
-            self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        """Leave what is the parent's: its connection to a file, and the threads that a fork does not copy."""
-        self._lock, self._forking = threading.RLock(), set()
-        self._worker, self._is_group = None, False
-        self._queue = WorkQueue(self._work_off)
-        if not self._in_memory and self._close.detach():  # None if it is closed
+    def _leave_to_parent(self) -> None:
+        if self.is_file and self._close.detach():  # None if it is closed
             _INHERITED.append(self._connection)
             self._is_inherited = True
-
-    def close(self) -> None:
-        """Do what waits, and close the file; a second call does nothing.
-
-        A forked child leaves the parent's connection alone.
-        """
-        self._queue.finish()
-        with self._lock:
-            if not self._is_inherited:
-                self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _prepare(self) -> None:
         # Before the first write: a foreign file, or one of a newer version, must stay as it is.
@@ -191,59 +137,36 @@ class Database:
         with self.transaction():
             migrate(self.tables, str(self.path))
 
-    def transaction(self) -> AbstractContextManager[sqlite3.Cursor]:
-        """Lend a cursor inside BEGIN IMMEDIATE; commit at the end, roll everything back on any error.
+    def _cursor(self) -> AbstractContextManager[sqlite3.Cursor]:
+        return closing(self.connection.cursor())
 
-        Inside another transaction it is part of that one. Never await inside.
+    def _in_transaction(self) -> bool:
+        return self.connection.in_transaction
 
-        Raises:
-            StorageError: An error of the database.
-            sqlite3.IntegrityError: A constraint is violated.
-        """
-        return self._within("BEGIN IMMEDIATE")
+    def _begin(self, cursor: Cursor, *, writes: bool) -> None:
+        cursor.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    def view(self) -> AbstractContextManager[sqlite3.Cursor]:
-        """Lend a cursor that sees one state of the file, whatever other processes write meanwhile.
+    def _commit(self) -> None:
+        self.connection.commit()
 
-        Raises:
-            StorageError: An error of the database.
-        """
-        return self._within("BEGIN")
+    def _roll_back(self) -> None:
+        self.rollbacks += 1
+        with suppress(sqlite3.Error):  # the file is closed
+            self.connection.rollback()
 
-    @contextmanager
-    def _within(self, begin: str) -> Iterator[sqlite3.Cursor]:
-        if self._worker != threading.get_ident():
-            self._queue.finish()
-        with self._working(), closing(self.connection.cursor()) as cursor:
-            if self.connection.in_transaction:  # the caller's own: this thread holds the lock
-                yield cursor
-            elif self._is_group:  # which commits, or rolls back
-                cursor.execute("BEGIN IMMEDIATE")
-                yield cursor
-            else:
-                cursor.execute(begin)
-                try:
-                    yield cursor
-                    self.connection.commit()
-                except BaseException:
-                    self._roll_back()
-                    raise
+    def _raise(self, error: Exception) -> NoReturn:
+        _raise_as_storage_error(error, self.path)
 
-    @contextmanager
-    def _working(self) -> Iterator[None]:
-        """Hold the lock, so that this thread alone uses the file. Errors of SQLite become StorageErrors."""
-        with self._lock:
-            before, self._worker = self._worker, threading.get_ident()
-            try:
-                yield
-            except GroupFailed:
-                raise
-            except Exception as error:
-                if self._is_group:  # its transaction holds what this work has done before the error
-                    raise GroupFailed from error
-                _raise_as_storage_error(error, self.path)
-            finally:
-                self._worker = before
+    def check_lock(self, name: str) -> None:
+        """Nothing: nobody takes the lock of a file from a process that lives."""
+
+    @property
+    def identities(self) -> list[str]:
+        """Where the file is: its path, and its number in the file system, which stays when it is moved."""
+        number = 0
+        with suppress(OSError):
+            number = self.file.stat().st_ino
+        return [f"path {self.file}", *([f"file {number}"] if number else [])]
 
     @property
     def has_memory(self) -> bool:
@@ -262,6 +185,20 @@ class Database:
             with self.transaction():
                 add_memory(self.tables)
 
+    def new_ids(self, cursor: Cursor, table: str, number: int) -> list[int]:
+        """Ids above all that the table has, or has had."""
+        query = f"""SELECT max((SELECT coalesce(max(id), 0) FROM {table}),
+            (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?))"""
+        (last,) = cursor.execute(query, (table,)).fetchone()
+        return [*range(last + 1, last + 1 + number)]
+
+    @property
+    def words(self) -> WordIndex:
+        """The index of FTS5."""
+        from swarm_graph.checkpoints.fts5_words import FTS5Words
+
+        return FTS5Words()
+
     def vacuum(self) -> None:
         """Give the space of deleted rows back to the disk."""
         with self._lock, storage_errors(self.path):
@@ -269,72 +206,33 @@ class Database:
             # In WAL mode the smaller file is still in the -wal; only a checkpoint shortens the file itself.
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    # --- the database's own thread ---------------------------------------------------------------
+    def size(self) -> int:
+        """How many bytes the file takes with its -wal and -shm files; 0 for one in memory."""
+        if not self.is_file:
+            return 0
+        files = [self.file, *(Path(f"{self.file}{suffix}") for suffix in ("-wal", "-shm"))]
+        return sum(file.stat().st_size for file in files if file.exists())
 
-    def start(self, work: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Have work done soon in the database's own thread, in order. Nobody learns of an error."""
-        self._queue.add(Work(partial(work, *args, **kwargs)), may_wait=True)
+    def last_settled_event(self) -> None:
+        """None: a file has one writer at a time, so ids are in the order of commits."""
 
-    async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do work now in the database's own thread, after what waits there, and return its result.
+    def last_event(self, cursor: Cursor) -> int:
+        """The greatest id that an event has had, also one that was deleted; 0 if there was none."""
+        query = "SELECT max(seq) FROM sqlite_sequence WHERE name = 'events'"
+        (number,) = cursor.execute(query).fetchone()
+        return number if isinstance(number, int) else 0
 
-        It is committed when this returns, and is completed even if the caller is cancelled.
-        """
-        return await self._run(partial(work, *args, **kwargs), may_wait=False)
-
-    async def run_soon(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """`run` for work that may wait up to `LINGER_S` for other work, to be committed together with it."""
-        return await self._run(partial(work, *args, **kwargs), may_wait=True)
-
-    async def _run(self, do: Callable[[], T], *, may_wait: bool) -> T:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.add(Work(do, future), may_wait=may_wait)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self._queue.call()  # the loop may be about to end, and with it the time that the work waits
-            raise
-
-    def _work_off(self) -> None:
-        """Do all that waits now, in groups."""
-        left = self._queue.begin()
-        while left > 0:
-            with self._working():
-                works = self._queue.take(left)
-                if len(works) < 2:
-                    _do_each(works)
-                elif failure := self._do_together(works):
-                    with self._patience_after(failure):
-                        _do_each(works)
-            hand_over(works)
-            left = left - len(works) if works else 0
-
-    def _do_together(self, works: list[Work]) -> Exception | None:
-        """Do several works in one transaction.
-
-        Returns:
-            Why it cannot be completed, and nothing is done; None if all is done.
-        """
-        self._is_group = True
-        try:
-            _do_each(works)
-            self.connection.commit()
-        except (GroupFailed, sqlite3.Error) as failure:
-            self._roll_back()
-            return failure
-        finally:
-            self._is_group = False
-        return None
-
-    def _roll_back(self) -> None:
-        self.rollbacks += 1
-        with suppress(sqlite3.Error):  # the file is closed
-            self.connection.rollback()
+    def _do_all(self, works: list[Work]) -> None:
+        if len(works) < 2:
+            do_each(works)
+        elif failure := self._do_together(works):
+            with self._patience_after(failure):
+                do_each(works)
 
     @contextmanager
-    def _patience_after(self, failure: Exception) -> Iterator[None]:
+    def _patience_after(self, failure: BaseException) -> Iterator[None]:
         """Wait for a lock only shortly if a group has waited in vain: its works would all wait as long."""
-        if not _is_busy(failure.__cause__ or failure):
+        if not _is_busy(failure):
             yield
             return
         set_timeout = "PRAGMA busy_timeout = {:.0f}"
@@ -345,29 +243,8 @@ class Database:
             self.connection.execute(set_timeout.format(BUSY_TIMEOUT_S * 1000))
 
 
-def _do_each(works: list[Work]) -> None:
-    for work in works:
-        work.do()
-
-
 def _is_busy(error: BaseException) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-
-
-def _each(method: Callable[[Database], None]) -> Callable[[], None]:
-    def call() -> None:
-        for database in [*_OPEN]:
-            method(database)
-
-    return call
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(
-        before=_each(Database.before_fork),
-        after_in_parent=_each(Database.after_fork_in_parent),
-        after_in_child=_each(Database.after_fork_in_child),
-    )
 
 
 def retry_while_busy(work: Callable[[], object]) -> None:

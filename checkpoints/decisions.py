@@ -8,15 +8,18 @@ whatever a received file says.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
-from swarm_graph.checkpoints.saver import PlainSerializer
+from swarm_graph.checkpoints.storage import Cursor
+from swarm_graph.checkpoints.swarm_saver import PlainSerializer, threads_of
 
 RESUME = "__resume__"
 """LangGraph's channel for the answers to interrupts."""
+_WRITE = ("thread_id", "checkpoint_ns", "checkpoint_id", "task_id", "idx")
+"""The key of LangGraph's table of writes."""
 CALL = "call-"
 """The prefix of the names of calls; without it LangGraph would take them for ids of interrupts."""
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
@@ -100,26 +103,59 @@ def names_calls(answer: Any) -> bool:
     return isinstance(answer, Mapping) and all(str(key).startswith(CALL) for key in answer)
 
 
-def without_calls(answer: Any) -> Any:
-    """An answer to an interrupt without its decisions about calls."""
+def without_calls(answer: Any, is_kept: Callable[[str, Any], bool] = lambda *_: False) -> Any:
+    """An answer to an interrupt without its decisions about calls.
+
+    Args:
+        answer: The answer.
+        is_kept: Whether the decision about a call, by its name, stays nevertheless.
+    """
     if not isinstance(answer, Mapping):
         return answer
-    return {key: decision for key, decision in answer.items() if not str(key).startswith(CALL)}
+    return {
+        key: decision
+        for key, decision in answer.items()
+        if not str(key).startswith(CALL) or is_kept(str(key), decision)
+    }
 
 
 def forget_decisions(catalogue: Catalogue, session_id: str) -> None:
-    """Forget what was decided about calls of tools in a session that the user did not begin.
-
-    The answers that LangGraph keeps are emptied, not deleted, because it counts them.
-    """
-    serializer = PlainSerializer()
+    """Forget what was decided about calls of tools in a session that the user did not begin."""
     with catalogue.database.transaction() as cursor:
         catalogue.forget_approvals(session_id)
-        rows = cursor.execute(
-            "SELECT rowid, type, value FROM writes WHERE thread_id = ? AND channel = ?", (session_id, RESUME)
-        ).fetchall()
-        for number, *stored in rows:
-            value = serializer.loads_typed((stored[0], stored[1]))
-            answers = value if isinstance(value, list) else [value]
-            row = (*serializer.dumps_typed([without_calls(one) for one in answers]), number)
-            cursor.execute("UPDATE writes SET type = ?, value = ? WHERE rowid = ?", row)
+        forget_answers(cursor, session_id, lambda *_: False)
+
+
+def forget_answers(cursor: Cursor, session_id: str, is_kept: Callable[[str, Any], bool]) -> int:
+    """Forget the answers to interrupts that decide about calls.
+
+    The answers that LangGraph keeps are emptied, not deleted, because it counts them.
+
+    Args:
+        cursor: A transaction.
+        session_id: The session.
+        is_kept: Whether the decision about a call, by its name, stays.
+
+    Returns:
+        How many decisions are forgotten.
+    """
+    serializer, forgotten = PlainSerializer(), 0
+    where, threads = threads_of(session_id)
+    rows = cursor.execute(
+        f"SELECT type, value, {', '.join(_WRITE)} FROM writes WHERE channel = ? AND ({where})",
+        (RESUME, *threads),
+    ).fetchall()
+    key = " AND ".join(f"{name} = ?" for name in _WRITE)
+    for type_, stored, *of_write in rows:
+        value = serializer.loads_typed((type_, stored))
+        answers = value if isinstance(value, list) else [value]
+        left = [without_calls(one, is_kept) for one in answers]
+        if dropped := _count(answers) - _count(left):
+            row = (*serializer.dumps_typed(left), *of_write)
+            cursor.execute(f"UPDATE writes SET type = ?, value = ? WHERE {key}", row)
+            forgotten += dropped
+    return forgotten
+
+
+def _count(answers: Sequence[Any]) -> int:
+    return sum(len(one) for one in answers if isinstance(one, Mapping))

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from swarm_graph.checkpoints.catalogue import RUN_END
-from swarm_graph.checkpoints.database import Database
+from swarm_graph.checkpoints.portable_sql import replacement
 from swarm_graph.checkpoints.records import json_object
+from swarm_graph.checkpoints.storage import Storage
 from swarm_graph.errors import StorageError
 from swarm_graph.state import SESSION_ID
 
+SIGNATURES = "signatures"
+"""The key of a recorded plan under which its signatures stand."""
 ExperimentKind = Literal["eval", "ab"]
 
 
@@ -86,7 +89,9 @@ class TrialRow:
 
 _TRIAL = tuple(TrialRow.__dataclass_fields__)
 _COLUMNS = ", ".join(f'"{name}"' for name in _TRIAL)
-_PUT_TRIAL = f"INSERT OR REPLACE INTO trials ({_COLUMNS}) VALUES ({', '.join('?' * len(_TRIAL))})"
+_PUT_TRIAL = f"INSERT INTO trials ({_COLUMNS}) VALUES ({', '.join('?' * len(_TRIAL))}) " + replacement(
+    _TRIAL, key=("experiment", "number")
+)
 
 
 OPEN_TESTS = "SELECT experiment FROM experiments WHERE kind = 'ab' AND ended_at IS NULL"
@@ -96,7 +101,7 @@ OPEN_TESTS = "SELECT experiment FROM experiments WHERE kind = 'ab' AND ended_at 
 class Experiments:
     """The tables `experiments` and `trials`. Every method raises StorageError for a database's error."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Storage) -> None:
         self.database = database
 
     def begin(self, experiment: Experiment, trials: Sequence[TrialRow]) -> None:

@@ -36,6 +36,11 @@ class Work:
         """The event loop of the coroutine that waits; None if none does."""
         return self._future.get_loop() if self._future else None
 
+    @property
+    def error(self) -> Exception | None:
+        """The error with which it ended the last time; None if it did not."""
+        return self._error
+
     def do(self) -> None:
         """Do it, and keep its result or its error.
 
@@ -49,6 +54,10 @@ class Work:
             raise
         except Exception as error:
             self._error = error
+
+    def fail(self, error: Exception) -> None:
+        """End it with an error: it cannot be done."""
+        self._result, self._error = None, error
 
     def resolve(self) -> None:
         """Hand the result over, in the event loop of the coroutine that waits."""

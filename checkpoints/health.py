@@ -18,8 +18,8 @@ from langgraph.constants import START
 from swarm_graph.checkpoints.database import BUSY_TIMEOUT_S, Database, refuse_links_beside, storage_errors
 from swarm_graph.checkpoints.inspection import refuse_foreign
 from swarm_graph.checkpoints.memory_health import memory_problems
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.schema import migrate
+from swarm_graph.checkpoints.sqlite_saver import SqliteSwarmSaver
 from swarm_graph.errors import StorageError
 from swarm_graph.state import has_ended
 
@@ -87,7 +87,7 @@ def check_database(path: Path) -> Health:
         if faults:
             more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
             return Health(0, [Problem(f"'{path}' is damaged: {faults[0]}{more}")])
-        with SwarmSaver(Database(copy)) as saver:
+        with SqliteSwarmSaver(Database(copy)) as saver:
             problems = [*_damaged_json(saver)]
             reset_damaged_json(saver)  # the catalogue of the copy is read next, which parses the JSON
             problems += [*_unreadable(saver), *_without_checkpoint(saver), *_orphans(saver)]
@@ -165,7 +165,7 @@ def _refuse_newer(copy: Path, path: Path) -> None:
         migrate(sqlite_utils.Database(connection, execute_plugins=False), str(path))
 
 
-def _damaged_json(saver: SwarmSaver) -> Iterator[Problem]:
+def _damaged_json(saver: SqliteSwarmSaver) -> Iterator[Problem]:
     with saver.cursor(transaction=False) as cursor:
         for (table, column), empty in _JSON_COLUMNS.items():
             query = f"SELECT count(*) FROM {table} WHERE {_NOT_JSON.format(column)}"
@@ -174,7 +174,7 @@ def _damaged_json(saver: SwarmSaver) -> Iterator[Problem]:
                 yield Problem(f"{count} rows of {table} have a damaged {column}")
 
 
-def reset_damaged_json(saver: SwarmSaver) -> None:
+def reset_damaged_json(saver: SqliteSwarmSaver) -> None:
     """Empty the JSON columns that cannot be parsed: a session's configuration, a run's input."""
     with saver.transaction() as cursor:
         for (table, column), empty in _JSON_COLUMNS.items():
@@ -182,13 +182,13 @@ def reset_damaged_json(saver: SwarmSaver) -> None:
             cursor.execute(query, {"empty": empty})
 
 
-def _unreadable(saver: SwarmSaver) -> Iterator[Problem]:
+def _unreadable(saver: SqliteSwarmSaver) -> Iterator[Problem]:
     for thread_id in thread_ids(saver):
         if fault := checkpoint_fault(saver, thread_id):
             yield Problem(f"the last checkpoint of session {thread_id!r} cannot be read: {fault}")
 
 
-def _without_checkpoint(saver: SwarmSaver) -> Iterator[Problem]:
+def _without_checkpoint(saver: SqliteSwarmSaver) -> Iterator[Problem]:
     """Sessions that lost their checkpoints; a session that has just begun has only its request."""
     threads = set(thread_ids(saver))
     for session in saver.catalogue.sessions():
@@ -201,7 +201,7 @@ def _without_checkpoint(saver: SwarmSaver) -> Iterator[Problem]:
             yield Problem(text, resume if has_request else show, serious=False)
 
 
-def _orphans(saver: SwarmSaver) -> Iterator[Problem]:
+def _orphans(saver: SqliteSwarmSaver) -> Iterator[Problem]:
     with saver.cursor(transaction=False) as cursor:
         for table in ("writes", "channel_values"):
             (count,) = cursor.execute(f"SELECT count(*) FROM {table} WHERE {ORPHAN}").fetchone()
@@ -209,13 +209,13 @@ def _orphans(saver: SwarmSaver) -> Iterator[Problem]:
                 yield Problem(f"{count} rows of {table} belong to no session", serious=False)
 
 
-def thread_ids(saver: SwarmSaver) -> list[str]:
+def thread_ids(saver: SqliteSwarmSaver) -> list[str]:
     """The ids of all threads that have a checkpoint."""
     with saver.cursor(transaction=False) as cursor:
         return [thread for (thread,) in cursor.execute("SELECT DISTINCT thread_id FROM checkpoints")]
 
 
-def checkpoint_fault(saver: SwarmSaver, thread_id: str) -> str:
+def checkpoint_fault(saver: SqliteSwarmSaver, thread_id: str) -> str:
     """Why a thread's latest checkpoint cannot be used; empty if it can."""
     try:
         saved = saver.get_tuple({"configurable": {"thread_id": thread_id}})

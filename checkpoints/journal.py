@@ -7,8 +7,8 @@ events of a run pass through it on their way to the database, too, and nobody wa
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -16,6 +16,7 @@ from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.records import CALL_COLUMNS
+from swarm_graph.checkpoints.storage import Cursor, session_lock
 from swarm_graph.checkpoints.transcript import NO_TEXTS, Texts, Transcript
 from swarm_graph.errors import AnswerError, StorageError
 from swarm_graph.events import Event
@@ -26,7 +27,8 @@ MakeTexts = Callable[[], Texts]
 
 _INSERT_CALL = (
     f"INSERT INTO calls (session, key, answer, tools, call, {', '.join(CALL_COLUMNS)}) "
-    f"VALUES (?, ?, ?, ?, ?{', ?' * len(CALL_COLUMNS)})"
+    f"VALUES (?, ?, ?, ?, ?{', ?' * len(CALL_COLUMNS)}) "
+    "RETURNING (SELECT stop_requested FROM runs WHERE id = ?)"
 )
 _ELSEWHERE = frozenset({"record"})
 """What events say that the database keeps in other tables."""
@@ -57,12 +59,14 @@ class Journal:
         keeps_events: Whether it keeps all other events, too.
         run: The number of the run in the catalogue; None if it is not recorded.
         on_stop: Called in the database's thread once another process has asked the run to stop.
+        lock: The name of the lock that must not be lost while something is written; default the session's.
 
     Attributes:
         ended_tasks: The tasks that have ended in this run, by id.
         approved_tools: The tools that a person has approved for the session in this run.
         keeps_texts: Whether what is asked and answered is kept for people.
         keeps_events: Whether the events of the run are kept, and not only those of its calls.
+        run: The number of the run in the catalogue; None if it is not recorded.
     """
 
     def __init__(
@@ -76,12 +80,14 @@ class Journal:
         keeps_events: bool = False,
         run: int | None = None,
         on_stop: Callable[[], None] | None = None,
+        lock: str = "",
     ) -> None:
         self.catalogue, self.session_id, self.has_answers = catalogue, session_id, has_answers
         self._transcript = transcript
         self.keeps_texts = keeps_texts and transcript is not None
         self.keeps_events = keeps_events and transcript is not None
-        self._run, self._on_stop = run, on_stop
+        self.run, self._on_stop = run, on_stop
+        self._lock = lock or session_lock(session_id)
         self.approved_tools: set[str] = set()
         self.ended_tasks: dict[str, TaskRecord] = {}
 
@@ -96,6 +102,18 @@ class Journal:
         if not self.has_answers:
             return None
         return await self.catalogue.database.run(self._find_answer, task, iteration, key)
+
+    async def check_lock(self) -> None:
+        """Ask a server's database whether what calls is still this process's; call it before a question goes.
+
+        A process that was stopped, or had lost its connection, may wait for a slot while another one gets
+        the answer. A file's lock ends with its process.
+
+        Raises:
+            SessionInUse: Another process works on it by now.
+        """
+        if not self.catalogue.database.is_file:
+            await self.catalogue.database.run(self._check_lock)
 
     @property
     def transcript(self) -> Transcript | None:
@@ -202,7 +220,19 @@ class Journal:
     def _append(self, event: Event, begun: BegunCall | None = None) -> None:
         if self._transcript is None or (begun and begun.number is None):
             return
-        self._transcript.append(self._kept(event), begun.number if begun else None)
+        with self._writing():
+            self._transcript.append(self._kept(event), begun.number if begun else None)
+
+    def _check_lock(self) -> None:
+        with self._writing():
+            pass
+
+    @contextmanager
+    def _writing(self) -> Iterator[Cursor]:
+        """A transaction of the process that works on it. Raises SessionInUse if another one does by now."""
+        with self.catalogue.database.transaction() as cursor:
+            self.catalogue.database.check_lock(self._lock)
+            yield cursor
 
     def _kept(self, event: Event) -> Event:
         """What is kept of an event."""
@@ -221,15 +251,16 @@ class Journal:
 
     def _heed_stop(self) -> None:
         """Stop the run if another process has asked for that."""
-        if self._on_stop and self._run is not None:
+        if self._on_stop and self.run is not None:
             with suppress(StorageError):
-                if self.catalogue.stop_requested(self._run):
+                if self.catalogue.stop_requested(self.run):
                     self._on_stop()
 
     def _begin_call(self, begun: BegunCall, transcript: Transcript, event: Event, texts: MakeTexts) -> None:
         self._heed_stop()
         begun.number = None  # a group of works that fails is done again
-        begun.number = transcript.append(event, texts=texts() if self.keeps_texts else NO_TEXTS)
+        with self._writing():
+            begun.number = transcript.append(event, texts=texts() if self.keeps_texts else NO_TEXTS)
 
     def _record_call(
         self,
@@ -240,7 +271,6 @@ class Journal:
         texts: MakeTexts,
         begun: BegunCall | None,
     ) -> int | None:
-        self._heed_stop()
         insert = partial(self._insert_call, call, key, reply)
         number = begun.number if begun else None  # known: the database's thread works in order
         if self._transcript and number:
@@ -260,14 +290,17 @@ class Journal:
         with_it: Callable[[], object],
     ) -> None:
         columns = [call.get(name) for name in CALL_COLUMNS]
-        with self.catalogue.database.transaction() as cursor:
+        with self._writing() as cursor:
             answer = reply.text if reply else None
             tools = _tools_column(reply.tool_calls) if reply else None
-            cursor.execute(_INSERT_CALL, (self.session_id, key, answer, tools, number, *columns))
+            row = (self.session_id, key, answer, tools, number, *columns, self.run)
+            (is_to_stop,) = cursor.execute(_INSERT_CALL, row).fetchone()
             with_it()
+        if is_to_stop and self._on_stop:
+            self._on_stop()
 
     def _fail_task(self, task: TaskRecord, error: Exception) -> None:
-        with self.catalogue.database.transaction() as cursor:
+        with self._writing() as cursor:
             self.catalogue.put_tasks(self.session_id, [task], str(error))
             if isinstance(error, AnswerError):
                 which = f" AND key IN ({', '.join('?' * len(error.keys))})" if error.keys else ""

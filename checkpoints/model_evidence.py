@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.experiments import OPEN_TESTS
+from swarm_graph.checkpoints.portable_sql import among
 from swarm_graph.checkpoints.signatures import is_signed_text, own_sessions, sign_text
 from swarm_graph.state import ENDED_PHASES, REVIEW_ROLES, AgentRole
 
@@ -48,26 +49,27 @@ SIMULATED = "simulated"
 
 _ENDED = ", ".join(map(repr, ENDED_PHASES))
 _TRIALS = f"""
-SELECT trials.session, CAST(COALESCE(judged_at, 0) AS REAL), solved = 1, 1, sessions.workflow = 'review_only'
+SELECT trials.session, CAST(coalesce(judged_at, 0) AS DOUBLE PRECISION), solved = 1, 1,
+    sessions.workflow = 'review_only'
 FROM trials JOIN sessions ON sessions.session = trials.session
-WHERE solved IN (0, 1) AND typeof(sessions.session) = 'text' AND trials.experiment NOT IN ({OPEN_TESTS})
+WHERE solved IN (0, 1) AND trials.experiment NOT IN ({OPEN_TESTS})
 ORDER BY judged_at DESC, number DESC LIMIT ?
 """
 _TEST_RUNS = f"""
-SELECT session, CAST(COALESCE(updated_at, 0) AS REAL), outcome = 'passed', 0, 0 FROM (
+SELECT session, CAST(coalesce(updated_at, 0) AS DOUBLE PRECISION), outcome = 'passed', 0, 0 FROM (
     SELECT test_runs.session AS session, outcome, sessions.updated_at AS updated_at, row_number() OVER (
         PARTITION BY test_runs.session ORDER BY test_runs.iteration DESC, test_runs.attempt DESC) AS place
     FROM test_runs JOIN sessions ON sessions.session = test_runs.session
-    WHERE kind = 'run' AND experiment = '' AND phase IN ({_ENDED}) AND typeof(test_runs.session) = 'text')
+    WHERE kind = 'run' AND experiment = '' AND phase IN ({_ENDED})) AS latest
 WHERE place = 1 AND outcome IN ('passed', 'failed') ORDER BY updated_at DESC LIMIT ?
 """
 _ASKED = """
 SELECT DISTINCT session, role, model, server FROM calls
-WHERE session IN (SELECT value FROM json_each(?)) AND model IS NOT NULL AND server IS NOT NULL
-"""
+WHERE model IS NOT NULL AND server IS NOT NULL AND """
 _TIMES = """
-SELECT session, role, model, server, CAST(seconds AS REAL), CAST(output_tokens AS INTEGER) FROM calls
-WHERE outcome IN ('answered', 'truncated') AND seconds IS NOT NULL AND typeof(session) = 'text'
+SELECT session, role, model, server, CAST(seconds AS DOUBLE PRECISION), CAST(output_tokens AS BIGINT)
+FROM calls
+WHERE outcome IN ('answered', 'truncated') AND seconds IS NOT NULL
 ORDER BY rowid DESC LIMIT ?
 """
 _SPEEDS = """
@@ -150,7 +152,7 @@ def read_evidence(catalogue: Catalogue) -> Evidence:
         latest_first = sorted(rows, key=lambda row: row[1], reverse=True)
         found = {row[0]: _Outcome(*map(bool, row[2:])) for row in reversed(latest_first)}
         own = _own_sessions(catalogue, [*dict.fromkeys(row[0] for row in latest_first)])
-        asked = cursor.execute(_ASKED, (json.dumps([*own]),)).fetchall()
+        asked = cursor.execute(_ASKED + among("session", [*own]), [*own]).fetchall()
         times = cursor.execute(_TIMES, (MAX_CALLS,)).fetchall()
         timed = own_sessions(catalogue, [*{row[0] for row in times} - own.keys()]).keys() | own.keys()
         seconds, tokens = _usual(row[1:] for row in times if row[0] in timed)
@@ -237,8 +239,10 @@ def put_speed(
     load_s = load_s if load_s is not None or before is None else before.load_s
     speed = Speed(first_token_s, token_s, load_s, time.time())
     with catalogue.database.transaction() as cursor:
+        # Not changed in place: the latest speeds are those of the latest rows.
+        cursor.execute("DELETE FROM speeds WHERE server = ? AND model = ?", (server, model))
         cursor.execute(
-            "INSERT OR REPLACE INTO speeds (server, model, first_token_s, token_s, load_s, measured_at, "
+            "INSERT INTO speeds (server, model, first_token_s, token_s, load_s, measured_at, "
             "signature) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (server, model, *speed, sign_text(_signed(server, model, speed))),
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 
 MAX_STEPS = 5_000
 """Steps of a thread that are read; the newest."""
@@ -38,12 +38,7 @@ class PastValues:
 
     def steps(self) -> Iterator[PastStep]:
         """Yield the steps, oldest first."""
-        query = """SELECT type, checkpoint FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ''
-            ORDER BY checkpoint_id DESC LIMIT ?"""
-        with self._saver.cursor(transaction=False) as cursor:
-            rows = cursor.execute(query, (self._thread, MAX_STEPS)).fetchall()
-        for type_, data in reversed(rows):
-            found = self._saver.serde.loads_typed((type_, data))
+        for found in reversed(self._saver.latest_checkpoints(self._thread, MAX_STEPS)):
             versions = {name: str(version) for name, version in found["channel_versions"].items()}
             yield PastStep(found["channel_values"], versions)
 
@@ -57,6 +52,6 @@ class PastValues:
     def _read(self, channel: str, version: str) -> Any:
         query = """SELECT type, value FROM channel_values
             WHERE thread_id = ? AND checkpoint_ns = '' AND channel = ? AND version = ?"""
-        with self._saver.cursor(transaction=False) as cursor:
+        with self._saver.database.view() as cursor:
             row = cursor.execute(query, (self._thread, channel, version)).fetchone()
         return self._saver.serde.loads_typed(tuple(row)) if row else None

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+
+def received_file(folder: str | Path, name: str) -> Path:
+    """Where a worker keeps a file with this whole path: below a folder, whatever the path says."""
+    parts = PurePosixPath(name.replace("\0", "%00")).parts
+    return Path(folder, *("%2E%2E" if part == ".." else part for part in parts if not part.startswith("/")))
 
 
 @dataclass(frozen=True)
@@ -20,12 +26,14 @@ class Places:
         now: The folder of the database.
         inputs: The folder in which the input files lie now; empty if they lie where they were recorded.
         inputs_then: The folder in which they lay when the session began.
+        received: At a worker the folder with the files that came through the database; else empty.
     """
 
     then: str = ""
     now: str = ""
     inputs: str = ""
     inputs_then: str = ""
+    received: str = ""
 
     def present(self, recorded: str) -> str:
         """The path at which a recorded file or folder lies now."""
@@ -39,7 +47,9 @@ class Places:
         return _moved(present, now, then)
 
     def input_file(self, recorded: str) -> str:
-        """The path at which a recorded input file lies now."""
+        """The path at which a recorded input file lies now; at a worker what has come with the session."""
+        if self.received:
+            return str(received_file(self.received, recorded))
         if not self.inputs:
             return self.present(recorded)
         folder = self.present(self.inputs)

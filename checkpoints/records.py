@@ -193,6 +193,14 @@ def json_object(text: object) -> dict[str, Any]:
     return found
 
 
+def object_or_empty(text: object) -> dict[str, Any]:
+    """The object that a column holds as JSON; an empty one if it holds none."""
+    try:
+        return json_object(text)
+    except StorageError:
+        return {}
+
+
 def checked(kind: type[R], values: Any) -> R:
     """A record with values of its types: a database is a file that anybody may have changed.
 

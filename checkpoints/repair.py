@@ -9,8 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
-from swarm_graph.checkpoints.catalogue import Catalogue
-from swarm_graph.checkpoints.database import MEMORY, Database, storage_errors
+from swarm_graph.checkpoints.database import Database, storage_errors
 from swarm_graph.checkpoints.health import (
     DAMAGE,
     ORPHAN,
@@ -23,10 +22,10 @@ from swarm_graph.checkpoints.health import (
     reset_damaged_json,
     thread_ids,
 )
-from swarm_graph.checkpoints.locks import is_running
+from swarm_graph.checkpoints.locks import is_running_beside
 from swarm_graph.checkpoints.memory_health import mend_memory
 from swarm_graph.checkpoints.salvage import Repair, rebuild
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.sqlite_saver import SqliteSwarmSaver
 from swarm_graph.errors import SessionInUse, StorageError
 from swarm_graph.state import has_ended
 
@@ -66,7 +65,7 @@ def repair_database(path: Path) -> Repair:
                     "the next run creates a new one"
                 )
             _mend_memory(repaired, repair)
-        with SwarmSaver(Database(repaired)) as saver:
+        with SqliteSwarmSaver(Database(repaired)) as saver:
             _repair_sessions(saver, repair)
         repair.original = _keep_original(original, path)
         with closing(sqlite3.connect(repaired)) as source:
@@ -77,16 +76,13 @@ def repair_database(path: Path) -> Repair:
 def _refuse_running(path: Path) -> None:
     """Raise SessionInUse for a running session; the locks name it even if the tables cannot be read."""
     file = path.resolve()
-    with Database(MEMORY) as database:
-        database.path = database.file = file
-        for lock in file.parent.iterdir():
-            name = lock.name.removeprefix(f"{file.name}-").removesuffix(".lock")
-            session_id = unquote(name)
-            if lock.name == f"{file.name}-{name}.lock" and is_running(Catalogue(database), session_id):
-                raise SessionInUse(
-                    f"cannot repair '{path}': session '{session_id}' is in use; wait for it to end, "
-                    "or stop it"
-                )
+    for lock in file.parent.iterdir():
+        name = lock.name.removeprefix(f"{file.name}-").removesuffix(".lock")
+        session_id = unquote(name)
+        if lock.name == f"{file.name}-{name}.lock" and is_running_beside(file, session_id):
+            raise SessionInUse(
+                f"cannot repair '{path}': session '{session_id}' is in use; wait for it to end, or stop it"
+            )
 
 
 def _keep_original(original: sqlite3.Connection, path: Path) -> Path:
@@ -121,7 +117,7 @@ def _mend_memory(path: Path, repair: Repair) -> bool:
     return True
 
 
-def _repair_sessions(saver: SwarmSaver, repair: Repair) -> None:
+def _repair_sessions(saver: SqliteSwarmSaver, repair: Repair) -> None:
     """Take every session back to its last readable checkpoint, and delete rows that belong to no session."""
     reset_damaged_json(saver)
     for thread_id in thread_ids(saver):
@@ -135,7 +131,7 @@ def _repair_sessions(saver: SwarmSaver, repair: Repair) -> None:
     repair.sessions = [session.session for session in saver.catalogue.sessions()]
 
 
-def _drop_unreadable(saver: SwarmSaver, thread_id: str) -> bool:
+def _drop_unreadable(saver: SqliteSwarmSaver, thread_id: str) -> bool:
     """Delete a thread's last checkpoints until one can be read; return whether any was deleted."""
     dropped = False
     while checkpoint_fault(saver, thread_id):
@@ -150,7 +146,7 @@ def _drop_unreadable(saver: SwarmSaver, thread_id: str) -> bool:
     return dropped
 
 
-def _lost_its_end(saver: SwarmSaver, thread_id: str) -> bool:
+def _lost_its_end(saver: SqliteSwarmSaver, thread_id: str) -> bool:
     """Whether a session has ended by the catalogue and has not by its last checkpoint."""
     session = saver.catalogue.get(thread_id)
     saved = saver.get_tuple({"configurable": {"thread_id": thread_id}})

@@ -6,13 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
-from swarm_graph.checkpoints.database import MEMORY
 from swarm_graph.checkpoints.locks import lock_session
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import SessionInUse
 from swarm_graph.state import has_ended
 
@@ -72,7 +70,7 @@ def clean_up(
     Raises:
         StorageError: The database or a lock cannot be written.
     """
-    cleanup = Cleanup(bytes_before=database_bytes(saver.path))
+    cleanup = Cleanup(bytes_before=saver.database.size())
     if older_than_s is None and calls_only:
         older_than_s = float("-inf")
     old_before = time.time() - older_than_s if older_than_s is not None else float("-inf")
@@ -103,7 +101,7 @@ def clean_up(
             cleanup.at_work.append(listed.session)
     if not dry_run:
         saver.database.vacuum()
-    cleanup.bytes_after = database_bytes(saver.path)
+    cleanup.bytes_after = saver.database.size()
     return cleanup
 
 
@@ -150,11 +148,3 @@ def compact(saver: SwarmSaver, session_id: str, history: History = "all") -> Non
                 "DELETE FROM channel_values WHERE thread_id = ? AND channel = ? AND version = ?",
                 [(session_id, *row) for row in unused],
             )
-
-
-def database_bytes(path: str | Path) -> int:
-    """The size of a database with its -wal and -shm files, in bytes; 0 for one in memory."""
-    if str(path) == MEMORY:
-        return 0
-    files = [Path(path), *(Path(f"{path}{suffix}") for suffix in ("-wal", "-shm"))]
-    return sum(file.stat().st_size for file in files if file.exists())

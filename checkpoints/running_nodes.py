@@ -30,9 +30,10 @@ def running_nodes(catalogue: Catalogue, session_id: str) -> list[StoredEvent]:
     )  # only without `ui.events`: a clock may be set back
     after, earliest = (began[-1].id if began else 0), (runs[-1].started_at if runs else 0.0)
     query = (
-        "SELECT latest FROM (SELECT max(id) AS latest, kind FROM events "
+        "SELECT latest FROM (SELECT max(id) AS latest FROM events "
         "WHERE session = ? AND id > ? AND time >= ? "
-        f"AND kind NOT IN ({', '.join('?' * len(BESIDE))}) AND node != '' GROUP BY node) "
+        f"AND kind NOT IN ({', '.join('?' * len(BESIDE))}) AND node != '' GROUP BY node) AS nodes "
+        "JOIN events ON events.id = latest "
         f"WHERE kind NOT IN ({', '.join('?' * len(RESTING))}) ORDER BY latest LIMIT ?"
     )
     with catalogue.database.view() as cursor:

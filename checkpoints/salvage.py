@@ -12,7 +12,8 @@ from typing import Any
 from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.health import DAMAGE
 from swarm_graph.checkpoints.memory_health import INDEX, ITEMS, MADE_ANEW
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.sqlite_saver import SqliteSwarmSaver
+from swarm_graph.checkpoints.storage import Cursor
 
 _LEAPS = [2**power for power in range(17)]
 """How many row numbers to skip when looking for the end of damage; rows behind a longer one are lost."""
@@ -62,7 +63,7 @@ def rebuild(source: sqlite3.Connection, target: Path, repair: Repair) -> None:
         repair: Takes the counts of rows and the lost sessions.
     """
     repair.rebuilt = True
-    with SwarmSaver(Database(target)) as saver, saver.transaction() as cursor:
+    with SqliteSwarmSaver(Database(target)) as saver, saver.transaction() as cursor:
         if any(_until_damage(source, "SELECT 1 FROM sqlite_schema WHERE name = ?", ITEMS)):
             saver.database.add_memory()
         for table in saver.database.tables.table_names():
@@ -84,7 +85,7 @@ def _is_missing(source: sqlite3.Connection, table: str) -> bool:
     ]
 
 
-def _copy_table(source: sqlite3.Connection, cursor: sqlite3.Cursor, table: str, repair: Repair) -> None:
+def _copy_table(source: sqlite3.Connection, cursor: Cursor, table: str, repair: Repair) -> None:
     query = "SELECT name FROM pragma_table_info(?)"
     in_source = {name for (name,) in _until_damage(source, query, table)}
     columns = [name for (name,) in cursor.execute(query, (table,)) if name in in_source]

@@ -1,14 +1,17 @@
-"""A page of the list of sessions, filtered, searched and sorted by SQLite: quick with 10,000 of them, too."""
+"""A page of the list of sessions, filtered and sorted by the database: quick with 10,000 of them, too."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.experiments import OPEN_TESTS
-from swarm_graph.checkpoints.locks import is_running
-from swarm_graph.checkpoints.records import checked
+from swarm_graph.checkpoints.locks import running_among
+from swarm_graph.checkpoints.portable_sql import among, total
+from swarm_graph.checkpoints.records import checked, object_or_empty
+from swarm_graph.checkpoints.storage import dicts
 from swarm_graph.state import ENDED_PHASES
 
 REQUEST_CHARACTERS = 200
@@ -29,30 +32,29 @@ VERDICTS = {
 """The verdicts by which a list can be filtered, as `verdict_word` has them."""
 ALL = "all"
 """In place of an experiment: sessions of all, and those of none."""
+RUNNING = "running"
 INTERRUPTED = "interrupted"
 """The phase of a session that says `running` while nobody works on it. It is never stored."""
 
-_FIELD = "CASE WHEN json_valid(config) THEN json_extract(config, '$.workflow.{}') END"
 _TELLS = f"experiment NOT IN ({OPEN_TESTS})"
 """What the trials of an A/B test have shown is not listed before it has ended."""
-_OF_CALLS = "(SELECT total({}) FROM calls WHERE calls.session = sessions.session)"
+_SPENT = ("cost", "input_tokens", "output_tokens")
 _ROW = f"""
-SELECT session, workflow, phase, iteration, simulated, parent, created_at, updated_at,
+SELECT session, workflow, phase, iteration, simulated, parent, created_at, updated_at, config,
     CASE WHEN {_TELLS} THEN approved END AS approved,
     substr(request, 1, {REQUEST_CHARACTERS + 1}) AS request,
-    {_FIELD.format("kind")} AS kind,
-    {_FIELD.format("max_iterations")} AS rounds,
-    CASE WHEN {_TELLS} AND json_valid(findings)
-        THEN (SELECT total(value) FROM json_each(findings)) END AS findings,
-    {_OF_CALLS.format("cost")} AS cost,
-    {_OF_CALLS.format("input_tokens")} AS input_tokens,
-    {_OF_CALLS.format("output_tokens")} AS output_tokens,
+    CASE WHEN {_TELLS} THEN findings END AS findings,
+    {
+    ", ".join(
+        f"(SELECT {total(name)} FROM calls WHERE calls.session = sessions.session) AS {name}"
+        for name in _SPENT
+    )
+},
     (SELECT pid FROM runs WHERE runs.session = sessions.session ORDER BY id DESC LIMIT 1) AS pid,
     (SELECT host FROM runs WHERE runs.session = sessions.session ORDER BY id DESC LIMIT 1) AS host,
     (SELECT outcome FROM test_runs WHERE {_TELLS} AND test_runs.session = sessions.session AND kind = 'run'
         ORDER BY time DESC LIMIT 1) AS tests
-FROM sessions WHERE rowid = ?
-"""
+FROM sessions WHERE """
 
 
 @dataclass(frozen=True)
@@ -148,13 +150,15 @@ def session_list(catalogue: Catalogue, query: ListQuery, limit: int, offset: int
     where, values = _conditions(catalogue, query)
     order = ORDERS.get(query.order, ORDERS["updated"])
     with catalogue.database.view() as cursor:
-        (total,) = cursor.execute(f"SELECT count(*) FROM sessions WHERE {where}", values).fetchone()
-        numbers = cursor.execute(
-            f"SELECT rowid FROM sessions WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
+        (count,) = cursor.execute(f"SELECT count(*) FROM sessions WHERE {where}", values).fetchone()
+        page = cursor.execute(
+            f"SELECT session FROM sessions WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
             [*values, limit, offset],
         ).fetchall()
-        found = [dict(row) for number in numbers for row in catalogue.database.tables.query(_ROW, number)]
-    return SessionList([_listed(catalogue, row) for row in found], total)
+        ids = [id for (id,) in page]
+        rows = {row["session"]: row for row in dicts(cursor.execute(_ROW + among("session", ids), ids))}
+    alive = running_among(catalogue, [id for id in ids if rows[id]["phase"] == RUNNING])
+    return SessionList([_listed(rows[id], alive) for id in ids], count)
 
 
 def workflows_and_phases(catalogue: Catalogue) -> tuple[list[str], list[str]]:
@@ -186,23 +190,25 @@ def paused_sessions(catalogue: Catalogue, limit: int) -> list[str]:
 
 def _conditions(catalogue: Catalogue, query: ListQuery) -> tuple[str, list[Any]]:
     """The condition of a list, and its values."""
-    conditions, values = ["1"], []
+    conditions, values = ["1 = 1"], []
     if query.experiment != ALL:
         conditions.append("experiment = ?")
         values.append(query.experiment)
     if query.text:
         escaped = query.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        conditions.append("(session LIKE ? ESCAPE '\\' OR request LIKE ? ESCAPE '\\')")
+        conditions.append(
+            " OR ".join(f"lower({name}) LIKE lower(?) ESCAPE '\\'" for name in ("session", "request"))
+        )
         values += [f"%{escaped}%"] * 2
     if query.workflow:
         conditions.append("workflow = ?")
         values.append(query.workflow)
     if query.verdict in VERDICTS:
         conditions += [VERDICTS[query.verdict], _TELLS]
-    if query.phase in ("running", INTERRUPTED):
+    if query.phase in (RUNNING, INTERRUPTED):
         alive = _alive(catalogue)
-        word = "IN" if query.phase == "running" else "NOT IN"
-        conditions.append(f"phase = 'running' AND session {word} ({', '.join('?' * len(alive))})")
+        is_alive = among("session", alive)
+        conditions.append(f"phase = 'running' AND {'' if query.phase == RUNNING else 'NOT '}({is_alive})")
         values += alive
     elif query.phase:
         conditions.append("phase = ?")
@@ -214,15 +220,31 @@ def _alive(catalogue: Catalogue) -> list[str]:
     """The sessions on which somebody works now."""
     with catalogue.database.view() as cursor:
         names = cursor.execute("SELECT session FROM sessions WHERE phase = 'running'").fetchall()
-    return [name for (name,) in names if is_running(catalogue, name)]
+    return [*running_among(catalogue, [name for (name,) in names])]
 
 
-def _listed(catalogue: Catalogue, row: dict[str, Any]) -> ListedSession:
+def _listed(row: dict[str, Any], alive: Collection[str]) -> ListedSession:
     """A row as it is now. Raises StorageError for values that we do not write."""
-    row = {**row, "simulated": bool(row["simulated"])}
-    listed = checked(
-        ListedSession, row if row["approved"] is None else {**row, "approved": bool(row["approved"])}
+    columns = {name: value for name, value in row.items() if name != "config"}
+    is_interrupted = row["phase"] == RUNNING and row["session"] not in alive
+    workflow = object_or_empty(row["config"]).get("workflow")
+    settings = workflow if isinstance(workflow, Mapping) else {}
+    return checked(
+        ListedSession,
+        {
+            **columns,
+            "phase": INTERRUPTED if is_interrupted else row["phase"],
+            "approved": None if row["approved"] is None else bool(row["approved"]),
+            "simulated": bool(row["simulated"]),
+            "kind": settings.get("kind"),
+            "rounds": settings.get("max_iterations"),
+            "findings": _findings(row["findings"]),
+        },
     )
-    if listed.phase == "running" and not is_running(catalogue, listed.session):
-        return checked(ListedSession, {**vars(listed), "phase": INTERRUPTED})
-    return listed
+
+
+def _findings(text: str | None) -> float | None:
+    """The sum of the findings by severity."""
+    if text is None:
+        return None
+    return sum(count for count in object_or_empty(text).values() if isinstance(count, (int, float)))

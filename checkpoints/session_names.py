@@ -27,23 +27,25 @@ class MemoryName(NamedTuple):
     source: str
 
 
-def session_names(path: Path) -> list[SessionName]:
-    """The sessions that were last worked on, the newest first; none if the file cannot be read."""
+def session_names(path: Path | None) -> list[SessionName]:
+    """The sessions that were last worked on, the newest first; none if there is no file that can be read."""
     columns = "session, workflow, phase"
     query = f"SELECT {columns} FROM sessions ORDER BY updated_at DESC LIMIT ?"
     return [SessionName(*map(str, row)) for row in _rows(path, "sessions", query)]
 
 
-def memory_names(path: Path) -> list[MemoryName]:
-    """The documents and experiences that last came into memory; none if the file cannot be read."""
+def memory_names(path: Path | None) -> list[MemoryName]:
+    """The documents and experiences that last came into memory; none if there is no file that can be read."""
     query = """SELECT key, json_extract(value, '$.source') FROM memory_items
         WHERE namespace LIKE 'swarm.documents.%' OR namespace LIKE 'swarm.memory.experience.%'
         ORDER BY updated_at DESC LIMIT ?"""
     return [MemoryName(*map(str, row)) for row in _rows(path, "memory_items", query)]
 
 
-def _rows(path: Path, table: str, query: str) -> list[tuple[object, ...]]:
+def _rows(path: Path | None, table: str, query: str) -> list[tuple[object, ...]]:
     """The rows of a query. The file may come from elsewhere: only an ordinary table is read."""
+    if path is None:
+        return []
     # A database without a -wal is complete in itself; in WAL mode SQLite opens it for reading only like this.
     mode = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
     try:

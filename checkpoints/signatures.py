@@ -88,7 +88,7 @@ def own_sessions(catalogue: Catalogue, ids: Sequence[str]) -> dict[str, dict[str
     It looks at many sessions at once, so a session with a row that we would not write is simply none of them.
     """
     found: dict[str, dict[str, Any]] = {}
-    places, key = _places(catalogue), _key_or_none()
+    places, key = catalogue.database.identities, _key_or_none()
     is_memory = str(catalogue.database.path) == MEMORY
     for id, config, config_file, output, simulated, folder, signatures in catalogue.signed_rows(ids):
         with suppress(StorageError, TypeError):
@@ -187,7 +187,9 @@ def _key_or_none() -> bytes | None:
 
 def _texts_of_plan(catalogue: Catalogue, experiment: str, plan: Mapping[str, Any]) -> list[str]:
     encoded = json.dumps(plan, sort_keys=True)
-    return [json.dumps([_PURPOSE_OF_PLAN, place, experiment, encoded]) for place in _places(catalogue)]
+    return [
+        json.dumps([_PURPOSE_OF_PLAN, place, experiment, encoded]) for place in catalogue.database.identities
+    ]
 
 
 def key_problem() -> str:
@@ -211,14 +213,6 @@ def _can_be_made(path: Path) -> bool:
     return os.access(existing, os.W_OK)
 
 
-def _places(catalogue: Catalogue) -> list[str]:
-    """Where a database is: its path, and its number in the file system, which stays when it is moved."""
-    file, number = catalogue.database.file, 0
-    with suppress(OSError):
-        number = file.stat().st_ino
-    return [f"path {file}", *([f"file {number}"] if number else [])]
-
-
 def _texts(catalogue: Catalogue, session: Session) -> list[str]:
     """What is signed: a text for each place of the database. JSON keeps the parts apart.
 
@@ -226,7 +220,7 @@ def _texts(catalogue: Catalogue, session: Session) -> list[str]:
     """
     recorded, folder = catalogue.as_recorded(session), catalogue.places(session.session).then
     settings = [recorded.config, recorded.config_file, recorded.output, recorded.simulated, folder]
-    return _session_texts(_places(catalogue), session.session, settings)
+    return _session_texts(catalogue.database.identities, session.session, settings)
 
 
 def _session_texts(places: Sequence[str], session_id: str, settings: Sequence[Any]) -> list[str]:

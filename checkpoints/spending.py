@@ -1,23 +1,30 @@
-"""What recorded sessions spent, and what they kept of their rounds, read by SQLite in few queries."""
+"""What recorded sessions spent, and what they kept of their rounds, read in few queries."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from swarm_graph.checkpoints.records import checked
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.portable_sql import total
+from swarm_graph.checkpoints.records import checked, object_or_empty
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import StorageError
 
 KEPT = ("reviews", "codes", "changed", "candidates")
 """The keys of the state that are read from the last checkpoint of a session."""
 
-_CHOSEN = "(session = :session OR :session IS NULL AND experiment = '')"
+_IF_KNOWN = "CASE WHEN prompt_tokens_evaluated IS NOT NULL THEN {} END"
+
+
+def _tokens(expression: str) -> str:
+    return f"CAST({total(expression)} AS BIGINT)"
+
+
+_CHOSEN = "(session = :session OR CAST(:session AS TEXT) IS NULL AND experiment = '')"
 _SESSIONS = f"""
 SELECT session, workflow, phase, approved, iteration, config,
-    simulated OR EXISTS (
+    simulated != 0 OR EXISTS (
         SELECT 1 FROM calls WHERE calls.session = sessions.session AND server = 'simulated'
     ) AS simulated
 FROM sessions WHERE {_CHOSEN} ORDER BY rowid
@@ -28,33 +35,30 @@ WITH began AS (
     SELECT session, max(started_at) AS time FROM runs WHERE kind != 'resume' GROUP BY session
 )
 SELECT calls.session, CAST(node AS TEXT) AS node, CAST(role AS TEXT) AS role, CAST(model AS TEXT) AS model,
-    CAST(iteration AS INTEGER) AS iteration, outcome,
+    CAST(iteration AS BIGINT) AS iteration, outcome,
     coalesce(repair, 0) != 0 AS repair, calls.time >= coalesce(began.time, 0) AS is_latest, count(*) AS calls,
-    CAST(total(input_tokens) AS INTEGER) AS input_tokens,
-    CAST(total(output_tokens) AS INTEGER) AS output_tokens,
-    CAST(total(cut_tokens) AS INTEGER) AS cut_tokens, total(seconds) AS seconds, total(cost) AS cost,
-    CAST(total(CASE WHEN prompt_tokens_evaluated IS NOT NULL THEN input_tokens END) AS INTEGER)
-        AS known_tokens,
-    CAST(total(CASE WHEN prompt_tokens_evaluated IS NOT NULL THEN input_tokens - prompt_tokens_evaluated END)
-        AS INTEGER) AS cached_tokens
+    {_tokens("input_tokens")} AS input_tokens,
+    {_tokens("output_tokens")} AS output_tokens,
+    {_tokens("cut_tokens")} AS cut_tokens,
+    {total("seconds")} AS seconds, {total("cost")} AS cost,
+    {_tokens(_IF_KNOWN.format("input_tokens"))} AS known_tokens,
+    {_tokens(_IF_KNOWN.format("input_tokens - prompt_tokens_evaluated"))} AS cached_tokens
 FROM calls LEFT JOIN began ON began.session = calls.session
 WHERE calls.session IN (SELECT session FROM sessions WHERE {_CHOSEN})
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 ORDER BY min(calls.rowid)
 """
 _TESTS = f"""
-SELECT session, CAST(iteration AS INTEGER), outcome, max(attempt) FROM test_runs
+SELECT session, CAST(iteration AS BIGINT), outcome FROM test_runs
 WHERE kind = 'run' AND outcome != 'not_run' AND session IN (SELECT session FROM sessions WHERE {_CHOSEN})
-GROUP BY session, iteration
+ORDER BY session, iteration, attempt
 """
-# CROSS JOIN fixes the order of the join, so that each value is looked up by the primary key.
 _VALUES = f"""
-SELECT session, stored.channel, stored.type, stored.value
-FROM sessions CROSS JOIN json_each(:kept) AS wanted CROSS JOIN channel_values AS stored
-ON stored.thread_id = session AND stored.checkpoint_ns = '' AND stored.channel = wanted.value
-WHERE {_CHOSEN} AND stored.version = (
-    SELECT max(version) FROM channel_values AS newest
-    WHERE newest.thread_id = session AND newest.checkpoint_ns = '' AND newest.channel = wanted.value
+SELECT thread_id, channel, type, value FROM channel_values AS stored
+WHERE thread_id IN (SELECT session FROM sessions WHERE {_CHOSEN}) AND checkpoint_ns = ''
+AND channel IN ({", ".join(map(repr, KEPT))}) AND version = (
+    SELECT max(version) FROM channel_values AS newest WHERE newest.thread_id = stored.thread_id
+    AND newest.checkpoint_ns = '' AND newest.channel = stored.channel
 )
 """
 
@@ -126,7 +130,9 @@ class Spending:
             rows = cursor.execute(_SESSIONS, self._chosen).fetchall()
         names = tuple(SpendingSession.__dataclass_fields__)
         return [
-            checked(SpendingSession, dict(zip(names, (*row[:5], _object(row[5]), row[6]), strict=True)))
+            checked(
+                SpendingSession, dict(zip(names, (*row[:5], object_or_empty(row[5]), row[6]), strict=True))
+            )
             for row in rows
         ]
 
@@ -149,7 +155,7 @@ class Spending:
         """The outcome of each round's test run, by session; of several the last one. Only what ran counts."""
         found: dict[str, dict[int, str]] = {}
         with self._saver.catalogue.database.view() as cursor:
-            for session, iteration, outcome, _ in cursor.execute(_TESTS, self._chosen):
+            for session, iteration, outcome in cursor.execute(_TESTS, self._chosen):
                 found.setdefault(str(session), {})[iteration] = str(outcome)
         return found
 
@@ -158,10 +164,8 @@ class Spending:
 
         A value that cannot be read is None.
         """
-        kept = json.dumps(KEPT)
-        with self._saver.cursor(transaction=False) as cursor:
-            rows = cursor.execute(_VALUES, {**self._chosen, "kept": kept})
-            for session, channel, type_, value in rows:
+        with self._saver.database.view() as cursor:
+            for session, channel, type_, value in cursor.execute(_VALUES, self._chosen):
                 yield str(session), str(channel), self._value(type_, value)
 
     def _value(self, type_: str, value: bytes) -> Any:
@@ -169,11 +173,3 @@ class Spending:
             return self._saver.serde.loads_typed((type_, value))
         except (StorageError, ValueError, TypeError):  # another program has changed the file
             return None
-
-
-def _object(text: object) -> Mapping[str, Any]:
-    try:
-        found = json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
-        found = None
-    return found if isinstance(found, dict) else {}

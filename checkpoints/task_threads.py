@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -55,7 +56,7 @@ class TaskThreads:
     async def keep(self, record: TaskRecord) -> None:
         """Commit the record of a finished task, in one transaction with its row in the catalogue."""
         if self._catalogue:
-            await self._catalogue.database.run(self._put_with_row, self._catalogue, record)
+            await self._catalogue.database.run(self.put, [record])
         else:
             await self._threads.keep(record["task_id"], channel=_RECORD, value=record)
 
@@ -63,7 +64,10 @@ class TaskThreads:
         """Commit the size of the parts of a task's files, before the first one is asked."""
         await self._threads.keep(task, _LIMIT, channel=_LIMIT, value=limit)
 
-    def _put_with_row(self, catalogue: Catalogue, record: TaskRecord) -> None:
-        with catalogue.database.transaction():
-            catalogue.put_tasks(self._session, [record])
-            self._threads.put(record["task_id"], channel=_RECORD, value=record)
+    def put(self, records: Sequence[TaskRecord]) -> None:
+        """`keep` for several tasks, and for synchronous callers; the session is in a catalogue."""
+        assert self._catalogue is not None
+        with self._catalogue.database.transaction():
+            self._catalogue.put_tasks(self._session, records)
+            for record in records:
+                self._threads.put(record["task_id"], channel=_RECORD, value=record)

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from swarm_graph.checkpoints.catalogue import REPLACE_STEP
+from swarm_graph.checkpoints.decisions import DECISION
 from swarm_graph.checkpoints.journal import Journal
+from swarm_graph.checkpoints.portable_sql import replacement, set_aside
 from swarm_graph.checkpoints.records import TOOL_CALL_COLUMNS, tool_call_from_row, tool_call_to_row
+from swarm_graph.checkpoints.signed_decisions import (
+    is_decision,
+    is_signed_decision,
+    json_value,
+    sign_decisions,
+)
 from swarm_graph.checkpoints.steps import ToolRecord, approval_of
+from swarm_graph.checkpoints.storage import Cursor
 from swarm_graph.checkpoints.transcript import NO_TEXTS, Texts
 from swarm_graph.errors import StorageError
 from swarm_graph.events import Event
 from swarm_graph.state import Reply
 
 _PUT_CALL = (
-    f"INSERT OR REPLACE INTO tool_calls ({', '.join(TOOL_CALL_COLUMNS)}) "
-    f"VALUES (:{', :'.join(TOOL_CALL_COLUMNS)})"
+    f"INSERT INTO tool_calls ({', '.join(TOOL_CALL_COLUMNS)}) VALUES (:{', :'.join(TOOL_CALL_COLUMNS)}) "
+    + replacement(TOOL_CALL_COLUMNS, key=("session", "task", "iteration", "key"))
 )
 _SET_ASIDE = (
-    "UPDATE tool_calls SET key = key || '.' || lower(hex(randomblob(8))) WHERE session = :session "
+    "UPDATE tool_calls SET key = key || :aside WHERE session = :session "
     "AND task = :task AND iteration = :iteration AND key = :key AND started_at != :started_at"
 )
 """Gives an earlier call with the same key another one: it was killed, or its node has run twice."""
@@ -67,10 +76,13 @@ class JournalSteps:
     async def find(self, name: str) -> Any:
         if not (self._is_again and self._is_own):
             return None
-        return await self._database.run(self._find, *self._turn, name)
+        kept = await self._database.run(self._find, *self._turn, name)
+        return kept if await self._is_signed(name, kept) else None
 
     async def keep(self, name: str, value: Any) -> None:
         await self._database.run(self._put, *self._turn, name, value)
+        if name.startswith(DECISION):
+            await self._database.run(self._sign, name, value)
 
     async def find_reply(self, key: str) -> Reply | None:
         return None  # the call journal has it
@@ -110,27 +122,38 @@ class JournalSteps:
         if not self._is_own:
             return False
         place = (self._journal.session_id, *_IN_SESSION)
-        return await self._database.run(self._find, *place, approval_of(tool)) is True
+        name = approval_of(tool)
+        is_kept = await self._database.run(self._find, *place, name) is True
+        return is_kept and await self._is_signed(name, True)
 
     async def approve_for_session(self, tool: str) -> None:
         place = (self._journal.session_id, *_IN_SESSION)
         await self._database.run(self._put, *place, approval_of(tool), True)
+        await self._database.run(self._sign, approval_of(tool), True)
         self._journal.approved_tools.add(tool)
+
+    async def _is_signed(self, name: str, value: Any) -> bool:
+        """Whether something that was kept counts: a decision only if the user has signed it."""
+        if value is None or not is_decision(name):
+            return True
+        session = self._journal.session_id
+        return await self._database.run(is_signed_decision, self._journal.catalogue, session, name, value)
+
+    def _sign(self, name: str, value: Any) -> None:
+        sign_decisions(self._journal.catalogue, self._journal.session_id, {name: value})
 
     def _find(self, session: str, task: str, iteration: int, name: str) -> Any:
         with self._database.view() as cursor:
             row = cursor.execute(
                 f"SELECT value FROM steps WHERE {_IN_TURN} AND name = ?", (session, task, iteration, name)
             ).fetchone()
-        try:
-            return json.loads(row[0]) if row else None
-        except (TypeError, ValueError, RecursionError):  # another program has changed it
-            return None
+        return json_value(row[0]) if row else None
 
     def _put(self, session: str, task: str, iteration: int, name: str, value: Any) -> None:
         with self._database.transaction() as cursor:
             row = (session, task, iteration, name, json.dumps(value))
-            cursor.execute("INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?, ?)", row)
+            insert = "INSERT INTO steps (session, task, iteration, name, value) VALUES (?, ?, ?, ?, ?)"
+            cursor.execute(f"{insert} {REPLACE_STEP}", row)
 
     def _find_call(self, key: str) -> ToolRecord | None:
         with self._database.view() as cursor:
@@ -154,8 +177,8 @@ class JournalSteps:
             _put(cursor, row)
 
 
-def _put(cursor: sqlite3.Cursor, row: dict[str, Any]) -> None:
-    cursor.execute(_SET_ASIDE, row)
+def _put(cursor: Cursor, row: dict[str, Any]) -> None:
+    cursor.execute(_SET_ASIDE, {**row, "aside": set_aside()})
     cursor.execute(_PUT_CALL, row)
 
 

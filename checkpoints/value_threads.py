@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 
-from swarm_graph.checkpoints.saver import TASK_SEPARATOR, SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import TASK_SEPARATOR, SwarmSaver
 
 
 class ValueThreads:

@@ -1,19 +1,18 @@
-"""The transcript in SQLite: a table of events, and a table with each text of a prompt once a session."""
+"""The transcript in a database: a table of events, and one with each text of a prompt once a session."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from math import isfinite
 from typing import Any
 
-from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.records import CALL_COLUMNS, checked
+from swarm_graph.checkpoints.storage import Cursor, Storage, dicts, session_lock
 from swarm_graph.checkpoints.transcript import (
     ALL_PLACES,
     MAX_CHARACTERS,
@@ -62,16 +61,20 @@ _decode = json.JSONDecoder().raw_decode
 _encoded = json.JSONEncoder(ensure_ascii=False).encode
 _PLAIN = b"{"
 """How data begins that is not compressed; zlib's never does."""
+MAX_ID = 2**63 - 1
+_PIECE = 100
+"""Events, or texts of a prompt, that are read at once."""
 _EVENT_COLUMNS = ("session", "time", "kind", "node", "role", "task", "iteration", "call", "data")
 _INSERT_EVENT = (
-    f"INSERT INTO events ({', '.join(_EVENT_COLUMNS)}) VALUES (?{', ?' * (len(_EVENT_COLUMNS) - 1)})"
+    f"INSERT INTO events ({', '.join(_EVENT_COLUMNS)}) "
+    f"VALUES (?{', ?' * (len(_EVENT_COLUMNS) - 1)}) RETURNING id"
 )
 
 
-class SqliteTranscript:
+class DatabaseTranscript:
     """The transcript of the sessions of a database; see `transcript.Transcript`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Storage) -> None:
         self._database = database
         self._bytes: dict[str, int] = {}
         """What the texts of a session take, for each session that was written to."""
@@ -82,6 +85,7 @@ class SqliteTranscript:
     def append(self, event: Event, call: int | None = None, texts: Texts = NO_TEXTS) -> int:
         with self._database.transaction() as cursor:
             session, full = event.session, {"full": True}
+            self._database.check_lock(session_lock(session))
             said: dict[str, Any] = {}
             if event.kind == "tokens" and not self._has_room(cursor, session):
                 return 0
@@ -90,39 +94,51 @@ class SqliteTranscript:
             data = _packed({"data": event.data, **said})
             self._count(session, len(data))
             place = (event.node, event.role, event.task, event.iteration)
-            cursor.execute(_INSERT_EVENT, (session, event.time, event.kind, *place, call, data))
-            return int(cursor.lastrowid or 0)
+            row = (session, event.time, event.kind, *place, call, data)
+            return int(cursor.execute(_INSERT_EVENT, row).fetchone()[0])
 
-    def _kept(self, cursor: sqlite3.Cursor, session: str, texts: Texts) -> dict[str, Any]:
+    def _kept(self, cursor: Cursor, session: str, texts: Texts) -> dict[str, Any]:
         """The texts as an event keeps them: those of the prompt by their ids."""
-        prompt = [[message.role, self._text_id(cursor, session, message.text)] for message in texts.prompt]
-        parameters = texts.parameters and self._text_id(cursor, session, texts.parameters)
+        parts = [bounded(message.text) for message in texts.prompt]
+        parameters = bounded(texts.parameters)
+        ids = self._text_ids(cursor, session, {*parts, parameters} if parameters else {*parts})
         own = {name: getattr(texts, name) for name in Texts._fields if name not in ("prompt", "parameters")}
         kept = {
-            "prompt": prompt,
-            "parameters": parameters,
+            "prompt": [[said.role, ids[part]] for said, part in zip(texts.prompt, parts, strict=True)],
+            "parameters": ids.get(parameters),
             **{name: bounded(text) for name, text in own.items()},
         }
         return {name: value for name, value in kept.items() if value}
 
-    def _text_id(self, cursor: sqlite3.Cursor, session: str, text: str) -> int:
-        text = bounded(text)
-        digest = sha256(text.encode(errors="replace")).digest()[:16]
-        query = "SELECT id FROM texts WHERE session = ? AND digest = ?"
-        if row := cursor.execute(query, (session, digest)).fetchone():
-            return int(row[0])
-        data = _packed(text)
-        self._count(session, len(data))
-        cursor.execute("INSERT INTO texts (session, digest, data) VALUES (?, ?, ?)", (session, digest, data))
-        return int(cursor.lastrowid or 0)
+    def _text_ids(self, cursor: Cursor, session: str, texts: Collection[str]) -> dict[str, int]:
+        """The ids of texts, by the texts; those that the session does not have yet are added."""
+        digests = {sha256(text.encode(errors="replace")).digest()[:16]: text for text in texts}
+        ids: dict[str, int] = {}
+        for piece in _sliced(sorted(digests)):
+            query = f"SELECT digest, id FROM texts WHERE session = ? AND digest IN ({_places(piece)})"
+            known = dict(cursor.execute(query, (session, *piece)).fetchall())
+            if missing := [digest for digest in piece if digest not in known]:
+                known |= self._add_texts(cursor, session, {digest: digests[digest] for digest in missing})
+            ids |= {digests[digest]: number for digest, number in known.items()}
+        return ids
 
-    def _has_room(self, cursor: sqlite3.Cursor, session: str) -> bool:
+    def _add_texts(self, cursor: Cursor, session: str, texts: Mapping[bytes, str]) -> dict[bytes, int]:
+        """Add texts by their digests; returns their ids. Another process may have added one meanwhile."""
+        rows = [(session, digest, _packed(text)) for digest, text in texts.items()]
+        self._count(session, sum(len(data) for _, _, data in rows))
+        insert = (
+            f"INSERT INTO texts (session, digest, data) VALUES {', '.join(['(?, ?, ?)'] * len(rows))} "
+            "ON CONFLICT (session, digest) DO UPDATE SET digest = excluded.digest RETURNING digest, id"
+        )
+        return dict(cursor.execute(insert, [value for row in rows for value in row]).fetchall())
+
+    def _has_room(self, cursor: Cursor, session: str) -> bool:
         if self._rollbacks != self._database.rollbacks:  # what they undid was counted
             self._bytes.clear()
             self._rollbacks = self._database.rollbacks
         if session not in self._bytes:
             sums = " + ".join(
-                f"(SELECT total(length(data)) FROM {table} WHERE session = :session)"
+                f"(SELECT coalesce(sum(length(data)), 0) FROM {table} WHERE session = :session)"
                 for table in TRANSCRIPT_TABLES
             )
             (size,) = cursor.execute(f"SELECT {sums}", {"session": session}).fetchone()
@@ -164,8 +180,8 @@ class SqliteTranscript:
         columns = ", ".join(_EVENT_COLUMNS[:-1])
         of_calls = f"SELECT id, {columns} FROM events WHERE {where} AND {_OF_CALLS} ORDER BY id"
         with self._database.view() as cursor:
-            ended = _dicts(cursor.execute(calls, values))
-            events = _dicts(cursor.execute(of_calls, values))
+            ended = dicts(cursor.execute(calls, values))
+            events = dicts(cursor.execute(of_calls, values))
         by_call: dict[Any, list[int]] = {}
         for event in events:
             by_call.setdefault(event["call"] or event["id"], []).append(event["id"])
@@ -196,6 +212,7 @@ class SqliteTranscript:
         kinds: Sequence[str] = (),
         limit: int = 1000,
     ) -> list[StoredEvent]:
+        """See `transcript.Transcript`. It ends where an event with a smaller id may still be committed."""
         where, values = ["id > ?"], list[Any]([after])
         if session_id is not None:
             where.append("session = ?")
@@ -203,12 +220,14 @@ class SqliteTranscript:
         if kinds:
             where.append(f"kind IN ({', '.join('?' * len(kinds))})")
             values += kinds
-        columns = "id, call, data, kind, time, session, node, role, task, iteration"
-        query = f"SELECT {columns} FROM events WHERE {' AND '.join(where)} ORDER BY id"
         stored: list[StoredEvent] = []
         characters = 0
+        settled = self._database.last_settled_event()
+        if settled is not None:
+            where.append("id <= ?")
+            values.append(settled)
         with self._database.view() as cursor:
-            for number, call, packed, kind, *place in cursor.execute(query, values):
+            for number, call, packed, kind, *place in _in_pieces(cursor, " AND ".join(where), values):
                 with suppress(_Damaged):
                     said, length = _data(packed)
                     if kind in ("tool_started", "tool_ended"):
@@ -222,12 +241,14 @@ class SqliteTranscript:
         return stored
 
     def latest(self, session_id: str | None = None) -> int:
-        query = "SELECT max(id) FROM events WHERE session = ?"
-        if session_id is None:
-            query = "SELECT max(seq) FROM sqlite_sequence WHERE name = ?"
+        settled = self._database.last_settled_event()
         with self._database.view() as cursor:
-            (number,) = cursor.execute(query, (session_id or "events",)).fetchone()
-        return number if isinstance(number, int) else 0
+            if session_id is None:
+                return self._database.last_event(cursor) if settled is None else settled
+            query = "SELECT max(id) FROM events WHERE session = ? AND id <= ?"
+            limit = MAX_ID if settled is None else settled
+            (number,) = cursor.execute(query, (session_id, limit)).fetchone()
+        return number or 0
 
     def tool_texts(self, session_id: str) -> dict[ToolKey, ToolTexts]:
         """See `transcript.Transcript`. Reading stops where a changed file holds more than a prompt may."""
@@ -258,7 +279,7 @@ class SqliteTranscript:
             said = {"missing": UNREADABLE}
         return checked(Call, {**said, **figures} if figures.get("outcome") else {**figures, **said})
 
-    def _said(self, cursor: sqlite3.Cursor, events: list[int], text_of: _TextOf) -> dict[str, Any]:
+    def _said(self, cursor: Cursor, events: list[int], text_of: _TextOf) -> dict[str, Any]:
         said: dict[str, Any] = {}
         pieces = _Pieces()
         for number in events:
@@ -286,6 +307,34 @@ class SqliteTranscript:
         if not isinstance(text, str):
             raise _Damaged
         return text
+
+
+def _sliced(digests: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Digests, so many at a time as one statement takes."""
+    for at in range(0, len(digests), _PIECE):
+        yield digests[at : at + _PIECE]
+
+
+def _places(values: Sequence[Any]) -> str:
+    """Placeholders for values."""
+    return ", ".join("?" * len(values))
+
+
+def _in_pieces(cursor: Cursor, where: str, values: list[Any]) -> Iterator[Any]:
+    """The events that match, a few at a time: a server sends all that it is asked for.
+
+    Args:
+        cursor: Inside a view.
+        where: The condition; its first value is the id of the last event that is known.
+        values: Of the condition.
+    """
+    columns = "id, call, data, kind, time, session, node, role, task, iteration"
+    query = f"SELECT {columns} FROM events WHERE {where} ORDER BY id LIMIT {_PIECE}"
+    rows = cursor.execute(query, values).fetchall()
+    yield from rows
+    while len(rows) == _PIECE:
+        rows = cursor.execute(query, [rows[-1][0], *values[1:]]).fetchall()
+        yield from rows
 
 
 _TextOf = Callable[[int], str]
@@ -389,8 +438,8 @@ def _messages(pairs: list[Any], text_of: _TextOf) -> Iterator[Message]:
 
 
 def _id(value: Any) -> int:
-    """The id of a row; SQLite has no larger ones."""
-    if not isinstance(value, int) or not 0 < value < 2**63:
+    """The id of a row; a database has no larger ones."""
+    if not isinstance(value, int) or not 0 < value <= MAX_ID:
         raise _Damaged
     return value
 
@@ -417,6 +466,23 @@ def _packed(value: Any) -> bytes:
     bits = min(max(len(data).bit_length(), _MIN_WINDOW_BITS), _MAX_WINDOW_BITS)
     packing = zlib.compressobj(wbits=bits, memLevel=bits - 7)  # zlib's own level for 15 bits is 8
     return packing.compress(data) + packing.flush()
+
+
+def with_other_texts(data: bytes, ids: Mapping[int, int]) -> bytes:
+    """The data of an event whose texts have other ids now; what is damaged stays as it is.
+
+    Args:
+        data: The data.
+        ids: The new ids by the old ones.
+    """
+    with suppress(_Damaged, TypeError, ValueError):
+        found = _object(_unpacked(data))
+        if "parameters" in found:
+            found["parameters"] = ids.get(found["parameters"], 0)
+        if "prompt" in found:
+            found["prompt"] = [[role, ids.get(number, 0)] for role, number in found["prompt"]]
+        return _packed(found)
+    return data
 
 
 def _unpacked(data: Any) -> Any:
@@ -452,11 +518,6 @@ def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise _Damaged
     return value
-
-
-def _dicts(cursor: sqlite3.Cursor) -> list[dict[str, Any]]:
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 def _number(value: Any) -> float:

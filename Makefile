@@ -1,5 +1,5 @@
 # The two that everybody needs are `make demo` and `make test`: Python 3.11 or newer, git and make suffice.
-.PHONY: help demo demo-real check test test-vector-stores docs docs-build picture screenshots wheelhouse soak bench lock
+.PHONY: help demo demo-real check test test-debian-postgres test-vector-stores docs docs-build picture screenshots wheelhouse soak bench lock
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -21,12 +21,13 @@ help:
 	@echo "make demo-real   let a real model of 135 million parameters review a file (no model server needed)"
 	@echo "make check  check format, style and types, and run the quick tests of what changed since BASE=HEAD (a minute)"
 	@echo "make test   check format, style and types, and run all tests (some minutes)"
+	@echo "make test-debian-postgres   run the tests of PostgreSQL with the server of Debian's package postgresql"
 	@echo "make test-vector-stores   run the tests of Chroma, FAISS and pgvector (800 MB in .venv; some minutes)"
 	@echo "make docs   build the documentation and serve it on this machine (docs-build: only build it)"
 	@echo "make picture   record the terminal of the README and the pictures of the page again (needs Chromium)"
 	@echo "make screenshots   take pictures of every page of the browser into build/screenshots (needs chromium)"
 	@echo "make wheelhouse EXTRAS=sandbox   collect all wheels for a machine without a network"
-	@echo "make soak   kill sessions 500 times and compare what comes out (some minutes)"
+	@echo "make soak   kill sessions 500 times, and workers, and compare what comes out (20 minutes)"
 	@echo "make bench  measure start-up, fan-out, prompt sizes, sandboxes, task graphs and overhead (20 minutes)"
 	@echo "            BEFORE=DIR: beside another checkout with its own .venv"
 	@echo "make lock   pin the newest versions of all dependencies again (needs uv)"
@@ -57,6 +58,11 @@ check: .venv/dev
 test: .venv/dev
 	$(checks)
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+
+# The tests of both storages again, with Debian's server in place of the wheel's.
+test-debian-postgres: .venv/dev
+	SWARM_TEST_POSTGRES=debian $(BIN)/pytest -n logical --maxprocesses 4 -k postgres \
+		$$(grep -lE '\b(place: str \| Path|postgres_url|postgres_server|running_server)\b' tests/test_*.py)
 
 test-vector-stores: .venv/vector-stores/ready
 	.venv/vector-stores/bin/pytest -m vector_stores $$(grep -l mark.vector_stores tests/test_*.py)
@@ -99,6 +105,7 @@ SEED ?= 1
 soak: .venv/dev
 	$(BIN)/python tests/soak.py --kills $(KILLS) --seed $(SEED)
 	EVERY_POINT=1 $(BIN)/pytest tests/test_chaos.py -k around_any_commit
+	$(BIN)/python tests/soak_workers.py --seed $(SEED)
 
 BEFORE ?=
 before = $(if $(BEFORE),--before $(BEFORE))
@@ -115,6 +122,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/task_scale.py
 	$(BIN)/python benchmarks/lao_documents.py
 	$(BIN)/python benchmarks/many_sessions.py
+	$(BIN)/python benchmarks/distributed.py
 	$(BIN)/python benchmarks/watching.py
 	$(BIN)/python benchmarks/overhead.py $(before)
 	$(BIN)/python benchmarks/at_once.py $(before)
@@ -179,7 +187,7 @@ endef
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-config \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" pyproject.toml
 
-TESTED_EXTRAS = documents draw embedded eval mcp memory otel parquet sandbox ui
+TESTED_EXTRAS = distributed documents draw embedded eval mcp memory otel parquet sandbox ui
 VECTOR_STORES = chroma faiss pgvector
 
 lock:

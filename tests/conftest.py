@@ -15,7 +15,7 @@ _OWN_DATA = tempfile.mkdtemp(prefix="swarm-graph-tests-")
 _CACHES = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
 os.environ.setdefault("PIP_CACHE_DIR", str(_CACHES / "pip"))
 os.environ.update(XDG_DATA_HOME=_OWN_DATA, XDG_CACHE_HOME=f"{_OWN_DATA}/cache")
-pytest_plugins = ["servers.fixtures", "chaos.fixtures"]
+pytest_plugins = ["servers.fixtures", "chaos.fixtures", "storages"]
 if find_spec("playwright"):  # the environment of the vector stores is without it, and has no test of the page
     pytest_plugins.append("servers.browser")
 

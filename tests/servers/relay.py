@@ -15,8 +15,8 @@ class Relay:
         self.port: int = self._listener.getsockname()[1]
         self._server: tuple[str, int] | None = None
         self._lock = threading.Lock()
-        self._ends: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
+        self._ends: set[socket.socket] = set()
+        self._threads: set[threading.Thread] = set()
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -25,10 +25,9 @@ class Relay:
     def __exit__(self, *_: object) -> None:
         self.cut()
         self._listener.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
+        for thread in [*self._threads]:
             thread.join()
-        for end in (self._listener, *self._ends):
-            end.close()
+        self._listener.close()
 
     @property
     def root(self) -> str:
@@ -60,9 +59,20 @@ class Relay:
                 except OSError:  # it is cut, or the server has ended
                     client.close()
                     continue
-                self._ends += [client, server]
-            self._start(self._pass_on, client, server)
-            self._start(self._pass_on, server, client)
+                self._ends |= {client, server}
+            self._start(self._serve, client, server)
+
+    def _serve(self, client: socket.socket, server: socket.socket) -> None:
+        """Pass a connection on, both ways, until it ends."""
+        answers = threading.Thread(target=self._pass_on, args=(server, client), daemon=True)
+        answers.start()
+        self._pass_on(client, server)
+        answers.join()
+        with self._lock:
+            self._ends -= {client, server}
+            for end in (client, server):
+                end.close()
+            self._threads.discard(threading.current_thread())
 
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
@@ -73,5 +83,5 @@ class Relay:
 
     def _start(self, work: Callable[..., None], *arguments: socket.socket) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
-        self._threads.append(thread)
+        self._threads.add(thread)
         thread.start()

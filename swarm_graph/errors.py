@@ -13,6 +13,7 @@
     ├── SandboxError           1   there is no sandbox for the generated tests
     ├── RepositoryError        1   git failed, or a change does not fit the repository
     └── ModelError             1   a call to a model server failed for good
+        ├── SlotLost           1   another machine may have the slot of the call; it is asked again
         ├── AnswerError        1   the server answered, but the answer cannot be used
         ├── EmbeddingError     1   the embedding model cannot be asked, or has no vector for a text
         │   └── VectorStoreError 1 the vector store cannot be used
@@ -189,6 +190,10 @@ class ModelError(SwarmError):
         super().__init__(message)
         self.node, self.retryable, self.status, self.detail = node, retryable, status, detail
         self.retry_after, self.loading, self.outage = retry_after, loading, outage
+
+
+class SlotLost(ModelError):
+    """The call was cancelled, because another machine may have its slot by now; it is asked again."""
 
 
 class AnswerError(ModelError):

@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage
 
 from swarm_graph.models.context_window import Tools
 from swarm_graph.models.pool import ModelPool, PromptSize, ToolMode
-from swarm_graph.models.slots import Slots, named_slots
+from swarm_graph.models.slots import Limiter, SessionSlots
 from swarm_graph.prompts.chat_template import KNOWN, ChatTemplate
 from swarm_graph.settings import AgentParameters, ModelEntry
 
@@ -33,8 +33,12 @@ class Endpoint(Protocol):
     async def chat(self, parameters: AgentParameters, left_out: AbstractSet[str]) -> BaseChatModel:
         """The LangChain chat model, without the fields that are left out."""
 
-    async def slots(self) -> list[Slots]:
-        """The limits on calls in flight to its server, and to all servers."""
+    async def slots(self, shared: SessionSlots | None) -> list[Limiter]:
+        """The limits on calls in flight to its server, and to all servers.
+
+        Args:
+            shared: The limits that hold across machines, if there are several.
+        """
 
     async def prompt_size(
         self, messages: list[BaseMessage], parameters: AgentParameters, tools: Tools = ()
@@ -75,11 +79,9 @@ class ConfiguredEndpoint:
             parameters = parameters.model_copy(update={"extra_body": body})
         return await self._pool.chat(self.entry, parameters, left_out)
 
-    async def slots(self) -> list[Slots]:
-        slots = await self._pool.slots(self.entry)
+    async def slots(self, shared: SessionSlots | None) -> list[Limiter]:
         number = await self._pool.slot_number(self.entry, self._session)
-        # A call that waits for its slot must not occupy another one.
-        return slots if number is None else [named_slots(f"{self.entry.server} slot {number}", 1), *slots]
+        return await self._pool.slots(self.entry, number, shared)
 
     async def prompt_size(
         self, messages: list[BaseMessage], parameters: AgentParameters, tools: Tools = ()
@@ -121,7 +123,7 @@ class SuppliedEndpoint:
     async def chat(self, parameters: AgentParameters, left_out: AbstractSet[str]) -> BaseChatModel:
         return self._model
 
-    async def slots(self) -> list[Slots]:
+    async def slots(self, shared: SessionSlots | None) -> list[Limiter]:
         return []
 
     async def prompt_size(

@@ -27,7 +27,7 @@ from swarm_graph.models.context_window import (
 )
 from swarm_graph.models.keys import api_key, check_chats
 from swarm_graph.models.request import without_refused
-from swarm_graph.models.slots import Slots, connection_slots, named_slots
+from swarm_graph.models.slots import Limiter, SessionSlots, connection_slots, named_slots
 from swarm_graph.settings import AUTO, OF_EMBEDDED, SERVER_TYPES, AgentParameters, ModelEntry
 
 if TYPE_CHECKING:
@@ -110,11 +110,24 @@ class ModelPool:
             self._chat_models[key] = chat_model(complete, allowed, self.config.proxy, refused)
         return self._chat_models[key]
 
-    async def slots(self, entry: ModelEntry) -> list[Slots]:
-        """The limiters of concurrent calls to a model's server, and of the process's connections."""
-        capacity = await self.capacity(entry)
-        server = named_slots((await self._served(entry)).server, capacity.slots)
-        return [server] if entry.api_type == "simulated" else [server, connection_slots()]
+    async def slots(
+        self, entry: ModelEntry, number: int | None = None, shared: SessionSlots | None = None
+    ) -> list[Limiter]:
+        """The limiters of concurrent calls to a model's server, and of the process's connections.
+
+        Args:
+            entry: The model.
+            number: The slot of the server that the calls go to; None for any.
+            shared: The limits that hold across machines, if there are several.
+        """
+        limit, server = (await self.capacity(entry)).slots, (await self._served(entry)).server
+        if entry.api_type == "simulated":
+            return [named_slots(server, limit)]
+        if shared:
+            return [shared.slots(server, limit, entry.model, number), connection_slots()]
+        slots = [named_slots(server, limit), connection_slots()]
+        # A call that waits for its slot must not occupy another one.
+        return [*slots] if number is None else [named_slots(f"{entry.server} slot {number}", 1), *slots]
 
     async def slot_number(self, entry: ModelEntry, session: str) -> int | None:
         """The slot of a llama.cpp server that all calls of a session go to; None if the server chooses it."""

@@ -1,13 +1,39 @@
-"""Limiters for concurrent calls and sessions, across threads and event loops."""
+"""Limiters for concurrent calls and sessions, across threads, event loops and, by the database, machines."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 import threading
 from collections import deque
+from contextlib import AbstractAsyncContextManager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from swarm_graph.checkpoints.storage import Grant, SharedLimits, Wanted
+from swarm_graph.serving.listen import is_loopback
+
+CALL_PRIORITY: ContextVar[int] = ContextVar("CALL_PRIORITY", default=0)
+"""The priority of the calls that a job makes, among those of all machines; higher goes first."""
+
+
+class Limiter(Protocol):
+    """`async with limiter:` waits for a slot, and holds it."""
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    def kept(self) -> AbstractAsyncContextManager[None]:
+        """Do something while the slot is held.
+
+        Raises:
+            SlotLost: Another machine may have the slot by now; what was done was cancelled.
+        """
 
 
 @dataclass(eq=False)
@@ -49,6 +75,10 @@ class Slots:
     async def __aexit__(self, *_: object) -> None:
         self._release()
 
+    def kept(self) -> AbstractAsyncContextManager[None]:
+        """Nothing but the holder ends a slot of this process."""
+        return nullcontext()
+
     def resize(self, limit: int) -> None:
         """Set a new limit. Holders above a lower limit keep their slots until they finish."""
         with self._lock:
@@ -81,6 +111,67 @@ class Slots:
 def _wake(turn: asyncio.Future[None]) -> None:
     if not turn.done():
         turn.set_result(None)
+
+
+class SharedSlots:
+    """A slot of a model server that all machines share, for one call at a time."""
+
+    def __init__(self, limits: SharedLimits, wanted: Wanted) -> None:
+        self._limits, self._wanted = limits, wanted
+        self._grant: Grant | None = None
+
+    async def __aenter__(self) -> None:
+        self._grant = await self._limits.take(self._wanted)
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._grant:
+            self._grant.release()
+            self._grant = None
+
+    def kept(self) -> AbstractAsyncContextManager[None]:
+        """Do something while the slot is held; see `Limiter`."""
+        return self._grant.kept() if self._grant else nullcontext()
+
+
+@dataclass(frozen=True)
+class SessionSlots:
+    """The slots that the calls of one session share with other machines.
+
+    Attributes:
+        limits: The limits of all sessions.
+        session: Its id.
+        parallel: How many of its calls may be in flight at once, on all machines together.
+    """
+
+    limits: SharedLimits
+    session: str
+    parallel: int
+
+    def slots(self, server: str, limit: int, model: str, number: int | None = None) -> SharedSlots:
+        """A slot of a server for one call.
+
+        Args:
+            server: Its `scheme://host:port`.
+            limit: How many calls it takes at once.
+            model: The model that is asked.
+            number: The number of the slot that the call must have.
+        """
+        wanted = Wanted(
+            server=_seen_from_all(server),
+            server_slots=limit,
+            session=self.session,
+            session_slots=self.parallel,
+            slot="" if number is None else str(number),
+            model=model,
+            priority=CALL_PRIORITY.get(),
+        )
+        return SharedSlots(self.limits, wanted)
+
+
+def _seen_from_all(server: str) -> str:
+    """The address of a server that no other machine's server has."""
+    is_here = is_loopback(urlsplit(server).hostname or "")
+    return f"{server} on {socket.gethostname()}" if is_here else server
 
 
 CONNECTIONS, SESSIONS = "connections", "sessions"

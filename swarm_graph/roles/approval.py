@@ -15,6 +15,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.types import interrupt
 
 from swarm_graph.checkpoints.decisions import DECISION, call_name, names_calls, tool_name
+from swarm_graph.checkpoints.signed_decisions import is_signed_decision
 from swarm_graph.checkpoints.steps import Steps
 from swarm_graph.errors import InputError
 from swarm_graph.roles.emitter import Origin
@@ -22,6 +23,7 @@ from swarm_graph.state import ToolDecision
 from swarm_graph.text import check_json_like, shortened
 
 if TYPE_CHECKING:
+    from swarm_graph.checkpoints.journal import Journal
     from swarm_graph.tools.tool import Tool
 
 TOOL = "tool"
@@ -120,9 +122,13 @@ class Person:
     LangGraph hands out answers in the order of the questions, and an execution that follows a kill or another
     answer asks fewer questions than the one before. So each answer is keyed by calls, and answers about other
     calls are skipped.
+
+    Args:
+        journal: The journal of the run; None if the checkpointer is not ours.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal | None) -> None:
+        self._journal = journal
         self._answers = 0
         self._problems: dict[str, str] = {}
 
@@ -164,12 +170,21 @@ class Person:
             self._problems.pop(call, None)
             if not is_keyed:
                 self._problems[call] = f'the decision names no call; expected {{"{call}": decision}}'
+            elif call in answer and not self._is_given(call, answer[call]):
+                self._problems[call] = (
+                    "the decision in the database is not signed with your key; decide again"
+                )
             elif call in answer:
                 try:
                     decisions[call] = read_decision(answer[call], pause)
                 except InputError as error:
                     self._problems[call] = str(error)
         return decisions
+
+    def _is_given(self, call: str, decision: Any) -> bool:
+        """Whether the user has decided so, and nobody else has written it into the database."""
+        journal = self._journal
+        return journal is None or is_signed_decision(journal.catalogue, journal.session_id, call, decision)
 
 
 def read_decision(decision: Any, pause: Mapping[str, Any]) -> ToolDecision:

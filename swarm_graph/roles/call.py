@@ -24,7 +24,7 @@ from swarm_graph.checkpoints.journal import BegunCall, question_key
 from swarm_graph.checkpoints.steps import NoSteps, Steps
 from swarm_graph.checkpoints.transcript import NO_TEXTS, Message, Texts
 from swarm_graph.config import without_secrets
-from swarm_graph.errors import ModelError
+from swarm_graph.errors import ModelError, SlotLost
 from swarm_graph.events import Event, Kind
 from swarm_graph.models.answer import deltas_of
 from swarm_graph.models.context_window import text_of
@@ -32,7 +32,7 @@ from swarm_graph.models.failures import explain
 from swarm_graph.models.keys import secrets_of
 from swarm_graph.models.masking import MaskedStream, masked
 from swarm_graph.models.request import token_limit
-from swarm_graph.models.slots import Slots
+from swarm_graph.models.slots import Limiter
 from swarm_graph.models.stream import (
     COMPLETE_REASONS,
     SIGN_OF_LIFE,
@@ -88,7 +88,7 @@ class ModelCall:
 
     entry: ModelEntry
     model: BaseChatModel
-    slots: Sequence[Slots]
+    slots: Sequence[Limiter]
     config: RunnableConfig
     emit: Emitter
     run: RunContext
@@ -111,6 +111,7 @@ class ModelCall:
             ModelError: The call failed and retries are spent or cannot help.
             OverBudget: The session has used what `limits` allow.
             Stopped: The run is to stop.
+            SessionInUse: Another process works on the session by now.
         """
         origin, journal = self.emit.origin, self.run.journal
         key = question_key(
@@ -130,6 +131,8 @@ class ModelCall:
         while True:
             try:
                 return await self._attempt(messages, key, number, arguments)
+            except SlotLost:
+                pause_s = 0.0  # the next attempt waits for a slot
             except ModelError as error:
                 if not self._is_retried(error) or patience.is_spent(error):
                     raise
@@ -148,11 +151,16 @@ class ModelCall:
             for slots in self.slots:  # the run's first: a call that waits for it must not occupy a server
                 await held.enter_async_context(slots)
             self.run.stop.check()
-            self.run.budget.begin_call()
+            if self.run.journal:
+                await self.run.journal.check_lock()
+            await self.run.budget.begin_call()
             attempt = _Attempt(self, key, number, time.monotonic() - queued_at, messages)
             self._debug("asks", *map(text_of, messages))
             try:
-                reply = await self._stream(messages, arguments, attempt)
+                async with AsyncExitStack() as kept:
+                    for slots in self.slots:
+                        await kept.enter_async_context(slots.kept())
+                    reply = await self._stream(messages, arguments, attempt)
             except asyncio.CancelledError:
                 await attempt.end("cancelled")
                 raise

@@ -188,7 +188,7 @@ class RoleNode(Runnable[SwarmState, dict[str, Any]], Generic[A]):
         return Workplace(
             project=lambda: project_of_state(state),
             steps=steps_of(run, origin, config, in_own_loop=in_own_loop),
-            ask_person=Person().ask,
+            ask_person=Person(run.journal).ask,
             prompts=self.tool_prompts,
             memory=recaller.search if recaller else None,
         )

@@ -22,7 +22,7 @@ from swarm_graph.errors import ModelError, Stopped, SwarmError
 from swarm_graph.events import Event
 from swarm_graph.models.budget import Budget
 from swarm_graph.models.keys import keys_of
-from swarm_graph.models.slots import Slots
+from swarm_graph.models.slots import SessionSlots, Slots
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.state import SwarmContext, ToolDecision
 
@@ -35,6 +35,7 @@ SIBLING_GRACE_S = 0.02
 """How long a failed branch waits for LangGraph to save what its last sibling returned."""
 STOP_POLL_S = 0.1
 """How often work that may be given up looks whether the run is to stop."""
+STOPPED = "stopped; what had been finished is kept"
 NO_DECISIONS: Mapping[str, ToolDecision] = {}
 A_PROGRAM = "a program"
 """Who decides at a pause, unless the caller names somebody."""
@@ -50,10 +51,15 @@ class StopFlag:
         """Request the stop."""
         self._is_set = True
 
+    @property
+    def is_set(self) -> bool:
+        """Whether the stop was requested."""
+        return self._is_set
+
     def check(self) -> None:
         """Raises Stopped once the stop was requested."""
         if self._is_set:
-            raise Stopped("stopped; what had been finished is kept")
+            raise Stopped(STOPPED)
 
     async def unless_set(self, work: Awaitable[T]) -> T:
         """The result of work, which is cancelled when the stop is requested. Raises Stopped then."""
@@ -162,6 +168,13 @@ class RunContext:
         return self._tool_servers
 
     @property
+    def shared_limits(self) -> SessionSlots | None:
+        """The limits that the calls share with other machines; None if this machine is the only one."""
+        if self.journal is None or (limits := self.journal.catalogue.database.limits) is None:
+            return None
+        return SessionSlots(limits, self.journal.session_id, self.config.workflow.parallel)
+
+    @property
     def record(self) -> Callable[[Event], None] | None:
         """Records an event of a node in the database; None if it keeps none."""
         return self.journal.record_event if self.journal and self.journal.keeps_events else None
@@ -173,7 +186,7 @@ class RunContext:
             return None
         from swarm_graph.tools.mcp_log import log_folder
 
-        return log_folder(self.journal.catalogue.database.file.parent, self.journal.session_id)
+        return log_folder(self.journal.catalogue.database.folder, self.journal.session_id)
 
     @property
     def has_servers(self) -> bool:

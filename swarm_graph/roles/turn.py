@@ -407,7 +407,7 @@ class Turn:
         return ModelCall(
             entry=endpoint.entry,
             model=model,
-            slots=[self.run.slots, *await endpoint.slots()],
+            slots=[self.run.slots, *await endpoint.slots(self.run.shared_limits)],
             config={**self.config, "metadata": metadata},
             emit=self.emit,
             run=self.run,

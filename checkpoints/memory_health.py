@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.memory_tables import (
+    every_row,
     index_problems,
     rebuild_index,
     rows_of_item,
@@ -17,6 +16,7 @@ from swarm_graph.checkpoints.memory_tables import (
     time_of,
     value_of,
 )
+from swarm_graph.checkpoints.storage import Cursor, Storage
 from swarm_graph.errors import StorageError
 from swarm_graph.text import format_count
 
@@ -34,7 +34,7 @@ class _Item(NamedTuple):
     fields: list[str]
 
 
-def memory_problems(database: Database) -> list[str]:
+def memory_problems(database: Storage) -> list[str]:
     """What is wrong with the tables of memory, a line each; nothing for a file without memory.
 
     Raises:
@@ -60,7 +60,7 @@ def memory_problems(database: Database) -> list[str]:
     return [*problems, *(f"memory holds {what}" for what, count in counted.items() if count)]
 
 
-def mend_memory(database: Database) -> dict[str, int] | None:
+def mend_memory(database: Storage) -> dict[str, int] | None:
     """Delete the items and vectors that cannot be read; make the texts and the index anew from the others.
 
     Returns:
@@ -80,10 +80,9 @@ def mend_memory(database: Database) -> dict[str, int] | None:
     return {ITEMS: len(items), VECTORS: len(vectors)}
 
 
-def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[int, _Item | None]]:
+def _rows(cursor: Cursor) -> Iterator[tuple[int, _Item | None]]:
     """The items by id; None for one that cannot be read."""
-    query = f"SELECT id, namespace, key, value, fields, created_at, updated_at FROM {ITEMS} ORDER BY id"
-    for item, *columns in cursor.connection.execute(query):
+    for item, *columns in every_row(cursor, ITEMS, "namespace, key, value, fields, created_at, updated_at"):
         yield item, _read(item, *columns)
 
 
@@ -98,25 +97,25 @@ def _read(item: int, namespace: Any, key: Any, value: Any, fields: Any, *times: 
     return read if is_sound and all(isinstance(field, str) for field in read.fields) else None
 
 
-def _items(cursor: sqlite3.Cursor) -> Iterator[_Item]:
+def _items(cursor: Cursor) -> Iterator[_Item]:
     return (item for _, item in _rows(cursor) if item)
 
 
-def _unreadable(cursor: sqlite3.Cursor) -> list[int]:
+def _unreadable(cursor: Cursor) -> list[int]:
     return [row for row, item in _rows(cursor) if item is None]
 
 
-def _is_stale(cursor: sqlite3.Cursor, item: _Item) -> bool:
+def _is_stale(cursor: Cursor, item: _Item) -> bool:
     wanted = text_rows(item.id, item.namespace, texts_of(item.value, item.fields))
     return sorted(rows_of_item(cursor, item.id).values()) != sorted(wanted)
 
 
-def _damaged_vectors(cursor: sqlite3.Cursor) -> list[int]:
+def _damaged_vectors(cursor: Cursor) -> list[int]:
     """The rows of vectors that are no numbers of two bytes, or not as long as most of their model."""
     by_model: dict[str, dict[int, list[int]]] = {}
-    query = f"SELECT rowid, model, typeof(vector), length(vector) FROM {VECTORS}"
-    for row, model, kind, length in cursor.execute(query):
-        usable = length if kind == "blob" and length % 2 == 0 else 0
+    query = f"SELECT rowid, model, substr(vector, 1, 1), length(vector) FROM {VECTORS}"
+    for row, model, first, length in cursor.execute(query):
+        usable = length if isinstance(first, bytes) and length % 2 == 0 else 0
         by_model.setdefault(model, {}).setdefault(usable, []).append(row)
     damaged: list[int] = []
     for rows in by_model.values():

@@ -8,27 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import sqlite3
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from swarm_graph.checkpoints.database import Database
+from swarm_graph.checkpoints.storage import Cursor, Storage
+from swarm_graph.checkpoints.word_index import IndexedText, WordIndex
 from swarm_graph.errors import StorageError
 from swarm_graph.text import format_count
 
 WHOLE = "$"
 """The path of the whole value."""
-UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3400-\u9fff"
-    "\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
-)
-"""Characters of scripts that put no space between words, as Chinese; for a class of a regular expression."""
-_UNSPACED = re.compile(f"([{UNSPACED}])")
-_SOFT_HYPHEN = "\u00ad"
+AT_ONCE = 500
+"""Values in one question to the database, and rows that are read at once."""
 
 
 class ItemText(NamedTuple):
@@ -76,12 +69,6 @@ def _lines(value: Any, name: str = "") -> Iterator[str]:
             yield from _lines(part, name)
     elif value is not None:
         yield f"{name}: {value}"
-
-
-def indexed(text: str) -> str:
-    """A text as the index and questions have it: Unicode in one form, each unspaced character a word."""
-    plain = unicodedata.normalize("NFKC", text).replace(_SOFT_HYPHEN, "").replace("\0", " ")
-    return plain if plain.isascii() else _UNSPACED.sub(r" \1 ", plain)
 
 
 @lru_cache(maxsize=512)
@@ -147,13 +134,15 @@ def text_rows(item: int, namespace: str, texts: Iterable[ItemText]) -> list[Text
     return [TextRow(item, text.path, text.digest, _scope(namespace), text.text) for text in texts]
 
 
-def rows_of_item(cursor: sqlite3.Cursor, item: int) -> dict[int, TextRow]:
+def rows_of_item(cursor: Cursor, item: int) -> dict[int, TextRow]:
     """The rows of `memory_texts` that the file has for an item, by id."""
     found = cursor.execute(f"SELECT id, {_TEXT_COLUMNS} FROM memory_texts WHERE item = ?", (item,))
     return {row: TextRow(*columns) for row, *columns in found.fetchall()}
 
 
-def write_texts(cursor: sqlite3.Cursor, item: int, namespace: str, texts: Sequence[ItemText]) -> set[bytes]:
+def write_texts(
+    cursor: Cursor, words: WordIndex, item: int, namespace: str, texts: Sequence[ItemText]
+) -> set[bytes]:
     """Give an item its texts in place of those that it has; if they are the same, they keep their ids.
 
     Returns:
@@ -161,6 +150,7 @@ def write_texts(cursor: sqlite3.Cursor, item: int, namespace: str, texts: Sequen
 
     Args:
         cursor: Inside a transaction.
+        words: The index of words.
         item: The item's id.
         namespace: Its namespace, as stored.
         texts: All its texts.
@@ -168,24 +158,27 @@ def write_texts(cursor: sqlite3.Cursor, item: int, namespace: str, texts: Sequen
     rows = cursor.execute("SELECT path, digest FROM memory_texts WHERE item = ?", (item,)).fetchall()
     if sorted(rows) == sorted((text.path, text.digest) for text in texts):
         return set()
-    replaced = delete_texts(cursor, item)
-    for row in text_rows(item, namespace, texts):
-        cursor.execute(_INSERT_TEXT, row)
-        _index(cursor, cursor.lastrowid, row.scope, row.text)
+    replaced = delete_texts(cursor, words, item) if rows else set()
+    # With RETURNING, SQLite would have FTS5 write what it has collected before each text.
+    cursor.executemany(_INSERT_TEXT, text_rows(item, namespace, texts))
+    words.add(cursor, _indexed_texts(cursor, item))
     return replaced
 
 
-def delete_texts(cursor: sqlite3.Cursor, item: int) -> set[bytes]:
+def delete_texts(cursor: Cursor, words: WordIndex, item: int) -> set[bytes]:
     """Delete the texts of an item, and their words from the index; return their digests."""
-    sql = "SELECT id, scope, text, digest FROM memory_texts WHERE item = ?"
-    rows = cursor.execute(sql, (item,)).fetchall()
-    for row, scope, text, _ in rows:
-        _unindex(cursor, row, scope, text)
+    digests = cursor.execute("SELECT digest FROM memory_texts WHERE item = ?", (item,)).fetchall()
+    words.remove(cursor, _indexed_texts(cursor, item))
     cursor.execute("DELETE FROM memory_texts WHERE item = ?", (item,))
-    return {digest for *_, digest in rows}
+    return {digest for (digest,) in digests}
 
 
-def delete_unused_vectors(cursor: sqlite3.Cursor, digests: Iterable[bytes]) -> None:
+def _indexed_texts(cursor: Cursor, item: int) -> list[IndexedText]:
+    rows = cursor.execute("SELECT id, scope, text FROM memory_texts WHERE item = ? ORDER BY id", (item,))
+    return [IndexedText(*row) for row in rows.fetchall()]
+
+
+def delete_unused_vectors(cursor: Cursor, digests: Iterable[bytes]) -> None:
     """Delete the vectors, of every model, of texts that no item has any more.
 
     Args:
@@ -193,149 +186,119 @@ def delete_unused_vectors(cursor: sqlite3.Cursor, digests: Iterable[bytes]) -> N
         digests: Of the removed texts.
     """
     cursor.executemany(
-        "DELETE FROM memory_vectors WHERE digest = ?1 AND NOT EXISTS "
-        "(SELECT 1 FROM memory_texts WHERE digest = ?1)",
-        [(digest,) for digest in digests],
+        "DELETE FROM memory_vectors WHERE digest = :digest AND NOT EXISTS "
+        "(SELECT 1 FROM memory_texts WHERE digest = :digest)",
+        [{"digest": digest} for digest in digests],
     )
 
 
-def _index(cursor: sqlite3.Cursor, row: int | None, scope: str, text: str) -> None:
-    cursor.execute(
-        "INSERT INTO memory_index (rowid, scope, text) VALUES (?, ?, ?)", (row, scope, indexed(text))
-    )
-
-
-def _unindex(cursor: sqlite3.Cursor, row: int, scope: str, text: str) -> None:
-    """FTS5 needs the same words again to delete them: the table `memory_texts` has the text as it was."""
-    if not isinstance(text, str):
-        raise sqlite3.IntegrityError("memory_texts holds a text that is none")
-    cursor.execute(
-        "INSERT INTO memory_index (memory_index, rowid, scope, text) VALUES ('delete', ?, ?, ?)",
-        (row, scope, indexed(text)),
-    )
-
-
-def version_of_memory(cursor: sqlite3.Cursor) -> int:
+def version_of_memory(cursor: Cursor) -> int:
     """How many transactions have changed memory; 0 if none has."""
     found = cursor.execute("SELECT version FROM memory_version").fetchone()
     return int(found[0]) if found else 0
 
 
-def bump_version(cursor: sqlite3.Cursor) -> None:
-    """Tell other processes that memory has changed."""
+def bump_version(cursor: Cursor) -> None:
+    """Tell other processes that memory has changed; call it first in a transaction that writes.
+
+    So those of several processes come one after the other, as on SQLite, and none waits for a row in vain.
+    """
     cursor.execute(
-        "INSERT INTO memory_version VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET version = version + 1"
+        "INSERT INTO memory_version VALUES (1, 1) "
+        "ON CONFLICT (id) DO UPDATE SET version = memory_version.version + 1"
     )
 
 
-# --- all rows --------------------------------------------------------------------------------------
+def take_turn(cursor: Cursor) -> None:
+    """Wait, in a transaction, for those of other processes that change memory."""
+    cursor.execute("UPDATE memory_version SET version = version")
 
 
-def index_problems(database: Database) -> list[str]:
+# --- many rows -------------------------------------------------------------------------------------
+
+
+def rows_for(
+    cursor: Cursor, sql: str, values: Sequence[Any], before: Sequence[Any] = (), after: Sequence[Any] = ()
+) -> Iterator[Any]:
+    """The rows of a query for many values, in no order.
+
+    Args:
+        cursor: Used for nothing else meanwhile.
+        sql: The query; `{marks}` stands for some of the values, as in `id IN ({marks})`.
+        values: The values.
+        before: The values of the placeholders before these.
+        after: And after them.
+    """
+    for start in range(0, len(values), AT_ONCE):
+        some = values[start : start + AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        yield from cursor.execute(sql.format(marks=marks), (*before, *some, *after)).fetchall()
+
+
+def every_row(cursor: Cursor, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
+    """All rows of a table by their ids, which come first in each; other statements may come between.
+
+    Args:
+        cursor: Sees the table.
+        table: `memory_items` or `memory_texts`.
+        columns: The columns besides the id.
+    """
+    sql = f"SELECT id, {columns} FROM {table} WHERE id > ? ORDER BY id LIMIT ?"
+    rows = cursor.execute(sql, (0, AT_ONCE)).fetchall()
+    while rows:
+        yield from rows
+        rows = cursor.execute(sql, (rows[-1][0], AT_ONCE)).fetchall()
+
+
+def index_problems(database: Storage) -> list[str]:
     """What is wrong with the texts and the index of memory, a line each; nothing for a file without memory.
 
     Raises:
-        StorageError: The file cannot be read or written; FTS5 checks an index inside a write transaction.
+        StorageError: The database cannot be read or written; FTS5 checks an index inside a write transaction.
     """
     if not database.has_memory:
         return []
     try:
         with database.transaction() as cursor:
-            cursor.execute("INSERT INTO memory_index (memory_index) VALUES ('integrity-check')")
-            if _words_in_index(cursor) != _words_of_texts(cursor):
-                return [_DAMAGED]
-            counts = [(line, _count(cursor, f"SELECT count(*) FROM {rows}")) for line, rows in _CHECKS]
-            return [line.format(format_count(count, "text")) for line, count in counts if count]
+            problems = database.words.problems(cursor)
+            left = _count(
+                cursor, "SELECT count(*) FROM memory_texts WHERE item NOT IN (SELECT id FROM memory_items)"
+            )
     except StorageError as error:
-        if not isinstance(error.__cause__, sqlite3.DatabaseError) or not _is_damage(error.__cause__):
+        if not database.words.is_damage(error.__cause__):
             raise
-        return [_DAMAGED]
+        return ["the index of memory is damaged"]
+    return [*problems, *([f"memory holds {format_count(left, 'text')} without an item"] if left else [])]
 
 
-_DAMAGED = "the index of memory is damaged"
-_CHECKS = (
-    (
-        "the index of memory lacks {}",
-        "memory_texts WHERE id NOT IN (SELECT id FROM memory_index_docsize)",
-    ),
-    (
-        "the index of memory holds {} that memory does not have",
-        "memory_index_docsize WHERE id NOT IN (SELECT id FROM memory_texts)",
-    ),
-    (
-        "memory holds {} without an item",
-        "memory_texts WHERE item NOT IN (SELECT id FROM memory_items)",
-    ),
-)
-"""What may be wrong, and the rows that are."""
-
-
-def _words_in_index(cursor: sqlite3.Cursor) -> int:
-    """How many words the index can find.
-
-    FTS5's own check does not notice that blocks are lost from its end, or that words cannot be looked up.
-    """
-    cursor.execute("CREATE VIRTUAL TABLE temp.memory_words USING fts5vocab('main', 'memory_index', 'row')")
-    words = _count(
-        cursor,
-        "SELECT coalesce(sum(cnt), 0) FROM temp.memory_words AS each WHERE doc = "
-        "(SELECT doc FROM temp.memory_words AS looked_up WHERE looked_up.term = each.term)",
-    )
-    cursor.execute("DROP TABLE temp.memory_words")
-    return words
-
-
-def _words_of_texts(cursor: sqlite3.Cursor) -> int:
-    """How many words the texts of the index have; FTS5 keeps a number for each column of each text."""
-    rows = cursor.execute("SELECT sz FROM memory_index_docsize WHERE typeof(sz) = 'blob'")
-    return sum(sum(_numbers(sizes)) for (sizes,) in rows)
-
-
-def _numbers(stored: bytes) -> Iterator[int]:
-    """SQLite's numbers of variable length: seven bits in a byte; the highest bit says that one follows."""
-    number = 0
-    for byte in stored:
-        number = number << 7 | byte & 0x7F
-        if byte < 0x80:
-            yield number
-            number = 0
-
-
-def _count(cursor: sqlite3.Cursor, sql: str) -> int:
+def _count(cursor: Cursor, sql: str) -> int:
     return int(cursor.execute(sql).fetchone()[0])
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
-
-
-def rebuild_index(database: Database) -> int:
+def rebuild_index(database: Storage) -> int:
     """Make the texts and the index of memory anew from its items; return how many texts they have.
 
     Texts that are as they should be keep their ids.
 
     Raises:
-        StorageError: The items cannot be read, the file cannot be written, or the index is too damaged to be
-            emptied.
+        StorageError: The items cannot be read, the database cannot be written, or the index is too damaged to
+            be emptied.
     """
     if not database.has_memory:
         return 0
     with database.transaction() as cursor:
-        cursor.execute("INSERT INTO memory_index (memory_index) VALUES ('delete-all')")
-        _rewrite_texts(cursor)
-        rows = cursor.connection.execute("SELECT id, scope, text FROM memory_texts ORDER BY id")
-        for row, scope, text in rows:
-            _index(cursor, row, scope, text)
         bump_version(cursor)
+        database.words.clear(cursor)
+        _rewrite_texts(cursor)
+        for text in every_row(cursor, "memory_texts", "scope, text"):
+            database.words.add(cursor, [IndexedText(*text)])
         return _count(cursor, "SELECT count(*) FROM memory_texts")
 
 
-def _rewrite_texts(cursor: sqlite3.Cursor) -> None:
+def _rewrite_texts(cursor: Cursor) -> None:
     """Let `memory_texts` hold just the texts of the items; the index is still empty."""
     cursor.execute("DELETE FROM memory_texts WHERE item NOT IN (SELECT id FROM memory_items)")
-    items = cursor.connection.execute("SELECT id, namespace, value, fields FROM memory_items ORDER BY id")
-    for item, namespace, value, fields in items:
+    for item, namespace, value, fields in every_row(cursor, "memory_items", "namespace, value, fields"):
         wanted = text_rows(item, namespace, texts_of(json.loads(value), json.loads(fields)))
         for row, found in rows_of_item(cursor, item).items():
             if found in wanted:

@@ -12,10 +12,11 @@ from langgraph.store.base import BaseStore, Op, Result
 from langgraph.store.memory import InMemoryStore
 
 from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.database_place import place_of
 from swarm_graph.memory.namespaces import KNOWLEDGE
 from swarm_graph.memory.passage import Passage
 from swarm_graph.memory.store import SwarmStore
-from swarm_graph.state import COLLECTION, DATABASE
+from swarm_graph.state import COLLECTION
 
 RULE = "Plant rule 7: every valve command is confirmed by its limit switch within 5 s."
 RULES = {
@@ -43,7 +44,7 @@ def remembering(texts: Mapping[str, str] = RULES) -> InMemoryStore:
 
 def remember_in(folder: Path, texts: Mapping[str, str] = RULES) -> None:
     """Put a passage for each source into the memory of a data folder."""
-    with open_checkpointer(folder / DATABASE) as saver:
+    with open_checkpointer(place_of(folder), data_dir=folder) as saver:
         remember(SwarmStore.on(saver.database), texts)
 
 

@@ -23,6 +23,7 @@ from langgraph.store.base import (
     SearchOp,
 )
 from langgraph.store.memory import InMemoryStore
+from storages import POSTGRES, SQLITE, count
 
 from swarm_graph.checkpoints.memory_tables import index_problems
 from swarm_graph.errors import InputError
@@ -34,18 +35,21 @@ ODD = ("a'b", 'say "x"', "100%", "under_score", "back\\slash", "\\ud800", "Ã¼mlÃ
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SwarmStore]:
-    with open_store(tmp_path / "swarm.db") as store:
+def store(memory_place: str | Path) -> Iterator[SwarmStore]:
+    with open_store(memory_place) as store:
         yield store
 
 
-@pytest.fixture(params=["ours", "reference"])
+@pytest.fixture(params=[SQLITE, POSTGRES, "reference"])
 def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseStore]:
-    """Our store, and LangGraph's own, where both must agree."""
+    """Our store in either storage, and LangGraph's own, where all must agree."""
     if request.param == "reference":
         yield InMemoryStore()
     else:
-        with open_store(tmp_path / "swarm.db") as store:
+        is_file = request.param == SQLITE
+        with open_store(
+            tmp_path / "swarm.db" if is_file else request.getfixturevalue("emptied_url")
+        ) as store:
             yield store
 
 
@@ -316,7 +320,7 @@ async def atopics(texts: Any) -> list[list[float]]:
     return topics(texts)
 
 
-@pytest.fixture(params=["ours", "ours, async", "reference", "words"])
+@pytest.fixture(params=["ours", "ours, async", "reference", "words", "postgres", "postgres, words"])
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., BaseStore]]:
     """Opens a store with fields to search in: by meaning, and ours by words alone."""
     opened: list[SwarmStore] = []
@@ -326,9 +330,11 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
         config |= {"fields": fields} if fields else {}
         if request.param == "reference":
             return InMemoryStore(index=config)
-        if request.param == "words":
+        if "words" in request.param:
             config = {"fields": fields} if fields else None
-        opened.append(open_store(tmp_path / "swarm.db", index=config))
+        on_server = "postgres" in request.param
+        place = request.getfixturevalue("emptied_url") if on_server else tmp_path / "swarm.db"
+        opened.append(open_store(place, index=config))
         return opened[0]
 
     yield open_with
@@ -423,10 +429,10 @@ def test_an_expired_item_is_gone_at_once_and_its_rows_with_the_next_write(
     assert keys(store.search(())) == ["ever", "long"]
     clock(20)
     assert store.list_namespaces() == [("b",)]
-    assert store.database.tables["memory_items"].count == 3
+    assert count(store, "memory_items") == 3
     store.put(("b",), "new", {})
-    assert [row["key"] for row in store.database.tables["memory_items"].rows] == ["ever", "new"]
-    assert store.database.tables["memory_texts"].count == 1
+    assert keys(store.search(())) == ["new", "ever"]
+    assert [count(store, table) for table in ("memory_items", "memory_texts")] == [2, 1]
     assert index_problems(store.database) == []
 
 

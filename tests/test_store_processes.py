@@ -19,10 +19,12 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import get_runtime
 from langgraph.store.base import GetOp, PutOp, SearchOp
+from storages import count
 
 from swarm_graph import open_checkpointer
 from swarm_graph.checkpoints import schema
-from swarm_graph.checkpoints.memory_tables import index_problems, rebuild_index
+from swarm_graph.checkpoints.database import Database
+from swarm_graph.checkpoints.memory_tables import index_problems, rebuild_index, version_of_memory
 from swarm_graph.errors import StorageError
 from swarm_graph.memory.store import SwarmStore, open_store
 
@@ -42,16 +44,17 @@ class Vectors:
         return [[1.0, float(len(text)), float(sum(map(ord, text)) % 97), 1.0] for text in texts]
 
 
-def opened(path: Path, embed: Vectors | None = None) -> SwarmStore:
-    return open_store(path, index={"dims": DIMENSIONS, "embed": embed or Vectors(), "fields": ["text"]})
+def opened(place: str | Path, embed: Vectors | None = None) -> SwarmStore:
+    return open_store(place, index={"dims": DIMENSIONS, "embed": embed or Vectors(), "fields": ["text"]})
 
 
 def add_all(store: SwarmStore) -> None:
     store.batch(PutOp(PLACE, str(number), {"text": text}) for number, text in enumerate(PASSAGES))
 
 
-def count(store: SwarmStore, table: str) -> int:
-    return int(store.database.tables[table].count)
+def connection_of(store: SwarmStore) -> sqlite3.Connection:
+    assert isinstance(store.database, Database)
+    return store.database.connection
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -79,7 +82,7 @@ def add_and_die(path: Path, die_at: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     store = opened(path)
-    store.database.connection.set_trace_callback(at)
+    connection_of(store).set_trace_callback(at)
     add_all(store)
     store.get(PLACE, "0")
 
@@ -88,10 +91,10 @@ def statements(path: Path) -> list[str]:
     """What SQLite is given when all passages are added."""
     found: list[str] = []
     with opened(path) as store:
-        store.database.connection.set_trace_callback(found.append)
+        connection_of(store).set_trace_callback(found.append)
         add_all(store)
         store.get(PLACE, "0")
-        store.database.connection.set_trace_callback(None)
+        connection_of(store).set_trace_callback(None)
     return found
 
 
@@ -135,13 +138,24 @@ def test_a_killed_adding_is_whole_or_absent_at_twenty_moments(tmp_path: Path) ->
 # --- many at once ----------------------------------------------------------------------------------
 
 EACH, BATCHES = 5, 4
+SHARED = ("shared",)
 
 
-def add_and_search(path: Path, start: Any, me: int) -> None:
-    """As a process that opens the file, or makes it, at the same moment as seven others."""
+def version_of(store: SwarmStore) -> int:
+    with store.database.view() as cursor:
+        return version_of_memory(cursor)
+
+
+def add_and_search(place: str | Path, start: Any, me: int) -> None:
+    """As a process that opens the database, or makes the file, at the same moment as seven others.
+
+    It also puts what all of them put, in an order of its own, as two adding one document do.
+    """
     start.wait()
-    with opened(path) as store:
+    with opened(place) as store:
         for batch in range(BATCHES):
+            shared = range(EACH) if me % 2 else reversed(range(EACH))
+            store.batch(PutOp(SHARED, str(number), {"text": f"valve {me}x{batch}"}) for number in shared)
             names = [f"{me}x{batch}x{number}" for number in range(EACH)]
             store.batch(PutOp((*PLACE, str(me)), name, {"text": f"pump {name}"}) for name in names)
             (found,) = store.search(PLACE, query=names[-1], limit=1)
@@ -149,27 +163,30 @@ def add_and_search(path: Path, start: Any, me: int) -> None:
             assert store.problem == ""
 
 
-def test_eight_processes_add_and_search_at_once(tmp_path: Path) -> None:
+def test_eight_processes_add_and_search_at_once(memory_place: str | Path) -> None:
     context = get_context("fork")
-    path, start = tmp_path / "swarm.db", context.Barrier(8)
-    processes = [context.Process(target=add_and_search, args=(path, start, me)) for me in range(8)]
+    start = context.Barrier(8)
+    processes = [context.Process(target=add_and_search, args=(memory_place, start, me)) for me in range(8)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 8
-    with opened(path) as store:
+    with opened(memory_place) as store:
+        (last,) = {item.value["text"] for item in store.search(SHARED)}  # one batch is the last one
+        assert len(store.search(SHARED, query=last.partition(" ")[2])) == EACH
         assert len(store.search(PLACE, limit=1000)) == 8 * EACH * BATCHES
         for me in range(8):
             for batch in range(BATCHES):
                 (found,) = store.search(PLACE, query=f"{me}x{batch}x0", limit=1)
                 assert found.key == f"{me}x{batch}x0"
         assert index_problems(store.database) == []
-        assert count(store, "memory_vectors") == count(store, "memory_texts") == 8 * EACH * BATCHES
+        assert count(store, "memory_texts") == (8 * BATCHES + 1) * EACH
+        assert version_of(store) >= 8 * BATCHES * 2
 
 
-def test_threads_and_loops_share_a_store(tmp_path: Path) -> None:
-    with opened(tmp_path / "swarm.db") as store:
+def test_threads_and_loops_share_a_store(memory_place: str | Path) -> None:
+    with opened(memory_place) as store:
 
         def use(me: int) -> None:
             store.put(PLACE, f"{me}", {"text": f"pump of thread{me}"})
@@ -191,8 +208,8 @@ def test_threads_and_loops_share_a_store(tmp_path: Path) -> None:
         assert len(store.search(PLACE, limit=100)) == 40
 
 
-def test_a_forked_child_uses_the_store_that_it_inherits(tmp_path: Path) -> None:
-    with opened(tmp_path / "swarm.db") as store:
+def test_a_forked_child_uses_the_store_that_it_inherits(memory_place: str | Path) -> None:
+    with opened(memory_place) as store:
         store.put(PLACE, "parent", {"text": "pump of the parent"})
 
         def work() -> None:
@@ -271,7 +288,7 @@ def test_reading_a_file_without_memory_adds_nothing(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_line_and_nothing_is_half_there(tmp_path: Path) -> None:
     with opened(tmp_path / "swarm.db") as store:
         store.put(PLACE, "first", {"text": "the first pump"})
-        connection = store.database.connection
+        connection = connection_of(store)
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         for more in (0, 3, 20, 40):  # in the vectors, and in the items
             connection.execute(f"PRAGMA max_page_count = {pages + more}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,10 @@ from typing import Any
 
 import pytest
 from langgraph.store.base import PutOp
+from servers.postgres import PostgresServer
+from storages import POSTGRES, SQLITE, count
 
+from swarm_graph.checkpoints.memory_tables import index_problems
 from swarm_graph.errors import ConfigError, InputError, SwarmError
 from swarm_graph.memory import text_search
 from swarm_graph.memory.fusion import fused
@@ -35,9 +39,13 @@ PASSAGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def plant() -> Iterator[SwarmStore]:
-    with open_store(":memory:") as store:
+@pytest.fixture(scope="module", params=[SQLITE, POSTGRES])
+def plant(request: pytest.FixtureRequest) -> Iterator[SwarmStore]:
+    place = ":memory:"
+    if request.param == POSTGRES:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        place = server.url(server.new_database())
+    with open_store(place) as store:
         store.batch(PutOp(("plant",), key, {"text": text}, ["text"]) for key, text in PASSAGES.items())
         yield store
 
@@ -107,10 +115,12 @@ def test_a_question_of_any_length_is_answered(plant: SwarmStore) -> None:
     assert [item.key for item in plant.search(("plant",), query=f"P-101 {question}")] == ["pump"]
 
 
-def test_the_part_of_the_tree_bounds_what_words_are_common(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_part_of_the_tree_bounds_what_words_are_common(
+    memory_place: str | Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A word that a large part of memory has on every page still finds the one passage of a small part."""
     monkeypatch.setattr(text_search, "MAX_EFFORT", 50)
-    with open_store(":memory:") as store:
+    with open_store(memory_place) as store:
         store.batch(PutOp(("large",), f"{number}", {"text": "pump valve"}) for number in range(300))
         store.batch([PutOp(("large",), "rare", {"text": "pump valve zebra"})])
         store.batch([PutOp(("small",), "one", {"text": "the pump"}), PutOp(("small",), "two", {"text": "x"})])
@@ -119,8 +129,8 @@ def test_the_part_of_the_tree_bounds_what_words_are_common(monkeypatch: pytest.M
         assert [item.key for item in store.search((), query="pump valve", limit=2)] == ["rare", "299"]
 
 
-def test_an_item_counts_by_its_best_text() -> None:
-    with open_store(":memory:") as store:
+def test_an_item_counts_by_its_best_text(memory_place: str | Path) -> None:
+    with open_store(memory_place) as store:
         store.put(("a",), "many", {"parts": ["pump pump"] * 3 + ["valve"]}, index=["parts[*]"])
         store.put(("a",), "one", {"parts": ["a pump and much else that is longer"]}, index=["parts[*]"])
         found = store.search((), query="pump")
@@ -132,6 +142,36 @@ def test_ranks_are_fused() -> None:
     assert fused([1, 2, 3], [3, 4]) == [
         (3, 1 / 23 + 1 / 21), (1, 1 / 21), (2, 1 / 22), (4, 1 / 22),
     ]  # fmt: skip
+
+
+def test_both_storages_rank_alike(emptied_url: str) -> None:
+    """By BM25 with the same numbers: of words and phrases, in all of memory and in a part of it."""
+    chosen = random.Random(7)
+    names = (
+        "pump",
+        "valves",
+        "P-101",
+        "P-101A",
+        "Ventil",
+        "größer",
+        "running",
+        "runs",
+        "泵的检查",
+        "5.5 bar",
+    )
+    texts = [" ".join(chosen.choices(names, range(10, 0, -1), k=chosen.randint(3, 40))) for _ in range(300)]
+    long = " ".join(f"w{number}" for number in range(5000))  # has several rows in PostgreSQL
+    puts = [PutOp(("p", "ab"[n % 2]), str(n), {"text": text}, ["text"]) for n, text in enumerate(texts)]
+    puts += [PutOp(("p", "a"), "long", {"text": f"{long} zebra crossing"}, ["text"])]
+    with open_store(":memory:") as one, open_store(emptied_url) as other:
+        one.batch(puts)
+        other.batch(puts)
+        for question in (*names, "pump 5.5 bar", "P-101 runs", "检查", "w1999 w2000", "zebra crossing"):
+            for place in ((), ("p", "a")):
+                ranked = [item.key for item in one.search(place, query=question, limit=400)]
+                assert ranked
+                assert [item.key for item in other.search(place, query=question, limit=400)] == ranked
+        assert index_problems(other.database) == []
 
 
 # --- meaning ---------------------------------------------------------------------------------------
@@ -157,10 +197,8 @@ def thesaurus() -> Thesaurus:
 
 
 @pytest.fixture
-def meaning(tmp_path: Path, thesaurus: Thesaurus) -> Iterator[SwarmStore]:
-    with open_store(
-        tmp_path / "swarm.db", index={"dims": 4, "embed": thesaurus, "fields": ["text"]}
-    ) as store:
+def meaning(memory_place: str | Path, thesaurus: Thesaurus) -> Iterator[SwarmStore]:
+    with open_store(memory_place, index={"dims": 4, "embed": thesaurus, "fields": ["text"]}) as store:
         store.put(("a",), "pump", {"text": "the pump runs"})
         store.put(("a",), "valve", {"text": "the valve opens"})
         yield store
@@ -204,11 +242,10 @@ def test_a_text_is_embedded_once(meaning: SwarmStore, thesaurus: Thesaurus) -> N
 
 def test_the_vector_of_a_deleted_text_is_deleted(meaning: SwarmStore) -> None:
     meaning.put(("b",), "again", {"text": "the pump runs"})
-    count = meaning.database.tables["memory_vectors"]
     meaning.delete(("a",), "pump")
-    assert count.count == 2
+    assert count(meaning, "memory_vectors") == 2
     meaning.delete(("b",), "again")
-    assert count.count == 1
+    assert count(meaning, "memory_vectors") == 1
 
 
 @pytest.mark.parametrize("bad", [[0.0] * 4, [float("nan")] * 4, [1.0] * 3])

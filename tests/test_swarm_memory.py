@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from documents import pdf
 from langgraph.store.base import BaseStore, Op, PutOp, Result
 from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite.aio import AsyncSqliteStore
+from storages import POSTGRES
 from test_inputs import ordinary_user
 
 from swarm_graph import Passage, SwarmMemory, open_store
@@ -55,11 +56,15 @@ def ours(folder: Path) -> BaseStore:
 
 
 @pytest.fixture
-def memory(request: pytest.FixtureRequest, tmp_path: Path) -> SwarmMemory:
-    return SwarmMemory(getattr(request, "param", ours)(tmp_path))
+def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SwarmMemory]:
+    kind = getattr(request, "param", ours)
+    with SwarmMemory(
+        request.getfixturevalue("emptied_url") if kind == POSTGRES else kind(tmp_path)
+    ) as memory:
+        yield memory
 
 
-in_any_store = pytest.mark.parametrize("memory", [ours, langgraphs_own], indirect=True)
+in_any_store = pytest.mark.parametrize("memory", [ours, langgraphs_own, POSTGRES], indirect=True)
 
 
 def statuses(done: list[AddedDocument]) -> dict[str, str]:

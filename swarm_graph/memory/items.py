@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
@@ -15,12 +14,15 @@ from langgraph.store.base import Item, ListNamespacesOp, MatchCondition, PutOp, 
 from swarm_graph.checkpoints.memory_tables import (
     ItemText,
     delete_texts,
+    rows_for,
     texts_of,
     time_of,
     unreadable_item,
     value_of,
     write_texts,
 )
+from swarm_graph.checkpoints.storage import Cursor
+from swarm_graph.checkpoints.word_index import WordIndex
 from swarm_graph.errors import InputError
 from swarm_graph.memory.filters import matches
 
@@ -30,6 +32,7 @@ _ESCAPED = re.compile(r"\\(\\|u[0-9a-f]{4})")
 _COLUMNS = "id, namespace, key, value, created_at, updated_at"
 _IS_ALIVE = "(expires_at IS NULL OR expires_at > ?)"
 _ID_OF = "SELECT id FROM memory_items WHERE namespace = ? AND key = ?"
+_WITH_IDS = f"SELECT {_COLUMNS} FROM memory_items WHERE id IN ({{marks}}) AND {_IS_ALIVE}"
 _NAMESPACES = f"""WITH RECURSIVE every (namespace) AS (
     SELECT min(namespace) FROM memory_items
     UNION ALL
@@ -102,11 +105,11 @@ def new_item(op: PutOp, fields: Sequence[str]) -> NewItem:
 # --- write -----------------------------------------------------------------------------------------
 
 
-def put(cursor: sqlite3.Cursor, new: NewItem) -> set[bytes]:
+def put(cursor: Cursor, words: WordIndex, new: NewItem) -> set[bytes]:
     """Add, replace or delete an item, inside a transaction; return the digests of texts that it has lost."""
     if new.value is None:
         found = cursor.execute(_ID_OF, (new.namespace, new.key)).fetchall()
-        return _delete(cursor, [item for (item,) in found])
+        return _delete(cursor, words, [item for (item,) in found])
     now = time.time()
     expires = None if new.ttl is None else now + new.ttl * 60
     cursor.execute(
@@ -117,48 +120,46 @@ def put(cursor: sqlite3.Cursor, new: NewItem) -> set[bytes]:
         (*new[:4], now, now, new.ttl, expires),
     )
     (item,) = cursor.execute(_ID_OF, new[:2]).fetchone()
-    return write_texts(cursor, item, new.namespace, new.texts)
+    return write_texts(cursor, words, item, new.namespace, new.texts)
 
 
-def count_expired(cursor: sqlite3.Cursor) -> int:
+def count_expired(cursor: Cursor) -> int:
     """How many items have expired."""
     found = cursor.execute("SELECT count(*) FROM memory_items WHERE expires_at <= ?", (time.time(),))
     return int(found.fetchone()[0])
 
 
-def delete_expired(cursor: sqlite3.Cursor) -> set[bytes]:
+def delete_expired(cursor: Cursor, words: WordIndex) -> set[bytes]:
     """Delete all items that have expired, inside a transaction; return the digests of their texts."""
     found = cursor.execute("SELECT id FROM memory_items WHERE expires_at <= ?", (time.time(),)).fetchall()
-    return _delete(cursor, [item for (item,) in found])
+    return _delete(cursor, words, [item for (item,) in found])
 
 
-def _delete(cursor: sqlite3.Cursor, items: Sequence[int]) -> set[bytes]:
-    digests = {digest for item in items for digest in delete_texts(cursor, item)}
+def _delete(cursor: Cursor, words: WordIndex, items: Sequence[int]) -> set[bytes]:
+    digests = {digest for item in items for digest in delete_texts(cursor, words, item)}
     cursor.executemany("DELETE FROM memory_items WHERE id = ?", [(item,) for item in items])
     return digests
 
 
-def renew_ttl(cursor: sqlite3.Cursor, items: Collection[int]) -> None:
+def renew_ttl(cursor: Cursor, items: Collection[int]) -> None:
     """Let the time of items start again, inside a transaction; those without a TTL stay as they are."""
-    cursor.execute(
-        "UPDATE memory_items SET expires_at = ? + ttl * 60 "
-        "WHERE ttl IS NOT NULL AND id IN (SELECT value FROM json_each(?))",
-        (time.time(), json.dumps([*items])),
+    now = time.time()
+    cursor.executemany(
+        "UPDATE memory_items SET expires_at = ? + ttl * 60 WHERE ttl IS NOT NULL AND id = ?",
+        [(now, item) for item in sorted(items)],
     )
 
 
-def have_ttl(cursor: sqlite3.Cursor, items: Collection[int]) -> bool:
+def have_ttl(cursor: Cursor, items: Collection[int]) -> bool:
     """Whether one of the items has a TTL."""
-    sql = (
-        "SELECT 1 FROM memory_items WHERE ttl IS NOT NULL AND id IN (SELECT value FROM json_each(?)) LIMIT 1"
-    )
-    return cursor.execute(sql, (json.dumps([*items]),)).fetchone() is not None
+    sql = "SELECT 1 FROM memory_items WHERE ttl IS NOT NULL AND id IN ({marks}) LIMIT 1"
+    return any(rows_for(cursor, sql, [*items]))
 
 
 # --- read ------------------------------------------------------------------------------------------
 
 
-def item_named(cursor: sqlite3.Cursor, namespace: Sequence[str], key: str) -> tuple[int, Item] | None:
+def item_named(cursor: Cursor, namespace: Sequence[str], key: str) -> tuple[int, Item] | None:
     """An item with its id; None if there is none, or it has expired."""
     row = cursor.execute(
         f"SELECT {_COLUMNS} FROM memory_items WHERE namespace = ? AND key = ? AND {_IS_ALIVE}",
@@ -170,33 +171,39 @@ def item_named(cursor: sqlite3.Cursor, namespace: Sequence[str], key: str) -> tu
     return row[0], Item(**{name: getattr(found, name) for name in Item.__slots__})
 
 
-def items_by_id(cursor: sqlite3.Cursor, scores: Sequence[tuple[int, float]]) -> list[tuple[int, SearchItem]]:
+def items_by_id(cursor: Cursor, scores: Sequence[tuple[int, float]]) -> list[tuple[int, SearchItem]]:
     """Items with their ids, in the order of the ids and scores that are given; none that has expired."""
-    wanted = (json.dumps([item for item, _ in scores]), time.time())
-    rows = cursor.execute(
-        f"SELECT {_COLUMNS} FROM memory_items WHERE id IN (SELECT value FROM json_each(?)) AND {_IS_ALIVE}",
-        wanted,
-    )
-    found = {row[0]: row for row in rows}
+    found = _alive_items(cursor, [item for item, _ in scores])
     return [(item, _search_item(found[item], score)) for item, score in scores if item in found]
 
 
-def newest_items(cursor: sqlite3.Cursor, op: SearchOp) -> list[tuple[int, SearchItem]]:
+def newest_items(cursor: Cursor, op: SearchOp) -> list[tuple[int, SearchItem]]:
     """The items of a search without a question, with their ids, the newest first."""
     within, parameters = _within(op.namespace_prefix)
-    rows = cursor.connection.execute(
-        f"SELECT {_COLUMNS} FROM memory_items WHERE {within} AND {_IS_ALIVE} "
-        "ORDER BY updated_at DESC, id DESC LIMIT ? OFFSET ?",
-        (*parameters, time.time(), *((-1, 0) if op.filter else (op.limit, op.offset))),
-    )
-    found = ((row[0], _search_item(row, None)) for row in rows)
+    which = f"FROM memory_items WHERE {within} AND {_IS_ALIVE} ORDER BY updated_at DESC, id DESC"
+    values = (*parameters, time.time())
     if not op.filter:
-        return [*found]
+        rows = cursor.execute(f"SELECT {_COLUMNS} {which} LIMIT ? OFFSET ?", (*values, op.limit, op.offset))
+        return [(row[0], _search_item(row, None)) for row in rows]
+    ids = [item for (item,) in cursor.execute(f"SELECT id {which}", values)]
+    found = (
+        pair for start in range(0, len(ids), _PAGE) for pair in _page(cursor, ids[start : start + _PAGE])
+    )
     matching = (pair for pair in found if matches(pair[1].value, op.filter))
     return [*islice(matching, op.offset, op.offset + op.limit)]
 
 
-def items_of_texts(cursor: sqlite3.Cursor, texts: Iterable[int], op: SearchOp, most: int) -> list[int]:
+def _page(cursor: Cursor, ids: Sequence[int]) -> Iterator[tuple[int, SearchItem]]:
+    found = _alive_items(cursor, ids)
+    return ((item, _search_item(found[item], None)) for item in ids if item in found)
+
+
+def _alive_items(cursor: Cursor, ids: Sequence[int]) -> dict[int, Sequence[Any]]:
+    """The rows of items by id, without those that have expired."""
+    return {row[0]: row for row in rows_for(cursor, _WITH_IDS, ids, after=[time.time()])}
+
+
+def items_of_texts(cursor: Cursor, texts: Iterable[int], op: SearchOp, most: int) -> list[int]:
     """The ids of the items of a search that have certain texts, in the order of the texts, each once.
 
     Args:
@@ -212,26 +219,23 @@ def items_of_texts(cursor: sqlite3.Cursor, texts: Iterable[int], op: SearchOp, m
     return [*found][:most]
 
 
-def _matching_items(cursor: sqlite3.Cursor, texts: list[int], op: SearchOp) -> Iterator[int]:
+def _matching_items(cursor: Cursor, texts: list[int], op: SearchOp) -> Iterator[int]:
     within, parameters = _within(op.namespace_prefix)
-    rows = cursor.execute(
-        f"""SELECT memory_texts.id, item, {"memory_items.value" if op.filter else "NULL"}
-        FROM json_each(?) AS wanted CROSS JOIN memory_texts ON memory_texts.id = wanted.value
-        CROSS JOIN memory_items ON memory_items.id = item
-        WHERE {within} AND {_IS_ALIVE}""",
-        (json.dumps(texts), *parameters, time.time()),
-    )
+    sql = f"""SELECT memory_texts.id, item, {"memory_items.value" if op.filter else "NULL"}
+        FROM memory_texts CROSS JOIN memory_items
+        WHERE memory_texts.id IN ({{marks}}) AND memory_items.id = item AND {within} AND {_IS_ALIVE}"""
+    rows = rows_for(cursor, sql, texts, after=[*parameters, time.time()])
     by_text = {text: item for text, item, value in rows if not op.filter or _matches(value, op)}
     return (by_text[text] for text in texts if text in by_text)
 
 
-def texts_within(cursor: sqlite3.Cursor, op: SearchOp) -> list[int]:
+def texts_within(cursor: Cursor, op: SearchOp) -> list[int]:
     """The ids of all texts whose items match a search's namespace and filter."""
     within, parameters = _within(op.namespace_prefix)
     rows = cursor.execute(
         f"""SELECT memory_texts.id, {"memory_items.value" if op.filter else "NULL"}
-        FROM memory_items CROSS JOIN memory_texts ON memory_texts.item = memory_items.id
-        WHERE {within} AND {_IS_ALIVE}""",
+        FROM memory_items CROSS JOIN memory_texts
+        WHERE memory_texts.item = memory_items.id AND {within} AND {_IS_ALIVE}""",
         (*parameters, time.time()),
     )
     return [text for text, value in rows if not op.filter or _matches(value, op)]
@@ -241,7 +245,7 @@ def _matches(value: Any, op: SearchOp) -> bool:
     return matches(value_of(value), op.filter)
 
 
-def namespaces(cursor: sqlite3.Cursor, op: ListNamespacesOp) -> list[tuple[str, ...]]:
+def namespaces(cursor: Cursor, op: ListNamespacesOp) -> list[tuple[str, ...]]:
     """The namespaces of items that an operation lists, in order."""
     rows = cursor.execute(_NAMESPACES, (time.time(),))
     every = (_read_namespace(stored) for (stored,) in rows)

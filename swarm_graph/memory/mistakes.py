@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from swarm_graph.checkpoints.memory_tables import UNSPACED
+from swarm_graph.checkpoints.word_index import UNSPACED
 from swarm_graph.repository.words import stems
 
 MIN_WORDS = 3

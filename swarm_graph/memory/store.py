@@ -24,15 +24,19 @@ from langgraph.store.base import (
 )
 
 from swarm_graph import aio
-from swarm_graph.checkpoints.database import Database
-from swarm_graph.checkpoints.memory_tables import WHOLE, bump_version, delete_unused_vectors
+from swarm_graph.checkpoints.memory_tables import WHOLE, bump_version, delete_unused_vectors, take_turn
+from swarm_graph.checkpoints.open_database import open_database
+from swarm_graph.checkpoints.storage import Cursor, Storage
+from swarm_graph.checkpoints.word_index import WordIndex
 from swarm_graph.config import load_config
+from swarm_graph.database_place import place_of
 from swarm_graph.errors import ConfigError, InputError, ModelError, StorageError
 from swarm_graph.memory import items
 from swarm_graph.memory.fusion import fused
 from swarm_graph.memory.meaning import Meaning, Progress, collected_notes, tell
 from swarm_graph.memory.text_search import ranked_by_words, texts_below
 from swarm_graph.memory_settings import MemorySettings
+from swarm_graph.state import DATA_DIR
 
 _KEPT = "kept, and found by words alone until `swarm-graph memory reindex`"
 _SEARCHED = "searched by words alone"
@@ -40,11 +44,11 @@ _MIN_RANKED = 200
 """How many items each ranking has at least before they are fused. Up to here pages never overlap: all are cut
 from the same rankings."""
 _MOST = 2**31
-"""The highest limit of a search that SQLite is asked for."""
+"""The highest limit of a search that the database is asked for."""
 
 
 class SwarmStore(BaseStore):
-    """A LangGraph store in a SQLite file, for sync and async callers in any thread, event loop and process.
+    """A LangGraph store in our database, for sync and async callers in any thread, event loop and process.
 
     Its items are found by their words, and by their meaning where there is an embedding model; both rankings
     are fused. A batch is one transaction, and its reads see what was there before it. Expired items are never
@@ -52,7 +56,7 @@ class SwarmStore(BaseStore):
     database.
 
     Attributes:
-        database: The file. Its tables for items are made with the first one.
+        database: The database. In a file, its tables for items are made with the first one.
         meaning: The search by meaning; None for words alone.
         problem: What the last search or put of anybody did without, and why, as a note for people: vectors
             of all texts or of some; empty if nothing. `collected_notes` tells the searches of several tasks
@@ -63,7 +67,7 @@ class SwarmStore(BaseStore):
 
     def __init__(
         self,
-        database: Database,
+        database: Storage,
         meaning: Meaning | None = None,
         *,
         fields: Sequence[str] | None = None,
@@ -72,7 +76,7 @@ class SwarmStore(BaseStore):
         """Use an open database, which stays its owner's to close.
 
         Args:
-            database: The file.
+            database: The database.
             meaning: The search by meaning; None for words alone.
             fields: The paths of the texts of items that are put without `index`; default: the whole value.
             ttl: LangGraph's settings for the time that items live.
@@ -87,19 +91,19 @@ class SwarmStore(BaseStore):
 
     @classmethod
     def on(
-        cls, database: Database, memory: MemorySettings | None = None, proxy: str | None = None
+        cls, database: Storage, memory: MemorySettings | None = None, proxy: str | None = None
     ) -> SwarmStore:
         """The store in an open database, such as that of the checkpointer.
 
         Args:
-            database: The file; it stays its owner's to close.
+            database: The database; it stays its owner's to close.
             memory: The embedding model and the vector store; None for words alone.
             proxy: The proxy for requests to the embedding model.
         """
         return cls(database, _configured_meaning(database, memory, proxy))
 
     def close(self) -> None:
-        """Close the file if `open_store` opened it; a second call does nothing."""
+        """Close the database if `open_store` opened it; a second call does nothing."""
         if self._owns_database:
             self.database.close()
 
@@ -139,7 +143,8 @@ class SwarmStore(BaseStore):
         with self._transaction() as cursor:
             if not self.database.has_memory or not (count := items.count_expired(cursor)):
                 return 0
-            _write(cursor, [])
+            bump_version(cursor)
+            _write(cursor, self.database.words, [])
             return count
 
     def reindex(self, progress: Progress | None = None) -> int:
@@ -211,7 +216,7 @@ class SwarmStore(BaseStore):
                 return []
             if op.filter:
                 return items.texts_within(cursor, op)
-            return texts_below(cursor, items.stored_namespace(op.namespace_prefix))
+            return texts_below(cursor, self.database.words, items.stored_namespace(op.namespace_prefix))
 
     async def _tell_changed(self, meaning: Meaning) -> None:
         try:
@@ -234,17 +239,23 @@ class SwarmStore(BaseStore):
                 self.database.add_memory()
             elif not self.database.has_memory:
                 return [None if isinstance(op, (GetOp, PutOp)) else [] for op in plan.ops]
-            results = [_read(cursor, op, near.get(number, ()), used) for number, op in enumerate(plan.ops)]
+            if plan.puts:
+                bump_version(cursor)
+            words = self.database.words
+            results = [
+                _read(cursor, words, op, near.get(number, ()), used) for number, op in enumerate(plan.ops)
+            ]
             has_used = items.have_ttl(cursor, used)
             if plan.puts:
-                _write(cursor, plan.puts.values())
+                _write(cursor, words, plan.puts.values())
         if has_used:
             with self.database.transaction() as cursor:
+                take_turn(cursor)
                 items.renew_ttl(cursor, used)
         return results
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Cursor]:
+    def _transaction(self) -> Iterator[Cursor]:
         """A transaction of the database; FTS5 writes, and notices some damage, only when it is committed."""
         try:
             with self.database.transaction() as cursor:
@@ -268,19 +279,19 @@ class _Plan(NamedTuple):
         return bool(self.puts) or any(isinstance(op, SearchOp) and op.query for op in self.ops)
 
 
-def _write(cursor: sqlite3.Cursor, puts: Iterable[items.NewItem]) -> None:
-    digests = items.delete_expired(cursor)
+def _write(cursor: Cursor, words: WordIndex, puts: Iterable[items.NewItem]) -> None:
+    digests = items.delete_expired(cursor, words)
     for new in puts:
-        digests |= items.put(cursor, new)
+        digests |= items.put(cursor, words, new)
     delete_unused_vectors(cursor, digests)
-    bump_version(cursor)
 
 
-def _read(cursor: sqlite3.Cursor, op: Op, near: Sequence[int], used: set[int]) -> Result:
+def _read(cursor: Cursor, words: WordIndex, op: Op, near: Sequence[int], used: set[int]) -> Result:
     """The result of an operation; None for one that writes.
 
     Args:
         cursor: Sees the tables of memory.
+        words: The index of words.
         op: The operation.
         near: The texts near to its question, the nearest first.
         used: Takes the ids of the items whose time starts again.
@@ -293,7 +304,7 @@ def _read(cursor: sqlite3.Cursor, op: Op, near: Sequence[int], used: set[int]) -
         named = items.item_named(cursor, op.namespace, op.key)
         found: Sequence[tuple[int, Item]] = [named] if named else []
     else:
-        found = _searched(cursor, op, near) if op.query else items.newest_items(cursor, op)
+        found = _searched(cursor, words, op, near) if op.query else items.newest_items(cursor, op)
     if op.refresh_ttl:
         used.update(item for item, _ in found)
     if isinstance(op, GetOp):
@@ -301,11 +312,13 @@ def _read(cursor: sqlite3.Cursor, op: Op, near: Sequence[int], used: set[int]) -
     return [match for _, match in found]
 
 
-def _searched(cursor: sqlite3.Cursor, op: SearchOp, near: Sequence[int]) -> list[tuple[int, SearchItem]]:
+def _searched(
+    cursor: Cursor, words: WordIndex, op: SearchOp, near: Sequence[int]
+) -> list[tuple[int, SearchItem]]:
     """The items that a question finds, with their ids, the best first."""
     namespace = items.stored_namespace(op.namespace_prefix)
-    with closing(ranked_by_words(cursor, op.query or "", namespace)) as words:
-        rankings = [items.items_of_texts(cursor, texts, op, _most(op)) for texts in (words, near)]
+    with closing(ranked_by_words(cursor, words, op.query or "", namespace)) as ranked:
+        rankings = [items.items_of_texts(cursor, texts, op, _most(op)) for texts in (ranked, near)]
     return items.items_by_id(cursor, fused(*rankings)[op.offset : op.offset + op.limit])
 
 
@@ -333,18 +346,21 @@ def _paths(name: str, paths: object) -> Sequence[str]:
 
 
 def open_store(
-    path: str | Path = ".swarm/swarm.db",
+    path: str | Path | None = None,
     *,
+    data_dir: str | Path = DATA_DIR,
     memory: MemorySettings | Mapping[str, Any] | None = None,
     index: IndexConfig | None = None,
     ttl: TTLConfig | None = None,
 ) -> SwarmStore:
-    """Open a SQLite file as LangGraph store; use it as a value, or in `with` or `async with`.
+    """Open a database as LangGraph store; use it as a value, or in `with` or `async with`.
 
-    A missing file is created, as `open_checkpointer` does, which may use the same file.
+    A missing file is created, as `open_checkpointer` does, which may use the same database.
 
     Args:
-        path: The file; `:memory:` for none.
+        path: A SQLite file; `:memory:` for none; or a URL, `postgresql://…`. Default: the database of the
+            sessions, as the setting `database` says, or `.swarm/swarm.db`.
+        data_dir: With a URL, the folder of this machine where a vector store may keep its copy.
         memory: The group `memory` of a configuration: its embedding model and vector store are used.
         index: LangGraph's own way to name an embedding model, and the fields of items to search; in place of
             `memory`.
@@ -353,14 +369,15 @@ def open_store(
     Raises:
         ConfigError: `memory` is not as the configuration has it, or there is `index`, too; `index` or `ttl`
             is not as LangGraph has it.
-        StorageError: The file is a folder, no SQLite database, of a newer version, or cannot be written.
+        StorageError: The file is a folder, no SQLite database, of a newer version, or cannot be written; or
+            the server cannot be used.
     """
     settings = _settings(memory)
     if memory is not None and index:
         raise ConfigError("expected either memory or index: both name an embedding model")
     _check_keys("index", index, IndexConfig)
     _check_keys("ttl", ttl, TTLConfig)
-    database = Database(path)
+    database = open_database(place_of(data_dir) if path is None else path, data_dir)
     try:
         meaning = _configured_meaning(database, settings, None)
         if index and index.get("embed"):
@@ -387,7 +404,7 @@ def _settings(memory: MemorySettings | Mapping[str, Any] | None) -> MemorySettin
 
 
 def _configured_meaning(
-    database: Database, memory: MemorySettings | None, proxy: str | None
+    database: Storage, memory: MemorySettings | None, proxy: str | None
 ) -> Meaning | None:
     """The search by meaning that the configuration wants; its modules are imported only then."""
     if not memory or not memory.embeddings:
@@ -403,7 +420,7 @@ def _configured_meaning(
     return LangChainVectors(database, model, memory.vector_store)
 
 
-def _given_meaning(database: Database, index: IndexConfig) -> Meaning:
+def _given_meaning(database: Storage, index: IndexConfig) -> Meaning:
     from swarm_graph.memory.given_embeddings import GivenEmbeddings
     from swarm_graph.memory.vectors import OwnVectors
 

@@ -46,7 +46,7 @@ class SwarmMemory:
 
     def __init__(
         self,
-        store: BaseStore | File = ".swarm/swarm.db",
+        store: BaseStore | File | None = None,
         *,
         memory: MemorySettings | Mapping[str, Any] | None = None,
         documents: DocumentSettings = LIMITS,
@@ -54,7 +54,9 @@ class SwarmMemory:
         """Use a store, or open a database.
 
         Args:
-            store: Any LangGraph store, or the path of a database, which is made if it is missing.
+            store: Any LangGraph store; or the path of a database, which is made if it is missing, or its URL,
+                `postgresql://…`. Default: the database of the sessions, as the setting `database` says, or
+                `.swarm/swarm.db`.
             memory: For a database, the group `memory` of the configuration, with the embedding model.
             documents: The limits of reading a document.
 
@@ -71,7 +73,8 @@ class SwarmMemory:
         else:
             from swarm_graph.memory.store import open_store
 
-            self.store = self._opened = open_store(Path(store), memory=memory)
+            place = store if store is None else os.fspath(store)
+            self.store = self._opened = open_store(place, memory=memory)
 
     def close(self) -> None:
         """Close the database if this object has opened it; a second call does nothing."""

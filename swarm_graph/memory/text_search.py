@@ -1,14 +1,14 @@
-"""Search for texts by their words, with SQLite's FTS5."""
+"""Search for texts by their words."""
 
 from __future__ import annotations
 
 import re
-import sqlite3
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
 from itertools import accumulate
 
-from swarm_graph.checkpoints.memory_tables import UNSPACED, indexed, scope_word
+from swarm_graph.checkpoints.memory_tables import scope_word
+from swarm_graph.checkpoints.storage import Cursor
+from swarm_graph.checkpoints.word_index import UNSPACED, Term, WordIndex, indexed
 from swarm_graph.repository.words import STOP_WORDS
 
 MAX_WORDS = 128
@@ -44,20 +44,20 @@ _NUMBERED = re.compile(r"(?:[^\W\d_]+[-_/.])+\d{2,}")
 """An identifier that others extend: P-101 is P-101A and P-101B, too."""
 
 
-def terms(question: str) -> list[str]:
-    """The words and phrases of a question that are looked up, each quoted for FTS5, each once.
+def terms(question: str) -> list[Term]:
+    """The words and phrases of a question that are looked up, each once.
 
     Words that say nothing are left out. An identifier is looked up as a phrase, joined, and by its parts; of
     scripts without spaces, each two characters side by side.
     """
     words = _RUN.findall(indexed(question).lower())
-    found: dict[str, None] = {}
+    found: dict[Term, None] = {}
     for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
         is_unspaced = _UNSPACED.match(word)
         for variant in _characters(before, word, after) if is_unspaced else _variants(word, before):
-            found['"' + " ".join(variant) + '"'] = None
+            found[Term((*variant,))] = None
         if _NUMBERED.fullmatch(word):
-            found['"' + " ".join(_PART.findall(word)) + '" *'] = None
+            found[Term((*_PART.findall(word),), is_beginning=True)] = None
         if len(found) >= MAX_WORDS:
             break
     return [*found][:MAX_WORDS]
@@ -95,7 +95,7 @@ def _variants(word: str, before: str) -> Iterator[list[str]]:
         yield [*whole, last + word]
 
 
-def ranked_by_words(cursor: sqlite3.Cursor, question: str, namespace: str) -> Generator[int, None, None]:
+def ranked_by_words(cursor: Cursor, index: WordIndex, question: str, namespace: str) -> Generator[int]:
     """The ids of the texts that share a word with a question, the best first.
 
     They are ranked by BM25 for the question's rarest words, as many as MAX_EFFORT allows; a word in half of
@@ -104,59 +104,67 @@ def ranked_by_words(cursor: sqlite3.Cursor, question: str, namespace: str) -> Ge
 
     Args:
         cursor: Sees the tables of memory.
+        index: The index of words.
         question: Any text: nothing in it is an operator.
         namespace: Only texts in it and below, as stored; empty for all.
     """
-    within = _within(namespace)
-    counts = _counts(cursor, terms(question), within)
+    scope = _scope(namespace)
+    counts = _counts(cursor, index, terms(question), scope)
     if rare := _rare(counts):
-        yield from _rows(cursor, f"{within}text : ({' OR '.join(rare)})", _BY_RANK)
+        yield from index.ranked(cursor, rare, scope)
     elif counts:
-        every, rarest = f"({' AND '.join(counts)})", next(iter(counts))
-        has_any = _count(cursor, f"{within}text : {every}", 1)
-        yield from _rows(cursor, f"{within}text : {every if has_any else rarest}")
+        found = index.newest(cursor, [*counts], scope)
+        if (first := next(found, None)) is None:
+            found = index.newest(cursor, [next(iter(counts))], scope)
+        else:
+            yield first
+        yield from found
 
 
-def texts_below(cursor: sqlite3.Cursor, namespace: str) -> list[int] | None:
+def texts_below(cursor: Cursor, index: WordIndex, namespace: str) -> list[int] | None:
     """The ids of the texts in a namespace and below it; None for all texts.
 
     Args:
         cursor: Sees the tables of memory.
+        index: The index of words.
         namespace: As stored; empty for the root.
     """
-    if not namespace:
-        return None
-    match = f'scope : "{scope_word(namespace)}"'
-    (texts,) = cursor.execute("SELECT count(*) FROM memory_texts").fetchone()
-    return None if _count(cursor, match, texts) == texts else [*_rows(cursor, match)]
+    return index.within(cursor, scope) if (scope := _scope(namespace)) else None
 
 
-def _within(namespace: str) -> str:
-    return f'scope : "{scope_word(namespace)}" AND ' if namespace else ""
+def _scope(namespace: str) -> str:
+    return scope_word(namespace) if namespace else ""
 
 
-def _counts(cursor: sqlite3.Cursor, words: list[str], within: str) -> dict[str, int]:
+def _counts(cursor: Cursor, index: WordIndex, words: Sequence[Term], scope: str) -> dict[Term, int]:
     """How many texts have each word, the rarest first; without words that no text has."""
     most = min(MAX_EFFORT, max(_MIN_COUNTED, _MAX_COUNTED // max(len(words), 1)))
-    known: dict[str, int] = {}
-    for word in words:
-        for spelled in (word, *_other_spellings(word)):
-            if count := _count(cursor, f"{within}text : {spelled}", most + 1):
-                known[spelled] = count if count <= most else MAX_EFFORT
-                break
+
+    def count(terms: Sequence[Term]) -> dict[Term, int]:
+        return dict(zip(terms, index.counts(cursor, terms, scope, most + 1), strict=True))
+
+    counts = count(words)
+    spellings = {word: [*_other_spellings(word)] for word in words if not counts[word]}
+    counts |= count([spelled for others in spellings.values() for spelled in others])
+    known = {
+        spelled: counts[spelled] if counts[spelled] <= most else MAX_EFFORT
+        for word in words
+        for spelled in [next(filter(counts.get, [word, *spellings.get(word, ())]), None)]
+        if spelled
+    }
     return dict(sorted(known.items(), key=lambda pair: pair[1]))
 
 
-def _other_spellings(word: str) -> Iterator[str]:
+def _other_spellings(term: Term) -> Iterator[Term]:
     """A German word that no text has, as others write it. The index has no dots: `ä` is `a` there."""
-    with_letters = word.translate(_TWO_LETTERS)
-    folded = _FOLDED.sub(r"\1", with_letters)
-    yield from dict.fromkeys(
-        spelled for spelled in (with_letters, folded, folded.replace("ss", "ß")) if spelled != word
-    )
+    with_letters = tuple(word.translate(_TWO_LETTERS) for word in term.words)
+    folded = tuple(_FOLDED.sub(r"\1", word) for word in with_letters)
+    sharp = tuple(word.replace("ss", "ß") for word in folded)
+    others = dict.fromkeys((with_letters, folded, sharp))
+    yield from (term._replace(words=words) for words in others if words != term.words)
 
 
-def _rare(counts: dict[str, int]) -> list[str]:
+def _rare(counts: dict[Term, int]) -> list[Term]:
     """The words that may be ranked together."""
     totals = accumulate(counts.values())
     return [
@@ -164,23 +172,3 @@ def _rare(counts: dict[str, int]) -> list[str]:
         for number, (word, total) in enumerate(zip(counts, totals, strict=True), 1)
         if total * (1 + number / 20) < MAX_EFFORT
     ]
-
-
-_BY_RANK = "AND rank MATCH 'bm25(0.0, 1.0)' ORDER BY rank"
-
-
-def _rows(
-    cursor: sqlite3.Cursor, match: str, order: str = "ORDER BY rowid DESC"
-) -> Generator[int, None, None]:
-    with closing(cursor.connection.cursor()) as rows:
-        rows.execute(f"SELECT rowid FROM memory_index WHERE memory_index MATCH ? {order}", (match,))
-        for (row,) in rows:
-            yield row
-
-
-def _count(cursor: sqlite3.Cursor, match: str, most: int) -> int:
-    """How many texts match; it stops counting at `most`."""
-    found = cursor.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM memory_index WHERE memory_index MATCH ? LIMIT ?)", (match, most)
-    )
-    return int(found.fetchone()[0])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import hashlib
-import json
 import os
 import sys
 import threading
@@ -20,8 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from swarm_graph.checkpoints.database import MEMORY, Database
-from swarm_graph.checkpoints.memory_tables import version_of_memory
+from swarm_graph.checkpoints.database import MEMORY
+from swarm_graph.checkpoints.memory_tables import rows_for, version_of_memory
+from swarm_graph.checkpoints.storage import Storage
 from swarm_graph.errors import ConfigError, EmbeddingError, SwarmError, VectorStoreError
 from swarm_graph.memory.langchain_stores import (
     COLLECTIONS,
@@ -33,7 +33,7 @@ from swarm_graph.memory.langchain_stores import (
     id_of,
 )
 from swarm_graph.memory.meaning import Progress, tell
-from swarm_graph.memory.vectors import TEXTS_AT_ONCE, OwnVectors
+from swarm_graph.memory.vectors import OwnVectors
 from swarm_graph.memory_settings import VectorStoreSettings
 from swarm_graph.models.embeddings import Embedder
 from swarm_graph.models.masking import masked
@@ -62,7 +62,7 @@ class _Incomplete(Exception):
 class LangChainVectors:
     """Our vectors, found by a vector store of `memory.vector_store`."""
 
-    def __init__(self, database: Database, embedder: Embedder, settings: VectorStoreSettings) -> None:
+    def __init__(self, database: Storage, embedder: Embedder, settings: VectorStoreSettings) -> None:
         """Nothing is imported, opened or asked yet.
 
         Args:
@@ -78,7 +78,7 @@ class LangChainVectors:
             raise ConfigError("a vector store needs a database in a file; remove memory.vector_store")
         self._database, self._embedder, self._settings = database, embedder, settings
         self._own = OwnVectors(database, embedder)
-        self._place = _place(database.file, embedder.name, settings)
+        self._place = _place(database, embedder.name, settings)
 
     async def prepare(self, texts: Sequence[str]) -> None:
         await self._own.prepare(texts)
@@ -271,8 +271,8 @@ class LangChainVectors:
         with self._database.view() as cursor:
             (total,) = cursor.execute("SELECT count(*) FROM memory_texts").fetchone()
             if known:
-                later = f"{query} WHERE t.id > ? OR t.id IN (SELECT value FROM json_each(?))"
-                rows = cursor.execute(later, (*values, known.last, json.dumps([*known.without]))).fetchall()
+                rows = cursor.execute(f"{query} WHERE t.id > ?", (*values, known.last)).fetchall()
+                rows += rows_for(cursor, f"{query} WHERE t.id IN ({{marks}})", [*known.without], values)
                 if total != known.total + sum(text > known.last for text, *_ in rows):  # some are gone
                     known = rows = None
             if rows is None:
@@ -317,16 +317,11 @@ class LangChainVectors:
 
     def _select(self, query: str, values: Sequence[object], *first: object) -> list[tuple[Any, Any]]:
         """The rows of a query for many values; `{marks}` stands for some of them."""
-        found: list[tuple[Any, Any]] = []
         with self._database.view() as cursor:
-            for start in range(0, len(values), TEXTS_AT_ONCE):
-                some = values[start : start + TEXTS_AT_ONCE]
-                marks = ",".join("?" * len(some))
-                found += cursor.execute(query.format(marks=marks), [*first, *some])
-        return found
+            return [*rows_for(cursor, query, values, first)]
 
 
-def _place(file: Path, model: str, settings: VectorStoreSettings) -> Place:
+def _place(database: Storage, model: str, settings: VectorStoreSettings) -> Place:
     """Where a database has its vectors of a model. Raises ConfigError."""
     url = ""
     if settings.url_env and not (url := os.environ.get(settings.url_env, "")):
@@ -334,8 +329,9 @@ def _place(file: Path, model: str, settings: VectorStoreSettings) -> Place:
             f"the environment variable {settings.url_env!r}, which memory.vector_store.url_env names, is not "
             "set; expected the address of the vector store's server"
         )
-    name = f"swarm_{hashlib.sha256(f'{file} {model}'.encode()).hexdigest()[:16]}"
-    return Place(name, Path(settings.path or file.with_name(f"{file.name}.vectors")), url)
+    _, _, identity = database.identities[0].partition(" ")  # the file, or the number of a server's database
+    name = f"swarm_{hashlib.sha256(f'{identity} {model}'.encode()).hexdigest()[:16]}"
+    return Place(name, Path(settings.path or database.folder / f"{Path(identity).name}.vectors"), url)
 
 
 async def _in_thread(work: Callable[[threading.Event], T]) -> T:

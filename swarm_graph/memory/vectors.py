@@ -10,15 +10,13 @@ were never committed, as after a kill, with `reindex`.
 from __future__ import annotations
 
 import asyncio
-import json
-import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from swarm_graph.checkpoints.database import Database
-from swarm_graph.checkpoints.memory_tables import bump_version, digest_of, version_of_memory
+from swarm_graph.checkpoints.memory_tables import bump_version, digest_of, rows_for, version_of_memory
+from swarm_graph.checkpoints.storage import Cursor, Storage
 from swarm_graph.errors import ConfigError, EmbeddingError
 from swarm_graph.memory.meaning import Progress, tell
 from swarm_graph.models.embeddings import Embedder, texts_refused
@@ -28,8 +26,8 @@ if TYPE_CHECKING:
     from swarm_graph.memory.matrix import Matrix
 
 MISSING = "search by meaning needs the package numpy: `pip install numpy`, or remove memory.embeddings"
-TEXTS_AT_ONCE = 500
-"""Digests in one question to the database."""
+CATCH_UPS = 10
+"""How often a search looks again for what other processes add meanwhile."""
 _HAS_NONE = "NOT EXISTS (SELECT 1 FROM memory_vectors v WHERE v.model = ? AND v.digest = t.digest)"
 
 
@@ -66,7 +64,7 @@ class OwnVectors:
     it. Later ones load what is new, also what other processes have added.
     """
 
-    def __init__(self, database: Database, embedder: Embedder) -> None:
+    def __init__(self, database: Storage, embedder: Embedder) -> None:
         """Nothing is read or asked yet.
 
         Args:
@@ -123,7 +121,7 @@ class OwnVectors:
         total, last, done = _Made(), 0, 0
         while rows := await self._database.run(self._texts_without, last):
             last = rows[-1][0]
-            total += await self._make([text for _, text in rows])
+            total += await self._make([text for _, text in rows if isinstance(text, str)])
             done += len(rows)
             if progress:
                 progress(done, missing)
@@ -164,15 +162,10 @@ class OwnVectors:
         with self._database.view() as cursor:
             return self._vectors(cursor, digests).keys()
 
-    def _vectors(self, cursor: sqlite3.Cursor, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+    def _vectors(self, cursor: Cursor, digests: Sequence[bytes]) -> dict[bytes, bytes]:
         """The vectors of this model, by digest, for those digests that have one."""
-        found: dict[bytes, bytes] = {}
-        for start in range(0, len(digests), TEXTS_AT_ONCE):
-            some = digests[start : start + TEXTS_AT_ONCE]
-            marks = ",".join("?" * len(some))
-            sql = f"SELECT digest, vector FROM memory_vectors WHERE model = ? AND digest IN ({marks})"
-            found.update(cursor.execute(sql, [self._embedder.name, *some]))
-        return found
+        sql = "SELECT digest, vector FROM memory_vectors WHERE model = ? AND digest IN ({marks})"
+        return dict(rows_for(cursor, sql, digests, [self._embedder.name]))
 
     async def _keep(self, made: Sequence[tuple[bytes, Sequence[float]]]) -> None:
         from swarm_graph.memory.matrix import packed
@@ -185,13 +178,17 @@ class OwnVectors:
 
     def _write(self, rows: Sequence[tuple[str, bytes, bytes]]) -> None:
         with self._database.transaction() as cursor:
+            bump_version(cursor)
             size, stored = len(rows[0][2]), self.stored_size(cursor)
             if stored not in (None, size):
                 raise self._other_model(size // 2, stored // 2)
-            cursor.executemany("INSERT OR REPLACE INTO memory_vectors VALUES (?, ?, ?)", rows)
-            bump_version(cursor)
+            cursor.executemany(
+                "INSERT INTO memory_vectors VALUES (?, ?, ?) "
+                "ON CONFLICT (digest, model) DO UPDATE SET vector = excluded.vector",
+                rows,
+            )
 
-    def stored_size(self, cursor: sqlite3.Cursor) -> int | None:
+    def stored_size(self, cursor: Cursor) -> int | None:
         """The bytes of a vector of this model; None if there is none."""
         found = cursor.execute(
             "SELECT length(vector) FROM memory_vectors WHERE model = ? LIMIT 1", (self._embedder.name,)
@@ -207,10 +204,10 @@ class OwnVectors:
     def _remove_leftovers(self, dimensions: int) -> None:
         """Remove the vectors that no text has, and those of another model with the same name."""
         with self._database.transaction() as cursor:
+            bump_version(cursor)
             cursor.execute("DELETE FROM memory_vectors WHERE digest NOT IN (SELECT digest FROM memory_texts)")
             if self.stored_size(cursor) not in (None, 2 * dimensions):
                 cursor.execute("DELETE FROM memory_vectors WHERE model = ?", (self._embedder.name,))
-            bump_version(cursor)
 
     def _note_missing(self) -> str:
         with self._database.view() as cursor:
@@ -231,8 +228,7 @@ class OwnVectors:
         """The next texts without a vector, after the one with the id `last`."""
         with self._database.view() as cursor:
             return cursor.execute(
-                f"SELECT id, text FROM memory_texts t WHERE {_HAS_NONE} AND id > ? AND typeof(text) = 'text' "
-                "ORDER BY id LIMIT ?",
+                f"SELECT id, text FROM memory_texts t WHERE {_HAS_NONE} AND id > ? ORDER BY id LIMIT ?",
                 (self._embedder.name, last, self._embedder.batch),
             ).fetchall()
 
@@ -245,15 +241,17 @@ class OwnVectors:
         with self._database.view() as cursor:
             if self._matrix is None and not self._database.has_memory:
                 return None
-            seen = self._version(cursor)
-            if seen[0] != self._seen[0]:  # the matrix may have rows that were undone
-                self._forget()
-            if self._matrix is None or seen != self._seen:
+            for _ in range(CATCH_UPS):  # a server may let a transaction see what others commit meanwhile
+                seen = self._version(cursor)
+                if seen[0] != self._seen[0]:  # the matrix may have rows that were undone
+                    self._forget()
+                if self._matrix is not None and seen == self._seen:
+                    break
                 self._matrix = self._caught_up(cursor, self._matrix or Matrix.empty())
                 self._seen = seen
             return self._matrix
 
-    def _version(self, cursor: sqlite3.Cursor) -> tuple[int, int]:
+    def _version(self, cursor: Cursor) -> tuple[int, int]:
         """How many transactions were undone, and the version of memory."""
         return self._database.rollbacks, version_of_memory(cursor)
 
@@ -266,21 +264,22 @@ class OwnVectors:
     def _forget(self) -> None:
         self._matrix, self._last, self._without = None, 0, set()
 
-    def _caught_up(self, cursor: sqlite3.Cursor, matrix: Matrix) -> Matrix:
+    def _caught_up(self, cursor: Cursor, matrix: Matrix) -> Matrix:
         """The matrix without the texts that are gone, and with those that are new or have a vector now.
 
         Ids of texts grow, and are never used again.
         """
         if not self._last:
             return self._with_all(cursor, matrix)
-        sql = "SELECT id, digest FROM memory_texts WHERE id > ? OR id IN (SELECT value FROM json_each(?))"
-        texts = cursor.execute(sql, (self._last, json.dumps([*self._without]))).fetchall()
+        sql = "SELECT id, digest FROM memory_texts WHERE id "
+        texts = cursor.execute(f"{sql} > ?", (self._last,)).fetchall()
+        texts += rows_for(cursor, f"{sql} IN ({{marks}})", [*self._without])
         (count,) = cursor.execute("SELECT count(*) FROM memory_texts").fetchone()
         if count < len(matrix.ids) + len({*self._without, *(text for text, _ in texts)}):
             matrix = matrix.only([text for (text,) in cursor.execute("SELECT id FROM memory_texts")])
         return self._with_texts(matrix, texts, self._vectors(cursor, [digest for _, digest in texts]))
 
-    def _with_all(self, cursor: sqlite3.Cursor, matrix: Matrix) -> Matrix:
+    def _with_all(self, cursor: Cursor, matrix: Matrix) -> Matrix:
         """The matrix of all texts. Both tables are read in their own order, which is three times as fast."""
         texts = sorted(cursor.execute("SELECT id, digest FROM memory_texts"))
         rows = cursor.execute(

@@ -30,6 +30,7 @@ from swarm_graph.config_source import (
     source_path,
     unknown_name,
 )
+from swarm_graph.database_place import refuse_password, validated_database
 from swarm_graph.errors import KIND_WITH_REPOSITORY, ConfigError, NoModel
 from swarm_graph.memory_settings import MemorySettings
 from swarm_graph.names import (
@@ -133,6 +134,13 @@ class SwarmConfig(Settings):
         None,
         description="The folder of the modules of `roles` and `workflows`; default: the config file's own.",
     )
+    database: str | None = Field(
+        None,
+        description="Where sessions are kept, for many machines: postgresql://swarm@db-server/swarm. The "
+        "password belongs into ~/.pgpass or PGPASSWORD. Default: a file in the data folder.",
+        exclude=True,
+        repr=False,
+    )
     proxy: str | None = Field(
         None, description="HTTP proxy for model servers; proxy variables of the environment are ignored."
     )
@@ -141,6 +149,11 @@ class SwarmConfig(Settings):
     @classmethod
     def _http_proxy(cls, url: str | None) -> str | None:
         return validated_url(url, "http://localhost:3128") or None if url else None
+
+    @field_validator("database")
+    @classmethod
+    def _database_url(cls, url: str | None) -> str | None:
+        return validated_database(url) or None if url else None
 
     @field_validator("mcp_servers")
     @classmethod
@@ -462,11 +475,13 @@ def load_config(
         ConfigError: A file cannot be read or a setting is wrong. One line: the source, the key's path, the
             value, and what is allowed.
     """
+    given = source
     if isinstance(source, SwarmConfig):
         if not overrides:
             return source
         dumped = source.model_dump(by_alias=True, exclude_unset=True)
-        objects = {"roles": source.roles, "workflows": source.workflows}  # a dump would take objects apart
+        # A dump would take objects apart, and leaves the database out.
+        objects = {"roles": source.roles, "workflows": source.workflows, "database": source.database}
         source, environ = {**dumped, **{key: own for key, own in objects.items() if own}}, {}
     environ = os.environ if environ is None else environ
     lowest = read_source(source, environ)
@@ -475,6 +490,9 @@ def load_config(
     lowest.data.pop("$schema", None)  # editors write it to find the schema
     layers = [lowest, Layer("the environment", from_environment(environ))]
     layers.append(Layer("the command line", dict(overrides or {})))
+    if not isinstance(given, SwarmConfig):
+        for layer in (layers[0], layers[-1]):
+            refuse_password(layer.name, layer.data)
     data: dict[str, Any] = {}
     for layer in layers:
         data = _with_layer(data, layer)

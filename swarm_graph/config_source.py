@@ -7,15 +7,16 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swarm_graph.errors import ConfigError
 
+if TYPE_CHECKING:  # where the sessions are is looked up without it
+    from pydantic import ValidationError
+
 TEXT_VARIABLES = (
     "SWARM_PROMPTS_DIR", "SWARM_CODE_DIR", "SWARM_PROXY", "SWARM_URL", "SWARM_MODEL", "SWARM_API_TYPE",
-    "SWARM_API_KEY_ENV",
+    "SWARM_API_KEY_ENV", "SWARM_DATABASE",
 )  # fmt: skip
 """Environment variables of settings outside of any group; their values are text, never JSON."""
 
@@ -159,6 +160,9 @@ _UNION_MEMBER = re.compile(
 """What pydantic adds to the path of an error to name the member of a union that it tried."""
 
 
+_MAY_HOLD_SECRETS = ("api_key_env", "token_env", "args", "database")
+
+
 def first_problem(error: ValidationError) -> Problem:
     """The problem with the longest path, which says most; the message counts the others.
 
@@ -178,7 +182,7 @@ def first_problem(error: ValidationError) -> Problem:
     value = errors[path][0]["input"]
     # A key in the place of a variable's name, or in a URL, must not reach a terminal or a log.
     is_url = path[-1:] in (("url",), ("proxy",), ("otlp_endpoint",))
-    may_hold_secret = path[-1:] in (("api_key_env",), ("token_env",), ("args",)) or "env" in path
+    may_hold_secret = path[-1:] in [(name,) for name in _MAY_HOLD_SECRETS] or "env" in path
     may_be_secret = may_hold_secret or bool(set("@?#;%" if is_url else "@") & set(str(value)))
     quoted = "" if isinstance(value, dict) or may_be_secret else f"{_shortened(value)} is not allowed: "
     others = sum(path[: len(other)] != other for other in errors)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from swarm_graph import aio
-from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.experiments import Experiment, Experiments, TrialRow
-from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
+from swarm_graph.checkpoints.open_database import open_database, place_of
+from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import InputError, StorageError
 from swarm_graph.experiments.ab_plan import (
     WITHOUT_VERDICT,
@@ -29,9 +30,9 @@ from swarm_graph.experiments.looks import Look, Outcome, Pair, take_look
 from swarm_graph.experiments.plan import is_own_experiment, make_plan, new_experiment, planned_trials, record
 from swarm_graph.experiments.simulated_arms import with_answers
 from swarm_graph.experiments.trials import TrialRunner
-from swarm_graph.sessions.ids import database_path
+from swarm_graph.sessions.ids import existing_place
 from swarm_graph.settings import SessionLimits
-from swarm_graph.state import DATA_DIR, DATABASE, OUTPUT_DIR
+from swarm_graph.state import DATA_DIR, OUTPUT_DIR
 from swarm_graph.text import first_names
 
 OnProgress = Callable[[int, int], None]
@@ -204,7 +205,7 @@ def record_test(plan: AbPlan, data_dir: Path, limits: SessionLimits | None = Non
     )
     experiment = new_experiment("ab", recorded, plan.to_dict())
     trials = planned_trials(experiment.experiment, plan.cases, plan.arms)
-    with Database(data_dir / DATABASE) as database:
+    with open_database(place_of(data_dir), data_dir) as database:
         return record(database, experiment, trials)
 
 
@@ -214,7 +215,7 @@ def _arms(plan: AbPlan, data_dir: Path) -> list[Arm]:
 
 
 def _record_end(data_dir: Path, result: AbResult) -> None:
-    with Database(data_dir / DATABASE) as database:
+    with open_database(place_of(data_dir), data_dir) as database:
         Experiments(database).end(result.experiment, result.ending)
 
 
@@ -228,7 +229,7 @@ def recorded_test(data_dir: Path, name: str = "") -> tuple[Experiment, bool]:
     Raises:
         InputError: There is none.
     """
-    with Database(database_path(data_dir)) as database:
+    with open_database(existing_place(data_dir), data_dir) as database:
         tests = [one for one in Experiments(database).all() if one.kind == "ab"]
         for one in tests:
             if one.experiment == name or (not name and one.ended_at is None):
@@ -243,7 +244,7 @@ def recorded_test(data_dir: Path, name: str = "") -> tuple[Experiment, bool]:
 
 def recorded_result(data_dir: Path, experiment: Experiment) -> AbResult:
     """The result of a test in the database of a folder; see `result_of_test`. Raises StorageError like it."""
-    with open_checkpointer(data_dir / DATABASE) as saver:
+    with open_checkpointer(place_of(data_dir), data_dir=data_dir) as saver:
         return result_of_test(saver, experiment)
 
 
@@ -274,7 +275,7 @@ def result_of_test(saver: SwarmSaver, experiment: Experiment) -> AbResult:
 
 def _stopped(data_dir: Path, experiment: Experiment, reason: str) -> AbResult:
     """A test that something has stopped before its next look: no result is computed of its pairs."""
-    with Database(data_dir / DATABASE) as database:
+    with open_database(place_of(data_dir), data_dir) as database:
         trials = Experiments(database).trials(experiment.experiment)
     judged = sum(trial.judged_at is not None for trial in trials)
     at_last_look = recorded_result(data_dir, experiment)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from swarm_graph import aio
-from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.experiments import Experiment, Experiments, TrialRow
+from swarm_graph.checkpoints.open_database import open_database, place_of
 from swarm_graph.config import SwarmConfig, changed_settings, load_config, settings_in_words
+from swarm_graph.database_place import VARIABLE
 from swarm_graph.errors import InputError
 from swarm_graph.experiments.arm import Arm
 from swarm_graph.experiments.arms import (
@@ -38,9 +39,9 @@ from swarm_graph.experiments.plan import (
 )
 from swarm_graph.experiments.simulated_arms import with_answers
 from swarm_graph.experiments.trials import OnTrial, TrialRunner, TrialsEnd
-from swarm_graph.sessions.ids import database_path
+from swarm_graph.sessions.ids import existing_place
 from swarm_graph.settings import SessionLimits
-from swarm_graph.state import DATA_DIR, DATABASE, OUTPUT_DIR
+from swarm_graph.state import DATA_DIR, OUTPUT_DIR
 from swarm_graph.suites.case import Case, Suite
 from swarm_graph.suites.load_suite import BUNDLED, SHA256, load_suite
 from swarm_graph.text import first_names
@@ -157,7 +158,7 @@ def begin(request: Request, data_dir: Path, limits: SessionLimits) -> Begun:
     )
     experiment = new_experiment("eval", plan)
     trials = planned_trials(experiment.experiment, cases, arms)
-    with Database(data_dir / DATABASE) as database:
+    with open_database(place_of(data_dir), data_dir) as database:
         experiment = record(database, experiment, trials)
     return Begun(experiment, trials, arms, cases, request.config)
 
@@ -174,7 +175,7 @@ def take_up(request: Request, data_dir: Path, experiment_id: str | None) -> Begu
         InputError: There is no such experiment, or what decides its results is different now.
         ConfigError: A configuration cannot be used.
     """
-    with Database(database_path(data_dir)) as database:
+    with open_database(existing_place(data_dir), data_dir) as database:
         experiments = Experiments(database)
         experiment = find_experiment(experiments, experiment_id, unfinished=experiment_id is None)
         trials = experiments.trials(experiment.experiment)
@@ -224,9 +225,7 @@ def find_experiment(
         if not unfinished or one.ended_at is None:
             return one
     which = "unfinished eval" if unfinished else "eval"
-    raise InputError(
-        f"no {which} in '{experiments.database.file.parent}'; `swarm-graph eval smoke` begins one"
-    )
+    raise InputError(f"no {which} in '{experiments.database.folder}'; `swarm-graph eval smoke` begins one")
 
 
 def _check_suites(experiment: str, plan: Plan, suites: Mapping[str, Suite]) -> None:
@@ -298,7 +297,7 @@ async def run_begun(
 
 
 def _record_end(data_dir: Path, experiment: str) -> None:
-    with Database(data_dir / DATABASE) as database:
+    with open_database(place_of(data_dir), data_dir) as database:
         Experiments(database).end(experiment, "every trial is judged")
 
 
@@ -308,7 +307,7 @@ def recorded_evaluation(data_dir: Path, experiment_id: str | None = None) -> Eva
     Raises:
         InputError: There is no such experiment.
     """
-    with Database(database_path(data_dir)) as database:
+    with open_database(existing_place(data_dir), data_dir) as database:
         experiments = Experiments(database)
         experiment = find_experiment(experiments, experiment_id)
         return Evaluation(experiment, tuple(experiments.trials(experiment.experiment)))
@@ -396,6 +395,7 @@ async def aevaluate(
     request = Request(named, given_arms, load_config(config), models, cases, seed)
     whole = SessionLimits.model_validate(limits or {})
     folder = Path(data_dir)
+    _check_place(request.config, folder)
     if resume:
         begun = await asyncio.to_thread(take_up, request, folder, resume if isinstance(resume, str) else None)
     else:
@@ -412,3 +412,11 @@ async def aevaluate(
         name = begun.experiment.experiment
         warnings.warn(f"{evaluated.end.text}; resume='{name}' goes on", stacklevel=2)
     return evaluated.evaluation
+
+
+def _check_place(config: SwarmConfig, data_dir: Path) -> None:
+    """Refuse a database that only this configuration names: reports and lists would not find the sessions."""
+    if config.database and config.database != place_of(data_dir):
+        raise InputError(
+            f"an experiment is kept where {VARIABLE} or the default config file says; name its database there"
+        )

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.experiments import Experiment, Experiments, TrialRow
-from swarm_graph.sessions.ids import database_path
+from swarm_graph.checkpoints.open_database import open_database
+from swarm_graph.sessions.ids import existing_place
 from swarm_graph.text import local_time, text_table
 
 
@@ -18,7 +18,7 @@ def experiment_rows(data_dir: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: There is no database.
     """
-    with Database(database_path(data_dir)) as database:
+    with open_database(existing_place(data_dir), data_dir) as database:
         experiments = Experiments(database)
         return [_row(one, experiments.trials(one.experiment)) for one in experiments.all()]
 

@@ -14,17 +14,14 @@ from random import Random
 from typing import Any
 
 from swarm_graph.checkpoints.catalogue import Catalogue
-from swarm_graph.checkpoints.database import Database
-from swarm_graph.checkpoints.experiments import Experiment, ExperimentKind, Experiments, TrialRow
+from swarm_graph.checkpoints.experiments import SIGNATURES, Experiment, ExperimentKind, Experiments, TrialRow
 from swarm_graph.checkpoints.records import new_session_id
 from swarm_graph.checkpoints.signatures import is_own_plan, sign_plan
+from swarm_graph.checkpoints.storage import Storage
 from swarm_graph.errors import StorageError
 from swarm_graph.experiments.arm import Arm
 from swarm_graph.settings import PROMPT_PACKS
 from swarm_graph.suites.case import Case, Suite
-
-SIGNATURES = "signatures"
-"""The key of a recorded plan under which its signatures stand."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +171,7 @@ def new_experiment(kind: ExperimentKind, plan: Plan, more: Mapping[str, Any] | N
     return Experiment(f"{kind}-{new_session_id()}", kind, {**plan.to_dict(), **(more or {})}, time.time())
 
 
-def record(database: Database, experiment: Experiment, trials: Sequence[TrialRow]) -> Experiment:
+def record(database: Storage, experiment: Experiment, trials: Sequence[TrialRow]) -> Experiment:
     """Record an experiment with all its trials, signed as the user's; returns it with the signatures.
 
     Raises:
@@ -186,7 +183,7 @@ def record(database: Database, experiment: Experiment, trials: Sequence[TrialRow
     return signed
 
 
-def is_own_experiment(database: Database, experiment: Experiment) -> bool:
+def is_own_experiment(database: Storage, experiment: Experiment) -> bool:
     """Whether this user has begun an experiment in this database, and its plan is still the same."""
     plan = {key: value for key, value in experiment.plan.items() if key != SIGNATURES}
     signatures = experiment.plan.get(SIGNATURES)

@@ -16,6 +16,7 @@ from swarm_graph import aio
 from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.experiments import Experiments, TrialRow
 from swarm_graph.checkpoints.locks import lock_session
+from swarm_graph.checkpoints.open_database import place_of
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig
@@ -26,7 +27,7 @@ from swarm_graph.sessions.coordinator import SwarmCoordinator
 from swarm_graph.sessions.run import OnEvent
 from swarm_graph.sessions.store import SessionStore
 from swarm_graph.settings import Execution, SessionLimits
-from swarm_graph.state import DATA_DIR, DATABASE, OUTPUT_DIR, OwnWorkflow, Review, SwarmState, has_ended
+from swarm_graph.state import DATA_DIR, OUTPUT_DIR, OwnWorkflow, Review, SwarmState, has_ended
 from swarm_graph.suites.case import Case
 from swarm_graph.suites.judge import judge
 from swarm_graph.suites.score import Score
@@ -117,6 +118,7 @@ class TrialRunner:
         self._cases = {(case.suite, case.name): case for case in cases}
         self._execution, self._limits = execution, limits or SessionLimits()
         self._data_dir, self._output_dir = Path(data_dir), Path(output_dir) / experiment
+        self._place = place_of(self._data_dir)
         self._max_sessions, self._on_trial, self._on_event = max_sessions, on_trial, on_event
         self._trials: dict[int, TrialRow] = {}
         self._live: dict[int, SwarmCoordinator] = {}
@@ -137,7 +139,7 @@ class TrialRunner:
         """
         await asyncio.to_thread(check_execution, self._execution.model_copy(update={"mode": "required"}))
         with (
-            open_checkpointer(self._data_dir / DATABASE) as saver,
+            open_checkpointer(self._place, data_dir=self._data_dir) as saver,
             lock_session(saver.catalogue, self.experiment, "experiment"),
         ):
             self._saver, self._experiments = saver, Experiments(saver.database)
@@ -303,6 +305,7 @@ class TrialRunner:
             on_event=self._on_event,
             config_origin="",
             experiment=self.experiment,
+            database=self._place,
         )
 
     async def _score(self, case: Case, ended: _Ended) -> Score:

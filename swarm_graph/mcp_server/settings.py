@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarm_graph.config import SwarmConfig
+from swarm_graph.database_place import is_server, place_of, without_password
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR, WORKFLOWS
 from swarm_graph.text import printable
@@ -43,6 +44,11 @@ class ServerSettings:
     allow_answers: bool = False
     read_only: bool = False
 
+    @property
+    def place(self) -> str | Path:
+        """Where the sessions are kept: a file, or the URL of a server."""
+        return place_of(self.data_dir, self.config.database)
+
     def __post_init__(self) -> None:
         """Raises ConfigError or InputError when nothing could work with them."""
         if not self.config.features.enable_checkpointing:
@@ -71,6 +77,8 @@ class ServerSettings:
         text = " ".join(printable(text).split())
         for folder in (self.data_dir, self.output_dir):
             text = text.replace(str(folder.absolute()), str(folder))
+        if is_server(self.place):
+            text = text.replace(without_password(str(self.place)), "the database")
         return text.replace(f"{Path.cwd()}{os.sep}", "")
 
 

@@ -12,14 +12,16 @@ from typing import Any, NamedTuple, cast
 from langgraph.checkpoint.base import CheckpointTuple
 
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
+from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.config_source import closest_match
+from swarm_graph.database_place import is_there, place_of
 from swarm_graph.errors import InputError
 from swarm_graph.mcp_server.settings import ServerSettings
 from swarm_graph.reports.listing import session_rows
 from swarm_graph.reports.terminal import session_command
 from swarm_graph.sessions.background import Progress
-from swarm_graph.state import DATABASE, SwarmState, TaskStatus
+from swarm_graph.state import QUEUED, SwarmState, TaskStatus
 from swarm_graph.text import cut, local_time, printable, shortened
 from swarm_graph.workflows.pauses import Pause, waiting_pauses
 
@@ -56,10 +58,11 @@ class Stored(NamedTuple):
 @contextmanager
 def open_sessions(data_dir: Path) -> Iterator[SwarmSaver | None]:
     """Open the database; None if no session ever ran."""
-    if not (data_dir / DATABASE).is_file():
+    place = place_of(data_dir)
+    if not is_there(place):
         yield None
         return
-    with open_checkpointer(data_dir / DATABASE) as saver:
+    with open_checkpointer(place, data_dir=data_dir) as saver:
         yield saver
 
 
@@ -146,6 +149,8 @@ def _work(session: Session, state: SwarmState, progress: Progress | None) -> dic
 
 def _next_step(phase: str, waits: bool, settings: ServerSettings) -> str:
     """What the client can do now, in a sentence."""
+    if phase == QUEUED:
+        return "it waits for a worker; call `wait` to be told when it needs you or ends"
     if phase == "running":
         return "call `wait` to be told when it needs you or ends"
     if waits:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from swarm_graph.checkpoints.records import new_session_id
+from swarm_graph.database_place import is_server
 from swarm_graph.errors import InputError, NoModel
 from swarm_graph.mcp_server.arguments import (
     Answer,
@@ -28,7 +29,7 @@ from swarm_graph.sessions.coordinator import SwarmCoordinator
 from swarm_graph.sessions.ids import open_catalogue, validated_session_id
 from swarm_graph.sessions.input_files import WholeRequest, files_in, with_inputs
 from swarm_graph.sessions.run import OnEvent
-from swarm_graph.state import DOCUMENT, OwnWorkflow, has_ended
+from swarm_graph.state import DOCUMENT, QUEUED, OwnWorkflow, has_ended
 from swarm_graph.workflows.pauses import Decision, Pause, waiting_pauses
 
 AN_MCP_CLIENT = "an MCP client"
@@ -77,7 +78,7 @@ class SessionTools:
                     reported = progress.steps
                     await report(reported, progress.step)
                 await live.change(left)
-            elif (await self._status(given.id))["phase"] == "running":
+            elif (await self._status(given.id))["phase"] in ("running", QUEUED):
                 await asyncio.sleep(min(left, POLL_S))
             else:
                 break
@@ -143,7 +144,7 @@ class SessionTools:
             raise InputError(
                 f"session '{given.id}' has ended; `start` with session and follow_up asks it for more"
             )
-        return await self._begin(given.id, lambda coordinator: coordinator.aresume(given.id))
+        return await self._go_on(given.id, lambda coordinator: coordinator.aresume(given.id))
 
     async def answer(self, given: Answer, _: Report) -> dict[str, Any]:
         """Answer a pause, and go on."""
@@ -156,7 +157,7 @@ class SessionTools:
                 f"them here; a person decides in a terminal: `swarm-graph resume {given.id}`"
             )
         decision = {pause.id: _decision(given)}
-        return await self._begin(
+        return await self._go_on(
             given.id,
             lambda coordinator: coordinator.aresume(given.id, decision, decided_by=AN_MCP_CLIENT),
         )
@@ -176,9 +177,22 @@ class SessionTools:
             await self._background.cancel(given.id)
             return await self._status(given.id)
         status = await self._status(given.id)
+        if status["phase"] == QUEUED:
+            await asyncio.to_thread(self._take_out, given.id)
+            return await self._status(given.id)
         if status["phase"] != "running" or not await asyncio.to_thread(self._request_stop, given.id):
             raise InputError(f"session '{given.id}' does not run; its phase is {status['phase']}")
         return {**status, "note": "it runs in another process, which was asked to stop; `wait` returns then"}
+
+    def _take_out(self, session_id: str) -> None:
+        """Take a session out of the queue of the workers."""
+        if not is_server(self._settings.place):
+            raise InputError(f"session '{session_id}' waits in the queue of another database")
+        from swarm_graph.checkpoints.postgres import PostgresDatabase
+        from swarm_graph.workers.queue import cancel
+
+        with PostgresDatabase(str(self._settings.place), self._settings.data_dir) as database:
+            cancel(database, session_id)
 
     def _request_stop(self, session_id: str) -> bool:
         with open_catalogue(self._settings.data_dir) as catalogue:
@@ -191,7 +205,23 @@ class SessionTools:
             output_dir=self._settings.output_dir,
             on_event=on_event,
             config_origin=self._settings.config_file,
+            database=self._settings.place,
         )
+
+    async def _go_on(self, session_id: str, work: Work) -> dict[str, Any]:
+        """Go on with a session: one that was submitted waits for a worker again."""
+        if not await asyncio.to_thread(self._was_submitted, session_id):
+            return await self._begin(session_id, work)
+        from swarm_graph.workers.submit import submit_work
+
+        await submit_work(self._new_coordinator("", lambda _: None), work)
+        return await self._status(session_id)
+
+    def _was_submitted(self, session_id: str) -> bool:
+        if not is_server(self._settings.place):
+            return False
+        with open_catalogue(self._settings.data_dir) as catalogue:
+            return catalogue.was_submitted(session_id)
 
     async def _begin(self, session_id: str, work: Work, diff: str = "") -> dict[str, Any]:
         try:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from swarm_graph.checkpoints.experiments import Experiments
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.config import changed_settings, settings_in_words
 from swarm_graph.errors import InputError
 from swarm_graph.reports.analysis import FIGURES, Analysis, analysis

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from pydantic import ValidationError
 
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import ConfigError
 from swarm_graph.reports.listing import current_phase
 from swarm_graph.reports.node_states import events_of_request, task_states, workflow_states

@@ -116,7 +116,8 @@ def header(
     runs = catalogue.runs(session.session)
     phase = row["phase"]
     goes_on = not has_ended(phase) and phase != "running"
-    place = Path(str(catalogue.database.path)).parent
+    database = catalogue.database
+    place = Path(database.path).parent if database.is_file else database.folder
     return Header(
         phase=phase,
         verdict=row["verdict"],

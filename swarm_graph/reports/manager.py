@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.retention import Cleanup, clean_up
-from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
+from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.checkpoints.transcript import Call, StoredEvent
+from swarm_graph.database_place import place_name, place_of
 from swarm_graph.errors import InputError
 from swarm_graph.reports.analysis import Analysis, analysis, export_rows
 from swarm_graph.reports.comparison import Comparison, compare
@@ -20,7 +22,7 @@ from swarm_graph.reports.listing import session_account, session_account_text
 from swarm_graph.reports.overview import Overview, overview
 from swarm_graph.sessions.apply import state_of
 from swarm_graph.sessions.history import pauses_of
-from swarm_graph.sessions.ids import database_path
+from swarm_graph.sessions.ids import existing_place
 from swarm_graph.sessions.output import write_file
 from swarm_graph.sessions.removal import remove_belongings
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR
@@ -48,10 +50,19 @@ class SwarmManager:
     Args:
         output_dir: The folder with the sessions' output folders.
         data_dir: The folder with their database.
+        database: Where they are kept: the URL of a PostgreSQL database, or a file. Default: as the
+            environment or the default config file says, else a file in `data_dir`.
     """
 
-    def __init__(self, output_dir: str | Path = OUTPUT_DIR, *, data_dir: str | Path = DATA_DIR) -> None:
+    def __init__(
+        self,
+        output_dir: str | Path = OUTPUT_DIR,
+        *,
+        data_dir: str | Path = DATA_DIR,
+        database: str | Path = "",
+    ) -> None:
         self.output_dir, self.data_dir = Path(output_dir), Path(data_dir)
+        self.database = place_of(data_dir, database)
 
     @property
     def session_files(self) -> list[Path]:
@@ -222,7 +233,7 @@ class SwarmManager:
 
     @contextmanager
     def _saver(self) -> Iterator[SwarmSaver]:
-        with open_checkpointer(database_path(self.data_dir)) as saver:
+        with open_checkpointer(existing_place(self.data_dir, self.database), data_dir=self.data_dir) as saver:
             yield saver
 
     def _find(self, saver: SwarmSaver, session: str | Path) -> Session:
@@ -232,7 +243,8 @@ class SwarmManager:
             row = saver.catalogue.get(name := _session_in(Path(session)))
         if row:
             return row
-        raise InputError(f"no session '{name}' in '{self.data_dir}'; `swarm-graph sessions list` shows all")
+        place = place_name(self.data_dir, saver.database.path)
+        raise InputError(f"no session '{name}' in '{place}'; `swarm-graph sessions list` shows all")
 
 
 def _report_path(path: str | Path, *endings: str) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarm_graph.checkpoints.past_values import PastStep, PastValues
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 
 FILE_KEYS = ("documentation", "tests", "code")
 """The keys of the state that hold files; the code wins over tests of the same path."""

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.spending import Spending
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.reports.past_rounds import past_rounds
 from swarm_graph.reports.past_session import PastSession
 from swarm_graph.reports.savings import Savings

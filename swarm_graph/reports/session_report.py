@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, cast
 from langgraph.checkpoint.base import CheckpointTuple
 
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own
 from swarm_graph.checkpoints.steps import ToolRecord
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.reports.analysis import Analysis, analysis
 from swarm_graph.reports.candidate_rows import CandidateRow, candidate_rows
 from swarm_graph.reports.decided import Decided, decided_of

@@ -11,6 +11,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Any, cast
 
 from swarm_graph.config import config_path
+from swarm_graph.database_place import database_variable
 from swarm_graph.reports.chosen_models import chosen_lines, drawn_line, models_of
 from swarm_graph.reports.recalled_lines import recalled_in_short
 from swarm_graph.roles.answered_document import DOCUMENT_FILE
@@ -273,21 +274,28 @@ def _unreadable_lines(coordinator: SwarmCoordinator, program: str) -> list[str]:
     return [f"Not readable: an answer of {first_names(nodes)}; `{command}` shows it"]
 
 
-def session_command(*words: str, data_dir: str | Path) -> str:
+def session_command(*words: str, data_dir: str | Path, database: str | Path = "") -> str:
     """A command about a session, ready for a shell.
 
     Args:
         words: The words of the command.
         data_dir: The folder of the database, which the command names if it is not the default one.
+        database: Where the session is kept; empty for the usual place (see `place_of`).
     """
     place = [] if Path(data_dir) == Path(DATA_DIR) else ["--data-dir", str(data_dir)]
-    return shlex.join([*words, *place])
+    return database_variable(data_dir, database) + shlex.join([*words, *place])
+
+
+def place_words(coordinator: SwarmCoordinator) -> dict[str, str | Path]:
+    """What `session_command` needs to know of the place of a coordinator's sessions."""
+    return {"data_dir": coordinator.data_dir, "database": coordinator.database}
 
 
 def log_command(coordinator: SwarmCoordinator, node: str, program: str) -> str:
     """The command that shows the last call of a node in the latest session."""
-    session, data_dir = coordinator.session_id, coordinator.data_dir
-    return session_command(program, "log", session, "--node", node, "--last", data_dir=data_dir)
+    return session_command(
+        program, "log", coordinator.session_id, "--node", node, "--last", **place_words(coordinator)
+    )
 
 
 def failed_call_command(coordinator: SwarmCoordinator, program: str) -> str:
@@ -321,7 +329,7 @@ def _change_lines(coordinator: SwarmCoordinator, program: str) -> list[str]:
         return []
     base, count = change.base[:SHORT_ID], format_count(len(change.commits), "commit")
     place = [] if Path.cwd().is_relative_to(change.repository) else ["-C", change.repository]
-    apply = session_command(program, "apply", coordinator.session_id, data_dir=coordinator.data_dir)
+    apply = session_command(program, "apply", coordinator.session_id, **place_words(coordinator))
     lines = [
         f"Branch {change.branch}: {count} after {base}, {change.text}",
         f"  look at it  {shlex.join(['git', *place, 'diff', f'{base}..{change.branch}'])}",
@@ -402,5 +410,5 @@ def _next_step(coordinator: SwarmCoordinator, program: str) -> list[str]:
 def _is_followed_up(coordinator: SwarmCoordinator) -> bool:
     if not coordinator.config.features.enable_checkpointing:
         return False
-    with open_catalogue(coordinator.data_dir) as catalogue:
+    with open_catalogue(coordinator.data_dir, coordinator.database) as catalogue:
         return any(run.kind == "follow_up" for run in catalogue.runs(coordinator.session_id))

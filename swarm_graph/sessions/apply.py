@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 
 from swarm_graph.checkpoints.locks import is_running
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import InputError, StorageError, SwarmError
 from swarm_graph.repository.apply import (
     Applied,
@@ -154,7 +154,7 @@ def remove_change(saver: SwarmSaver, session: Session) -> list[str]:
     recorded = state_of(saver, session.session).get("repo")
     if not recorded or not recorded.get("branch"):
         return []
-    folder = worktree_folder(saver.database.file.parent, recorded["branch"])
+    folder = worktree_folder(saver.database.folder, recorded["branch"])
     if not is_own(saver.catalogue, session):
         return [f"the branch and worktree of session '{session.session}' stay: you did not start it here"]
     path = saver.catalogue.places(session.session).present(recorded["path"])
@@ -167,7 +167,7 @@ def remove_change(saver: SwarmSaver, session: Session) -> list[str]:
 
 
 def _record(saver: SwarmSaver, session_id: str) -> Path:
-    return saver.database.file.parent / APPLIED / f"{file_name(session_id)}.json"
+    return saver.database.folder / APPLIED / f"{file_name(session_id)}.json"
 
 
 def state_of(saver: SwarmSaver, session_id: str) -> ChangeState:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,8 +21,10 @@ from swarm_graph.checkpoints.places import UNMOVED
 from swarm_graph.checkpoints.records import Session, Source, TaskFileKind, new_session_id
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.checkpoints.steps import ToolRecord
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.checkpoints.transcript import Call
 from swarm_graph.config import SwarmConfig, config_path, load_config, repository_settings
+from swarm_graph.database_place import place_of
 from swarm_graph.errors import ConfigError, InputError, ModelError
 from swarm_graph.events import Event
 from swarm_graph.models.keys import check_model
@@ -62,7 +64,6 @@ from swarm_graph.sessions.trust import GROUPS, is_trusted, trust
 from swarm_graph.settings import RepositorySettings
 from swarm_graph.state import (
     DATA_DIR,
-    DATABASE,
     DOCUMENT,
     OUTPUT_DIR,
     ChangeState,
@@ -98,9 +99,13 @@ class SwarmCoordinator:
     Attributes:
         config: The configuration; `resume` replaces it by the one that it resumes with.
         data_dir: The folder of the session database.
+        database: Where the sessions are kept: a file in the data folder, or the URL of a PostgreSQL database.
         context: Models, temperature or clock that override the configuration.
         on_event: Called with every Event.
+        leaves_to_workers: Whether requests and answers are only recorded, for a worker to go on with.
     """
+
+    leaves_to_workers = False
 
     def __init__(
         self,
@@ -116,6 +121,7 @@ class SwarmCoordinator:
         tools: Mapping[str, Sequence[BaseTool]] | None = None,
         store: BaseStore | None = None,
         experiment: str = "",
+        database: str | Path = "",
     ) -> None:
         """Load the configuration.
 
@@ -136,6 +142,8 @@ class SwarmCoordinator:
                 memory in the session database.
             experiment: The experiment whose trials the new sessions are; they are kept out of the lists and
                 figures of ordinary sessions.
+            database: Where the sessions are kept: the URL of a PostgreSQL database, or a file. Default: as
+                the configuration, the environment or the default config file says, else a file in `data_dir`.
 
         Raises:
             ConfigError: The configuration, or `repo`, cannot be used.
@@ -151,6 +159,7 @@ class SwarmCoordinator:
         if self.config.workflow.verbose_logging:
             log_to_stderr()
         self.data_dir, self.output_dir, self.output = Path(data_dir), Path(output_dir), output
+        self.database = place_of(data_dir, database or self.config.database)
         self.context, self.on_event = context, on_event
         self._tools, self._store, self._experiment = tools or {}, store, experiment
         self._span_observer = span_observer(self.config)
@@ -173,6 +182,11 @@ class SwarmCoordinator:
         if spec.task_id in self._tasks:
             raise InputError(f"two tasks have the id '{spec.task_id}'; every task needs its own")
         self._tasks[spec.task_id] = spec
+
+    @property
+    def added_files(self) -> list[str]:
+        """The input files of the tasks that were added for the next request."""
+        return [*dict.fromkeys(name for spec in self._tasks.values() for name in spec.files)]
 
     def add_source(self, kind: TaskFileKind, file: str) -> None:
         """Name a file that the added tasks were read from, so that a resume notices its edits.
@@ -239,7 +253,7 @@ class SwarmCoordinator:
         """`run_workflow` for asynchronous callers."""
         session_id = validated_session_id(session_id) if session_id else new_session_id()
         checkpointing = self.config.features.enable_checkpointing
-        session = get_session(self.data_dir, session_id) if checkpointing else None
+        session = get_session(self.data_dir, session_id, self.database) if checkpointing else None
         config = with_kind_of_request(self.config, kind, session if follow_up else None)
         if workflow_type == "custom":
             await asyncio.to_thread(self._read_from_repository, config)
@@ -278,7 +292,8 @@ class SwarmCoordinator:
             raise InputError(NEEDS_CHOICE)  # before a session begins
         if workflow != "custom":
             return {}
-        return drawn_tasks(self._tasks, config, evidence_of(self.data_dir), explore, session_id)
+        evidence = evidence_of(self.data_dir, self.database)
+        return drawn_tasks(self._tasks, config, evidence, explore, session_id)
 
     def _read_from_repository(self, config: SwarmConfig) -> None:
         """Let the added tasks read copies of the files that they name as `repo:PATH`. Raises InputError."""
@@ -295,7 +310,7 @@ class SwarmCoordinator:
         """What a new request is made from."""
         places = UNMOVED
         if session is not None:
-            with open_catalogue(self.data_dir) as catalogue:
+            with self._catalogue() as catalogue:
                 places = catalogue.places(session_id)
         specs = task_specs(prepared.given.get("tasks", ()))
         specs = [with_paths(spec, places.recorded) for spec in specs]
@@ -390,7 +405,7 @@ class SwarmCoordinator:
             self._tell_missing_tools(session)
             as_before = as_before or session.session == self._as_before  # as in the run before a pause
             if inputs is not None:
-                with open_catalogue(self.data_dir) as catalogue:
+                with self._catalogue() as catalogue:
                     move_inputs(catalogue, session, inputs)
             edits, texts = self._decided_edits(session, as_before=as_before, anew=anew)
         self._as_before = session.session if as_before else ""
@@ -402,7 +417,7 @@ class SwarmCoordinator:
         if anew and edits.open:
             prepared, sources = self._anew(builder, session, edits)
         elif not as_before and edits.all:
-            with open_catalogue(self.data_dir) as catalogue:
+            with self._catalogue() as catalogue:
                 sources = updated_sources(catalogue, session, edits)
         return await self._start(
             builder, session.workflow, session.session, session, prepared, sources, decided_by
@@ -410,11 +425,11 @@ class SwarmCoordinator:
 
     def _tell_missing_tools(self, session: Session) -> None:
         """Warn of functions that the session calls as tools, and that this program does not give to it."""
-        with open_catalogue(self.data_dir) as catalogue:
+        with self._catalogue() as catalogue:
             calls = catalogue.tool_calls(session.session)
         waiting: list[Pause] = []
         if session.phase == "paused":
-            with open_checkpointer(self.data_dir / DATABASE) as saver:
+            with self._saver() as saver:
                 waiting = pauses_of(saver, session)
         missing = missing_tools(calls, waiting, self._tools)
         if missing:
@@ -429,7 +444,7 @@ class SwarmCoordinator:
         """What was edited since a session began that has not ended."""
         if has_ended(session.phase):
             return Edits([])
-        with open_catalogue(self.data_dir) as catalogue:
+        with self._catalogue() as catalogue:
             return find_edits(catalogue, session, self.config)
 
     def _decided_edits(
@@ -440,14 +455,14 @@ class SwarmCoordinator:
         Raises:
             InputError: Something was edited that finished work rests on, and nobody has decided how to go on.
         """
-        with open_catalogue(self.data_dir) as catalogue:
+        with self._catalogue() as catalogue:
             edits = find_edits(catalogue, session, self.config)
             check_decided(session, edits, as_before or anew)
             return edits, self._recorded_texts(catalogue, session, edits) if as_before else {}
 
     def _anew(self, builder: GraphBuilder, session: Session, edits: Edits) -> tuple[Prepared, list[Source]]:
         """The input that begins the latest request of a session anew, and what it is made from now."""
-        with open_catalogue(self.data_dir) as catalogue:
+        with self._catalogue() as catalogue:
             anew, places = (
                 request_anew(catalogue, session, edits, self.config.role_names),
                 catalogue.places(session.session),
@@ -465,8 +480,8 @@ class SwarmCoordinator:
         Raises:
             InputError: Somebody else began the session, and its prompts differ from the present ones.
         """
-        if is_trusted(self.data_dir, session):
-            return recorded_texts(catalogue, session)
+        if is_trusted(self.data_dir, session, self.database):
+            return recorded_texts(catalogue, session.session)
         if any(edit.source.kind == "prompt" for edit in edits.all):
             raise InputError(
                 f"session '{session.session}' was not started by you, and --as-before would use the prompts "
@@ -475,9 +490,15 @@ class SwarmCoordinator:
             )
         return {}
 
+    def _catalogue(self) -> AbstractContextManager[Catalogue]:
+        return open_catalogue(self.data_dir, self.database)
+
+    def _saver(self) -> SwarmSaver:
+        return open_checkpointer(self.database, data_dir=self.data_dir)
+
     def _find(self, session_id: str | None, trust_session: bool) -> Session:
-        session = find_session(self.data_dir, session_id)
-        return trust(self.data_dir, session) if trust_session else session
+        session = find_session(self.data_dir, session_id, database=self.database)
+        return trust(self.data_dir, session, self.database) if trust_session else session
 
     def _resume_config(self, session: Session, uses: Collection[str]) -> ResumeConfig:
         """The configuration given to this coordinator, or if none was what may be used of the session's.
@@ -485,7 +506,7 @@ class SwarmCoordinator:
         `resume_config` decides, as for the command line.
         """
         source = self.config if self._is_given or self.context else None
-        trusted = is_trusted(self.data_dir, session)
+        trusted = is_trusted(self.data_dir, session, self.database)
         simulate = source is None and session.simulated
         resume = resume_config(
             session, source, trusted=trusted, simulate=simulate, repo=self._repo, uses=uses
@@ -513,7 +534,7 @@ class SwarmCoordinator:
         """`verify` for asynchronous callers."""
         session = self._find(session_id, trust_session)
         execution = self._resume_config(session, ("execution",)).config.execution
-        with open_checkpointer(self.data_dir / DATABASE) as saver:
+        with self._saver() as saver:
             state = await SessionStore(session.session, saver).state()
             if state.get("repo"):
                 state = await asyncio.to_thread(self._found_again, state, session)
@@ -529,7 +550,7 @@ class SwarmCoordinator:
         """A state with its repository where it lies now. Raises InputError if it may not be used."""
         from swarm_graph.workflows.repository import find_again  # other kinds need no git
 
-        change, trusted = cast("ChangeState", state), is_trusted(self.data_dir, session)
+        change, trusted = cast("ChangeState", state), is_trusted(self.data_dir, session, self.database)
         repo = find_again(change["repo"], session.session, self.config.repo, is_own=trusted)
         return cast("SwarmState", {**change, "repo": repo})
 
@@ -580,7 +601,7 @@ class SwarmCoordinator:
         if self._store is not None or not (memory and memory.recall):
             yield self._store
             return
-        with open_checkpointer(self.data_dir / DATABASE) as saver:
+        with self._saver() as saver:
             yield store_of(self.config, saver)
 
     def check(self, workflow: str) -> None:
@@ -614,7 +635,8 @@ class SwarmCoordinator:
         config = config or self.config
         builder = new_builder(workflow, config, texts, self._tools, recalls=recalls)
         # A context may supply the models. If it does not, the first call reports what is missing.
-        for role in builder.roles if self.context is None and asks_models else ():
+        asks_models = asks_models and self.context is None and not self.leaves_to_workers
+        for role in builder.roles if asks_models else ():
             for entry in self.config.models_for(role):
                 check_model(entry)
         if config.uses_memory and self._store is None and not config.features.enable_checkpointing:
@@ -647,10 +669,13 @@ class SwarmCoordinator:
         options = replace(self._options(folder, sources, decided_by), explore=explore, drawn=drawn or {})
         # If folder or database cannot be opened, the caller sees this session, without a state.
         self._run = SessionRun(self.config, self._emit, session_id, options)
-        make_folder(folder)
+        if not self.leaves_to_workers:
+            make_folder(folder)
         self._keep_out_of_git(prepared)
         checkpointing = self.config.features.enable_checkpointing
-        with open_session_store(self.data_dir, session_id, checkpointing=checkpointing) as session_store:
+        with open_session_store(
+            self.data_dir, session_id, checkpointing=checkpointing, database=self.database
+        ) as session_store:
             catalogue = session_store.saver.catalogue if session_store.saver else None
             places = catalogue.places(session_id) if catalogue else UNMOVED
             files = Output(folder, session_id, builder.bindings.roles, catalogue, places)
@@ -660,12 +685,16 @@ class SwarmCoordinator:
             if memory is None:
                 memory = store_of(builder.bindings.config, session_store.saver)
             graph = builder.build(workflow, session_store.saver, memory)
+            if self.leaves_to_workers:
+                tells = replace(options, on_decision=self._emit)
+                await graph.aqueue(prepared, session_store.thread, context=tells)
+                return self.state
             self._run = SessionRun(self.config, self._emit, session_id, options, files)
             await self._run.follow(graph, session_store, prepared)
         return self.state
 
     def _folder(self, session_id: str, session: Session | None) -> Path:
-        recorded = session.output if session and is_trusted(self.data_dir, session) else ""
+        recorded = session.output if session and is_trusted(self.data_dir, session, self.database) else ""
         return Path(self.output or recorded or (self.output_dir / file_name(session_id)).absolute())
 
     def _prepare_change(self, builder: GraphBuilder, given: Any) -> Prepared:
@@ -813,7 +842,7 @@ class SwarmCoordinator:
         Raises:
             InputError: There is no such session, or no session is kept (`features.enable_checkpointing`).
         """
-        with open_catalogue(self.data_dir) as catalogue:
+        with self._catalogue() as catalogue:
             session = session_to_read(catalogue, session_id or self.session_id or None)
             return [*catalogue.transcript.calls(session.session)]
 
@@ -829,7 +858,7 @@ class SwarmCoordinator:
         Raises:
             InputError: There is no such session, or no session is kept (`features.enable_checkpointing`).
         """
-        with open_catalogue(self.data_dir) as catalogue:
+        with self._catalogue() as catalogue:
             session = session_to_read(catalogue, session_id or self.session_id or None)
             return catalogue.tool_calls(session.session)
 

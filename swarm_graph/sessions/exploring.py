@@ -8,20 +8,20 @@ from pathlib import Path
 
 from swarm_graph.checkpoints.model_evidence import NO_EVIDENCE, Evidence, read_evidence
 from swarm_graph.config import SwarmConfig
+from swarm_graph.database_place import is_there, place_of
 from swarm_graph.errors import InputError
 from swarm_graph.models.model_choice import known_models, undecided_roles
 from swarm_graph.models.selection import explore
 from swarm_graph.sessions.ids import open_catalogue
-from swarm_graph.state import DATABASE
 from swarm_graph.tasks.spec import TaskSpec
 from swarm_graph.workflows.session_models import NEEDS_CHOICE
 
 
-def evidence_of(data_dir: Path) -> Evidence:
-    """What the database of a folder knows of models; nothing if there is none yet."""
-    if not (data_dir / DATABASE).is_file():
+def evidence_of(data_dir: Path, database: str | Path = "") -> Evidence:
+    """What the database of a data folder knows of models; nothing if there is none yet."""
+    if not is_there(place_of(data_dir, database)):
         return NO_EVIDENCE
-    with open_catalogue(data_dir) as catalogue:
+    with open_catalogue(data_dir, database) as catalogue:
         return read_evidence(catalogue)
 
 

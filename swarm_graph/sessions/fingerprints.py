@@ -251,9 +251,9 @@ def check_decided(session: Session, edits: Edits, is_decided: bool) -> None:
         )
 
 
-def recorded_texts(catalogue: Catalogue, session: Session) -> dict[str, str]:
+def recorded_texts(catalogue: Catalogue, session_id: str) -> dict[str, str]:
     """The texts of the prompts that a session began with, by name."""
-    sources = catalogue.sources(session.session)
+    sources = catalogue.sources(session_id)
     return {source.name: source.text for source in sources if source.kind == "prompt"}
 
 

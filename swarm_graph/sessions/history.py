@@ -13,8 +13,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata
 
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own, sign
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import InputError
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.candidates import candidates_of

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from swarm_graph.checkpoints.catalogue import Catalogue
-from swarm_graph.checkpoints.database import Database
 from swarm_graph.checkpoints.locks import is_running
+from swarm_graph.checkpoints.open_database import borrowed
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config_source import closest_match
+from swarm_graph.database_place import is_server, is_there, place_name, place_of
 from swarm_graph.errors import InputError
-from swarm_graph.state import DATABASE, SESSION_ID
+from swarm_graph.state import SESSION_ID
 
 
 def validated_session_id(session_id: str) -> str:
@@ -29,56 +30,63 @@ def validated_session_id(session_id: str) -> str:
     return session_id
 
 
-def database_path(data_dir: Path) -> Path:
-    """The path of the existing database in a data folder.
+def existing_place(data_dir: Path, database: str | Path = "") -> str | Path:
+    """The file of the existing database of a data folder, or the URL of its server.
+
+    Args:
+        data_dir: The data folder.
+        database: Where it is kept; empty for the usual place (see `place_of`).
 
     Raises:
         InputError: There is none, because no session ever ran there, or the folder cannot be read.
     """
-    path = data_dir / DATABASE
-    if not _is_file(path):
-        raise InputError(
-            f"no sessions in '{data_dir}'; run one first, or name its folder with --data-dir "
-            "(in Python data_dir)"
-        )
-    return path
+    place = place_of(data_dir, database)
+    if not is_there(place):
+        raise InputError(no_sessions(data_dir, place))
+    return place
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError as error:
-        raise InputError(f"cannot use the data folder '{path.parent}': {error.strerror}") from error
+def no_sessions(data_dir: Path, place: str | Path) -> str:
+    """The message about a place without sessions."""
+    if is_server(place):
+        return f"no sessions in '{place_name(data_dir, place)}'; run one first, or name another database"
+    return (
+        f"no sessions in '{data_dir}'; run one first, or name its folder with --data-dir (in Python data_dir)"
+    )
 
 
 @contextmanager
-def open_catalogue(data_dir: Path) -> Iterator[Catalogue]:
-    """Open the catalogue of a data folder.
+def open_catalogue(data_dir: Path, database: str | Path = "") -> Iterator[Catalogue]:
+    """Open the catalogue of a data folder, kept where `place_of` says.
 
     Raises:
         InputError: No session ever ran there.
     """
-    with Database(database_path(data_dir)) as database:
-        yield Catalogue(database)
+    with borrowed(existing_place(data_dir, database), data_dir) as opened:
+        yield Catalogue(opened)
 
 
-def find_session(data_dir: Path, session_id: str | None, workflow: str = "") -> Session:
+def find_session(
+    data_dir: Path, session_id: str | None, workflow: str = "", *, database: str | Path = ""
+) -> Session:
     """A session by its id, or the newest session that can be resumed, without trials of experiments.
 
     Args:
-        data_dir: The folder of the database.
+        data_dir: The data folder.
         session_id: The id; None for the newest session that has not ended and is not running.
         workflow: The workflow that the session must have; empty for any.
+        database: Where it is kept; empty for the usual place (see `place_of`).
 
     Raises:
         InputError: No session matches.
     """
-    with open_catalogue(data_dir) as catalogue:
+    with open_catalogue(data_dir, database) as catalogue:
         session = catalogue.get(session_id) if session_id else _newest_unfinished(catalogue, workflow)
     if session is None or workflow not in ("", session.workflow):
         kind = f"{workflow} session" if workflow else "session"
         missing = f"no {kind} '{session_id}'" if session_id else f"no unfinished {kind}"
-        raise InputError(f"{missing} in '{data_dir}'; `swarm-graph sessions list` shows all")
+        name = place_name(data_dir, place_of(data_dir, database))
+        raise InputError(f"{missing} in '{name}'; `swarm-graph sessions list` shows all")
     return session
 
 
@@ -88,17 +96,17 @@ def session_to_read(catalogue: Catalogue, session_id: str | None) -> Session:
     Raises:
         InputError: There is no such session.
     """
-    folder = str(catalogue.database.file.parent)
+    folder, place = catalogue.database.folder, catalogue.database.path
     if session_id is None:
         sessions = catalogue.sessions(experiment="")
         if not sessions:
-            raise InputError(f"no sessions in '{folder}'; run one first, or name its folder with --data-dir")
+            raise InputError(no_sessions(folder, place))
         return sessions[0]
     session = catalogue.get(session_id)
     if session is None:
         meant = closest_match(session_id, [known.session for known in catalogue.sessions()])
         cure = f"did you mean '{meant}'?" if meant else "`swarm-graph sessions list` shows all"
-        raise InputError(f"no session '{session_id}' in '{folder}'; {cure}")
+        raise InputError(f"no session '{session_id}' in '{place_name(folder, place)}'; {cure}")
     return session
 
 
@@ -107,9 +115,9 @@ def _newest_unfinished(catalogue: Catalogue, workflow: str) -> Session | None:
     return next((session for session in matching if not is_running(catalogue, session.session)), None)
 
 
-def get_session(data_dir: Path, session_id: str) -> Session | None:
+def get_session(data_dir: Path, session_id: str, database: str | Path = "") -> Session | None:
     """A session by its id; None when the database or the session does not exist."""
-    if not _is_file(data_dir / DATABASE):
+    if not is_there(place_of(data_dir, database)):
         return None
-    with open_catalogue(data_dir) as catalogue:
+    with open_catalogue(data_dir, database) as catalogue:
         return catalogue.get(session_id)

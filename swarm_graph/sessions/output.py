@@ -7,6 +7,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -43,6 +44,7 @@ def session_files(state: SwarmState, roles: Roles, places: Places = UNMOVED) -> 
 class Ledger(Protocol):
     """Records the artifacts of sessions before they are written; the catalogue is a ledger."""
 
+    def recorded_folder(self, session: str, folder: str) -> str: ...
     def artifacts(self, session: str, folder: str) -> set[str]: ...
     def wrote_into(self, folder: str) -> bool: ...
     def put_artifacts(self, session: str, folder: str, files: Mapping[str, str | bytes]) -> None: ...
@@ -106,10 +108,15 @@ class Output:
         """
         self._places, self._roles = places, roles
         self.folder, self.session_id, self.ledger = Path(folder), session_id, ledger
-        self._recorded_folder = str(self.folder.absolute())
         self._state_name = f"swarm_state_{file_name(session_id)}.json"
         self._written: dict[str, str | bytes] = {}
         self._earlier: set[str] | None = None
+
+    @cached_property
+    def _recorded_folder(self) -> str:
+        """The name of the folder in the ledger."""
+        folder = str(self.folder.absolute())
+        return self.ledger.recorded_folder(self.session_id, folder) if self.ledger else folder
 
     def check_free(self, *, with_candidates: bool = False) -> None:
         """Raises InputError when the session would overwrite files that no session wrote.
@@ -117,13 +124,10 @@ class Output:
         Args:
             with_candidates: Whether it may write candidates.
         """
-        if self.ledger is None or self.ledger.wrote_into(self._recorded_folder):
-            return
-        if taken := [
-            name
-            for name in _artifact_names(self._roles, with_candidates=with_candidates)
-            if (self.folder / name).exists()
-        ]:
+        names = _artifact_names(self._roles, with_candidates=with_candidates)
+        taken = [name for name in names if (self.folder / name).exists()]
+        # Asked last: the more sessions there are, the longer it takes.
+        if self.ledger and taken and not self.ledger.wrote_into(str(self.folder.absolute())):
             raise InputError(
                 f"the output folder '{self.folder}' holds '{taken[0]}', which no session of this database "
                 "wrote; name another folder, or move it away"

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple, cast
 from langgraph.store.base import BaseStore
 
 from swarm_graph.checkpoints.catalogue import Catalogue
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.config import SwarmConfig
 from swarm_graph.memory.experience import NOTHING, Experience, Remembered, remember
 from swarm_graph.memory.meaning import collected_notes

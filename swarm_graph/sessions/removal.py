@@ -6,7 +6,7 @@ import shutil
 
 from swarm_graph.checkpoints.database import MEMORY
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.sessions.apply import remove_change
 from swarm_graph.tools.mcp_log import log_folder
 
@@ -18,5 +18,5 @@ def remove_belongings(saver: SwarmSaver, session: Session) -> list[str]:
         Notes on what stays, and why.
     """
     if str(saver.path) != MEMORY:
-        shutil.rmtree(log_folder(saver.database.file.parent, session.session), ignore_errors=True)
+        shutil.rmtree(log_folder(saver.database.folder, session.session), ignore_errors=True)
     return remove_change(saver, session)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.config import SwarmConfig, changed_settings, config_path, load_config, settings_of_any
+from swarm_graph.database_place import SETTING
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.roles.registry import Roles
 from swarm_graph.sessions.trust import GROUPS, SERVERS, foreign_settings, refuse_foreign_settings
@@ -137,6 +138,8 @@ def _for(
     recorded: Mapping[str, Any] | None = None,
 ) -> ResumeConfig:
     """A configuration, with what the command line gives, in the graph that a session began with."""
+    if isinstance(source, Mapping):  # a session is where it was found, whatever it says
+        source = {key: value for key, value in source.items() if key != SETTING}
     config = load_config(source, overrides=recorded)
     if isinstance(source, Mapping):  # a run takes the recorded models itself: a later one may have others
         config = config.undecided()
@@ -201,5 +204,5 @@ def config_to_read(session: Session, *, trusted: bool) -> SwarmConfig:
         ConfigError: It cannot be used, as when a folder of prompts is gone.
     """
     if trusted:
-        return load_config(session.config).with_graph_of(session.config)
+        return _for(session, session.config, "", None, simulate=False).config
     return resume_config(session, trusted=False, uses=()).config

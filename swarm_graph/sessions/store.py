@@ -11,9 +11,11 @@ from typing import Any, NamedTuple, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START
 
-from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
+from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.config import SwarmConfig
-from swarm_graph.state import DATABASE, SwarmState, before_rounds, begins_round
+from swarm_graph.database_place import place_of
+from swarm_graph.state import SwarmState, before_rounds, begins_round
 from swarm_graph.workflows.graph import SwarmGraph
 from swarm_graph.workflows.pauses import Pause, waiting_pauses
 
@@ -122,13 +124,16 @@ class SessionStore:
 
 
 @contextmanager
-def open_session_store(data_dir: Path, session_id: str, *, checkpointing: bool) -> Iterator[SessionStore]:
+def open_session_store(
+    data_dir: Path, session_id: str, *, checkpointing: bool, database: str | Path = ""
+) -> Iterator[SessionStore]:
     """Open the store of a session.
 
     Args:
-        data_dir: The folder of the database, which is made if it is missing.
+        data_dir: The data folder, which is made if it is missing.
         session_id: The session.
         checkpointing: Whether sessions are kept at all (`features.enable_checkpointing`).
+        database: Where it is kept; empty for the usual place (see `place_of`).
 
     Raises:
         StorageError: The database cannot be used.
@@ -136,5 +141,5 @@ def open_session_store(data_dir: Path, session_id: str, *, checkpointing: bool) 
     if not checkpointing:
         yield SessionStore(session_id, None)
         return
-    with open_checkpointer(data_dir / DATABASE) as saver:
+    with open_checkpointer(place_of(data_dir, database), data_dir=data_dir) as saver:
         yield SessionStore(session_id, saver)

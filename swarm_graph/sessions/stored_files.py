@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import SwarmError
 from swarm_graph.roles.answered_document import DOCUMENT_FILE
 from swarm_graph.sessions.change_summary import PATCH_FILE, change_files

@@ -17,8 +17,10 @@ from swarm_graph.sessions.ids import open_catalogue
 from swarm_graph.shorthand import SHORTHAND
 from swarm_graph.text import printable
 
-GROUPS = frozenset(field.alias or name for name, field in SwarmConfig.model_fields.items())
-"""The groups of settings, and the settings outside of any group, as a file names them."""
+GROUPS = frozenset(
+    field.alias or name for name, field in SwarmConfig.model_fields.items() if not field.exclude
+)
+"""The groups of settings, and those outside of any group, as a file names them, that sessions record."""
 
 SERVERS = frozenset({"model_config", "proxy", *SHORTHAND})
 """Those that say which servers are asked."""
@@ -79,9 +81,9 @@ class RecordedSetting(NamedTuple):
         return min(map(_GRAVE.index, names), default=len(_GRAVE))
 
 
-def is_trusted(data_dir: Path, session: Session) -> bool:
+def is_trusted(data_dir: Path, session: Session, database: str | Path = "") -> bool:
     """Whether the user began a session, or has trusted it, and its recorded settings are still the same."""
-    with open_catalogue(data_dir) as catalogue:
+    with open_catalogue(data_dir, database) as catalogue:
         return is_own(catalogue, session)
 
 
@@ -91,20 +93,21 @@ def foreign_sessions(catalogue: Catalogue, ids: Iterable[str]) -> set[str]:
     return {id for id, session in sessions.items() if not (session and is_own(catalogue, session))}
 
 
-def trust(data_dir: Path, session: Session) -> Session:
+def trust(data_dir: Path, session: Session, database: str | Path = "") -> Session:
     """Make a session the user's own, with the settings that it recorded; returns it as it is then.
 
     The config file that it names is forgotten: the user agreed to the settings, not to that file. So are the
     approvals of tools: nobody has asked the user about them.
 
     Args:
-        data_dir: The folder of the database.
+        data_dir: The data folder.
         session: The session as the user has seen it.
+        database: Where it is kept; empty for the usual place (see `place_of`).
 
     Raises:
         InputError: It has changed since.
     """
-    with open_catalogue(data_dir) as catalogue, catalogue.database.transaction():
+    with open_catalogue(data_dir, database) as catalogue, catalogue.database.transaction():
         known = catalogue.get(session.session)
         if known is None or _recorded(known) != _recorded(session):
             raise InputError(f"session '{session.session}' has changed meanwhile; look at it again")

@@ -10,6 +10,7 @@ from swarm_graph.checkpoints.health import check_database
 from swarm_graph.checkpoints.memory_health import ITEMS, VECTORS
 from swarm_graph.checkpoints.repair import repair_database
 from swarm_graph.checkpoints.salvage import Repair
+from swarm_graph.database_place import is_server
 from swarm_graph.errors import StorageError
 from swarm_graph.setup.checks import Check, failed_check
 
@@ -20,16 +21,22 @@ _CURES = {
 """What brings lost rows back, by table."""
 
 
-def examine_database(path: Path, *, repair: bool = False) -> list[Check]:
+def examine_database(place: str | Path, data_dir: Path, *, repair: bool = False) -> list[Check]:
     """Checks of a session database: whether its sessions can be read.
 
     Args:
-        path: The database file.
-        repair: Repair the file first; the original is kept beside it.
+        place: The database file, or the URL of a server.
+        data_dir: The data folder.
+        repair: Repair a file first; the original is kept beside it.
 
     Raises:
         SessionInUse: A session is running, so the file cannot be repaired.
     """
+    if is_server(place):
+        from swarm_graph.setup.postgres_checks import examine_server, no_repair  # most use a file
+
+        return [*([no_repair(str(place))] if repair else []), *examine_server(str(place), data_dir)]
+    path = Path(place)
     checks: list[Check] = []
     try:
         if repair:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from swarm_graph.config import SwarmConfig
+from swarm_graph.database_place import is_server, place_of
 from swarm_graph.errors import ConfigError, SwarmError
 from swarm_graph.prompts.template import replaced
 from swarm_graph.sandbox.bare import UNSAFE
@@ -19,6 +20,7 @@ from swarm_graph.sandbox.interpreter import interpreter
 from swarm_graph.sandbox.protocol import Sandbox
 from swarm_graph.settings import Execution
 from swarm_graph.setup.checks import Check, failed_check
+from swarm_graph.setup.database_checks import examine_database
 from swarm_graph.setup.server_checks import check_servers
 from swarm_graph.state import DOCUMENT
 from swarm_graph.workflows.build import new_builder, with_declared_kind
@@ -49,6 +51,7 @@ async def examine(
         *await _check_memory(config, data_dir),
         *_check_repository(config),
         *_check_execution(config.execution),
+        *_check_server(config, data_dir),
         _check_folder("data folder", data_dir),
         _check_folder("output folder", output_dir),
     ]
@@ -94,6 +97,12 @@ async def _check_memory(config: SwarmConfig, data_dir: Path) -> list[Check]:
     from swarm_graph.setup.memory_checks import check_content, check_memory  # most configurations have none
 
     return [*await check_content(config.memory, data_dir), *await check_memory(config)]
+
+
+def _check_server(config: SwarmConfig, data_dir: Path) -> list[Check]:
+    """Whether the server with the sessions can be used; no check of a file."""
+    place = place_of(data_dir, config.database)
+    return examine_database(place, data_dir) if is_server(place) else []
 
 
 def _check_repository(config: SwarmConfig) -> Iterator[Check]:

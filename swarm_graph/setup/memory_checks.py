@@ -7,8 +7,9 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from swarm_graph.checkpoints.database import Database
+from swarm_graph.checkpoints.open_database import open_database
 from swarm_graph.config import SwarmConfig
+from swarm_graph.database_place import is_there, place_name, place_of
 from swarm_graph.errors import EmbeddingError, StorageError
 from swarm_graph.memory.store import SwarmStore
 from swarm_graph.memory.swarm_memory import SwarmMemory
@@ -19,7 +20,6 @@ from swarm_graph.models.embeddings import embedder, used_prefixes
 from swarm_graph.models.keys import api_key
 from swarm_graph.models.probe import inspect
 from swarm_graph.setup.checks import Check, failed_check
-from swarm_graph.state import DATABASE
 from swarm_graph.text import format_count
 
 PASSAGE = "The pump may be started when the suction valve is open. " * 18
@@ -37,21 +37,22 @@ async def check_content(settings: MemorySettings, data_dir: Path) -> list[Check]
     """
     if not settings.recall:
         return []
-    path = data_dir / DATABASE
+    place = place_of(data_dir)
     documents, experiences = 0, 0
     try:
-        if path.is_file():
-            with Database(path) as database:
+        if is_there(place):
+            with open_database(place, data_dir) as database:
                 memory = SwarmMemory(SwarmStore.on(database))
                 documents, experiences = len(await memory.adocuments()), len(await memory.aexperiences())
     except StorageError as error:
         return [failed_check("memory", str(error))]
+    name = place_name(data_dir, place)
     roles = ", ".join(f"{role} ({count})" for role, count in settings.recall.items())
     if not documents + experiences:
-        text = f"nothing is remembered in '{data_dir}', so there is nothing to recall for {roles}"
+        text = f"nothing is remembered in '{name}', so there is nothing to recall for {roles}"
         return [Check("memory", None, text, "`swarm-graph memory add FILES` adds documents")]
     held = f"{format_count(documents, 'document')} and {format_count(experiences, 'experience')}"
-    return [Check("memory", True, f"{held} in '{data_dir}'; recalled by {roles}")]
+    return [Check("memory", True, f"{held} in '{name}'; recalled by {roles}")]
 
 
 async def check_memory(config: SwarmConfig) -> list[Check]:

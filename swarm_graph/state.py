@@ -82,7 +82,13 @@ class TaskStatus(StrEnum):
     SKIPPED = "SKIPPED"
 
 
-Phase = Literal["running", "paused", "complete", "failed", "not_converged", "over_budget", "cancelled"]
+Phase = Literal[
+    "running", "paused", "complete", "failed", "not_converged", "over_budget", "cancelled", "queued"
+]
+QUEUED: Phase = "queued"
+"""Of a session that waits for a worker."""
+MAX_PRIORITY = 1_000_000
+"""Of a session in the queue; the least is as far below 0."""
 ENDED_PHASES: tuple[Phase, ...] = ("complete", "not_converged")
 """A session in any other phase can be resumed."""
 

@@ -27,6 +27,7 @@ ROOMS = (
     "workflows",
     "testing",
     "sessions",
+    "workers",
     "reports",
     "suites",
     "experiments",

@@ -32,6 +32,7 @@ ROOMS = (
     "tasks",
     "workflows",
     "sessions",
+    "workers",
     "reports",
     "suites",
     "experiments",

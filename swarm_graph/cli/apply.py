@@ -43,9 +43,9 @@ def apply(
         raise InputError("--patch prints the patch itself; leave --json out")
     from swarm_graph.checkpoints.saver import open_checkpointer
     from swarm_graph.sessions.apply import change_of
-    from swarm_graph.sessions.ids import database_path, session_to_read
+    from swarm_graph.sessions.ids import existing_place, session_to_read
 
-    with open_checkpointer(database_path(Path(data_dir))) as saver:
+    with open_checkpointer(existing_place(Path(data_dir)), data_dir=data_dir) as saver:
         change = change_of(saver, session_to_read(saver.catalogue, session), repo)
     if patch:
         _print(change.patch())

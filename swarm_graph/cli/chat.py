@@ -109,7 +109,7 @@ class Chat:
     def _resume(self, session: str) -> None:
         from swarm_graph.sessions.ids import find_session
 
-        found = find_session(self._coordinator.data_dir, session)
+        found = find_session(self._coordinator.data_dir, session, database=self._coordinator.database)
         as_before, anew = decide_after_edits(
             self._coordinator.edits(found), False, False, self._display.options
         )

@@ -6,14 +6,16 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from swarm_graph.errors import InputError
-from swarm_graph.state import DATA_DIR, DATABASE, SESSION_ID, WORKFLOWS, AgentRole
+from swarm_graph.database_place import is_server, place_of
+from swarm_graph.errors import InputError, SwarmError
+from swarm_graph.state import DATA_DIR, SESSION_ID, WORKFLOWS, AgentRole
 
 PROGRAM = "swarm-graph"
 VARIABLE = "_SWARM_GRAPH_COMPLETE"
@@ -176,9 +178,13 @@ def _memories(context: click.Context, incomplete: str) -> Iterable[CompletionIte
             yield CompletionItem(name.id, help=_UNSAFE.sub("", name.source))
 
 
-def _database(context: click.Context) -> Path:
+def _database(context: click.Context) -> Path | None:
+    """The file of the sessions; None for a server: nobody waits for one while a completion is made."""
     given: Any = context.params.get("data_dir") or os.environ.get("SWARM_DATA_DIR") or DATA_DIR
-    return Path(given) / DATABASE
+    with suppress(SwarmError):
+        if not is_server(place := place_of(given)):
+            return Path(place)
+    return None
 
 
 def _sessions(context: click.Context, incomplete: str) -> Iterable[CompletionItem]:

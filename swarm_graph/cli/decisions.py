@@ -13,8 +13,9 @@ import click
 from swarm_graph.cli.console import say
 from swarm_graph.cli.keyboard import Back, Keyboard
 from swarm_graph.cli.options import SessionOptions
+from swarm_graph.database_place import place_of
 from swarm_graph.errors import InputError
-from swarm_graph.state import DATABASE, DOCUMENT
+from swarm_graph.state import DOCUMENT
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.records import Session
@@ -70,7 +71,7 @@ def named_decision(
     from swarm_graph.reports.tool_lines import tool_call
     from swarm_graph.workflows.pauses import waiting_pauses
 
-    with open_checkpointer(Path(data_dir) / DATABASE) as saver:
+    with open_checkpointer(place_of(data_dir), data_dir=data_dir) as saver:
         waiting = waiting_pauses(saver.get_tuple({"configurable": {"thread_id": session_id}}))
     chosen = [pause for pause in waiting if only in (None, pause.node) or only in pause.names]
     if waiting and not chosen:

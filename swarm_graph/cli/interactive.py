@@ -28,6 +28,7 @@ from swarm_graph.cli.options import (
     simulate_option,
 )
 from swarm_graph.cli.session_runner import Work, new_coordinator, resuming_coordinator
+from swarm_graph.database_place import place_name, place_of
 from swarm_graph.errors import InputError, SwarmError
 from swarm_graph.state import Kind, OwnWorkflow, Workflow
 
@@ -176,7 +177,8 @@ def _take_up(keyboard: Keyboard, options: SessionOptions, display: Display) -> N
     with open_catalogue(data_dir) as catalogue:
         rows = session_rows(catalogue, catalogue.sessions(experiment="")[:MAX_EARLIER])
     if not rows:
-        raise InputError(f"no sessions in '{data_dir}'; choose a workflow to begin one")
+        name = place_name(data_dir, place_of(data_dir))
+        raise InputError(f"no sessions in '{name}'; choose a workflow to begin one")
     numbered = [{**row, "session": f"{number}. {row['session']}"} for number, row in enumerate(rows, 1)]
     click.echo(printable(session_table(numbered)), nl=False)
     answer = keyboard.line("Session (a number or an id)", "1", "A session that has not ended is resumed.")

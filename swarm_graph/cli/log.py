@@ -219,11 +219,11 @@ def _recalled(catalogue: Catalogue, session: Session) -> list[Recalled]:
     """What the session has recalled from memory; of one that recalls nothing the state is not even read."""
     if not catalogue.has_value(session.session, "recalled"):
         return []
-    from swarm_graph.checkpoints.saver import SwarmSaver
+    from swarm_graph.checkpoints.saver import saver_of
     from swarm_graph.reports.recalled_lines import recalled_of
     from swarm_graph.sessions.apply import state_of
 
-    return recalled_of(state_of(SwarmSaver(catalogue.database), session.session))
+    return recalled_of(state_of(saver_of(catalogue.database), session.session))
 
 
 def _search(

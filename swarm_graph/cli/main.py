@@ -18,6 +18,7 @@ from swarm_graph.cli.apply import apply
 from swarm_graph.cli.batch import batch
 from swarm_graph.cli.completion import VARIABLE, complete_values, completion
 from swarm_graph.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, discard_stdout, end, say
+from swarm_graph.cli.database import database
 from swarm_graph.cli.eval import eval_
 from swarm_graph.cli.inputs import inputs
 from swarm_graph.cli.interactive import interactive
@@ -28,12 +29,15 @@ from swarm_graph.cli.memory_offers import accept, offers, reject
 from swarm_graph.cli.models import models
 from swarm_graph.cli.one_model import NO_MODEL
 from swarm_graph.cli.options import config_option
+from swarm_graph.cli.queue import queue
 from swarm_graph.cli.run import WORKFLOW_HELP, resume, run
 from swarm_graph.cli.sessions import sessions
 from swarm_graph.cli.setup import doctor, init
+from swarm_graph.cli.submit import submit
 from swarm_graph.cli.tools import tools
 from swarm_graph.cli.ui import ui
 from swarm_graph.cli.verify import verify
+from swarm_graph.cli.worker import worker
 from swarm_graph.errors import InputError, NoModel, SwarmError
 
 UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
@@ -128,6 +132,9 @@ for command in (
     run,
     resume,
     batch,
+    submit,
+    worker,
+    queue,
     eval_,
     ab,
     inputs,
@@ -141,6 +148,7 @@ for command in (
     ui,
     memory,
     mcp,
+    database,
     init,
     doctor,
     completion,

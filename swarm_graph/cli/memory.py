@@ -24,8 +24,9 @@ from swarm_graph.cli.options import (
 )
 from swarm_graph.cli.remembered import say_problem
 from swarm_graph.cli.session_runner import prepare_imports
+from swarm_graph.database_place import is_there, place_of
 from swarm_graph.errors import InputError, StorageError
-from swarm_graph.state import COLLECTION, DATABASE
+from swarm_graph.state import COLLECTION
 
 if TYPE_CHECKING:
     from swarm_graph.memory.adding import AddedDocument
@@ -79,23 +80,19 @@ def open_memory(options: SessionOptions, *, makes: bool = False) -> Iterator[Swa
 
     config = load_config(options.config_file)
     prepare_imports(config)
-    from swarm_graph.checkpoints.database import Database
+    from swarm_graph.checkpoints.open_database import open_database
     from swarm_graph.memory.store import SwarmStore
     from swarm_graph.memory.swarm_memory import SwarmMemory
 
-    path = _database(options)
-    if not makes and not path.is_file():
+    place = place_of(options.data_dir)
+    if not makes and not is_there(place):
         raise InputError(
             f"nothing is remembered in '{options.data_dir}'; `swarm-graph memory add FILES` adds documents, "
             "or name its folder with --data-dir"
         )
-    with Database(path) as database:
+    with open_database(place, options.data_dir) as database:
         store = SwarmStore.on(database, config.memory, config.proxy)
         yield SwarmMemory(store, documents=config.documents)
-
-
-def _database(options: SessionOptions) -> Path:
-    return Path(options.data_dir) / DATABASE
 
 
 # --- add and import ------------------------------------------------------------------------------
@@ -119,7 +116,7 @@ def add(inputs: tuple[str, ...], collection: str, options: SessionOptions) -> No
     folder, the documents whose files no longer exist are removed. A file that cannot be read is named on
     stderr, and the exit code is 2.
     """
-    if not _database(options).is_file():
+    if not is_there(place_of(options.data_dir)):
         _check_files(inputs)
     with open_memory(options, makes=True) as opened:
         _report(opened, options, lambda report: opened.add(inputs, collection, report=report))
@@ -149,7 +146,7 @@ def import_(file: str, options: SessionOptions) -> None:
     """
     from swarm_graph.memory.exchange import check_export
 
-    if not _database(options).is_file():
+    if not is_there(place_of(options.data_dir)):
         check_export(Path(file))
     with open_memory(options, makes=True) as opened:
         _report(opened, options, lambda report: opened.import_(file, report=report))

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from swarm_graph.database_place import config_named
 from swarm_graph.errors import InputError
 from swarm_graph.state import DATA_DIR, KINDS, OUTPUT_DIR, Kind
 
@@ -21,6 +22,7 @@ config_option: Option = click.option(
     "--config",
     "config_file",
     metavar="FILE",
+    callback=lambda *given: let_name_database(*given),
     help="The configuration; default: $SWARM_CONFIG, then config.json.",
 )
 data_option: Option = click.option(
@@ -220,6 +222,14 @@ def _log_to(path: str | None) -> None:
     from swarm_graph.sessions.logs import log_to_file
 
     log_to_file(path)
+
+
+def let_name_database(context: click.Context, _: click.Parameter, given: str | tuple[str, ...] | None) -> Any:
+    """Let the config file that a command names say where its sessions are; of several files the first."""
+    files = given if isinstance(given, tuple) else filter(None, [given])
+    for file in [*files][:1]:
+        context.with_resource(config_named(file))
+    return given
 
 
 def _not_empty(context: click.Context, option: click.Parameter, value: str) -> str:

@@ -13,7 +13,6 @@ from swarm_graph.cli.decisions import can_ask
 from swarm_graph.cli.keyboard import Back, Keyboard
 from swarm_graph.cli.options import SessionOptions
 from swarm_graph.errors import SwarmError
-from swarm_graph.state import DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,9 +50,8 @@ def _decide(coordinator: SwarmCoordinator, ids: Sequence[str]) -> int:
     """Ask about each of the offers; how many of them still wait."""
     from swarm_graph.memory.swarm_memory import SwarmMemory
 
-    path = Path(coordinator.data_dir) / DATABASE
     try:
-        with SwarmMemory(path, memory=coordinator.config.memory) as memory:
+        with SwarmMemory(coordinator.database, memory=coordinator.config.memory) as memory:
             return _decide_each(memory, ids, Keyboard(Path(coordinator.data_dir)))
     except SwarmError as error:  # the session has ended well
         say(str(error))

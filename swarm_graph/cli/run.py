@@ -23,16 +23,17 @@ from swarm_graph.cli.options import (
     resuming_options,
 )
 from swarm_graph.cli.session_runner import (
+    RUNNER,
     THE_TERMINAL,
     new_coordinator,
     resuming_coordinator,
     run_session,
 )
 from swarm_graph.errors import InputError
-from swarm_graph.state import WORKFLOWS, OwnWorkflow
+from swarm_graph.state import CHANGE, WORKFLOWS, OwnWorkflow
 
 if TYPE_CHECKING:
-    from swarm_graph.checkpoints.records import TaskFileKind
+    from swarm_graph.checkpoints.records import Session, TaskFileKind
     from swarm_graph.sessions.coordinator import SwarmCoordinator
     from swarm_graph.state import SwarmResult
     from swarm_graph.tasks.spec import TaskSpec
@@ -205,6 +206,8 @@ def resume(
     coordinator = resuming_coordinator(options, found, display)
     as_before, anew = decide_after_edits(coordinator.edits(found), as_before, anew, options)
     decision = named_decision(answer, only, options.data_dir, found.session) if answer else None
+    if found.kind == CHANGE and RUNNER.get() is None:
+        _fetch_commits(coordinator, found)
 
     async def work(coordinator: SwarmCoordinator) -> SwarmResult:
         return await coordinator.aresume(
@@ -217,6 +220,16 @@ def resume(
         )
 
     run_session(coordinator, display, work, require_approval=require_approval)
+
+
+def _fetch_commits(coordinator: SwarmCoordinator, session: Session) -> None:
+    """Take the commits that workers have made for a session, if it is in a PostgreSQL database."""
+    from swarm_graph.database_place import is_server
+
+    if is_server(coordinator.database):
+        from swarm_graph.workers.submit import fetch_commits
+
+        fetch_commits(coordinator.database, coordinator.data_dir, session, coordinator.config.repo)
 
 
 def given_decision(

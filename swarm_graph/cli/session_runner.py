@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +28,7 @@ from swarm_graph.cli.display import Display
 from swarm_graph.cli.one_model import given_model, with_given_choices, with_given_model
 from swarm_graph.cli.one_repository import moved_repository, tell_of_repository, with_given_repository
 from swarm_graph.cli.options import SessionOptions
+from swarm_graph.database_place import place_of
 from swarm_graph.state import has_ended
 
 if TYPE_CHECKING:
@@ -42,6 +44,10 @@ THE_TERMINAL = "the terminal"
 """Who decides at a pause."""
 Work = Callable[["SwarmCoordinator"], Awaitable["SwarmResult"]]
 """Runs or resumes a session on a coordinator."""
+RUNNER: ContextVar[Callable[[SwarmCoordinator, Display, Work, bool], None] | None] = ContextVar(
+    "runner", default=None
+)
+"""What takes the sessions of commands in place of `run_session`: `submit` leaves them to workers."""
 
 
 def new_config(options: SessionOptions) -> SwarmConfig:
@@ -128,6 +134,7 @@ def resuming_coordinator(
         output=options.output,
         on_event=display.on_event if display else None,
         config_origin=resume.origin,
+        database=place_of(options.data_dir),
     )
 
 
@@ -185,6 +192,9 @@ def run_session(
         work: Runs or resumes the session.
         require_approval: Whether a session without approval has an exit code of its own.
     """
+    if runner := RUNNER.get():
+        runner(coordinator, display, work, require_approval)
+        return
     ending = run_to_end(coordinator, display, work, require_approval=require_approval)
     if ending.message:
         end(ending.message, ending.code, display.options.as_json and not ending.printed)
@@ -233,11 +243,14 @@ def print_session(coordinator: SwarmCoordinator, options: SessionOptions) -> Non
     sys.stdout.flush()
 
 
-def ending(coordinator: SwarmCoordinator, *, require_approval: bool = False) -> Ending:
-    """How the run of a session ended, from its phase."""
+def ending(
+    coordinator: SwarmCoordinator, *, require_approval: bool = False, is_submitted: bool = False
+) -> Ending:
+    """How the run of a session ended, from its phase; workers go on with one that was submitted."""
     from swarm_graph.reports.terminal import failed_call_command, failures_text
 
-    phase, resume = coordinator.state.get("phase"), resume_command(coordinator)
+    words = ("submit", "resume") if is_submitted else ("resume",)
+    phase, resume = coordinator.state.get("phase"), resume_command(coordinator, *words)
     if phase == "paused":
         calls = any(pause.call for pause in coordinator.pauses)
         others = f"{'--approve-session, ' if calls else ''}--edit FILE, --reject TEXT"
@@ -308,11 +321,13 @@ def _suspend_with(display: Display, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_signal_handler(signal.SIGTSTP, suspend)
 
 
-def resume_command(coordinator: SwarmCoordinator) -> str:
-    """The command that resumes the session of a coordinator."""
-    from swarm_graph.reports.terminal import session_command
+def resume_command(coordinator: SwarmCoordinator, *words: str) -> str:
+    """The command that resumes the session of a coordinator; `words` is the command if not `resume`."""
+    from swarm_graph.reports.terminal import place_words, session_command
 
-    command = session_command(program(), "resume", coordinator.session_id, data_dir=coordinator.data_dir)
+    command = session_command(
+        program(), *(words or ("resume",)), coordinator.session_id, **place_words(coordinator)
+    )
     return f"{command}{_model_options(coordinator)}"
 
 
@@ -322,7 +337,9 @@ def _model_options(coordinator: SwarmCoordinator) -> str:
     from swarm_graph.shorthand import SHORTHAND
 
     given = {key: value for key in SHORTHAND if (value := getattr(coordinator.config, key))}
-    session = get_session(coordinator.data_dir, coordinator.session_id) if given else None
+    session = (
+        get_session(coordinator.data_dir, coordinator.session_id, coordinator.database) if given else None
+    )
     if session is None or all(session.config.get(key) == value for key, value in given.items()):
         return ""
     return "".join(f" --{key.replace('_', '-')} {shlex.quote(value)}" for key, value in given.items())

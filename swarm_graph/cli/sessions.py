@@ -33,7 +33,7 @@ from swarm_graph.state import CHANGE, DATA_DIR, Phase, SwarmState
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.catalogue import Catalogue
     from swarm_graph.checkpoints.records import Session
-    from swarm_graph.checkpoints.saver import SwarmSaver
+    from swarm_graph.checkpoints.swarm_saver import SwarmSaver
     from swarm_graph.roles.registry import Roles
     from swarm_graph.workflows.pauses import Pause
 
@@ -501,10 +501,10 @@ def _state_to_show(catalogue: Catalogue, session: Session) -> Mapping[str, Any]:
     """The last state of a session that works on a repository or recalls from memory; empty for any other."""
     if session.kind != CHANGE and not catalogue.has_value(session.session, "recalled"):
         return {}
-    from swarm_graph.checkpoints.saver import SwarmSaver
+    from swarm_graph.checkpoints.saver import saver_of
     from swarm_graph.sessions.apply import state_of
 
-    return state_of(SwarmSaver(catalogue.database), session.session)
+    return state_of(saver_of(catalogue.database), session.session)
 
 
 def _pauses(session: Session, data_dir: str) -> list[Pause]:
@@ -520,7 +520,7 @@ def _pauses(session: Session, data_dir: str) -> list[Pause]:
 @contextmanager
 def _saver(data_dir: str) -> Iterator[SwarmSaver]:
     from swarm_graph.checkpoints.saver import open_checkpointer
-    from swarm_graph.sessions.ids import database_path
+    from swarm_graph.sessions.ids import existing_place
 
-    with open_checkpointer(database_path(Path(data_dir))) as saver:
+    with open_checkpointer(existing_place(Path(data_dir)), data_dir=data_dir) as saver:
         yield saver

@@ -15,12 +15,14 @@ from swarm_graph.cli.options import (
     MODEL_OPTIONS,
     SessionOptions,
     key_option,
+    let_name_database,
     model_option,
     session_options,
     url_option,
 )
+from swarm_graph.database_place import place_of
 from swarm_graph.errors import InputError, StorageError
-from swarm_graph.state import DATA_DIR, DATABASE, OUTPUT_DIR
+from swarm_graph.state import DATA_DIR, OUTPUT_DIR
 
 if TYPE_CHECKING:
     from swarm_graph.config import SwarmConfig
@@ -38,8 +40,9 @@ IS_URL = re.compile(
     epilog="Example: swarm-graph doctor --config config.json",
 )
 @click.option(
-    "-c", "--config", "config_file", metavar="FILE", help="Default: $SWARM_CONFIG, then config.json."
-)
+    "-c", "--config", "config_file", metavar="FILE", callback=let_name_database,
+    help="Default: $SWARM_CONFIG, then config.json.",
+)  # fmt: skip
 @click.option(
     "--data-dir", default=DATA_DIR, envvar="SWARM_DATA_DIR", show_default=True, help="The folder to check."
 )
@@ -76,7 +79,7 @@ def doctor(database: bool, repair: bool, measured: bool, options: SessionOptions
     if measured and database:
         raise InputError("--measure asks the models, --database looks at the sessions; choose one")
     if database:
-        checks = examine_database(data_dir / DATABASE, repair=repair)
+        checks = examine_database(place_of(data_dir), data_dir, repair=repair)
     else:
         config, failed = load_config(options.config_file), []
         try:
@@ -109,7 +112,7 @@ def _measured(config: SwarmConfig, data_dir: Path) -> list[Check]:
     if not measured:
         return checks
     try:
-        with open_checkpointer(data_dir / DATABASE) as saver:
+        with open_checkpointer(place_of(data_dir), data_dir=data_dir) as saver:
             for entry, found in measured:
                 speed = (found.first_token_s, found.token_s, found.load_s)
                 put_speed(saver.catalogue, entry.server, entry.label, *speed)

@@ -15,6 +15,7 @@ from swarm_graph.cli.options import (
     MODEL_OPTIONS,
     SessionOptions,
     data_option,
+    let_name_database,
     log_option,
     max_sessions_option,
     no_memory_option,
@@ -53,6 +54,7 @@ OF_THE_EXTRA = ("multipart", "python_multipart", "starlette", "uvicorn")
     "config_files",
     multiple=True,
     metavar="FILE",
+    callback=let_name_database,
     help="A configuration for new runs; repeatable. Default: $SWARM_CONFIG, then config.json.",
 )
 @click.option("--folder", metavar="DIR", help="A request may name files of this folder.")

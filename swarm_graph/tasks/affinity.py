@@ -65,9 +65,14 @@ class ServerQueue:
         """Add a ready task."""
         insort(self.ready.setdefault(job.model, []), job, key=_sort_key)
 
-    def next(self, look_ahead: LookAhead) -> Job | None:
-        """The task to start next, which stays in the queue; None without a ready task or a free slot."""
-        if self.running >= self.slots:
+    def next(self, look_ahead: LookAhead, ahead: int = 1) -> Job | None:
+        """The task to start next, which stays in the queue; None without a ready task or a free slot.
+
+        Args:
+            look_ahead: Estimates model swaps.
+            ahead: How many tasks are started for each slot.
+        """
+        if self.running >= self.slots * ahead:
             return None
         candidates = _candidates(self.ready)
         if len(candidates) < 2 or not self.prefer_loaded:

@@ -58,16 +58,18 @@ class TaskLimit:
         initial: How many tasks the session began with. Prompts show a number computed from this one, not
             `left`: a question must not depend on how many tasks other tasks have added by then, or a resumed
             run would not find its answer in the journal.
+        others: How many tasks there are besides those of `names`.
     """
 
     limit: int
     names: set[str]
     initial: int = 0
+    others: int = 0
 
     @property
     def left(self) -> int:
         """How many more tasks may be added now."""
-        return self.limit - len(self.names)
+        return self.limit - len(self.names) - self.others
 
     @property
     def left_for_prompts(self) -> int:

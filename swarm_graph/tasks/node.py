@@ -15,9 +15,8 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextvars import copy_context
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
@@ -27,32 +26,25 @@ from swarm_graph import aio
 from swarm_graph.checkpoints.task_threads import TaskThreads
 from swarm_graph.errors import ConfigError, InputError, ModelError, SwarmError
 from swarm_graph.events import Kind
-from swarm_graph.roles.approval import Person, WaitsForPerson, read_decision
+from swarm_graph.roles.approval import Person, WaitsForPerson
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.emitter import Emitter, Origin
 from swarm_graph.roles.run import RunContext, current_run, part_of_run
-from swarm_graph.roles.turn import Turn, supplied_model
-from swarm_graph.state import Recalled, SwarmState, TaskRecord, TaskStatus, ToolDecision
+from swarm_graph.roles.turn import supplied_model
+from swarm_graph.state import Recalled, SwarmState, TaskRecord, TaskStatus
 from swarm_graph.tasks.affinity import Job
-from swarm_graph.tasks.asking import Asking
-from swarm_graph.tasks.citations import unknown_places
 from swarm_graph.tasks.dependencies import added_ids, all_dependencies
+from swarm_graph.tasks.elsewhere import ELSEWHERE, Deputies, ReadyTask
 from swarm_graph.tasks.expansion import TaskLimit
-from swarm_graph.tasks.file_texts import NO_FILES
+from swarm_graph.tasks.one_task import TaskRunner
 from swarm_graph.tasks.outcomes import failure_of, skip_reason, without_failure
-from swarm_graph.tasks.part_questions import MIN_CHARACTERS, PartQuestions
 from swarm_graph.tasks.prompting import TaskPrompts
 from swarm_graph.tasks.scheduler import Scheduler
 from swarm_graph.tasks.spec import TaskSpec, pending_record
 from swarm_graph.tasks.task_run import config_in_tasks, run_task
 
-if TYPE_CHECKING:
-    from swarm_graph.roles.recollection import Recaller, Recollection
-    from swarm_graph.roles.workplace import ToolPrompts, Workplace
-
 TASKS = "tasks"
 """The name of the node."""
-NO_TEXTS: Mapping[str, str] = {}
 
 
 class CustomState(SwarmState, total=False):
@@ -108,18 +100,29 @@ class _Pass:
         self._recorded: set[tuple[str, str]] = set()
         """The kind and the task of events that earlier runs have recorded."""
         self._waiting: dict[str, Mapping[str, Any]] = {}
-        self._decisions: dict[str, ToolDecision] = {**self._run.decisions}
         # A task of the request has a rank of one number; a task that was added has its parent's and one more.
         initial = sum(len(record["rank"]) == 1 for record in self._records.values())
         self._limit = TaskLimit(bindings.config.workflow.max_tasks, set(self._records), initial)
         # The tasks of somebody else's session may name any file, so only those in this folder are read.
         folder = None if self._run.is_own else Path.cwd()
         request = state.get("request", "")
-        self._prompts = TaskPrompts(
-            bindings, request, self._limit, self._run.places, folder, config=self._run.config
+        self._runner = TaskRunner(
+            bindings,
+            self._run,
+            config,
+            self._session,
+            self._request,
+            TaskPrompts(bindings, request, self._limit, self._run.places, folder, config=self._run.config),
+            self._threads,
+            self._write,
+            in_own_loop=in_own_loop,
+            decisions={**self._run.decisions},
         )
         self._server_slots: dict[str, int] = {}
-        self._in_own_loop = in_own_loop
+        self._deputies: Deputies | None = None
+        self._kept: set[str] = set()
+        """The tasks whose records are known to lie in their threads."""
+        self._expanding = asyncio.Lock()
 
     def _task_threads(self, request: str, *, in_own_loop: bool) -> TaskThreads | None:
         saver, journal = self._run.saver, self._run.journal
@@ -135,18 +138,31 @@ class _Pass:
         they are saved, and `next_step` sends the graph here again only to raise.
         """
         async with part_of_run(self._run):
-            return await self._update()
+            if self._run.failure:
+                raise self._run.failure
+            elsewhere = ELSEWHERE.get()
+            if elsewhere is None or not self._is_recorded_alone:
+                return await self._update()
+            purpose = self._runner.prompts.request
+            others = elsewhere.deputies(self._run, self._session, self._request, purpose)
+            async with others as self._deputies:
+                return await self._update()
+
+    @property
+    def _is_recorded_alone(self) -> bool:
+        """Whether the database says all that the tasks need: no model, clock or tool is a program's."""
+        given = self._run.overrides
+        is_given = given.model is not None or given.clock is not None or bool(self._bindings.tools)
+        return self._run.journal is not None and not (is_given or self._runner.in_own_loop)
 
     async def _update(self) -> dict[str, Any]:
-        if self._run.failure:
-            raise self._run.failure
         await self._load_finished()
         counts = {"tasks": len(self._records), "done": len(self._records) - len(self._pending())}
         Emitter(Origin(self._session, TASKS), self._write, self._run.record)("graph_started", **counts)
         await self._run_pending()
-        person = Person()
+        person = Person(self._run.journal)
         while pauses := [self._waiting[name] for name in self._records if name in self._waiting]:
-            self._decisions |= person.decide(pauses)
+            self._runner.decisions |= person.decide(pauses)
             self._waiting.clear()
             await self._run_pending()
         self._run.failure = failure_of(self._records)
@@ -158,15 +174,13 @@ class _Pass:
         """Run all tasks that can run, with those whose dependencies they are."""
         cap = self._bindings.config.workflow.parallel
         slots = self._server_slots
-        scheduler = Scheduler(cap, lambda server: slots.get(server, cap), self._start, self._admit)
+        scheduler = Scheduler(
+            cap, lambda server: slots.get(server, cap), self._start, self._admit, ahead=self._ahead
+        )
         await scheduler.run([self._job(name) for name in self._pending()])
 
-    async def _ask_person(self, pause: Mapping[str, Any]) -> ToolDecision:
-        """A person's decision about a call of a task. Raises WaitsForPerson if there is none yet."""
-        try:
-            return read_decision(self._decisions[pause["call"]], pause)
-        except (KeyError, InputError) as missing:
-            raise WaitsForPerson(pause) from missing
+    def _ahead(self) -> int:
+        return self._deputies.ahead if self._deputies else 1
 
     def _pending(self) -> list[str]:
         return [name for name, record in self._records.items() if record["status"] == TaskStatus.PENDING]
@@ -177,9 +191,7 @@ class _Pass:
         self._node_context.copy().run(self._stream_writer, event)
 
     def _emitter(self, name: str) -> Emitter:
-        role = self._records[name]["role"]
-        origin = Origin(self._session, name, role, task=name, iteration=1)
-        return Emitter(origin, self._write, self._run.record)
+        return self._runner.emitter(name, self._records[name]["role"])
 
     # --- for the scheduler -----------------------------------------------------------------------
 
@@ -221,9 +233,7 @@ class _Pass:
     async def _start(self, name: str) -> Iterable[Job] | None:
         """Run a task and save its record; returns the tasks that it adds, None if it waits for a person."""
         try:
-            record = await run_task(name, self._ask, self._task_config)
-            if self._threads:
-                await self._threads.keep(record)
+            record = await self._run_task(name)
         except (ModelError, InputError, ConfigError) as error:
             self._put_failed(name, str(error))  # its turn has emitted the failure
             return []
@@ -239,113 +249,53 @@ class _Pass:
 
     # --- one task --------------------------------------------------------------------------------
 
+    async def _run_task(self, name: str) -> TaskRecord:
+        """Run a task, here or elsewhere; returns its record, which is committed.
+
+        Raises:
+            WaitsForPerson: A person has to decide first.
+        """
+        if self._deputies is None:
+            record = await run_task(name, self._ask, self._task_config)
+            if self._threads:
+                await self._threads.keep(record)
+            return record
+        if self._specs[name].expands:
+            async with self._expanding:  # so that no two add their tasks up to the same limit
+                return await self._run_elsewhere(self._deputies, name)
+        return await self._run_elsewhere(self._deputies, name)
+
     async def _ask(self, name: str) -> TaskRecord:
-        """Ask a task's model; returns the record of the completed task."""
-        spec, record = self._specs[name], self._records[name]
-        turn = self._turn(name)
-        started_at = turn.clock()
+        return await self._runner.ask(self._specs[name], self._records[name], self._results_for(name))
 
-        def updated(status: TaskStatus, **changes: Any) -> TaskRecord:
-            times = {"created_at": started_at, "completed_at": turn.clock()}
-            return cast("TaskRecord", {**record, "status": str(status), **times, **changes})
-
-        async with turn.task(spec.task_type, lambda error: updated(TaskStatus.FAILED, error=str(error))):
-            self._run.stop.check()
-            files = await asyncio.to_thread(self._prompts.read_files, spec) if spec.files else NO_FILES
-            recollection = await self._recall(spec, files.texts)
-            questions = PartQuestions(self._prompts, spec, self._results_for(name), files, recollection)
-            asking = Asking(questions, lambda: self._turn(name, files.texts), self._emitter(name))
-            limit = await self._part_limit(questions)
-            outcome = await (asking.whole() if limit is None else asking.parts(limit))
-        note = "; ".join(
-            filter(
-                None,
-                [
-                    *files.notes,
-                    recollection.note if recollection else "",
-                    *asking.notes,
-                    unknown_places(outcome.result, files.marks),
-                ],
-            )
+    async def _run_elsewhere(self, deputies: Deputies, name: str) -> TaskRecord:
+        results = self._results_for(name)
+        await self._keep_results(results)
+        spec, names = self._specs[name], self._limit.names
+        below = tuple(other for other in names if other.startswith(f"{name}.")) if spec.expands else ()
+        ready = ReadyTask(
+            record=self._records[name],
+            needs=tuple(results),
+            below=below,
+            others=len(names) - len(below),
+            initial=self._limit.initial,
+            decisions=self._runner.decisions,
         )
-        changes: dict[str, Any] = {"result": outcome.result}
-        if outcome.value is not None:
-            changes["value"] = outcome.value
-        if outcome.adds:
-            changes["added"] = [added.to_dict() for added in outcome.adds]
-        if note:
-            changes["note"] = note
-        if recollection:
-            changes["recalled"] = recollection.record()
-        return updated(TaskStatus.COMPLETED, **changes)
+        end = await deputies.run(ready)
+        for event in end.events:
+            self._write(event)
+        if end.pause is not None:
+            raise WaitsForPerson(end.pause)
+        if end.record is None:
+            raise ModelError(end.error, node=name)
+        return end.record
 
-    async def _recall(self, spec: TaskSpec, files: Mapping[str, str]) -> Recollection | None:
-        """What a task recalls from memory, for all parts of its files; None if its role recalls nothing."""
-        limit = self._bindings.recalled_by(spec.assigned_role)
-        if not limit:
-            return None
-        from swarm_graph.roles.recollection import query_of_task
-
-        query = query_of_task(self._prompts.request, spec.description, spec.metadata, files)
-        return await self._recaller.recall(query, limit, self._emitter(spec.task_id))
-
-    def _turn(self, name: str, texts: Mapping[str, str] = NO_TEXTS) -> Turn:
-        """A turn for a task.
-
-        Args:
-            name: The task.
-            texts: The texts of its files, which its tools may read.
-        """
-        emit = self._emitter(name)
-        return Turn(self._bindings, self._run, emit, self._config, self._workplace(emit.origin, texts))
-
-    def _workplace(self, origin: Origin, texts: Mapping[str, str]) -> Workplace | None:
-        """Where the tools of a task's role work; None for a role without tools."""
-        if not self._bindings.has_tools(origin.role):
-            return None
-        from swarm_graph.roles.project_files import project_of_files
-        from swarm_graph.roles.steps_of import steps_of
-        from swarm_graph.roles.workplace import Workplace
-
-        return Workplace(
-            project=lambda: project_of_files(texts),
-            steps=steps_of(
-                self._run, origin, self._config, in_own_loop=self._in_own_loop, request=self._request
-            ),
-            ask_person=self._ask_person,
-            prompts=self._tool_prompts,
-            memory=self._recaller.search if self._bindings.config.memory else None,
-        )
-
-    @cached_property
-    def _recaller(self) -> Recaller:
-        """Searches the memory of the graph for the tasks."""
-        from swarm_graph.roles.recollection import Recaller  # graphs without memory do not need it
-
-        return Recaller(self._run, self._config, self._in_own_loop, self._request)
-
-    @cached_property
-    def _tool_prompts(self) -> ToolPrompts:
-        from swarm_graph.roles.workplace import ToolPrompts
-
-        return ToolPrompts.of(self._bindings.roles)
-
-    async def _part_limit(self, questions: PartQuestions) -> int | None:
-        """The most characters of the parts in which a task asks about its files; None if it asks about all.
-
-        Estimates of tokens differ from run to run. So a resumed run takes the limit of the first one: only
-        the same parts have their answers in the journal.
-        """
-        name, threads = questions.spec.task_id, self._threads
-        if questions.spec.split is None:
-            return None
-        kept = await threads.find_limit(name) if threads else None
-        if kept and kept >= MIN_CHARACTERS:
-            return kept
-        limit = await questions.limit(self._turn(name).prompt_size)
-        if threads and limit:
-            await threads.keep_limit(name, limit)
-        return limit
+    async def _keep_results(self, results: Mapping[str, TaskRecord]) -> None:
+        """Commit the results that only the state has, as after a failed pass: others read them by task."""
+        for name, record in results.items():
+            if self._threads and name not in self._kept:
+                await self._threads.keep(record)
+                self._kept.add(name)
 
     def _results_for(self, name: str) -> dict[str, TaskRecord]:
         """The records of the completed dependencies of a task, by id."""
@@ -375,6 +325,7 @@ class _Pass:
         if recalled := record.pop("recalled", None):
             self._recalled.append(recalled)
         self._put(record)
+        self._kept.add(record["task_id"])
         self._tell(record["task_id"], "task_ended", note=record.get("note", ""), record=record, kept=kept)
         return self._add_tasks(record)
 

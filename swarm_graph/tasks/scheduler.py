@@ -26,7 +26,14 @@ class Scheduler:
     """Runs one task graph."""
 
     def __init__(
-        self, cap: int, slots: Callable[[str], int], start: Start, admit: Admit, *, prefer_loaded: bool = True
+        self,
+        cap: int,
+        slots: Callable[[str], int],
+        start: Start,
+        admit: Admit,
+        *,
+        prefer_loaded: bool = True,
+        ahead: Callable[[], int] = lambda: 1,
     ) -> None:
         """Set the limits and the callbacks.
 
@@ -36,7 +43,10 @@ class Scheduler:
             start: See `Start`.
             admit: See `Admit`.
             prefer_loaded: Whether tasks for a server's loaded model start first.
+            ahead: How many tasks are started for each that may run at once; more than one where those who
+                run them limit themselves, and must not wait for the next.
         """
+        self._ahead = ahead
         self._cap, self._slots, self._start, self._admit = cap, slots, start, admit
         self._prefer_loaded = prefer_loaded
         self._jobs: dict[str, Job] = {}
@@ -124,8 +134,10 @@ class Scheduler:
         return [dependent for dependent in dependents if not self._open_dependencies[dependent]]
 
     def _start_ready(self) -> None:
-        while len(self._running) < self._cap:
-            candidates = [job for queue in self._queues.values() if (job := queue.next(self._look_ahead))]
+        ahead = self._ahead()
+        while len(self._running) < self._cap * ahead:
+            queues = self._queues.values()
+            candidates = [job for queue in queues if (job := queue.next(self._look_ahead, ahead))]
             if not candidates:
                 return
             job = min(candidates, key=lambda job: job.sort_key)

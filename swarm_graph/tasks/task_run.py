@@ -13,6 +13,9 @@ from langgraph.runtime import Runtime
 
 from swarm_graph.state import TaskRecord
 
+RUNTIME = "__pregel_runtime"
+"""The private name under which LangGraph finds the runtime in a configuration."""
+
 
 def config_in_tasks(node: RunnableConfig, write: Callable[[Any], None]) -> RunnableConfig:
     """The LangChain configuration in a task: callbacks and runtime of the node, but nothing that can pause.

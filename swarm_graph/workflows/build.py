@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import BaseStore
 
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.config import SwarmConfig, load_config
 from swarm_graph.config_source import one_line
 from swarm_graph.errors import ConfigError, InputError, SwarmError

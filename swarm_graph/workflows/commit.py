@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from swarm_graph import aio
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.roles.bindings import Bindings
 from swarm_graph.roles.emitter import Origin
 from swarm_graph.roles.run import current_run, node_emitter
@@ -21,6 +23,10 @@ COMMIT = "commit"
 """The node after the verdict of each round."""
 COMMIT_LAST = "commit_last"
 """The node that commits what was written after the last verdict."""
+SEND_COMMITS: ContextVar[Callable[[Any, Repository, str], None] | None] = ContextVar(
+    "SEND_COMMITS", default=None
+)
+"""Sends the session's commits up to a new one to the others, through the database of a saver; of a worker."""
 
 
 class Commit(NamedTuple):
@@ -81,6 +87,8 @@ class CommitNode(Runnable[ChangeState, dict[str, Any]]):
             name = session or state["repo"]["branch"].partition("/")[2]
             about = "Documentation: " if self.name == COMMIT_LAST else ""
             if made := await asyncio.to_thread(commit_state, state, name, folder, about):
+                if send := SEND_COMMITS.get():  # before a checkpoint names it
+                    await asyncio.to_thread(send, run.saver, state["repo"], made.commit)
                 update["commits"] = [*state.get("commits", []), made.commit]
                 emit("committed", branch=state["repo"]["branch"], **made._asdict())
         if self._ends and (not self._last_round or is_done(state, self._last_round)):
@@ -89,12 +97,12 @@ class CommitNode(Runnable[ChangeState, dict[str, Any]]):
 
 
 def _worktree(saver: object, branch: str) -> Path | None:
-    """The folder of a session's worktree, beside our database; None with another checkpointer."""
+    """The worktree of a session in the data folder; None with another checkpointer, and at a worker."""
     from swarm_graph.repository.worktree import worktree_folder
 
-    if not isinstance(saver, SwarmSaver) or str(saver.path) == ":memory:":
+    if not isinstance(saver, SwarmSaver) or str(saver.path) == ":memory:" or SEND_COMMITS.get():
         return None
-    return worktree_folder(Path(saver.path).absolute().parent, branch)
+    return worktree_folder(saver.database.folder.absolute(), branch)
 
 
 def commit_state(state: ChangeState, session: str, worktree: Path | None, about: str = "") -> Commit | None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast, overload
 
 from langchain_core.runnables import RunnableConfig
@@ -15,7 +16,7 @@ from langgraph.types import Command, Durability, StateSnapshot, StateUpdate
 
 from swarm_graph import aio
 from swarm_graph.checkpoints.places import UNMOVED
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.config import SwarmConfig
 from swarm_graph.events import Event
 from swarm_graph.roles.bindings import Bindings
@@ -126,7 +127,8 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
         thread, options = self._thread(config), _options(context)
         prepared = input if isinstance(input, Prepared) else self.prepare(input, options)
         with self._recorder(thread) as recorder:
-            opened = self._opened(prepared, thread, recorder, options)
+            opens = partial(self._opened, prepared, thread, recorder, options)
+            opened = recorder.saver.database.do(opens) if recorder else opens()
             _tell([*opened.chosen, *opened.decided], options)
             try:
                 yield from super().stream(
@@ -153,6 +155,20 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             async with aclosing(stream) as parts:
                 async for part in inside_run(parts):
                     yield part
+
+    async def aqueue(
+        self, input: Prepared, config: RunnableConfig | None = None, *, context: Context = None
+    ) -> None:
+        """Record a request, or a person's answers, and run nothing: the next resume does."""
+        thread, options = self._thread(config), _options(context)
+        async with openings():
+            recorder = self._recorder(thread)
+            assert isinstance(recorder, RunRecorder)
+            async with recorder:
+                recorder.leave_to_workers()
+                opened = await self._aopened(input, thread, recorder, options)
+                await opened.run.close()
+        _tell([*opened.chosen, *opened.decided], options)
 
     def prepare(self, given: Any, context: SwarmContext | None = None) -> Prepared:
         """Check an input before anything is written; pass the result to `stream` or `astream` in its place.
@@ -347,6 +363,9 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
     ) -> _Opened:
         """Decide how the run begins, record that, and make the context of its nodes."""
         resumed = prepared.given is None
+        is_left = recorder is not None and recorder.is_left_to_workers
+        # A worker has its own copy; who answers a pause for it may have none.
+        needs_repository = self.makes_change and (isinstance(prepared.given, Mapping) or not is_left)
         places = recorder.places if recorder else UNMOVED
         opening = open_run(
             with_recorded_paths(prepared, places) if TASKS in self.nodes else prepared,
@@ -360,7 +379,7 @@ class SwarmGraph(CompiledStateGraph[SwarmState, SwarmContext, SwarmState, SwarmS
             pending_request=recorder.pending_request(saved) if recorder and resumed else None,
             left_open=recorder is not None and recorder.left_open,
             before=recorder.before_request if recorder else dict,
-            repositories=self._repositories(thread, recorder) if self.makes_change else None,
+            repositories=self._repositories(thread, recorder) if needs_repository else None,
         )
         settings, saver = self._with_models(opening, thread, recorder, options), thread.saver
         chosen = models_chosen(thread.id, settings, options.drawn)

@@ -19,17 +19,18 @@ from swarm_graph.checkpoints.locks import SessionLock, lock_session
 from swarm_graph.checkpoints.places import Places
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.retention import compact
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.signatures import is_own, sign
+from swarm_graph.checkpoints.signed_decisions import sign_decisions
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.config import SwarmConfig, recorded_choices
 from swarm_graph.errors import OverBudget, Stopped, StorageError
 from swarm_graph.events import Event, Kind
 from swarm_graph.models.budget import Budget
 from swarm_graph.roles.run import RunOptions
 from swarm_graph.settings import AnyOf
-from swarm_graph.state import SwarmState, has_ended
+from swarm_graph.state import QUEUED, SwarmState, has_ended
 from swarm_graph.workflows.opening import Opening
-from swarm_graph.workflows.pauses import Answer, waiting_pauses
+from swarm_graph.workflows.pauses import Answer, decisions_of, waiting_pauses
 
 if TYPE_CHECKING:
     from swarm_graph.checkpoints.model_evidence import Evidence
@@ -54,12 +55,22 @@ class RunRecorder:
         self._lock = SessionLock(self._catalogue, session_id)
         self._run: int | None = None
         self._workflow, self._keeps_events = "", False
+        self._phase = ""
         self.is_own = True
         """Whether the user began the session or has trusted it; set by `begin`."""
 
     def forget_begin(self) -> None:
         """Nothing has begun: the transaction that recorded it was undone, and the run is opened again."""
         self._run = None
+
+    def leave_to_workers(self) -> None:
+        """The run ends without having run anything: a worker resumes the session."""
+        self._phase = QUEUED
+
+    @property
+    def is_left_to_workers(self) -> bool:
+        """Whether the run ends without having run anything."""
+        return self._phase == QUEUED
 
     def __enter__(self) -> Self:
         self._lock.acquire()
@@ -196,6 +207,7 @@ class RunRecorder:
         with self.saver.transaction():
             for answer in answers:
                 self.saver.put_writes(saved.config, *answer.write())
+            sign_decisions(self._catalogue, self._session_id, decisions_of(answers))
             for event in decided if self._keeps_events else ():
                 self._catalogue.transcript.append(event)
 
@@ -208,7 +220,7 @@ class RunRecorder:
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         try:
-            self._finish(error)
+            self.saver.database.do(self._finish, error)
         finally:
             self._lock.release()
 
@@ -225,7 +237,7 @@ class RunRecorder:
         if self._run is None:
             return
         if error is None:
-            self._end(self._run)
+            self._end(self._run, self._phase)
             return
         stopped = isinstance(error, Stopped) or not isinstance(error, Exception)
         failed = "over_budget" if isinstance(error, OverBudget) else "failed"

@@ -23,7 +23,8 @@ from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.locks import lock_session
 from swarm_graph.checkpoints.records import Session
 from swarm_graph.checkpoints.running_nodes import running_nodes
-from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
+from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.checkpoints.sqlite_saver import SqliteSwarmSaver
 from swarm_graph.events import Event, Kind
 from swarm_graph.web.addresses import Addresses, decoded, decoded_path, encoded, encoded_path
 from swarm_graph.web.open_streams import MAX_STREAMS_OF_USER
@@ -54,7 +55,7 @@ def add_tokens(catalogue: Catalogue, name: str, call: int, *texts: str) -> int:
 
 
 @contextmanager
-def database(folder: Path) -> Iterator[SwarmSaver]:
+def database(folder: Path) -> Iterator[SqliteSwarmSaver]:
     with open_checkpointer(folder / ".swarm" / "swarm.db") as saver:
         yield saver
 
@@ -274,8 +275,8 @@ def test_a_stream_tells_why_the_database_cannot_be_read_and_reloads_only_for_ano
             saver.catalogue.transcript.forget("other")
             add(saver.catalogue, "s", "verdict")
             assert [sent.kind for sent in one.until("verdict") if sent.kind != "state"] == ["verdict"]
-            saver.catalogue.database.connection.execute(f"VACUUM INTO '{copy}'")
-            saver.catalogue.database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            saver.conn.execute(f"VACUUM INTO '{copy}'")
+            saver.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             (tmp_path / "text").write_text("no database " * 1000)
             (tmp_path / "text").replace(file)
             (trouble,) = one.until("trouble")

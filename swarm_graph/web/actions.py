@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from swarm_graph.checkpoints.records import new_session_id
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import InputError, SwarmError, UntrustedSession
 from swarm_graph.reports.listing import current_phase
 from swarm_graph.reports.terminal import session_command
@@ -20,11 +20,12 @@ from swarm_graph.sessions.apply import Change, change_of
 from swarm_graph.sessions.coordinator import SwarmCoordinator
 from swarm_graph.sessions.history import find_moment, fork, moments, pauses_of
 from swarm_graph.sessions.ids import validated_session_id
-from swarm_graph.state import SwarmResult
+from swarm_graph.state import QUEUED, SwarmResult
+from swarm_graph.web import queue_page
 from swarm_graph.web.addresses import session_address
 from swarm_graph.web.change_preview import Preview, preview
 from swarm_graph.web.pages import change, page, respond, session_id_of, show
-from swarm_graph.web.sessions_here import begin, resumable
+from swarm_graph.web.sessions_here import go_on, resumable
 from swarm_graph.web.site import found_session, site_of
 
 Action = Callable[[Request, str, FormData], Awaitable[Response]]
@@ -89,8 +90,8 @@ async def resume(request: Request, session_id: str, form: FormData) -> Response:
         raise InputError(f"session '{session_id}' waits for a person; decide on its page, then it goes on")
     as_before, anew = choice == "as-before", choice == "anew"
     work = partial(_resumed, session_id=session_id, as_before=as_before, anew=anew)
-    await begin(site, session_id, work, found.config, found.origin)
-    return to_session(session_id, "resumed")
+    await go_on(site, session_id, work, found)
+    return to_session(session_id, "queued" if found.is_submitted else "resumed")
 
 
 async def _resumed(
@@ -108,19 +109,23 @@ async def stop(request: Request, session_id: str, _: FormData) -> Response:
     site = site_of(request)
     if site.background.stop(session_id):
         return to_session(session_id, "stopping")
-    await site.read(_ask_to_stop, session_id)
-    return to_session(session_id, "stop-asked")
+    return to_session(session_id, await site.read(_ask_to_stop, session_id))
 
 
-def _ask_to_stop(saver: SwarmSaver | None, session_id: str) -> None:
+def _ask_to_stop(saver: SwarmSaver | None, session_id: str) -> str:
+    """Ask the process that works on a session to stop, or take it out of the queue; returns the note."""
     saver, session = found_session(saver, session_id)
     phase = current_phase(saver.catalogue, session)
+    if phase == QUEUED:
+        queue_page.take_out(saver, session_id)
+        return "unqueued"
     if phase != "running":
         raise InputError(f"session '{session_id}' does not run; its phase is {phase}")
     if not saver.catalogue.request_stop(session_id):
         raise InputError(
             f"session '{session_id}' has just ended, or cannot be asked to stop; look at it again"
         )
+    return "stop-asked"
 
 
 # --- fork ----------------------------------------------------------------------------------------

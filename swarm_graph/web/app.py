@@ -24,6 +24,7 @@ from swarm_graph.web import (
     login_page,
     memory_page,
     new_page,
+    queue_page,
     session_files_page,
     session_page,
     sessions_page,
@@ -46,6 +47,7 @@ MODULES = (
     compare_page,
     memory_page,
     experiments_page,
+    queue_page,
     doctor_page,
 )
 """The modules with routes."""

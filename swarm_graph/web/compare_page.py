@@ -7,8 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.session_list import ListQuery, session_list
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.reports.comparison_view import comparison_view
 from swarm_graph.text import cut
 from swarm_graph.web.addresses import session_address

@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.session_list import paused_sessions
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import InputError, SessionInUse, SwarmError, UntrustedSession
 from swarm_graph.events import Event
 from swarm_graph.reports.decision_view import FIELD, DecisionView
@@ -28,7 +28,7 @@ from swarm_graph.text import local_time
 from swarm_graph.web.actions import action, refused, to_session
 from swarm_graph.web.addresses import session_address
 from swarm_graph.web.pages import page, respond, show
-from swarm_graph.web.sessions_here import begin, person, resumable
+from swarm_graph.web.sessions_here import go_on, person, resumable
 from swarm_graph.web.site import Site, found_session, site_of
 from swarm_graph.workflows.pauses import Decision, waiting_pauses
 
@@ -123,7 +123,7 @@ async def _decide(request: Request, session_id: str, word: str, given: Mapping[s
             raise Edited(f"{found.question}; decide again, and say that it goes on with what it began with")
         options = {"as_before": as_before, "decided_by": person(request)}
         work = partial(_answered, session_id=session_id, decision={pause: decision}, options=options)
-        await begin(site, session_id, work, found.config, found.origin, watch)
+        await go_on(site, session_id, work, found, watch)
     except SwarmError as error:
         is_busy = isinstance(error, SessionInUse) or site.background.live(session_id)
         if is_busy or not await site.read(_still_waits, session_id, pause):

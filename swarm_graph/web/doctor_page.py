@@ -15,11 +15,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from swarm_graph.config import SwarmConfig
+from swarm_graph.database_place import is_there
 from swarm_graph.errors import SwarmError
 from swarm_graph.setup.checks import Check, failed_check
 from swarm_graph.setup.database_checks import examine_database
 from swarm_graph.setup.doctor import examine
-from swarm_graph.state import DATA_DIR, DATABASE, OUTPUT_DIR
+from swarm_graph.state import DATA_DIR, OUTPUT_DIR
 from swarm_graph.text import cut
 from swarm_graph.web.pages import change, page, respond
 from swarm_graph.web.settings import PageSettings
@@ -61,7 +62,7 @@ async def show_doctor(request: Request) -> Response:
         "chosen_name": name or DEFAULT_NAME,
         "of_config": site.checkups.last(f"{OF_CONFIG} {name}"),
         "of_database": site.checkups.last(OF_DATABASE),
-        "has_database": (settings.data_dir / DATABASE).is_file(),
+        "has_database": is_there(settings.place),
         "command": _command(settings, *(["--config", name] if name else [])),
         "database_command": _command(settings, "--database"),
     }
@@ -81,7 +82,7 @@ async def check(request: Request, form: FormData) -> Response:
     site = site_of(request)
     settings, name = site.settings, str(form.get("config", ""))
     if form.get("what") == OF_DATABASE:
-        await site.checkups.run(OF_DATABASE, lambda: examine_database(settings.data_dir / DATABASE))
+        await site.checkups.run(OF_DATABASE, lambda: examine_database(settings.place, settings.data_dir))
         return RedirectResponse("/doctor#database", 303)
     config = settings.configs[_subject(site, name)]
     await site.checkups.run(f"{OF_CONFIG} {name}", lambda: _config_checks(config, settings))

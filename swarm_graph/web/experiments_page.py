@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from swarm_graph.checkpoints.experiments import Experiment, Experiments, TrialRow
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.experiments.compare_configs import result_of_test
 from swarm_graph.experiments.eval_page import page_values
 from swarm_graph.experiments.eval_report import Evaluation

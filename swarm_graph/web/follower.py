@@ -14,8 +14,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar, get_args
 
-from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
+from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.checkpoints.transcript import StoredEvent
+from swarm_graph.database_place import place_mark
 from swarm_graph.errors import StorageError
 from swarm_graph.events import Kind
 from swarm_graph.reports.listing import current_phase
@@ -81,11 +83,12 @@ class Follower:
     stream makes another one wait, and a slow reader fills no memory.
 
     Args:
-        file: The database; it may not exist yet.
+        place: Where the database is (see `place_of`); a file may not exist yet.
+        data_dir: The data folder.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._source = _Source(file)
+    def __init__(self, place: str | Path, data_dir: Path) -> None:
+        self._source = _Source(place, data_dir)
         self._reader = ThreadPoolExecutor(1, "follower")
         self._messages: list[Message] = []
         """The latest messages. Streams count them on, from the first one that this process has read."""
@@ -235,12 +238,12 @@ async def _is_set(event: asyncio.Event, seconds: float) -> bool:
 
 
 class _Source:
-    """The file, as the reader's thread reads it: it is open while somebody listens."""
+    """The database, as the reader's thread reads it: it is open while somebody listens."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, place: str | Path, data_dir: Path) -> None:
+        self._place, self._data_dir = place, data_dir
         self._saver: SwarmSaver | None = None
-        self._inode = 0
+        self._mark = 0
         self.files = 0
         """How many files were opened, one in the place of the other."""
         self._known: dict[tuple[str, str], str] = {}
@@ -253,18 +256,17 @@ class _Source:
         self._saver, self._known = None, {}
 
     def _open(self) -> SwarmSaver | None:
-        """The file; None if there is none. Another file that was put there is opened anew."""
-        try:
-            inode = self._file.stat().st_ino
-        except OSError:
+        """The database; None if there is none. Another file that was put there is opened anew."""
+        mark = place_mark(self._place)
+        if not mark:
             self.close()
             return None
-        if self._saver and inode != self._inode:
+        if self._saver and mark != self._mark:
             self.close()
         if self._saver is None:
-            self._saver = open_checkpointer(self._file)
-            self.files += inode != self._inode
-            self._inode = inode
+            self._saver = open_checkpointer(self._place, data_dir=self._data_dir)
+            self.files += mark != self._mark
+            self._mark = mark
         return self._saver
 
     def latest(self) -> int:

@@ -282,7 +282,7 @@ def _session_id(settings: PageSettings, given: Mapping[str, str]) -> tuple[str, 
     name, followed = given.get("session", "").strip(), given.get("follow_up", "").strip()
     if followed:
         with about("follow_up"):
-            session = get_session(settings.data_dir, followed)
+            session = get_session(settings.data_dir, followed, settings.place)
             if session is None:
                 raise InputError(f"there is no session {followed[:80]!r} to follow up")
             if not has_ended(session.phase):
@@ -292,7 +292,7 @@ def _session_id(settings: PageSettings, given: Mapping[str, str]) -> tuple[str, 
         return followed, True
     with about("session"):
         session_id = validated_session_id(name) if name else new_session_id()
-        if get_session(settings.data_dir, session_id):
+        if get_session(settings.data_dir, session_id, settings.place):
             raise InputError(f"session '{session_id}' exists; choose another id, or follow it up")
     return session_id, False
 

@@ -16,10 +16,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
+from swarm_graph.database_place import is_server
 from swarm_graph.errors import InputError
 from swarm_graph.reports.templates import new_environment
-from swarm_graph.web.addresses import decoded, session_address
+from swarm_graph.web.addresses import decoded, encoded, session_address
 from swarm_graph.web.notes import note_of
 from swarm_graph.web.site import site_of
 
@@ -36,7 +37,7 @@ Change = Callable[[Request, FormData], Awaitable[Response]]
 def environment() -> Environment:
     """The templates of the page, and those of the reports."""
     found = new_environment(TEMPLATES)
-    found.filters |= {"session_address": session_address, "sentence": sentence}
+    found.filters |= {"session_address": session_address, "segment": encoded, "sentence": sentence}
     return found
 
 
@@ -76,8 +77,8 @@ def respond(request: Request, template: str, status: int = 200, **values: Any) -
         request: The request.
         template: The name of the template.
         status: The HTTP status.
-        values: What the template shows besides what every page has: `csrf`, `user`, `read_only`, `path`,
-            `note` and `remarks`.
+        values: What the template shows besides what every page has: `csrf`, `user`, `read_only`,
+            `has_queue`, `path`, `note` and `remarks`.
     """
     site = site_of(request)
     note = note_of(request.query_params.get("note", ""))
@@ -88,6 +89,7 @@ def respond(request: Request, template: str, status: int = 200, **values: Any) -
             csrf=csrf_of(request),
             user=request.state.user,
             read_only=site.settings.read_only,
+            has_queue=is_server(site.settings.place),
             path=request.url.path,
             note=note,
             remarks=site.remarks.of(session_id_of(request)) if note else [],

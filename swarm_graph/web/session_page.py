@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.web.pages import page, respond
 from swarm_graph.web.session_view import FRAGMENT_HEADER, SessionView, ShownPart, all_parts, view_of
 from swarm_graph.web.site import NotFound, site_of

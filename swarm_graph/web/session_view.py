@@ -10,12 +10,13 @@ from typing import NamedTuple
 from markupsafe import Markup
 from starlette.requests import Request
 
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
+from swarm_graph.database_place import is_server
 from swarm_graph.reports.decision_view import DecisionView
 from swarm_graph.reports.listing import current_phase
 from swarm_graph.reports.session_report import PARTS, Part, SessionReport, page_of_calls
 from swarm_graph.sessions.history import pauses_of
-from swarm_graph.state import CHANGE, CHANGE_KEYS, has_ended
+from swarm_graph.state import CHANGE, CHANGE_KEYS, QUEUED, has_ended
 from swarm_graph.text import printable
 from swarm_graph.web.addresses import Addresses
 from swarm_graph.web.pages import csrf_of, environment, query_number, session_id_of
@@ -133,7 +134,13 @@ class SessionView:
     @property
     def can_resume(self) -> bool:
         """Whether it goes on without a decision."""
-        return not (self.phase == "running" or has_ended(self.phase) or self.decisions)
+        at_work = self.phase == "running" or self.is_in_queue
+        return not (at_work or has_ended(self.phase) or self.decisions)
+
+    @property
+    def is_in_queue(self) -> bool:
+        """Whether it waits for a worker. One that was copied into a file waits for nobody."""
+        return self.phase == QUEUED and is_server(self._site.settings.place)
 
     @property
     def has_ended(self) -> bool:

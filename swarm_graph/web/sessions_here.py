@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from swarm_graph.checkpoints.signatures import is_own
 from swarm_graph.config import SwarmConfig
+from swarm_graph.database_place import is_server
 from swarm_graph.errors import InputError, NoModel
 from swarm_graph.events import Event
 from swarm_graph.reports.listing import current_phase
@@ -17,7 +18,7 @@ from swarm_graph.sessions.background import Work
 from swarm_graph.sessions.coordinator import SwarmCoordinator
 from swarm_graph.sessions.resume import resume_config
 from swarm_graph.sessions.run import OnEvent
-from swarm_graph.state import has_ended
+from swarm_graph.state import QUEUED, has_ended
 from swarm_graph.web.site import Site, found_session
 
 NO_MODEL = (
@@ -32,11 +33,13 @@ class Resumable(NamedTuple):
         config: The configuration that it goes on with.
         origin: The file to record as its origin.
         question: What was edited since, so that a person has to decide how it goes on; empty if nothing.
+        is_submitted: Whether it was left to workers, who go on with it.
     """
 
     config: SwarmConfig
     origin: str
     question: str
+    is_submitted: bool
 
 
 def person(request: Request) -> str:
@@ -69,6 +72,7 @@ def new_coordinator(
             output_dir=settings.output_dir,
             on_event=watched,
             config_origin=origin,
+            database=settings.place,
         )
 
     return made
@@ -101,6 +105,29 @@ async def begin(
         raise InputError(NO_MODEL) from error
 
 
+async def go_on(
+    site: Site, session_id: str, work: Work, found: Resumable, watch: OnEvent | None = None
+) -> None:
+    """Go on with a session: one that was submitted waits for a worker again, others go on in this process.
+
+    Args:
+        site: The site.
+        session_id: The session.
+        work: Resumes it, or answers its pauses.
+        found: What `resumable` has found.
+        watch: Called with each event.
+
+    Raises:
+        SwarmError: The work was refused before it began; nothing was changed.
+    """
+    if not found.is_submitted:
+        await begin(site, session_id, work, found.config, found.origin, watch)
+        return
+    from swarm_graph.workers.submit import submit_work
+
+    await submit_work(new_coordinator(site, found.config, found.origin, watch)(lambda _: None), work)
+
+
 async def resumable(site: Site, session_id: str) -> Resumable:
     """A session with the configuration to resume it with.
 
@@ -117,10 +144,13 @@ def _resumable(site: Site, session_id: str) -> Resumable:
     with site.open() as saver:
         saver, session = found_session(saver, session_id)
         phase, trusted = current_phase(saver.catalogue, session), is_own(saver.catalogue, session)
+        is_submitted = is_server(site.settings.place) and saver.catalogue.was_submitted(session_id)
+    if phase == QUEUED and is_server(site.settings.place):
+        raise InputError(f"session '{session_id}' waits for a worker; the page Queue shows it")
     if phase == "running":
         raise InputError(f"session '{session_id}' runs in another process")
     if has_ended(phase):
         raise InputError(f"session '{session_id}' has ended; ask it for more with a follow-up")
     found = resume_config(session, trusted=trusted, simulate=session.simulated)
     edits = new_coordinator(site, found.config, found.origin)(lambda _: None).edits(session)
-    return Resumable(found.config, found.origin, edits.question)
+    return Resumable(found.config, found.origin, edits.question, is_submitted)

@@ -10,7 +10,6 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.session_list import (
     ALL,
     INTERRUPTED,
@@ -23,6 +22,7 @@ from swarm_graph.checkpoints.session_list import (
     session_list,
     workflows_and_phases,
 )
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.state import verdict_word
 from swarm_graph.text import cut, format_cost, in_one_line
 from swarm_graph.web.addresses import session_address

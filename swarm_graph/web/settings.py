@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from swarm_graph.config import SwarmConfig
+from swarm_graph.database_place import place_of
 from swarm_graph.errors import ConfigError, InputError
 from swarm_graph.state import DATA_DIR, OUTPUT_DIR
 from swarm_graph.web.origins import NO_ORIGINS, Origins
@@ -36,6 +38,11 @@ class PageSettings:
     max_sessions: int = 4
     read_only: bool = False
     origins: Origins = NO_ORIGINS
+
+    @cached_property
+    def place(self) -> str | Path:
+        """Where the sessions are kept: a file, or the URL of a server."""
+        return place_of(self.data_dir, next(iter(self.configs.values())).database)
 
     def __post_init__(self) -> None:
         """Raises ConfigError or InputError when nothing could work with them."""

@@ -12,10 +12,9 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 from starlette.requests import Request
 
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import InputError
 from swarm_graph.sessions.background import BackgroundSessions
-from swarm_graph.state import DATABASE
 from swarm_graph.text import cut
 from swarm_graph.web.checkups import Checkups
 from swarm_graph.web.database_pool import DatabasePool
@@ -56,8 +55,8 @@ class Site:
     ) -> None:
         self.settings, self.login, self.background, self.say = settings, login, background, say
         self.checkups = Checkups()
-        file = settings.data_dir / DATABASE
-        self._databases, self.follower = DatabasePool(file), Follower(file)
+        self._databases = DatabasePool(settings.place, settings.data_dir)
+        self.follower = Follower(settings.place, settings.data_dir)
         self.streams, self.parts, self.remarks = Streams(), PartCache(), Remarks()
 
     def report(self, error: Exception) -> None:

@@ -8,7 +8,7 @@ from contextlib import aclosing, suppress
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import InputError, StorageError
 from swarm_graph.web.login import User
 from swarm_graph.web.pages import page, session_id_of

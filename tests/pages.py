@@ -53,6 +53,7 @@ VARIES = [
     (r"^index [0-9a-f]+\.\.[0-9a-f]+", "index 1a2b3c4..5d6e7f8"),
     (r"(\(\d+-\d+\) +)\d\.\d s", r"\g<1>0.1 s"),
     (r"\b\d\.\d s a call\b", "0.1 s a call"),
+    (r"^(\S+ +waits .*?)\d+\.\d s$", r"\g<1>0.3 s"),
     (r"(sandbox: bubblewrap\) +)[\d.]+$", r"\g<1>1.2"),
 ]
 """What differs from run to run and from machine to machine, and what the pages show instead."""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import warm
 from servers.counting_proxy import CountingProxy
+from storages import ON_BOTH
 from support import write_config
 from test_cli import swarm
 
@@ -45,6 +46,7 @@ def documents(folder: Path, count: int) -> None:
 BATCH = ["batch", "docs/*.txt", "--prompt", "extract.md", "--answer", "schema.json", "--session", "lao"]
 
 
+@ON_BOTH
 def test_run_executes_a_task_file(tmp_path: Path) -> None:
     (tmp_path / "tasks.yaml").write_text(TASKS)
     done = swarm("run", "--tasks", "tasks.yaml", "--simulate", "--session", "s", cwd=tmp_path)
@@ -76,6 +78,7 @@ def test_a_dry_run_asks_and_needs_no_model(tmp_path: Path) -> None:
     assert planned["critical_path"] == ["T001", "T002", "T003"]
 
 
+@ON_BOTH
 def test_a_killed_batch_on_a_real_server_is_resumed(tmp_path: Path, counted: CountingProxy) -> None:
     documents(tmp_path, 24)
     counted.delay = 0.05
@@ -109,6 +112,7 @@ def test_a_killed_batch_on_a_real_server_is_resumed(tmp_path: Path, counted: Cou
         assert json.loads((results / f"{row['task_id']}.json").read_text())["title"] == row["title"]
 
 
+@ON_BOTH
 def test_only_failed_tasks_are_retried(tmp_path: Path) -> None:
     documents(tmp_path, 5)
     script = tmp_path / "script.md"

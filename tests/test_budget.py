@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from storages import ON_BOTH, opened
 from support import Crew, config, thread, write_config
 from test_cli import swarm
 
-from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
+from swarm_graph import SwarmCoordinator, build_graph
 from swarm_graph.errors import OverBudget
 from swarm_graph.sessions.metrics import percentile, summary, total_evaluated
 
 REQUEST: Any = {"request": "Build it"}
 
 
+@ON_BOTH
 @pytest.mark.parametrize(
     ("limits", "calls"), [({"calls": 3}, 3), ({"tokens": 1300}, 3), ({"seconds": 0.000_001}, 0)]
 )
 def test_a_session_stops_at_its_limit_and_goes_on_with_a_raised_one(
     limits: dict[str, float], calls: int, tmp_path: Path
 ) -> None:
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
         crew = Crew()
         graph = build_graph("standard", config=config(limits=limits), checkpointer=saver)
         name = next(iter(limits))
@@ -42,14 +44,16 @@ def test_a_session_stops_at_its_limit_and_goes_on_with_a_raised_one(
         assert len(crew.asked) == 6
 
 
+@ON_BOTH
 def test_a_follow_up_has_a_budget_of_its_own(tmp_path: Path) -> None:
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
         crew = Crew()
         graph = build_graph("standard", config=config(limits={"calls": 6}), checkpointer=saver)
         for _ in range(2):
             assert graph.invoke(REQUEST, thread(), context=crew.context)["approved"]
 
 
+@ON_BOTH
 def test_a_task_graph_over_its_budget_keeps_what_was_done(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("".join(f'{{"n": {n}}}\n' for n in range(9)))
     (tmp_path / "p.md").write_text("Look at $n.")

@@ -11,11 +11,12 @@ import pytest
 from chaos.driver import Session, Worker
 from chaos.model_server import ModelServer
 from repositories import fingerprint, git, make_repository
+from storages import Databases
 from support import SIMULATED
 
 pytestmark = pytest.mark.slow
 
-KILLS = 40
+KILLS, KILLS_ON_A_SERVER = 40, 6
 FILES = {"calc.py": "def add(a, b):\n    return a - b\n", "old.py": "x = 1\n", "docs/use.md": "# Use\n"}
 APPROVED = '{"findings": [], "approved": true}'
 REFUSED = """\
@@ -32,7 +33,7 @@ ANSWERS = {
 }
 
 
-def session(folder: Path, repository: Path, server: ModelServer) -> Session:
+def session(folder: Path, repository: Path, server: ModelServer, database: str) -> Session:
     """A session on a copy of a repository: two rounds, then the documentation."""
     repo = Path(shutil.copytree(repository, folder / "repo"))
     script = folder / "script.md"
@@ -46,7 +47,7 @@ def session(folder: Path, repository: Path, server: ModelServer) -> Session:
         # What the tests find has tests of its own; here it must only be the same each time, and quick.
         "execution": {"command": ["true"]},
     }
-    return Session(folder, "full", "Fix add, and rename old.py", server, settings)
+    return Session(folder, "full", "Fix add, and rename old.py", server, settings, database=database)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -63,21 +64,23 @@ def outcome(folder: Path) -> dict[str, Any]:
     }
 
 
-def test_killed_anywhere_the_branch_ends_with_the_same_commits(worker: Worker, tmp_path: Path) -> None:
-    dice = random.Random(22)
+def test_killed_anywhere_the_branch_ends_with_the_same_commits(
+    worker: Worker, databases: Databases, tmp_path: Path
+) -> None:
+    dice, kills = random.Random(22), KILLS_ON_A_SERVER if databases() else KILLS
     repository = make_repository(tmp_path / "repository", FILES)
     (repository / "mine.txt").write_text("not committed\n")
     with ModelServer(latency=0) as server:
-        unbroken = session(tmp_path / "unbroken", repository, server)
+        unbroken = session(tmp_path / "unbroken", repository, server, databases())
         unbroken.finish(worker)
         expected, points = outcome(unbroken.folder), unbroken.points()
         assert expected["commits"].count("\n") == 2
         assert (expected["worktrees"], expected["status"], expected["locks"]) == (2, "", [])
         killed = number = 0
-        while killed < KILLS:
-            attacked = session(tmp_path / str(number), repository, server)
+        while killed < kills:
+            attacked = session(tmp_path / str(number), repository, server, databases())
             before = fingerprint(attacked.folder / "repo")
-            while killed < KILLS and attacked.kill_at(worker, dice.randint(1, points)):
+            while killed < kills and attacked.kill_at(worker, dice.randint(1, points)):
                 killed += 1
             attacked.finish(worker)
             assert outcome(attacked.folder) == expected, number

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from support import APPROVED, CODE, REFUSED, SIMULATED, Crew, config, stored_rows, thread
+from storages import ON_BOTH, opened, stored_rows
+from support import APPROVED, CODE, REFUSED, SIMULATED, Crew, config, thread
 
 from swarm_graph import AgentRole, SwarmCoordinator, Task, TaskStatus
+from swarm_graph.checkpoints.catalogue import Catalogue
+from swarm_graph.checkpoints.places import Places
 from swarm_graph.checkpoints.records import new_session_id
-from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.config import SwarmConfig
 from swarm_graph.errors import ConfigError, InputError, StorageError, UnfinishedSession
 from swarm_graph.events import Event
@@ -83,6 +85,7 @@ def test_the_seed_s_way_to_read_results(tmp_path: Path) -> None:
     assert metrics["agents"]["coder"]["successful_calls"] == 1
 
 
+@ON_BOTH
 def test_a_model_that_fails_does_not_raise_and_resume_asks_only_for_the_rest(tmp_path: Path) -> None:
     crew = Crew({"coder": ValueError("out of memory")})
     swarm = coordinator(tmp_path, crew)
@@ -155,6 +158,24 @@ def test_files_that_no_session_wrote_are_not_overwritten(tmp_path: Path) -> None
     assert (mine / "own.md").read_text() == "My own notes."
 
 
+def test_a_session_costs_the_same_after_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    places = Catalogue.places
+
+    def counted(self: Catalogue, name: str) -> Places:
+        asked.append(name)
+        return places(self, name)
+
+    monkeypatch.setattr(Catalogue, "places", counted)
+    swarm = SwarmCoordinator(config(), data_dir=tmp_path, output=tmp_path / "all", context=Crew().context)
+    costs = []
+    for number in range(4):
+        asked.clear()
+        swarm.run_workflow("Build it", session_id=f"s{number}")
+        costs.append(len(asked))
+    assert costs[1] == costs[2] == costs[3] < 20
+
+
 def test_half_a_character_in_a_request_is_refused_before_anything_begins(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the request holds bytes that are not UTF-8 text"):
         coordinator(tmp_path, Crew()).run_workflow("Build \ud800")
@@ -175,6 +196,7 @@ def test_session_started_names_the_nodes_that_ended_before(tmp_path: Path) -> No
     assert heard[0].data["done"] == []
 
 
+@ON_BOTH
 def test_an_existing_session_is_refused_and_a_follow_up_is_not(tmp_path: Path) -> None:
     crew = Crew()
     coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")
@@ -186,6 +208,7 @@ def test_an_existing_session_is_refused_and_a_follow_up_is_not(tmp_path: Path) -
         coordinator(tmp_path, crew).run_workflow("More", session_id="other", follow_up=True)
 
 
+@ON_BOTH
 def test_a_follow_up_of_an_unfinished_session_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     crew = Crew({"coder": ValueError("broken")})
     coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")
@@ -199,6 +222,7 @@ def test_a_follow_up_of_an_unfinished_session_is_refused_and_changes_nothing(tmp
     assert coordinator(tmp_path, crew).resume("s")["request"] == "Build it"
 
 
+@ON_BOTH
 def test_resume_without_an_id_takes_the_newest_unfinished(tmp_path: Path) -> None:
     crew = Crew({"coder": ValueError("broken")})
     coordinator(tmp_path, crew).run_workflow("One", session_id="one")
@@ -249,12 +273,13 @@ def test_a_coordinator_says_what_it_is(tmp_path: Path) -> None:
     assert repr(swarm) == "SwarmCoordinator(session 's', standard: complete)"
 
 
+@ON_BOTH
 def test_a_question_sees_the_result_and_changes_nothing(tmp_path: Path) -> None:
     crew = Crew({"architect": "# Design\n\nA deque.", "your question": "Because appends are fast."})
     swarm = coordinator(tmp_path, crew)
     swarm.run_workflow("Build it", session_id="s")
     before = files(tmp_path / "out")
-    rows = stored_rows(tmp_path / ".swarm/swarm.db", "s")
+    rows = stored_rows(tmp_path / ".swarm", "s")
     assert swarm.ask("Why a deque?") == "Because appends are fast."
     (asked,) = crew.prompts("your question")
     assert crew.asks[-1].role == "architect"
@@ -262,7 +287,7 @@ def test_a_question_sees_the_result_and_changes_nothing(tmp_path: Path) -> None:
     assert "A deque." in asked
     assert CODE.replace("{round}", "1") in asked
     assert files(tmp_path / "out") == before
-    assert stored_rows(tmp_path / ".swarm/swarm.db", "s") == rows
+    assert stored_rows(tmp_path / ".swarm", "s") == rows
     with pytest.raises(InputError, match="the question is empty"):
         swarm.ask(" ")
 
@@ -298,7 +323,7 @@ def test_the_state_of_a_session_that_failed_or_waits_has_every_key(tmp_path: Pat
 
 
 def test_a_session_of_an_earlier_version_has_every_key(tmp_path: Path) -> None:
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
         graph = build_graph("review_only", config=config(), checkpointer=saver)
         graph.invoke({"request": "x = 1"}, thread(), context=Crew().context)
         saved = saver.get_tuple(thread())

@@ -200,6 +200,7 @@ FOLLOWED_ELSEWHERE = {
     "when-something-goes-wrong.md",
     "suites.md",
     "watching.md",
+    "many-machines.md",
     "log.md",
     "own-roles.md",
     "repositories.md",
@@ -219,7 +220,7 @@ FOLLOWED_ELSEWHERE = {
 """Pages whose blocks have tests of their own: test_task_docs, test_docs, test_watching_docs, test_log_docs,
 test_own_roles_docs, test_repository_docs, test_embedded, test_document_docs, test_document_tasks,
 test_mcp_docs, test_tools_docs, test_ui_docs, test_vector_store_settings, test_evaluation_docs,
-test_ab_docs, and above."""
+test_ab_docs, test_many_machines_docs, and above."""
 FOLLOWED_HERE = {
     "documents.md",
     "first-hour.md",

@@ -6,24 +6,25 @@ from pathlib import Path
 import pytest
 
 from swarm_graph.checkpoints.catalogue import Catalogue
-from swarm_graph.checkpoints.database import MEMORY, Database
 from swarm_graph.checkpoints.experiments import Experiment, Experiments, TrialRow
 from swarm_graph.checkpoints.model_evidence import read_evidence
+from swarm_graph.checkpoints.open_database import open_database
 from swarm_graph.checkpoints.records import Session
-from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
+from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.checkpoints.session_list import ListQuery, experiments_of_sessions, session_list
 from swarm_graph.checkpoints.signatures import sign
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import InputError
 from swarm_graph.reports.comparison import compare
 from swarm_graph.reports.listing import session_rows
 
 
-def test_trials_come_back_as_they_were_recorded(tmp_path: Path) -> None:
+def test_trials_come_back_as_they_were_recorded(place: str | Path, tmp_path: Path) -> None:
     planned = [TrialRow("e1", number, "single", "smoke", f"c{number}", f"e1-{number}") for number in (2, 1)]
     judged = replace(
         planned[0], solved=False, score={"outcome": "failed"}, output_tokens=7, seconds=1.5, judged_at=2.0
     )
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with open_checkpointer(place, data_dir=tmp_path) as saver:
         experiments = Experiments(saver.database)
         experiments.begin(Experiment("e1", "eval", {"arms": ["single"]}, 1.0), planned)
         experiments.judge(judged)
@@ -47,8 +48,10 @@ def add_session(catalogue: Catalogue, name: str, experiment: str, begun: float, 
         )
 
 
-def test_trials_are_no_part_of_the_lists_and_medians_of_ordinary_sessions() -> None:
-    with Database(MEMORY) as database:
+def test_trials_are_no_part_of_the_lists_and_medians_of_ordinary_sessions(
+    place: str | Path, tmp_path: Path
+) -> None:
+    with open_database(place, tmp_path) as database:
         catalogue = Catalogue(database)
         for number in range(4):
             add_session(catalogue, f"s{number}", "", 100.0 * number, 10.0)
@@ -66,8 +69,10 @@ def test_trials_are_no_part_of_the_lists_and_medians_of_ordinary_sessions() -> N
         assert experiments_of_sessions(catalogue) == ["e2", "e1"]
 
 
-def test_the_time_of_an_experiment_counts_sessions_side_by_side_once() -> None:
-    with Database(MEMORY) as database:
+def test_the_time_of_an_experiment_counts_sessions_side_by_side_once(
+    place: str | Path, tmp_path: Path
+) -> None:
+    with open_database(place, tmp_path) as database:
         catalogue = Catalogue(database)
         for name, begun, seconds in (("a", 0.0, 10.0), ("b", 2.0, 3.0), ("c", 8.0, 4.0), ("d", 100.0, 5.0)):
             add_session(catalogue, name, "e1", begun, seconds)
@@ -76,9 +81,11 @@ def test_the_time_of_an_experiment_counts_sessions_side_by_side_once() -> None:
         assert Experiments(database).seconds("e2") == 0.0
 
 
-def test_no_list_tells_what_the_trials_of_an_open_a_b_test_have_shown(tmp_path: Path) -> None:
+def test_no_list_tells_what_the_trials_of_an_open_a_b_test_have_shown(
+    place: str | Path, tmp_path: Path
+) -> None:
     trials = [TrialRow("t", number, "a", "smoke", f"c{number}", f"t-{number}") for number in (1, 2)]
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with open_checkpointer(place, data_dir=tmp_path) as saver:
         experiments, catalogue = Experiments(saver.database), saver.catalogue
         experiments.begin(Experiment("t", "ab", {}, 1.0), trials)
         for trial in trials:
@@ -89,7 +96,7 @@ def test_no_list_tells_what_the_trials_of_an_open_a_b_test_have_shown(tmp_path: 
             cursor.execute("UPDATE sessions SET approved = 1")
             cursor.execute(
                 "INSERT INTO calls (session, call, role, model, server, input_tokens, output_tokens, cost) "
-                "SELECT session, session, 'coder', 'm', 'http://127.0.0.1', 1, 1, 0 FROM sessions"
+                "SELECT session, 1, 'coder', 'm', 'http://127.0.0.1', 1, 1, 0 FROM sessions"
             )
         assert told(saver) == ([None, None], ["", ""], 0, set())
         with pytest.raises(InputError, match="'t' is an A/B test that has not ended"):

@@ -28,7 +28,8 @@ from pydantic import BaseModel
 from servers.counting_proxy import CountingProxy
 from support import APPROVED, CODE, REFUSED, Crew, config, thread
 
-from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
+from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import InputError, ModelError, SessionInUse, UnfinishedSession
 from swarm_graph.models.invented import Ask
 from swarm_graph.state import SwarmContext, SwarmState, Workflow

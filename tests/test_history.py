@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from support import APPROVED, REFUSED, Crew, Script, config, stored_rows, thread
+from storages import ON_BOTH, opened, stored_rows
+from support import APPROVED, REFUSED, Crew, Script, config, thread
 
 from swarm_graph import SwarmCoordinator
-from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.errors import InputError, SwarmError
 from swarm_graph.models.invented import Ask
@@ -48,13 +48,13 @@ def two_rounds(folder: Path) -> None:
 
 def past(folder: Path, session: str = "s") -> list[Moment]:
     known = find_session(folder, session)
-    with open_checkpointer(folder / "swarm.db") as saver:
+    with opened(folder) as saver:
         return moments(saver, known)
 
 
 def fork(folder: Path, at: str, name: str = "f", of: str = "s", **edits: Any) -> None:
     known = find_session(folder, of)
-    with open_checkpointer(folder / "swarm.db") as saver:
+    with opened(folder) as saver:
         fork_at(saver, known, find_moment(moments(saver, known), at), name, edits)
 
 
@@ -77,7 +77,7 @@ def cli_json(folder: Path, *arguments: str) -> Any:
 
 def kept(folder: Path, session: str = "s") -> dict[str, list[Any]]:
     """Every row of a session in a database, byte for byte."""
-    found = stored_rows(folder / "swarm.db", session, "rowid, *")
+    found = stored_rows(folder, session)
     assert {"sessions", "runs", "calls", "checkpoints", "channel_values", "writes"} <= found.keys()
     return found
 
@@ -89,6 +89,7 @@ def sessions(folder: Path) -> list[str]:
 # --- moments -------------------------------------------------------------------------------------
 
 
+@ON_BOTH
 def test_moments_name_the_nodes_that_ended_and_that_come_next(tmp_path: Path) -> None:
     two_rounds(tmp_path)
     found = past(tmp_path)
@@ -246,6 +247,7 @@ def test_a_fork_at_the_coder_asks_the_coder_and_later_only(tmp_path: Path) -> No
     assert kept(tmp_path) == rows
 
 
+@ON_BOTH
 def test_a_fork_is_a_session_of_its_own(tmp_path: Path) -> None:
     two_rounds(tmp_path)
     fork(tmp_path, "coder:1")
@@ -269,6 +271,7 @@ def test_a_fork_is_a_session_of_its_own(tmp_path: Path) -> None:
     assert sessions(tmp_path) == ["f", "s"]
 
 
+@ON_BOTH
 def test_a_fork_in_another_round_repeats_that_round(tmp_path: Path) -> None:
     two_rounds(tmp_path)
     fork(tmp_path, "coder:1")
@@ -307,6 +310,7 @@ def test_a_fork_at_the_end_asks_no_model_and_can_be_followed_up(tmp_path: Path) 
     assert find_session(tmp_path, "s").request == "Build it"
 
 
+@ON_BOTH
 def test_a_fork_of_a_fork(tmp_path: Path) -> None:
     two_rounds(tmp_path)
     fork(tmp_path, "coder", "f", design="Two files.")
@@ -324,6 +328,7 @@ def test_a_fork_of_a_fork(tmp_path: Path) -> None:
     assert (kept(tmp_path), kept(tmp_path, "f")) == rows
 
 
+@ON_BOTH
 def test_a_fork_of_a_failed_session_can_correct_the_failed_node(tmp_path: Path) -> None:
     crew = Crew({"review_style": ValueError("no")})
     coordinator(tmp_path, crew).run_workflow("Build it", session_id="s")
@@ -334,8 +339,9 @@ def test_a_fork_of_a_failed_session_can_correct_the_failed_node(tmp_path: Path) 
     assert find_session(tmp_path, "s").phase == "failed"
 
 
+@ON_BOTH
 def test_a_fork_of_a_session_of_the_graph_itself(tmp_path: Path) -> None:
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
         graph = build_graph("standard", config=config(), checkpointer=saver)
         graph.invoke({"request": "Build it"}, thread("a/b"), context=Crew().context)
     fork(tmp_path, "coder", of="a/b", design="Two files.")
@@ -344,6 +350,7 @@ def test_a_fork_of_a_session_of_the_graph_itself(tmp_path: Path) -> None:
     assert "Two files." in crew.prompts("coder")[0]
 
 
+@ON_BOTH
 def test_an_existing_session_is_never_forked_over(tmp_path: Path) -> None:
     two_rounds(tmp_path)
     fork(tmp_path, "coder", "f")
@@ -541,6 +548,7 @@ def test_a_fork_needs_a_request(tmp_path: Path) -> None:
 PAUSES = {"workflow": {"pause_before": ["coder"], "pause_after": ["architect"]}}
 
 
+@ON_BOTH
 def test_a_fork_waits_for_a_person_where_its_parent_does(tmp_path: Path) -> None:
     crew = Crew()
     old = coordinator(tmp_path, crew, **PAUSES)

@@ -21,11 +21,12 @@ from click.testing import CliRunner, Result
 from servers.canned import Canned
 from servers.echo import echo_server
 from servers.llama import Llama
+from storages import ON_BOTH, opened, selected
 from support import APPROVED, CODE, REFUSED, SIMULATED, Crew, config, thread, write_config
 from test_schema import first_version, insert
 
-from swarm_graph import Call, SwarmCoordinator, SwarmManager, build_graph, open_checkpointer
-from swarm_graph.checkpoints import sqlite_transcript, transcript
+from swarm_graph import Call, SwarmCoordinator, SwarmManager, build_graph
+from swarm_graph.checkpoints import database_transcript, transcript
 from swarm_graph.checkpoints.journal import Journal
 from swarm_graph.checkpoints.transcript import NO_TEXTS, Message, Texts
 from swarm_graph.cli.main import swarm_graph
@@ -76,6 +77,7 @@ def refused(folder: Path, *arguments: str) -> str:
 # --- what is kept --------------------------------------------------------------------------------
 
 
+@ON_BOTH
 def test_every_call_is_kept_with_its_prompt_and_its_answer(tmp_path: Path) -> None:
     crew = Crew()
     calls = run(tmp_path, crew)
@@ -93,6 +95,7 @@ def test_every_call_is_kept_with_its_prompt_and_its_answer(tmp_path: Path) -> No
     assert coder.schema is None
 
 
+@ON_BOTH
 def test_an_answer_that_could_not_be_read_is_kept_with_the_reason_and_the_repair_question(
     tmp_path: Path,
 ) -> None:
@@ -108,17 +111,17 @@ def test_an_answer_that_could_not_be_read_is_kept_with_the_reason_and_the_repair
     assert first.problem in second.prompt[3].text
 
 
+@ON_BOTH
 def test_answers_that_could_not_be_used_stay_when_their_session_failed(tmp_path: Path) -> None:
     calls = run(tmp_path, Crew({"coder": PROSE}))
     assert [call.answer for call in calls if call.node == "coder"] == [PROSE, PROSE]
-    with closing(sqlite3.connect(tmp_path / "swarm.db")) as connection:
-        query = "SELECT answer FROM calls WHERE node = 'coder'"
-        assert connection.execute(query).fetchall() == [(None,), (None,)], "a resume must ask again"
+    query = "SELECT answer FROM calls WHERE node = 'coder'"
+    assert selected(tmp_path, query) == [(None,), (None,)], "a resume must ask again"
     assert len(logged(tmp_path, "s", "--failed")) == 2
 
 
 def test_an_error_in_python_names_the_command_that_shows_the_answer(tmp_path: Path) -> None:
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
         graph = build_graph("standard", config=config(), checkpointer=saver)
         with pytest.raises(AnswerError) as failed:
             graph.invoke({"request": "Build it"}, thread("s"), context=Crew({"coder": PROSE}).context)
@@ -143,10 +146,10 @@ def test_what_arrived_before_a_call_failed_is_kept(tmp_path: Path) -> None:
     assert all(call.prompt and call.answer for call in calls)
 
 
+@ON_BOTH
 def test_each_message_is_stored_once_a_session(tmp_path: Path) -> None:
     run(tmp_path, Crew({"reviewer": REFUSED}), workflow={"max_iterations": 3})
-    with closing(sqlite3.connect(tmp_path / "swarm.db")) as connection:
-        texts = connection.execute("SELECT data FROM texts WHERE session = 's'").fetchall()
+    texts = selected(tmp_path, "SELECT data FROM texts WHERE session = 's'")
     unpacked = [zlib.decompress(data) for (data,) in texts]
     assert len(unpacked) == len(set(unpacked))
     messages = [message for call in coordinator_calls(tmp_path) for message in call.prompt]
@@ -157,6 +160,7 @@ def coordinator_calls(folder: Path, session: str = "s") -> list[Call]:
     return SwarmManager(data_dir=folder).calls(session)
 
 
+@ON_BOTH
 def test_tasks_of_a_graph_and_direct_calls_of_a_graph_are_kept_too(tmp_path: Path) -> None:
     swarm = coordinator(tmp_path, Crew({"documenter": "Done."}))
     swarm.add_task({"task_id": "paint", "description": "Paint it.", "assigned_role": "documenter"})
@@ -164,20 +168,20 @@ def test_tasks_of_a_graph_and_direct_calls_of_a_graph_are_kept_too(tmp_path: Pat
     (call,) = swarm.calls()
     assert (call.node, call.role, call.task, call.answer) == ("paint", "documenter", "paint", "Done.")
     assert "Paint it." in call.prompt[-1].text
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
         graph = build_graph("review_only", config=config(), checkpointer=saver)
         graph.invoke({"request": "x = 1"}, thread("direct"), context=Crew().context)
     assert [call.answer for call in swarm.calls("direct")] == [APPROVED] * 4
 
 
+@ON_BOTH
 def test_without_keep_prompts_no_text_is_kept(tmp_path: Path) -> None:
     calls = run(tmp_path, Crew(), features={"keep_prompts": False}, ui={"events": False})
     assert len(calls) == 6
     assert not any(call.prompt or call.answer or call.parameters for call in calls)
     assert all("features.keep_prompts was false" in call.missing for call in calls)
-    with closing(sqlite3.connect(tmp_path / "swarm.db")) as connection:
-        for table in ("events", "texts"):
-            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    for table in ("events", "texts"):
+        assert selected(tmp_path, f"SELECT count(*) FROM {table}") == [(0,)]
     assert "nothing was kept" in log(tmp_path).stdout
 
 
@@ -191,8 +195,9 @@ def test_a_very_long_text_is_shortened_and_says_so(tmp_path: Path, monkeypatch: 
     assert "[… 608 characters are not kept …]" in answer
 
 
+@ON_BOTH
 def test_a_session_keeps_a_bounded_number_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_transcript, "MAX_SESSION_BYTES", 3000)
+    monkeypatch.setattr(database_transcript, "MAX_SESSION_BYTES", 3000)
     calls = run(tmp_path, Crew())
     kept = [call for call in calls if call.prompt]
     assert 0 < len(kept) < len(calls)
@@ -247,12 +252,13 @@ def test_the_key_of_another_model_is_not_in_the_log_either(tmp_path: Path) -> No
 # --- a full disk ---------------------------------------------------------------------------------
 
 
+@ON_BOTH
 @pytest.mark.parametrize("room", [0, 1])
 def test_an_answer_is_kept_when_there_is_no_room_for_what_people_read(room: int, tmp_path: Path) -> None:
     """`room` events fit: none, or only the begin of the call."""
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
 
-        class Full(sqlite_transcript.SqliteTranscript):
+        class Full(database_transcript.DatabaseTranscript):
             left = room
 
             def append(self, event: Event, call: int | None = None, texts: Texts = NO_TEXTS) -> int:
@@ -519,9 +525,8 @@ def test_a_cleanup_of_calls_removes_the_texts_and_keeps_the_sessions(tmp_path: P
 def test_a_removed_session_takes_its_texts_along(tmp_path: Path) -> None:
     run(tmp_path, Crew(), "a")
     assert cleanup(tmp_path, "--older-than", "0s", "--keep", "0")["removed"] == ["a"]
-    with closing(sqlite3.connect(tmp_path / "swarm.db")) as connection:
-        for table in ("events", "texts"):
-            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    for table in ("events", "texts"):
+        assert selected(tmp_path, f"SELECT count(*) FROM {table}") == [(0,)]
 
 
 def test_ids_of_events_are_never_used_again(tmp_path: Path) -> None:
@@ -626,6 +631,6 @@ def test_keep_prompts_is_a_setting_in_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 1, 4_000, 4_096, 8_000, 9_000, 20_000, 40_000, 200_000])
 def test_a_smaller_window_packs_a_text_as_well_as_the_full_one(size: int) -> None:
     text = " ".join(str(number * number % 9973) for number in range(size // 4))[:size]
-    packed = sqlite_transcript._packed(text)
+    packed = database_transcript._packed(text)
     assert json.loads(zlib.decompress(packed)) == text
     assert len(packed) <= 1.02 * len(zlib.compress(json.dumps(text).encode())) + 8

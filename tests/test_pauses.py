@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import storages
 import warm
 from click.testing import CliRunner, Result
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -24,12 +25,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
+from storages import ON_BOTH, POSTGRES
 from support import APPROVED, CODE, REFUSED, SIMULATED, Crew, config, thread, write_config
 from terminal import Terminal
 
 from swarm_graph import SwarmCoordinator
 from swarm_graph.checkpoints.locks import lock_session
-from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.errors import ConfigError, InputError, ModelError, SessionInUse, UnfinishedSession
 from swarm_graph.models.invented import Ask
@@ -63,7 +64,8 @@ def opened(name: str, path: Path) -> Iterator[Saver]:
     if name == "memory":
         yield InMemorySaver()
         return
-    with open_checkpointer(path) if name == "ours" else SqliteSaver.from_conn_string(str(path)) as saver:
+    ours = name in ("ours", POSTGRES)
+    with storages.opened(path.parent) if ours else SqliteSaver.from_conn_string(str(path)) as saver:
         yield saver
 
 
@@ -115,7 +117,7 @@ def cli(folder: Path, *arguments: str) -> Result:
 def kept(folder: Path) -> tuple[Any, ...]:
     """All that a session `s` is: its state with what it waits for, its runs, its files."""
     known = find_session(folder / ".swarm", "s")
-    with open_checkpointer(folder / ".swarm" / "swarm.db") as saver:
+    with storages.opened(folder / ".swarm") as saver:
         graph = build_graph(OwnWorkflow(known.workflow), config=known.config, checkpointer=saver)
         rows = saver.catalogue.runs("s"), saver.catalogue.calls("s")
         snapshot = graph.get_state(thread("s"))
@@ -530,11 +532,11 @@ def test_each_node_gets_its_own_decision(tmp_path: Path) -> None:
     assert [*state["tests"]] == ["tests/test_a.py", "tests/test_b.py"]
 
 
-@pytest.mark.parametrize("name", SAVERS)
-def test_langgraph_answers_by_interrupt_id(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("saver_kind", [*SAVERS, POSTGRES], indirect=True)
+def test_langgraph_answers_by_interrupt_id(saver_kind: str, tmp_path: Path) -> None:
     crew = Crew()
     settings = config(workflow={"pause_before": BRANCHES, "max_iterations": 1})
-    with opened(name, tmp_path / "swarm.db") as saver:
+    with opened(saver_kind, tmp_path / "swarm.db") as saver:
         graph = build_graph("full", config=settings, checkpointer=saver)
         state = graph.invoke(REQUEST, thread(), context=crew.context)
         ids = {interrupt.value["node"]: interrupt.id for interrupt in state["__interrupt__"]}
@@ -742,10 +744,10 @@ def test_a_wrong_decision_is_refused_by_the_graph(name: str, tmp_path: Path) -> 
         assert graph.invoke(Command(resume="approve"), thread(), context=crew.context)["approved"]
 
 
-@pytest.mark.parametrize("name", SAVERS)
-def test_an_answer_to_a_session_that_does_not_wait_is_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("saver_kind", [*SAVERS, POSTGRES], indirect=True)
+def test_an_answer_to_a_session_that_does_not_wait_is_refused(saver_kind: str, tmp_path: Path) -> None:
     crew = Crew({"architect": ValueError("broken")})
-    with opened(name, tmp_path / "swarm.db") as saver:
+    with opened(saver_kind, tmp_path / "swarm.db") as saver:
         graph = build_graph("standard", config=config(workflow=BEFORE_CODER), checkpointer=saver)
 
         def refused(session: str) -> None:
@@ -793,12 +795,13 @@ def test_a_follow_up_of_a_waiting_session_is_refused(tmp_path: Path) -> None:
     assert kept(tmp_path) == before
 
 
+@ON_BOTH
 def test_two_people_cannot_answer_at_once(tmp_path: Path) -> None:
     crew = Crew()
     paused(tmp_path, crew, **BEFORE_CODER)
     before = kept(tmp_path)
     with (
-        open_checkpointer(tmp_path / ".swarm/swarm.db") as saver,
+        storages.opened(tmp_path / ".swarm") as saver,
         lock_session(saver.catalogue, "s"),
         pytest.raises(SessionInUse, match="is in use") as refused,
     ):
@@ -828,7 +831,7 @@ def fail_late(_: Ask) -> Exception:
     return ValueError("broken")
 
 
-@pytest.mark.parametrize("name", SAVERS)
+@pytest.mark.parametrize("saver_kind", [*SAVERS, POSTGRES], indirect=True)
 @pytest.mark.parametrize(
     ("workflow", "failing", "again"),
     [
@@ -840,10 +843,10 @@ def fail_late(_: Ask) -> Exception:
     ],
 )
 def test_a_role_that_fails_after_the_answer_is_asked_again_and_the_person_is_not(
-    workflow: dict[str, Any], failing: str, again: list[str], name: str, tmp_path: Path
+    workflow: dict[str, Any], failing: str, again: list[str], saver_kind: str, tmp_path: Path
 ) -> None:
     crew = Crew({failing: fail_late})
-    with opened(name, tmp_path / "swarm.db") as saver:
+    with opened(saver_kind, tmp_path / "swarm.db") as saver:
         graph = build_graph("full", config=config(workflow=workflow), checkpointer=saver)
         assert graph.invoke(REQUEST, thread(), context=crew.context)["__interrupt__"]
         with pytest.raises(ModelError, match="broken"):
@@ -857,6 +860,7 @@ def test_a_role_that_fails_after_the_answer_is_asked_again_and_the_person_is_not
     assert "__interrupt__" not in state
 
 
+@ON_BOTH
 def test_an_edit_outlives_the_failure_of_the_role_that_works_from_it(tmp_path: Path) -> None:
     crew = Crew({"coder": ValueError("broken")})
     paused(tmp_path, crew, **BEFORE_CODER)
@@ -871,6 +875,7 @@ def test_an_edit_outlives_the_failure_of_the_role_that_works_from_it(tmp_path: P
     assert crew.asked.count("architect") == 1
 
 
+@ON_BOTH
 @pytest.mark.parametrize("decision", ["approve", None])
 def test_a_branch_that_fails_beside_a_waiting_one_is_asked_again(
     decision: str | None, tmp_path: Path
@@ -889,6 +894,7 @@ def test_a_branch_that_fails_beside_a_waiting_one_is_asked_again(
     assert [node for node in crew.asked if crew.asked.count(node) > 1] == ["reviewer"] * 2
 
 
+@ON_BOTH
 def test_an_answered_session_that_is_killed_does_not_wait_again(tmp_path: Path) -> None:
     crew = Crew()
     paused(tmp_path, crew, **BEFORE_CODER)
@@ -915,6 +921,7 @@ def test_an_answered_session_that_is_killed_does_not_wait_again(tmp_path: Path) 
 # --- the command line ----------------------------------------------------------------------------
 
 
+@ON_BOTH
 def test_a_process_stops_with_3_and_another_one_goes_on_with_an_edit(tmp_path: Path) -> None:
     write_config(tmp_path, workflow=BEFORE_CODER)
     done = warm.run("run", "Build it", "--session", "s", cwd=tmp_path, text=True)

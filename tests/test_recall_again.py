@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 from chaos.driver import Session, Worker
+from chaos.kept import kept_in
 from chaos.model_server import ModelServer
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.store.base import BaseStore
 from memories import RULES, BrokenStore, forget, recalled, remember, remember_in, remembering
+from storages import Databases
 from support import APPROVED, Crew, config, thread
 from test_history import fork
 from test_tool_resume import outer
@@ -26,8 +28,8 @@ from test_tool_resume import outer
 from swarm_graph import SwarmCoordinator, build_graph, open_checkpointer
 from swarm_graph.checkpoints import signatures
 from swarm_graph.checkpoints.retention import compact
-from swarm_graph.checkpoints.saver import SwarmSaver
 from swarm_graph.checkpoints.steps import RECALLED
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.errors import ModelError
 from swarm_graph.memory.store import SwarmStore
 from swarm_graph.state import DATABASE
@@ -44,16 +46,13 @@ def change(store: BaseStore) -> None:
     remember(store, OTHERS)
 
 
-def recorded(folder: Path, session: str = "s") -> dict[tuple[str, int], list[str]]:
+def recorded(place: str | Path, session: str = "s") -> dict[tuple[str, int], list[str]]:
     """The sources that the turns of a session have recorded, by task and round."""
-    with closing(sqlite3.connect(folder / DATABASE)) as connection:
-        rows = connection.execute(
-            "SELECT task, iteration, value FROM steps WHERE session = ? AND name LIKE ?",
-            (session, f"{RECALLED}%"),
-        ).fetchall()
+    rows = kept_in(place).rows("SELECT session, task, iteration, name, value FROM steps")
     return {
-        (task, iteration): [one["source"] for one in json.loads(value)["passages"]]
-        for task, iteration, value in rows
+        (row["task"], row["iteration"]): [one["source"] for one in json.loads(row["value"])["passages"]]
+        for row in rows
+        if row["session"] == session and row["name"].startswith(RECALLED)
     }
 
 
@@ -68,14 +67,16 @@ def in_state(state: Mapping[str, Any]) -> dict[tuple[str, int], list[str]]:
 # --- killed --------------------------------------------------------------------------------------
 
 
-def session_of(folder: Path, server: ModelServer) -> Session:
+def session_of(folder: Path, server: ModelServer, database: str) -> Session:
     (folder / ".swarm").mkdir(parents=True)
-    remember_in(folder / ".swarm")
-    return Session(folder, "standard", REQUEST["request"], server, {"memory": MEMORY})
+    session = Session(folder, "standard", REQUEST["request"], server, {"memory": MEMORY}, database=database)
+    with open_checkpointer(session.place) as saver:
+        remember(SwarmStore.on(saver.database), RULES)
+    return session
 
 
 def final_state(session: Session) -> Mapping[str, Any]:
-    with open_checkpointer(session.folder / ".swarm" / DATABASE) as saver:
+    with open_checkpointer(session.place) as saver:
         saved = saver.get_tuple(thread("s"))
     assert saved
     return saved.checkpoint["channel_values"]
@@ -89,32 +90,32 @@ def answered(session: Session) -> Counter[tuple[str, int]]:
 
 @pytest.mark.slow
 def test_killed_at_any_commit_a_session_goes_on_with_what_it_had_recalled(
-    workers: list[Worker], tmp_path: Path
+    workers: list[Worker], databases: Databases, tmp_path: Path
 ) -> None:
     with ModelServer(latency=0) as server:
-        unbroken = session_of(tmp_path / "unbroken", server)
+        unbroken = session_of(tmp_path / "unbroken", server, databases())
         unbroken.finish(workers[0])
     assert len(in_state(final_state(unbroken))) > 4
-    points = range(2, unbroken.points() + 1, 31)
+    points = range(2, unbroken.points() + 1, 61 if databases() else 31)
 
     def part(number: int) -> int:
         mine = points[number :: len(workers)]
         for point in mine:
-            die_and_go_on(workers[number], tmp_path / str(point), point)
+            die_and_go_on(workers[number], tmp_path / str(point), point, databases())
         return len(mine)
 
     with ThreadPoolExecutor(len(workers)) as pool:
         assert sum(pool.map(part, range(len(workers)))) == len(points)
 
 
-def die_and_go_on(worker: Worker, folder: Path, point: int) -> None:
+def die_and_go_on(worker: Worker, folder: Path, point: int, database: str) -> None:
     with ModelServer(latency=0) as server:
-        session = session_of(folder, server)
+        session = session_of(folder, server, database)
         killed = session.kill_at(worker, point)
-        before = recorded(folder / ".swarm") if killed and session.phases() else {}
+        before = recorded(session.place) if killed and session.phases() else {}
         finished = answered(session)
         ended = session.phases() == ["complete"]
-        with open_checkpointer(folder / ".swarm" / DATABASE) as saver:
+        with open_checkpointer(session.place) as saver:
             change(SwarmStore.on(saver.database))
         session.finish(worker)
     state = final_state(session)
@@ -151,7 +152,7 @@ def test_a_fork_sees_what_the_first_run_saw_and_its_edits_see_memory_as_it_is(tm
     state = coordinator(tmp_path, again).resume("f")
     assert again.prompts("coder") == first.prompts("coder")
     assert recalled(state, "coder") == ["rules.md", "tags.md"]
-    assert recorded(tmp_path, "f") == recorded(tmp_path, "s")
+    assert recorded(tmp_path / DATABASE, "f") == recorded(tmp_path / DATABASE, "s")
     fork(tmp_path, "coder", "g", design="A valve command in one module.")
     state = coordinator(tmp_path, Crew()).resume("g")
     assert recalled(state, "architect") == ["rules.md"]  # before the moment
@@ -168,9 +169,9 @@ def test_what_was_recalled_goes_with_the_history_and_the_session(tmp_path: Path)
     changed_after_a_session(tmp_path)
     with open_checkpointer(tmp_path / DATABASE) as saver:
         compact(saver, "s")
-        assert recorded(tmp_path)
+        assert recorded(tmp_path / DATABASE)
         compact(saver, "s", history="last")
-    assert not recorded(tmp_path)
+    assert not recorded(tmp_path / DATABASE)
 
 
 def test_a_received_session_puts_nothing_of_its_own_into_a_prompt(
@@ -299,4 +300,4 @@ def test_without_recall_nothing_is_recorded(tmp_path: Path) -> None:
         saved = saver.get_tuple(thread("s"))
     assert saved
     assert "recalled" not in saved.checkpoint["channel_values"]
-    assert not recorded(tmp_path)
+    assert not recorded(tmp_path / DATABASE)

@@ -25,7 +25,8 @@ from warm import ENVIRONMENT, PROGRAM
 
 from swarm_graph import SwarmCoordinator, build_graph
 from swarm_graph.checkpoints.database import Database
-from swarm_graph.checkpoints.saver import PlainSerializer, open_checkpointer
+from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.checkpoints.swarm_saver import PlainSerializer
 from swarm_graph.config import SwarmConfig, load_config, saved_values, settings_of_any
 from swarm_graph.errors import InputError, StorageError, UntrustedSession
 from swarm_graph.sessions.resume import resume_config

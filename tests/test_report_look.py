@@ -15,7 +15,8 @@ from support import REFUSED, Crew, config
 
 from swarm_graph import AgentRole, SwarmCoordinator, Task
 from swarm_graph.checkpoints.records import Run
-from swarm_graph.checkpoints.saver import SwarmSaver, open_checkpointer
+from swarm_graph.checkpoints.saver import open_checkpointer
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.events import Event
 from swarm_graph.reports.node_states import task_states, workflow_states
 from swarm_graph.reports.session_report import PARTS, SessionReport, report_html

@@ -11,10 +11,12 @@ from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner, Result
-from support import APPROVED, REFUSED, Crew, config, stored_rows, thread
+from storages import ON_BOTH, opened, selected
+from support import APPROVED, REFUSED, Crew, config, thread
 
 from swarm_graph import SwarmCoordinator
-from swarm_graph.checkpoints.retention import clean_up, database_bytes
+from swarm_graph.checkpoints.catalogue import TABLES
+from swarm_graph.checkpoints.retention import clean_up
 from swarm_graph.checkpoints.saver import open_checkpointer
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.cli.sessions import seconds
@@ -25,6 +27,7 @@ from swarm_graph.sessions.ids import find_session
 from swarm_graph.workflows.build import build_graph
 
 DAY = 86400
+LANGGRAPH_TABLES = ("checkpoints", "writes", "channel_values")
 WORD = "A long line of a design that is in every checkpoint. "
 
 
@@ -60,9 +63,8 @@ def paused(folder: Path, session: str, days: float = 0) -> SwarmCoordinator:
 
 
 def aged(folder: Path, session: str, days: float) -> None:
-    with closing(sqlite3.connect(folder / "swarm.db")) as connection, connection:
-        now = time.time() - days * DAY
-        connection.execute("UPDATE sessions SET updated_at = ? WHERE session = ?", (now, session))
+    then = time.time() - days * DAY
+    selected(folder, "UPDATE sessions SET updated_at = ? WHERE session = ?", (then, session))
 
 
 def cli(folder: Path, *arguments: str) -> Result:
@@ -81,13 +83,18 @@ def names(folder: Path) -> set[str]:
 
 def kept(folder: Path, session: str) -> dict[str, list[Any]]:
     """Every row of a session, byte for byte, in any order."""
-    found = stored_rows(folder / "swarm.db", session)
+    with opened(folder) as saver, saver.transaction() as cursor:
+        found = {
+            table: cursor.execute(f"SELECT * FROM {table} WHERE {key} = ?", (session,)).fetchall()
+            for key, tables in (("session", TABLES), ("thread_id", LANGGRAPH_TABLES))
+            for table in tables
+        }
     return {table: rows for table, rows in found.items() if rows}
 
 
 def past(folder: Path, session: str) -> list[Moment]:
     known = find_session(folder, session)
-    with open_checkpointer(folder / "swarm.db") as saver:
+    with opened(folder) as saver:
         return moments(saver, known)
 
 
@@ -109,6 +116,7 @@ def test_ended_sessions_older_than_an_age_are_removed(tmp_path: Path) -> None:
     assert names(tmp_path) == {"b"}
 
 
+@ON_BOTH
 def test_a_removed_session_leaves_no_row_and_all_its_files(tmp_path: Path) -> None:
     ended(tmp_path, "old", days=9)
     ended(tmp_path, "new")
@@ -179,9 +187,10 @@ def test_a_cleanup_says_in_words_what_it_did(tmp_path: Path) -> None:
     assert cli(tmp_path, *arguments).stdout.splitlines()[0] == "removed: none"
 
 
+@ON_BOTH
 def test_sessions_of_the_graph_itself_are_listed_and_cleaned(tmp_path: Path) -> None:
     crew = Crew()
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
         graph = build_graph("standard", config=config(), checkpointer=saver)
         for name in ("a/b", "other"):
             graph.invoke({"request": "Build it"}, thread(name), context=crew.context)
@@ -190,17 +199,18 @@ def test_sessions_of_the_graph_itself_are_listed_and_cleaned(tmp_path: Path) -> 
     done = cleanup(tmp_path, "--older-than", "1d", "--keep", "0")
     assert (done["removed"], done["compacted"]) == (["a/b"], ["other"])
     assert kept(tmp_path, "a/b") == {}
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
         graph = build_graph("standard", config=config(), checkpointer=saver)
         assert graph.get_state(thread("a/b")).values == {}
         with pytest.raises(InputError, match="no session 'a/b' to resume"):
             graph.invoke(None, thread("a/b"))
 
 
+@ON_BOTH
 def test_sessions_at_work_are_left_alone(tmp_path: Path) -> None:
     ended(tmp_path, "old", days=9)
     ended(tmp_path, "busy", days=9)
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
         graph = build_graph("standard", config=config(), checkpointer=saver)
         parts: Any = graph.stream({"request": "More"}, thread("busy"), context=Crew().context)
         with closing(parts):
@@ -221,6 +231,7 @@ def test_sessions_at_work_are_left_alone(tmp_path: Path) -> None:
 # --- what is compacted ---------------------------------------------------------------------------
 
 
+@ON_BOTH
 def test_a_compacted_session_can_be_looked_back_at_resumed_and_followed_up(tmp_path: Path) -> None:
     ended(tmp_path, "s")
     looks = [["list"], ["show", "s"], ["history", "s"], ["show", "s", "--at", "coder:1"]]
@@ -239,6 +250,7 @@ def test_a_compacted_session_can_be_looked_back_at_resumed_and_followed_up(tmp_p
     assert "x = 2" in crew.prompts("coder")[0]
 
 
+@ON_BOTH
 def test_a_compacted_session_can_be_forked(tmp_path: Path) -> None:
     ended(tmp_path, "s")
     cleanup(tmp_path)
@@ -248,6 +260,7 @@ def test_a_compacted_session_can_be_forked(tmp_path: Path) -> None:
     assert len(crew.asks) == 4
 
 
+@ON_BOTH
 def test_with_the_last_checkpoint_alone_it_can_be_shown_and_followed_up(tmp_path: Path) -> None:
     ended(tmp_path, "s")
     shown, last = cli(tmp_path, "show", "s").stdout, past(tmp_path, "s")[-1]
@@ -276,6 +289,7 @@ def test_a_session_that_did_not_converge_is_compacted_too(tmp_path: Path) -> Non
     assert (past(tmp_path, "s")[0].state["phase"], len(past(tmp_path, "s"))) == (phase, 1)
 
 
+@ON_BOTH
 def test_unfinished_sessions_are_not_compacted(tmp_path: Path) -> None:
     failed(tmp_path, "f")
     waiting = paused(tmp_path, "p")
@@ -316,7 +330,7 @@ def test_compacting_again_changes_nothing(tmp_path: Path) -> None:
 def test_a_session_whose_checkpoints_langgraph_deleted_does_not_stop_a_cleanup(tmp_path: Path) -> None:
     ended(tmp_path, "s")
     ended(tmp_path, "t", days=9)
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
         saver.delete_thread("s")
         saver.delete_thread("t")
         done = clean_up(saver, older_than_s=DAY, keep=0, history="last")
@@ -329,7 +343,7 @@ def test_a_database_in_memory_can_be_cleaned() -> None:
         graph.invoke({"request": "Build it"}, thread("s"), context=Crew().context)
         done = clean_up(saver, older_than_s=None, keep=0, history="last")
         assert done.compacted == ["s"]
-        assert database_bytes(saver.path) == done.bytes_after == 0
+        assert saver.database.size() == done.bytes_after == 0
         assert len(list(saver.list(thread("s")))) == 1
         assert clean_up(saver, older_than_s=-1, keep=0).removed == ["s"]
 

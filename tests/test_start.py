@@ -31,6 +31,7 @@ MODEL_CLIENTS = {
     "httpx_aiohttp",
 }
 NUMBERS = {"numpy", "pandas"}
+OF_SERVERS = {"psycopg", "psycopg_pool", "procrastinate"}
 OF_PAGES = {"jinja2", "multipart", "pygments.formatters.html", "starlette", "uvicorn"}
 LANGSMITH = {"langsmith.client", "langsmith.run_trees", "langsmith.run_helpers", "langsmith.schemas"}
 
@@ -53,11 +54,12 @@ def loaded(*arguments: str, cwd: Path) -> set[str]:
 def test_a_simulated_run_and_a_list_load_only_what_they_use(tmp_path: Path) -> None:
     modules = loaded("run", "--simulate", "Create a FIFO queue", cwd=tmp_path)
     assert {"langgraph.pregel", "sqlite_utils.db"} <= modules
-    assert not modules & (MODEL_CLIENTS | NUMBERS | LANGSMITH | OF_PAGES)
+    assert not modules & (MODEL_CLIENTS | NUMBERS | LANGSMITH | OF_PAGES | OF_SERVERS)
     assert not [name for name in modules if name.startswith("swarm_graph.memory.")]
     modules = loaded("sessions", "list", cwd=tmp_path)
     assert "sqlite_utils.db" in modules
-    assert not modules & (MODEL_CLIENTS | NUMBERS | LANGSMITH | OF_PAGES | {"langgraph", "langchain_core"})
+    of_runs = {"langgraph", "langchain_core"}
+    assert not modules & (MODEL_CLIENTS | NUMBERS | LANGSMITH | OF_PAGES | OF_SERVERS | of_runs)
 
 
 @pytest.mark.parametrize("command", ["run", "ui"])

@@ -14,9 +14,11 @@ import warm
 from chaos.model_server import ModelServer
 from memories import RULES, recalled, remember_in
 from servers.canned_embeddings import Answer, CannedEmbeddings, embedded
+from storages import ON_BOTH, opened
 from support import Crew, config, thread
 
-from swarm_graph import SwarmCoordinator, SwarmMemory, build_graph, open_checkpointer
+from swarm_graph import SwarmCoordinator, SwarmMemory, build_graph
+from swarm_graph.database_place import place_of
 from swarm_graph.errors import Stopped
 from swarm_graph.events import Event
 from swarm_graph.roles.run import RunOptions, StopFlag
@@ -42,6 +44,7 @@ def resumed(folder: Path) -> dict[str, object]:
     return found
 
 
+@ON_BOTH
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_calls_in_flight_end_and_are_kept(number: signal.Signals, tmp_path: Path) -> None:
     with ModelServer(latency=0.2, held=True) as server:
@@ -76,6 +79,7 @@ def test_a_second_signal_or_the_end_of_the_grace_period_stops_at_once(
         assert resumed(tmp_path)["phase"] == "complete"
 
 
+@ON_BOTH
 def test_stop_ends_a_run_between_two_calls(tmp_path: Path) -> None:
     crew = Crew()
     swarm = SwarmCoordinator(
@@ -94,6 +98,7 @@ def test_stop_ends_a_run_between_two_calls(tmp_path: Path) -> None:
     assert crew.asked.count("architect") == 1
 
 
+@ON_BOTH
 def test_a_stop_does_not_wait_for_memory(tmp_path: Path) -> None:
     """A search of memory is no call that costs anything: it is given up, and made anew by a resume."""
     folder = tmp_path / ".swarm"
@@ -107,7 +112,7 @@ def test_a_stop_does_not_wait_for_memory(tmp_path: Path) -> None:
 
     with CannedEmbeddings() as server:
         memory = {"recall": {"architect": 2}, "embeddings": server.settings()}
-        with SwarmMemory(folder / "swarm.db", memory=memory) as opened:
+        with SwarmMemory(place_of(folder), memory=memory) as opened:
             assert opened.reindex() == len(RULES)
         server.script = script
         crew = Crew()
@@ -123,11 +128,12 @@ def test_a_stop_does_not_wait_for_memory(tmp_path: Path) -> None:
     assert {one["note"] for one in state["recalled"]} == {""}
 
 
+@ON_BOTH
 def test_a_stopped_run_of_the_graph_raises_and_can_be_resumed(tmp_path: Path) -> None:
     crew, stop = Crew(), StopFlag()
     stop.set()
     options = RunOptions(crew.context.model, clock=crew.context.clock, stop=stop)
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
         graph = build_graph("standard", config=config(), checkpointer=saver)
         with pytest.raises(Stopped):
             graph.invoke({"request": "x"}, thread(), context=options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from chaos.driver import CustomSession, Worker
 from chaos.model_server import ModelServer
 from chaos.tasks import Ideal, random_tasks
+from storages import Databases
 
 from swarm_graph.state import TaskStatus
 
@@ -20,7 +22,9 @@ pytestmark = pytest.mark.slow
 
 Tasks = list[dict[str, Any]]
 
-KILLS = 40
+KILLS, KILLS_ON_A_SERVER = 40, 10
+EVERY_ON_A_SERVER = 11
+"""On a server each session needs a database of its own: every eleventh point is tried."""
 KILLS_A_SESSION = 8
 LATENCY_S = 0.02
 MARGIN_S = 5.0
@@ -29,12 +33,12 @@ MALFORMED = 0.2
 
 
 def unbroken(
-    worker: Worker, folder: Path, tasks: Tasks, cap: int, malformed: float = MALFORMED
+    worker: Worker, folder: Path, tasks: Tasks, cap: int, malformed: float = MALFORMED, database: str = ""
 ) -> CustomSession:
     """A session that nobody interrupts."""
     folder.mkdir(parents=True)
     with ModelServer(latency=0, malformed=malformed) as server:
-        session = CustomSession(folder, server, tasks, cap)
+        session = CustomSession(folder, server, tasks, cap, database=database)
         session.finish(worker)
     return session
 
@@ -43,27 +47,29 @@ def unbroken(
 
 
 def test_killed_at_random_moments_every_task_ends_with_its_own_result(
-    workers: list[Worker], tmp_path: Path
+    workers: list[Worker], databases: Databases, tmp_path: Path
 ) -> None:
+    wanted = KILLS_ON_A_SERVER if databases() else KILLS
+
     def part(number: int) -> int:
         kills = 0
         for seed in count(number, len(workers)):
-            kills += attacked(workers[number], tmp_path / str(seed), seed)
-            if kills >= KILLS / len(workers):
+            kills += attacked(workers[number], tmp_path / str(seed), seed, databases())
+            if kills >= wanted / len(workers):
                 return kills
         raise AssertionError
 
     with ThreadPoolExecutor(len(workers)) as pool:
-        assert sum(pool.map(part, range(len(workers)))) >= KILLS
+        assert sum(pool.map(part, range(len(workers)))) >= wanted
 
 
-def attacked(worker: Worker, folder: Path, seed: int) -> int:
+def attacked(worker: Worker, folder: Path, seed: int, database: str) -> int:
     """One random graph, killed on its way and compared; how many times it was killed."""
     dice = random.Random(seed)
     tasks, cap = random_tasks(dice), dice.choice([1, 2, 4])
     expected = unbroken(worker, folder / "unbroken", tasks, cap).state()
     with ModelServer(latency=LATENCY_S, malformed=MALFORMED) as server:
-        session = CustomSession(folder, server, tasks, cap, awaits=seed % 4 > 1)
+        session = CustomSession(folder, server, tasks, cap, awaits=seed % 4 > 1, database=database)
         for _ in range(KILLS_A_SESSION):
             questions = dice.randrange(5)
             if not session.kill_after(worker, dice.uniform(0, 3 * LATENCY_S), questions):
@@ -134,27 +140,30 @@ SMALL: Tasks = [
 
 
 def test_killed_after_any_commit_nothing_committed_is_asked_again(
-    workers: list[Worker], tmp_path: Path
+    workers: list[Worker], databases: Databases, tmp_path: Path
 ) -> None:
     """Each point is tried once; how many there are depends on how many events are committed together."""
-    first = unbroken(workers[0], tmp_path / "one", SMALL, 1)
-    points, expected = first.points(), first.state()
+    first = unbroken(workers[0], tmp_path / "one", SMALL, 1, database=databases())
+    expected, every = first.state(), EVERY_ON_A_SERVER if databases() else 1
     statuses = [expected["tasks"][name]["status"] for name in ("Mend", "Keep")]
     assert sorted(statuses) == [TaskStatus.COMPLETED, TaskStatus.SKIPPED]
 
     def part(number: int) -> int:
-        mine = range(1 + number, points + 1, len(workers))
-        return sum(die_and_go_on(workers[number], tmp_path / str(point), point, expected) for point in mine)
+        mine = range(1 + number * every, first.points() + 1, len(workers) * every)
+        return sum(
+            die_and_go_on(workers[number], tmp_path / str(point), point, expected, databases())
+            for point in mine
+        )
 
     with ThreadPoolExecutor(len(workers)) as pool:
-        assert sum(pool.map(part, range(len(workers)))) > 20
+        assert sum(pool.map(part, range(len(workers)))) > 20 / every
 
 
-def die_and_go_on(worker: Worker, folder: Path, point: int, expected: dict[str, Any]) -> bool:
+def die_and_go_on(worker: Worker, folder: Path, point: int, expected: dict[str, Any], database: str) -> bool:
     """Whether the session died at the point; False if it had fewer."""
     folder.mkdir()
     with ModelServer(latency=0, malformed=MALFORMED) as server:
-        session = CustomSession(folder, server, SMALL, 1)
+        session = CustomSession(folder, server, SMALL, 1, database=database)
         if not session.kill_at(worker, point):
             return False
         session.finish(worker)
@@ -178,7 +187,7 @@ def test_after_a_kill_the_highest_priority_that_is_ready_is_asked_first(
 ) -> None:
     """The server lets one answer go at a time, and each time it has exactly the questions that it should."""
     tasks = random_tasks(random.Random(f"order {seed}"))
-    in_lock_step(workers[seed % 2], tmp_path, tasks, cap, seed, [])
+    in_lock_step(workers[seed % 2], tmp_path, tasks, cap, seed)
 
 
 LATE_NEWS: Tasks = [
@@ -193,7 +202,7 @@ LATE_NEWS: Tasks = [
 
 @pytest.mark.parametrize("cap", [1, 2, 3])
 def test_what_an_urgent_task_waited_for_is_known_before_anything_is_asked_again(
-    cap: int, workers: list[Worker], tmp_path: Path
+    cap: int, workers: list[Worker], databases: Databases, tmp_path: Path
 ) -> None:
     """Before the kill all of its long chain had ended; the many that are ready beside it must not pass it."""
     tasks = [
@@ -201,17 +210,25 @@ def test_what_an_urgent_task_waited_for_is_known_before_anything_is_asked_again(
         for task in LATE_NEWS
     ]
     order = ["First", "Low", "Lower", "Slow"] if cap > 1 else ["First", "Slow", "Bulk0", "Bulk1"]
-    in_lock_step(workers[0], tmp_path, tasks, cap, 0, order)
+    in_lock_step(workers[0], tmp_path, tasks, cap, 0, order, databases())
 
 
-def in_lock_step(worker: Worker, folder: Path, tasks: Tasks, cap: int, seed: int, order: list[str]) -> None:
+def in_lock_step(
+    worker: Worker,
+    folder: Path,
+    tasks: Tasks,
+    cap: int,
+    seed: int,
+    order: Sequence[str] = (),
+    database: str = "",
+) -> None:
     """Runs a session one answer at a time; kills it after those of `order`, or two times on the way."""
     dice = random.Random(f"steps {seed} {cap}")
     expected = unbroken(worker, folder / "unbroken", tasks, cap, malformed=0).state()
     ideal = Ideal(expected["tasks"], cap)
     stops = [len(order)] if order else sorted(dice.sample(range(1, len(ideal.asked)), 2))
     with ModelServer(latency=0, held=True) as server:
-        session = CustomSession(folder, server, tasks, cap)
+        session = CustomSession(folder, server, tasks, cap, database=database)
         for stop in stops:
             with session.at_work(worker):
                 advance(server, ideal, stop, dice, order)
@@ -228,7 +245,7 @@ def in_lock_step(worker: Worker, folder: Path, tasks: Tasks, cap: int, seed: int
     assert session.asked_though_committed() == []
 
 
-def advance(server: ModelServer, ideal: Ideal, stop: int, dice: random.Random, order: list[str]) -> None:
+def advance(server: ModelServer, ideal: Ideal, stop: int, dice: random.Random, order: Sequence[str]) -> None:
     """Lets answers go, one at a time, until so many are done; those of `order` first."""
     while len(ideal.done) < stop:
         assert server.wait_for(set(ideal.begin())) == sorted(ideal.in_flight)
@@ -242,7 +259,7 @@ def advance(server: ModelServer, ideal: Ideal, stop: int, dice: random.Random, o
 
 
 def test_killed_after_any_commit_a_split_document_goes_on_with_the_missing_part(
-    worker: Worker, tmp_path: Path
+    worker: Worker, databases: Databases, tmp_path: Path
 ) -> None:
     document = tmp_path / "long.txt"
     document.write_text(
@@ -257,14 +274,14 @@ def test_killed_after_any_commit_a_split_document_goes_on_with_the_missing_part(
             "split": 100,
         }
     ]
-    first = unbroken(worker, tmp_path / "one", tasks, 1)
-    points, expected, questions = first.points(), first.state(), sum(first.answers().values())
+    first = unbroken(worker, tmp_path / "one", tasks, 1, database=databases())
+    expected, questions = first.state(), sum(first.answers().values())
     assert expected["tasks"]["Long"]["note"].startswith("asked in 3 parts: ")
     assert questions > 4  # some are repair questions
 
-    for point in range(1, points + 1):
+    for point in range(1, first.points() + 1, EVERY_ON_A_SERVER if databases() else 1):
         with ModelServer(latency=0, malformed=MALFORMED) as server:
-            session = CustomSession(tmp_path / str(point), server, tasks, 1)
+            session = CustomSession(tmp_path / str(point), server, tasks, 1, database=databases())
             session.folder.mkdir()
             session.kill_at(worker, point)
             asked, committed = session.committed[-1]

@@ -19,6 +19,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
+from storages import ON_BOTH, opened
 from support import Crew, config, thread
 from test_task_graph import crew, expansion, given, stopping, task
 from typing_extensions import TypedDict
@@ -179,11 +180,12 @@ def test_own_code_may_write_from_threads() -> None:
     assert sum(isinstance(part, str) for part in parts) == 4 * 20
 
 
+@ON_BOTH
 def test_a_task_that_interrupts_fails_and_the_others_go_on(tmp_path: Path) -> None:
     def answer(ask: Ask) -> str:
         return interrupt("Which one?") if ask.node == "asks" else f"I am {ask.node}."
 
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
         graph = build_graph("custom", config=config(), checkpointer=saver)
         actors = Crew({"documenter": answer})
         with pytest.raises(ModelError, match=r"1 of 2 tasks failed \(asks\)"):
@@ -205,8 +207,9 @@ class Calling(SimulatedChatModel):
             yield chunk
 
 
+@ON_BOTH
 def test_a_graph_that_a_task_calls_is_no_session_unless_it_names_one(tmp_path: Path) -> None:
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with opened(tmp_path) as saver:
         inner = build_graph("review_only", config=simulated_config(), checkpointer=saver)
         graph = build_graph("custom", config=config(), checkpointer=saver)
         tasks, context = [task("a"), task("b")], SwarmContext(model=Calling(graph=inner))

@@ -75,7 +75,7 @@ def graph_of_calls(steps: MemorySteps, after: Callable[[str], None] = lambda _: 
     """A graph whose one node makes two calls, each with a person's approval."""
 
     async def node(_: Calls) -> Calls:
-        person, decisions = Person(), []
+        person, decisions = Person(None), []
         for number in "12":
             decisions.append(await decision_of(pause_of(number), steps, person.ask))
             after(number)
@@ -207,4 +207,4 @@ def test_a_server_is_another_one_with_other_settings() -> None:
 
 
 def test_nobody_is_asked_without_a_checkpointer() -> None:
-    assert asyncio.run(decision_of(pause_of("1"), NoSteps(), Person().ask)) is None
+    assert asyncio.run(decision_of(pause_of("1"), NoSteps(), Person(None).ask)) is None

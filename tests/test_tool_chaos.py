@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from chaos.driver import ToolSession, Worker
 from chaos.model_server import ModelServer
+from servers.postgres import PostgresServer
+from storages import Databases
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "workflow": {"workflow": "review_only", "tools": ("reviewer",)},
     "tasks": {"workflow": "custom", "tools": ("reviewer", "coder"), "tasks": TASKS},
     "tasks with MCP": {"workflow": "custom", "tools": ("reviewer", "coder"), "tasks": TASKS, "by_mcp": True},
+    "tasks in postgres": {"workflow": "custom", "tools": ("reviewer", "coder"), "tasks": TASKS},
     "sqlite": {"workflow": "review_only", "tools": ("reviewer",), "saver": "sqlite"},
     "async sqlite": {"workflow": "review_only", "tools": ("reviewer",), "saver": "async"},
     "tasks in sqlite": {
@@ -43,6 +46,7 @@ EVERY = {
     "workflow": 17,
     "tasks": 5,
     "tasks with MCP": 29,
+    "tasks in postgres": 29,
     "sqlite": 7,
     "async sqlite": 7,
     "tasks in sqlite": 7,
@@ -51,9 +55,18 @@ EVERY = {
 each kind of commit is met."""
 
 
-def session_of(folder: Path, kind: str, server: ModelServer) -> ToolSession:
+@pytest.fixture
+def new_database(kind: str, request: pytest.FixtureRequest) -> Databases:
+    """Makes the database of one session, if its kind needs a server."""
+    if "postgres" not in kind:
+        return str
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return lambda: server.url(server.new_database())
+
+
+def session_of(folder: Path, kind: str, server: ModelServer, database: str) -> ToolSession:
     folder.mkdir()
-    return ToolSession(folder, request="x = 1", server=server, **KINDS[kind])
+    return ToolSession(folder, request="x = 1", server=server, database=database, **KINDS[kind])
 
 
 def calls_of_turn(kind: str) -> int:
@@ -62,10 +75,10 @@ def calls_of_turn(kind: str) -> int:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_around_any_commit_no_finished_call_is_made_again(
-    kind: str, workers: list[Worker], tmp_path: Path
+    kind: str, workers: list[Worker], new_database: Databases, tmp_path: Path
 ) -> None:
     with ModelServer(latency=0, tool_calls=calls_of_turn(kind)) as server:
-        unbroken = session_of(tmp_path / "unbroken", kind, server)
+        unbroken = session_of(tmp_path / "unbroken", kind, server, new_database())
         unbroken.finish(workers[0])
     assert unbroken.points() > 3 * CALLS
     points = range(1, unbroken.points() + 1, EVERY[kind])
@@ -75,16 +88,18 @@ def test_killed_around_any_commit_no_finished_call_is_made_again(
     def part(number: int) -> int:
         mine = points[number :: len(workers)]
         for point in mine:
-            die_and_go_on(workers[number], tmp_path / str(point), kind, point, unbroken)
+            die_and_go_on(workers[number], tmp_path / str(point), kind, point, unbroken, new_database())
         return len(mine)
 
     with ThreadPoolExecutor(len(workers)) as pool:
         assert sum(pool.map(part, range(len(workers)))) == len(points)
 
 
-def die_and_go_on(worker: Worker, folder: Path, kind: str, point: int, unbroken: ToolSession) -> None:
+def die_and_go_on(
+    worker: Worker, folder: Path, kind: str, point: int, unbroken: ToolSession, database: str
+) -> None:
     with ModelServer(latency=0, tool_calls=calls_of_turn(kind)) as server:
-        session = session_of(folder, kind, server)
+        session = session_of(folder, kind, server, database)
         session.kill_at(worker, point)
         session.finish(worker)
     ((kept, before),) = session.found

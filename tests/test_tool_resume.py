@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import storages
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
+from storages import POSTGRES
 from support import config, thread
 from test_tool_loop import Caller, Server, answer_of, call, crew, results, role_of, said
 
@@ -41,7 +43,7 @@ def opened(stack: ExitStack, name: str, path: Path) -> Any:
     if name == "memory":
         return InMemorySaver()
     return stack.enter_context(
-        SqliteSaver.from_conn_string(str(path)) if name == "sqlite" else open_checkpointer(path)
+        SqliteSaver.from_conn_string(str(path)) if name == "sqlite" else storages.opened(path.parent)
     )
 
 
@@ -54,15 +56,23 @@ def outer(graph: Any, saver: Any) -> Any:
     return builder.compile(checkpointer=saver)
 
 
-PLACES = [("ours", False), ("memory", False), ("ours", True), ("memory", True)]
+PLACES = [
+    ("ours", False),
+    (POSTGRES, False),
+    ("memory", False),
+    ("ours", True),
+    (POSTGRES, True),
+    ("memory", True),
+]
 """The saver, and whether the graph is the node of another one, which has the saver."""
 
 
 @pytest.mark.parametrize(
-    ("name", "inside", "way"),
+    ("saver_kind", "inside", "way"),
     [*((*place, way) for place in PLACES for way in ("sync", "async")), ("sqlite", False, "sync")],
+    indirect=["saver_kind"],
 )
-def test_a_finished_call_is_not_made_again(name: str, inside: bool, way: str, tmp_path: Path) -> None:
+def test_a_finished_call_is_not_made_again(saver_kind: str, inside: bool, way: str, tmp_path: Path) -> None:
     failures: Iterator[bool] = iter([True])
     notes = Notes()
 
@@ -80,7 +90,7 @@ def test_a_finished_call_is_not_made_again(name: str, inside: bool, way: str, tm
         return asyncio.run(graph.ainvoke(given, thread(), context=context))
 
     with ExitStack() as stack:
-        saver = opened(stack, name, tmp_path / "a.db")
+        saver = opened(stack, saver_kind, tmp_path / "a.db")
         graph: Any = build_graph(
             "standard", config=config(), tools=notes.tools, checkpointer=None if inside else saver
         )
@@ -95,8 +105,8 @@ def test_a_finished_call_is_not_made_again(name: str, inside: bool, way: str, tm
         assert notes.made == ["a0", "a1", "a0", "a1"]
 
 
-@pytest.mark.parametrize("name", ["ours", "memory"])
-def test_a_failed_task_goes_on_with_its_results(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("saver_kind", ["ours", "memory", POSTGRES], indirect=True)
+def test_a_failed_task_goes_on_with_its_results(saver_kind: str, tmp_path: Path) -> None:
     """LangGraph sees its node end: the tasks that have failed run again in another superstep."""
     failures, notes = iter([True]), Notes()
 
@@ -107,7 +117,7 @@ def test_a_failed_task_goes_on_with_its_results(name: str, tmp_path: Path) -> No
         return AIMessage("Done.") if len(found) == 2 else call("note", text=f"a{len(found)}")
 
     with ExitStack() as stack:
-        saver = opened(stack, name, tmp_path / "a.db")
+        saver = opened(stack, saver_kind, tmp_path / "a.db")
         graph: Any = build_graph("custom", config=config(), tools=notes.tools, checkpointer=saver)
         context = crew(architect=Caller(play=play))
         with pytest.raises(ModelError, match="out of memory"):

@@ -26,6 +26,7 @@ from servers.postgres import running_postgres
 from word_vectors import WordVectors
 
 from swarm_graph.checkpoints.database import Database
+from swarm_graph.checkpoints.storage import Storage
 from swarm_graph.memory import langchain_stores, vector_stores
 from swarm_graph.memory.store import SwarmStore
 from swarm_graph.memory.vector_stores import LangChainVectors
@@ -71,7 +72,7 @@ def chroma() -> VectorStoreSettings:
 class Plant:
     """A store with a vector store, and our own vectors of the same file to compare with."""
 
-    def __init__(self, database: Database, model: Embedder, settings: VectorStoreSettings) -> None:
+    def __init__(self, database: Storage, model: Embedder, settings: VectorStoreSettings) -> None:
         self.meaning = LangChainVectors(database, model, settings)
         self.own = OwnVectors(database, model)
         self.store = SwarmStore(database, self.meaning)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import storages
 from chaos.model_server import ModelServer
 from click.testing import CliRunner, Result
 from langchain_core.language_models import BaseChatModel
@@ -27,13 +28,14 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command
 from pydantic import Field
+from storages import ON_BOTH, POSTGRES
 from support import ANSWERS, APPROVED, Crew, config, thread
 from terminal import Terminal
 
-from swarm_graph import build_graph, open_checkpointer
+from swarm_graph import build_graph
 from swarm_graph.checkpoints import signatures
 from swarm_graph.checkpoints.decisions import tool_name
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 from swarm_graph.cli.decisions import named_decision
 from swarm_graph.cli.main import swarm_graph
 from swarm_graph.config import load_config
@@ -127,14 +129,15 @@ def opened(name: str, path: Path) -> Iterator[BaseCheckpointSaver[Any]]:
     if name == "memory":
         yield InMemorySaver()
         return
-    with open_checkpointer(path) if name == "ours" else SqliteSaver.from_conn_string(str(path)) as saver:
+    ours = name in ("ours", POSTGRES)
+    with storages.opened(path.parent) if ours else SqliteSaver.from_conn_string(str(path)) as saver:
         yield saver
 
 
-@pytest.mark.parametrize("name", ["ours", "sqlite", "memory"])
-def test_each_call_is_asked_for_once_and_made_once(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("saver_kind", ["ours", "sqlite", "memory", POSTGRES], indirect=True)
+def test_each_call_is_asked_for_once_and_made_once(saver_kind: str, tmp_path: Path) -> None:
     notes, model = Notes(), Caller(texts=["a", "b"])
-    with opened(name, tmp_path / "swarm.db") as saver:
+    with opened(saver_kind, tmp_path / "swarm.db") as saver:
         graph, crew = new_graph(saver, notes), context(architect=model)
         assert waiting(graph.invoke(REQUEST, thread(), context=crew)) == ["a"]
         assert notes.written == []
@@ -147,8 +150,8 @@ def test_each_call_is_asked_for_once_and_made_once(name: str, tmp_path: Path) ->
     assert state["tasks"]["T002_design"]["note"] == "2 calls of tools"
 
 
-@pytest.mark.parametrize("name", ["ours", "sqlite"])
-def test_each_call_is_asked_for_once_in_an_event_loop(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("saver_kind", ["ours", "sqlite", POSTGRES], indirect=True)
+def test_each_call_is_asked_for_once_in_an_event_loop(saver_kind: str, tmp_path: Path) -> None:
     notes, model = Notes(), Caller(texts=["a", "b"])
 
     async def scenario(saver: BaseCheckpointSaver[Any]) -> Any:
@@ -158,8 +161,8 @@ def test_each_call_is_asked_for_once_in_an_event_loop(name: str, tmp_path: Path)
         return await graph.ainvoke(Command(resume={"reject": "Enough."}), thread(), context=crew)
 
     async def run() -> Any:
-        if name == "ours":
-            return await scenario(open_checkpointer(tmp_path / "swarm.db"))
+        if saver_kind != "sqlite":
+            return await scenario(storages.opened(tmp_path))
         async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "swarm.db")) as saver:
             return await scenario(saver)
 
@@ -171,7 +174,7 @@ def test_each_call_is_asked_for_once_in_an_event_loop(name: str, tmp_path: Path)
 
 def test_an_edit_changes_the_arguments_of_the_one_call(tmp_path: Path) -> None:
     notes = Notes()
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with storages.opened(tmp_path) as saver:
         model = Caller(texts=["a", "b"])
         graph, crew = new_graph(saver, notes), context(architect=model)
         graph.invoke(REQUEST, thread(), context=crew)
@@ -197,9 +200,10 @@ def test_an_edit_changes_the_arguments_of_the_one_call(tmp_path: Path) -> None:
     assert told == ['(a person changed the arguments of this call to {"text": "c"})', "noted: b"]
 
 
+@ON_BOTH
 def test_an_approval_for_the_session_holds_in_follow_ups_and_not_in_forks(tmp_path: Path) -> None:
     notes = Notes()
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with storages.opened(tmp_path) as saver:
         graph, crew = new_graph(saver, notes), context(architect=Caller(texts=["a", "b"]))
         graph.invoke(REQUEST, thread(), context=crew)
         assert waiting(graph.invoke(Command(resume={"approve": "session"}), thread(), context=crew)) == []
@@ -229,7 +233,7 @@ class OtherNotes(Notes):
 @pytest.mark.parametrize("decision", ["approve", {"approve": "session"}])
 def test_a_tool_that_has_changed_since_the_approval_is_asked_for_again(decision: Any, tmp_path: Path) -> None:
     notes, others = Notes(), OtherNotes()
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with storages.opened(tmp_path) as saver:
         crew = context(architect=Caller(texts=["a"]))
         new_graph(saver, notes).invoke(REQUEST, thread(), context=crew)
         changed = new_graph(saver, others)
@@ -263,7 +267,7 @@ def test_an_approval_for_the_session_ends_when_its_thread_is_deleted(
 def test_pauses_around_a_role_and_at_its_calls(tmp_path: Path) -> None:
     notes, around = Notes(), {"pause_before": ["architect"], "pause_after": ["architect"]}
     seen = []
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with storages.opened(tmp_path) as saver:
         graph = new_graph(saver, notes, **around)
         crew = context(architect=Caller(texts=["a"]))
         state = graph.invoke(REQUEST, thread(), context=crew)
@@ -276,9 +280,9 @@ def test_pauses_around_a_role_and_at_its_calls(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ours", "sqlite"])
-def test_an_approval_outlives_a_kill_and_is_asked_for_once(name: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "chaos.approvals", str(tmp_path), name]
+@pytest.mark.parametrize("saver_kind", ["ours", "sqlite", POSTGRES], indirect=True)
+def test_an_approval_outlives_a_kill_and_is_asked_for_once(saver_kind: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "chaos.approvals", str(tmp_path), saver_kind]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     in_the_call, *others = map(json.loads, done.stdout.splitlines())
     # A call that a kill cuts off is made again, and nobody is asked again.
@@ -292,9 +296,10 @@ def test_an_approval_outlives_a_kill_and_is_asked_for_once(name: str, tmp_path: 
 # --- several roles, task graphs, graphs inside graphs ---------------------------------------------
 
 
+@ON_BOTH
 def test_reviewers_that_wait_side_by_side_are_answered_one_by_one(tmp_path: Path) -> None:
     notes, model = Notes(), Caller(texts=["a"], answer=APPROVED.replace("{round}", "1"))
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with storages.opened(tmp_path) as saver:
         graph, crew = new_graph(saver, notes, "reviewer"), context(reviewer=model)
         assert waiting(graph.invoke(REQUEST, thread(), context=crew)) == ["a"] * 3
         with pytest.raises(InputError, match="an edit is for one call"):
@@ -309,7 +314,7 @@ def test_reviewers_that_wait_side_by_side_are_answered_one_by_one(tmp_path: Path
 
 def test_an_approval_for_the_session_answers_the_other_calls_of_the_tool_that_wait(tmp_path: Path) -> None:
     notes, model = Notes(), Caller(texts=["a"], answer=APPROVED.replace("{round}", "1"))
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with storages.opened(tmp_path) as saver:
         graph, crew = new_graph(saver, notes, "reviewer"), context(reviewer=model)
         graph.invoke(REQUEST, thread(), context=crew)
         given: Command[Any] = Command(
@@ -340,7 +345,7 @@ FORMS_OF_NAMES: dict[str, Callable[[str, str], Any]] = {
 @pytest.mark.parametrize("form", FORMS_OF_NAMES)
 def test_an_answer_may_name_the_call_or_the_interrupt_of_langgraph(form: str, tmp_path: Path) -> None:
     notes, answer = Notes(), FORMS_OF_NAMES[form]
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with storages.opened(tmp_path) as saver:
         graph, crew = new_graph(saver, notes), context(architect=Caller(texts=["a", "b"]))
         (interrupt,) = graph.invoke(REQUEST, thread(), context=crew)["__interrupt__"]
         given: Command[Any] = Command(resume=answer(*names_of(interrupt)))
@@ -353,7 +358,7 @@ def test_an_answer_may_name_the_call_or_the_interrupt_of_langgraph(form: str, tm
 def test_a_rejection_is_none_of_the_task_that_is_called_reject(tmp_path: Path) -> None:
     notes, model = Notes(), Caller(texts=["x"])
     tasks = [{"task_id": name, "assigned_role": "architect", "prompt": "task"} for name in ("reject", "edit")]
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with storages.opened(tmp_path) as saver:
         tools = {"architect": [notes.tool]}
         graph = build_graph("custom", config=config(approve=["note"]), checkpointer=saver, tools=tools)
         crew = context(architect=model)
@@ -375,12 +380,12 @@ def statuses(state: Any) -> dict[str, str]:
     return {name: record["status"].lower() for name, record in state["tasks"].items()}
 
 
-@pytest.mark.parametrize("name", ["ours", "sqlite", "memory"])
-def test_tasks_that_wait_are_put_aside_and_all_others_run(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("saver_kind", ["ours", "sqlite", "memory", POSTGRES], indirect=True)
+def test_tasks_that_wait_are_put_aside_and_all_others_run(saver_kind: str, tmp_path: Path) -> None:
     notes, model, others = Notes(), Caller(texts=["x"]), Crew()
     models = dict.fromkeys(ANSWERS, others.context.model) | {"architect": model}
     crew = SwarmContext(model=models, clock=lambda: 1000.0)
-    with opened(name, tmp_path / "swarm.db") as saver:
+    with opened(saver_kind, tmp_path / "swarm.db") as saver:
         tools = {"architect": [notes.tool]}
         graph = build_graph("custom", config=config(approve=["note"]), checkpointer=saver, tools=tools)
         state = graph.invoke(cast("Any", {"tasks": TASKS}), thread(), context=crew)
@@ -455,7 +460,7 @@ def test_a_received_session_approves_no_call(
     plant: Callable[[SwarmSaver], None], whose: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes, model = Notes(), Caller(texts=["a", "b"])
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with storages.opened(tmp_path) as saver:
         new_graph(saver, notes).invoke(REQUEST, thread(), context=context(architect=model))
         plant(saver)
     if whose != "own":
@@ -464,7 +469,7 @@ def test_a_received_session_approves_no_call(
     if whose == "trusted":
         trust(tmp_path, find_session(tmp_path, "t"))
     asked = []
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with storages.opened(tmp_path) as saver:
         graph, crew = new_graph(saver, notes), context(architect=model)
         state = graph.invoke(None, thread(), context=crew)
         while waits := waiting(state):
@@ -477,7 +482,7 @@ def test_a_received_session_approves_no_call(
 
 def test_a_pause_that_shows_another_call_than_it_names_is_not_answered(tmp_path: Path) -> None:
     notes = Notes()
-    with open_checkpointer(tmp_path / "swarm.db") as saver:
+    with storages.opened(tmp_path) as saver:
         graph, crew = new_graph(saver, notes), context(architect=Caller(texts=["a"]))
         (interrupt,) = graph.invoke(REQUEST, thread(), context=crew)["__interrupt__"]
         interrupt.value["pauses"][0]["value"]["arguments"]["text"] = "harmless"
@@ -521,10 +526,11 @@ def cli(folder: Path, *arguments: str) -> Result:
 
 def made(folder: Path) -> list[tuple[str, Any]]:
     """The decisions about the calls of session `s`, and their arguments."""
-    with open_checkpointer(folder / ".swarm" / "swarm.db") as saver:
+    with storages.opened(folder / ".swarm") as saver:
         return [(record.decision, record.arguments) for record in saver.catalogue.tool_calls("s")]
 
 
+@ON_BOTH
 def test_a_call_is_shown_and_decided_by_commands(tmp_path: Path) -> None:
     (tmp_path / "wrong.json").write_text('{"query": "x"}')
     (tmp_path / "right.json").write_text('{"text": "x"}')

@@ -66,7 +66,9 @@ class Process:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failure: object, *_: object) -> None:
+        if failure:  # the test has failed: nobody ends the process any more
+            self.kill()
         for pipe in (self.stdin, self.stdout, self.stderr):
             if pipe:
                 pipe.close()

@@ -7,13 +7,12 @@ import os
 import random
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, Self
 
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from chaos.kept import Kept, kept_in
 from chaos.model_server import ModelServer
 
 TESTS = Path(__file__).parents[1]
@@ -95,6 +95,8 @@ class Session:
     """At each kill: how many questions had been asked, and how many answers each task had committed."""
     idle_timeout: float = 30.0
     """Short only for a server that stalls: a machine under load can stall too."""
+    database: str = ""
+    """The URL of a PostgreSQL database that is its own; empty for the file in its folder."""
 
     def job(self, die_at: int = 0) -> dict[str, Any]:
         entry = {"url": self.server.url, "model": "chaos", "retries": 9, "idle_timeout": self.idle_timeout}
@@ -106,6 +108,7 @@ class Session:
             "request": self.request,
             "config": config,
             "die_at": die_at,
+            "database": self.database,
         }
 
     def finish(self, worker: Worker) -> None:
@@ -131,7 +134,7 @@ class Session:
 
     def _killed(self, code: int) -> bool:
         assert code in (0, -signal.SIGKILL), code
-        self.check_database()
+        self._kept.check()
         self.killed += code != 0
         self.committed.append((len(self.server.asked), self.answers()))
         return code != 0
@@ -153,23 +156,18 @@ class Session:
         query = "SELECT task FROM events WHERE kind = 'task_ended' ORDER BY task"
         return [row["task"] for row in self.rows(query)]
 
-    def rows(self, query: str) -> list[sqlite3.Row]:
-        path = self.folder / ".swarm" / "swarm.db"
-        if not path.is_file():
-            return []
-        with closing(sqlite3.connect(path)) as connection:
-            connection.row_factory = sqlite3.Row
-            try:
-                return connection.execute(query).fetchall()
-            except sqlite3.OperationalError:  # killed before the tables were made
-                return []
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """What a query finds in the database; nothing if it has no tables yet."""
+        return self._kept.rows(query)
 
-    def check_database(self) -> None:
-        path = self.folder / ".swarm" / "swarm.db"
-        if path.is_file():
-            connection = sqlite3.connect(path)
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-            connection.close()
+    @property
+    def place(self) -> str | Path:
+        """Where its database is."""
+        return self.database or self.folder / ".swarm" / "swarm.db"
+
+    @property
+    def _kept(self) -> Kept:
+        return kept_in(self.place)
 
     def files(self) -> dict[str, str]:
         """Everything in the output folder; of the state JSON all but times, durations and attempt counts."""
@@ -225,13 +223,14 @@ class CustomSession(Session):
         *,
         awaits: bool = False,
         idle_timeout: float = 30,
+        database: str = "",
     ) -> None:
         entry = {"url": server.url, "model": "chaos", "retries": 9, "idle_timeout": idle_timeout}
         settings = {
             "model_config": {"single_model": entry},
             "workflow": {"max_parallel_agents": cap},
         }
-        super().__init__(folder, "custom", "", server, settings)
+        super().__init__(folder, "custom", "", server, settings, database=database)
         self.tasks, self.awaits = tasks, awaits
 
     def job(self, die_at: int = 0) -> dict[str, Any]:
@@ -256,7 +255,7 @@ class CustomSession(Session):
 
     def wait_kept(self, tasks: int, seconds: float = 10.0) -> bool:
         """Whether the database soon holds the results of so many tasks."""
-        query = "SELECT DISTINCT thread_id FROM checkpoints WHERE thread_id > 's'"
+        query = "SELECT DISTINCT thread_id FROM checkpoints WHERE thread_id <> 's'"
         deadline = time.monotonic() + seconds
         while len(self.rows(query)) < tasks and time.monotonic() < deadline:
             time.sleep(0.002)
@@ -315,7 +314,7 @@ class ToolSession(Session):
     def kept_calls(self) -> set[str]:
         """The calls whose results the database holds."""
         if not self.saver:
-            rows = self.rows("SELECT text FROM tool_calls WHERE outcome = 'answered' AND text NOT NULL")
+            rows = self.rows("SELECT text FROM tool_calls WHERE outcome = 'answered' AND text IS NOT NULL")
             return {row["text"].removeprefix("noted ") for row in rows}
         path = self.folder / ".swarm" / "swarm.db"
         if not path.is_file():
@@ -374,13 +373,14 @@ def unbroken(
     request: str,
     settings: dict[str, Any] | None = None,
     malformed: float = 0.0,
+    database: str = "",
 ) -> tuple[dict[str, str], int]:
     """The files of a run that nobody interrupts, and the number of its commits and writes."""
     folder.mkdir(parents=True)
     with ModelServer(latency=0, malformed=malformed) as server:
-        session = Session(folder, workflow, request, server, settings or {})
+        session = Session(folder, workflow, request, server, settings or {}, database=database)
         session.finish(worker)
-        return session.files(), int((folder / "points").read_text())
+        return session.files(), session.points()
 
 
 def moments(seed: int, count: int, longest: float) -> list[float]:

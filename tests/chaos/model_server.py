@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,7 @@ class Asked:
 
     Of a custom session: `task`, whose description names it, and `turn`, 1 for a repair question. `beside`:
     how many were in flight then, with this one. `released`: its answer may go; False: it was dropped.
+    `request`: what the session's request is called, if it begins with `Request NAME:`.
     """
 
     key: str
@@ -36,6 +38,7 @@ class Asked:
     turn: int = 0
     beside: int = 1
     released: bool | None = None
+    request: str = ""
 
 
 class ModelServer:
@@ -60,6 +63,7 @@ class ModelServer:
         self.latency, self.failing, self.malformed, self.seed = latency, failing, malformed, seed
         self.held, self.tool_calls = held, tool_calls
         self.asked: list[Asked] = []
+        self._times: Counter[str] = Counter()
         self.in_flight: list[Asked] = []
         self.port = 0
         self._changed = threading.Condition()
@@ -95,8 +99,9 @@ class ModelServer:
     def ask(self, key: str, task: str = "", turn: int = 0) -> tuple[Asked, str | None]:
         """Notes a question, and says how it is to fail, if it is."""
         with self._changed:
-            times = sum(asked.key == key for asked in self.asked)
-            asked = Asked(key, time.monotonic(), None, task, turn, len(self.in_flight) + 1)
+            times, beside = self._times[key], len(self.in_flight) + 1
+            self._times[key] += 1
+            asked = Asked(key, time.monotonic(), None, task, turn, beside)
             self.asked.append(asked)
             self.in_flight.append(asked)
             self._changed.notify_all()
@@ -166,7 +171,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         asks = [body["messages"], body["seed"]] if "seed" in body else body["messages"]
         key = sha256(json.dumps(asks).encode()).hexdigest()[:16]
-        asked, fault = self.server.model.ask(key, task_of(body), len(body["messages"]) // 4)
+        turn = len(body["messages"]) // 4
+        asked, fault = self.server.model.ask(key, task_of(body), turn)
+        asked.request = request_of(body)
         try:
             self._respond(body, asked, fault)
         finally:
@@ -295,6 +302,12 @@ def _code(prompt: str, key: str, dice: int) -> str:
 def task_of(body: dict[str, Any]) -> str:
     """The task of a custom session that a question is for."""
     found = re.search(r"<task>\nTask (\S+):", str(body["messages"][1]["content"]))
+    return found[1] if found else ""
+
+
+def request_of(body: dict[str, Any]) -> str:
+    """What the request of a question's session is called."""
+    found = re.search(r"\bRequest (\S+):", str(body["messages"][1]["content"]))
     return found[1] if found else ""
 
 

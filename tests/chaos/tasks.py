@@ -11,17 +11,16 @@ from swarm_graph.tasks.conditions import Condition
 ROLES = ("architect", "clarifier", "coder", "documenter", "optimizer", "reviewer", "reviewer")
 
 
-def random_tasks(dice: random.Random, size: int = 14) -> list[dict[str, Any]]:
-    """Tasks with dependencies, priorities and conditions; two of them expand."""
+def random_tasks(dice: random.Random, size: int = 14, prefix: str = "") -> list[dict[str, Any]]:
+    """Tasks with dependencies, priorities and conditions; two of them expand. `prefix`: of their ids."""
     tasks: list[dict[str, Any]] = []
     expanding = dice.sample(range(size // 2), 2)
     for number in range(size):
-        tasks.append(_task(dice, number, tasks, expands=number in expanding))
+        tasks.append(_task(dice, f"{prefix}T{number}", tasks, expands=number in expanding))
     return tasks
 
 
-def _task(dice: random.Random, number: int, before: list[dict[str, Any]], *, expands: bool) -> dict[str, Any]:
-    name = f"T{number}"
+def _task(dice: random.Random, name: str, before: list[dict[str, Any]], *, expands: bool) -> dict[str, Any]:
     names = [task["task_id"] for task in before]
     task = {
         "task_id": name,

@@ -27,7 +27,8 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from swarm_graph import SwarmContext, SwarmCoordinator, build_graph, open_checkpointer
-from swarm_graph.checkpoints import database
+from swarm_graph.checkpoints import database, postgres, storage
+from swarm_graph.database_place import VARIABLE, place_of
 from swarm_graph.repository import git
 from swarm_graph.sessions.ids import get_session
 
@@ -37,6 +38,7 @@ PRELOADED = (
     "langchain_openai",
     "openai.lib.streaming.chat",
     "openai.resources.chat.completions",
+    "swarm_graph.checkpoints.postgres_saver",
     "swarm_graph.models.simulated",
     "truststore",
 )
@@ -57,14 +59,15 @@ class Points:
     def watch(self) -> None:
         """From here on, every commit, rename and removal is such a place.
 
-        So is the moment before a commit of several works at once: they are all lost.
+        So is the moment before a commit of several works at once: they are all lost. A commit on a server
+        is one more, when it has been asked for and nobody knows yet what has come of it.
         """
         points, connect = self, sqlite3.connect
         rename, remove = Path.replace, Path.unlink
 
         class Connection(sqlite3.Connection):
             def commit(self) -> None:
-                if any(opened._is_group for opened in database._OPEN):
+                if any(opened._is_group for opened in storage._OPEN):
                     points.here()
                 super().commit()
                 points.here()
@@ -81,6 +84,24 @@ class Points:
         database.sqlite3.connect = lambda *args, **kwargs: connect(*args, factory=Connection, **kwargs)  # type: ignore[attr-defined]
         Path.replace = replace  # type: ignore[assignment,method-assign]
         Path.unlink = unlink  # type: ignore[method-assign]
+        self._watch_server()
+
+    def _watch_server(self) -> None:
+        points, commit = self, postgres.PostgresDatabase._commit
+
+        def watched(self: postgres.PostgresDatabase) -> None:
+            if not self._transaction:  # it has only read
+                commit(self)
+                return
+            if self._is_group:
+                points.here()
+            if points.passed + 1 == points.die_at:
+                self.connection.pgconn.send_query(b"COMMIT")
+            points.here()
+            commit(self)
+            points.here()
+
+        postgres.PostgresDatabase._commit = watched  # type: ignore[method-assign]
 
     def watch_git(self) -> None:
         """Before and after every git command is such a place, and in the midst of it: git dies, too."""
@@ -156,7 +177,11 @@ def _run_graph(job: dict[str, Any], folder: Path) -> Any:
     if job.get("saver") == "async":
         state = asyncio.run(_run_in_loop(job, folder, path))
     else:
-        opened: Any = SqliteSaver.from_conn_string(str(path)) if "saver" in job else open_checkpointer(path)
+        opened: Any = (
+            SqliteSaver.from_conn_string(str(path))
+            if "saver" in job
+            else open_checkpointer(place_of(path.parent), data_dir=path.parent)
+        )
         with opened as saver:
             graph, given, thread = _graph(job, folder, saver)
             known = saver.get_tuple(thread) if "saver" in job else saver.catalogue.get(job["session"])
@@ -202,6 +227,8 @@ def _one_of_crowd(job: dict[str, Any]) -> int:
 
 
 def _guarded(work: Callable[[dict[str, Any]], int], job: dict[str, Any]) -> int:
+    if job.get("database"):
+        os.environ[VARIABLE] = job["database"]
     try:
         return work(job)
     except BaseException:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from swarm_graph import SwarmCoordinator, open_checkpointer
-from swarm_graph.checkpoints.saver import SwarmSaver
+from swarm_graph.checkpoints.swarm_saver import SwarmSaver
 
 PROGRAM = Path(sys.executable).parent / "swarm-graph"
 CONFIG = {"model_config": {"single_model": {"model": "s", "api_type": "simulated"}}}

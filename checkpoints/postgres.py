@@ -46,7 +46,8 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 0.05, 2.0
 """Between the attempts to connect anew."""
 MAX_ATTEMPTS = 10
 """How often work is begun again after lost connections: it may be the work itself that ends them."""
-KEEPALIVE = {
+KEEPALIVE: dict[str, Any] = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
     "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 12_000,
 }  # fmt: skip
 """Without them a machine that has lost its power would keep its locks for two hours."""
@@ -516,7 +517,7 @@ def open_connection(url: str) -> psycopg.Connection[Any]:
         StorageError: The URL cannot be read.
     """
     try:
-        given: dict[str, Any] = {**KEEPALIVE, "connect_timeout": CONNECT_TIMEOUT_S, **conninfo_to_dict(url)}
+        given: dict[str, Any] = {**KEEPALIVE, **conninfo_to_dict(url)}
         given["options"] = f"{given.get('options', '')} {SETTINGS}".strip()
         connection = psycopg.connect(
             make_conninfo(**{"application_name": os.environ.get("PGAPPNAME") or PROGRAM, **given}),

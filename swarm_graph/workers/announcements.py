@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Self
+from typing import Self
 
 import psycopg
 
-from swarm_graph.checkpoints.postgres import CONNECT_TIMEOUT_S, KEEPALIVE
+from swarm_graph.checkpoints.postgres import KEEPALIVE
 from swarm_graph.workers.task_board import ENDED
 
 PAUSE_S = 0.5
@@ -48,10 +48,9 @@ class Announcements:
             del self._events[session]
 
     async def _listen(self) -> None:
-        keepalive: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVE}
         while True:
             with suppress(psycopg.Error):
-                connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, **keepalive)
+                connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, **KEEPALIVE)
                 async with connection:
                     await connection.execute(f"LISTEN {ENDED}")
                     async for said in connection.notifies():

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import Any
 
 import procrastinate
 from procrastinate.jobs import Job
 
-from swarm_graph.checkpoints.postgres import CONNECT_TIMEOUT_S, KEEPALIVE, PostgresDatabase
+from swarm_graph.checkpoints.postgres import KEEPALIVE, PostgresDatabase
 from swarm_graph.sessions.logs import log
 
 SESSIONS = "sessions"
 """The task that works on a session, and the queue of sessions that name no model."""
 MAX_QUEUE_NAME = 128
+ALL_QUEUES = "procrastinate_any_queue_v1"
+"""The channel of procrastinate on which workers are told to look for jobs."""
+WAKE_WORKERS = f"pg_notify('{ALL_QUEUES}', '{{}}')"
 POOL_TIMEOUT_S = 10.0
 """How long a statement waits for a connection while the server restarts, before it is tried again."""
 
@@ -39,9 +41,8 @@ So has that of a job that a worker is about to fail: whoever sees that the job h
 def new_app(url: str) -> procrastinate.App:
     """Procrastinate over a database, with our log and our limits of time."""
     _log_in_our_format()
-    keepalive: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVE}
     connector = procrastinate.PsycopgConnector(
-        conninfo=url, kwargs=keepalive, min_size=1, max_size=2, timeout=POOL_TIMEOUT_S
+        conninfo=url, kwargs=KEEPALIVE, min_size=1, max_size=2, timeout=POOL_TIMEOUT_S
     )
     return procrastinate.App(connector=connector)
 

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from swarm_graph.checkpoints.postgres import CONNECT_TIMEOUT_S, KEEPALIVE, cure_of
+from swarm_graph.checkpoints.postgres import KEEPALIVE, cure_of
 from swarm_graph.database_place import without_password
 from swarm_graph.errors import StorageError
-from swarm_graph.workers.app import SESSION_FAILED
+from swarm_graph.workers.app import SESSION_FAILED, WAKE_WORKERS
 
 BEAT_S = 1.0
 GONE_S = 4.0
@@ -132,8 +132,7 @@ class Heartbeat:
             self._connection.close()
 
     def _connect(self) -> psycopg.Connection[Any]:
-        keepalive: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVE}
-        return psycopg.connect(self._url, autocommit=True, **keepalive)
+        return psycopg.connect(self._url, autocommit=True, **KEEPALIVE)
 
     def _introduce(self) -> None:
         """Name the connection, and take the worker's lock."""
@@ -189,7 +188,7 @@ class Heartbeat:
         if losses < MAX_LOSSES:
             retry = "SELECT procrastinate_retry_job_v2(%s, NULL, NULL, NULL, NULL)"
             self._connection.execute(retry, (one.job,))
-            self._connection.execute("SELECT pg_notify('procrastinate_any_queue_v1', '{}')")
+            self._connection.execute(f"SELECT {WAKE_WORKERS}")
             self._say(f"job {one.job} of worker {one.worker}, which gave no sign of life, waits again")
             return
         self._connection.execute(_WHY, (f"{losses} workers ended while they did it", one.job))

@@ -9,7 +9,8 @@ from swarm_graph.checkpoints.catalogue import Catalogue
 from swarm_graph.checkpoints.postgres import PostgresDatabase
 from swarm_graph.errors import InputError
 from swarm_graph.state import QUEUED
-from swarm_graph.workers.app import SESSIONS
+from swarm_graph.workers.app import SESSIONS, WAKE_WORKERS
+from swarm_graph.workers.heartbeat import STALLED_S
 
 MAX_LISTED = 1000
 _COLUMNS = (
@@ -87,7 +88,7 @@ def count_workers(database: PostgresDatabase) -> int:
     with database.view() as cursor:
         (workers,) = cursor.execute(
             "SELECT count(*) FROM procrastinate_workers "
-            "WHERE last_heartbeat > clock_timestamp() - interval '12 seconds'"
+            f"WHERE last_heartbeat > clock_timestamp() - interval '{STALLED_S} seconds'"
         ).fetchone()
     return int(workers)
 
@@ -126,7 +127,7 @@ def retry(database: PostgresDatabase, session_id: str) -> None:
             "UPDATE procrastinate_jobs SET args = args - 'reason' - 'losses' WHERE id = ?", (job.id,)
         )
         cursor.execute("SELECT procrastinate_retry_job_v2(?, NULL, NULL, NULL, NULL)", (job.id,))
-        cursor.execute("SELECT pg_notify('procrastinate_any_queue_v1', '{}')")
+        cursor.execute(f"SELECT {WAKE_WORKERS}")
         cursor.execute("UPDATE sessions SET phase = ? WHERE session = ?", (QUEUED, session_id))
 
 

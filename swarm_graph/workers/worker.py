@@ -13,7 +13,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
 
 from swarm_graph.sessions.logs import log
-from swarm_graph.workers.app import SESSION_FAILED, new_app
+from swarm_graph.workers.app import ALL_QUEUES, SESSION_FAILED, WAKE_WORKERS, new_app
 from swarm_graph.workers.claiming import Claims
 from swarm_graph.workers.heartbeat import Heartbeat
 from swarm_graph.workers.outcome import Again, Done, Failed, Outcome
@@ -34,7 +34,7 @@ _MINE = (
 _END = f"{_MINE} SELECT procrastinate_finish_job_v1(id, %(status)s, %(forget)s) FROM mine"
 _RETRY = (
     f"{_MINE} SELECT procrastinate_retry_job_v2(id, now() + %(after)s * interval '1 second', NULL, NULL, "
-    "NULL), pg_notify('procrastinate_any_queue_v1', '{}') FROM mine"
+    f"NULL), {WAKE_WORKERS} FROM mine"
 )
 _REASON = (
     "UPDATE procrastinate_jobs SET args = args || %(data)s::jsonb WHERE id = %(job)s AND status = 'doing' "
@@ -196,7 +196,5 @@ class Worker:
 
         while True:
             with suppress(ConnectorException):
-                await self._app.connector.listen_notify(
-                    on_notification=wake, channels=["procrastinate_any_queue_v1"]
-                )
+                await self._app.connector.listen_notify(on_notification=wake, channels=[ALL_QUEUES])
             await asyncio.sleep(PAUSE_S)
